@@ -1,0 +1,68 @@
+/**
+ * The port between an agent and whatever runs a model: a child process in Node, a worker in a browser, arithmetic in the simulator.
+ *
+ * One `Engine` is one loaded model. Its events for one answer come in order: at most one `started`, `progress` at any time before the
+ * first token, tokens by ascending index, then exactly one `finished` or `failed`. After `cancel` none follows.
+ */
+import type { AnswerWork, ErrorCode, FinishReason } from '@idlewild/protocol';
+
+export type EngineEvent =
+  | { readonly t: 'started'; readonly promptTokens: number }
+  | { readonly t: 'progress'; readonly phase: 'loading' | 'prefill' }
+  | { readonly t: 'token'; readonly i: number; readonly id: number; readonly s: string }
+  | {
+      readonly t: 'finished';
+      readonly finish: FinishReason;
+      /** Text that was held back until the end. */
+      readonly s: string;
+      readonly promptTokens: number;
+      /** Over all attempts, so `work.tokens` counts. */
+      readonly answerTokens: number;
+      readonly prefillMs: number;
+      readonly decodeMs: number;
+    }
+  | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string };
+
+export interface Engine {
+  /** What the numeric class is made of, beside the model's CID. */
+  readonly engineBuild: string;
+  readonly provider: string;
+  readonly fingerprint: string;
+  readonly contextTokens: number;
+  /** Resident bytes that loading the model added. */
+  readonly memoryBytes: number;
+  /** Answers that it interleaves at once; more wait. */
+  readonly slots: number;
+  answer(work: AnswerWork, listen: (event: EngineEvent) => void): { cancel(): void };
+  /** Tokens per second of decoding and of prefill, one stream, as measured at loading. */
+  readonly tokensPerSecond: number;
+  readonly prefillTokensPerSecond: number;
+  /** Ends the process; answers still open fail with `engine_failed`. */
+  close(): Promise<void>;
+  /** Called once when the engine is gone without `close`. */
+  onDeath(listen: (reason: string) => void): void;
+}
+
+export interface EngineModel {
+  readonly cid: string;
+  /** Folder that holds the files of the manifest under their paths. */
+  readonly folder: string;
+  /** Path of the weight-free graph within it. */
+  readonly graph: string;
+  readonly contextTokens: number;
+  /** Sizes of all files, which the graph's external data must stay within. */
+  readonly fileBytes: Readonly<Record<string, number>>;
+}
+
+export interface EngineLimits {
+  /** Threads of one `run()`. */
+  readonly threads: number;
+  /** Over all answers of this engine together; absent is unlimited. */
+  readonly tokensPerSecondMax?: number | undefined;
+  readonly slotsMax: number;
+}
+
+export interface EngineHost {
+  /** Loads a model. Throws `engine_failed`, `model_refused`, `model_unsupported` or `model_invalid`. */
+  load(model: EngineModel, limits: EngineLimits, signal: AbortSignal): Promise<Engine>;
+}

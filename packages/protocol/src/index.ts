@@ -1,0 +1,34 @@
+/**
+ * What crosses a wire, and the ports that core code is handed: the one package that every other imports.
+ * It knows no platform; `./node` has the Node implementations of the ports, `./testing` the in-memory ones.
+ */
+export { ERRORS, IdlewildError, asIdlewildError, codeOf, isErrorCode, type ErrorCode } from './errors.ts';
+export { LIMITS } from './limits.ts';
+export type {
+  BlobSource, BlobStore, Channel, ChannelBinding, Clock, Crypto, FileAssembly, FileLayout, KeyPair, MaybePromise, Random, Timer, Transport,
+} from './ports.ts';
+export { idOfKey, isId, newId, type IdPrefix } from './ids.ts';
+export { concat, equalBytes, fromHex, fromUtf8, hex, utf8 } from './bytes.ts';
+export {
+  VERSIONS, decodeCbor, decodeFrame, encodeCbor, encodeFrame, negotiateVersion, refuseUnknownCritical, type Fields,
+} from './wire/frame.ts';
+export {
+  FINISH_REASONS, answerWorkSchema, promptSchema, samplingSchema,
+  type AnswerEvent, type AnswerFailed, type AnswerFinished, type AnswerProgress, type AnswerStarted, type AnswerToken, type AnswerWork,
+  type FinishReason, type Prompt, type Sampling,
+} from './wire/answer.ts';
+export {
+  DEVICE_STATES, parseToDevice, parseToHub,
+  type DeviceModel, type DeviceProfile, type DeviceState, type DeviceStatus, type ToDevice, type ToHub, type UnknownMessage,
+} from './wire/messages.ts';
+export { openStatement, signStatement, type Purpose, type Verified } from './identity/signed.ts';
+export {
+  WORK_KINDS, agreementKeySchema, consentSchema, hubCertificateSchema, receiptSchema,
+  type AgreementKey, type Consent, type DeviceProof, type HubCertificate, type Receipt, type WorkKind,
+} from './identity/statements.ts';
+export {
+  checkAgreementKey, checkDevice, checkHub, digestTokens, numericClassOf, proveDevice, proveHub, sameBinding, type CheckedDevice,
+} from './identity/handshake.ts';
+export {
+  cidOf, decodeManifest, encodeManifest, manifestBytes, manifestSchema, type Manifest, type ManifestFile, type ManifestTensor,
+} from './manifest.ts';

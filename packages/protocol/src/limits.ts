@@ -1,0 +1,40 @@
+/**
+ * Every bound of what crosses a wire, each with its reason. Both sides enforce them.
+ */
+export const LIMITS = {
+  /** One leaf (1 MiB) and its envelope; larger frames are cut at the socket before they are buffered. */
+  frameBytesMax: 1_310_720,
+  /** Until the handshake is over a peer is nobody: enough for a consent and a profile. */
+  handshakeFrameBytesMax: 65_536,
+  /** A handshake takes two round trips; what is slower than this is holding a slot. */
+  handshakeMs: 10_000,
+  /** UnixFS raw leaf: the IPIP-499 profile `unixfs-v1-2025`, so that IPFS gives the same CIDs. */
+  leafBytes: 1_048_576,
+  /** Links of one dag-pb node in that profile. */
+  nodeLinksMax: 1_024,
+  /** A dag-pb or dag-cbor block: 1,024 links of about 50 bytes, and the tensor table of a large model. */
+  blockBytesMax: 2_097_152,
+  /** Depth of a UnixFS tree: 1,024³ leaves are an exabyte. */
+  fileDepthMax: 4,
+  /** One device tells the hub it is alive this often; three missed beats are a death. */
+  heartbeatMs: 5_000,
+  /** Silence after which either side gives the channel up. */
+  heartbeatLostMs: 15_000,
+  /** First reconnection delay; doubled up to the maximum, with full jitter, so that a hub's restart is no stampede. */
+  reconnectMsMin: 100,
+  reconnectMsMax: 3_000,
+  /** An X25519 key lives this long; the next is announced before it ends. */
+  agreementKeyMs: 86_400_000,
+  /** Devices keep a hub certificate that is this much ahead of or behind their own clock. */
+  clockSkewMs: 300_000,
+  nameCharactersMax: 64,
+  modelsPerDeviceMax: 32,
+  /** Text of one token event: the longest token texts of real vocabularies are below 1 KiB. */
+  tokenTextCharactersMax: 4_096,
+  /** Stop strings, as in OpenAI's API. */
+  stopStringsMax: 4,
+  stopCharactersMax: 256,
+  /** Prompt of one request: a 128 k-token context of long tokens. */
+  promptBytesMax: 4_194_304,
+  tokensMax: 131_072,
+} as const;

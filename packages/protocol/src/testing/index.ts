@@ -1,0 +1,4 @@
+/** In-memory implementations of the shared ports, and the conformance suites that every implementation runs. */
+export { createFakeClock, type FakeClock } from './fake-clock.ts';
+export { createMemoryChannelPair, createMemoryTransport, type MemoryLink } from './memory-transport.ts';
+export { createSeededRandom } from './seeded-random.ts';

@@ -1,0 +1,149 @@
+/**
+ * Every message between a device and its hub, as one schema each: parsed once at the door, trusted inside.
+ *
+ * Order of a session: hello → challenge → prove → welcome, then anything. `refused` or `dropped` ends it and says why.
+ */
+import { z } from 'zod';
+import { IdlewildError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import {
+  answerFailedSchema, answerFinishedSchema, answerProgressSchema, answerStartedSchema, answerTokenSchema, answerWorkSchema,
+} from './answer.ts';
+import { decodeFrame, refuseUnknownCritical } from './frame.ts';
+
+const bytes = z.instanceof(Uint8Array);
+const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
+const name = z.string().min(1).max(LIMITS.nameCharactersMax);
+const cidText = z.string().min(8).max(128);
+
+export const DEVICE_STATES = ['ready', 'busy', 'paused', 'draining', 'offline'] as const;
+/**
+ * - `ready`: takes work. `busy`: connected, all its slots are in use. `paused`: its lender or a limit says not now.
+ * - `draining`: finishes what it has and takes nothing new. `offline`: no channel.
+ */
+export type DeviceState = (typeof DEVICE_STATES)[number];
+
+export const providerSchema = z.object({ name: z.string().max(32), works: z.boolean(), gflops: z.number().min(0).optional() });
+
+/** What a device measured of itself, at joining and after. */
+export const profileSchema = z.object({
+  platform: z.string().max(32),
+  arch: z.string().max(32),
+  cores: z.int().min(1),
+  memoryBytes: z.int().min(0),
+  /** Single-precision throughput of the fixed kernel on one thread. */
+  gflops: z.number().min(0),
+  agentVersion: z.string().max(64),
+  engineBuild: z.string().max(128),
+  /** Hex digest of the fingerprint graph's output: the CPU kernel family as its last bits show it. */
+  fingerprint: z.string().max(64),
+  /** Execution providers and whether each passed its kernel self-test. */
+  providers: z.array(providerSchema).max(16),
+});
+export type DeviceProfile = z.infer<typeof profileSchema>;
+
+export const deviceModelSchema = z.object({
+  cid: cidText,
+  state: z.enum(['fetching', 'held', 'loading', 'warm', 'failed']),
+  /** Fetched share of the bytes, 0 to 1. */
+  fraction: z.number().min(0).max(1),
+  /** Numeric class: hex digest over (model CID, engine build, provider, kernel family, wire precision). */
+  numericClass: z.string().max(64).optional(),
+  tokensPerSecond: z.number().min(0).optional(),
+  prefillTokensPerSecond: z.number().min(0).optional(),
+  reason: z.string().max(512).optional(),
+});
+export type DeviceModel = z.infer<typeof deviceModelSchema>;
+
+export const statusSchema = z.object({
+  state: z.enum(['ready', 'busy', 'paused', 'draining']),
+  pauseReasons: z.array(z.string().max(128)).max(16),
+  slots: z.int().min(0).max(1_024),
+  active: z.int().min(0),
+  models: z.array(deviceModelSchema).max(LIMITS.modelsPerDeviceMax),
+  /** Round trip that the device measured last. */
+  roundTripMs: z.number().min(0).optional(),
+});
+export type DeviceStatus = z.infer<typeof statusSchema>;
+
+export const helloSchema = z.object({
+  t: z.literal('hello'),
+  versions: z.array(z.int()).min(1).max(16),
+  /** The device's Ed25519 key. */
+  device: bytes32,
+  /** The key of the territory that it means to join. */
+  territory: bytes32,
+  nonce: bytes32,
+});
+/** `proof` is a Signed `hub-proof` statement. */
+export const challengeSchema = z.object({ t: z.literal('challenge'), proof: bytes });
+/** `proof` is a Signed `device-proof` statement. */
+export const proveSchema = z.object({ t: z.literal('prove'), proof: bytes });
+export const welcomeSchema = z.object({
+  t: z.literal('welcome'),
+  device: z.string().max(64),
+  session: z.string().max(64),
+  /** Bearer for fetching blobs while the session lasts. */
+  ticket: z.string().max(128),
+  heartbeatMs: z.int().min(1),
+});
+const endSchema = { code: z.string().max(64), message: z.string().max(2_048) };
+export const refusedSchema = z.object({ t: z.literal('refused'), ...endSchema });
+export const droppedSchema = z.object({ t: z.literal('dropped'), ...endSchema });
+export const heartbeatSchema = z.object({ t: z.literal('heartbeat'), n: z.int().min(0), status: statusSchema });
+export const heartbeatAckSchema = z.object({ t: z.literal('heartbeat.ack'), n: z.int().min(0) });
+/** The models that the hub wants on the device, in order of preference; blob URLs are relative to the hub's address. */
+export const holdSchema = z.object({
+  t: z.literal('hold'),
+  models: z.array(z.object({ cid: cidText, name, bytes: z.int().min(0) })).max(LIMITS.modelsPerDeviceMax),
+  /** Base URLs that serve `/blobs/CID`, tried in order. */
+  sources: z.array(z.string().max(512)).max(16),
+});
+export const answerSchema = z.object({
+  t: z.literal('answer'),
+  lease: z.string().max(64),
+  epoch: z.int().min(1),
+  model: cidText,
+  work: answerWorkSchema,
+  /** From now, on the device's own clock. */
+  deadlineMs: z.int().min(1),
+});
+export const cancelSchema = z.object({ t: z.literal('cancel'), lease: z.string().max(64), epoch: z.int().min(1) });
+export const drainSchema = z.object({ t: z.literal('drain'), reason: z.string().max(512) });
+export const agreementSchema = z.object({ t: z.literal('agreement'), key: bytes });
+export const unsupportedSchema = z.object({ t: z.literal('unsupported'), kind: z.string().max(64) });
+
+const toHub = {
+  hello: helloSchema, prove: proveSchema, heartbeat: heartbeatSchema, agreement: agreementSchema, unsupported: unsupportedSchema,
+  'answer.started': answerStartedSchema, 'answer.progress': answerProgressSchema, 'answer.token': answerTokenSchema,
+  'answer.finished': answerFinishedSchema, 'answer.failed': answerFailedSchema,
+} as const;
+const toDevice = {
+  challenge: challengeSchema, welcome: welcomeSchema, refused: refusedSchema, dropped: droppedSchema, 'heartbeat.ack': heartbeatAckSchema,
+  hold: holdSchema, answer: answerSchema, cancel: cancelSchema, drain: drainSchema, unsupported: unsupportedSchema,
+} as const;
+
+type MessageOf<Table extends Record<string, z.ZodType>> = { [Kind in keyof Table]: z.infer<Table[Kind]> }[keyof Table];
+export type ToHub = MessageOf<typeof toHub>;
+export type ToDevice = MessageOf<typeof toDevice>;
+/** A kind that this side does not know: answer `unsupported`, change nothing. */
+export interface UnknownMessage { readonly t: '?'; readonly kind: string }
+
+function parse<Message>(table: Record<string, z.ZodType>, frame: Uint8Array, bytesMax: number): Message | UnknownMessage {
+  const fields = decodeFrame(frame, bytesMax);
+  const schema = Object.hasOwn(table, fields.t) ? table[fields.t] : undefined;
+  refuseUnknownCritical(fields, [], `a "${fields.t.slice(0, 64)}" frame`);
+  if (schema === undefined) return { t: '?', kind: fields.t.slice(0, 64) };
+  const result = schema.safeParse(fields);
+  if (result.success) return result.data as Message;
+  const issue = result.error.issues[0];
+  throw new IdlewildError('frame_invalid', `a "${fields.t}" frame is wrong at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`);
+}
+
+/** A frame from a device. Throws `frame_invalid` or `frame_too_large`. */
+export const parseToHub = (frame: Uint8Array, bytesMax: number = LIMITS.frameBytesMax): ToHub | UnknownMessage =>
+  parse<ToHub>(toHub, frame, bytesMax);
+
+/** A frame from a hub. Throws `frame_invalid` or `frame_too_large`. */
+export const parseToDevice = (frame: Uint8Array, bytesMax: number = LIMITS.frameBytesMax): ToDevice | UnknownMessage =>
+  parse<ToDevice>(toDevice, frame, bytesMax);
