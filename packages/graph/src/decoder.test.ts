@@ -1,0 +1,59 @@
+import { expect, test } from 'vitest';
+
+import { describeDecoder, trimmablePast } from './decoder.ts';
+import { DTYPE } from './dtypes.ts';
+import type { Graph } from './graph.ts';
+import { readGraph } from './read.ts';
+import { readJacobean } from './testing/jacobean.ts';
+import { firstDifference, openDecoder } from './testing/sessions.ts';
+import { createSeededNumbers } from './testing/seeds.ts';
+
+const jacobean = readGraph(readJacobean());
+
+const seededTokens = (count: number, seed = 7): number[] => {
+  const numbers = createSeededNumbers(seed);
+  return Array.from({ length: count }, () => numbers.below(2_048));
+};
+
+test('the bundled model is described from its inputs and outputs', () => {
+  expect(describeDecoder(jacobean)).toMatchObject({ layers: 6, kvHeads: 2, headDim: 32, kvDtype: DTYPE.float32, vocab: 2_048, hasPositionIds: true });
+  const { pastNames, presentNames } = describeDecoder(jacobean);
+  expect(pastNames.slice(0, 3)).toEqual(['past_key_values.0.key', 'past_key_values.0.value', 'past_key_values.1.key']);
+  expect(presentNames.slice(10)).toEqual(['present.5.key', 'present.5.value']);
+});
+
+test('a graph that is no such decoder is refused, the input or output at fault named', () => {
+  const without = (name: string): Graph => ({
+    ...jacobean,
+    inputs: jacobean.inputs.filter((input) => input.name !== name),
+    outputs: jacobean.outputs.filter((output) => output.name !== name),
+  });
+  const withInput = (name: string, dtype: number, dims: readonly (number | string)[]): Graph => ({
+    ...without(name),
+    inputs: [...without(name).inputs, { name, dtype, dims }],
+  });
+  const cases: [Graph, RegExp][] = [
+    [without('input_ids'), /no input 'input_ids'/],
+    [without('logits'), /no output 'logits'/],
+    [without('present.3.value'), /'past_key_values.3.value' has no output 'present.3.value'/],
+    [without('past_key_values.2.value'), /'past_key_values.2.key' has no input 'past_key_values.2.value'/],
+    [withInput('past_conv.0', DTYPE.float32, ['batch', 4]), /feed to its input 'past_conv.0'/],
+    [withInput('input_ids', DTYPE.int32, ['batch', 'seq']), /'input_ids' is of type int32/],
+    [withInput('past_key_values.4.key', DTYPE.float32, ['batch', 4, 'past', 32]), /differ in shape/],
+    [withInput('past_key_values.0.key', DTYPE.float32, ['batch', 'heads', 'past', 32]), /has shape \[batch, heads, past, 32\]/],
+    [{ ...jacobean, inputs: jacobean.inputs.slice(0, 3) }, /key-value cache/],
+  ];
+  for (const [graph, message] of cases) expect(() => describeDecoder(graph)).toThrow(message);
+});
+
+test('a cache of which only the head is kept gives the logits of a cache that never held the tail', async () => {
+  const tokens = seededTokens(24);
+  const decoder = await openDecoder(trimmablePast(jacobean));
+  await decoder.step([...tokens.slice(0, 10), ...seededTokens(9, 99)], 0);
+  const trimmed = await decoder.step(tokens.slice(10), 10);
+  await decoder.step(tokens.slice(0, 10), 0);
+  const clean = await decoder.step(tokens.slice(10), 10);
+  expect(firstDifference(trimmed, clean)).toBeUndefined();
+  expect(decoder.cached()).toBe(24);
+  await decoder.release();
+});

@@ -1,0 +1,31 @@
+/** `@idlewild/graph`: ONNX as data. Pure: bytes and values in, bytes and values out. */
+export { createGraphBuilder } from './builder.ts';
+export type { AttributeInput, Attributes, GraphBuilder, GraphBuilderOptions } from './builder.ts';
+export { PAST_KEEP, describeDecoder, trimmablePast } from './decoder.ts';
+export type { DecoderShape } from './decoder.ts';
+export { DTYPE, bytesOf, dtypeBits, dtypeName, elementsOf } from './dtypes.ts';
+export type { DTypeName } from './dtypes.ts';
+export { externalise, tensorEntries } from './externalise.ts';
+export type { Externalised, ExternaliseOptions, TensorEntry } from './externalise.ts';
+export { attributeOf, blocksOf, feedsOf, floatsOf, isExternal, nodeTitle, tensorOf } from './graph.ts';
+export type {
+  Attribute,
+  AttributeKind,
+  AttributeValues,
+  Block,
+  Dimension,
+  External,
+  ExternalTensor,
+  Graph,
+  InlineTensor,
+  Node,
+  NumberArray,
+  Tensor,
+  ValueInfo,
+} from './graph.ts';
+export { LIMITS as GRAPH_LIMITS } from './limits.ts';
+export { decodeMessage, encodeMessage } from './protobuf.ts';
+export type { EncodedMessage } from './protobuf.ts';
+export { readGraph } from './read.ts';
+export type { Int, Message, MessageName } from './schema.ts';
+export { writeGraph, writeGraphChunks } from './write.ts';
