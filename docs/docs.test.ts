@@ -1,0 +1,110 @@
+/**
+ * Holds the documents to the code: the table of errors, a line for every dependency, links that lead somewhere, code
+ * blocks that parse, scripts that exist, and decisions that have a page and a number each.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
+import { dirname, join } from 'node:path';
+
+import { ERRORS } from '@idlewild/protocol';
+import { expect, test } from 'vitest';
+
+import { errorsDocument } from '../scripts/errors-document.ts';
+
+const root = dirname(import.meta.dirname);
+const read = (path: string): string => readFileSync(join(root, path), 'utf8');
+const documents = ['*.md', 'docs/**/*.md', 'models/*/*.md', 'packages/*/*.md']
+  .flatMap((pattern) => globSync(pattern, { cwd: root }))
+  .sort();
+
+interface Block {
+  readonly path: string;
+  readonly line: number;
+  readonly language: string;
+  readonly code: string;
+}
+
+const blocks = documents.flatMap(codeBlocks);
+
+test('docs/errors.md is the table of errors', () => {
+  expect(read('docs/errors.md'), 'run `npm run docs:errors`').toBe(errorsDocument(ERRORS));
+});
+
+test('docs/dependencies.md has one line for each direct dependency and for nothing else', () => {
+  const manifests = ['package.json', ...globSync('packages/*/package.json', { cwd: root })];
+  const wanted = new Set(
+    manifests.flatMap((path) => {
+      const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read(path)) as Record<string, object>;
+      return Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
+    }),
+  );
+  const listed = [...read('docs/dependencies.md').matchAll(/^\| `([^`]+)` \|/gm)].map(([, name]) => name);
+  const external = [...wanted].filter((name) => !name.startsWith('@idlewild/'));
+  expect(listed.sort()).toEqual(external.sort());
+});
+
+test('every link to a file leads to one', () => {
+  const dead = documents.flatMap((path) =>
+    [...read(path).replace(/```[\s\S]*?```/g, '').matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)[^)]*\)/g)]
+      .filter(([, target = '']) => !existsSync(join(root, dirname(path), target)))
+      .map(([, target]) => `${path}: ${target}`),
+  );
+  expect(dead).toEqual([]);
+});
+
+test('TypeScript blocks parse', () => {
+  const written = blocks.filter(({ language }) => /^(ts|typescript)\b/.test(language));
+  const broken = written.filter(({ code }) => !parses(code));
+  expect(broken.map(({ path, line }) => `${path}:${line}`)).toEqual([]);
+});
+
+test('shell blocks parse', () => {
+  const broken = blocks
+    .filter(({ language }) => /^(sh|bash|shell)\b/.test(language))
+    .filter(({ code }) => spawnSync('bash', ['-n'], { input: code }).status !== 0);
+  expect(broken.map(({ path, line }) => `${path}:${line}`)).toEqual([]);
+});
+
+test('every npm script that a document names exists', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+  const unknown = documents.flatMap((path) =>
+    [...read(path).matchAll(/\bnpm run ([a-z][\w:-]*)/g)]
+      .filter(([, name = '']) => !(name in scripts))
+      .map(([, name]) => `${path}: npm run ${name}`),
+  );
+  expect(unknown).toEqual([]);
+});
+
+test('decisions are numbered without gaps and fit a page each', () => {
+  const paths = documents.filter((path) => path.startsWith('docs/decisions/'));
+  const numbers = paths.map((path) => Number(/\/(\d{4})-[a-z0-9-]+\.md$/.exec(path)?.[1] ?? -1));
+  expect(numbers).toEqual(numbers.map((_, index) => index));
+  for (const path of paths) {
+    const text = read(path);
+    const headings = [...text.matchAll(/^## (.+)$/gm)].map(([, heading]) => heading);
+    expect([path, headings]).toEqual([path, ['Context', 'Options', 'Choice', 'Consequences']]);
+    expect([path, text.split('\n').length <= 60]).toEqual([path, true]);
+  }
+});
+
+function codeBlocks(path: string): Block[] {
+  const found: Block[] = [];
+  const text = read(path);
+  for (const match of text.matchAll(/^```([^\n`]*)\n([\s\S]*?)^```$/gm)) {
+    const line = text.slice(0, match.index).split('\n').length;
+    found.push({ path, line, language: match[1] ?? '', code: match[2] ?? '' });
+  }
+  return found;
+}
+
+function parses(code: string): boolean {
+  try {
+    stripTypeScriptTypes(code);
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ERR_INVALID_TYPESCRIPT_SYNTAX') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * Three kinds of tests, by what they need: `unit` nothing but the code, `sim` the whole system on a virtual clock,
+ * `e2e` real processes and sockets. Run them through `npm test`, which also counts them, or one alone with
+ * `npx vitest run <path>`.
+ */
+
+import { defineConfig } from 'vitest/config';
+
+const unit = {
+  name: 'unit',
+  include: ['packages/**/*.test.ts', 'scripts/**/*.test.ts', 'docs/*.test.ts', 'tidy.test.ts'],
+  exclude: ['**/node_modules/**', 'packages/sim/**'],
+  testTimeout: 20_000,
+};
+
+const sim = { name: 'sim', include: ['packages/sim/**/*.test.ts'], testTimeout: 300_000, hookTimeout: 60_000 };
+
+// Each of these files starts several processes, and a build machine has two cores: one file at a time.
+const e2e = {
+  name: 'e2e',
+  include: ['test/**/*.test.ts'],
+  fileParallelism: false,
+  testTimeout: 120_000,
+  hookTimeout: 120_000,
+  teardownTimeout: 30_000,
+};
+
+export default defineConfig({
+  test: { projects: [unit, sim, e2e].map((test) => ({ test })) },
+});
