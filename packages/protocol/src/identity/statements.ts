@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { LIMITS } from '../limits.ts';
 import { profileSchema, statusSchema } from '../wire/messages.ts';
 
-const bytes = z.instanceof(Uint8Array);
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
 const instantMs = z.int().min(0);
 

@@ -76,7 +76,7 @@ export const answerFinishedSchema = z.object({
   /** Over all attempts. */
   answerTokens: z.int().min(0),
   /** Signed `receipt` statement over this attempt's part. */
-  receipt: z.instanceof(Uint8Array),
+  receipt: z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes'),
 });
 export const answerFailedSchema = z.object({ t: z.literal('answer.failed'), ...leased, code: z.string().max(64), message: z.string().max(2_048) });
 

@@ -30,7 +30,7 @@ export function decodeCbor(bytes: Uint8Array, what: string): unknown {
   }
 }
 
-export const encodeFrame = (message: { readonly t: string }): Uint8Array => encode(message);
+export const encodeFrame = <Message extends { readonly t: string }>(message: Message): Uint8Array => encode(message);
 
 /**
  * One frame as a map with a string kind; its other fields are still untrusted.

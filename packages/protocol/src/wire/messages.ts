@@ -11,7 +11,7 @@ import {
 } from './answer.ts';
 import { decodeFrame, refuseUnknownCritical } from './frame.ts';
 
-const bytes = z.instanceof(Uint8Array);
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
 const name = z.string().min(1).max(LIMITS.nameCharactersMax);
 const cidText = z.string().min(8).max(128);

@@ -1,0 +1,338 @@
+/**
+ * Answers from acceptance to end: the shell around `machine.ts` that owns the queue, the leases and the timers.
+ *
+ * submit → journalled → queued → a device by `scheduler/route.ts` → its frames, through the machine, to the caller's sink.
+ * A lost, paused or silent device sends its answers back to the head of the queue. It knows neither HTTP nor sockets.
+ */
+import {
+  IdlewildError, newId, type AnswerEvent, type AnswerWork, type Clock, type ErrorCode, type FinishReason, type Random, type Timer,
+} from '@idlewild/protocol';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Log } from '../log.ts';
+import { explainNone, route, type Candidate, type Demand } from '../scheduler/route.ts';
+import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import type { Sessions } from '../session/sessions.ts';
+import type { Journal } from './journal.ts';
+import { applyEvent, createAnswerState, type AnswerState, type Attempt, type Effect, type MachineEvent } from './machine.ts';
+
+/** What every answer tells of how it was made. */
+export interface AnswerSummary {
+  readonly devices: readonly { readonly id: string; readonly name: string }[];
+  readonly failovers: number;
+  readonly seed: number;
+  readonly exact: boolean;
+}
+
+export interface AnswerOutcome extends AnswerSummary {
+  readonly finish: FinishReason;
+  /** Text that was held back until the end. */
+  readonly s: string;
+  readonly promptTokens: number;
+  readonly answerTokens: number;
+}
+
+/** Where one answer goes. After `finished` or `failed` nothing follows. */
+export interface AnswerSink {
+  started(promptTokens: number): void;
+  token(i: number, id: number, s: string): void;
+  finished(outcome: AnswerOutcome): void;
+  failed(error: IdlewildError): void;
+}
+
+export interface AnswerRequest {
+  readonly territory: string;
+  readonly key: string;
+  readonly model: { readonly cid: string; readonly name: string };
+  readonly work: Omit<AnswerWork, 'tokens'>;
+  readonly deadlineMs?: number;
+}
+
+export interface AnswerHandle {
+  readonly request: string;
+  summary(): AnswerSummary;
+  /** The caller is gone: the device stops, the record is closed, the sink hears nothing more. */
+  cancel(why: string): void;
+}
+
+/** Counts for the metrics page. */
+export interface AnswerMeter {
+  ended(state: 'done' | 'failed' | 'cancelled', code: ErrorCode | 'none', answer: { tokens: number; ms: number; failovers: number }): void;
+  firstToken(ms: number): void;
+}
+
+export interface Answers {
+  /** Resolves once the request is committed. Throws `no_device` or `too_busy` (with `retryAfterSeconds`) before it is. */
+  submit(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle>;
+  onFrame(device: ConnectedDevice, event: AnswerEvent): void;
+  onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
+  /** Devices or their states changed: the queue is looked at again. */
+  pump(): void;
+  counts(): { readonly open: number; readonly queued: number };
+  /** Ends everything that is open, for a hub that stops. */
+  stop(): Promise<void>;
+}
+
+export interface AnswersDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly sessions: Pick<Sessions, 'list' | 'get' | 'order' | 'revokeLease'>;
+  readonly journal: Journal;
+  readonly meter: AnswerMeter;
+  /** Checks a receipt against what the hub saw; a wrong one is logged and not kept. */
+  readonly checkReceipt: (device: ConnectedDevice, receipt: Uint8Array, seen: ReceiptFacts) => Promise<boolean>;
+  readonly log: Log;
+}
+
+export interface ReceiptFacts {
+  readonly lease: string;
+  readonly epoch: number;
+  readonly model: string;
+  readonly firstToken: number;
+  readonly tokens: readonly number[];
+}
+
+interface Answer {
+  readonly state: AnswerState;
+  readonly request: AnswerRequest;
+  readonly sink: AnswerSink;
+  readonly names: Map<string, string>;
+  /** Index of the first token of the current attempt. */
+  attemptFrom: number;
+  silenced: boolean;
+}
+
+export function createAnswers(deps: AnswersDeps): Answers {
+  const { clock, random, sessions, journal, meter, log } = deps;
+  const open = new Map<string, Answer>();
+  const byLease = new Map<string, Answer>();
+  let queue: Answer[] = [];
+  let sweeper: Timer | undefined;
+  let stopping = false;
+
+  const summaryOf = ({ state, names }: Answer): AnswerSummary => ({
+    devices: state.devices.map((id) => ({ id, name: names.get(id) ?? id })), failovers: state.failovers, seed: state.work.sampling.seed, exact: state.exact,
+  });
+
+  function apply(answer: Answer, event: MachineEvent): void {
+    const attempt = answer.state.attempt;
+    const effects = applyEvent(answer.state, event, clock.monotonic());
+    for (const effect of effects) perform(answer, effect, attempt);
+  }
+
+  function releaseLease(attempt: Attempt): ConnectedDevice | undefined {
+    byLease.delete(attempt.lease);
+    const device = sessions.get(attempt.device);
+    device?.leases.delete(attempt.lease);
+    return device;
+  }
+
+  function perform(answer: Answer, effect: Effect, attempt: Attempt | undefined): void {
+    const { state, sink } = answer;
+    switch (effect.t) {
+      case 'token':
+        if (effect.i === 0) meter.firstToken(clock.monotonic() - state.createdAtMs);
+        journal.token(state.request, effect.id);
+        if (!answer.silenced) sink.token(effect.i, effect.id, effect.s);
+        return;
+      case 'started':
+        if (!answer.silenced) sink.started(effect.promptTokens);
+        return;
+      case 'revoke': {
+        const device = releaseLease(effect.attempt);
+        if (device !== undefined) sessions.revokeLease(device, effect.attempt.lease, effect.attempt.epoch);
+        return;
+      }
+      case 'requeue':
+        if (attempt !== undefined) releaseLease(attempt);
+        log.info({ request: state.request, device: attempt?.device, tokens: state.tokens.length, why: state.lastFailure }, 'attempt failed');
+        queue.unshift(answer);
+        return pump();
+      case 'finished': return finish(answer, attempt as Attempt, effect);
+      case 'failed': return fail(answer, effect.code, effect.message);
+    }
+  }
+
+  function finish(answer: Answer, attempt: Attempt, effect: Extract<Effect, { t: 'finished' }>): void {
+    const { state, sink } = answer;
+    const device = releaseLease(attempt);
+    open.delete(state.request);
+    const outcome: AnswerOutcome = {
+      ...summaryOf(answer), finish: effect.finish, s: effect.s, promptTokens: state.promptTokens ?? 0, answerTokens: state.tokens.length,
+    };
+    void settle(answer, attempt, device, effect.receipt).catch((error: Error) => {
+      log.error({ request: state.request, why: error.message }, 'an answer was delivered but its end could not be written');
+    });
+    meter.ended('done', 'none', { tokens: state.tokens.length, ms: clock.monotonic() - state.createdAtMs, failovers: state.failovers });
+    if (!answer.silenced) sink.finished(outcome);
+    pump();
+  }
+
+  async function settle(answer: Answer, attempt: Attempt, device: ConnectedDevice | undefined, receipt: Uint8Array): Promise<void> {
+    const { state } = answer;
+    const facts = {
+      lease: attempt.lease, epoch: attempt.epoch, model: state.model, firstToken: answer.attemptFrom, tokens: state.tokens.slice(answer.attemptFrom),
+    };
+    const valid = device !== undefined && (await deps.checkReceipt(device, receipt, facts));
+    await journal.close({
+      request: state.request, state: 'done', reason: undefined, promptTokens: state.promptTokens ?? 0, answerTokens: state.tokens.length,
+      failovers: state.failovers, exact: state.exact,
+      ...(valid ? { receipt: { lease: attempt.lease, device: attempt.device, epoch: attempt.epoch, statement: receipt } } : {}),
+    });
+  }
+
+  function fail(answer: Answer, code: ErrorCode, message: string): void {
+    const { state, sink } = answer;
+    open.delete(state.request);
+    queue = queue.filter((queued) => queued !== answer);
+    const ended = code === 'cancelled' ? 'cancelled' : 'failed';
+    journal.close({
+      request: state.request, state: ended, reason: code, promptTokens: state.promptTokens ?? 0, answerTokens: state.tokens.length,
+      failovers: state.failovers, exact: state.exact,
+    }).catch((error: Error) => log.error({ request: state.request, why: error.message }, 'the end of an answer could not be written'));
+    meter.ended(ended, code, { tokens: state.tokens.length, ms: clock.monotonic() - state.createdAtMs, failovers: state.failovers });
+    log.info({ request: state.request, code, tokens: state.tokens.length }, 'answer ended early');
+    const details = code === 'too_busy' ? { retryAfterSeconds: 5 } : {};
+    if (!answer.silenced) sink.failed(new IdlewildError(code, message, { details }));
+    pump();
+  }
+
+  const candidatesFor = (territory: string, model: string): Candidate[] => {
+    const candidates: Candidate[] = [];
+    for (const device of sessions.list()) {
+      if (device.territory === territory) candidates.push(candidateOf(device, model));
+    }
+    return candidates;
+  };
+  const demandOf = (state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded'>, tokens: number): Demand => ({
+    promptTokens: estimatePromptTokens(state.work) + tokens, answerTokens: Math.max(1, (state.work.tokensMax ?? 200) - tokens),
+    numericClass: state.numericClass, excluded: state.excluded,
+  });
+
+  function dispatch(answer: Answer, device: ConnectedDevice, candidate: Candidate): void {
+    const { state } = answer;
+    const lease = newId('att', random);
+    const epoch = state.epoch + 1;
+    const msPerToken = (1000 * (candidate.active + 1)) / (candidate.tokensPerSecond ?? 1);
+    const attempt: Attempt = {
+      lease, epoch, device: device.id, numericClass: candidate.numericClass ?? '', started: false, progressAtMs: clock.monotonic(),
+      stallMs: Math.max(HUB_LIMITS.stallMsMin, HUB_LIMITS.stallTokensMax * msPerToken),
+    };
+    answer.names.set(device.id, device.name);
+    answer.attemptFrom = state.tokens.length;
+    byLease.set(lease, answer);
+    apply(answer, { t: 'dispatched', attempt });
+    sessions.order(device, {
+      lease, epoch, model: state.model, work: { ...state.work, tokens: state.tokens }, deadlineMs: Math.max(1, Math.ceil(state.deadlineAtMs - clock.monotonic())),
+    });
+  }
+
+  function pump(): void {
+    if (queue.length === 0) return;
+    const waiting = queue;
+    queue = [];
+    /** Models (of a territory) for which nobody is free: the rest of their queue need not be looked at. */
+    const full = new Set<string>();
+    const left: Answer[] = [];
+    for (const answer of waiting) {
+      if (answer.state.phase !== 'queued') continue;
+      const kind = `${answer.request.territory} ${answer.state.model}`;
+      const candidates = full.has(kind) ? [] : candidatesFor(answer.request.territory, answer.state.model);
+      const choice = route(candidates, demandOf(answer.state, answer.state.tokens.length));
+      const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
+      if (choice.t === 'device' && device !== undefined) {
+        dispatch(answer, device, candidates.find((candidate) => candidate.device === device.id) as Candidate);
+        continue;
+      }
+      if (answer.state.excluded.size === 0) full.add(kind);
+      left.push(answer);
+    }
+    queue = [...left, ...queue];
+  }
+
+  function sweep(): void {
+    sweeper = undefined;
+    for (const answer of [...open.values()]) apply(answer, { t: 'tick' });
+    pump();
+    if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
+  }
+
+  function admit(request: AnswerRequest): void {
+    if (stopping) throw new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
+    const candidates = candidatesFor(request.territory, request.model.cid);
+    const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, 0);
+    const choice = route(candidates, demand);
+    if (choice.t === 'none') throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand.excluded), { details: { retryAfterSeconds: 10 } });
+    const retryAfterSeconds = choice.t === 'wait' ? Math.min(60, Math.max(1, Math.ceil(choice.expectedMs / 1000))) : 1;
+    const queued = queue.filter((answer) => answer.request.territory === request.territory).length;
+    if (open.size >= HUB_LIMITS.openAnswersMax || (choice.t === 'wait' && queued >= HUB_LIMITS.queuedAnswersMax)) {
+      throw new IdlewildError('too_busy', `every device is busy and ${queued} requests wait already; try again in ${retryAfterSeconds} s`, {
+        details: { retryAfterSeconds },
+      });
+    }
+  }
+
+  return {
+    async submit(request, sink) {
+      admit(request);
+      const state = createAnswerState({
+        request: newId('req', random), model: request.model.cid, work: request.work, nowMs: clock.monotonic(),
+        deadlineMs: Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax),
+      });
+      const answer: Answer = { state, request, sink, names: new Map(), attemptFrom: 0, silenced: false };
+      open.set(state.request, answer);
+      try {
+        await journal.open({ request: state.request, territory: request.territory, key: request.key, model: state.model, work: request.work });
+      } catch (error) {
+        open.delete(state.request);
+        throw error;
+      }
+      sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
+      const handle: AnswerHandle = {
+        request: state.request,
+        summary: () => summaryOf(answer),
+        cancel(why) {
+          answer.silenced = true;
+          apply(answer, { t: 'cancel', code: 'cancelled', why });
+        },
+      };
+      if (state.phase === 'queued') {
+        queue.push(answer);
+        pump();
+      }
+      return handle;
+    },
+    onFrame(device, event) {
+      const answer = byLease.get(event.lease);
+      if (answer !== undefined) apply(answer, { t: 'frame', device: device.id, frame: event });
+    },
+    onGone(device, code, why) {
+      for (const lease of [...device.leases]) {
+        const answer = byLease.get(lease);
+        if (answer !== undefined) apply(answer, { t: 'lost', device: device.id, code, why });
+      }
+    },
+    pump,
+    counts: () => ({ open: open.size, queued: queue.length }),
+    async stop() {
+      stopping = true;
+      sweeper?.cancel();
+      for (const answer of [...open.values()]) apply(answer, { t: 'cancel', code: 'hub_stopping', why: 'the hub is stopping' });
+      await journal.flush();
+    },
+  };
+}
+
+function candidateOf(device: ConnectedDevice, model: string): Candidate {
+  const held = device.status.models.find((entry) => entry.cid === model);
+  return {
+    device: device.id, state: stateOf(device), pauseReasons: device.status.pauseReasons, model: held?.state ?? 'none', numericClass: held?.numericClass,
+    slots: device.status.slots, active: device.leases.size, tokensPerSecond: held?.tokensPerSecond, prefillTokensPerSecond: held?.prefillTokensPerSecond,
+    roundTripMs: device.status.roundTripMs ?? 50,
+  };
+}
+
+/** Four characters a token is near enough for choosing between devices. */
+function estimatePromptTokens(work: AnswerState['work']): number {
+  const characters = work.prompt.kind === 'text' ? work.prompt.text.length : work.prompt.messages.reduce((sum, message) => sum + message.content.length, 0);
+  return Math.ceil(characters / 4);
+}

@@ -1,0 +1,98 @@
+/**
+ * Which device an answer goes to: the one where it is expected to be complete first.
+ *
+ * Pure: candidates in, choice out. Expected completion = round trip + prefill + decoding at the device's measured speed, shared with
+ * the answers that it already interleaves, + loading when the model is held but not warm. Interrupted answers stay within their
+ * numeric class while any device of it can take them, so that the rest is bit-identical.
+ */
+import type { DeviceState } from '@idlewild/protocol';
+
+export interface Candidate {
+  readonly device: string;
+  readonly state: DeviceState;
+  readonly pauseReasons: readonly string[];
+  /** What the device has of the model; `none` when it is not even fetching it. */
+  readonly model: 'none' | 'fetching' | 'held' | 'loading' | 'warm' | 'failed';
+  readonly numericClass: string | undefined;
+  readonly slots: number;
+  /** Leases that the hub has given it. */
+  readonly active: number;
+  readonly tokensPerSecond: number | undefined;
+  readonly prefillTokensPerSecond: number | undefined;
+  readonly roundTripMs: number;
+}
+
+export interface Demand {
+  /** Rough counts: the hub cannot tokenise. */
+  readonly promptTokens: number;
+  readonly answerTokens: number;
+  readonly numericClass: string | undefined;
+  readonly excluded: ReadonlySet<string>;
+}
+
+export type Route =
+  | { readonly t: 'device'; readonly device: string; readonly expectedMs: number }
+  /** Devices could take it once they have a free slot. */
+  | { readonly t: 'wait'; readonly expectedMs: number }
+  | { readonly t: 'none' };
+
+/** Taken for speeds that nobody measured yet. */
+const UNKNOWN_TOKENS_PER_SECOND = 5;
+const UNKNOWN_PREFILL_TOKENS_PER_SECOND = 50;
+
+/** Milliseconds until `demand` would be complete on `candidate`. */
+export function expectedMs(candidate: Candidate, demand: Demand): number {
+  const decode = candidate.tokensPerSecond ?? UNKNOWN_TOKENS_PER_SECOND;
+  const prefill = candidate.prefillTokensPerSecond ?? UNKNOWN_PREFILL_TOKENS_PER_SECOND;
+  const sharing = candidate.active + 1;
+  return candidate.roundTripMs + (demand.promptTokens / prefill + (demand.answerTokens * sharing) / decode) * 1000;
+}
+
+const servesModel = (candidate: Candidate): boolean => candidate.model === 'warm';
+const takesWork = (candidate: Candidate): boolean => candidate.state === 'ready' || candidate.state === 'busy';
+
+export function route(candidates: readonly Candidate[], demand: Demand): Route {
+  const able = candidates.filter((c) => takesWork(c) && servesModel(c) && !demand.excluded.has(c.device));
+  if (able.length === 0) return { t: 'none' };
+  const sameClass = demand.numericClass === undefined ? able : able.filter((c) => c.numericClass === demand.numericClass);
+  const pool = sameClass.length > 0 ? sameClass : able;
+  let best: Candidate | undefined;
+  let bestMs = Number.POSITIVE_INFINITY;
+  let soonestMs = Number.POSITIVE_INFINITY;
+  for (const candidate of pool) {
+    const ms = expectedMs(candidate, demand);
+    if (candidate.active >= candidate.slots) soonestMs = Math.min(soonestMs, ms / (candidate.active + 1));
+    else if (ms < bestMs || (ms === bestMs && best !== undefined && candidate.device < best.device)) {
+      best = candidate;
+      bestMs = ms;
+    }
+  }
+  if (best !== undefined) return { t: 'device', device: best.device, expectedMs: bestMs };
+  return { t: 'wait', expectedMs: soonestMs };
+}
+
+const plural = (count: number, one: string, many: string): string => (count === 1 ? one : many);
+
+/** Why nobody can take an answer now, for the person who asked: "2 devices hold this model; both are paused by their lenders". */
+export function explainNone(candidates: readonly Candidate[], model: string, excluded: ReadonlySet<string>): string {
+  if (candidates.length === 0) return `no device is connected, so nobody can answer for "${model}"; join one, or wait for one`;
+  const holding = candidates.filter((c) => c.model !== 'none' && c.model !== 'failed');
+  if (holding.length === 0) {
+    const failed = candidates.filter((c) => c.model === 'failed').length;
+    const why = failed > 0 ? `; ${failed} failed to load it` : '';
+    return `${candidates.length} ${plural(candidates.length, 'device is', 'devices are')} connected, but none holds "${model}"${why}`;
+  }
+  const groups: [number, string][] = [
+    [holding.filter((c) => c.state === 'paused').length, 'paused by {lender}'],
+    [holding.filter((c) => c.state === 'draining').length, 'draining'],
+    [holding.filter((c) => takesWork(c) && c.model === 'fetching').length, 'still fetching it'],
+    [holding.filter((c) => takesWork(c) && (c.model === 'held' || c.model === 'loading')).length, 'still loading it'],
+    [holding.filter((c) => takesWork(c) && servesModel(c) && excluded.has(c.device)).length, 'refused this request'],
+  ];
+  const said = groups.filter(([count]) => count > 0).map(([count, what]) => {
+    const subject = count === holding.length ? (count === 1 ? 'it' : count === 2 ? 'both' : 'all') : String(count);
+    const verb = what === 'refused this request' ? '' : subject === 'it' || count === 1 ? 'is ' : 'are ';
+    return `${subject} ${verb}${what.replace('{lender}', count === 1 ? 'its lender' : 'their lenders')}`;
+  });
+  return `${holding.length} ${plural(holding.length, 'device holds', 'devices hold')} this model; ${said.join(', ')}`;
+}

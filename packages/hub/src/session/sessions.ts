@@ -1,0 +1,279 @@
+/**
+ * The devices' channels: who may connect, who is connected, and what they send.
+ *
+ *   waiting for hello ──hello──► proving ──prove──► open ──close, silence, revocation──► gone
+ *
+ * One identity has one channel: a second one drops the older, which is told why. Until `open` a peer is nobody: small frames, a
+ * deadline, and no more than `handshakesMax` of them. Garbage closes the channel. What frames mean for answers is not known
+ * here; they are handed on.
+ */
+import {
+  IdlewildError, LIMITS, asIdlewildError, checkAgreementKey, checkDevice, encodeFrame, equalBytes, negotiateVersion, newId, parseToHub, proveHub,
+  type AnswerEvent, type Channel, type CheckedDevice, type Clock, type Crypto, type KeyPair, type Random, type Timer, type ToDevice,
+} from '@idlewild/protocol';
+import { base64url } from 'multiformats/bases/base64';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Log } from '../log.ts';
+import type { AnswerOrder, ConnectedDevice } from './connected-device.ts';
+
+/** Who may be a device here; asked once per handshake. */
+export interface Enrolment {
+  /** Throws `join_token_invalid`, `device_revoked` or `handshake_refused`. */
+  admit(device: Uint8Array, checked: CheckedDevice): Promise<{ id: string; name: string; territory: string }>;
+  /** Notes that the device is alive, at most every `touchMs`. */
+  touch(device: string): void;
+  keepAgreementKey(device: string, signed: Uint8Array): void;
+}
+
+export interface HubIdentity {
+  readonly territoryKey: Uint8Array;
+  readonly hubKey: KeyPair;
+  readonly certificate: Uint8Array;
+}
+
+export interface SessionEvents {
+  onJoin(device: ConnectedDevice): void;
+  /** Status or leases changed. */
+  onStatus(device: ConnectedDevice): void;
+  onAnswer(device: ConnectedDevice, event: AnswerEvent): void;
+  onGone(device: ConnectedDevice, code: 'disconnected' | 'superseded' | 'device_revoked', why: string): void;
+}
+
+export interface Sessions {
+  /** Takes a fresh channel and runs its handshake. */
+  accept(channel: Channel): void;
+  get(device: string): ConnectedDevice | undefined;
+  byTicket(ticket: string): ConnectedDevice | undefined;
+  list(): IterableIterator<ConnectedDevice>;
+  order(device: ConnectedDevice, order: AnswerOrder): void;
+  revokeLease(device: ConnectedDevice, lease: string, epoch: number): void;
+  hold(device: ConnectedDevice, models: readonly { cid: string; name: string; bytes: number }[]): void;
+  drain(device: string, reason: string): boolean;
+  drop(device: string, code: 'superseded' | 'device_revoked', message: string): boolean;
+  /** Closes every channel; devices will reconnect elsewhere. */
+  stop(reason: string): void;
+}
+
+export interface SessionsDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+  readonly identity: HubIdentity;
+  readonly enrolment: Enrolment;
+  readonly events: SessionEvents;
+  readonly log: Log;
+}
+
+type Reader = (frame: Uint8Array) => Promise<void> | void;
+
+export function createSessions(deps: SessionsDeps): Sessions {
+  const { clock, random, crypto, identity, enrolment, events, log } = deps;
+  const open = new Map<string, ConnectedDevice>();
+  const tickets = new Map<string, ConnectedDevice>();
+  let handshakes = 0;
+  let stopping = false;
+
+  const post = (channel: Channel, message: ToDevice): void => channel.send(encodeFrame(message));
+  const send = (device: ConnectedDevice, message: ToDevice): void => {
+    if (device.channel.bufferedBytes() > HUB_LIMITS.deviceBufferedBytesMax) {
+      gone(device, 'disconnected', 'it does not read what it is sent');
+      device.channel.close('you do not read what you are sent');
+      return;
+    }
+    post(device.channel, message);
+  };
+
+  function gone(device: ConnectedDevice, code: 'disconnected' | 'superseded' | 'device_revoked', why: string): void {
+    if (open.get(device.id) !== device) return;
+    open.delete(device.id);
+    tickets.delete(device.ticket);
+    log.info({ device: device.id, code, why }, 'device gone');
+    events.onGone(device, code, why);
+  }
+
+  function dropDevice(device: ConnectedDevice, code: 'superseded' | 'device_revoked', message: string): void {
+    post(device.channel, { t: 'dropped', code, message });
+    gone(device, code, message);
+    device.channel.close(message);
+  }
+
+  const watch = (device: ConnectedDevice): void => {
+    clock.after(LIMITS.heartbeatMs, () => {
+      if (open.get(device.id) !== device) return;
+      const silentMs = clock.monotonic() - device.lastFrameAtMs;
+      if (silentMs < LIMITS.heartbeatLostMs) return watch(device);
+      gone(device, 'disconnected', `nothing was heard of it for ${Math.round(silentMs / 1000)} s`);
+      device.channel.close('no heartbeat');
+    });
+  };
+
+  function admitOpen(channel: Channel, who: { id: string; name: string; territory: string }, checked: CheckedDevice): ConnectedDevice {
+    const older = open.get(who.id);
+    if (older !== undefined) {
+      dropDevice(older, 'superseded', 'the same identity connected again; two processes must not share one device key');
+    }
+    const nowMs = clock.monotonic();
+    const device: ConnectedDevice = {
+      ...who, publicKey: checked.consent.device, session: newId('ses', random), ticket: base64url.baseEncode(random.bytes(32)), channel,
+      profile: checked.proof.profile, consent: checked.consent, status: checked.proof.status, draining: false, leases: new Set(),
+      lastFrameAtMs: nowMs, touchedAtMs: nowMs,
+    };
+    open.set(device.id, device);
+    tickets.set(device.ticket, device);
+    enrolment.keepAgreementKey(device.id, checked.proof.agreementKey);
+    post(channel, { t: 'welcome', device: device.id, session: device.session, ticket: device.ticket, heartbeatMs: LIMITS.heartbeatMs });
+    log.info({ device: device.id, name: device.name }, 'device connected');
+    watch(device);
+    events.onJoin(device);
+    return device;
+  }
+
+  function readOpen(device: ConnectedDevice, frame: Uint8Array): void {
+    const message = parseToHub(frame);
+    device.lastFrameAtMs = clock.monotonic();
+    switch (message.t) {
+      case 'heartbeat': {
+        device.status = message.status;
+        send(device, { t: 'heartbeat.ack', n: message.n });
+        if (device.lastFrameAtMs - device.touchedAtMs >= HUB_LIMITS.touchMs) {
+          device.touchedAtMs = device.lastFrameAtMs;
+          enrolment.touch(device.id);
+        }
+        return events.onStatus(device);
+      }
+      case 'agreement':
+        void Promise.resolve(checkAgreementKey({ key: message.key, device: device.publicKey, nowMs: clock.now() }, crypto)).then(
+          () => enrolment.keepAgreementKey(device.id, message.key),
+          (error: Error) => log.warn({ device: device.id, why: error.message }, 'agreement key refused'),
+        );
+        return;
+      case '?': return send(device, { t: 'unsupported', kind: message.kind });
+      case 'unsupported': return log.warn({ device: device.id, kind: message.kind }, 'device does not know a kind');
+      case 'hello':
+      case 'prove': throw new IdlewildError('frame_invalid', `a "${message.t}" after the handshake`);
+      default: return events.onAnswer(device, message);
+    }
+  }
+
+  return {
+    accept(channel) {
+      const refuse = (error: IdlewildError): void => {
+        post(channel, { t: 'refused', code: error.code, message: error.message });
+        channel.close(error.message);
+      };
+      if (stopping || handshakes >= HUB_LIMITS.handshakesMax || open.size >= HUB_LIMITS.devicesMax) {
+        channel.listen({ onFrame: () => {}, onClose: () => {} });
+        return refuse(new IdlewildError(stopping ? 'hub_stopping' : 'too_busy', stopping ? 'the hub is stopping' : 'too many devices are joining; try again'));
+      }
+      handshakes++;
+      let device: ConnectedDevice | undefined;
+      let closed = false;
+      const over = (): void => {
+        if (!deadline.done) handshakes--;
+        deadline.done = true;
+        deadline.timer.cancel();
+      };
+      const deadline: { done: boolean; timer: Timer } = {
+        done: false,
+        timer: clock.after(LIMITS.handshakeMs, () => {
+          over();
+          refuse(new IdlewildError('handshake_refused', `the handshake took longer than ${LIMITS.handshakeMs / 1000} s`));
+        }),
+      };
+      const proofs = createHandshake({ channel, identity, random, crypto, clock, enrolment });
+      let reading: Promise<void> | undefined;
+      const readHandshake: Reader = async (frame) => {
+        const admitted = await proofs.read(frame);
+        if (admitted === undefined || closed) return;
+        over();
+        device = admitOpen(channel, admitted.who, admitted.checked);
+      };
+      const fail = (thrown: unknown): void => {
+        const error = asIdlewildError(thrown, 'reading a frame');
+        log.warn({ device: device?.id, code: error.code, why: error.message }, 'channel refused');
+        over();
+        if (device !== undefined) gone(device, 'disconnected', error.message);
+        refuse(error);
+      };
+      channel.listen({
+        onFrame(frame) {
+          if (device !== undefined) {
+            try {
+              readOpen(device, frame);
+            } catch (error) {
+              fail(error);
+            }
+            return;
+          }
+          if (deadline.done) return;
+          if (reading !== undefined) return fail(new IdlewildError('handshake_refused', 'a frame came before the last one was answered'));
+          reading = Promise.resolve(readHandshake(frame)).then(() => { reading = undefined; }, fail);
+        },
+        onClose(reason) {
+          closed = true;
+          over();
+          if (device !== undefined) gone(device, 'disconnected', reason === '' ? 'its connection closed' : reason);
+        },
+      });
+    },
+    get: (id) => open.get(id),
+    byTicket: (ticket) => tickets.get(ticket),
+    list: () => open.values(),
+    order(device, order) {
+      device.leases.add(order.lease);
+      send(device, { t: 'answer', ...order });
+    },
+    revokeLease(device, lease, epoch) {
+      device.leases.delete(lease);
+      send(device, { t: 'cancel', lease, epoch });
+    },
+    hold: (device, models) => send(device, { t: 'hold', models: [...models], sources: ['/'] }),
+    drain(id, reason) {
+      const device = open.get(id);
+      if (device === undefined) return false;
+      device.draining = true;
+      send(device, { t: 'drain', reason });
+      events.onStatus(device);
+      return true;
+    },
+    drop(id, code, message) {
+      const device = open.get(id);
+      if (device !== undefined) dropDevice(device, code, message);
+      return device !== undefined;
+    },
+    stop(reason) {
+      stopping = true;
+      for (const device of open.values()) device.channel.close(reason);
+    },
+  };
+}
+
+/** The hub's half of the handshake on one channel: returns who it is once the second frame proves it. */
+function createHandshake(deps: Pick<SessionsDeps, 'identity' | 'random' | 'crypto' | 'clock' | 'enrolment'> & { channel: Channel }): {
+  read(frame: Uint8Array): Promise<{ who: { id: string; name: string; territory: string }; checked: CheckedDevice } | undefined>;
+} {
+  const { channel, identity, random, crypto, clock, enrolment } = deps;
+  let begun: { device: Uint8Array; challenge: Uint8Array } | undefined;
+  return {
+    async read(frame) {
+      const message = parseToHub(frame, LIMITS.handshakeFrameBytesMax);
+      if (begun === undefined) {
+        if (message.t !== 'hello') throw new IdlewildError('handshake_refused', `expected "hello", got "${message.t}"`);
+        if (!equalBytes(message.territory, identity.territoryKey)) {
+          throw new IdlewildError('handshake_refused', 'this hub serves another territory than the one asked for');
+        }
+        const version = negotiateVersion(message.versions);
+        const { certificate, hubKey } = identity;
+        const proof = await proveHub({ version, hello: frame, certificate, nonce: random.bytes(32), binding: channel.binding }, hubKey, crypto);
+        const challenge = encodeFrame({ t: 'challenge', proof } satisfies ToDevice);
+        begun = { device: message.device, challenge };
+        channel.send(challenge);
+        return undefined;
+      }
+      if (message.t !== 'prove') throw new IdlewildError('handshake_refused', `expected "prove", got "${message.t}"`);
+      const { device, challenge } = begun;
+      const checked = await checkDevice({ proof: message.proof, challenge, device, nowMs: clock.now() }, crypto);
+      return { who: await enrolment.admit(device, checked), checked };
+    },
+  };
+}
