@@ -32,3 +32,6 @@ export {
 export {
   cidOf, decodeManifest, encodeManifest, manifestBytes, manifestSchema, type Manifest, type ManifestFile, type ManifestTensor,
 } from './manifest.ts';
+export { exp, ln } from './sampler/ln.ts';
+export { gumbel, noise, philox } from './sampler/philox.ts';
+export { TEMPERATURE_MIN, createSampler, sampleToken, type Sampler, type SamplerContext } from './sampler/sampler.ts';
