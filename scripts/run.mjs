@@ -78,7 +78,8 @@ async function install(reason) {
   const code = await runChild('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, PATH: outside.join(delimiter) },
+    // onnxruntime-node would otherwise fetch GPU libraries that nothing here uses; .npmrc says so too, to older npm.
+    env: { ...process.env, PATH: outside.join(delimiter), ONNXRUNTIME_NODE_INSTALL: 'skip' },
     shell: process.platform === 'win32',
   }, output);
   if (code === 0) return;
