@@ -1,0 +1,142 @@
+/**
+ * The tables as types; `migrations/` makes them. Names are those of the database.
+ *
+ * Every row belongs to a territory and every query says which: the second wall behind the policy. Times are
+ * milliseconds since 1970, booleans are 0 or 1, `*_json` columns hold JSON text: what SQLite and PostgreSQL have in
+ * common.
+ */
+import type { Kysely, Selectable, Transaction } from 'kysely';
+
+export interface Territories {
+  id: string;
+  name: string;
+  /** Ed25519, 32 bytes. */
+  public_key: Uint8Array;
+  created_at_ms: number;
+}
+
+export const ROLES = ['steward', 'caller'] as const;
+export type Role = (typeof ROLES)[number];
+
+export interface Keys {
+  id: string;
+  territory_id: string;
+  role: Role;
+  name: string;
+  /** SHA-256 of the key's text, in hex; the key itself is shown once and kept nowhere. */
+  hash: string;
+  created_at_ms: number;
+  expires_at_ms: number | null;
+  revoked_at_ms: number | null;
+}
+
+export interface Invites {
+  id: string;
+  territory_id: string;
+  /** SHA-256 of the join token, in hex. */
+  hash: string;
+  uses_left: number;
+  expires_at_ms: number;
+  /** Id of the key that made it. */
+  created_by: string;
+  created_at_ms: number;
+}
+
+export interface Devices {
+  id: string;
+  territory_id: string;
+  name: string;
+  /** Ed25519, 32 bytes. */
+  public_key: Uint8Array;
+  enrolled_at_ms: number;
+  last_seen_at_ms: number;
+  revoked_at_ms: number | null;
+  /** Signed `consent` statement as the device carried it. */
+  consent: Uint8Array;
+  /** A `DeviceProfile`. */
+  profile_json: string;
+}
+
+export interface Models {
+  cid: string;
+  territory_id: string;
+  name: string;
+  /** The dag-cbor block that `cid` names. */
+  manifest: Uint8Array;
+  /** Of all its files. */
+  bytes: number;
+  added_at_ms: number;
+}
+
+export const REQUEST_STATES = ['open', 'done', 'failed', 'cancelled'] as const;
+export type RequestState = (typeof REQUEST_STATES)[number];
+
+export interface Requests {
+  id: string;
+  territory_id: string;
+  key_id: string;
+  model_cid: string;
+  state: RequestState;
+  reason: string | null;
+  created_at_ms: number;
+  finished_at_ms: number | null;
+  prompt_tokens: number;
+  answer_tokens: number;
+  failovers: number;
+  /** 0 when an answer went on in another numeric class. */
+  exact: 0 | 1;
+}
+
+/** What an open request needs to go on after a crash, sealed; its rows go when the request is finished. */
+export interface Journal {
+  request_id: string;
+  seq: number;
+  territory_id: string;
+  sealed: Uint8Array;
+}
+
+export interface Receipts {
+  lease: string;
+  territory_id: string;
+  request_id: string;
+  device_id: string;
+  epoch: number;
+  /** Signed `receipt` statement as the device carried it. */
+  statement: Uint8Array;
+  created_at_ms: number;
+}
+
+export interface AuditEntries {
+  /** From 1, without a gap, in each territory. */
+  seq: number;
+  territory_id: string;
+  at_ms: number;
+  actor: string;
+  action: string;
+  subject: string;
+  details_json: string;
+  previous_hash: Uint8Array;
+  hash: Uint8Array;
+}
+
+export interface Schema {
+  territories: Territories;
+  keys: Keys;
+  invites: Invites;
+  devices: Devices;
+  models: Models;
+  requests: Requests;
+  journal: Journal;
+  receipts: Receipts;
+  audit: AuditEntries;
+}
+
+/** The handle that rooms are given. While a transaction of it is open, only the transaction's own handle answers. */
+export type Database = Kysely<Schema>;
+export type DatabaseTransaction = Transaction<Schema>;
+
+export type KeyRow = Selectable<Keys>;
+export type DeviceRow = Selectable<Devices>;
+export type ModelRow = Selectable<Models>;
+export type RequestRow = Selectable<Requests>;
+export type AuditRow = Selectable<AuditEntries>;
