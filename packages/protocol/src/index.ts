@@ -21,6 +21,7 @@ export {
   DEVICE_STATES, parseToDevice, parseToHub,
   type DeviceModel, type DeviceProfile, type DeviceState, type DeviceStatus, type ToDevice, type ToHub, type UnknownMessage,
 } from './wire/messages.ts';
+export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { openStatement, signStatement, type Purpose, type Verified } from './identity/signed.ts';
 export {
   WORK_KINDS, agreementKeySchema, consentSchema, hubCertificateSchema, receiptSchema,

@@ -1,0 +1,66 @@
+/**
+ * An invite: what a person pastes to let a device join. `iwj1.` and, in base64url, CBOR of
+ *   { u: address of the hub, s: secret, t: key of the territory, p: SHA-256 of the hub's SPKI, where it speaks TLS }.
+ *
+ * The territory's key and the pin travel with the secret, so that the device knows whom to trust before it sends
+ * anything; the secret leaves the device only after the hub has proved itself. Fields not known here are ignored.
+ */
+import { base64url } from 'multiformats/bases/base64';
+import { z } from 'zod';
+import { IdlewildError } from '../errors.ts';
+import { decodeCbor, encodeCbor } from '../wire/frame.ts';
+
+const PREFIX = 'iwj1.';
+const INVITE_CHARACTERS_MAX = 2_048;
+
+export interface Invite {
+  /** Where the hub answers, e.g. `https://hub.example:7860`. */
+  readonly url: string;
+  /** 16 to 64 random bytes. */
+  readonly secret: Uint8Array;
+  /** Ed25519 key of the territory. */
+  readonly territory: Uint8Array;
+  /** SHA-256 of the hub's SubjectPublicKeyInfo; absent on loopback, where nothing is encrypted. */
+  readonly pin?: Uint8Array;
+}
+
+const bytes = z.instanceof(Uint8Array);
+const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
+const carriedSchema = z.object({
+  u: z.url({ protocol: /^(https?|wss?)$/ }).max(512),
+  s: bytes.refine((value) => value.length >= 16 && value.length <= 64, 'must be 16 to 64 bytes'),
+  t: bytes32,
+  p: bytes32.optional(),
+});
+
+export function encodeInvite({ url, secret, territory, pin }: Invite): string {
+  const carried = { u: url, s: secret, t: territory, ...(pin === undefined ? {} : { p: pin }) };
+  return PREFIX + base64url.baseEncode(encodeCbor(carried));
+}
+
+/** Throws `join_token_invalid`, saying what is wrong with the text; white space around it is nothing wrong. */
+export function decodeInvite(text: string): Invite {
+  const invalid = (why: string, cause?: unknown): IdlewildError => {
+    const message = `this is not an invite: ${why}. Copy all of it, from ${PREFIX} to its end`;
+    return new IdlewildError('join_token_invalid', message, { cause });
+  };
+  const trimmed = text.trim();
+  if (!trimmed.startsWith(PREFIX)) throw invalid(`it does not begin with ${PREFIX}`);
+  if (trimmed.length > INVITE_CHARACTERS_MAX) throw invalid(`it is longer than ${INVITE_CHARACTERS_MAX} characters`);
+  let carried: unknown;
+  try {
+    carried = decodeCbor(base64url.baseDecode(trimmed.slice(PREFIX.length)), 'an invite');
+  } catch (error) {
+    throw invalid('it is damaged or cut short', error);
+  }
+  const parsed = carriedSchema.safeParse(carried);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw invalid(`its field "${issue?.path.join('.') ?? ''}" is wrong (${issue?.message ?? ''})`);
+  }
+  const { u: url, s: secret, t: territory, p: pin } = parsed.data;
+  return { url, secret, territory, ...(pin === undefined ? {} : { pin }) };
+}
+
+/** What a device sends as `joinToken` once the hub has proved itself. */
+export const joinTokenOf = (secret: Uint8Array): string => base64url.baseEncode(secret);
