@@ -11,7 +11,11 @@ const parentPollMs = 500;
 if (process.env.npm_lifecycle_event === 'npx') {
   // npx passes a signal only to the shell between it and this process; that shell's death is how it arrives here.
   const parent = process.ppid;
-  setInterval(() => process.ppid === parent || process.kill(process.pid, 'SIGTERM'), parentPollMs).unref();
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    process.kill(process.pid, 'SIGTERM');
+  }, parentPollMs).unref();
 }
 
 if (Number(process.versions.node.split('.')[0]) >= nodeMajorMin) {
