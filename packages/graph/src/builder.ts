@@ -1,8 +1,9 @@
 /**
- * Builds a graph node by node, or goes on from an existing one. Names are generated from the operator's and a counter, so that the same
- * calls give the same file, byte for byte.
+ * Builds a graph node by node, or goes on from an existing one.
+ *
+ * Names are generated from the operator's and a counter, so that the same calls give the same file, byte for byte.
+ * This does not look at what an operator means: whether a graph hangs together is `check.ts`'s matter.
  */
-import { DTYPE } from './dtypes.ts';
 import type { Attribute, Dimension, Graph, Node, NumberArray, Tensor, ValueInfo } from './graph.ts';
 import { tensorOf } from './graph.ts';
 
@@ -52,6 +53,30 @@ const emptyGraph = ({ name = 'graph', opset = 17, irVersion = 8 }: GraphBuilderO
   trainingInfo: [],
 });
 
+/** Hands out names that nothing in the graph has. */
+function createNames(taken: Iterable<string>): { claim(name: string): string; unique(stem: string): string } {
+  const used = new Set(taken);
+  let counter = 0;
+  return {
+    claim: (name) => {
+      used.add(name);
+      return name;
+    },
+    unique: (stem) => {
+      let name = `${stem}_${counter++}`;
+      while (used.has(name)) name = `${stem}_${counter++}`;
+      used.add(name);
+      return name;
+    },
+  };
+}
+
+const namesOf = (graph: Graph): string[] => [
+  ...graph.tensors.keys(),
+  ...graph.inputs.map((input) => input.name),
+  ...graph.nodes.flatMap((node) => [node.name, ...node.outputs]),
+];
+
 export function createGraphBuilder(options: GraphBuilderOptions = {}): GraphBuilder {
   const base = options.from ?? emptyGraph(options);
   const nodes: Node[] = [...base.nodes];
@@ -59,67 +84,58 @@ export function createGraphBuilder(options: GraphBuilderOptions = {}): GraphBuil
   const inputs: ValueInfo[] = [...base.inputs];
   const outputs: ValueInfo[] = [...base.outputs];
   const opsets = new Map(base.opsets);
-  const used = new Set<string>([...tensors.keys(), ...inputs.map((input) => input.name)]);
-  for (const node of nodes) for (const name of [node.name, ...node.outputs]) used.add(name);
+  const names = createNames(namesOf(base));
   const constants = new Map<string, string>();
-  let counter = 0;
-
-  function uniqueName(stem: string): string {
-    let name = `${stem}_${counter++}`;
-    while (used.has(name)) name = `${stem}_${counter++}`;
-    used.add(name);
-    return name;
-  }
 
   function tensor(name: string, dims: readonly number[], values: NumberArray, dtype?: number): string {
-    used.add(name);
     tensors.set(name, tensorOf(name, dims, values, dtype));
-    return name;
+    return names.claim(name);
   }
 
-  function constant(key: string, make: (name: string) => string): string {
+  function constant(key: string, dims: readonly number[], values: NumberArray): string {
     let name = constants.get(key);
-    if (name === undefined) constants.set(key, (name = make(uniqueName('constant'))));
+    if (name === undefined) constants.set(key, (name = tensor(names.unique('constant'), dims, values)));
     return name;
   }
 
-  function node(op: string, nodeInputs: readonly string[], attributes: Attributes, nodeOutputs: readonly string[]): void {
-    const dot = op.lastIndexOf('.');
-    const domain = dot === -1 ? '' : op.slice(0, dot);
+  function node(op: string, from: readonly string[], attributes: Attributes, to: readonly string[]): void {
+    const [domain, type] = splitOperator(op);
     if (!opsets.has(domain)) opsets.set(domain, 1);
-    for (const output of nodeOutputs) used.add(output);
-    nodes.push({
-      name: uniqueName(`node_${op.slice(dot + 1)}`),
-      domain,
-      op: op.slice(dot + 1),
-      inputs: nodeInputs,
-      outputs: nodeOutputs,
-      attributes: new Map(Object.entries(attributes).map(([name, value]) => [name, attributeFrom(value)])),
-    });
+    for (const output of to) names.claim(output);
+    const entries = Object.entries(attributes).map(([key, value]) => [key, attributeFrom(value)] as const);
+    const name = names.unique(`node_${type}`);
+    nodes.push({ name, domain, op: type, inputs: from, outputs: to, attributes: new Map(entries) });
   }
 
   return {
-    uniqueName,
+    uniqueName: (stem) => names.unique(stem),
     tensor,
     node,
     input: (name, dtype, dims) => {
-      used.add(name);
       inputs.push({ name, dtype, dims });
-      return name;
+      return names.claim(name);
     },
     output: (name, dtype, dims) => {
       outputs.push({ name, dtype, dims });
       return name;
     },
-    ints: (...values) => constant(`ints ${values.join()}`, (name) => tensor(name, [values.length], BigInt64Array.from(values, BigInt))),
-    int: (value) => constant(`int ${value}`, (name) => tensor(name, [], BigInt64Array.of(BigInt(value)))),
-    float: (value) => constant(`float ${value}`, (name) => tensor(name, [], Float32Array.of(value), DTYPE.float32)),
-    op: (op, nodeInputs, attributes = {}, output = uniqueName(op.slice(op.lastIndexOf('.') + 1))) => {
-      node(op, nodeInputs, attributes, [output]);
+    ints: (...values) => constant(`ints ${values.join()}`, [values.length], BigInt64Array.from(values, BigInt)),
+    int: (value) => constant(`int ${value}`, [], BigInt64Array.of(BigInt(value))),
+    float: (value) => constant(`float ${value}`, [], Float32Array.of(value)),
+    op: (op, from, attributes = {}, output = names.unique(splitOperator(op)[1])) => {
+      node(op, from, attributes, [output]);
       return output;
     },
-    build: () => ({ ...base, nodes: [...nodes], tensors: new Map(tensors), inputs: [...inputs], outputs: [...outputs], opsets: new Map(opsets) }),
+    build: () => {
+      const lists = { nodes: [...nodes], inputs: [...inputs], outputs: [...outputs] };
+      return { ...base, ...lists, tensors: new Map(tensors), opsets: new Map(opsets) };
+    },
   };
+}
+
+function splitOperator(op: string): [domain: string, type: string] {
+  const dot = op.lastIndexOf('.');
+  return dot === -1 ? ['', op] : [op.slice(0, dot), op.slice(dot + 1)];
 }
 
 function attributeFrom(value: AttributeInput): Attribute {

@@ -3,10 +3,13 @@ import { expect, test } from 'vitest';
 import { describeDecoder, trimmablePast } from './decoder.ts';
 import { DTYPE } from './dtypes.ts';
 import type { Graph } from './graph.ts';
+import { quantiseMatMul4 } from './quantise.ts';
 import { readGraph } from './read.ts';
+import { buildDecoder } from './testing/build-decoder.ts';
 import { readJacobean } from './testing/jacobean.ts';
-import { firstDifference, openDecoder } from './testing/sessions.ts';
 import { createSeededNumbers } from './testing/seeds.ts';
+import { firstDifference, openDecoder } from './testing/sessions.ts';
+import type { StepDecoder } from './testing/sessions.ts';
 
 const jacobean = readGraph(readJacobean());
 
@@ -16,7 +19,14 @@ const seededTokens = (count: number, seed = 7): number[] => {
 };
 
 test('the bundled model is described from its inputs and outputs', () => {
-  expect(describeDecoder(jacobean)).toMatchObject({ layers: 6, kvHeads: 2, headDim: 32, kvDtype: DTYPE.float32, vocab: 2_048, hasPositionIds: true });
+  expect(describeDecoder(jacobean)).toMatchObject({
+    layers: 6,
+    kvHeads: 2,
+    headDim: 32,
+    kvDtype: DTYPE.float32,
+    vocab: 2_048,
+    hasPositionIds: true,
+  });
   const { pastNames, presentNames } = describeDecoder(jacobean);
   expect(pastNames.slice(0, 3)).toEqual(['past_key_values.0.key', 'past_key_values.0.value', 'past_key_values.1.key']);
   expect(presentNames.slice(10)).toEqual(['present.5.key', 'present.5.value']);
@@ -40,7 +50,10 @@ test('a graph that is no such decoder is refused, the input or output at fault n
     [withInput('past_conv.0', DTYPE.float32, ['batch', 4]), /feed to its input 'past_conv.0'/],
     [withInput('input_ids', DTYPE.int32, ['batch', 'seq']), /'input_ids' is of type int32/],
     [withInput('past_key_values.4.key', DTYPE.float32, ['batch', 4, 'past', 32]), /differ in shape/],
-    [withInput('past_key_values.0.key', DTYPE.float32, ['batch', 'heads', 'past', 32]), /has shape \[batch, heads, past, 32\]/],
+    [
+      withInput('past_key_values.0.key', DTYPE.float32, ['batch', 'heads', 'past', 32]),
+      /has shape \[batch, heads, past, 32\]/,
+    ],
     [{ ...jacobean, inputs: jacobean.inputs.slice(0, 3) }, /key-value cache/],
   ];
   for (const [graph, message] of cases) expect(() => describeDecoder(graph)).toThrow(message);
@@ -55,5 +68,60 @@ test('a cache of which only the head is kept gives the logits of a cache that ne
   const clean = await decoder.step(tokens.slice(10), 10);
   expect(firstDifference(trimmed, clean)).toBeUndefined();
   expect(decoder.cached()).toBe(24);
+  await decoder.release();
+});
+
+/** Logits of every position, prefilled in chunks of `rows()` and never in one of a single row. */
+async function prefill(decoder: StepDecoder, tokens: readonly number[], rows: () => number): Promise<Float32Array[]> {
+  const logits: Float32Array[] = [];
+  while (logits.length < tokens.length) {
+    const from = logits.length;
+    const until = Math.min(from + rows(), tokens.length);
+    const start = until - from === 1 ? from - 1 : from;
+    logits.push(...(await decoder.step(tokens.slice(start, until), start)).slice(from - start));
+  }
+  return logits;
+}
+
+/** Logits of every position, each after the first two decoded beside the one before it. */
+async function decode(decoder: StepDecoder, tokens: readonly number[]): Promise<Float32Array[]> {
+  const logits = await decoder.step(tokens.slice(0, 2), 0);
+  while (logits.length < tokens.length) {
+    const from = logits.length;
+    logits.push((await decoder.step(tokens.slice(from - 1, from + 1), from - 1))[1] as Float32Array);
+  }
+  return logits;
+}
+
+test.each([
+  { name: 'f32', graph: jacobean },
+  { name: '4 bits', graph: quantiseMatMul4(jacobean) },
+  { name: '4 bits, int8 arithmetic', graph: quantiseMatMul4(jacobean, { accuracyLevel: 4 }) },
+])('steps of two rows or more give bit-identical logits, however a text is cut: $name', async ({ graph }) => {
+  const tokens = seededTokens(90);
+  let whole: Float32Array[] | undefined;
+  for (const threads of [1, 2]) {
+    const decoder = await openDecoder(trimmablePast(graph), threads);
+    whole ??= await decoder.step(tokens, 0);
+    expect(firstDifference(await decoder.step(tokens, 0), whole)).toBeUndefined();
+    expect(firstDifference(await decode(decoder, tokens), whole)).toBeUndefined();
+    for (const rows of [2, 3, 7, 16, 33])
+      expect(firstDifference(await prefill(decoder, tokens, () => rows), whole)).toBeUndefined();
+    const numbers = createSeededNumbers(threads);
+    expect(firstDifference(await prefill(decoder, tokens, () => 2 + numbers.below(20)), whole)).toBeUndefined();
+    await decoder.release();
+  }
+});
+
+test('steps stay bit-identical over a long cache, with heads 128 wide and as many threads as heads', async () => {
+  const shape = { vocab: 500, width: 512, layers: 2, heads: 4, kvHeads: 2, feedForward: 512 };
+  const graph = trimmablePast(buildDecoder(shape, 3));
+  const tokens = seededTokens(400).map((token) => token % shape.vocab);
+  const single = await openDecoder(graph, 1);
+  const whole = await single.step(tokens, 0);
+  await single.release();
+  const decoder = await openDecoder(graph, shape.heads);
+  expect(firstDifference(await prefill(decoder, tokens, () => 33), whole)).toBeUndefined();
+  expect(firstDifference(await decode(decoder, tokens), whole)).toBeUndefined();
   await decoder.release();
 });

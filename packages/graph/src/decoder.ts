@@ -1,6 +1,6 @@
 /**
- * What the engine must know about a decoder to run it, read off the inputs and outputs that its graph declares, and the one change
- * that it makes to every decoder: a cache whose tail can be dropped.
+ * What the engine must know about a decoder to run it, read off the inputs and outputs that its graph declares, and the
+ * one change that it makes to every decoder: a cache whose tail can be dropped.
  *
  * Names are those that Optimum and ONNX Runtime GenAI write: `input_ids`, `attention_mask`, `position_ids` (optional),
  * `past_key_values.N.key|value` of shape [batch, key-value heads, past, head width], `logits`, `present.N.key|value`.
@@ -23,7 +23,10 @@ export interface DecoderShape {
   /** Absent when the graph does not state the last dimension of its logits. */
   readonly vocab?: number;
   readonly hasPositionIds: boolean;
-  /** Cache inputs by layer, key before value; the output at the same index of `presentNames` takes its place in the next step. */
+  /**
+   * Cache inputs by layer, key before value; the output at the same index of `presentNames` takes its place in the next
+   * step.
+   */
   readonly pastNames: readonly string[];
   readonly presentNames: readonly string[];
 }
@@ -34,7 +37,8 @@ export const PAST_KEEP = 'past_keep';
 const PAST_NAME = /^past_key_values\.(\d{1,4})\.(key|value)$/;
 const TOKEN_INPUTS: readonly string[] = ['input_ids', 'attention_mask', 'position_ids', PAST_KEEP];
 
-const unsupported = (message: string): IdlewildError => new IdlewildError('model_unsupported', `this graph is not a decoder that the engine runs: ${message}`);
+const unsupported = (message: string): IdlewildError =>
+  new IdlewildError('model_unsupported', `this graph is not a decoder that the engine runs: ${message}`);
 
 /** @throws IdlewildError `model_unsupported`, naming the input or output at fault */
 export function describeDecoder(graph: Graph): DecoderShape {
@@ -44,11 +48,15 @@ export function describeDecoder(graph: Graph): DecoderShape {
   }
   for (const input of inputs.values()) {
     if (TOKEN_INPUTS.includes(input.name)) expectInt64(input);
-    else if (!PAST_NAME.test(input.name)) throw unsupported(`the engine does not know what to feed to its input '${input.name}'`);
+    else if (!PAST_NAME.test(input.name))
+      throw unsupported(`the engine does not know what to feed to its input '${input.name}'`);
   }
-  const past = [...inputs.values()].filter((input) => PAST_NAME.test(input.name)).sort((a, b) => pastOrder(a.name) - pastOrder(b.name));
+  const past = [...inputs.values()]
+    .filter((input) => PAST_NAME.test(input.name))
+    .sort((a, b) => pastOrder(a.name) - pastOrder(b.name));
   const first = past[0];
-  if (first === undefined) throw unsupported("it has no inputs 'past_key_values.N.key': export it with a key-value cache");
+  if (first === undefined)
+    throw unsupported("it has no inputs 'past_key_values.N.key': export it with a key-value cache");
   const cache = cacheShape(first);
   for (const input of past) expectSameCache(first, cache, input);
   const pastNames = past.map((input) => input.name);
@@ -64,7 +72,8 @@ export function describeDecoder(graph: Graph): DecoderShape {
 }
 
 function expectInt64(input: ValueInfo): void {
-  if (input.dtype !== DTYPE.int64) throw unsupported(`its input '${input.name}' is of type ${dtypeName(input.dtype) ?? input.dtype}, not int64`);
+  if (input.dtype !== DTYPE.int64)
+    throw unsupported(`its input '${input.name}' is of type ${dtypeName(input.dtype) ?? input.dtype}, not int64`);
 }
 
 function pastOrder(name: string): number {
@@ -80,7 +89,10 @@ function cacheShape({ name, dtype, dims }: ValueInfo): CacheShape {
   }
   const [, kvHeads, , headDim] = dims ?? [];
   if (dims?.length !== 4 || typeof kvHeads !== 'number' || typeof headDim !== 'number') {
-    throw unsupported(`its input '${name}' has shape [${dims?.join(', ') ?? '?'}], not [batch, key-value heads, past, head width] with numbers for both`);
+    throw unsupported(
+      `its input '${name}' has shape [${dims?.join(', ') ?? '?'}], not [batch, key-value heads, past, head width] ` +
+        'with numbers for the heads and their width',
+    );
   }
   return { kvHeads, headDim, kvDtype: dtype };
 }
@@ -94,9 +106,11 @@ function expectSameCache(first: ValueInfo, cache: CacheShape, input: ValueInfo):
 
 function presentName(graph: Graph, pastName: string): string {
   const name = pastName.replace('past_key_values', 'present');
-  if (!graph.outputs.some((output) => output.name === name)) throw unsupported(`input '${pastName}' has no output '${name}' beside it`);
+  if (!graph.outputs.some((output) => output.name === name))
+    throw unsupported(`input '${pastName}' has no output '${name}' beside it`);
   const other = pastName.endsWith('.key') ? pastName.replace(/key$/, 'value') : pastName.replace(/value$/, 'key');
-  if (!graph.inputs.some((input) => input.name === other)) throw unsupported(`input '${pastName}' has no input '${other}' beside it`);
+  if (!graph.inputs.some((input) => input.name === other))
+    throw unsupported(`input '${pastName}' has no input '${other}' beside it`);
   return name;
 }
 
@@ -111,11 +125,15 @@ function vocabOf(graph: Graph): number | undefined {
 }
 
 /**
- * Adds the input `past_keep`, int64 [1]: of each `past_key_values.*` the graph then uses only the first `past_keep` positions. The caller
- * drops the tail of its cache by naming a smaller number, without copying; `attention_mask` covers kept and new positions.
+ * Adds the input `past_keep`, int64 [1]: of each `past_key_values.*` the graph then uses only the first `past_keep`
+ * positions. The caller drops the tail of its cache by naming a smaller number, without copying; `attention_mask`
+ * covers kept and new positions.
  *
- * Why: the engine decodes in steps of two rows, the last cached position computed again beside the new one, since a product of
- * one row takes another kernel and its last bits differ from prefill's.
+ * Why: the engine decodes in steps of two rows, the last cached position computed again beside the new one, since a
+ * product of one row takes another kernel and its last bits differ from prefill's. With steps of two rows or more a
+ * text's logits do not depend on how it was cut, provided that heads are at most 128 wide and that, where attention is
+ * written out in MatMuls, a session has no more threads than the model has attention heads: beyond that the runtime
+ * splits sums by the size of the step (measured on onnxruntime 1.30, x86; GroupQueryAttention takes any threads).
  */
 export function trimmablePast(graph: Graph): Graph {
   const { pastNames } = describeDecoder(graph);
@@ -124,7 +142,12 @@ export function trimmablePast(graph: Graph): Graph {
   builder.input(PAST_KEEP, DTYPE.int64, [1]);
   const zero = builder.ints(0);
   const axis = builder.ints(2);
-  const kept = new Map(pastNames.map((name) => [name, builder.op('Slice', [name, zero, PAST_KEEP, axis], {}, builder.uniqueName(`${name}.kept`))]));
+  const kept = new Map(
+    pastNames.map((name) => [
+      name,
+      builder.op('Slice', [name, zero, PAST_KEEP, axis], {}, builder.uniqueName(`${name}.kept`)),
+    ]),
+  );
   const built = builder.build();
   const slices = built.nodes.slice(graph.nodes.length);
   const nodes = graph.nodes.map((node) => renameUses(node, kept));
@@ -136,7 +159,10 @@ function renameUses(node: Node, names: ReadonlyMap<string, string>): Node {
   const inputs = node.inputs.map((input) => names.get(input) ?? input);
   const attributes = new Map<string, Attribute>();
   for (const [name, attribute] of node.attributes) {
-    attributes.set(name, attribute.kind === 'graph' ? { kind: 'graph', value: renameInBlock(attribute.value, names) } : attribute);
+    attributes.set(
+      name,
+      attribute.kind === 'graph' ? { kind: 'graph', value: renameInBlock(attribute.value, names) } : attribute,
+    );
   }
   return { ...node, inputs, attributes };
 }

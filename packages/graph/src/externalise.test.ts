@@ -19,7 +19,10 @@ test('the weight-free graph with its side file gives bit-identical logits', asyn
   expect(data.length).toBe(moved.bytes);
   expect(writeGraph(moved.graph).length).toBeLessThan(100_000);
 
-  const [whole, split] = [await openDecoder(graph), await openDecoder(readGraph(writeGraph(moved.graph)), 1, [{ path: 'weights.bin', data }])];
+  const [whole, split] = [
+    await openDecoder(graph),
+    await openDecoder(readGraph(writeGraph(moved.graph)), 1, [{ path: 'weights.bin', data }]),
+  ];
   expect(firstDifference(await whole.step(tokens, 0), await split.step(tokens, 0))).toBeUndefined();
   await Promise.all([whole.release(), split.release()]);
 });

@@ -1,8 +1,9 @@
 /**
  * Moves a graph's weights into one side file, so that what remains is small enough to read, check and sign.
  *
- * The side file holds the tensors in graph order, each at a multiple of `alignBytes`, zeros between: the same graph gives the same file.
- * Tensors that lie in a side file already stay there. Nothing is copied: `chunks` yields the graph's own arrays.
+ * The side file holds the tensors in graph order, each at a multiple of `alignBytes`, zeros between: the same graph
+ * gives the same file. Tensors that lie in a side file already stay there. Nothing is copied: `chunks` yields the
+ * graph's own arrays.
  */
 import { IdlewildError } from '@idlewild/protocol';
 
@@ -12,7 +13,9 @@ import { isExternal } from './graph.ts';
 export interface ExternaliseOptions {
   /** Name of the side file. */
   readonly location?: string;
-  /** Tensors up to this size stay in the graph: shapes and scalars, which the runtime wants to see when it optimises. */
+  /**
+   * Tensors up to this size stay in the graph: shapes and scalars, which the runtime wants to see when it optimises.
+   */
   readonly inlineBytesMax?: number;
   /** 64 is a cache line and the widest vector register. */
   readonly alignBytes?: number;
@@ -48,7 +51,10 @@ export function externalise(graph: Graph, options: ExternaliseOptions = {}): Ext
   for (const tensor of graph.tensors.values()) {
     if (isExternal(tensor)) {
       if (tensor.external.location === location) {
-        throw new IdlewildError('model_invalid', `tensor '${tensor.name}' lies in '${location}' already: choose another name for the side file`);
+        throw new IdlewildError(
+          'model_invalid',
+          `tensor '${tensor.name}' lies in '${location}' already: choose another name for the side file`,
+        );
       }
       tensors.set(tensor.name, tensor);
     } else if (tensor.data.length <= inlineBytesMax) {

@@ -1,10 +1,10 @@
 /**
  * ONNX as data: the types on which every transformation of this package works.
  *
- * Values are immutable: a transformation returns a new graph that shares what it did not change with the old one. A tensor is
- * inline (its bytes are here, little-endian, row by row) or external (its bytes lie in a side file). The domain of ONNX's own
- * operators is always written ''. What this package does not interpret is carried along in `unknown` and written back.
- * Nothing here knows about files, devices or runtimes.
+ * Values are immutable: a transformation returns a new graph that shares what it did not change with the old one. A
+ * tensor is inline (its bytes are here, little-endian, row by row) or external (its bytes lie in a side file). The
+ * domain of ONNX's own operators is always written ''. What this package does not interpret is carried along in
+ * `unknown` and written back. Nothing here knows about files, devices or runtimes.
  */
 import { IdlewildError } from '@idlewild/protocol';
 
@@ -69,7 +69,9 @@ export interface AttributeValues {
 }
 
 export type AttributeKind = keyof AttributeValues;
-export type Attribute = { [Kind in AttributeKind]: { readonly kind: Kind; readonly value: AttributeValues[Kind] } }[AttributeKind];
+export type Attribute = {
+  [Kind in AttributeKind]: { readonly kind: Kind; readonly value: AttributeValues[Kind] };
+}[AttributeKind];
 
 export interface Node {
   readonly name: string;
@@ -114,7 +116,11 @@ export const nodeTitle = (node: Node): string =>
   `${node.domain === '' ? '' : `${node.domain}.`}${node.op} '${node.name || (node.outputs[0] ?? '')}'`;
 
 /** The value of an attribute of this kind, or `undefined` when the node has none of that name and kind. */
-export function attributeOf<Kind extends AttributeKind>(node: Node, name: string, kind: Kind): AttributeValues[Kind] | undefined {
+export function attributeOf<Kind extends AttributeKind>(
+  node: Node,
+  name: string,
+  kind: Kind,
+): AttributeValues[Kind] | undefined {
   const attribute = node.attributes.get(name);
   return attribute?.kind === kind ? (attribute.value as AttributeValues[Kind]) : undefined;
 }
@@ -123,7 +129,8 @@ export function attributeOf<Kind extends AttributeKind>(node: Node, name: string
 export const blocksOf = (node: Node): Block[] =>
   [...node.attributes.values()].flatMap((attribute) => (attribute.kind === 'graph' ? [attribute.value] : []));
 
-export type NumberArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array | Uint16Array;
+export type NumberArray =
+  Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array | Uint16Array;
 
 const ARRAY_DTYPE: ReadonlyArray<readonly [new () => NumberArray, number]> = [
   [Float32Array, DTYPE.float32],
@@ -135,7 +142,10 @@ const ARRAY_DTYPE: ReadonlyArray<readonly [new () => NumberArray, number]> = [
   [Uint16Array, DTYPE.uint16],
 ];
 
-/** An inline tensor that shares the array's memory. `dtype` is taken from the array unless given (float16 bits in a Uint16Array). */
+/**
+ * An inline tensor that shares the array's memory. `dtype` is taken from the array unless given (float16 bits in a
+ * Uint16Array).
+ */
 export function tensorOf(name: string, dims: readonly number[], values: NumberArray, dtype?: number): InlineTensor {
   const type = dtype ?? ARRAY_DTYPE.find(([constructor]) => values instanceof constructor)?.[1] ?? DTYPE.uint8;
   const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

@@ -1,12 +1,16 @@
 /** `@idlewild/graph`: ONNX as data. Pure: bytes and values in, bytes and values out. */
 export { createGraphBuilder } from './builder.ts';
 export type { AttributeInput, Attributes, GraphBuilder, GraphBuilderOptions } from './builder.ts';
+export { checkGraph } from './check.ts';
+export type { GraphCheck } from './check.ts';
 export { PAST_KEEP, describeDecoder, trimmablePast } from './decoder.ts';
 export type { DecoderShape } from './decoder.ts';
 export { DTYPE, bytesOf, dtypeBits, dtypeName, elementsOf } from './dtypes.ts';
 export type { DTypeName } from './dtypes.ts';
 export { externalise, tensorEntries } from './externalise.ts';
 export type { Externalised, ExternaliseOptions, TensorEntry } from './externalise.ts';
+export { fingerprintGraph } from './fingerprint.ts';
+export type { Feed, Fingerprint } from './fingerprint.ts';
 export { attributeOf, blocksOf, feedsOf, floatsOf, isExternal, nodeTitle, tensorOf } from './graph.ts';
 export type {
   Attribute,
@@ -24,8 +28,11 @@ export type {
   ValueInfo,
 } from './graph.ts';
 export { LIMITS as GRAPH_LIMITS } from './limits.ts';
+export { OPERATORS } from './operators.ts';
 export { decodeMessage, encodeMessage } from './protobuf.ts';
 export type { EncodedMessage } from './protobuf.ts';
+export { quantiseBlocks4, quantiseMatMul4 } from './quantise.ts';
+export type { Quantise4Options, Quantised4 } from './quantise.ts';
 export { readGraph } from './read.ts';
 export type { Int, Message, MessageName } from './schema.ts';
 export { writeGraph, writeGraphChunks } from './write.ts';

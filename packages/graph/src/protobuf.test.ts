@@ -43,18 +43,41 @@ test('a model file comes back with every field, and its weights are views, not c
 });
 
 test('integers of 64 bits survive: numbers where they are exact, bigints beyond', () => {
-  const ints = [0, 1, 127, 128, 2 ** 31, 2 ** 49, Number.MAX_SAFE_INTEGER, -1, -(2 ** 40), 2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n];
+  const ints = [
+    0,
+    1,
+    127,
+    128,
+    2 ** 31,
+    2 ** 49,
+    Number.MAX_SAFE_INTEGER,
+    -1,
+    -(2 ** 40),
+    2n ** 63n - 1n,
+    -(2n ** 63n),
+    2n ** 53n,
+  ];
   const uints = [0, 2n ** 64n - 1n, 2n ** 63n];
   const [attribute, tensor] = [
     encodeMessage('Attribute', { floats: [], ints, strings: [], tensors: [], graphs: [] }),
-    encodeMessage('Tensor', { dims: [], floatData: [], int32Data: [], stringData: [], int64Data: [], doubleData: [], uint64Data: uints, externalData: [] }),
+    encodeMessage('Tensor', {
+      dims: [],
+      floatData: [],
+      int32Data: [],
+      stringData: [],
+      int64Data: [],
+      doubleData: [],
+      uint64Data: uints,
+      externalData: [],
+    }),
   ];
   expect(decodeMessage('Attribute', join(attribute.chunks)).ints).toEqual(ints);
   expect(decodeMessage('Tensor', join(tensor.chunks)).uint64Data).toEqual(uints);
 });
 
 test('unknown fields, and known ones of another wire type, come back verbatim', () => {
-  const unknown = Uint8Array.from([0xa0, 0x06, 0x96, 0x01, 0xaa, 0x06, 2, 7, 7, 0x0d, 1, 2, 3, 4]); // fields 100, 101; field 1 as fixed32
+  // Fields 100 and 101, and field 1 as a fixed32.
+  const unknown = Uint8Array.from([0xa0, 0x06, 0x96, 0x01, 0xaa, 0x06, 2, 7, 7, 0x0d, 1, 2, 3, 4]);
   const bytes = join([Uint8Array.from([0x12, 1, 0x76]), unknown]); // Entry.value = 'v'
   const entry = decodeMessage('Entry', bytes);
   expect(entry.value).toBe('v');
@@ -81,7 +104,8 @@ test('bytes that promise more than there is are refused as invalid', () => {
     'a name that is not UTF-8': [0x3a, 3, 0x12, 1, 0xff],
     'no graph at all': [],
   };
-  for (const [name, bytes] of Object.entries(cases)) expect([name, outcome(Uint8Array.from(bytes))]).toEqual([name, 'model_invalid']);
+  for (const [name, bytes] of Object.entries(cases))
+    expect([name, outcome(Uint8Array.from(bytes))]).toEqual([name, 'model_invalid']);
 });
 
 test('nesting beyond the limit is refused, nesting below it is read', () => {
@@ -109,7 +133,9 @@ test('whatever the bytes, reading ends with a graph or with an error of ours', (
   for (let seed = 0; seed < 3_000; seed++) {
     const numbers = createSeededNumbers(seed);
     const random = seed % 3 === 0;
-    const bytes = random ? Uint8Array.from({ length: numbers.below(300) }, () => numbers.below(256)) : header.slice(0, numbers.below(2_000));
+    const bytes = random
+      ? Uint8Array.from({ length: numbers.below(300) }, () => numbers.below(256))
+      : header.slice(0, numbers.below(2_000));
     for (let i = 0; !random && i < 1 + (seed % 4); i++) bytes[numbers.below(bytes.length + 1)] = numbers.below(256);
     const end = outcome(bytes);
     seen.set(end, (seen.get(end) ?? 0) + 1);

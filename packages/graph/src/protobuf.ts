@@ -1,12 +1,13 @@
 /**
  * A codec for the messages of `schema.ts`, after https://protobuf.dev/programming-guides/encoding/.
  *
- * Reading copies nothing: byte fields are views into the input. Writing copies nothing large: the result is a list of chunks
- * in which long byte fields are the caller's own arrays. Unknown fields survive. Input is hostile: whatever its bytes, reading ends
- * in time and memory proportional to their number, with a message or with an IdlewildError `model_invalid`.
+ * Reading copies nothing: byte fields are views into the input. Writing copies nothing large: the result is a list of
+ * chunks in which long byte fields are the caller's own arrays. Unknown fields survive. Input is hostile: whatever its
+ * bytes, reading ends in time and memory proportional to their number, with a message or with an IdlewildError
+ * `model_invalid`.
  *
- * Stricter than protobuf in one point: a single message field that occurs twice is an error, not merged, since a check that saw
- * only one of the two would pass what another reader puts together.
+ * Stricter than protobuf in one point: a single message field that occurs twice is an error, not merged, since a check
+ * that saw only one of the two would pass what another reader puts together.
  */
 import { IdlewildError } from '@idlewild/protocol';
 
@@ -45,7 +46,10 @@ const WIRE: Readonly<Record<FieldKind, number>> = {
 /** Reads one message that fills `bytes`. @throws IdlewildError `model_invalid` */
 export function decodeMessage<Name extends MessageName>(name: Name, bytes: Uint8Array): Message<Name> {
   if (bytes.length > LIMITS.modelBytesMax) {
-    throw new IdlewildError('model_invalid', `an ONNX file of ${bytes.length} bytes is over protobuf's 2 GiB: move its weights to side files`);
+    throw new IdlewildError(
+      'model_invalid',
+      `an ONNX file of ${bytes.length} bytes is over protobuf's 2 GiB: move its weights to side files`,
+    );
   }
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const cursor: Cursor = {
@@ -151,7 +155,9 @@ function readText(cursor: Cursor, end: number): string {
   try {
     return cursor.decodeText(cursor.bytes.subarray(start, stop));
   } catch (cause) {
-    throw new IdlewildError('model_invalid', `reading an ONNX file: a name that is not UTF-8 at byte ${start}`, { cause });
+    throw new IdlewildError('model_invalid', `reading an ONNX file: a name that is not UTF-8 at byte ${start}`, {
+      cause,
+    });
   }
 }
 
@@ -216,7 +222,10 @@ function keepUnknown(cursor: Cursor, message: Loose, start: number): void {
 }
 
 /** The fields of `message` that are to be written, in the order of their numbers. */
-function* presentFields(name: MessageName, message: Loose): Generator<[number: number, field: Field, values: readonly unknown[]]> {
+function* presentFields(
+  name: MessageName,
+  message: Loose,
+): Generator<[number: number, field: Field, values: readonly unknown[]]> {
   const fields: Fields = SCHEMA[name];
   for (const key in fields) {
     const field = fields[key] as Field;
@@ -235,7 +244,10 @@ function measure(name: MessageName, message: Loose, sizes: Map<object, number>, 
     const tagBytes = uintBytes(number * 8);
     let bytes = 0;
     for (const value of values) {
-      const size = field[1] === 'message' ? measure(field[3] as MessageName, value as Loose, sizes, writer) : scalarBytes(field[1], value, writer);
+      const size =
+        field[1] === 'message'
+          ? measure(field[3] as MessageName, value as Loose, sizes, writer)
+          : scalarBytes(field[1], value, writer);
       const prefix = WIRE[field[1]] === DELIMITED ? uintBytes(size) : 0;
       bytes += prefix + size + (isPacked(field) ? 0 : tagBytes);
     }

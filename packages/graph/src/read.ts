@@ -1,19 +1,34 @@
 /**
  * From the bytes of an ONNX file to a `Graph`.
  *
- * Tensors come out in one form, whatever field the file kept their values in; large ones are views into the input. This refuses what
- * would be ambiguous (one name twice) or has no place in a decoder (tensors of text); whether a graph is safe is `check.ts`'s matter.
+ * Tensors come out in one form, whatever field the file kept their values in; large ones are views into the input. This
+ * refuses what would be ambiguous (one name twice) or has no place in a decoder (tensors of text); whether a graph is
+ * safe is `check.ts`'s matter.
  */
 import { IdlewildError } from '@idlewild/protocol';
 
 import { DTYPE, bytesOf, dtypeBits } from './dtypes.ts';
-import type { Attribute, Block, Dimension, External, Graph, InlineTensor, Node, Tensor, Unknown, ValueInfo } from './graph.ts';
+import type {
+  Attribute,
+  Block,
+  Dimension,
+  External,
+  Graph,
+  InlineTensor,
+  Node,
+  Tensor,
+  Unknown,
+  ValueInfo,
+} from './graph.ts';
 import { decodeMessage } from './protobuf.ts';
 import type { Int, Message } from './schema.ts';
 
 const invalid = (message: string): IdlewildError => new IdlewildError('model_invalid', message);
 
-/** Reads a model file. The graph holds views of `bytes`: do not change them. @throws IdlewildError `model_invalid`, `model_unsupported` */
+/**
+ * Reads a model file. The graph holds views of `bytes`: do not change them. @throws IdlewildError `model_invalid`,
+ * `model_unsupported`
+ */
 export function readGraph(bytes: Uint8Array): Graph {
   const model = decodeMessage('Model', bytes);
   if (model.graph === undefined) throw invalid('reading an ONNX file: it holds no graph; is it an ONNX model?');
@@ -32,7 +47,8 @@ export function readGraph(bytes: Uint8Array): Graph {
 }
 
 /** ONNX's own operators have two spellings of their domain. */
-const canonicalDomain = (domain: string | undefined): string => (domain === undefined || domain === 'ai.onnx' ? '' : domain);
+const canonicalDomain = (domain: string | undefined): string =>
+  domain === undefined || domain === 'ai.onnx' ? '' : domain;
 
 function kept<Name extends string>(name: Name, unknown: Unknown | undefined): { [key in Name]?: Unknown } {
   return unknown === undefined ? {} : ({ [name]: unknown } as { [key in Name]: Unknown });
@@ -63,7 +79,8 @@ function readBlock(graph: Message<'Graph'>): Block {
 
 function readNode(message: Message<'Node'>): Node {
   const attributes = new Map<string, Attribute>();
-  for (const attribute of message.attribute) addOnce(attributes, attribute.name ?? '', readAttribute(attribute), 'attribute');
+  for (const attribute of message.attribute)
+    addOnce(attributes, attribute.name ?? '', readAttribute(attribute), 'attribute');
   return {
     name: message.name ?? '',
     domain: canonicalDomain(message.domain),
@@ -86,9 +103,13 @@ function readAttribute(message: Message<'Attribute'>): Attribute {
     case 3:
       return { kind: 'string', value: attributeText(message, message.s ?? new Uint8Array()) };
     case 4:
-      return message.t === undefined ? { kind: 'other', value: message } : { kind: 'tensor', value: readTensor(message.t) };
+      return message.t === undefined
+        ? { kind: 'other', value: message }
+        : { kind: 'tensor', value: readTensor(message.t) };
     case 5:
-      return message.g === undefined ? { kind: 'other', value: message } : { kind: 'graph', value: readBlock(message.g) };
+      return message.g === undefined
+        ? { kind: 'other', value: message }
+        : { kind: 'graph', value: readBlock(message.g) };
     case 6:
       return { kind: 'floats', value: message.floats };
     case 7:
@@ -104,7 +125,9 @@ function attributeText(message: Message<'Attribute'>, bytes: Uint8Array): string
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new IdlewildError('model_invalid', `attribute '${message.name ?? ''}' holds text that is not UTF-8`, { cause });
+    throw new IdlewildError('model_invalid', `attribute '${message.name ?? ''}' holds text that is not UTF-8`, {
+      cause,
+    });
   }
 }
 
@@ -139,30 +162,38 @@ function readTensor(message: Message<'Tensor'>): Tensor {
 /** The keys `offset` and `length` are optional: the start of the file, and what type and dims need. */
 function readExternal(name: string, message: Message<'Tensor'>, bytesNeeded: number | undefined): External {
   const entries = new Map<string, string>();
-  for (const { key, value } of message.externalData) addOnce(entries, key ?? '', value ?? '', `external data key of tensor '${name}'`);
+  for (const { key, value } of message.externalData)
+    addOnce(entries, key ?? '', value ?? '', `external data key of tensor '${name}'`);
   const location = entries.get('location');
   if (location === undefined) throw invalid(`external tensor '${name}' does not say in which file it is`);
   const offset = decimal(name, entries.get('offset')) ?? 0;
   const bytes = decimal(name, entries.get('length')) ?? bytesNeeded;
-  if (bytes === undefined) throw invalid(`external tensor '${name}' has element type ${String(message.dataType)}, which ONNX does not define`);
+  if (bytes === undefined)
+    throw invalid(`external tensor '${name}' has element type ${String(message.dataType)}, which ONNX does not define`);
   return { location, offset, bytes };
 }
 
 function decimal(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-  if (!Number.isSafeInteger(value)) throw invalid(`external tensor '${name}' has '${text}' where a number of bytes belongs`);
+  if (!Number.isSafeInteger(value))
+    throw invalid(`external tensor '${name}' has '${text}' where a number of bytes belongs`);
   return value;
 }
 
-/** Values that the file keeps in typed fields instead of raw bytes; onnx.proto3 says at each field which types may use it. */
+/**
+ * Values that the file keeps in typed fields instead of raw bytes; onnx.proto3 says at each field which types may use
+ * it.
+ */
 function typedData(name: string, dtype: number, message: Message<'Tensor'>): InlineTensor['data'] {
   const { floatData, doubleData, int32Data, int64Data, uint64Data } = message;
   if (floatData.length > 0) return bytesOfArray(Float32Array.from(floatData));
   if (doubleData.length > 0) return bytesOfArray(Float64Array.from(doubleData));
   if (int64Data.length > 0) return bytesOfArray(BigInt64Array.from(int64Data, BigInt));
   if (uint64Data.length > 0) {
-    return dtype === DTYPE.uint32 ? bytesOfArray(Uint32Array.from(uint64Data, Number)) : bytesOfArray(BigUint64Array.from(uint64Data, BigInt));
+    return dtype === DTYPE.uint32
+      ? bytesOfArray(Uint32Array.from(uint64Data, Number))
+      : bytesOfArray(BigUint64Array.from(uint64Data, BigInt));
   }
   if (int32Data.length === 0) return new Uint8Array(0);
   return narrowInts(name, dtype, int32Data);

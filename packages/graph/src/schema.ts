@@ -1,9 +1,10 @@
 /**
- * The part of onnx.proto3 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3) that Idlewild understands, as a table.
+ * The part of onnx.proto3 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3) that Idlewild understands, as a
+ * table.
  *
- * Field names are ONNX's in camelCase. Fields that are not in the table (doc strings, metadata, the producer's name) are kept
- * verbatim by the codec in `unknown`. Functions, training info and sparse tensors are in the table as opaque bytes so that
- * a device can see, and refuse, that they are there.
+ * Field names are ONNX's in camelCase. Fields that are not in the table (doc strings, metadata, the producer's name)
+ * are kept verbatim by the codec in `unknown`. Functions, training info and sparse tensors are in the table as opaque
+ * bytes so that a device can see, and refuse, that they are there.
  */
 export type FieldKind = 'int' | 'uint' | 'float' | 'double' | 'string' | 'bytes' | 'message';
 export type Field = readonly [name: string, kind: FieldKind, count: 'one' | 'many', message?: string];
@@ -112,7 +113,9 @@ type ValueOf<F extends Field> = F extends readonly [string, 'message', string, i
     ? ScalarOf[Kind]
     : never;
 
-/** A message as the codec reads it: repeated fields are always arrays, single ones are absent when the file has none. */
+/**
+ * A message as the codec reads it: repeated fields are always arrays, single ones are absent when the file has none.
+ */
 export type Message<Name extends MessageName> = {
   [F in Extract<FieldOf<Name>, readonly [string, FieldKind, 'one', ...unknown[]]> as F[0]]?: ValueOf<F>;
 } & {

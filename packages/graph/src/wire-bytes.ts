@@ -1,5 +1,8 @@
 /**
- * The primitive writes of protobuf, gathered into chunks: short writes share pages, long byte arrays are passed through uncopied.
+ * The primitive writes of protobuf, gathered into chunks.
+ *
+ * Short writes share pages, long byte arrays are passed through uncopied: a model is written without its weights ever
+ * being in memory twice. Nothing here knows what a message is.
  */
 import type { Int } from './schema.ts';
 
@@ -35,8 +38,6 @@ export function intBytes(value: Int): number {
 }
 
 export function createByteWriter(): ByteWriter {
-  const encoder = new TextEncoder();
-  const texts = new Map<string, Uint8Array>();
   const chunks: Uint8Array[] = [];
   let page = new Uint8Array(PAGE_BYTES);
   let view = new DataView(page.buffer);
@@ -87,12 +88,6 @@ export function createByteWriter(): ByteWriter {
     chunks.push(value);
   }
 
-  function textBytes(text: string): Uint8Array {
-    let encoded = texts.get(text);
-    if (encoded === undefined) texts.set(text, (encoded = encoder.encode(text)));
-    return encoded;
-  }
-
   return {
     uint,
     int,
@@ -105,10 +100,20 @@ export function createByteWriter(): ByteWriter {
       view.setFloat64(start, value, true);
     },
     bytes,
-    textBytes,
+    textBytes: createTextCache(),
     finish: () => {
       flush();
       return chunks;
     },
+  };
+}
+
+function createTextCache(): (text: string) => Uint8Array {
+  const encoder = new TextEncoder();
+  const texts = new Map<string, Uint8Array>();
+  return (text) => {
+    let encoded = texts.get(text);
+    if (encoded === undefined) texts.set(text, (encoded = encoder.encode(text)));
+    return encoded;
   };
 }

@@ -1,7 +1,8 @@
 /**
  * From a `Graph` to the bytes of an ONNX file.
  *
- * Inline tensors are written as raw bytes, and, in the list of chunks, not copied. What `readGraph` carried in `unknown` is written back.
+ * Inline tensors are written as raw bytes, and, in the list of chunks, not copied. What `readGraph` carried in
+ * `unknown` is written back.
  */
 import type { Attribute, Block, Graph, Node, Tensor, Unknown, ValueInfo } from './graph.ts';
 import { isExternal } from './graph.ts';
@@ -24,7 +25,8 @@ export function writeGraph(graph: Graph): Uint8Array {
   return file;
 }
 
-const keep = (unknown: Unknown | undefined): { unknown?: Uint8Array[] } => (unknown === undefined ? {} : { unknown: [...unknown] });
+const keep = (unknown: Unknown | undefined): { unknown?: Uint8Array[] } =>
+  unknown === undefined ? {} : { unknown: [...unknown] };
 
 const modelMessage = (graph: Graph): Message<'Model'> => ({
   irVersion: graph.irVersion,
@@ -82,7 +84,9 @@ function attributeMessage(name: string, attribute: Attribute): Message<'Attribut
 }
 
 function valueInfoMessage(value: ValueInfo): Message<'ValueInfo'> {
-  const shape = value.dims?.map((dim) => (typeof dim === 'string' ? { dimParam: dim } : dim === undefined ? {} : { dimValue: dim }));
+  const shape = value.dims?.map((dim) =>
+    typeof dim === 'string' ? { dimParam: dim } : dim === undefined ? {} : { dimValue: dim },
+  );
   const tensorType = { elemType: value.dtype, ...(shape === undefined ? {} : { shape: { dim: shape } }) };
   // A name alone is a legal declaration; the runtime then infers the type.
   const typed = value.dtype !== 0 || value.unknownType !== undefined;

@@ -1,11 +1,14 @@
-/** Numbers that are the same on every machine: mulberry32 (https://gist.github.com/tommyettinger/46a874533244883189143505d203312c). */
+/**
+ * Numbers that are the same on every machine: mulberry32
+ * (https://gist.github.com/tommyettinger/46a874533244883189143505d203312c).
+ */
 export interface SeededNumbers {
   /** A 32-bit integer, at least 0. */
   uint32(): number;
   /** At least 0, below `limit`. */
   below(limit: number): number;
-  /** Even over [-scale, scale). */
-  centred(scale: number): number;
+  /** An array whose values are spread evenly over ±`scale`. */
+  floats(count: number, scale: number): Float32Array;
 }
 
 export function createSeededNumbers(seed: number): SeededNumbers {
@@ -19,6 +22,10 @@ export function createSeededNumbers(seed: number): SeededNumbers {
   return {
     uint32,
     below: (limit) => uint32() % limit,
-    centred: (scale) => (uint32() / 2_147_483_648 - 1) * scale,
+    floats: (count, scale) => {
+      const values = new Float32Array(count);
+      for (let i = 0; i < count; i++) values[i] = (uint32() / 2_147_483_648 - 1) * scale;
+      return values;
+    },
   };
 }

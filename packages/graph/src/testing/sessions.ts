@@ -1,6 +1,8 @@
 /**
- * onnxruntime-node as tests use it: a graph in, an open session out, and a decoder that keeps its cache between steps.
- * The engine has its own; this one is for proofs about graphs.
+ * onnxruntime-node as the tests of this package use it: a graph in, an open session out, and a decoder that keeps its
+ * cache between steps.
+ *
+ * The engine has its own; this one is for proofs about graphs. It is not exported.
  */
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 
@@ -13,7 +15,11 @@ export interface SideFile {
   readonly data: Uint8Array;
 }
 
-export function openSession(graph: Graph | Uint8Array, threads = 1, sideFiles: readonly SideFile[] = []): Promise<InferenceSession> {
+export function openSession(
+  graph: Graph | Uint8Array,
+  threads = 1,
+  sideFiles: readonly SideFile[] = [],
+): Promise<InferenceSession> {
   return InferenceSession.create(graph instanceof Uint8Array ? graph : writeGraph(graph), {
     intraOpNumThreads: threads,
     // Two sessions in turn on shared cores: spinning would make each wait for the other.
@@ -34,7 +40,11 @@ export interface StepDecoder {
 }
 
 /** Runs a graph that `trimmablePast` made. */
-export async function openDecoder(graph: Graph, threads = 1, sideFiles: readonly SideFile[] = []): Promise<StepDecoder> {
+export async function openDecoder(
+  graph: Graph,
+  threads = 1,
+  sideFiles: readonly SideFile[] = [],
+): Promise<StepDecoder> {
   const shape = describeDecoder(graph);
   const session = await openSession(graph, threads, sideFiles);
   const empty = (): OrtTensor => new OrtTensor('float32', new Float32Array(0), [1, shape.kvHeads, 0, shape.headDim]);
@@ -69,7 +79,10 @@ export function firstDifference(left: readonly Float32Array[], right: readonly F
   for (const [row, values] of left.entries()) {
     const other = right[row] as Float32Array;
     if (values.length !== other.length) return `row ${row}: ${values.length} values against ${other.length}`;
-    const [a, b] = [values, other].map((floats) => new Int32Array(floats.buffer, floats.byteOffset, floats.length)) as [Int32Array, Int32Array];
+    const [a, b] = [values, other].map((floats) => new Int32Array(floats.buffer, floats.byteOffset, floats.length)) as [
+      Int32Array,
+      Int32Array,
+    ];
     const at = a.findIndex((bits, i) => bits !== b[i]);
     if (at !== -1) return `row ${row}, value ${at}: ${values[at]} against ${other[at]}`;
   }
