@@ -1,0 +1,40 @@
+/**
+ * Who may be a device here: asked once per handshake, after the device proved its key.
+ *
+ * A known device comes in by its key alone, and what it says of itself is brought up to date; a new one needs a join
+ * token. The token of a known device is not looked at, so nothing is used up by joining twice.
+ */
+import { IdlewildError, type CheckedDevice } from '@idlewild/protocol';
+import type { Device, Devices } from './devices.ts';
+import { admitted, type Invites } from './invites.ts';
+
+export interface Enrolment {
+  /** Throws `join_token_invalid` or `device_revoked`. */
+  admit(publicKey: Uint8Array, checked: CheckedDevice): Promise<Device>;
+}
+
+export interface EnrolmentDeps {
+  /** Id of the territory that devices join here. */
+  readonly territory: string;
+  readonly devices: Devices;
+  readonly invites: Invites;
+}
+
+export function createEnrolment({ territory, devices, invites }: EnrolmentDeps): Enrolment {
+  return {
+    async admit(publicKey, { proof }) {
+      const { name, consent, profile, joinToken } = proof;
+      const known = await devices.findByKey(territory, publicKey);
+      if (known === undefined) {
+        if (joinToken === undefined) {
+          throw new IdlewildError('join_token_invalid', 'this device is not enrolled here and sent no join token; '
+            + 'ask a steward for an invite');
+        }
+        return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
+      }
+      admitted(known);
+      await devices.describe(territory, known.id, { name, consent, profile });
+      return { ...known, name, consent, profile };
+    },
+  };
+}

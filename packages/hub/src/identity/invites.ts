@@ -1,0 +1,101 @@
+/**
+ * Invites: secrets that let devices enrol, a set number of times until a set moment.
+ *
+ * The hub keeps the SHA-256 of a join token only. A use is counted in the transaction that enrols the device: however
+ * many devices redeem at once, no more of them get in than the invite says, and a device that is enrolled already, for
+ * instance because it never heard the answer, uses nothing up.
+ */
+import { IdlewildError, hex, joinTokenOf, newId, utf8, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import type { Audit } from '../audit/audit.ts';
+import type { Database, DatabaseTransaction } from '../db/schema.ts';
+import type { Device, Devices, NewDevice } from './devices.ts';
+
+const SECRET_BYTES = 16;
+
+export interface InviteOrder {
+  readonly territory: string;
+  /** How many devices may join with it. */
+  readonly uses: number;
+  readonly expiresInMs: number;
+  /** Id of the key that makes it. */
+  readonly createdBy: string;
+}
+
+export interface NewInvite {
+  readonly id: string;
+  /** Goes into `encodeInvite`; nobody can read it back later. */
+  readonly secret: Uint8Array;
+  readonly expiresAtMs: number;
+}
+
+export interface Invites {
+  create(order: InviteOrder): Promise<NewInvite>;
+  /**
+   * Enrols `device`, or returns it as it is when it was enrolled before. `joinToken` is what `joinTokenOf` made.
+   * Throws `join_token_invalid` (unknown, used up, expired) or `device_revoked`.
+   */
+  redeem(territory: string, joinToken: string, device: NewDevice): Promise<Device>;
+}
+
+export interface InvitesDeps {
+  readonly db: Database;
+  readonly crypto: Crypto;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly audit: Audit;
+  readonly devices: Devices;
+}
+
+export function createInvites({ db, crypto, random, clock, audit, devices }: InvitesDeps): Invites {
+  const hashOf = async (joinToken: string): Promise<string> => hex(await crypto.sha256(utf8(joinToken)));
+
+  /** Counts one use and returns the invite's id. */
+  async function use(transaction: DatabaseTransaction, territory: string, joinToken: string): Promise<string> {
+    const hash = await hashOf(joinToken);
+    const invite = await transaction.selectFrom('invites').select(['id', 'uses_left', 'expires_at_ms'])
+      .where('territory_id', '=', territory).where('hash', '=', hash).executeTakeFirst();
+    const refuse = (why: string): IdlewildError =>
+      new IdlewildError('join_token_invalid', `the join token ${why}; ask a steward for a new invite`);
+    if (invite === undefined) throw refuse('is unknown here');
+    if (clock.now() >= invite.expires_at_ms) throw refuse(`expired at ${new Date(invite.expires_at_ms).toISOString()}`);
+    // The condition is part of the update: on a database with many writers, reading first would not be enough.
+    const used = await transaction.updateTable('invites').set((row) => ({ uses_left: row('uses_left', '-', 1) }))
+      .where('territory_id', '=', territory).where('id', '=', invite.id).where('uses_left', '>', 0)
+      .returning('id').execute();
+    if (used.length === 0) throw refuse('has been used up');
+    return invite.id;
+  }
+
+  return {
+    async create({ territory, uses, expiresInMs, createdBy }) {
+      const id = newId('inv', random);
+      const secret = random.bytes(SECRET_BYTES);
+      const nowMs = clock.now();
+      const expiresAtMs = nowMs + expiresInMs;
+      const hash = await hashOf(joinTokenOf(secret));
+      await db.transaction().execute(async (transaction) => {
+        await transaction.insertInto('invites').values({
+          id, territory_id: territory, hash, uses_left: uses, expires_at_ms: expiresAtMs, created_by: createdBy,
+          created_at_ms: nowMs,
+        }).execute();
+        const details = { uses, expiresAtMs };
+        await audit.append(transaction, { territory, actor: createdBy, action: 'createInvite', subject: id, details });
+      });
+      return { id, secret, expiresAtMs };
+    },
+    async redeem(territory, joinToken, device) {
+      return db.transaction().execute(async (transaction) => {
+        const known = await devices.findByKey(territory, device.publicKey, transaction);
+        if (known !== undefined) return admitted(known);
+        return devices.enrol(transaction, territory, device, await use(transaction, territory, joinToken));
+      });
+    },
+  };
+}
+
+/** `device`, unless it was revoked: then throws `device_revoked`. */
+export function admitted(device: Device): Device {
+  if (device.revokedAtMs === undefined) return device;
+  const when = new Date(device.revokedAtMs).toISOString();
+  throw new IdlewildError('device_revoked', `the device ${device.id} was revoked by a steward at ${when}`);
+}

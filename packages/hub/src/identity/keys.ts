@@ -1,0 +1,155 @@
+/**
+ * API keys: `iw_` and 256 random bits in base32. The text is shown once; the database holds its SHA-256.
+ *
+ * A key that was seen lately is answered from memory. An entry older than `freshMs` is read again, so a key revoked by
+ * another process stops working within that time; one revoked here stops at once. Unknown keys are never remembered:
+ * guessing must not push known ones out. It knows no roles' rights; the policy does.
+ */
+import { IdlewildError, hex, newId, utf8, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import { base32 } from 'multiformats/bases/base32';
+import type { Audit } from '../audit/audit.ts';
+import type { Database, KeyRow, Role } from '../db/schema.ts';
+import type { KeyPrincipal } from './principal.ts';
+
+const KEY = /^iw_[a-z2-7]{52}$/;
+const SECRET_BYTES = 32;
+/** Half of the second within which a revoked key must stop working. */
+const FRESH_MS = 500;
+/** About 300 bytes each; beyond it the key that was unseen for longest is asked for again. */
+const REMEMBERED_MAX = 4_096;
+const ASK = 'ask a steward for a new one';
+
+export interface KeyOrder {
+  readonly territory: string;
+  readonly role: Role;
+  readonly name?: string;
+  readonly expiresInMs?: number;
+  /** Who makes it, for the audit log. */
+  readonly actor: string;
+}
+
+export interface NewKey {
+  readonly id: string;
+  /** The only time that anyone sees it. */
+  readonly key: string;
+  readonly role: Role;
+}
+
+export interface KeyFacts {
+  readonly id: string;
+  readonly role: Role;
+  readonly name: string;
+  readonly createdAtMs: number;
+  readonly expiresAtMs?: number;
+  readonly revokedAtMs?: number;
+}
+
+export interface Keys {
+  create(order: KeyOrder): Promise<NewKey>;
+  /** `key` as the caller sent it, without `Bearer`. Throws `unauthenticated`: missing, unknown, expired or revoked. */
+  authenticate(key: string | undefined): Promise<KeyPrincipal>;
+  /** Newest first. */
+  list(territory: string): Promise<KeyFacts[]>;
+  /** Throws `not_found`; revoking twice is once. */
+  revoke(order: { readonly territory: string; readonly id: string; readonly actor: string }): Promise<void>;
+}
+
+interface Remembered {
+  readonly principal: KeyPrincipal;
+  readonly expiresAtMs: number;
+  readonly readAtMs: number;
+}
+
+export interface KeysDeps {
+  readonly db: Database;
+  readonly crypto: Crypto;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly audit: Audit;
+}
+
+export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys {
+  /** By hash, in the order of their last reading. */
+  const remembered = new Map<string, Remembered>();
+  const hashOf = async (key: string): Promise<string> => hex(await crypto.sha256(utf8(key)));
+
+  async function read(hash: string): Promise<KeyPrincipal> {
+    remembered.delete(hash);
+    const readAtMs = clock.monotonic();
+    // No territory here: the key itself says which one it belongs to.
+    const row = await db.selectFrom('keys').selectAll().where('hash', '=', hash).executeTakeFirst();
+    if (row === undefined) throw refused('this key is unknown here', `check that it is whole, or ${ASK}`);
+    if (row.revoked_at_ms !== null) throw refused(`the key ${row.id} was revoked`, ASK);
+    const principal: KeyPrincipal = {
+      kind: 'key', keyId: row.id, territory: row.territory_id, role: row.role, name: row.name,
+    };
+    const entry = { principal, expiresAtMs: row.expires_at_ms ?? Number.POSITIVE_INFINITY, readAtMs };
+    checkExpiry(entry);
+    remembered.set(hash, entry);
+    if (remembered.size > REMEMBERED_MAX) remembered.delete(remembered.keys().next().value as string);
+    return principal;
+  }
+
+  function checkExpiry({ principal, expiresAtMs }: Remembered): void {
+    if (clock.now() < expiresAtMs) return;
+    throw refused(`the key ${principal.keyId} expired at ${new Date(expiresAtMs).toISOString()}`, ASK);
+  }
+
+  function forget(id: string): void {
+    for (const [hash, { principal }] of remembered) if (principal.keyId === id) remembered.delete(hash);
+  }
+
+  return {
+    async create({ territory, role, name = '', expiresInMs, actor }) {
+      const key = `iw_${base32.baseEncode(random.bytes(SECRET_BYTES))}`;
+      const id = newId('key', random);
+      const nowMs = clock.now();
+      const row: KeyRow = {
+        id, territory_id: territory, role, name, hash: await hashOf(key),
+        created_at_ms: nowMs, revoked_at_ms: null,
+        expires_at_ms: expiresInMs === undefined ? null : nowMs + expiresInMs,
+      };
+      await db.transaction().execute(async (transaction) => {
+        await transaction.insertInto('keys').values(row).execute();
+        const details = { role, name };
+        await audit.append(transaction, { territory, actor, action: 'createKey', subject: id, details });
+      });
+      return { id, key, role };
+    },
+    async authenticate(key) {
+      if (key === undefined || key === '') throw refused('no key was sent', 'send it as "Authorization: Bearer iw_…"');
+      if (!KEY.test(key)) throw refused('what was sent is not a key', 'a key is iw_ and 52 letters and digits');
+      const hash = await hashOf(key);
+      const entry = remembered.get(hash);
+      if (entry === undefined || clock.monotonic() - entry.readAtMs >= FRESH_MS) return read(hash);
+      checkExpiry(entry);
+      return entry.principal;
+    },
+    async list(territory) {
+      const rows = await db.selectFrom('keys').selectAll().where('territory_id', '=', territory)
+        .orderBy('created_at_ms', 'desc').orderBy('id').execute();
+      return rows.map(factsOf);
+    },
+    async revoke({ territory, id, actor }) {
+      await db.transaction().execute(async (transaction) => {
+        const row = await transaction.selectFrom('keys').select('revoked_at_ms')
+          .where('territory_id', '=', territory).where('id', '=', id).executeTakeFirst();
+        if (row === undefined) throw new IdlewildError('not_found', `there is no key ${id} in this territory`);
+        if (row.revoked_at_ms !== null) return;
+        await transaction.updateTable('keys').set({ revoked_at_ms: clock.now() })
+          .where('territory_id', '=', territory).where('id', '=', id).execute();
+        await audit.append(transaction, { territory, actor, action: 'revokeKey', subject: id });
+      });
+      forget(id);
+    },
+  };
+}
+
+const refused = (seen: string, remedy: string): IdlewildError =>
+  new IdlewildError('unauthenticated', `${seen}; ${remedy}`);
+
+const factsOf = (row: KeyRow): KeyFacts => ({
+  id: row.id, role: row.role, name: row.name, createdAtMs: row.created_at_ms,
+  ...(row.expires_at_ms === null ? {} : { expiresAtMs: row.expires_at_ms }),
+  ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
+});

@@ -1,0 +1,23 @@
+/** Who asks. Known from a key or from a connected device; what it may do is the policy's matter. */
+import type { Role } from '../db/schema.ts';
+
+export interface KeyPrincipal {
+  readonly kind: 'key';
+  readonly keyId: string;
+  readonly territory: string;
+  readonly role: Role;
+  readonly name: string;
+}
+
+/** A device on an open channel, known by the ticket of its session. */
+export interface DevicePrincipal {
+  readonly kind: 'device';
+  readonly deviceId: string;
+  readonly territory: string;
+}
+
+export type Principal = KeyPrincipal | DevicePrincipal;
+
+/** How an audit entry names it. */
+export const actorOf = (principal: Principal): string =>
+  (principal.kind === 'key' ? principal.keyId : principal.deviceId);
