@@ -1,0 +1,74 @@
+/**
+ * Where a hub keeps its few secrets: 32-byte seeds and its certificate, by name.
+ *
+ * On disk each is a file of its owner alone (mode 0600): a line that says what it is, then base64. Writing is all or
+ * nothing, also across a power cut. It knows no meaning of what it keeps.
+ */
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
+
+export type SecretName = 'territory.key' | 'hub.key' | 'hub.certificate' | 'journal.key';
+
+export interface Secrets {
+  /** Throws `data_corrupt` for something that was not written by `write`. */
+  read(name: SecretName): MaybePromise<Uint8Array | undefined>;
+  /** `header` is one line for the person who opens the file. */
+  write(name: SecretName, bytes: Uint8Array, header: string): MaybePromise<void>;
+}
+
+export function createMemorySecrets(): Secrets {
+  const kept = new Map<SecretName, Uint8Array>();
+  return {
+    read: (name) => kept.get(name)?.slice(),
+    write: (name, bytes) => {
+      kept.set(name, bytes.slice());
+    },
+  };
+}
+
+export function createDiskSecrets(folder: string): Secrets {
+  return {
+    read(name) {
+      const file = join(folder, name);
+      const text = readIfThere(file);
+      if (text === undefined) return undefined;
+      const [header = '', body = '', ...rest] = text.split('\n');
+      if (header.startsWith('#') && /^[A-Za-z0-9+/]+={0,2}$/.test(body) && rest.join('') === '') {
+        return new Uint8Array(Buffer.from(body, 'base64'));
+      }
+      throw new IdlewildError('data_corrupt', `${file} is damaged: it should hold a line that begins with # and one of `
+        + 'base64. Put a backup of it in its place');
+    },
+    write(name, bytes, header) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const file = join(folder, name);
+      const next = `${file}.next`;
+      withFile(next, 'w', (descriptor) => {
+        writeSync(descriptor, `# ${header}\n${Buffer.from(bytes).toString('base64')}\n`);
+      });
+      renameSync(next, file);
+      // The new name is durable once the folder is.
+      withFile(folder, 'r', () => {});
+    },
+  };
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function withFile(path: string, flags: string, act: (descriptor: number) => void): void {
+  const descriptor = openSync(path, flags, 0o600);
+  try {
+    act(descriptor);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}

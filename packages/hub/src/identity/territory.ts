@@ -1,0 +1,135 @@
+/**
+ * Which territory this hub serves, and with what right.
+ *
+ * The first start makes a territory key, a hub key and the certificate by which the first vouches for the second; later
+ * starts find them. The database and the territory key must tell of the same territory: a start where one of them is
+ * missing or another's is refused, for a hub that quietly made a new territory would lose every device that pins the
+ * old one. The territory's private key is used here only and leaves this file in no form.
+ */
+import {
+  IdlewildError, codeOf, equalBytes, hubCertificateSchema, idOfKey, openStatement, signStatement,
+  type Clock, type Crypto, type HubCertificate, type KeyPair, type Random,
+} from '@idlewild/protocol';
+import type { Audit } from '../audit/audit.ts';
+import type { Database, Schema } from '../db/schema.ts';
+import type { Secrets } from './secrets.ts';
+
+const DAY_MS = 86_400_000;
+const CERTIFICATE_MS = 365 * DAY_MS;
+/** A hub that is restarted every two months never runs into the end of its certificate. */
+const RENEW_BEFORE_MS = 60 * DAY_MS;
+const SEED_BYTES = 32;
+
+export interface Territory {
+  readonly id: string;
+  readonly name: string;
+  /** Ed25519; what devices and callers pin. */
+  readonly publicKey: Uint8Array;
+  readonly hub: { readonly id: string; readonly key: KeyPair };
+  /** Signed `hub-certificate` statement. */
+  readonly certificate: Uint8Array;
+  readonly certificateExpiresAtMs: number;
+  /** Whether this start made the territory: the moment to make a first steward's key. */
+  readonly created: boolean;
+}
+
+export interface TerritoryDeps {
+  readonly db: Database;
+  readonly secrets: Secrets;
+  readonly crypto: Crypto;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly audit: Audit;
+}
+
+/** `name` counts at the first start only. Throws `data_corrupt` when keys and database do not belong together. */
+export async function openTerritory(deps: TerritoryDeps, options: { name?: string } = {}): Promise<Territory> {
+  const { name = 'home' } = options;
+  const { db, secrets, crypto, random } = deps;
+  // The one query without a territory: it asks which one this database is of.
+  const rows = await db.selectFrom('territories').selectAll().limit(2).execute();
+  const seed = await secrets.read('territory.key');
+  checkSameTerritory(rows, seed !== undefined);
+  const territoryKey = await crypto.signingKey(seed ?? random.bytes(SEED_BYTES));
+  const id = await idOfKey('ter', territoryKey.publicKey, crypto);
+  const [row] = rows;
+  if (row !== undefined && row.id !== id) {
+    throw new IdlewildError('data_corrupt', `territory.key is of the territory ${id}, the database of ${row.id}. `
+      + 'Put the two that belong together in one data directory, or start with another (--data DIR)');
+  }
+  if (seed === undefined) {
+    const header = 'Idlewild territory key. Whoever holds it is the territory: keep it secret, and keep a copy.';
+    await secrets.write('territory.key', territoryKey.privateKey, header);
+  }
+  if (row === undefined) await insertTerritory(deps, { id, name, publicKey: territoryKey.publicKey });
+  const hub = await openHubKey(deps);
+  return {
+    id, name: row?.name ?? name, publicKey: territoryKey.publicKey, hub, created: row === undefined,
+    ...await certify(deps, territoryKey, hub.key.publicKey),
+  };
+}
+
+function checkSameTerritory(rows: readonly Schema['territories'][], hasKey: boolean): void {
+  if (rows.length > 1) {
+    throw new IdlewildError('data_corrupt', 'the database holds more than one territory, and this hub serves one');
+  }
+  if (rows[0] === undefined || hasKey) return;
+  throw new IdlewildError('data_corrupt', `the database is of the territory ${rows[0].id}, but territory.key is missing.`
+    + ' Without it no hub can prove that it belongs there: put a backup of the file back, or start a new territory in '
+    + 'another data directory (--data DIR)');
+}
+
+async function insertTerritory(
+  { db, clock, audit }: TerritoryDeps, { id, name, publicKey }: { id: string; name: string; publicKey: Uint8Array },
+): Promise<void> {
+  await db.transaction().execute(async (transaction) => {
+    await transaction.insertInto('territories').values({ id, name, public_key: publicKey, created_at_ms: clock.now() })
+      .execute();
+    const event = { territory: id, actor: 'hub', action: 'createTerritory', subject: id, details: { name } };
+    await audit.append(transaction, event);
+  });
+}
+
+async function openHubKey({ secrets, crypto, random }: TerritoryDeps): Promise<Territory['hub']> {
+  const seed = await secrets.read('hub.key');
+  const key = await crypto.signingKey(seed ?? random.bytes(SEED_BYTES));
+  if (seed === undefined) {
+    const header = 'Idlewild hub key: keep it secret. When it is lost, the next start makes another.';
+    await secrets.write('hub.key', key.privateKey, header);
+  }
+  return { id: await idOfKey('hub', key.publicKey, crypto), key };
+}
+
+/** The certificate that is there when it fits and lasts, else a new one. */
+async function certify(
+  { secrets, crypto, clock }: TerritoryDeps, territoryKey: KeyPair, hub: Uint8Array,
+): Promise<Pick<Territory, 'certificate' | 'certificateExpiresAtMs'>> {
+  const nowMs = clock.now();
+  const kept = await secrets.read('hub.certificate');
+  const said = kept === undefined ? undefined : await readCertificate(kept, territoryKey.publicKey, crypto);
+  if (kept !== undefined && said !== undefined && equalBytes(said.hub, hub) && said.issuedAtMs <= nowMs
+    && said.expiresAtMs - nowMs >= RENEW_BEFORE_MS) {
+    return { certificate: kept, certificateExpiresAtMs: said.expiresAtMs };
+  }
+  const certificateExpiresAtMs = nowMs + CERTIFICATE_MS;
+  const statement = {
+    v: 1, territory: territoryKey.publicKey, hub, issuedAtMs: nowMs, expiresAtMs: certificateExpiresAtMs,
+  };
+  const certificate = await signStatement('hub-certificate', statement, territoryKey, crypto);
+  const header = 'Idlewild hub certificate: the territory vouches for the hub key. Not secret.';
+  await secrets.write('hub.certificate', certificate, header);
+  return { certificate, certificateExpiresAtMs };
+}
+
+/** `undefined` for one that this territory did not sign: it is replaced, which its holder has every right to. */
+async function readCertificate(
+  carried: Uint8Array, territory: Uint8Array, crypto: Crypto,
+): Promise<HubCertificate | undefined> {
+  try {
+    return (await openStatement('hub-certificate', carried, hubCertificateSchema, crypto, territory)).statement;
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'signature_invalid' || code === 'frame_invalid') return undefined;
+    throw error;
+  }
+}
