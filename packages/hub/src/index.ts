@@ -1,2 +1,9 @@
-/** The control plane. */
-export {};
+/** The control plane: starting it as a process, and its core for the simulator. */
+export { createHub, type Hub, type HubDeps } from './hub.ts';
+export { startHub, isLoopback, type HubOptions, type RunningHub } from './node/start-hub.ts';
+export { createPinoLog, type PinoLogOptions } from './node/pino-log.ts';
+export { openDatabase, type OpenDatabase } from './db/open.ts';
+export { createMemorySecrets, createDiskSecrets, type Secrets } from './identity/secrets.ts';
+export { silentLog, type Log } from './log.ts';
+export { HUB_LIMITS } from './limits.ts';
+export type { AnswerHandle, AnswerMeter, AnswerOutcome, AnswerRequest, AnswerSink, Answers } from './answers/answers.ts';

@@ -36,6 +36,8 @@ export const HUB_LIMITS = {
   /** A block or leaf in one PUT. */
   blobBodyBytesMax: 2_097_152,
   messagesMax: 1_024,
+  /** Erased prompts stay in the write-ahead log at most this long. */
+  housekeepingMs: 10_000,
   /** Devices are written as seen at most this often. */
   touchMs: 60_000,
 } as const;

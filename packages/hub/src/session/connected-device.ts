@@ -12,6 +12,8 @@ export interface ConnectedDevice {
   readonly channel: Channel;
   readonly profile: DeviceProfile;
   readonly consent: Consent;
+  /** Its current X25519 key as a signed statement, for sealing prompts to it. */
+  agreementKey: Uint8Array;
   status: DeviceStatus;
   /** Set by the hub (a steward's drain); the device's own draining comes with its status. */
   draining: boolean;

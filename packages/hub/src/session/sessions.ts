@@ -22,7 +22,6 @@ export interface Enrolment {
   admit(device: Uint8Array, checked: CheckedDevice): Promise<{ id: string; name: string; territory: string }>;
   /** Notes that the device is alive, at most every `touchMs`. */
   touch(device: string): void;
-  keepAgreementKey(device: string, signed: Uint8Array): void;
 }
 
 export interface HubIdentity {
@@ -115,12 +114,11 @@ export function createSessions(deps: SessionsDeps): Sessions {
     const nowMs = clock.monotonic();
     const device: ConnectedDevice = {
       ...who, publicKey: checked.consent.device, session: newId('ses', random), ticket: base64url.baseEncode(random.bytes(32)), channel,
-      profile: checked.proof.profile, consent: checked.consent, status: checked.proof.status, draining: false, leases: new Set(),
+      profile: checked.proof.profile, consent: checked.consent, agreementKey: checked.proof.agreementKey, status: checked.proof.status, draining: false, leases: new Set(),
       lastFrameAtMs: nowMs, touchedAtMs: nowMs,
     };
     open.set(device.id, device);
     tickets.set(device.ticket, device);
-    enrolment.keepAgreementKey(device.id, checked.proof.agreementKey);
     post(channel, { t: 'welcome', device: device.id, session: device.session, ticket: device.ticket, heartbeatMs: LIMITS.heartbeatMs });
     log.info({ device: device.id, name: device.name }, 'device connected');
     watch(device);
@@ -143,7 +141,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
       }
       case 'agreement':
         void Promise.resolve(checkAgreementKey({ key: message.key, device: device.publicKey, nowMs: clock.now() }, crypto)).then(
-          () => enrolment.keepAgreementKey(device.id, message.key),
+          () => { device.agreementKey = message.key; },
           (error: Error) => log.warn({ device: device.id, why: error.message }, 'agreement key refused'),
         );
         return;

@@ -1,0 +1,111 @@
+/**
+ * The HTTP door: every request is authenticated, authorised and parsed before a handler sees it.
+ *
+ * A route names its action of the policy, or says `public` in so many words; one that does neither cannot be registered. Handlers
+ * get a principal and trusted types. OpenAPI comes from the same schemas.
+ */
+import type { ServerOptions as TlsServerOptions } from 'node:https';
+import swagger from '@fastify/swagger';
+import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protocol';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { jsonSchemaTransform, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { Keys } from '../identity/keys.ts';
+import type { Principal } from '../identity/principal.ts';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Log } from '../log.ts';
+import type { Action } from '../policy/actions.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Sessions } from '../session/sessions.ts';
+import { sendError, translate } from './errors.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What the policy is asked; `public` routes tell nothing about the territory. */
+    action?: Action | 'public';
+  }
+  interface FastifyRequest {
+    principal: Principal | undefined;
+  }
+}
+
+export type App = FastifyInstance;
+/** For registering routes with schemas. */
+export const typed = (app: App) => app.withTypeProvider<ZodTypeProvider>();
+
+export interface ServerDeps {
+  readonly keys: Keys;
+  readonly policy: Policy;
+  readonly sessions: Pick<Sessions, 'byTicket'>;
+  readonly territory: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly version: string;
+  readonly tls: TlsServerOptions | undefined;
+}
+
+const BEARER = /^Bearer +(\S+)$/i;
+
+export async function createServer(deps: ServerDeps, routes: readonly ((app: App) => void)[]): Promise<App> {
+  const { log, random } = deps;
+  const app = fastify({
+    bodyLimit: HUB_LIMITS.bodyBytesMax, genReqId: () => newId('req', random), disableRequestLogging: true, logger: false,
+    forceCloseConnections: true, routerOptions: { maxParamLength: 256 },
+    ...(deps.tls === undefined ? {} : { https: deps.tls }),
+  }) as unknown as App;
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.decorateRequest('principal', undefined);
+  app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.addHook('onRoute', (route) => {
+    if (route.config?.action === undefined) throw new Error(`the route ${String(route.method)} ${route.url} names no action of the policy`);
+  });
+  app.addHook('onRequest', async (request) => {
+    const action = request.routeOptions.config.action;
+    if (action === undefined || action === 'public') return;
+    request.principal = await principalOf(deps, request);
+    await deps.policy.decide(request.principal, action, { territory: deps.territory });
+  });
+  app.setErrorHandler((thrown, request, reply) => {
+    const error = translate(thrown, request);
+    if (error.code === 'cancelled') return reply.hijack();
+    log.debug({ request: request.id, method: request.method, route: request.routeOptions.url, code: error.code }, 'refused');
+    sendError(reply, error, log, request.id);
+  });
+  app.setNotFoundHandler(async (request, reply) => {
+    // Whoever has no key learns nothing, not even which routes there are.
+    await principalOf(deps, request);
+    sendError(reply, new IdlewildError('not_found', `there is no ${request.method} ${request.url.split('?', 1)[0]}; see /api/openapi.json`), log, request.id);
+  });
+  app.addHook('onSend', async (request, reply) => { reply.header('x-request-id', request.id); });
+  await app.register(swagger, {
+    openapi: {
+      info: { title: 'Idlewild hub', version: deps.version, description: 'AI from idle devices, for everyone who shares one.' },
+      components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
+      security: [{ key: [] }],
+    },
+    transform: jsonSchemaTransform,
+  });
+  await app.register(async (scope) => {
+    for (const register of routes) register(scope as unknown as App);
+    scope.get('/api/openapi.json', { config: { action: 'public' }, schema: { hide: true } }, async () => app.swagger());
+  });
+  await app.ready();
+  return app;
+}
+
+/** Throws `unauthenticated`. */
+async function principalOf(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {
+  const bearer = BEARER.exec(request.headers.authorization ?? '')?.[1];
+  const device = bearer === undefined ? undefined : deps.sessions.byTicket(bearer);
+  if (device !== undefined) return { kind: 'device', deviceId: device.id, territory: device.territory };
+  return deps.keys.authenticate(bearer);
+}
+
+/** The principal of an authorised request. */
+export function principal(request: FastifyRequest): Principal {
+  if (request.principal === undefined) throw new Error('a handler asked for the principal of a public route');
+  return request.principal;
+}
+
+export type { FastifyReply, FastifyRequest };

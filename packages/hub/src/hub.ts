@@ -1,0 +1,162 @@
+/**
+ * The hub without its doors: every room wired to the others over injected clock, randomness, database and blob store.
+ *
+ * A process puts HTTP and sockets in front of it (`node/start-hub.ts`); the simulator puts hundreds of devices in front of the
+ * very same thing. What is in memory here can be lost at any moment: the database is the truth.
+ */
+import {
+  IdlewildError, digestTokens, equalBytes, openStatement, receiptSchema, type BlobStore, type Clock, type Crypto, type Random, type Timer,
+} from '@idlewild/protocol';
+import { createAnswers, type AnswerMeter, type Answers, type ReceiptFacts } from './answers/answers.ts';
+import { createJournal } from './answers/journal.ts';
+import { createAudit, type Audit } from './audit/audit.ts';
+import type { OpenDatabase } from './db/open.ts';
+import type { Database } from './db/schema.ts';
+import { createDevices, type Devices } from './identity/devices.ts';
+import { createEnrolment } from './identity/enrolment.ts';
+import { createInvites, type Invites } from './identity/invites.ts';
+import { createKeys, type Keys } from './identity/keys.ts';
+import type { Secrets } from './identity/secrets.ts';
+import { openTerritory } from './identity/territory.ts';
+import { HUB_LIMITS } from './limits.ts';
+import type { Log } from './log.ts';
+import { createModels, type Models } from './models/registry.ts';
+import { createPolicy, type Policy } from './policy/policy.ts';
+import type { ConnectedDevice } from './session/connected-device.ts';
+import { createSessions, type Sessions } from './session/sessions.ts';
+
+export interface HubDeps {
+  readonly database: OpenDatabase;
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+  readonly secrets: Secrets;
+  readonly meter: AnswerMeter;
+  readonly log: Log;
+}
+
+export interface Hub {
+  readonly id: string;
+  readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
+  readonly db: Database;
+  readonly keys: Keys;
+  readonly devices: Devices;
+  readonly invites: Invites;
+  readonly models: Models;
+  readonly policy: Policy;
+  readonly audit: Audit;
+  readonly sessions: Sessions;
+  readonly answers: Answers;
+  /** Tells every device which models to hold. */
+  announceModels(): Promise<void>;
+  /** Whether the database answers. */
+  isReady(): Promise<boolean>;
+  /** Ends open answers with a reason, closes channels, writes what waits. */
+  stop(): Promise<void>;
+}
+
+const JOURNAL_KEY_BYTES = 32;
+
+async function journalKey(secrets: Secrets, random: Random): Promise<Uint8Array> {
+  const kept = await secrets.read('journal.key');
+  if (kept !== undefined) return kept;
+  const made = random.bytes(JOURNAL_KEY_BYTES);
+  await secrets.write('journal.key', made, 'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.');
+  return made;
+}
+
+export async function createHub(deps: HubDeps): Promise<Hub> {
+  const { database: { db }, store, clock, random, crypto, secrets, log } = deps;
+  const audit = createAudit({ db, clock, crypto });
+  const opened = await openTerritory({ db, secrets, crypto, random, clock, audit });
+  const territory = { id: opened.id, name: opened.name, publicKey: opened.publicKey };
+  const keys = createKeys({ db, crypto, random, clock, audit });
+  const devices = createDevices({ db, crypto, clock, audit });
+  const invites = createInvites({ db, crypto, random, clock, audit, devices });
+  const models = createModels({ db, store, crypto, clock, audit });
+  const policy = await createPolicy();
+  const enrolment = createEnrolment({ territory: territory.id, devices, invites });
+  const journal = createJournal({ db, crypto, random, clock, key: await journalKey(secrets, random), log });
+  for (const { request, answerTokens } of await journal.recover()) {
+    log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
+  }
+
+  async function holdings(): Promise<{ cid: string; name: string; bytes: number }[]> {
+    return (await models.list(territory.id)).map(({ cid, name, bytes }) => ({ cid, name, bytes }));
+  }
+  const sessions: Sessions = createSessions({
+    clock, random, crypto, log, identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
+    enrolment: {
+      admit: (device, checked) => enrolment.admit(device, checked),
+      touch: (device) => devices.touch(territory.id, device),
+    },
+    events: {
+      onJoin(device) {
+        void holdings().then((list) => sessions.hold(device, list), (error: Error) => log.error({ why: error.message }, 'models could not be read'));
+        answers.pump();
+      },
+      onStatus: () => answers.pump(),
+      onAnswer: (device, event) => answers.onFrame(device, event),
+      onGone(device, code, why) {
+        devices.touch(territory.id, device.id);
+        answers.onGone(device, code, why);
+      },
+    },
+  });
+  const answers: Answers = createAnswers({
+    clock, random, sessions, journal, meter: deps.meter, log, checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
+  });
+  const housekeeping = keepHouse(deps, devices, journal);
+
+  return {
+    id: opened.hub.id, territory, db, keys, devices, invites, models, policy, audit, sessions, answers,
+    async announceModels() {
+      const list = await holdings();
+      for (const device of sessions.list()) sessions.hold(device, list);
+    },
+    async isReady() {
+      try {
+        await db.selectFrom('territories').select('id').limit(1).execute();
+        return true;
+      } catch (error) {
+        log.error({ why: (error as Error).message }, 'the database does not answer');
+        return false;
+      }
+    },
+    async stop() {
+      housekeeping.stop();
+      await answers.stop();
+      sessions.stop('the hub is stopping');
+      await devices.flush();
+      await journal.flush();
+    },
+  };
+}
+
+/** What is due from time to time: last sightings are written, and erased pages leave the write-ahead log. */
+function keepHouse({ clock, database, log }: HubDeps, devices: Devices, journal: { flush(): Promise<void> }): { stop(): void } {
+  let timer: Timer;
+  const round = (): void => {
+    timer = clock.after(HUB_LIMITS.housekeepingMs, round);
+    journal.flush().then(() => devices.flush()).then(() => { database.checkpoint(); })
+      .catch((error: Error) => log.error({ why: error.message }, 'housekeeping failed'));
+  };
+  timer = clock.after(HUB_LIMITS.housekeepingMs, round);
+  return { stop: () => timer.cancel() };
+}
+
+/** Whether a device's receipt says what the hub saw of the attempt. */
+async function checkReceipt(device: ConnectedDevice, bytes: Uint8Array, seen: ReceiptFacts, crypto: Crypto, log: Log): Promise<boolean> {
+  try {
+    const { statement } = await openStatement('receipt', bytes, receiptSchema, crypto, device.publicKey);
+    const agrees = equalBytes(statement.device, device.publicKey) && statement.lease === seen.lease && statement.epoch === seen.epoch && statement.model === seen.model
+      && statement.firstToken === seen.firstToken && statement.tokens === seen.tokens.length
+      && equalBytes(statement.tokensDigest, await digestTokens(seen.tokens, crypto));
+    if (!agrees) throw new IdlewildError('signature_invalid', 'it does not say what was seen');
+    return true;
+  } catch (error) {
+    log.warn({ device: device.id, lease: seen.lease, why: (error as Error).message }, 'a receipt was refused');
+    return false;
+  }
+}
