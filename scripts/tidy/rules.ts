@@ -82,7 +82,9 @@ const syntax = (source: Source): Finding[] => {
     if (node.type === 'ExportAllDeclaration' && node.exported === null) add(node, 'export-star', 'export by name');
     if (node.type === 'ExportDefaultDeclaration') add(node, 'default-export', 'use a named export');
     if (node.type === 'TSEnumDeclaration') add(node, 'enum', 'use a union of string literals');
-    if (node.type === 'TSModuleDeclaration' && node.kind !== 'global') add(node, 'namespace', 'use a module');
+    // `declare module 'fastify'` adds to a library's own types and is named by a string; that is erased, too.
+    const named = isNode(node.id) && node.id.type !== 'Literal';
+    if (node.type === 'TSModuleDeclaration' && node.kind !== 'global' && named) add(node, 'namespace', 'use a module');
     if (node.type === 'TSParameterProperty') add(node, 'parameter-property', 'assign the field in the body');
   });
   return found;

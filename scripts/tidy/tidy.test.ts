@@ -52,6 +52,8 @@ test('star exports, defaults, enums, namespaces and unfinished work are found', 
   expect(rulesOf('export default 1')).toEqual(['default-export']);
   expect(rulesOf('enum E { A }')).toEqual(['enum']);
   expect(rulesOf('namespace N { f() }')).toEqual(['namespace']);
+  expect(rulesOf("declare module 'fastify' { interface A {} }")).toEqual([]);
+  expect(rulesOf('declare global { interface A {} }')).toEqual([]);
   expect(rulesOf('class A { constructor(private a: number) {} }')).toEqual(['parameter-property']);
   expect(rulesOf(['//', 'TO', 'DO'].join(''))).toEqual(['unfinished']);
 });
