@@ -74,7 +74,7 @@ function checkSameTerritory(rows: readonly Schema['territories'][], hasKey: bool
     throw new IdlewildError('data_corrupt', 'the database holds more than one territory, and this hub serves one');
   }
   if (rows[0] === undefined || hasKey) return;
-  throw new IdlewildError('data_corrupt', `the database is of the territory ${rows[0].id}, but territory.key is missing.`
+  throw new IdlewildError('data_corrupt', `the database is of territory ${rows[0].id}, but territory.key is missing.`
     + ' Without it no hub can prove that it belongs there: put a backup of the file back, or start a new territory in '
     + 'another data directory (--data DIR)');
 }
