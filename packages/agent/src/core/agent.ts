@@ -1,0 +1,308 @@
+/**
+ * A device: a session with a hub, a lane of answers, a shelf of models, and the lender above all three.
+ *
+ * - What the lender signed and the lender's pauses are asked before every piece of work; the hub cannot overrule either.
+ * - Losing the channel ends the running answers (the hub gives them to others) and keeps the models warm.
+ * - Every change is told once per tick: to the hub as a heartbeat, to the owner as a state.
+ * It knows no platform: everything outside comes through ports, so that hundreds of agents run in one simulation.
+ */
+import {
+  IdlewildError, idOfKey,
+  type BlobSource, type BlobStore, type Consent, type DeviceModel, type DeviceProfile, type DeviceState, type DeviceStatus,
+  type KeyPair, type Timer,
+} from '@idlewild/protocol';
+import type { EngineHost } from '@idlewild/engine';
+import { createAgreementKeys, type AgreementKeys } from './agreement-key.ts';
+import { openConsent, refusalOf } from './consent.ts';
+import { createLane, type Lane } from './lane.ts';
+import { AGENT_LIMITS } from './limits.ts';
+import type { ModelFolders } from './model-folders.ts';
+import type { WorkMessage } from './session-machine.ts';
+import { createSession, type HubAddress, type Session, type SessionPorts } from './session.ts';
+import { createShelf, type Shelf } from './shelf.ts';
+
+/** What the lender lends of the machine. */
+export interface LendingLimits {
+  readonly threads: number;
+  /** Answers at once. */
+  readonly slotsMax: number;
+  /** Resident bytes of all engines together. */
+  readonly memoryBytesMax: number;
+}
+
+/** Whether a person uses the machine now; heeded when the consent says `respect`. */
+export interface Presence {
+  watch(listen: (inUse: boolean) => void): { stop(): void };
+}
+
+export type Log = (level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>) => void;
+
+export interface AgentState {
+  readonly deviceId: string;
+  readonly name: string;
+  readonly state: DeviceState;
+  readonly pauseReasons: readonly string[];
+  readonly models: readonly DeviceModel[];
+  /** Of the fastest warm model, one stream; 0 when none is warm. */
+  readonly tokensPerSecond: number;
+  readonly answering: number;
+  /** Why the device is offline, once it has tried. */
+  readonly problem?: { readonly code: string; readonly message: string };
+}
+
+export interface AgentOptions extends SessionPorts {
+  readonly store: BlobStore;
+  readonly engineHost: EngineHost;
+  readonly folders: ModelFolders;
+  /** A source of blocks below `baseUrl` (relative to the hub's address, or absolute); throws for one it will not use. */
+  sources(baseUrl: string, ticket: string): BlobSource;
+  readonly presence?: Presence | undefined;
+  /** Ed25519. */
+  readonly identity: KeyPair;
+  /** The signed consent statement. */
+  readonly consent: Uint8Array;
+  readonly profile: DeviceProfile;
+  readonly hub: HubAddress;
+  readonly name: string;
+  readonly limits: LendingLimits;
+  readonly log: Log;
+  onState?(state: AgentState): void;
+  /** A hub welcomed the device: the join token has done its work. Called after every handshake. */
+  onEnrolled?(): void;
+}
+
+export interface Agent {
+  readonly deviceId: string;
+  start(): void;
+  /** Resolves when nothing runs any more. `drain` lets running answers finish first, for a bounded time. */
+  stop(options?: { drain?: boolean }): Promise<void>;
+  /** Running answers go back to the hub at once; nothing new is taken until every reason is gone. */
+  pause(reason: string): void;
+  resume(reason: string): void;
+  state(): AgentState;
+  /** Resolves when the agent has ended: with the reason when it was not `stop`. */
+  readonly ended: Promise<IdlewildError | undefined>;
+}
+
+/** What the functions below share. */
+interface Parts {
+  readonly options: AgentOptions;
+  readonly deviceId: string;
+  readonly consent: Consent;
+  readonly session: Session;
+  readonly lane: Lane;
+  readonly shelf: Shelf;
+  readonly keys: AgreementKeys;
+  readonly pauses: Set<string>;
+  presence: { stop(): void } | undefined;
+  /** By the hub's wish, until the next session; or because the agent stops. */
+  drainingByHub: boolean;
+  stopping: boolean;
+  problem: IdlewildError | undefined;
+  telling: Timer | undefined;
+  toldState: string;
+  toldStatus: string;
+  /** Called at the next change of what runs. */
+  onIdle: (() => void) | undefined;
+  finish(error: IdlewildError | undefined): void;
+}
+
+const IN_USE = 'a person is using this machine';
+
+/** Throws `signature_invalid` or `frame_invalid` for a consent that this identity did not sign. */
+export async function createAgent(options: AgentOptions): Promise<Agent> {
+  const { identity, crypto } = options;
+  const consent = await openConsent(options.consent, identity.publicKey, crypto);
+  const deviceId = await idOfKey('dev', identity.publicKey, crypto);
+  const ended = Promise.withResolvers<IdlewildError | undefined>();
+  const parts = assemble(options, consent, deviceId, ended.resolve);
+  return {
+    deviceId,
+    ended: ended.promise,
+    start() {
+      if (consent.presence === 'respect') {
+        parts.presence ??= options.presence?.watch((inUse) => (inUse ? pause(parts, IN_USE) : resume(parts, IN_USE)));
+      }
+      parts.session.start();
+    },
+    stop: ({ drain = false } = {}) => stop(parts, drain),
+    pause: (reason) => pause(parts, reason),
+    resume: (reason) => resume(parts, reason),
+    state: () => stateOf(parts),
+  };
+}
+
+function assemble(options: AgentOptions, consent: Consent, deviceId: string, finish: Parts['finish']): Parts {
+  const { clock, random, crypto, identity, limits, log } = options;
+  const onChanged = (): void => changed(parts);
+  const keys = createAgreementKeys({
+    clock, random, crypto, identity,
+    onRotated: (key) => parts.session.send({ t: 'agreement', key }),
+    onFailed: (error) => log('error', 'the agreement key could not be renewed', { error: String(error) }),
+  });
+  const shelf = createShelf({
+    ...options, memoryBytesMax: limits.memoryBytesMax,
+    engineLimits: { threads: limits.threads, slotsMax: limits.slotsMax, tokensPerSecondMax: consent.tokensPerSecondMax },
+    sourceFor: (baseUrl, ticket) => options.sources(baseUrl, ticket),
+    refusal: () => refusal(parts),
+    onEngineGone: (cid, error) => parts.lane.failAll(error, cid),
+    onChanged,
+    onFailed: (cid, error) => log('warn', error.message, { model: cid, code: error.code }),
+  });
+  const lane = createLane({
+    clock, crypto, identity, slotsMax: limits.slotsMax, oneModelAtOnce: consent.tokensPerSecondMax !== undefined,
+    refusal: () => refusal(parts),
+    warm: (cid) => parts.shelf.warm(cid),
+    send: (message) => parts.session.send(message),
+    onChanged,
+  });
+  const session = createSession(options, {
+    ...options, agreementKey: keys.signed,
+    status: () => statusOf(parts),
+    onOpened(welcome) {
+      parts.problem = undefined;
+      parts.drainingByHub = false;
+      log('info', 'connected to the hub', { session: welcome.session });
+      options.onEnrolled?.();
+      shelf.setTicket(welcome.ticket);
+      onChanged();
+    },
+    onMessage: (message) => onMessage(parts, message),
+    onLost(reason) {
+      log('info', 'the session with the hub ended', { reason });
+      shelf.setTicket(undefined);
+      lane.dropAll();
+    },
+    onBackOff(error, afterMs) {
+      parts.problem = error;
+      log('warn', error.message, { code: error.code, retryInMs: Math.round(afterMs) });
+      onChanged();
+    },
+    onEnded: (error) => { end(parts, error).catch((cause: unknown) => log('error', 'stopping failed', { error: String(cause) })); },
+  });
+  const parts: Parts = {
+    options, deviceId, consent, session, lane, shelf, keys, pauses: new Set(), presence: undefined, drainingByHub: false,
+    stopping: false, problem: undefined, telling: undefined, toldState: '', toldStatus: '', onIdle: undefined, finish,
+  };
+  return parts;
+}
+
+function onMessage(parts: Parts, message: WorkMessage): void {
+  switch (message.t) {
+    case 'hold': return parts.shelf.hold(message);
+    case 'answer': return parts.lane.offer(message);
+    case 'cancel': return parts.lane.cancel(message.lease, message.epoch);
+    case 'drain':
+      parts.options.log('info', 'the hub asks this device to drain', { reason: message.reason });
+      parts.drainingByHub = true;
+      return changed(parts);
+  }
+}
+
+/** The lender first, then the day's circumstances. */
+function refusal(parts: Parts): IdlewildError | undefined {
+  const refused = refusalOf(parts.consent, { kind: 'answers', territory: parts.options.hub.territory });
+  if (refused !== undefined) return refused;
+  if (parts.pauses.size > 0) return new IdlewildError('device_paused', `the device is paused: ${[...parts.pauses].join('; ')}`);
+  if (parts.stopping || parts.drainingByHub) return new IdlewildError('device_paused', 'the device is draining');
+  return undefined;
+}
+
+function pause(parts: Parts, reason: string): void {
+  const { pauses } = parts;
+  const text = reason.slice(0, AGENT_LIMITS.pauseReasonCharactersMax);
+  if (pauses.has(text)) return;
+  if (pauses.size >= AGENT_LIMITS.pauseReasonsMax) {
+    throw new IdlewildError('conflict', `the device is paused for ${pauses.size} reasons already; resume some of them first`);
+  }
+  pauses.add(text);
+  parts.lane.failAll(new IdlewildError('device_paused', `the device was paused: ${text}`));
+  parts.shelf.wake();
+  changed(parts);
+}
+
+function resume(parts: Parts, reason: string): void {
+  if (!parts.pauses.delete(reason.slice(0, AGENT_LIMITS.pauseReasonCharactersMax))) return;
+  parts.shelf.wake();
+  changed(parts);
+}
+
+async function stop(parts: Parts, drain: boolean): Promise<void> {
+  const { clock } = parts.options;
+  parts.stopping = true;
+  changed(parts);
+  if (drain && parts.lane.running() > 0) {
+    await new Promise<void>((resolve) => {
+      const timer = clock.after(AGENT_LIMITS.drainMsMax, resolve);
+      parts.onIdle = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+  parts.lane.failAll(new IdlewildError('device_paused', 'the device is stopping'));
+  parts.session.stop('the device was stopped');
+  await end(parts, undefined);
+}
+
+/** Releases everything; again does nothing more. */
+async function end(parts: Parts, error: IdlewildError | undefined): Promise<void> {
+  const { clock, log } = parts.options;
+  parts.problem = error ?? parts.problem;
+  if (error !== undefined) log('error', error.message, { code: error.code });
+  parts.presence?.stop();
+  parts.keys.stop();
+  await new Promise<void>((resolve, reject) => {
+    const timer = clock.after(AGENT_LIMITS.closeMsMax, () => {
+      log('error', `engines did not close within ${AGENT_LIMITS.closeMsMax} ms`);
+      resolve();
+    });
+    parts.shelf.close().finally(() => timer.cancel()).then(resolve, reject);
+  });
+  tell(parts);
+  parts.finish(error);
+}
+
+/** Everything that changes within one tick is told together. */
+function changed(parts: Parts): void {
+  if (parts.lane.running() === 0) parts.onIdle?.();
+  parts.telling ??= parts.options.clock.after(0, () => tell(parts));
+}
+
+function tell(parts: Parts): void {
+  parts.telling?.cancel();
+  parts.telling = undefined;
+  const status = statusOf(parts);
+  // How many answers run is the hub's own book-keeping; it is told what it cannot know.
+  const statusText = JSON.stringify({ ...status, active: 0 });
+  if (statusText !== parts.toldStatus) {
+    parts.toldStatus = statusText;
+    parts.session.statusChanged();
+  }
+  const state = stateOf(parts);
+  const stateText = JSON.stringify(state);
+  if (stateText === parts.toldState) return;
+  parts.toldState = stateText;
+  parts.options.onState?.(state);
+}
+
+function statusOf(parts: Parts): DeviceStatus {
+  const { lane, shelf, pauses, options } = parts;
+  const active = lane.running();
+  const slots = Math.min(shelf.slots(), options.limits.slotsMax);
+  const state = parts.stopping || parts.drainingByHub ? 'draining'
+    : pauses.size > 0 ? 'paused'
+    : slots > 0 && active >= slots ? 'busy' : 'ready';
+  return { state, pauseReasons: [...pauses], slots, active, models: [...shelf.models()] };
+}
+
+function stateOf(parts: Parts): AgentState {
+  const { deviceId, options, session, problem, shelf } = parts;
+  const { state, pauseReasons, models, active } = statusOf(parts);
+  const isOpen = session.isOpen();
+  return {
+    deviceId, name: options.name, state: isOpen ? state : 'offline', pauseReasons, models,
+    tokensPerSecond: shelf.tokensPerSecond(), answering: active,
+    ...(isOpen || problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
+  };
+}

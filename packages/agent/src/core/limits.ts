@@ -1,0 +1,42 @@
+/**
+ * Every bound that a device sets itself, each with its reason. What crosses the wire is bounded by `LIMITS` of protocol.
+ */
+export const AGENT_LIMITS = {
+  /** Queued to a hub that does not read: about 100,000 tokens. Past it the hub is slower than its own heartbeats. */
+  bufferedBytesMax: 8_388_608,
+  /** A hub chooses its heartbeat within these: it must not make a device busy with beating, nor miss its death. */
+  heartbeatMsMin: 100,
+  heartbeatMsMax: 5_000,
+  /** A session that lived this long was a good one: the next reconnection begins at the shortest delay again. */
+  settledSessionMs: 10_000,
+  /** Round trips are matched for this many beats; an older acknowledgement says nothing of now. */
+  beatsInFlightMax: 8,
+  /** The next X25519 key is announced this long before the old one ends: what was sealed to the old one still opens. */
+  agreementLeadMs: 3_600_000,
+  pauseReasonsMax: 16,
+  pauseReasonCharactersMax: 128,
+  /** Leases that are over, remembered so that a repeated frame does not begin them again. */
+  leasesRememberedMax: 1_024,
+  /** No answer is let run longer, whatever the hub asks. */
+  answerMsMax: 3_600_000,
+  /** At a stop, running answers may take this long to finish before they are given back. */
+  drainMsMax: 60_000,
+  /** What closing engines may take before a stopping device goes on without them. */
+  closeMsMax: 5_000,
+  /** Loading reads every weight once; a disk of 50 MB/s reads 6 GB in this time. */
+  loadMsMax: 120_000,
+  /** An engine that died is loaded again after this long, doubled up to the maximum. */
+  reloadMsMin: 100,
+  reloadMsMax: 30_000,
+  /** An engine that lived this long had nothing wrong with its model. */
+  settledEngineMs: 60_000,
+  /** Deaths in a row after which a model is called failed on this device. */
+  reloadsMax: 8,
+  /** A fetch or a load that failed is tried again after this long, doubled up to the maximum; half of it is jitter. */
+  retryMsMin: 1_000,
+  retryMsMax: 60_000,
+  /** Progress of a fetch is told this often: a person sees it move, and a hub is not flooded. */
+  progressMs: 1_000,
+  /** Weights in memory over bytes on disk, before an engine has said what it really takes: packed weights and KV cache. */
+  memoryPerFileByte: 1.5,
+} as const;

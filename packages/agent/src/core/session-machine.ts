@@ -1,0 +1,218 @@
+/**
+ * The decisions of a device's session with its hub: `state, event → state, effects`, pure; `session.ts` acts on them.
+ *
+ *   stopped ──start──► dialling ──dialled──► greeting ──challenge──► checking ──checked──► proving ──welcome──► open
+ *      ▲                  ▲ │                   │ hello is sent         │ the hub is     │ prove is sent      │
+ *      │                  │ ▼                   ▼                       ▼ verified       ▼                    ▼
+ *      └──final reason── waiting ◄── any failure, silence, garbage, a refusal that is not final, a lost channel ┘
+ *
+ * - Nothing secret is sent before the hub has proved itself: `prove` follows `checked` alone.
+ * - From dialling to the welcome there is one deadline. In `open`, silence of `heartbeatLostMs` gives the channel up.
+ * - Back-off doubles from `reconnectMsMin` to `reconnectMsMax` with full jitter; a session that lasted resets it.
+ * - Some reasons are final: trying again cannot help. From a hub that has not proved itself, and from a network that
+ *   shows a wrong key, they are final only while the device has never been enrolled (a person is joining it and must
+ *   hear why); later, whoever stands in the way for a while must not end a device for good.
+ */
+import { LIMITS, IdlewildError, isErrorCode, type ErrorCode, type ToDevice, type ToHub, type UnknownMessage } from '@idlewild/protocol';
+import { AGENT_LIMITS } from './limits.ts';
+
+export type Welcome = Extract<ToDevice, { t: 'welcome' }>;
+/** What a welcomed device may be told; the session's own messages never leave it. */
+export type WorkMessage = Extract<ToDevice, { t: 'hold' | 'answer' | 'cancel' | 'drain' }>;
+export type SessionTimer = 'retry' | 'handshake' | 'beat' | 'silence' | 'flush';
+
+interface Open {
+  readonly phase: 'open';
+  readonly failures: number;
+  readonly openedAtMs: number;
+  readonly heardAtMs: number;
+  readonly heartbeatMs: number;
+  /** Number of the next beat. */
+  readonly beat: number;
+  readonly inFlight: readonly { readonly n: number; readonly sentAtMs: number }[];
+  readonly flushing: boolean;
+  readonly roundTripMs: number | undefined;
+}
+
+export type SessionState =
+  | { readonly phase: 'stopped' }
+  | { readonly phase: 'waiting' | 'dialling' | 'greeting' | 'checking' | 'proving'; readonly failures: number }
+  | Open;
+
+export type SessionEvent =
+  | { readonly e: 'start' | 'dialled' | 'checked' | 'changed' }
+  | { readonly e: 'stop' | 'closed'; readonly reason: string }
+  | { readonly e: 'timer'; readonly timer: SessionTimer }
+  /** Dialling failed, the hub did not prove itself, or a frame was garbage. */
+  | { readonly e: 'failed'; readonly error: IdlewildError }
+  | { readonly e: 'message'; readonly message: ToDevice | UnknownMessage };
+
+export type SessionEffect =
+  | { readonly do: 'dial' | 'hello' | 'prove' | 'disarm' }
+  | { readonly do: 'hangUp'; readonly reason: string }
+  | { readonly do: 'check'; readonly proof: Uint8Array }
+  | { readonly do: 'send'; readonly message: ToHub }
+  | { readonly do: 'beat'; readonly n: number }
+  | { readonly do: 'arm'; readonly timer: SessionTimer; readonly afterMs: number }
+  | { readonly do: 'opened'; readonly welcome: Welcome }
+  | { readonly do: 'deliver'; readonly message: WorkMessage }
+  /** An open session is over. */
+  | { readonly do: 'lost'; readonly reason: string }
+  | { readonly do: 'backOff'; readonly error: IdlewildError; readonly afterMs: number }
+  /** Nothing more will be tried. Without an error the owner asked for it. */
+  | { readonly do: 'ended'; readonly error: IdlewildError | undefined };
+
+/** What the shell knows at the moment of the event. */
+export interface SessionFacts {
+  readonly nowMs: number;
+  /** In [0, 1). */
+  readonly jitter: number;
+  /** Whether a hub of this territory has ever welcomed this device. */
+  readonly enrolled: boolean;
+}
+
+export interface SessionStep { readonly state: SessionState; readonly effects: readonly SessionEffect[] }
+
+const FINAL: ReadonlySet<string> = new Set<ErrorCode>([
+  'device_revoked', 'join_token_invalid', 'hub_untrusted', 'version_unsupported', 'pin_mismatch', 'superseded',
+]);
+
+export const STOPPED: SessionState = { phase: 'stopped' };
+
+const stay = (state: SessionState): SessionStep => ({ state, effects: [] });
+
+export function decideSession(state: SessionState, event: SessionEvent, facts: SessionFacts): SessionStep {
+  if (event.e === 'start') return state.phase === 'stopped' ? dial(0) : stay(state);
+  if (state.phase === 'stopped') return stay(state);
+  switch (event.e) {
+    case 'stop': return end(state, event.reason, undefined);
+    case 'failed': return fail(state, event.error, facts, isProved(state));
+    case 'closed': return fail(state, new IdlewildError('disconnected', `the channel closed: ${event.reason}`), facts, false);
+    case 'timer': return onTimer(state, event.timer, facts);
+    case 'message': return onMessage(state, event.message, facts);
+    case 'dialled':
+      if (state.phase !== 'dialling') return stay(state);
+      return { state: { phase: 'greeting', failures: state.failures }, effects: [{ do: 'hello' }] };
+    case 'checked':
+      if (state.phase !== 'checking') return stay(state);
+      return { state: { phase: 'proving', failures: state.failures }, effects: [{ do: 'prove' }] };
+    case 'changed':
+      if (state.phase !== 'open' || state.flushing) return stay(state);
+      return { state: { ...state, flushing: true }, effects: [{ do: 'arm', timer: 'flush', afterMs: 0 }] };
+  }
+}
+
+const isProved = (state: SessionState): boolean => state.phase === 'proving' || state.phase === 'open';
+
+const dial = (failures: number): SessionStep => ({
+  state: { phase: 'dialling', failures },
+  effects: [{ do: 'arm', timer: 'handshake', afterMs: LIMITS.handshakeMs }, { do: 'dial' }],
+});
+
+function end(state: SessionState, reason: string, error: IdlewildError | undefined): SessionStep {
+  const lost: SessionEffect[] = state.phase === 'open' ? [{ do: 'lost', reason }] : [];
+  return { state: STOPPED, effects: [{ do: 'disarm' }, { do: 'hangUp', reason }, ...lost, { do: 'ended', error }] };
+}
+
+/** `proved`: whether it was a hub that had proved itself who said so. */
+function fail(
+  state: Exclude<SessionState, { phase: 'stopped' }>, error: IdlewildError, facts: SessionFacts, proved: boolean,
+): SessionStep {
+  if (state.phase === 'waiting') return stay(state);
+  if (FINAL.has(error.code) && (proved || !facts.enrolled)) return end(state, error.message, error);
+  const wasGood = state.phase === 'open' && facts.nowMs - state.openedAtMs >= AGENT_LIMITS.settledSessionMs;
+  const failures = wasGood ? 0 : state.failures;
+  const ceilingMs = Math.min(LIMITS.reconnectMsMax, LIMITS.reconnectMsMin * 2 ** Math.min(failures, 16));
+  const afterMs = Math.round(facts.jitter * ceilingMs);
+  const effects: SessionEffect[] = [{ do: 'disarm' }, { do: 'hangUp', reason: error.message }];
+  if (state.phase === 'open') effects.push({ do: 'lost', reason: error.message });
+  effects.push({ do: 'backOff', error, afterMs }, { do: 'arm', timer: 'retry', afterMs });
+  return { state: { phase: 'waiting', failures: failures + 1 }, effects };
+}
+
+function onTimer(state: Exclude<SessionState, { phase: 'stopped' }>, timer: SessionTimer, facts: SessionFacts): SessionStep {
+  if (timer === 'retry') return state.phase === 'waiting' ? dial(state.failures) : stay(state);
+  if (timer === 'handshake') {
+    if (state.phase === 'waiting' || state.phase === 'open') return stay(state);
+    const error = new IdlewildError('hub_unreachable', `the hub did not finish the handshake within ${LIMITS.handshakeMs} ms`
+      + ` (it got as far as ${state.phase})`);
+    return fail(state, error, facts, false);
+  }
+  if (state.phase !== 'open') return stay(state);
+  if (timer === 'silence') return onSilence(state, facts);
+  return beat(state, facts);
+}
+
+function onSilence(state: Open, facts: SessionFacts): SessionStep {
+  const leftMs = state.heardAtMs + LIMITS.heartbeatLostMs - facts.nowMs;
+  if (leftMs > 0) return { state, effects: [{ do: 'arm', timer: 'silence', afterMs: leftMs }] };
+  return fail(state, new IdlewildError('disconnected', `nothing was heard from the hub for ${LIMITS.heartbeatLostMs} ms`), facts, true);
+}
+
+function beat(state: Open, facts: SessionFacts): SessionStep {
+  const n = state.beat;
+  const inFlight = [...state.inFlight, { n, sentAtMs: facts.nowMs }].slice(-AGENT_LIMITS.beatsInFlightMax);
+  return {
+    state: { ...state, beat: n + 1, inFlight, flushing: false },
+    effects: [{ do: 'beat', n }, { do: 'arm', timer: 'beat', afterMs: state.heartbeatMs }],
+  };
+}
+
+function onMessage(
+  state: Exclude<SessionState, { phase: 'stopped' }>, message: ToDevice | UnknownMessage, facts: SessionFacts,
+): SessionStep {
+  if (state.phase === 'waiting' || state.phase === 'dialling') return stay(state);
+  switch (message.t) {
+    case '?':
+      return { state: heard(state, facts), effects: [{ do: 'send', message: { t: 'unsupported', kind: message.kind } }] };
+    case 'unsupported':
+      return stay(heard(state, facts));
+    case 'refused':
+      return fail(state, peerError(message), facts, isProved(state));
+    case 'challenge':
+      if (state.phase !== 'greeting') return outOfOrder(state, message.t, facts);
+      return { state: { ...state, phase: 'checking' }, effects: [{ do: 'check', proof: message.proof }] };
+    case 'welcome':
+      return state.phase === 'proving' ? open(state.failures, message, facts) : outOfOrder(state, message.t, facts);
+    default:
+  }
+  if (state.phase !== 'open') return outOfOrder(state, message.t, facts);
+  if (message.t === 'dropped') return fail(state, peerError(message), facts, true);
+  if (message.t === 'heartbeat.ack') return stay(acknowledge(state, message.n, facts));
+  return { state: heard(state, facts), effects: [{ do: 'deliver', message }] };
+}
+
+function open(failures: number, welcome: Welcome, facts: SessionFacts): SessionStep {
+  const heartbeatMs = Math.min(AGENT_LIMITS.heartbeatMsMax, Math.max(AGENT_LIMITS.heartbeatMsMin, welcome.heartbeatMs));
+  const fresh: Open = {
+    phase: 'open', failures, openedAtMs: facts.nowMs, heardAtMs: facts.nowMs, heartbeatMs, beat: 0, inFlight: [], flushing: false,
+    roundTripMs: undefined,
+  };
+  // The first beat goes at once: it measures the round trip, and the status in `prove` may have aged.
+  const first = beat(fresh, facts);
+  return {
+    state: first.state,
+    effects: [
+      { do: 'disarm' }, { do: 'opened', welcome }, ...first.effects,
+      { do: 'arm', timer: 'silence', afterMs: LIMITS.heartbeatLostMs },
+    ],
+  };
+}
+
+function acknowledge(state: Open, n: number, facts: SessionFacts): SessionState {
+  const sent = state.inFlight.find((flying) => flying.n === n);
+  return {
+    ...state, heardAtMs: facts.nowMs, inFlight: state.inFlight.filter((flying) => flying.n > n),
+    roundTripMs: sent === undefined ? state.roundTripMs : facts.nowMs - sent.sentAtMs,
+  };
+}
+
+const heard = <State extends SessionState>(state: State, facts: SessionFacts): State =>
+  state.phase === 'open' ? { ...state, heardAtMs: facts.nowMs } : state;
+
+const outOfOrder = (state: Exclude<SessionState, { phase: 'stopped' }>, kind: string, facts: SessionFacts): SessionStep =>
+  fail(state, new IdlewildError('frame_invalid', `the hub sent "${kind}" out of order (in ${state.phase})`), facts, false);
+
+function peerError({ code, message }: { code: string; message: string }): IdlewildError {
+  return new IdlewildError(isErrorCode(code) ? code : 'handshake_refused', message);
+}

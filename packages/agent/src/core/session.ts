@@ -1,0 +1,235 @@
+/**
+ * The shell around `session-machine.ts`: it dials, signs, sets timers and parses frames, and decides nothing.
+ *
+ * Whatever comes back late from an older connection (a dial, a verification, a frame) belongs to that connection's
+ * attempt and is dropped. Frames are parsed once, here; those who get them trust them to be well formed, not honest.
+ */
+import {
+  IdlewildError, LIMITS, VERSIONS, asIdlewildError, checkHub, encodeFrame, parseToDevice, proveDevice,
+  type Channel, type Clock, type Crypto, type DeviceProfile, type DeviceStatus, type KeyPair, type Random, type Timer,
+  type ToHub, type Transport,
+} from '@idlewild/protocol';
+import { AGENT_LIMITS } from './limits.ts';
+import {
+  STOPPED, decideSession,
+  type SessionEffect, type SessionEvent, type SessionState, type SessionTimer, type Welcome, type WorkMessage,
+} from './session-machine.ts';
+
+export interface HubAddress {
+  /** `https://host:port`, or `http://` on loopback. */
+  readonly url: string;
+  /** The territory's Ed25519 key, 32 bytes. */
+  readonly territory: Uint8Array;
+  /** SHA-256 of the SubjectPublicKeyInfo of the hub's TLS key. */
+  readonly spkiPin?: Uint8Array | undefined;
+  /** Secret of an invite; absent once enrolled. Sent after the hub has proved itself, until the first welcome. */
+  readonly joinToken?: string | undefined;
+}
+
+export interface SessionPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+  readonly transport: Transport;
+}
+
+export interface SessionOwner {
+  readonly hub: HubAddress;
+  readonly identity: KeyPair;
+  readonly name: string;
+  readonly profile: DeviceProfile;
+  /** Signed statements. */
+  readonly consent: Uint8Array;
+  agreementKey(): Promise<Uint8Array>;
+  status(): DeviceStatus;
+  onOpened(welcome: Welcome): void;
+  onMessage(message: WorkMessage): void;
+  onLost(reason: string): void;
+  onBackOff(error: IdlewildError, afterMs: number): void;
+  /** Called once; no error when `stop` asked for it. */
+  onEnded(error: IdlewildError | undefined): void;
+}
+
+export interface Session {
+  start(): void;
+  stop(reason: string): void;
+  isOpen(): boolean;
+  /** Sends over an open session; otherwise does nothing. Gives a channel up whose queue is over its bound. */
+  send(message: ToHub): void;
+  /** The status changed: a heartbeat goes out within this tick, one for all changes of it. */
+  statusChanged(): void;
+}
+
+/** Where devices connect, below the hub's address. */
+export const deviceUrlOf = (hubUrl: string): string => `${hubUrl.replace(/^http/, 'ws').replace(/\/+$/, '')}/device`;
+
+/** One dial and what came of it. */
+interface Connection { readonly abort: AbortController; channel?: Channel; hello?: Uint8Array; challenge?: Uint8Array; closed: boolean }
+
+/** What the functions below share. */
+interface Shell {
+  readonly ports: SessionPorts;
+  readonly owner: SessionOwner;
+  readonly timers: Map<SessionTimer, Timer>;
+  /** Events whose turn has not come. */
+  readonly events: { readonly from: Connection | undefined; readonly event: SessionEvent }[];
+  state: SessionState;
+  connection: Connection | undefined;
+  /** Whether a hub of this territory has ever welcomed this device. */
+  enrolled: boolean;
+  stepping: boolean;
+}
+
+export function createSession(ports: SessionPorts, owner: SessionOwner): Session {
+  const shell: Shell = {
+    ports, owner, timers: new Map(), events: [], state: STOPPED, connection: undefined,
+    enrolled: owner.hub.joinToken === undefined, stepping: false,
+  };
+  return {
+    start: () => step(shell, { e: 'start' }),
+    stop: (reason) => step(shell, { e: 'stop', reason }),
+    isOpen: () => shell.state.phase === 'open',
+    send: (message) => { if (shell.state.phase === 'open') transmit(shell, message); },
+    statusChanged: () => step(shell, { e: 'changed' }),
+  };
+}
+
+/**
+ * Decides on an event and acts. What happens meanwhile waits its turn, so that all effects of one step belong to one
+ * state; an event `from` a connection that another has replaced is dropped.
+ */
+function step(shell: Shell, event: SessionEvent, from?: Connection): void {
+  shell.events.push({ from, event });
+  if (shell.stepping) return;
+  shell.stepping = true;
+  const { clock, random } = shell.ports;
+  try {
+    for (let next = shell.events.shift(); next !== undefined; next = shell.events.shift()) {
+      if (next.from !== undefined && next.from !== shell.connection) continue;
+      const facts = { nowMs: clock.monotonic(), jitter: random.unit(), enrolled: shell.enrolled };
+      const decided = decideSession(shell.state, next.event, facts);
+      shell.state = decided.state;
+      for (const effect of decided.effects) act(shell, effect);
+    }
+  } finally {
+    shell.stepping = false;
+  }
+}
+
+/** For `catch`: what was thrown ends the attempt of `own`. */
+const failing = (shell: Shell, own: Connection, attempted: string) => (thrown: unknown): void =>
+  step(shell, { e: 'failed', error: asIdlewildError(thrown, attempted) }, own);
+
+function act(shell: Shell, effect: SessionEffect): void {
+  const { owner } = shell;
+  switch (effect.do) {
+    case 'dial': return dial(shell);
+    case 'hello': return hello(shell);
+    case 'check': return check(shell, effect.proof);
+    case 'prove': return prove(shell);
+    case 'hangUp': return hangUp(shell, effect.reason);
+    case 'send': return transmit(shell, effect.message);
+    case 'beat': return transmit(shell, { t: 'heartbeat', n: effect.n, status: statusOf(shell) });
+    case 'arm': return arm(shell, effect.timer, effect.afterMs);
+    case 'disarm': return disarm(shell);
+    case 'opened':
+      shell.enrolled = true;
+      return owner.onOpened(effect.welcome);
+    case 'deliver': return owner.onMessage(effect.message);
+    case 'lost': return owner.onLost(effect.reason);
+    case 'backOff': return owner.onBackOff(effect.error, effect.afterMs);
+    case 'ended': return owner.onEnded(effect.error);
+  }
+}
+
+function arm(shell: Shell, timer: SessionTimer, afterMs: number): void {
+  shell.timers.get(timer)?.cancel();
+  shell.timers.set(timer, shell.ports.clock.after(afterMs, () => step(shell, { e: 'timer', timer })));
+}
+
+function disarm(shell: Shell): void {
+  for (const timer of shell.timers.values()) timer.cancel();
+  shell.timers.clear();
+}
+
+function statusOf({ state, owner }: Shell): DeviceStatus {
+  const roundTripMs = state.phase === 'open' ? state.roundTripMs : undefined;
+  return roundTripMs === undefined ? owner.status() : { ...owner.status(), roundTripMs };
+}
+
+function dial(shell: Shell): void {
+  const { url, spkiPin } = shell.owner.hub;
+  const own: Connection = { abort: new AbortController(), closed: false };
+  shell.connection = own;
+  shell.ports.transport.dial(deviceUrlOf(url), { spkiPin, signal: own.abort.signal }).then((channel) => {
+    if (shell.connection !== own) return channel.close('no longer wanted');
+    own.channel = channel;
+    channel.listen({
+      onFrame: (frame) => onFrame(shell, own, frame),
+      onClose(reason) {
+        own.closed = true;
+        step(shell, { e: 'closed', reason }, own);
+      },
+    });
+    step(shell, { e: 'dialled' }, own);
+  }).catch(failing(shell, own, `dialling ${url}`));
+}
+
+function hangUp(shell: Shell, reason: string): void {
+  const old = shell.connection;
+  shell.connection = undefined;
+  old?.abort.abort();
+  if (old?.channel !== undefined && !old.closed) old.channel.close(reason);
+}
+
+function onFrame(shell: Shell, own: Connection, frame: Uint8Array): void {
+  if (shell.connection !== own) return;
+  try {
+    const bytesMax = shell.state.phase === 'open' ? LIMITS.frameBytesMax : LIMITS.handshakeFrameBytesMax;
+    const message = parseToDevice(frame, bytesMax);
+    // The first one is what gets verified; a second one is out of order anyway.
+    if (message.t === 'challenge') own.challenge ??= frame.slice();
+    step(shell, { e: 'message', message }, own);
+  } catch (thrown) {
+    failing(shell, own, 'reading a frame of the hub')(thrown);
+  }
+}
+
+function hello(shell: Shell): void {
+  const { owner: { identity, hub }, ports: { random }, connection } = shell;
+  if (connection?.channel === undefined) return;
+  connection.hello = encodeFrame({
+    t: 'hello', versions: [...VERSIONS], device: identity.publicKey, territory: hub.territory, nonce: random.bytes(32),
+  } satisfies ToHub);
+  connection.channel.send(connection.hello);
+}
+
+function check(shell: Shell, proof: Uint8Array): void {
+  const { connection: own, ports: { clock, crypto }, owner: { hub } } = shell;
+  if (own?.channel === undefined || own.hello === undefined) return;
+  const input = { proof, hello: own.hello, territory: hub.territory, binding: own.channel.binding, nowMs: clock.now() };
+  checkHub(input, crypto).then(() => step(shell, { e: 'checked' }, own)).catch(failing(shell, own, 'verifying the hub'));
+}
+
+function prove(shell: Shell): void {
+  const { connection: own, owner, enrolled, ports: { crypto } } = shell;
+  if (own?.challenge === undefined) return;
+  const { challenge } = own;
+  const { name, consent, profile, hub } = owner;
+  const joinToken = enrolled || hub.joinToken === undefined ? {} : { joinToken: hub.joinToken };
+  owner.agreementKey()
+    .then((agreementKey) => proveDevice({
+      challenge, name, agreementKey, consent, profile, status: owner.status(), ...joinToken,
+    }, owner.identity, crypto))
+    .then((proof) => { if (shell.connection === own) transmit(shell, { t: 'prove', proof }); })
+    .catch(failing(shell, own, 'proving this device'));
+}
+
+function transmit(shell: Shell, message: ToHub): void {
+  const own = shell.connection;
+  if (own?.channel === undefined) return;
+  own.channel.send(encodeFrame(message));
+  const waiting = own.channel.bufferedBytes();
+  if (waiting <= AGENT_LIMITS.bufferedBytesMax) return;
+  step(shell, { e: 'failed', error: new IdlewildError('disconnected', `the hub does not read: ${waiting} bytes wait for it`) }, own);
+}

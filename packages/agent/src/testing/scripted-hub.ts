@@ -1,0 +1,101 @@
+/**
+ * The hub's end of a session for tests of agents: it speaks the real handshake and afterwards says whatever a test
+ * makes it say, true or not. It decides nothing by itself but to acknowledge heartbeats.
+ */
+import {
+  checkDevice, encodeFrame, parseToHub, proveHub, signStatement,
+  type Channel, type CheckedDevice, type Clock, type Crypto, type KeyPair, type ToDevice, type ToHub, type Transport, type UnknownMessage,
+} from '@idlewild/protocol';
+import { createMemoryTransport, type MemoryLink } from '@idlewild/protocol/testing';
+
+export interface ScriptedHub {
+  readonly transport: Transport;
+  readonly territory: KeyPair;
+  /** One for each connection that was dialled, newest last. */
+  readonly peers: readonly ScriptedPeer[];
+  /** What newly dialled connections meet. */
+  behave(how: Partial<Behaviour>): void;
+}
+
+export interface Behaviour {
+  /** Nobody answers. */
+  unreachable: boolean;
+  acknowledges: boolean;
+  /** Sent in place of the challenge, or of the welcome. */
+  insteadOfChallenge: ToDevice | undefined;
+  insteadOfWelcome: ToDevice | undefined;
+  /** Who signs the hub's certificate. */
+  signer: KeyPair;
+  heartbeatMs: number;
+}
+
+export interface ScriptedPeer {
+  readonly channel: Channel;
+  readonly link: MemoryLink;
+  readonly url: string;
+  /** All that came, parsed. */
+  readonly got: readonly (ToHub | UnknownMessage)[];
+  readonly device: CheckedDevice | undefined;
+  readonly closed: string | undefined;
+  send(message: ToDevice): void;
+  sendRaw(frame: Uint8Array): void;
+}
+
+interface Hub { readonly clock: Clock; readonly crypto: Crypto; readonly key: KeyPair; readonly territory: KeyPair; behaviour: Behaviour }
+type Peer = { -readonly [Field in keyof ScriptedPeer]: ScriptedPeer[Field] } & { got: (ToHub | UnknownMessage)[] };
+
+/** `delayMs`: of each frame, one way. */
+export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 5): Promise<ScriptedHub> {
+  const key = await crypto.signingKey(new Uint8Array(32).fill(7));
+  const territory = await crypto.signingKey(new Uint8Array(32).fill(8));
+  const hub: Hub = {
+    clock, crypto, key, territory,
+    behaviour: {
+      unreachable: false, acknowledges: true, insteadOfChallenge: undefined, insteadOfWelcome: undefined, signer: territory,
+      heartbeatMs: 5_000,
+    },
+  };
+  const peers: Peer[] = [];
+  const transport = createMemoryTransport(clock, () => delayMs, (url, channel, link) => {
+    if (hub.behaviour.unreachable) return false;
+    peers.push(meet(hub, url, channel, link));
+    return true;
+  });
+  return { transport, territory, peers, behave: (how) => { hub.behaviour = { ...hub.behaviour, ...how }; } };
+}
+
+function meet(hub: Hub, url: string, channel: Channel, link: MemoryLink): Peer {
+  const sendRaw = (frame: Uint8Array): void => channel.send(frame);
+  const send = (message: ToDevice): void => sendRaw(encodeFrame(message));
+  const peer: Peer = { channel, link, url, got: [], device: undefined, closed: undefined, send, sendRaw };
+  let deviceKey = new Uint8Array();
+  let challenge = new Uint8Array();
+  const onFrame = async (frame: Uint8Array): Promise<void> => {
+    const message = parseToHub(frame);
+    peer.got.push(message);
+    if (message.t === 'heartbeat' && hub.behaviour.acknowledges) send({ t: 'heartbeat.ack', n: message.n });
+    if (message.t === 'hello') {
+      deviceKey = new Uint8Array(message.device);
+      challenge = new Uint8Array(encodeFrame(hub.behaviour.insteadOfChallenge ?? { t: 'challenge', proof: await proofFor(hub, frame) }));
+      sendRaw(challenge);
+    }
+    if (message.t === 'prove') {
+      const input = { proof: message.proof, challenge, device: deviceKey, nowMs: hub.clock.now() };
+      peer.device = await checkDevice(input, hub.crypto);
+      send(hub.behaviour.insteadOfWelcome
+        ?? { t: 'welcome', device: 'dev', session: 'ses', ticket: 'ticket', heartbeatMs: hub.behaviour.heartbeatMs });
+    }
+  };
+  channel.listen({
+    onFrame: (frame) => { onFrame(frame).catch((error: Error) => channel.close(error.message)); },
+    onClose: (reason) => { peer.closed = reason; },
+  });
+  return peer;
+}
+
+async function proofFor({ clock, crypto, key, behaviour, territory }: Hub, hello: Uint8Array): Promise<Uint8Array> {
+  const certificate = await signStatement('hub-certificate', {
+    v: 1, territory: territory.publicKey, hub: key.publicKey, issuedAtMs: clock.now() - 1_000, expiresAtMs: clock.now() + 86_400_000,
+  }, behaviour.signer, crypto);
+  return proveHub({ version: 1, hello, certificate, nonce: new Uint8Array(32), binding: { kind: 'loopback' } }, key, crypto);
+}
