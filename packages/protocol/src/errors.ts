@@ -58,6 +58,7 @@ export const ERRORS = {
 
   blob_not_found: { status: 404, retryable: true, meaning: 'No source holds the block.' },
   blob_mismatch: { status: 502, retryable: true, meaning: 'Bytes that do not match their CID; the source is blamed.' },
+  blob_invalid: { status: 400, retryable: false, meaning: 'A file tree or layout that breaks its own claims; the message says where.' },
   blob_too_large: { status: 413, retryable: false, meaning: 'A block over the size limit.' },
   quota_exceeded: { status: 507, retryable: false, meaning: 'The storage quota does not leave room.' },
   disk_full: { status: 507, retryable: true, meaning: 'The disk is full.' },

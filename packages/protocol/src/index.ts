@@ -36,3 +36,10 @@ export {
 export { exp, ln } from './sampler/ln.ts';
 export { gumbel, noise, philox } from './sampler/philox.ts';
 export { TEMPERATURE_MIN, createSampler, sampleToken, type Sampler, type SamplerContext } from './sampler/sampler.ts';
+export { DAG_PB, RAW, isStorable, verifyBlock, type Block } from './blobs/block.ts';
+export { createMemoryBlobStore } from './blobs/memory-blob-store.ts';
+export {
+  fetchBlock, fetchFile, sourceOfStore, storeFile,
+  type Blame, type FileTransfer, type TransferOptions, type TransferProgress,
+} from './blobs/transfer.ts';
+export { cutLeaves, layoutFile, proveLayout, readLayout, type LaidOutFile, type LayoutLimits } from './blobs/unixfs.ts';

@@ -16,6 +16,19 @@ export const LIMITS = {
   blockBytesMax: 2_097_152,
   /** Depth of a UnixFS tree: 1,024³ leaves are an exabyte. */
   fileDepthMax: 4,
+  /** Leaves of one file (256 GiB): a tree of four blocks that repeat each other can claim 1,024⁴. */
+  fileLeavesMax: 262_144,
+  /** Nodes visited while a file's tree is read: 257 in the profile at that size; other importers cut narrower ones. */
+  fileNodesMax: 4_096,
+  /** One block from one source; 1 MiB in this time is 17 KiB/s. */
+  blockFetchMs: 60_000,
+  /** Times that a source may fail on one block before it counts as not having it. */
+  blockAttemptsMax: 4,
+  /** Pause after a source failed; doubled with each further failure in a row, up to the maximum. */
+  sourceBackoffMsMin: 100,
+  sourceBackoffMsMax: 3_000,
+  /** Leaves of one file in flight: what a transfer holds in memory. */
+  transferConcurrency: 4,
   /** One device tells the hub it is alive this often; three missed beats are a death. */
   heartbeatMs: 5_000,
   /** Silence after which either side gives the channel up. */

@@ -13,7 +13,11 @@ export function createSeededRandom(seed: number): Random {
     return (mixed ^ (mixed >>> 15)) >>> 0;
   };
   return {
-    bytes: (length) => Uint8Array.from({ length }, () => next() & 255),
+    bytes(length) {
+      const bytes = new Uint8Array(length);
+      for (let i = 0; i < length; i++) bytes[i] = next() & 255;
+      return bytes;
+    },
     unit: () => next() / 2 ** 32,
   };
 }
