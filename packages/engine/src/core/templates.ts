@@ -1,0 +1,120 @@
+/**
+ * A conversation to tokens: the model's own chat template (Jinja, as Hugging Face's `apply_chat_template` renders it), and nothing else.
+ *
+ * Invariants: only the template makes control tokens. Wherever a message holds the text of one, a marker is put after its first character,
+ * and the rendered text is encoded in the pieces between markers, so that no piece holds the whole of it. Other text is encoded as
+ * it would be without this. The same messages give the same tokens on any day: the template is not told the date.
+ */
+import { IdlewildError } from '@idlewild/protocol';
+import { Environment, Interpreter, Template } from '@huggingface/jinja';
+import { LIMITS } from './limits.ts';
+import type { AddedToken, Tokenizer } from './tokenizer.ts';
+
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+}
+
+export interface ChatTemplate {
+  /** Throws `invalid_request` for a conversation that the template refuses, `model_unsupported` for a template that fails. */
+  encode(messages: readonly ChatMessage[]): number[];
+}
+
+/** Roles that templates know. Others are refused: a template pastes the role between its own marks. */
+const ROLES: readonly string[] = ['system', 'developer', 'user', 'assistant', 'tool'];
+
+/** First and last of the private-use characters among which the marker is chosen. */
+const MARKER_FIRST = 0xe000;
+const MARKER_LAST = 0xf8ff;
+
+/** `specialTokens` by the names that templates use: `bos_token`, `eos_token` and the like. Throws `model_unsupported`. */
+export function createChatTemplate(source: string, specialTokens: Readonly<Record<string, string>>, tokenizer: Tokenizer): ChatTemplate {
+  if (source.length > LIMITS.templateCharactersMax) {
+    throw new IdlewildError('model_unsupported', `the chat template of ${source.length} characters is over the limit of ${LIMITS.templateCharactersMax}`);
+  }
+  const template = compile(source);
+  const special = tokenizer.addedTokens.filter((token) => token.special);
+  // Many vocabularies hold control tokens that are not flagged as special; what the template writes itself is one of them.
+  const controls = tokenizer.addedTokens.filter((token) => token.special || (token.content.trim() !== '' && source.includes(token.content)));
+  return {
+    encode(messages) {
+      const marker = unusedCharacter([source, ...messages.map(({ content }) => content)]);
+      const safe = messages.map(({ role, content }) => {
+        if (!ROLES.includes(role)) {
+          throw new IdlewildError('invalid_request', `messages have the role "${role.slice(0, 64)}"; known are ${ROLES.join(', ')}`);
+        }
+        // Templates look for marks in the model's own turns, to take its reasoning out of the history: these stay as they are.
+        return { role, content: breakUp(content, role === 'assistant' ? special : controls, marker) };
+      });
+      const text = render(template, { ...specialTokens, messages: safe, add_generation_prompt: true });
+      return text.split(marker).flatMap((piece) => (piece === '' ? [] : tokenizer.encode(piece, { whole: false })));
+    },
+  };
+}
+
+function compile(source: string): Template {
+  try {
+    return new Template(source);
+  } catch (cause) {
+    throw new IdlewildError('model_unsupported', `the chat template of this model cannot be read: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** What `raise_exception` throws, told from a fault of the template by its mark. */
+interface Refusal { readonly refusal: string }
+
+/**
+ * Renders with the globals that templates may use. `strftime_now` is left undefined, which templates test for: with it, the same messages
+ * would give other tokens tomorrow.
+ */
+function render(template: Template, variables: Record<string, unknown>): string {
+  const environment = new Environment();
+  const globals = {
+    true: true, True: true, false: false, False: false, none: null, None: null, range, ...variables,
+    raise_exception(message: unknown): never {
+      const refusal: Refusal = { refusal: String(message) };
+      throw refusal;
+    },
+  };
+  for (const [name, value] of Object.entries(globals)) environment.set(name, value);
+  try {
+    return String(new Interpreter(environment).run(template.parsed).value);
+  } catch (cause) {
+    const { refusal } = cause as Partial<Refusal>;
+    if (refusal !== undefined) throw new IdlewildError('invalid_request', `the chat template of this model refuses the messages: ${refusal}`, { cause });
+    throw new IdlewildError('model_unsupported', `the chat template of this model fails on the messages: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Python's, as far as it goes over messages. */
+function range(first: number, second?: number, step = 1): number[] {
+  const [start, stop] = second === undefined ? [0, first] : [first, second];
+  const length = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(length <= LIMITS.templateRangeMax)) throw new Error(`range() of ${length} numbers`);
+  return Array.from({ length }, (_, i) => start + i * step);
+}
+
+function breakUp(text: string, tokens: readonly AddedToken[], marker: string): string {
+  const cuts = new Set<number>();
+  for (const { content } of tokens) {
+    for (let at = text.indexOf(content); at >= 0; at = text.indexOf(content, at + 1)) cuts.add(at + firstCharacterLength(content));
+  }
+  if (cuts.size === 0) return text;
+  let broken = '';
+  let from = 0;
+  for (const cut of [...cuts].sort((a, b) => a - b)) {
+    broken += text.slice(from, cut) + marker;
+    from = cut;
+  }
+  return broken + text.slice(from);
+}
+
+const firstCharacterLength = (text: string): number => ((text.codePointAt(0) as number) > 0xffff ? 2 : 1);
+
+function unusedCharacter(texts: readonly string[]): string {
+  for (let code = MARKER_FIRST; code <= MARKER_LAST; code++) {
+    const character = String.fromCharCode(code);
+    if (!texts.some((text) => text.includes(character))) return character;
+  }
+  throw new IdlewildError('invalid_request', 'the messages use every private-use character of Unicode; leave one out');
+}

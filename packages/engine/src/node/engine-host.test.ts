@@ -1,0 +1,142 @@
+/** Real engine processes with the bundled model. */
+import { readGraph, writeGraph } from '@idlewild/graph';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { Engine, EngineLimits, EngineModel } from '../core/port.ts';
+import { collect, prepareModelFolder, textOf, tokensOf, work } from '../testing/index.ts';
+import { createNodeEngineHost } from './engine-host.ts';
+import { measureMachine } from './measure.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'idlewild-engine-'));
+const pids: number[] = [];
+const host = createNodeEngineHost({
+  log: (message) => { const pid = /in process (\d+)/.exec(message)?.[1]; if (pid !== undefined) pids.push(Number(pid)); },
+});
+const limits: EngineLimits = { threads: 1, slotsMax: 4 };
+const never = new AbortController().signal;
+const engines: Engine[] = [];
+let model: EngineModel;
+
+async function load(over: Partial<EngineModel> = {}, with_: EngineLimits = limits): Promise<Engine> {
+  const engine = await host.load({ ...model, ...over }, with_, never);
+  engines.push(engine);
+  return engine;
+}
+
+beforeAll(() => { model = prepareModelFolder({ folder: join(root, 'jacobean'), from: 'jacobean' }); });
+afterEach(async () => { for (const engine of engines.splice(0)) await engine.close(); });
+afterAll(() => { rmSync(root, { recursive: true, force: true }); });
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+test('a model is loaded in a process of its own, measured, and answers; closing leaves no process', async () => {
+  const engine = await load();
+  expect(engine).toMatchObject({ provider: 'cpu', contextTokens: 512, slots: 4 });
+  expect(engine.engineBuild).toMatch(/^ort-node-\d+\.\d+\.\d+\/idlewild-engine-\d+$/);
+  expect(engine.fingerprint).toMatch(/^[0-9a-f]{64}$/);
+  expect(engine.tokensPerSecond).toBeGreaterThan(5);
+  expect(engine.prefillTokensPerSecond).toBeGreaterThan(engine.tokensPerSecond);
+  expect(engine.memoryBytes).toBeGreaterThan(12_000_000);
+  const asked = collect(engine, work({ prompt: { kind: 'chat', messages: [{ role: 'user', content: 'Good morrow.' }] }, tokensMax: 40 }));
+  expect(await asked.over).toMatchObject({ t: 'finished', answerTokens: tokensOf(asked.events).length });
+  expect(textOf(asked.events).length).toBeGreaterThan(20);
+  const pid = pids.at(-1) as number;
+  expect(isAlive(pid)).toBe(true);
+  await engine.close();
+  expect(isAlive(pid)).toBe(false);
+});
+
+test('several answers stream at once, each as it would alone', async () => {
+  const engine = await load();
+  const seeds = [1, 2, 3, 4, 5, 6];
+  const alone: number[][] = [];
+  for (const seed of seeds) {
+    const asked = collect(engine, work({ sampling: { seed }, tokensMax: 30 }));
+    await asked.over;
+    alone.push(tokensOf(asked.events));
+  }
+  const together = seeds.map((seed) => collect(engine, work({ sampling: { seed }, tokensMax: 30 })));
+  await Promise.all(together.map(({ over }) => over));
+  expect(together.map(({ events }) => tokensOf(events))).toEqual(alone);
+});
+
+test('a cancelled answer is silent at once, and its slot is free within a step', async () => {
+  const engine = await load({}, { threads: 1, slotsMax: 1 });
+  const cancelled = collect(engine, work(), (event) => { if (event.t === 'token' && event.i === 5) cancelled.cancel(); });
+  const next = collect(engine, work({ tokensMax: 3, prompt: { kind: 'text', text: 'Hark' } }));
+  expect(await next.over).toMatchObject({ t: 'finished' });
+  expect(cancelled.events.at(-1)).toMatchObject({ t: 'token', i: 5 });
+});
+
+test('a killed process fails its open answers as engine_failed, says why, and the host loads again', async () => {
+  const engine = await load();
+  const deaths: string[] = [];
+  engine.onDeath((reason) => deaths.push(reason));
+  const pid = pids.at(-1) as number;
+  const asked = collect(engine, work(), (event) => { if (event.t === 'token' && event.i === 10) process.kill(pid, 'SIGKILL'); });
+  const other = collect(engine, work({ sampling: { seed: 2 } }));
+  expect(await asked.over).toMatchObject({ t: 'failed', code: 'engine_failed', message: expect.stringContaining('SIGKILL') as string });
+  expect(await other.over).toMatchObject({ t: 'failed', code: 'engine_failed' });
+  expect(deaths).toHaveLength(1);
+  expect(await collect(engine, work()).over).toMatchObject({ t: 'failed', code: 'engine_failed' });
+  const again = await load();
+  const rest = collect(again, work({ tokens: tokensOf(asked.events), tokensMax: 40 }));
+  expect(await rest.over).toMatchObject({ t: 'finished' });
+  const whole = collect(again, work({ tokensMax: 40 }));
+  await whole.over;
+  expect([...tokensOf(asked.events), ...tokensOf(rest.events)]).toEqual(tokensOf(whole.events));
+});
+
+test('an engine process cannot write, start processes, or read what is not its model\'s', async () => {
+  const { startEngineProcess } = await import('./engine-process.ts');
+  const seen = await new Promise<string>((resolve) => {
+    const secret = join(root, 'secret.txt');
+    writeFileSync(secret, 'x');
+    const fileBytes = { 'secret.txt': 1 };
+    const child = startEngineProcess([model.folder], {}, (message) => {
+      resolve(message.t === 'failed' ? `${message.code}: ${message.message}` : message.t);
+      child.kill();
+    }, resolve);
+    child.send({ t: 'load', model: { ...model, folder: root, graph: 'secret.txt', fileBytes }, limits });
+  });
+  expect(seen).toMatch(/model_invalid: .*(restricted|Access)/);
+});
+
+test('a model that cannot be run is refused with the reason, and no process stays', async () => {
+  const refusals: [Partial<EngineModel>, string][] = [
+    [{ graph: 'absent.onnx' }, 'model_invalid'],
+    [{ graph: 'config.json' }, 'model_invalid'],
+    [{ fileBytes: { ...model.fileBytes, 'weights.bin': 1_000 } }, 'model_refused'],
+    [{ fileBytes: { 'model.onnx': 1, 'weights.bin': model.fileBytes['weights.bin'] as number } }, 'model_invalid'],
+  ];
+  const graph = readGraph(readFileSync(join(model.folder, model.graph)));
+  const outputs = graph.outputs.filter((output) => output.name !== 'present.0.key');
+  writeFileSync(join(model.folder, 'headless.onnx'), writeGraph({ ...graph, outputs }));
+  refusals.push([{ graph: 'headless.onnx' }, 'model_unsupported']);
+  for (const [over, code] of refusals) await expect(host.load({ ...model, ...over }, limits, never)).rejects.toMatchObject({ code });
+});
+
+test('loading stops when its signal is aborted', async () => {
+  const stop = new AbortController();
+  const loading = host.load(model, limits, stop.signal);
+  stop.abort(new Error('not now'));
+  await expect(loading).rejects.toThrow('not now');
+});
+
+test('the machine is measured; a provider that it lacks does not work, and nothing crashes', async () => {
+  const machine = await measureMachine();
+  expect(machine.cores).toBeGreaterThan(0);
+  expect(machine.gflops).toBeGreaterThan(0.1);
+  expect(machine.providers.map(({ name }) => name)).toEqual(['cpu', 'webgpu']);
+  expect(machine.providers[0]).toMatchObject({ works: true });
+  const engine = await load();
+  expect([engine.fingerprint, engine.engineBuild]).toEqual([machine.fingerprint, machine.engineBuild]);
+});

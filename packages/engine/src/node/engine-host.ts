@@ -1,0 +1,146 @@
+/**
+ * The `EngineHost` of Node: one child process per loaded model.
+ *
+ * A process that crashes, is killed or hangs costs its open answers (`engine_failed`) and nothing else; the host can load again at
+ * once. A cancelled answer is silent from the moment of the call, whatever is still under way in the pipe.
+ */
+import { IdlewildError, type AnswerWork, type Clock } from '@idlewild/protocol';
+import { systemClock } from '@idlewild/protocol/node';
+import type { Engine, EngineEvent, EngineHost, EngineLimits, EngineModel } from '../core/port.ts';
+import { startEngineProcess, type EngineProcess, type ProcessOptions } from './engine-process.ts';
+import type { FromEngine, Loaded } from './frames.ts';
+
+export interface EngineHostOptions extends ProcessOptions {
+  /** Told what people who look after a device want to know; never a prompt or an answer. */
+  readonly log?: ((message: string) => void) | undefined;
+  readonly clock?: Clock | undefined;
+}
+
+/** A process with open answers that says nothing for so long, pings included, is stuck: the longest run is far shorter. */
+const SILENT_MS_MAX = 30_000;
+const PING_MS = 5_000;
+/** How long a process may take to go by itself. */
+const BYE_MS = 2_000;
+
+export function createNodeEngineHost(options: EngineHostOptions = {}): EngineHost {
+  return { load: (model, limits, signal) => loadInProcess(model, limits, signal, options) };
+}
+
+async function loadInProcess(model: EngineModel, limits: EngineLimits, signal: AbortSignal, options: EngineHostOptions): Promise<Engine> {
+  signal.throwIfAborted();
+  let onMessage: (message: FromEngine) => void = () => undefined;
+  let onEnd: (reason: string) => void = () => undefined;
+  const child = startEngineProcess([model.folder], options, (message) => onMessage(message), (reason) => onEnd(reason));
+  const abort = (): void => child.kill();
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    const loaded = await new Promise<Loaded>((resolve, reject) => {
+      onMessage = (message) => {
+        if (message.t === 'loaded') resolve(message.loaded);
+        else if (message.t === 'failed') reject(new IdlewildError(message.code, `loading model ${model.cid}: ${message.message}`));
+      };
+      onEnd = (reason) => reject(new IdlewildError('engine_failed', `loading model ${model.cid}: ${reason}`));
+      child.send({ t: 'load', model, limits });
+    });
+    // What came in between is kept in order: nothing is sent before an answer is asked for.
+    const made = createProcessEngine(child, model, limits, loaded, options);
+    onMessage = made.onMessage;
+    onEnd = made.onEnd;
+    options.log?.(`model ${model.cid} is loaded in process ${child.pid}: ${loaded.tokensPerSecond.toFixed(1)} tokens/s, ${loaded.memoryBytes} bytes`);
+    return made.engine;
+  } catch (error) {
+    child.kill();
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+interface ProcessEngine {
+  readonly engine: Engine;
+  readonly onMessage: (message: FromEngine) => void;
+  readonly onEnd: (reason: string) => void;
+}
+
+function createProcessEngine(child: EngineProcess, model: EngineModel, limits: EngineLimits, loaded: Loaded, options: EngineHostOptions): ProcessEngine {
+  const clock = options.clock ?? systemClock;
+  const open = new Map<number, (event: EngineEvent) => void>();
+  const mourners: ((reason: string) => void)[] = [];
+  let next = 0;
+  let dead: string | undefined;
+  let closing = false;
+  let heardMs = 0;
+  let watching = false;
+
+  /** While answers are open: asks for a sign of life, and ends a process that gives none. */
+  function watch(): void {
+    if (watching || open.size === 0 || dead !== undefined) return;
+    watching = true;
+    clock.after(PING_MS, () => {
+      watching = false;
+      if (open.size === 0 || dead !== undefined) return;
+      if (clock.monotonic() - heardMs > SILENT_MS_MAX) child.kill();
+      else child.send({ t: 'ping' });
+      watch();
+    });
+  }
+
+  function end(reason: string): void {
+    dead = reason;
+    const failed: EngineEvent = { t: 'failed', code: 'engine_failed', message: reason };
+    const listeners = [...open.values()];
+    open.clear();
+    for (const listen of listeners) listen(failed);
+    if (closing) return;
+    options.log?.(`model ${model.cid} lost its engine: ${reason}`);
+    for (const mourn of mourners.splice(0)) mourn(reason);
+  }
+
+  function answer(work: AnswerWork, listen: (event: EngineEvent) => void): { cancel(): void } {
+    const n = next++;
+    if (dead !== undefined) {
+      const message = dead;
+      let cancelled = false;
+      queueMicrotask(() => cancelled || listen({ t: 'failed', code: 'engine_failed', message }));
+      return { cancel: () => { cancelled = true; } };
+    }
+    if (open.size === 0) heardMs = clock.monotonic();
+    open.set(n, listen);
+    child.send({ t: 'answer', n, work });
+    watch();
+    return {
+      cancel() {
+        if (open.delete(n)) child.send({ t: 'cancel', n });
+      },
+    };
+  }
+
+  const engine: Engine = {
+    ...loaded, contextTokens: model.contextTokens, slots: limits.slotsMax, answer,
+    async close() {
+      closing = true;
+      child.send({ t: 'bye' });
+      const timer = clock.after(BYE_MS, () => child.kill());
+      await child.gone;
+      timer.cancel();
+    },
+    onDeath(listen) {
+      if (dead === undefined) mourners.push(listen);
+      else if (!closing) queueMicrotask(() => listen(dead as string));
+    },
+  };
+  return {
+    engine,
+    onEnd: end,
+    onMessage(message) {
+      heardMs = clock.monotonic();
+      // Anything else after loading means that the process and its host disagree: it is ended, and its answers fail.
+      if (message.t === 'failed') return child.kill();
+      if (message.t !== 'event') return;
+      const listen = open.get(message.n);
+      if (message.event.t === 'finished' || message.event.t === 'failed') open.delete(message.n);
+      listen?.(message.event);
+    },
+  };
+}

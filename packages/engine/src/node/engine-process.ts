@@ -1,0 +1,110 @@
+/**
+ * Starting an engine process and talking to it: the part that knows about processes, permissions and pipes, not about answers.
+ *
+ * What it may do, enforced by Node's permission flags: read the packages and the model's folder, load native addons (the runtime is one). It
+ * may not write files, start processes or workers, and its environment is empty. The flags do not stop sockets; isolating the network is the
+ * agent's matter. Standard output and error are kept, bounded, for the message when it dies.
+ */
+import { IdlewildError } from '@idlewild/protocol';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { realpathSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { dirname, extname, join, sep } from 'node:path';
+import type { Duplex, Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { openFramePipe, type FromEngine, type ToEngine } from './frames.ts';
+
+export interface ProcessOptions {
+  /** The Node to run it with; this one by default. */
+  readonly nodePath?: string | undefined;
+  /** Unix nice value, 0 to 19: a lender's own programs come first. */
+  readonly niceness?: number | undefined;
+}
+
+export interface EngineProcess {
+  readonly pid: number;
+  send(message: ToEngine): void;
+  /** Ends it at once; `onEnd` is still told. */
+  kill(): void;
+  /** Resolves when it is gone. */
+  readonly gone: Promise<void>;
+}
+
+/** How much of what a process printed is kept for the message of its death. */
+const PRINTED_CHARACTERS_MAX = 2_000;
+const SELF = fileURLToPath(import.meta.url);
+
+/** `onEnd` is called once, with a reason for people, after the last message. Throws `engine_failed` when no process starts. */
+export function startEngineProcess(
+  readable: readonly string[], options: ProcessOptions, onMessage: (message: FromEngine) => void, onEnd: (reason: string) => void,
+): EngineProcess {
+  const entry = join(dirname(SELF), `main${extname(SELF)}`);
+  const child = spawn(options.nodePath ?? process.execPath, [...permissionFlags(readable), entry], {
+    env: {}, stdio: ['ignore', 'pipe', 'pipe', 'pipe'], windowsHide: true,
+  });
+  if (child.pid === undefined) {
+    child.on('error', () => undefined);
+    throw new IdlewildError('engine_failed', `no engine process could be started with ${options.nodePath ?? process.execPath}`);
+  }
+  if (options.niceness !== undefined) setPriority(child.pid, options.niceness);
+  const printed = keepPrinted(child);
+  let broken = '';
+  const pipe = openFramePipe<ToEngine, FromEngine>(child.stdio[3] as Duplex, onMessage, (reason) => {
+    broken = reason;
+    // Without its pipe it is of no use, and it may be stuck.
+    child.kill('SIGKILL');
+  });
+  const gone = new Promise<void>((resolve) => {
+    // 'close' and not 'exit': only then was everything read that it sent before it died.
+    child.once('close', (code, signal) => {
+      onEnd(reasonOf(code, signal, broken, printed()));
+      resolve();
+    });
+  });
+  child.on('error', () => undefined);
+  return { pid: child.pid, send: pipe.send, kill: () => void child.kill('SIGKILL'), gone };
+}
+
+/** Flags under which the process may read `readable`, this package and what it imports. */
+function permissionFlags(readable: readonly string[]): string[] {
+  const folders = new Set<string>([packageRoot(SELF)]);
+  for (const name of ['@idlewild/protocol', '@idlewild/graph', 'onnxruntime-node', 'onnxruntime-common', '@huggingface/tokenizers', '@huggingface/jinja']) {
+    const path = fileURLToPath(import.meta.resolve(name));
+    folders.add(packageRoot(path));
+    // Dependencies of these, and the links through which packages of a workspace are found.
+    for (const modules of modulesFolders(path)) folders.add(modules);
+  }
+  for (const modules of modulesFolders(fileURLToPath(import.meta.resolve('onnxruntime-node')))) folders.add(modules);
+  return ['--permission', '--allow-addons', '--disable-warning=SecurityWarning', ...[...folders, ...readable].map((folder) => `--allow-fs-read=${folder}`)];
+}
+
+/** The folder of the package that a file belongs to: the last one under `node_modules`, or the one above `src` or `dist`. */
+function packageRoot(file: string): string {
+  const real = realpathSync(file);
+  const parts = real.split(sep);
+  const modules = parts.lastIndexOf('node_modules');
+  if (modules >= 0) return parts.slice(0, modules + (parts[modules + 1]?.startsWith('@') === true ? 3 : 2)).join(sep);
+  const source = Math.max(parts.lastIndexOf('src'), parts.lastIndexOf('dist'));
+  return parts.slice(0, source).join(sep);
+}
+
+function modulesFolders(file: string): string[] {
+  const parts = file.split(sep);
+  return parts.flatMap((part, i) => (part === 'node_modules' ? [parts.slice(0, i + 1).join(sep)] : []));
+}
+
+function keepPrinted(child: ChildProcess): () => string {
+  let text = '';
+  for (const stream of [child.stdout, child.stderr] as (Readable | null)[]) {
+    stream?.setEncoding('utf8').on('data', (part: string) => {
+      text = (text + part).slice(-PRINTED_CHARACTERS_MAX);
+    });
+  }
+  return () => text.trim();
+}
+
+function reasonOf(code: number | null, signal: NodeJS.Signals | null, broken: string, printed: string): string {
+  const how = signal === null ? `exited with code ${code ?? 0}` : `was ended by ${signal}`;
+  const pipe = signal === 'SIGKILL' && broken !== '' && broken !== 'the pipe was closed' ? ` after its pipe broke (${broken})` : '';
+  return `the engine process ${how}${pipe}${printed === '' ? '' : `; it printed: ${printed}`}`;
+}

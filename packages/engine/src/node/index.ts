@@ -1,0 +1,3 @@
+/** Engines on Node: models in child processes, and measuring the machine. */
+export { createNodeEngineHost, type EngineHostOptions } from './engine-host.ts';
+export { measureMachine, type Machine, type MeasureOptions } from './measure.ts';

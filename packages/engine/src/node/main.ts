@@ -1,0 +1,60 @@
+/**
+ * An engine process: one model, driven by messages over the pipe at file descriptor 3, and gone when that pipe is closed.
+ *
+ * It has no environment, may read only what it was started for, and writes nothing. It exits on anything that it did not expect: its host
+ * then fails the open answers and may start another.
+ */
+import { IdlewildError, asIdlewildError } from '@idlewild/protocol';
+import { systemClock } from '@idlewild/protocol/node';
+import { Socket } from 'node:net';
+import type { DecodeLoop } from '../core/decode-loop.ts';
+import { openFramePipe, type FromEngine, type ToEngine } from './frames.ts';
+import { loadModel } from './load.ts';
+import { measureHere } from './measure-here.ts';
+
+const PIPE_DESCRIPTOR = 3;
+
+function runEngineProcess(): void {
+  let loop: DecodeLoop | undefined;
+  const open = new Map<number, { cancel(): void }>();
+  const pipe = openFramePipe<FromEngine, ToEngine>(
+    new Socket({ fd: PIPE_DESCRIPTOR, readable: true, writable: true }),
+    (message) => void receive(message).catch((error: unknown) => {
+      const { code, message: text } = asIdlewildError(error, `an engine process handling "${message.t}"`);
+      pipe.send({ t: 'failed', code, message: text });
+    }),
+    () => process.exit(0),
+  );
+
+  async function receive(message: ToEngine): Promise<void> {
+    switch (message.t) {
+      case 'load': {
+        const made = await loadModel(message.model, message.limits, systemClock);
+        loop = made.loop;
+        return pipe.send({ t: 'loaded', loaded: made.loaded });
+      }
+      case 'measure':
+        return pipe.send({ t: 'measured', measured: await measureHere(message.provider, systemClock) });
+      case 'answer': {
+        if (loop === undefined) throw new IdlewildError('internal', 'an answer was asked for before a model was loaded');
+        const { n } = message;
+        const handle = loop.answer(message.work, (event) => {
+          if (event.t === 'finished' || event.t === 'failed') open.delete(n);
+          pipe.send({ t: 'event', n, event });
+        });
+        open.set(n, handle);
+        return;
+      }
+      case 'cancel':
+        open.get(message.n)?.cancel();
+        open.delete(message.n);
+        return;
+      case 'ping':
+        return pipe.send({ t: 'pong' });
+      case 'bye':
+        process.exit(0);
+    }
+  }
+}
+
+runEngineProcess();

@@ -1,0 +1,4 @@
+/** For tests and benchmarks of whoever runs engines: runnable model folders, and a decoder that needs none. */
+export { prepareModelFolder, type PrepareOptions } from './model-folder.ts';
+export { createMemorySession, type MemorySession, type MemorySessionOptions } from './memory-session.ts';
+export { collect, textOf, tokensOf, work, type Collected } from './answers.ts';
