@@ -36,8 +36,8 @@ export async function migrate(db: Kysely<never>, options: MigrateOptions): Promi
   const unknown = done.filter((name, index) => migrations[index]?.name !== name);
   if (unknown.length > 0) {
     throw new IdlewildError('conflict', 'the database was made by a newer Idlewild: it has the migration '
-      + `"${unknown[0]}", which this version does not know. It was left as it is. Update Idlewild, or start with another `
-      + 'data directory (--data DIR)');
+      + `"${unknown[0]}", which this version does not know. It was left as it is. Update Idlewild, or start with `
+      + 'another data directory (--data DIR)');
   }
   const pending = migrations.slice(done.length);
   for (const { name, up } of pending) {
