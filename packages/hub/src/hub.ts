@@ -74,7 +74,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
   const keys = createKeys({ db, crypto, random, clock, audit });
   const devices = createDevices({ db, crypto, clock, audit });
   const invites = createInvites({ db, crypto, random, clock, audit, devices });
-  const models = createModels({ db, store, crypto, clock, audit });
+  const models = createModels({ db, store, clock, audit });
   const policy = await createPolicy();
   const enrolment = createEnrolment({ territory: territory.id, devices, invites });
   const journal = createJournal({ db, crypto, random, clock, key: await journalKey(secrets, random), log });

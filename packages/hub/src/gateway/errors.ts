@@ -30,6 +30,9 @@ export const errorBody = (error: IdlewildError): ErrorBody => ({
 
 interface Issue { readonly code?: string; readonly keys?: readonly string[]; readonly message: string; readonly path: readonly PropertyKey[]; readonly errors?: readonly (readonly Issue[])[] }
 
+/** How the validator reports a zod issue. */
+interface Reported { readonly keyword: string; readonly instancePath: string; readonly message: string; readonly params: Pick<Issue, 'keys' | 'errors'> }
+
 /** The issue that says most: within a union, that of the branch that got furthest. */
 function deepest(issue: Issue): Issue {
   const inner = issue.errors?.flat().map((nested) => deepest({ ...nested, path: [...issue.path, ...nested.path] })) ?? [];
@@ -49,9 +52,8 @@ function fromIssue(raw: Issue): IdlewildError {
 /** Anything thrown in a route, as one of ours. */
 export function translate(thrown: unknown, request: Pick<FastifyRequest, 'method' | 'url'>): IdlewildError {
   if (hasZodFastifySchemaValidationErrors(thrown)) {
-    const first = thrown.validation[0] as { params?: { issue?: Issue }; message?: string; instancePath: string } | undefined;
-    const issue = first?.params?.issue;
-    return fromIssue(issue ?? { message: first?.message ?? 'is wrong', path: [] });
+    const { keyword, instancePath, message, params } = thrown.validation[0] as unknown as Reported;
+    return fromIssue({ ...params, code: keyword, message, path: instancePath.split('/').filter((part) => part !== '') });
   }
   if (codeOf(thrown) === undefined) {
     const code = (thrown as { code?: string }).code ?? '';

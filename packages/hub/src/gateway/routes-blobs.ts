@@ -24,7 +24,13 @@ export const blobRoutes = ({ store }: { readonly store: BlobStore }) => (app: Ap
   const uploads = new Map<string, FileAssembly>();
 
   async function layoutOf(root: CID, bytes: number | undefined): Promise<FileLayout> {
-    if (root.code !== RAW) return readLayout(root, async (cid) => store.get(cid));
+    if (root.code !== RAW) {
+      return readLayout(root, async (cid) => {
+        const block = await store.get(cid);
+        if (block !== undefined) return block;
+        throw new IdlewildError('blob_not_found', `the node ${cid.toString()} of ${root.toString()} is not here yet; PUT it to /api/blobs first`);
+      });
+    }
     if (bytes === undefined) throw new IdlewildError('invalid_request', `the size of the single leaf ${root.toString()} must be given as "bytes"`);
     return { root, bytes, leaves: [{ cid: root, bytes }] };
   }

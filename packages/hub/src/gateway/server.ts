@@ -49,13 +49,14 @@ const BEARER = /^Bearer +(\S+)$/i;
 export async function createServer(deps: ServerDeps, routes: readonly ((app: App) => void)[]): Promise<App> {
   const { log, random } = deps;
   const app = fastify({
-    bodyLimit: HUB_LIMITS.bodyBytesMax, genReqId: () => newId('req', random), disableRequestLogging: true, logger: false,
+    bodyLimit: HUB_LIMITS.bodyBytesMax, genReqId: () => newId('req', random), logger: false,
     forceCloseConnections: true, routerOptions: { maxParamLength: 256 },
     ...(deps.tls === undefined ? {} : { https: deps.tls }),
   }) as unknown as App;
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.decorateRequest('principal', undefined);
+  app.removeContentTypeParser('text/plain');
   app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
   app.addHook('onRoute', (route) => {
     if (route.config?.action === undefined) throw new Error(`the route ${String(route.method)} ${route.url} names no action of the policy`);

@@ -9,20 +9,17 @@ import { existsSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { IdlewildError, encodeInvite, type ChannelBinding } from '@idlewild/protocol';
+import { IdlewildError, type ChannelBinding } from '@idlewild/protocol';
 import { createDiskBlobStore, lockFolder, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { openDatabase } from '../db/open.ts';
 import { attachDeviceSocket } from '../gateway/device-socket.ts';
 import { createMetrics } from '../gateway/metrics.ts';
-import { apiRoutes, countStates } from '../gateway/routes-api.ts';
-import { blobRoutes } from '../gateway/routes-blobs.ts';
-import { healthRoutes } from '../gateway/routes-health.ts';
-import { v1Routes } from '../gateway/routes-v1.ts';
-import { createServer, type App } from '../gateway/server.ts';
+import { createHubServer } from '../gateway/hub-server.ts';
+import { countStates } from '../gateway/routes-api.ts';
+import type { App } from '../gateway/server.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { createDiskSecrets } from '../identity/secrets.ts';
 import { silentLog, type Log } from '../log.ts';
-import { HUB_VERSION } from '../version.ts';
 import { ownTls, readTls, spkiPinOf, type TlsFiles } from './tls.ts';
 
 const DEFAULT_QUOTA_BYTES = 200 * 2 ** 30;
@@ -72,17 +69,10 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       database, store, clock: systemClock, random: nodeRandom, crypto: nodeCrypto, secrets: createDiskSecrets(options.data), meter: metrics.meter, log,
     });
     undo.push(() => hub.stop());
-    const startedAtMs = systemClock.now();
-    const address: { url: string } = { url: '' };
-    const inviteToken = (secret: Uint8Array): { url: string; token: string } => ({
-      url: address.url, token: encodeInvite({ url: address.url, secret, territory: hub.territory.publicKey, ...(spkiPin === undefined ? {} : { pin: spkiPin }) }),
+    const address: { url: string; pin?: Uint8Array } = { url: '', ...(spkiPin === undefined ? {} : { pin: spkiPin }) };
+    const server = await createHubServer({
+      hub, store, metrics, clock: systemClock, random: nodeRandom, log, tls, address: () => address,
     });
-    const server = await createServer({ ...hub, territory: hub.territory.id, version: HUB_VERSION, tls, clock: systemClock, random: nodeRandom, log }, [
-      v1Routes({ ...hub, hub: hub.id, clock: systemClock, random: nodeRandom }),
-      apiRoutes({ ...hub, hub: hub.id, version: HUB_VERSION, startedAtMs, nowMs: systemClock.now, onModelsChanged: () => hub.announceModels(), inviteToken }),
-      blobRoutes({ store }),
-      healthRoutes({ metrics, isReady: () => hub.isReady() }),
-    ]);
     undo.push(() => server.close());
     address.url = await listen(server, options, tls !== undefined);
     const binding: ChannelBinding = spkiPin === undefined ? { kind: 'loopback' } : { kind: 'tls', spki: spkiPin };

@@ -5,7 +5,7 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after: (delayMs, act) => {
-    const timer = setTimeout(act, delayMs);
+    const timer = setTimeout(act, Math.max(0, delayMs));
     return { cancel: () => clearTimeout(timer) };
   },
 };

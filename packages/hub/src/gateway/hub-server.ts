@@ -1,0 +1,40 @@
+/** The hub's doors put together: all routes on one server, over a hub that is wired already. */
+import type { ServerOptions as TlsServerOptions } from 'node:https';
+import { encodeInvite, type BlobStore, type Clock, type Random } from '@idlewild/protocol';
+import type { Hub } from '../hub.ts';
+import type { Log } from '../log.ts';
+import { HUB_VERSION } from '../version.ts';
+import type { Metrics } from './metrics.ts';
+import { apiRoutes } from './routes-api.ts';
+import { blobRoutes } from './routes-blobs.ts';
+import { healthRoutes } from './routes-health.ts';
+import { v1Routes } from './routes-v1.ts';
+import { createServer, type App } from './server.ts';
+
+export interface HubServerDeps {
+  readonly hub: Hub;
+  readonly store: BlobStore;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly tls: TlsServerOptions | undefined;
+  /** Where devices reach this hub, once it listens; the pin where it speaks TLS. */
+  readonly address: () => { readonly url: string; readonly pin?: Uint8Array };
+}
+
+export async function createHubServer({ hub, store, metrics, clock, random, log, tls, address }: HubServerDeps): Promise<App> {
+  const inviteToken = (secret: Uint8Array): { url: string; token: string } => {
+    const { url, pin } = address();
+    return { url, token: encodeInvite({ url, secret, territory: hub.territory.publicKey, ...(pin === undefined ? {} : { pin }) }) };
+  };
+  const territory = { id: hub.territory.id, name: hub.territory.name };
+  return createServer({ ...hub, territory: territory.id, version: HUB_VERSION, tls, clock, random, log }, [
+    v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
+    apiRoutes({
+      ...hub, territory, hub: hub.id, version: HUB_VERSION, startedAtMs: clock.now(), nowMs: () => clock.now(), onModelsChanged: () => hub.announceModels(), inviteToken,
+    }),
+    blobRoutes({ store }),
+    healthRoutes({ metrics, isReady: () => hub.isReady() }),
+  ]);
+}

@@ -1,0 +1,148 @@
+/** Claims about channels: who gets in, who is dropped, and what a hostile peer gains. */
+import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf } from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { createFakeClock, createMemoryChannelPair, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { expect, onTestFinished, test } from 'vitest';
+import { openDatabase } from '../db/open.ts';
+import { createHub, type Hub } from '../hub.ts';
+import { createMemorySecrets } from '../identity/secrets.ts';
+import { silentLog } from '../log.ts';
+import { joinScriptedDevice, type ScriptedDevice, type ScriptedDeviceOptions } from '../testing/scripted-device.ts';
+
+const yieldToNode = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
+
+interface Setting {
+  readonly hub: Hub;
+  readonly clock: FakeClock;
+  join(options?: Partial<ScriptedDeviceOptions>): Promise<ScriptedDevice>;
+  invite(uses?: number): Promise<string>;
+}
+
+async function setUp(): Promise<Setting> {
+  const clock = createFakeClock(yieldToNode);
+  const random = createSeededRandom(1);
+  const database = await openDatabase({ file: ':memory:', clock });
+  const hub = await createHub({
+    database, clock, random, crypto: nodeCrypto, store: createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 }), secrets: createMemorySecrets(),
+    meter: { ended: () => {}, firstToken: () => {} }, log: silentLog,
+  });
+  onTestFinished(async () => {
+    await hub.stop();
+    await database.close();
+  });
+  const invite = async (uses = 1): Promise<string> =>
+    joinTokenOf((await hub.invites.create({ territory: hub.territory.id, uses, expiresInMs: 60_000, createdBy: 'test' })).secret);
+  return {
+    hub, clock, invite,
+    async join(options = {}) {
+      const device = await joinScriptedDevice({
+        accept: (channel) => hub.sessions.accept(channel), territory: hub.territory.publicKey, clock, random, crypto: nodeCrypto, ...options,
+      });
+      for (let i = 0; i < 12; i++) await clock.advance(1);
+      return device;
+    },
+  };
+}
+const connected = (hub: Hub): number => [...hub.sessions.list()].length;
+
+test('a device with an invite is welcomed, gets its ticket, and comes back without one', async () => {
+  const { hub, join, invite } = await setUp();
+  const first = await join({ joinToken: await invite() });
+  const welcome = await first.joined;
+  expect(hub.sessions.byTicket(welcome.ticket)?.id).toBe(welcome.device);
+  first.link.cut('gone');
+  expect(connected(hub)).toBe(0);
+  expect(hub.sessions.byTicket(welcome.ticket)).toBeUndefined();
+  expect((await (await join({ key: first.key })).joined).device).toBe(welcome.device);
+});
+
+test('without an invite, with a used one, or for another territory there is no entry, and the reason is told', async () => {
+  const { join, invite } = await setUp();
+  await expect((await join()).joined).rejects.toMatchObject({ code: 'join_token_invalid' });
+  const token = await invite();
+  await (await join({ joinToken: token })).joined;
+  await expect((await join({ joinToken: token })).joined).rejects.toMatchObject({ code: 'join_token_invalid' });
+  await expect((await join({ territory: new Uint8Array(32), joinToken: await invite() })).joined).rejects.toMatchObject({ code: 'handshake_refused' });
+});
+
+test('one identity has one channel: the older is dropped and told why', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const older = await join({ joinToken: await invite() });
+  const newer = await join({ key: older.key });
+  await newer.joined;
+  await clock.advance(10);
+  expect(older.heard.at(-1)).toMatchObject({ t: 'dropped', code: 'superseded' });
+  expect(older.closed()).toBeDefined();
+  expect(connected(hub)).toBe(1);
+});
+
+test('a revoked device is dropped at once and stays out', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const device = await join({ joinToken: await invite() });
+  const { device: id } = await device.joined;
+  await hub.devices.revoke({ territory: hub.territory.id, id, actor: 'test' });
+  hub.sessions.drop(id, 'device_revoked', 'revoked');
+  await clock.advance(10);
+  expect(device.heard.at(-1)).toMatchObject({ t: 'dropped', code: 'device_revoked' });
+  await expect((await join({ key: device.key })).joined).rejects.toMatchObject({ code: 'device_revoked' });
+});
+
+test('silence is a death, heartbeats are not', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const device = await join({ joinToken: await invite() });
+  await device.joined;
+  for (let i = 0; i < 6; i++) {
+    await clock.advance(LIMITS.heartbeatMs);
+    device.setStatus({});
+    await clock.advance(1);
+  }
+  expect(connected(hub)).toBe(1);
+  await clock.advance(LIMITS.heartbeatLostMs + LIMITS.heartbeatMs);
+  expect(connected(hub)).toBe(0);
+});
+
+test('garbage, oversized and out-of-order frames close the channel and harm nobody else', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const good = await join({ joinToken: await invite() });
+  await good.joined;
+  const random = createSeededRandom(7);
+  for (let i = 0; i < 200; i++) {
+    const { near, far } = createMemoryChannelPair(clock, () => 0);
+    let closed = false;
+    near.listen({ onFrame: () => {}, onClose: () => { closed = true; } });
+    hub.sessions.accept(far);
+    near.send(i === 0 ? new Uint8Array(LIMITS.handshakeFrameBytesMax + 1) : random.bytes(1 + Math.floor(random.unit() * 200)));
+    await clock.advance(1);
+    await clock.advance(1);
+    expect(closed, `frame ${i}`).toBe(true);
+  }
+  const later = await join({ joinToken: await invite() });
+  await later.joined;
+  later.sendRaw(encodeFrame({ t: 'heartbeat', n: 1, status: 'fine' }));
+  await clock.advance(5);
+  expect(later.closed()).toMatch(/heartbeat/);
+  expect(connected(hub)).toBe(1);
+});
+
+test('an unknown kind is answered and forgiven, an unknown critical field is not', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const device = await join({ joinToken: await invite() });
+  await device.joined;
+  device.sendRaw(encodeFrame({ t: 'dance', steps: 3 } as { t: string }));
+  await clock.advance(5);
+  expect(device.heard.at(-1)).toEqual({ t: 'unsupported', kind: 'dance' });
+  expect(connected(hub)).toBe(1);
+  device.sendRaw(encodeFrame({ t: 'dance', '!must': 1 } as { t: string }));
+  await clock.advance(5);
+  expect(connected(hub)).toBe(0);
+});
+
+test('who says nothing is let go when the handshake takes too long', async () => {
+  const { hub, clock } = await setUp();
+  const { near, far } = createMemoryChannelPair(clock, () => 0);
+  let reason: string | undefined;
+  near.listen({ onFrame: () => {}, onClose: (why) => { reason = why; } });
+  hub.sessions.accept(far);
+  await clock.advance(LIMITS.handshakeMs + 10);
+  expect(reason).toMatch(/longer than 10 s/);
+});
