@@ -7,7 +7,7 @@
  * It knows no platform: everything outside comes through ports, so that hundreds of agents run in one simulation.
  */
 import {
-  IdlewildError, idOfKey,
+  IdlewildError, asIdlewildError, idOfKey,
   type BlobSource, type BlobStore, type Consent, type DeviceModel, type DeviceProfile, type DeviceState, type DeviceStatus,
   type KeyPair, type Timer,
 } from '@idlewild/protocol';
@@ -104,6 +104,7 @@ interface Parts {
   toldStatus: string;
   /** Called at the next change of what runs. */
   onIdle: (() => void) | undefined;
+  ending: Promise<void> | undefined;
   finish(error: IdlewildError | undefined): void;
 }
 
@@ -178,11 +179,11 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
       log('warn', error.message, { code: error.code, retryInMs: Math.round(afterMs) });
       onChanged();
     },
-    onEnded: (error) => { end(parts, error).catch((cause: unknown) => log('error', 'stopping failed', { error: String(cause) })); },
+    onEnded: (final) => void end(parts, final),
   });
   const parts: Parts = {
     options, deviceId, consent, session, lane, shelf, keys, pauses: new Set(), presence: undefined, drainingByHub: false,
-    stopping: false, problem: undefined, telling: undefined, toldState: '', toldStatus: '', onIdle: undefined, finish,
+    stopping: false, problem: undefined, telling: undefined, toldState: '', toldStatus: '', onIdle: undefined, ending: undefined, finish,
   };
   return parts;
 }
@@ -245,19 +246,29 @@ async function stop(parts: Parts, drain: boolean): Promise<void> {
   await end(parts, undefined);
 }
 
-/** Releases everything; again does nothing more. */
-async function end(parts: Parts, error: IdlewildError | undefined): Promise<void> {
+/** Releases everything, once, whoever asks first; never throws. */
+function end(parts: Parts, error: IdlewildError | undefined): Promise<void> {
+  parts.ending ??= release(parts, error);
+  return parts.ending;
+}
+
+async function release(parts: Parts, error: IdlewildError | undefined): Promise<void> {
   const { clock, log } = parts.options;
   parts.problem = error ?? parts.problem;
   if (error !== undefined) log('error', error.message, { code: error.code });
   parts.presence?.stop();
   parts.keys.stop();
-  await new Promise<void>((resolve, reject) => {
+  await new Promise<void>((resolve) => {
     const timer = clock.after(AGENT_LIMITS.closeMsMax, () => {
       log('error', `engines did not close within ${AGENT_LIMITS.closeMsMax} ms`);
       resolve();
     });
-    parts.shelf.close().finally(() => timer.cancel()).then(resolve, reject);
+    parts.shelf.close()
+      .catch((thrown: unknown) => log('error', asIdlewildError(thrown, 'closing the engines').message))
+      .finally(() => {
+        timer.cancel();
+        resolve();
+      });
   });
   tell(parts);
   parts.finish(error);

@@ -10,7 +10,7 @@
  * - It trusts no frame: whether the lender allows the work is asked of the guard for each.
  */
 import {
-  IdlewildError, LIMITS, digestTokens, signStatement,
+  IdlewildError, LIMITS, asIdlewildError, digestTokens, signStatement,
   type Clock, type Crypto, type ErrorCode, type KeyPair, type Receipt, type Timer, type ToDevice,
   type ToHub,
 } from '@idlewild/protocol';
@@ -155,8 +155,8 @@ function onEvent(lane: LaneState, attempt: Attempt, event: EngineEvent): void {
     case 'progress': return send({ t: 'answer.progress', lease, epoch, phase: event.phase });
     case 'failed': return fail(lane, attempt, event.code, event.message);
     case 'finished':
-      finish(lane, attempt, event).catch((error: Error) =>
-        fail(lane, attempt, 'internal', `the receipt could not be signed: ${error.message}`));
+      finish(lane, attempt, event).catch((thrown: unknown) =>
+        fail(lane, attempt, 'internal', asIdlewildError(thrown, 'signing the receipt').message));
   }
 }
 

@@ -2,7 +2,7 @@
  * Loading a model with a deadline. A host that hangs or ignores its signal costs one failed load; an engine that
  * arrives after it was given up is closed, so that no process is left behind.
  */
-import { IdlewildError, type Clock } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError, type Clock } from '@idlewild/protocol';
 import type { Engine, EngineHost, EngineLimits, EngineModel } from '@idlewild/engine';
 import { AGENT_LIMITS } from './limits.ts';
 
@@ -35,7 +35,7 @@ export function loadEngine(
         if (settled) engine.close().catch(() => undefined /* given up already: nobody waits for its end */);
         else settle(() => resolve(engine));
       },
-      (error: unknown) => settle(() => reject(error)),
+      (thrown: unknown) => settle(() => reject(asIdlewildError(thrown, `loading the model ${model.cid}`))),
     );
   });
 }

@@ -22,7 +22,7 @@ test('the join token is sent once enrolled no more', async () => {
   const { agent, clock, hub, peer } = await createFixture({ joinToken: 'secret' });
   agent.start();
   await clock.advance(100);
-  peer().link.cut('a test');
+  peer().link?.cut('a test');
   await clock.advance(LIMITS.reconnectMsMax);
   expect(hub.peers).toHaveLength(2);
   expect(peer().device?.proof.joinToken).toBeUndefined();
@@ -131,7 +131,7 @@ test('a silent channel is given up after heartbeatLostMs and another one dialled
   const { agent, clock, hub, states } = await createFixture();
   agent.start();
   await clock.advance(100);
-  hub.peers[0]?.link.setSilent(true);
+  hub.peers[0]?.link?.setSilent(true);
   await clock.advance(LIMITS.heartbeatLostMs - 200);
   expect(hub.peers).toHaveLength(1);
   await clock.advance(LIMITS.reconnectMsMin + 400);

@@ -1,7 +1,7 @@
 /** One real agent on a fake clock against a scripted hub, with a model of a few bytes in its store. For tests only. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
-  createMemoryBlobStore, encodeManifest, layoutFile, type BlobStore, type Consent, type DeviceProfile, type KeyPair, type ToHub,
+  createMemoryBlobStore, encodeManifest, layoutFile, type BlobStore, type Consent, type DeviceProfile, type KeyPair, type ToHub, type Transport,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
@@ -50,8 +50,9 @@ export async function putModel(store: BlobStore, text: string, contextTokens = 4
 
 export async function createFixture(
   change: Partial<AgentOptions> & {
-    consent?: never; consents?: Partial<Consent>; engine?: Partial<SimulatedEngineOptions>; joinToken?: string;
+    consents?: Partial<Consent>; engine?: Partial<SimulatedEngineOptions>; joinToken?: string;
   } = {},
+  wrap: (transport: Transport) => Transport = (transport) => transport,
 ): Promise<Fixture> {
   const clock = createFakeClock(() => nextTurn());
   const random = createSeededRandom(1);
@@ -66,7 +67,7 @@ export async function createFixture(
     territories: [hub.territory.publicKey], kinds: ['answers'], presence: 'ignore', ...consents,
   }, identity, clock, nodeCrypto);
   const agent = await createAgent({
-    clock, random, crypto: nodeCrypto, transport: hub.transport, store, engineHost, folders: createMemoryModelFolders(), identity, consent,
+    clock, random, crypto: nodeCrypto, transport: wrap(hub.transport), store, engineHost, folders: createMemoryModelFolders(), identity, consent,
     sources: () => ({ name: 'nothing', fetch: async () => undefined }), profile: PROFILE, name: 'kettle',
     hub: { url: 'http://hub', territory: hub.territory.publicKey, joinToken },
     limits: { threads: 1, slotsMax: 2, memoryBytesMax: 2 ** 30 },

@@ -13,6 +13,8 @@ export interface ScriptedHub {
   readonly territory: KeyPair;
   /** One for each connection that was dialled, newest last. */
   readonly peers: readonly ScriptedPeer[];
+  /** Takes a connection that came another way than through `transport`. */
+  accept(url: string, channel: Channel): void;
   /** What newly dialled connections meet. */
   behave(how: Partial<Behaviour>): void;
 }
@@ -31,7 +33,8 @@ export interface Behaviour {
 
 export interface ScriptedPeer {
   readonly channel: Channel;
-  readonly link: MemoryLink;
+  /** Only of connections in memory. */
+  readonly link: MemoryLink | undefined;
   readonly url: string;
   /** All that came, parsed. */
   readonly got: readonly (ToHub | UnknownMessage)[];
@@ -61,10 +64,11 @@ export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 
     peers.push(meet(hub, url, channel, link));
     return true;
   });
-  return { transport, territory, peers, behave: (how) => { hub.behaviour = { ...hub.behaviour, ...how }; } };
+  const accept = (url: string, channel: Channel): void => { peers.push(meet(hub, url, channel)); };
+  return { transport, territory, peers, accept, behave: (how) => { hub.behaviour = { ...hub.behaviour, ...how }; } };
 }
 
-function meet(hub: Hub, url: string, channel: Channel, link: MemoryLink): Peer {
+function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer {
   const sendRaw = (frame: Uint8Array): void => channel.send(frame);
   const send = (message: ToDevice): void => sendRaw(encodeFrame(message));
   const peer: Peer = { channel, link, url, got: [], device: undefined, closed: undefined, send, sendRaw };
@@ -87,7 +91,7 @@ function meet(hub: Hub, url: string, channel: Channel, link: MemoryLink): Peer {
     }
   };
   channel.listen({
-    onFrame: (frame) => { onFrame(frame).catch((error: Error) => channel.close(error.message)); },
+    onFrame: (frame) => { onFrame(frame).catch((thrown: unknown) => channel.close(String(thrown))); },
     onClose: (reason) => { peer.closed = reason; },
   });
   return peer;

@@ -85,20 +85,20 @@ export function createSimulatedEngineHost(options: SimulatedEngineOptions): Simu
     },
     load: (model, limits, signal) => new Promise((resolve, reject) => {
       const how = loading;
-      let timer: Timer | undefined;
-      signal.addEventListener('abort', () => {
-        timer?.cancel();
+      const onAbort = (cancel: () => void) => (): void => {
+        cancel();
         reject(new IdlewildError('engine_failed', `loading ${model.cid} was called off`));
-      });
-      if (how === 'hangs') return;
+      };
+      if (how === 'hangs') return signal.addEventListener('abort', onAbort(() => undefined));
       if ('fails' in how) return reject(how.fails);
-      timer = clock.after(how.ms, () => {
+      const timer = clock.after(how.ms, () => {
         const rate = Math.min(options.tokensPerSecond, limits.tokensPerSecondMax ?? Number.MAX_VALUE);
         const slots = Math.min(options.slots ?? 4, limits.slotsMax);
         const engine = createEngine({ ...options, tokensPerSecond: rate, slots }, model.contextTokens, () => engines.delete(model.cid));
         engines.set(model.cid, engine);
         resolve(engine);
       });
+      signal.addEventListener('abort', onAbort(() => timer.cancel()));
     }),
   };
 }

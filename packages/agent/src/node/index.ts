@@ -1,0 +1,6 @@
+/** A device on Node: the wiring, and the ports that it is made of. */
+export { startNodeAgent, type LenderChoice, type NodeAgentOptions } from './start-agent.ts';
+export { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
+export { createHttpSources, type HttpSources } from './http-source.ts';
+export { createNodeModelFolders } from './model-folders.ts';
+export { createWsTransport } from './ws-transport.ts';

@@ -1,0 +1,19 @@
+/** Bounds of the Node part, each with its reason. */
+export const NODE_LIMITS = {
+  /** TCP and TLS to a hub on the other side of the world take below 1 s; the session's own deadline stands behind this. */
+  connectMsMax: 8_000,
+  /** A closing handshake of a peer that is gone is not waited for longer. */
+  closeMsMax: 1_000,
+  /** Silence in the middle of a block. */
+  blockIdleMsMax: 15_000,
+  /** As many as a transfer keeps leaves in flight. */
+  blockSocketsMax: 8,
+  /** Text of a close frame (RFC 6455, 5.5). */
+  closeReasonBytesMax: 123,
+  /** Of files like device.json, so that a wrong one is not read into memory whole. */
+  settingsBytesMax: 1_048_576,
+  /** Bytes of models on the disk, where the lender names no other figure. */
+  storageBytesMax: 20 * 2 ** 30,
+  /** Answers at once, where the lender names no other figure: enough to hide one another's waits, few enough to stay fast. */
+  slotsMax: 4,
+} as const;

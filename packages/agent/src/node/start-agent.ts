@@ -1,0 +1,139 @@
+/**
+ * A device on Node, wired: data folder, identity, consent, store, engines and the way to the hub.
+ *
+ * The first start takes an invite; later ones need none. The invite's secret is never kept: it is sent until a hub has
+ * welcomed this device once, and enrolment is what is remembered. Starting again with an invite of the same
+ * territory only tells a new address or pin.
+ */
+import { join } from 'node:path';
+import {
+  IdlewildError, LIMITS, asIdlewildError, decodeInvite, equalBytes, joinTokenOf, type DeviceProfile, type WorkKind,
+} from '@idlewild/protocol';
+import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
+import type { EngineHost } from '@idlewild/engine';
+import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
+import packageJson from '../../package.json' with { type: 'json' };
+import { createAgent, type Agent, type AgentState, type LendingLimits, type Log } from '../core/agent.ts';
+import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
+import { createHttpSources } from './http-source.ts';
+import { NODE_LIMITS } from './limits.ts';
+import { createNodeModelFolders } from './model-folders.ts';
+import { createWsTransport } from './ws-transport.ts';
+
+/** What the lender allows in the territory of the invite. */
+export interface LenderChoice {
+  readonly kinds: readonly WorkKind[];
+  readonly presence: 'ignore' | 'respect';
+  readonly tokensPerSecondMax?: number | undefined;
+}
+
+export interface NodeAgentOptions {
+  /** The data folder; made if need be. */
+  readonly data: string;
+  /** Needed at the first start, kept afterwards. */
+  readonly name?: string | undefined;
+  /** The text of an invite (`iwj1.…`); needed at the first start. */
+  readonly invite?: string | undefined;
+  /** Where the hub is, if not where the invite says. */
+  readonly url?: string | undefined;
+  /** Replaces the kept consent; needed at the first start. */
+  readonly consent?: LenderChoice | undefined;
+  readonly limits?: (Partial<LendingLimits> & { readonly storageBytesMax?: number }) | undefined;
+  /** What `measureMachine` said, where several devices of one machine share a measurement. */
+  readonly machine?: Machine | undefined;
+  readonly engineHost?: EngineHost | undefined;
+  readonly log: Log;
+  onState?(state: AgentState): void;
+}
+
+/**
+ * Starts a device. Throws `data_locked`, `data_corrupt`, `join_token_invalid`, `usage` when something needed is missing, and
+ * `engine_failed` when the machine cannot be measured. What goes wrong later is in `state()` and `ended`.
+ */
+export async function startNodeAgent(options: NodeAgentOptions): Promise<Agent> {
+  const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
+  const folder = await openDataFolder(options.data, ports);
+  try {
+    return await startIn(folder, options, ports);
+  } catch (error) {
+    folder.close();
+    throw error;
+  }
+}
+
+interface Ports { readonly clock: typeof systemClock; readonly random: typeof nodeRandom; readonly crypto: typeof nodeCrypto }
+
+async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<Agent> {
+  const { log } = options;
+  const { settings, joinToken } = await settle(folder, options);
+  const { url, territory, pin: spkiPin, name } = settings;
+  const consent = await consentFor(folder, options, territory);
+  const store = await createDiskBlobStore({
+    folder: join(folder.folder, 'blobs'), quotaBytes: options.limits?.storageBytesMax ?? NODE_LIMITS.storageBytesMax, crypto: nodeCrypto,
+  });
+  const machine = options.machine ?? await measureMachine();
+  const sources = createHttpSources({ hubUrl: url, spkiPin });
+  let enrolled = settings.enrolled;
+  const agent = await createAgent({
+    ...ports, store, log, identity: folder.identity, consent, name,
+    transport: createWsTransport({ clock: systemClock }),
+    engineHost: options.engineHost ?? createNodeEngineHost({ log: (message) => log('info', message) }),
+    folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
+    sources: (baseUrl, ticket) => sources.sourceFor(baseUrl, ticket),
+    profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
+    hub: { url, territory, spkiPin, joinToken },
+    limits: {
+      threads: options.limits?.threads ?? Math.max(1, Math.floor(machine.cores / 2)),
+      slotsMax: options.limits?.slotsMax ?? NODE_LIMITS.slotsMax,
+      memoryBytesMax: options.limits?.memoryBytesMax ?? Math.floor(machine.memoryBytes / 2),
+    },
+    onState: (state) => options.onState?.(state),
+    onEnrolled() {
+      if (enrolled) return;
+      enrolled = true;
+      folder.saveSettings({ ...settings, enrolled }).catch((thrown: unknown) =>
+        log('error', asIdlewildError(thrown, 'noting that this device is enrolled').message));
+    },
+  });
+  const released = agent.ended.then(() => {
+    sources.close();
+    folder.close();
+  });
+  agent.start();
+  return {
+    ...agent,
+    async stop(how) {
+      await agent.stop(how);
+      await released;
+    },
+  };
+}
+
+/** What is kept and what the person gave, as one; saved before anything is sent. */
+async function settle(folder: DataFolder, options: NodeAgentOptions): Promise<{ settings: DeviceSettings; joinToken: string | undefined }> {
+  const kept = await folder.settings();
+  const invite = options.invite === undefined ? undefined : decodeInvite(options.invite);
+  const territory = invite?.territory ?? kept?.territory;
+  const url = options.url ?? invite?.url ?? kept?.url;
+  const name = options.name ?? kept?.name;
+  if (territory === undefined || url === undefined) {
+    throw new IdlewildError('usage', `${folder.folder} has not joined a community yet; give it an invite: idlewild join URL --token TOKEN`);
+  }
+  if (name === undefined || name.length === 0 || name.length > LIMITS.nameCharactersMax) {
+    throw new IdlewildError('usage', `a device needs a name of 1 to ${LIMITS.nameCharactersMax} characters`);
+  }
+  const isSame = kept !== undefined && equalBytes(kept.territory, territory);
+  const enrolled = isSame && kept.enrolled;
+  const pin = invite === undefined ? kept?.pin : invite.pin;
+  const settings: DeviceSettings = { url, territory, name, enrolled, ...(pin === undefined ? {} : { pin }) };
+  await folder.saveSettings(settings);
+  // Not known to be enrolled and no invite: the hub may have welcomed us just before a crash, and will say so or refuse.
+  return { settings, joinToken: enrolled || invite === undefined ? undefined : joinTokenOf(invite.secret) };
+}
+
+async function consentFor(folder: DataFolder, { consent }: NodeAgentOptions, territory: Uint8Array): Promise<Uint8Array> {
+  if (consent !== undefined) return folder.giveConsent({ ...consent, territories: [territory] });
+  const kept = await folder.consent();
+  if (kept !== undefined) return kept;
+  throw new IdlewildError('usage', 'the lender of this device has not consented to anything yet');
+}
