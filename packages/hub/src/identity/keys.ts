@@ -26,6 +26,8 @@ export interface KeyOrder {
   readonly expiresInMs?: number;
   /** Who makes it, for the audit log. */
   readonly actor: string;
+  /** Keeps the text before the key becomes valid, so that no crash leaves a key that nobody has. */
+  readonly keep?: (key: string) => void;
 }
 
 export interface NewKey {
@@ -100,7 +102,7 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
   }
 
   return {
-    async create({ territory, role, name = '', expiresInMs, actor }) {
+    async create({ territory, role, name = '', expiresInMs, actor, keep }) {
       const key = `iw_${base32.baseEncode(random.bytes(SECRET_BYTES))}`;
       const id = newId('key', random);
       const nowMs = clock.now();
@@ -113,6 +115,7 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
         await transaction.insertInto('keys').values(row).execute();
         const details = { role, name };
         await audit.append(transaction, { territory, actor, action: 'createKey', subject: id, details });
+        keep?.(key);
       });
       return { id, key, role };
     },

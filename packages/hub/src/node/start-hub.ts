@@ -5,7 +5,7 @@
  *
  * Off loopback it speaks TLS only. Everything it knows is in that folder; killed at any moment, it starts again from there.
  */
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -96,10 +96,14 @@ async function tlsFor(options: HubOptions): Promise<TlsFiles | undefined> {
   return isLoopback(options.host) ? undefined : ownTls(options.data, systemClock.now());
 }
 
+/** A hub without a steward's key makes one: at its first start, or after the last was revoked. Who moved the file away keeps the key. */
 async function firstStewardKey(hub: Hub, file: string): Promise<string | undefined> {
-  if (existsSync(file)) return undefined;
-  const { key } = await hub.keys.create({ territory: hub.territory.id, role: 'steward', name: 'first steward', actor: hub.id });
-  writeFileSync(file, `${key}\n`, { mode: 0o600 });
+  const nowMs = systemClock.now();
+  const live = (await hub.keys.list(hub.territory.id)).some((key) =>
+    key.role === 'steward' && key.revokedAtMs === undefined && (key.expiresAtMs === undefined || key.expiresAtMs > nowMs));
+  if (live) return undefined;
+  const keep = (key: string): void => writeFileSync(file, `${key}\n`, { mode: 0o600, flush: true });
+  const { key } = await hub.keys.create({ territory: hub.territory.id, role: 'steward', name: 'first steward', actor: hub.id, keep });
   return key;
 }
 
