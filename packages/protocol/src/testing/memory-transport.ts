@@ -14,11 +14,12 @@ export interface MemoryLink {
 
 type Handlers = Parameters<Channel['listen']>[0];
 
-interface End { handlers: Handlers | undefined; closed: boolean; queue: Uint8Array[] }
+interface End { handlers: Handlers | undefined; closed: boolean; reason: string; queue: Uint8Array[] }
 
 /** Two ends of one channel. `delayMs` is asked for each frame; order is kept whatever it says. */
 export function createMemoryChannelPair(clock: Clock, delayMs: () => number): { near: Channel; far: Channel; link: MemoryLink } {
-  const ends: [End, End] = [{ handlers: undefined, closed: false, queue: [] }, { handlers: undefined, closed: false, queue: [] }];
+  const newEnd = (): End => ({ handlers: undefined, closed: false, reason: '', queue: [] });
+  const ends: [End, End] = [newEnd(), newEnd()];
   const lastArrivalMs: [number, number] = [0, 0];
   let silent = false;
 
@@ -31,6 +32,7 @@ export function createMemoryChannelPair(clock: Clock, delayMs: () => number): { 
     const end = ends[to];
     if (end.closed) return;
     end.closed = true;
+    end.reason = reason;
     end.handlers?.onClose(reason);
   };
   const makeEnd = (self: 0 | 1): Channel => {
@@ -55,6 +57,7 @@ export function createMemoryChannelPair(clock: Clock, delayMs: () => number): { 
       listen(handlers) {
         ends[self].handlers = handlers;
         for (const frame of ends[self].queue.splice(0)) handlers.onFrame(frame);
+        if (ends[self].closed) handlers.onClose(ends[self].reason);
       },
     };
   };

@@ -4,7 +4,7 @@
  * Growth without flag days, the same on both sides:
  *  - a field that the receiver does not know is ignored;
  *  - a kind that the receiver does not know is answered with `unsupported` and changes nothing;
- *  - a field whose name begins with `!` is critical: who does not know it must refuse the whole frame.
+ *  - a field whose name begins with `!`, at any depth, is critical: who does not know it must refuse the whole frame.
  * Signed things are carried as bytes inside a frame and verified as carried, never re-encoded.
  */
 import { decode, encode } from 'cborg';
@@ -18,8 +18,11 @@ export const VERSIONS: readonly number[] = [1];
 
 const DECODE = { allowUndefined: false, allowInfinity: false, allowNaN: false, rejectDuplicateMapKeys: true } as const;
 
+/** A property that is `undefined` is left out, as in JSON: CBOR's undefined is refused by every reader. */
+const ENCODE = { ignoreUndefinedProperties: true } as const;
+
 /** Deterministic CBOR of any plain value; the same value gives the same bytes in every language. */
-export const encodeCbor = (value: unknown): Uint8Array => encode(value);
+export const encodeCbor = (value: unknown): Uint8Array => encode(value, ENCODE);
 
 /** Throws `frame_invalid` for anything but one well-formed CBOR item that fills `bytes`. */
 export function decodeCbor(bytes: Uint8Array, what: string): unknown {
@@ -30,7 +33,8 @@ export function decodeCbor(bytes: Uint8Array, what: string): unknown {
   }
 }
 
-export const encodeFrame = <Message extends { readonly t: string }>(message: Message): Uint8Array => encode(message);
+export const encodeFrame = <Message extends { readonly t: string }>(message: Message): Uint8Array =>
+  encode(message, ENCODE);
 
 /**
  * One frame as a map with a string kind; its other fields are still untrusted.
@@ -49,11 +53,22 @@ export function decodeFrame(bytes: Uint8Array, bytesMax: number = LIMITS.frameBy
   return fields as Fields & { t: string };
 }
 
-/** Throws `frame_invalid` when `fields` holds a critical field that is not in `known`. */
+/** Throws `frame_invalid` when `fields`, or a map inside, holds a critical field that is not in `known`. */
 export function refuseUnknownCritical(fields: Fields, known: readonly string[], what: string): void {
-  for (const name of Object.keys(fields)) {
-    if (name.startsWith('!') && !known.includes(name)) {
-      throw new IdlewildError('frame_invalid', `${what} carries the critical field "${name}", which this side does not know`);
+  const open: unknown[] = [fields];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value !== 'object' || value === null || value instanceof Uint8Array) continue;
+    if (Array.isArray(value)) {
+      for (const item of value) if (typeof item === 'object') open.push(item);
+      continue;
+    }
+    for (const [name, inner] of Object.entries(value)) {
+      if (name.startsWith('!') && !known.includes(name)) {
+        const message = `${what} carries the critical field "${name.slice(0, 64)}", which this side does not know`;
+        throw new IdlewildError('frame_invalid', message);
+      }
+      open.push(inner);
     }
   }
 }
