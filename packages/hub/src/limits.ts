@@ -31,6 +31,8 @@ export const HUB_LIMITS = {
   groupCommitGapMs: 4,
   /** After a failed write (a full disk): how long until the ends of answers are tried again. */
   journalRetryMs: 1_000,
+  /** An hour of a full disk; a restart closes what is still open then. */
+  journalTriesMax: 3_600,
   /** JSON body: the longest prompt in UTF-8, escaped. */
   bodyBytesMax: 8_388_608,
   /** A block or leaf in one PUT. */

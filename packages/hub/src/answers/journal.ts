@@ -118,10 +118,26 @@ export function createJournal(deps: JournalDeps): Journal {
         entries.delete(item.request);
         waiting.reject(error);
       }
-      // The end of an answer is never given up: its caller has it already, only the record waits for the disk.
-      batch.closes.unshift(...current.closes);
-      timer ??= clock.after(HUB_LIMITS.journalRetryMs, () => { void flush(); });
+      for (const pending of current.closes) retryLater(pending, 1);
     }
+  }
+
+  /**
+   * The end of an answer is not given up soon: its caller has it already, only the record waits for the disk. Each is tried alone, so
+   * that one which can never be written does not hold up the others.
+   */
+  function retryLater(pending: Pending<CloseRecord>, tries: number): void {
+    clock.after(HUB_LIMITS.journalRetryMs, () => {
+      const written = commitBatch(db, clock.now(), [], [pending.item], [], entries);
+      written.then(() => {
+        entries.delete(pending.item.request);
+        pending.waiting.resolve();
+      }, (error: unknown) => {
+        if (tries < HUB_LIMITS.journalTriesMax) return retryLater(pending, tries + 1);
+        entries.delete(pending.item.request);
+        pending.waiting.reject(error);
+      });
+    });
   }
 
   /** Sealed rows of this batch: the work of answers that open, and the tokens since the last batch of those that go on. */

@@ -1,0 +1,130 @@
+/** Claims about what is kept of an open answer, for how long, and in what form. */
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AnswerWork } from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { expect, onTestFinished, test } from 'vitest';
+import { openDatabase, type OpenDatabase } from '../db/open.ts';
+import { HUB_LIMITS } from '../limits.ts';
+import { silentLog } from '../log.ts';
+import { createJournal, type CloseRecord, type Journal, type OpenRecord } from './journal.ts';
+
+const SECRET_PROMPT = 'the king is dead and nobody may know';
+const work: Omit<AnswerWork, 'tokens'> = { prompt: { kind: 'text', text: SECRET_PROMPT }, sampling: { seed: 1 }, choice: 0, stop: [] };
+const opening = (request: string): OpenRecord => ({ request, territory: 'ter_a', key: 'key_a', model: 'cid', work });
+const closing = (request: string, over: Partial<CloseRecord> = {}): CloseRecord => ({
+  request, state: 'done', reason: undefined, promptTokens: 3, answerTokens: 2, failovers: 0, exact: true, ...over,
+});
+const yieldToNode = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
+
+interface Setting { clock: FakeClock; database: OpenDatabase; journal: Journal; folder: string; reopen(): Journal }
+
+async function setUp(): Promise<Setting> {
+  const folder = mkdtempSync(join(tmpdir(), 'idlewild-journal-'));
+  const clock = createFakeClock(yieldToNode);
+  const database = await openDatabase({ file: join(folder, 'hub.db'), clock });
+  onTestFinished(async () => {
+    await database.close();
+    rmSync(folder, { recursive: true });
+  });
+  await database.db.insertInto('territories').values({ id: 'ter_a', name: 'home', public_key: new Uint8Array(32), created_at_ms: 0 }).execute();
+  await database.db.insertInto('keys').values({
+    id: 'key_a', territory_id: 'ter_a', role: 'caller', name: '', hash: 'x', created_at_ms: 0, expires_at_ms: null, revoked_at_ms: null,
+  }).execute();
+  const random = createSeededRandom(1);
+  const reopen = (): Journal => createJournal({ db: database.db, crypto: nodeCrypto, random, clock, key: new Uint8Array(32).fill(7), log: silentLog });
+  return { clock, database, journal: reopen(), folder, reopen };
+}
+const rows = async (database: OpenDatabase): Promise<{ journal: number; requests: Record<string, string> }> => ({
+  journal: (await database.db.selectFrom('journal').select('seq').execute()).length,
+  requests: Object.fromEntries((await database.db.selectFrom('requests').select(['id', 'state', 'reason']).execute()).map((row) => [row.id, row.reason ?? row.state])),
+});
+
+test('an answer is open once its record is committed, and nothing of it is left when it is done', async () => {
+  const { clock, database, journal } = await setUp();
+  const open = journal.open(opening('req_1'));
+  expect((await rows(database)).requests).toEqual({});
+  await clock.advance(1);
+  await open;
+  expect(await rows(database)).toEqual({ journal: 1, requests: { req_1: 'open' } });
+  journal.token('req_1', 11);
+  journal.token('req_1', 12);
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  expect((await rows(database)).journal).toBe(2);
+  const close = journal.close(closing('req_1'));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  await close;
+  expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'done' } });
+});
+
+test('neither prompt nor tokens are in any file of the database, before or after', async () => {
+  const { clock, database, journal, folder } = await setUp();
+  void journal.open(opening('req_1'));
+  await clock.advance(5);
+  const everything = (): string => readdirSync(folder).map((file) => readFileSync(join(folder, file), 'latin1')).join('');
+  expect(everything()).toContain('req_1');
+  expect(everything()).not.toContain('nobody may know');
+  const [row] = await database.db.selectFrom('journal').select('sealed').execute();
+  const sealed = Buffer.from(row?.sealed ?? []).toString('latin1');
+  expect(everything()).toContain(sealed);
+  void journal.close(closing('req_1'));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  database.checkpoint();
+  expect(everything()).not.toContain(sealed);
+});
+
+test('a hundred answers at once share few transactions, and none waits longer than the bound', async () => {
+  const { clock, journal } = await setUp();
+  const startMs = clock.monotonic();
+  const waits: number[] = [];
+  const opens = Array.from({ length: 100 }, async (_, i) => {
+    await journal.open(opening(`req_${i}`));
+    waits.push(clock.monotonic() - startMs);
+  });
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  await Promise.all(opens);
+  expect(Math.max(...waits)).toBeLessThanOrEqual(HUB_LIMITS.groupCommitMsMax);
+  expect(new Set(waits).size).toBeLessThanOrEqual(2);
+});
+
+test('an answer that opens and ends within one batch leaves its line and no sealed row', async () => {
+  const { clock, database, journal } = await setUp();
+  void journal.open(opening('req_1'));
+  void journal.close(closing('req_1'));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'done' } });
+});
+
+test('what a crash left open is closed as failed, with its count of tokens, and erased', async () => {
+  const { clock, database, journal, reopen } = await setUp();
+  void journal.open(opening('req_1'));
+  void journal.open(opening('req_2'));
+  await clock.advance(5);
+  for (const id of [5, 6, 7]) journal.token('req_1', id);
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  journal.token('req_1', 8);
+  expect(await reopen().recover()).toEqual([{ request: 'req_1', answerTokens: 3 }, { request: 'req_2', answerTokens: 0 }]);
+  expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'hub_restarted', req_2: 'hub_restarted' } });
+  expect(await reopen().recover()).toEqual([]);
+});
+
+test('when the disk refuses, new answers are refused, and the ends of old ones are written once it takes them again', async () => {
+  const { clock, database, journal } = await setUp();
+  void journal.open(opening('req_1'));
+  await clock.advance(5);
+  // A trigger that raises is a disk that refuses: the transaction fails as a whole.
+  await database.db.schema.createTable('full').addColumn('x', 'integer').execute();
+  const { sql } = await import('kysely');
+  await sql`create trigger refuse before update on requests begin select raise(abort, 'disk full'); end`.execute(database.db);
+  await sql`create trigger refuse_too before insert on requests begin select raise(abort, 'disk full'); end`.execute(database.db);
+  const end = journal.close(closing('req_1'));
+  const open = journal.open(opening('req_2'));
+  await Promise.all([expect(open).rejects.toThrow(/disk full/), clock.advance(HUB_LIMITS.groupCommitMsMax)]);
+  await sql`drop trigger refuse`.execute(database.db);
+  await sql`drop trigger refuse_too`.execute(database.db);
+  await clock.advance(HUB_LIMITS.journalRetryMs + HUB_LIMITS.groupCommitMsMax);
+  await end;
+  expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'done' } });
+});
