@@ -83,3 +83,14 @@ test('no garbage gets past the decoder as anything but one of our errors', () =>
     }
   }
 });
+
+test('an encoding that is not the shortest, or of no stated length, is refused', () => {
+  const encodings: Record<string, number[]> = {
+    'an integer in two bytes that fits one': [0xa1, 0x61, 0x74, 0x18, 0x01],
+    'a map of indefinite length': [0xbf, 0x61, 0x74, 0x61, 0x78, 0xff],
+    'a text of indefinite length': [0xa1, 0x61, 0x74, 0x7f, 0x61, 0x78, 0xff],
+  };
+  for (const [what, bytes] of Object.entries(encodings)) {
+    expect(() => decodeFrame(Uint8Array.from(bytes)), what).toThrow(expect.objectContaining({ code: 'frame_invalid' }) as Error);
+  }
+});

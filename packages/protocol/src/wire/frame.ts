@@ -16,7 +16,10 @@ export type Fields = Record<string, unknown>;
 /** The protocol versions that this code speaks, best first. */
 export const VERSIONS: readonly number[] = [1];
 
-const DECODE = { allowUndefined: false, allowInfinity: false, allowNaN: false, rejectDuplicateMapKeys: true } as const;
+const DECODE = {
+  strict: true, allowIndefinite: false, allowUndefined: false, allowInfinity: false, allowNaN: false,
+  rejectDuplicateMapKeys: true,
+} as const;
 
 /** A property that is `undefined` is left out, as in JSON: CBOR's undefined is refused by every reader. */
 const ENCODE = { ignoreUndefinedProperties: true } as const;
