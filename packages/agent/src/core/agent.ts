@@ -1,14 +1,15 @@
 /**
  * A device: a session with a hub, a lane of answers, a shelf of models, and the lender above all three.
  *
- * - What the lender signed and the lender's pauses are asked before every piece of work; the hub cannot overrule either.
+ * - The lender's consent and pauses are asked before every piece of work; the hub cannot overrule either.
  * - Losing the channel ends the running answers (the hub gives them to others) and keeps the models warm.
  * - Every change is told once per tick: to the hub as a heartbeat, to the owner as a state.
  * It knows no platform: everything outside comes through ports, so that hundreds of agents run in one simulation.
  */
 import {
   IdlewildError, asIdlewildError, idOfKey,
-  type BlobSource, type BlobStore, type Consent, type DeviceModel, type DeviceProfile, type DeviceState, type DeviceStatus,
+  type BlobSource, type BlobStore, type Consent, type DeviceModel, type DeviceProfile, type DeviceState,
+  type DeviceStatus,
   type KeyPair, type Timer,
 } from '@idlewild/protocol';
 import type { EngineHost } from '@idlewild/engine';
@@ -35,7 +36,9 @@ export interface Presence {
   watch(listen: (inUse: boolean) => void): { stop(): void };
 }
 
-export type Log = (level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>) => void;
+export type Log = (
+  level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>,
+) => void;
 
 export interface AgentState {
   readonly deviceId: string;
@@ -54,7 +57,7 @@ export interface AgentOptions extends SessionPorts {
   readonly store: BlobStore;
   readonly engineHost: EngineHost;
   readonly folders: ModelFolders;
-  /** A source of blocks below `baseUrl` (relative to the hub's address, or absolute); throws for one it will not use. */
+  /** A source of blocks below `baseUrl`, which is relative to the hub's address, or absolute. */
   sources(baseUrl: string, ticket: string): BlobSource;
   readonly presence?: Presence | undefined;
   /** Ed25519. */
@@ -143,7 +146,9 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
   });
   const shelf = createShelf({
     ...options, memoryBytesMax: limits.memoryBytesMax,
-    engineLimits: { threads: limits.threads, slotsMax: limits.slotsMax, tokensPerSecondMax: consent.tokensPerSecondMax },
+    engineLimits: {
+      threads: limits.threads, slotsMax: limits.slotsMax, tokensPerSecondMax: consent.tokensPerSecondMax,
+    },
     sourceFor: (baseUrl, ticket) => options.sources(baseUrl, ticket),
     refusal: () => refusal(parts),
     onEngineGone: (cid, error) => parts.lane.failAll(error, cid),
@@ -182,8 +187,9 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
     onEnded: (final) => void end(parts, final),
   });
   const parts: Parts = {
-    options, deviceId, consent, session, lane, shelf, keys, pauses: new Set(), presence: undefined, drainingByHub: false,
-    stopping: false, problem: undefined, telling: undefined, toldState: '', toldStatus: '', onIdle: undefined, ending: undefined, finish,
+    options, deviceId, consent, session, lane, shelf, keys, finish, pauses: new Set(), presence: undefined,
+    drainingByHub: false, stopping: false, problem: undefined, telling: undefined, toldState: '', toldStatus: '',
+    onIdle: undefined, ending: undefined,
   };
   return parts;
 }
@@ -204,7 +210,9 @@ function onMessage(parts: Parts, message: WorkMessage): void {
 function refusal(parts: Parts): IdlewildError | undefined {
   const refused = refusalOf(parts.consent, { kind: 'answers', territory: parts.options.hub.territory });
   if (refused !== undefined) return refused;
-  if (parts.pauses.size > 0) return new IdlewildError('device_paused', `the device is paused: ${[...parts.pauses].join('; ')}`);
+  if (parts.pauses.size > 0) {
+    return new IdlewildError('device_paused', `the device is paused: ${[...parts.pauses].join('; ')}`);
+  }
   if (parts.stopping || parts.drainingByHub) return new IdlewildError('device_paused', 'the device is draining');
   return undefined;
 }
@@ -214,7 +222,9 @@ function pause(parts: Parts, reason: string): void {
   const text = reason.slice(0, AGENT_LIMITS.pauseReasonCharactersMax);
   if (pauses.has(text)) return;
   if (pauses.size >= AGENT_LIMITS.pauseReasonsMax) {
-    throw new IdlewildError('conflict', `the device is paused for ${pauses.size} reasons already; resume some of them first`);
+    throw new IdlewildError(
+      'conflict', `the device is paused for ${pauses.size} reasons already; resume some of them first`,
+    );
   }
   pauses.add(text);
   parts.lane.failAll(new IdlewildError('device_paused', `the device was paused: ${text}`));

@@ -22,7 +22,8 @@ interface Ports { readonly clock: Clock; readonly random: Random; readonly crypt
 
 async function makeKey({ clock, random, crypto, identity }: Ports): Promise<HeldKey> {
   const pair = await crypto.agreementKey(random.bytes(32));
-  const issuedAtMs = clock.now();
+  // Statements carry whole milliseconds; a clock may count finer.
+  const issuedAtMs = Math.floor(clock.now());
   const expiresAtMs = issuedAtMs + LIMITS.agreementKeyMs;
   const statement = { v: 1, device: identity.publicKey, key: pair.publicKey, issuedAtMs, expiresAtMs };
   return { pair, signed: await signStatement('agreement-key', statement, identity, crypto), expiresAtMs };

@@ -5,7 +5,8 @@
  * returning the error, so that a refusal is an ordinary event. It knows no hub, no model and no engine.
  */
 import {
-  IdlewildError, consentSchema, equalBytes, openStatement, signStatement, type Clock, type Consent, type Crypto, type KeyPair, type WorkKind,
+  IdlewildError, consentSchema, equalBytes, openStatement, signStatement, type Clock, type Consent, type Crypto,
+  type KeyPair, type WorkKind,
 } from '@idlewild/protocol';
 
 /** What a lender chooses; `signConsent` makes a statement of it. */
@@ -25,26 +26,36 @@ export interface WorkAsked {
 /** The error to refuse `work` with, or `undefined` when the lender consents to it. */
 export function refusalOf(consent: Consent, work: WorkAsked): IdlewildError | undefined {
   if (!consent.territories.some((territory) => equalBytes(territory, work.territory))) {
-    return new IdlewildError('consent_refused', 'the lender of this device does not consent to work for this territory');
+    return new IdlewildError(
+      'consent_refused', 'the lender of this device does not consent to work for this territory',
+    );
   }
   if (!consent.kinds.includes(work.kind)) {
-    return new IdlewildError('consent_refused', `the lender of this device does not consent to ${work.kind}; it lends for `
-      + (consent.kinds.join(', ') || 'nothing'));
+    const kinds = consent.kinds.join(', ') || 'nothing';
+    return new IdlewildError(
+      'consent_refused', `the lender of this device does not consent to ${work.kind}; it lends for ${kinds}`,
+    );
   }
   return undefined;
 }
 
 /** The signed statement that goes to the hub and onto the disk. */
-export function signConsent(choice: ConsentChoice, identity: KeyPair, clock: Clock, crypto: Crypto): Promise<Uint8Array> {
+export function signConsent(
+  choice: ConsentChoice, identity: KeyPair, clock: Clock, crypto: Crypto,
+): Promise<Uint8Array> {
   const { tokensPerSecondMax, ...rest } = choice;
   return signStatement('consent', {
-    v: 1, device: identity.publicKey, ...rest, issuedAtMs: clock.now(), ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
+    // Statements carry whole milliseconds; a clock may count finer.
+    v: 1, device: identity.publicKey, ...rest, issuedAtMs: Math.floor(clock.now()),
+    ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
   }, identity, crypto);
 }
 
 /** Opens a consent that `device` itself signed. Throws `signature_invalid` or `frame_invalid`. */
 export async function openConsent(signed: Uint8Array, device: Uint8Array, crypto: Crypto): Promise<Consent> {
   const { statement } = await openStatement('consent', signed, consentSchema, crypto, device);
-  if (!equalBytes(statement.device, device)) throw new IdlewildError('signature_invalid', 'the consent is of another device');
+  if (!equalBytes(statement.device, device)) {
+    throw new IdlewildError('signature_invalid', 'the consent is of another device');
+  }
   return statement;
 }

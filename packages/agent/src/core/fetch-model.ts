@@ -51,7 +51,9 @@ export async function fetchModel(cid: string, { clock, store }: Ports, transfer:
       root: file, clock, store, sources, signal, onBlame,
       onProgress: (progress) => onFraction(Math.min(1, (doneBytes + progress.bytes) / totalBytes)),
     });
-    if (layout.bytes !== bytes) throw new IdlewildError('model_invalid', `"${path}" has ${layout.bytes} bytes; the manifest says ${bytes}`);
+    if (layout.bytes !== bytes) {
+      throw new IdlewildError('model_invalid', `"${path}" has ${layout.bytes} bytes; the manifest says ${bytes}`);
+    }
     doneBytes += bytes;
   }
   return manifest;

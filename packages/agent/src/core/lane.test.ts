@@ -3,12 +3,13 @@ import {
   digestTokens, equalBytes, openStatement, receiptSchema, type AnswerWork, type ToDevice,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFixture, putModel, type Fixture } from '../testing/fixture.ts';
+import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
 import { simulatedAnswer, simulatedPromptTokens } from '../testing/simulated-engine.ts';
 import { AGENT_LIMITS } from './limits.ts';
 
 const work = (change: Partial<AnswerWork> = {}): AnswerWork => ({
-  prompt: { kind: 'text', text: 'Once upon a time' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [], tokensMax: 50, ...change,
+  prompt: { kind: 'text', text: 'Once upon a time' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [],
+  tokensMax: 50, ...change,
 });
 
 type Ask = Extract<ToDevice, { t: 'answer' }>;
@@ -27,12 +28,16 @@ test('an answer streams the tokens of its work and ends with a receipt signed ov
   peer().send(ask(model));
   await clock.advance(2_000);
   const expected = simulatedAnswer(work());
-  expect(got('answer.started')).toEqual([{ t: 'answer.started', lease: 'att_1', epoch: 1, promptTokens: simulatedPromptTokens(work()) }]);
+  expect(got('answer.started')).toEqual(
+    [{ t: 'answer.started', lease: 'att_1', epoch: 1, promptTokens: simulatedPromptTokens(work()) }],
+  );
   expect(got('answer.token').map(({ i, id }) => [i, id])).toEqual(expected.tokens.map((id, i) => [i, id]));
   expect(got('answer.token').map(({ s }) => s).join('')).toBe(expected.text);
   const [finished] = got('answer.finished');
   expect(finished).toMatchObject({ lease: 'att_1', epoch: 1, finish: 'length', answerTokens: 50 });
-  const receipt = await openStatement('receipt', finished?.receipt as Uint8Array, receiptSchema, nodeCrypto, identity.publicKey);
+  const receipt = await openStatement(
+    'receipt', finished?.receipt as Uint8Array, receiptSchema, nodeCrypto, identity.publicKey,
+  );
   expect(receipt.statement).toMatchObject({ lease: 'att_1', epoch: 1, model, firstToken: 0, tokens: 50 });
   expect(receipt.statement.numericClass).toBe(got('heartbeat').at(-1)?.status.models[0]?.numericClass);
   expect(equalBytes(receipt.statement.tokensDigest, await digestTokens(expected.tokens, nodeCrypto))).toBe(true);
@@ -78,7 +83,7 @@ test('a newer epoch of a lease replaces the attempt, of which nothing more is he
   expect(got('answer.finished').map(({ epoch }) => epoch)).toEqual([2]);
 });
 
-test('a cancel stops the engine at once and nothing more is sent; one of another epoch or lease is ignored', async () => {
+test('a cancel stops the engine at once and for good; one of another epoch or lease is ignored', async () => {
   const { agent, clock, engineHost, got, model, peer } = await warmFixture();
   peer().send(ask(model, { epoch: 2 }));
   await clock.advance(200);
@@ -125,7 +130,8 @@ test('pausing gives running answers back, refuses new ones, and resuming takes t
   await clock.advance(50);
   peer().send(ask(model, { lease: 'att_2' }));
   await clock.advance(50);
-  expect(got('answer.failed').map(({ lease, code }) => [lease, code])).toEqual([['att_1', 'device_paused'], ['att_2', 'device_paused']]);
+  const failed = got('answer.failed').map(({ lease, code }) => [lease, code]);
+  expect(failed).toEqual([['att_1', 'device_paused'], ['att_2', 'device_paused']]);
   expect(agent.state()).toMatchObject({ state: 'paused', pauseReasons: ['lunch'], answering: 0 });
   agent.resume('lunch');
   peer().send(ask(model, { lease: 'att_3' }));
@@ -273,5 +279,7 @@ test('an answer for a model that is not here says so', async () => {
   const { clock, got, peer } = await warmFixture();
   peer().send(ask('bafyreifoo'));
   await clock.advance(50);
-  expect(got('answer.failed')).toMatchObject([{ code: 'engine_failed', message: expect.stringContaining('not on this device') as string }]);
+  expect(got('answer.failed')).toMatchObject(
+    [{ code: 'engine_failed', message: expect.stringContaining('not on this device') as string }],
+  );
 });

@@ -5,7 +5,7 @@
  *                      └─ refused at once with the reason   └─ cancel, deadline, pause, engine death, lost channel
  *
  * - Every event carries the lease and epoch of its attempt; once an attempt is over nothing more is sent for it.
- * - A lease's epoch only grows: a frame of an older or repeated epoch changes nothing; a newer one replaces the attempt.
+ * - A lease's epoch only grows: an older or repeated one changes nothing; a newer one replaces the attempt.
  * - There is no queue: an answer runs now or is refused, because the hub knows better places than a device's queue.
  * - It trusts no frame: whether the lender allows the work is asked of the guard for each.
  */
@@ -119,10 +119,14 @@ function placeFor({ ports, running }: LaneState, message: AnswerMessage): WarmMo
   if (!('engine' in model)) return model;
   const beside = [...running.values()].filter((attempt) => attempt.model.engine === model.engine).length;
   if (running.size >= ports.slotsMax || beside >= model.engine.slots) {
-    return new IdlewildError('device_full', `all slots of this device are in use (${running.size} answers are running)`);
+    return new IdlewildError(
+      'device_full', `all slots of this device are in use (${running.size} answers are running)`,
+    );
   }
   if (ports.oneModelAtOnce && beside < running.size) {
-    return new IdlewildError('device_full', 'another model is answering, and the lender limits the tokens per second of all together');
+    return new IdlewildError(
+      'device_full', 'another model is answering, and the lender limits the tokens per second of all together',
+    );
   }
   return model;
 }
@@ -160,7 +164,9 @@ function onEvent(lane: LaneState, attempt: Attempt, event: EngineEvent): void {
   }
 }
 
-async function finish(lane: LaneState, attempt: Attempt, event: Extract<EngineEvent, { t: 'finished' }>): Promise<void> {
+async function finish(
+  lane: LaneState, attempt: Attempt, event: Extract<EngineEvent, { t: 'finished' }>,
+): Promise<void> {
   const { crypto, identity, send, onChanged } = lane.ports;
   const { lease, epoch, model, work } = attempt.message;
   const { finish: reason, s, promptTokens, answerTokens, prefillMs, decodeMs } = event;

@@ -1,5 +1,5 @@
 /**
- * Every bound that a device sets itself, each with its reason. What crosses the wire is bounded by `LIMITS` of protocol.
+ * Every bound that a device sets itself, each with its reason. What crosses the wire is bounded in protocol.
  */
 export const AGENT_LIMITS = {
   /** Queued to a hub that does not read: about 100,000 tokens. Past it the hub is slower than its own heartbeats. */
@@ -37,6 +37,6 @@ export const AGENT_LIMITS = {
   retryMsMax: 60_000,
   /** Progress of a fetch is told this often: a person sees it move, and a hub is not flooded. */
   progressMs: 1_000,
-  /** Weights in memory over bytes on disk, before an engine has said what it really takes: packed weights and KV cache. */
+  /** Memory over bytes on disk (packed weights, KV cache), until an engine has said what it really takes. */
   memoryPerFileByte: 1.5,
 } as const;

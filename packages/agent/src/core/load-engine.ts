@@ -27,7 +27,7 @@ export function loadEngine(
     });
     const onAbort = (): void => giveUp(new IdlewildError('cancelled', `the loading of ${model.cid} was called off`));
     const timer = clock.after(AGENT_LIMITS.loadMsMax, () =>
-      giveUp(new IdlewildError('engine_failed', `the model ${model.cid} did not load within ${AGENT_LIMITS.loadMsMax} ms`)));
+      giveUp(new IdlewildError('engine_failed', `${model.cid} did not load within ${AGENT_LIMITS.loadMsMax} ms`)));
     signal.addEventListener('abort', onAbort);
     if (signal.aborted) return onAbort();
     engineHost.load(model, limits, abort.signal).then(

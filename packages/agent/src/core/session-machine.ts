@@ -13,7 +13,9 @@
  *   shows a wrong key, they are final only while the device has never been enrolled (a person is joining it and must
  *   hear why); later, whoever stands in the way for a while must not end a device for good.
  */
-import { LIMITS, IdlewildError, isErrorCode, type ErrorCode, type ToDevice, type ToHub, type UnknownMessage } from '@idlewild/protocol';
+import {
+  LIMITS, IdlewildError, isErrorCode, type ErrorCode, type ToDevice, type ToHub, type UnknownMessage,
+} from '@idlewild/protocol';
 import { AGENT_LIMITS } from './limits.ts';
 
 export type Welcome = Extract<ToDevice, { t: 'welcome' }>;
@@ -34,10 +36,11 @@ interface Open {
   readonly roundTripMs: number | undefined;
 }
 
-export type SessionState =
-  | { readonly phase: 'stopped' }
+type Running =
   | { readonly phase: 'waiting' | 'dialling' | 'greeting' | 'checking' | 'proving'; readonly failures: number }
   | Open;
+
+export type SessionState = { readonly phase: 'stopped' } | Running;
 
 export type SessionEvent =
   | { readonly e: 'start' | 'dialled' | 'checked' | 'changed' }
@@ -87,7 +90,7 @@ export function decideSession(state: SessionState, event: SessionEvent, facts: S
   switch (event.e) {
     case 'stop': return end(state, event.reason, undefined);
     case 'failed': return fail(state, event.error, facts, isProved(state));
-    case 'closed': return fail(state, new IdlewildError('disconnected', `the channel closed: ${event.reason}`), facts, false);
+    case 'closed': return fail(state, disconnected(`the channel closed: ${event.reason}`), facts, false);
     case 'timer': return onTimer(state, event.timer, facts);
     case 'message': return onMessage(state, event.message, facts);
     case 'dialled':
@@ -102,6 +105,8 @@ export function decideSession(state: SessionState, event: SessionEvent, facts: S
   }
 }
 
+const disconnected = (seen: string): IdlewildError => new IdlewildError('disconnected', seen);
+
 const isProved = (state: SessionState): boolean => state.phase === 'proving' || state.phase === 'open';
 
 const dial = (failures: number): SessionStep => ({
@@ -115,9 +120,7 @@ function end(state: SessionState, reason: string, error: IdlewildError | undefin
 }
 
 /** `proved`: whether it was a hub that had proved itself who said so. */
-function fail(
-  state: Exclude<SessionState, { phase: 'stopped' }>, error: IdlewildError, facts: SessionFacts, proved: boolean,
-): SessionStep {
+function fail(state: Running, error: IdlewildError, facts: SessionFacts, proved: boolean): SessionStep {
   if (state.phase === 'waiting') return stay(state);
   if (FINAL.has(error.code) && (proved || !facts.enrolled)) return end(state, error.message, error);
   const wasGood = state.phase === 'open' && facts.nowMs - state.openedAtMs >= AGENT_LIMITS.settledSessionMs;
@@ -130,13 +133,12 @@ function fail(
   return { state: { phase: 'waiting', failures: failures + 1 }, effects };
 }
 
-function onTimer(state: Exclude<SessionState, { phase: 'stopped' }>, timer: SessionTimer, facts: SessionFacts): SessionStep {
+function onTimer(state: Running, timer: SessionTimer, facts: SessionFacts): SessionStep {
   if (timer === 'retry') return state.phase === 'waiting' ? dial(state.failures) : stay(state);
   if (timer === 'handshake') {
     if (state.phase === 'waiting' || state.phase === 'open') return stay(state);
-    const error = new IdlewildError('hub_unreachable', `the hub did not finish the handshake within ${LIMITS.handshakeMs} ms`
-      + ` (it got as far as ${state.phase})`);
-    return fail(state, error, facts, false);
+    const seen = `the hub did not finish the handshake within ${LIMITS.handshakeMs} ms (it came to ${state.phase})`;
+    return fail(state, new IdlewildError('hub_unreachable', seen), facts, false);
   }
   if (state.phase !== 'open') return stay(state);
   if (timer === 'silence') return onSilence(state, facts);
@@ -146,7 +148,7 @@ function onTimer(state: Exclude<SessionState, { phase: 'stopped' }>, timer: Sess
 function onSilence(state: Open, facts: SessionFacts): SessionStep {
   const leftMs = state.heardAtMs + LIMITS.heartbeatLostMs - facts.nowMs;
   if (leftMs > 0) return { state, effects: [{ do: 'arm', timer: 'silence', afterMs: leftMs }] };
-  return fail(state, new IdlewildError('disconnected', `nothing was heard from the hub for ${LIMITS.heartbeatLostMs} ms`), facts, true);
+  return fail(state, disconnected(`nothing was heard from the hub for ${LIMITS.heartbeatLostMs} ms`), facts, true);
 }
 
 function beat(state: Open, facts: SessionFacts): SessionStep {
@@ -158,13 +160,13 @@ function beat(state: Open, facts: SessionFacts): SessionStep {
   };
 }
 
-function onMessage(
-  state: Exclude<SessionState, { phase: 'stopped' }>, message: ToDevice | UnknownMessage, facts: SessionFacts,
-): SessionStep {
+function onMessage(state: Running, message: ToDevice | UnknownMessage, facts: SessionFacts): SessionStep {
   if (state.phase === 'waiting' || state.phase === 'dialling') return stay(state);
   switch (message.t) {
     case '?':
-      return { state: heard(state, facts), effects: [{ do: 'send', message: { t: 'unsupported', kind: message.kind } }] };
+      return {
+        state: heard(state, facts), effects: [{ do: 'send', message: { t: 'unsupported', kind: message.kind } }],
+      };
     case 'unsupported':
       return stay(heard(state, facts));
     case 'refused':
@@ -185,7 +187,8 @@ function onMessage(
 function open(failures: number, welcome: Welcome, facts: SessionFacts): SessionStep {
   const heartbeatMs = Math.min(AGENT_LIMITS.heartbeatMsMax, Math.max(AGENT_LIMITS.heartbeatMsMin, welcome.heartbeatMs));
   const fresh: Open = {
-    phase: 'open', failures, openedAtMs: facts.nowMs, heardAtMs: facts.nowMs, heartbeatMs, beat: 0, inFlight: [], flushing: false,
+    phase: 'open', failures, openedAtMs: facts.nowMs, heardAtMs: facts.nowMs, heartbeatMs, beat: 0, inFlight: [],
+    flushing: false,
     roundTripMs: undefined,
   };
   // The first beat goes at once: it measures the round trip, and the status in `prove` may have aged.
@@ -210,8 +213,10 @@ function acknowledge(state: Open, n: number, facts: SessionFacts): SessionState 
 const heard = <State extends SessionState>(state: State, facts: SessionFacts): State =>
   state.phase === 'open' ? { ...state, heardAtMs: facts.nowMs } : state;
 
-const outOfOrder = (state: Exclude<SessionState, { phase: 'stopped' }>, kind: string, facts: SessionFacts): SessionStep =>
-  fail(state, new IdlewildError('frame_invalid', `the hub sent "${kind}" out of order (in ${state.phase})`), facts, false);
+function outOfOrder(state: Running, kind: string, facts: SessionFacts): SessionStep {
+  const error = new IdlewildError('frame_invalid', `the hub sent "${kind}" out of order (in ${state.phase})`);
+  return fail(state, error, facts, false);
+}
 
 function peerError({ code, message }: { code: string; message: string }): IdlewildError {
   return new IdlewildError(isErrorCode(code) ? code : 'handshake_refused', message);

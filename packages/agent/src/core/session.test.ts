@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { LIMITS, checkAgreementKey, encodeFrame, type ToDevice } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFixture, putModel } from '../testing/fixture.ts';
+import { createFixture, putModel } from '../node/testing/fixture.ts';
 import { AGENT_LIMITS } from './limits.ts';
 
 const raw = (fields: Record<string, unknown> & { t: string }): Uint8Array => encodeFrame(fields);
@@ -13,9 +13,13 @@ test('a device says hello, verifies the hub, proves itself and is ready', async 
   expect(peer().url).toBe('ws://hub/device');
   expect(got('hello')[0]?.device).toEqual(identity.publicKey);
   expect(got('hello')[0]?.territory).toEqual(hub.territory.publicKey);
-  expect(peer().device?.proof).toMatchObject({ name: 'kettle', joinToken: 'secret', status: { state: 'ready', slots: 0 } });
+  expect(peer().device?.proof).toMatchObject(
+    { name: 'kettle', joinToken: 'secret', status: { state: 'ready', slots: 0 } },
+  );
   expect(peer().device?.consent.kinds).toEqual(['answers']);
-  expect(states.at(-1)).toMatchObject({ deviceId: agent.deviceId, name: 'kettle', state: 'ready', pauseReasons: [], answering: 0 });
+  expect(states.at(-1)).toMatchObject(
+    { deviceId: agent.deviceId, name: 'kettle', state: 'ready', pauseReasons: [], answering: 0 },
+  );
 });
 
 test('the join token is sent once enrolled no more', async () => {
@@ -161,7 +165,10 @@ const GARBAGE: readonly [string, Uint8Array][] = [
   ['a critical field that it does not know', raw({ t: 'heartbeat.ack', n: 0, '!must': 1 })],
   ['a critical field in an unknown kind', raw({ t: 'new.kind', '!must': 1 })],
   ['a challenge out of order', raw({ t: 'challenge', proof: new Uint8Array(3) } satisfies ToDevice)],
-  ['a second welcome', raw({ t: 'welcome', device: 'd', session: 's', ticket: 't', heartbeatMs: 1 } satisfies ToDevice)],
+  [
+    'a second welcome',
+    raw({ t: 'welcome', device: 'd', session: 's', ticket: 't', heartbeatMs: 1 } satisfies ToDevice),
+  ],
 ];
 test.each(GARBAGE)('%s ends the channel, and the device comes back', async (_what, frame) => {
   const { agent, clock, hub, peer, states } = await createFixture();
@@ -181,7 +188,9 @@ test('before the welcome frames are held to the smaller bound, and work is out o
   agent.start();
   await clock.advance(20);
   expect(hub.peers[0]?.closed).toContain('out of order');
-  hub.behave({ insteadOfChallenge: { t: 'refused', code: 'internal', message: 'x'.repeat(LIMITS.handshakeFrameBytesMax) } });
+  hub.behave(
+    { insteadOfChallenge: { t: 'refused', code: 'internal', message: 'x'.repeat(LIMITS.handshakeFrameBytesMax) } },
+  );
   await clock.advance(LIMITS.reconnectMsMax);
   expect(hub.peers[1]?.closed).toContain('over the limit');
 });

@@ -64,7 +64,13 @@ export interface Session {
 export const deviceUrlOf = (hubUrl: string): string => `${hubUrl.replace(/^http/, 'ws').replace(/\/+$/, '')}/device`;
 
 /** One dial and what came of it. */
-interface Connection { readonly abort: AbortController; channel?: Channel; hello?: Uint8Array; challenge?: Uint8Array; closed: boolean }
+interface Connection {
+  readonly abort: AbortController;
+  channel?: Channel;
+  hello?: Uint8Array;
+  challenge?: Uint8Array;
+  closed: boolean;
+}
 
 /** What the functions below share. */
 interface Shell {
@@ -208,7 +214,9 @@ function check(shell: Shell, proof: Uint8Array): void {
   const { connection: own, ports: { clock, crypto }, owner: { hub } } = shell;
   if (own?.channel === undefined || own.hello === undefined) return;
   const input = { proof, hello: own.hello, territory: hub.territory, binding: own.channel.binding, nowMs: clock.now() };
-  checkHub(input, crypto).then(() => step(shell, { e: 'checked' }, own)).catch(failing(shell, own, 'verifying the hub'));
+  checkHub(input, crypto)
+    .then(() => step(shell, { e: 'checked' }, own))
+    .catch(failing(shell, own, 'verifying the hub'));
 }
 
 function prove(shell: Shell): void {
@@ -231,5 +239,6 @@ function transmit(shell: Shell, message: ToHub): void {
   own.channel.send(encodeFrame(message));
   const waiting = own.channel.bufferedBytes();
   if (waiting <= AGENT_LIMITS.bufferedBytesMax) return;
-  step(shell, { e: 'failed', error: new IdlewildError('disconnected', `the hub does not read: ${waiting} bytes wait for it`) }, own);
+  const error = new IdlewildError('disconnected', `the hub does not read: ${waiting} bytes wait for it`);
+  step(shell, { e: 'failed', error }, own);
 }

@@ -2,8 +2,8 @@
  * The shelf: the models that the hub wants held, fetched into the store and loaded into engines, best first.
  *
  *   fetching ──all bytes verified──► held ──fits the memory──► loading ──► warm
- *      │                              ▲                          │          │ engine died: loading again, after a back-off
- *      └── failed (says why, tried again with back-off) ◄────────┴──────────┘ that ends in `failed` after several deaths
+ *      │                              ▲                          │          │ engine died: loading again, and
+ *      └── failed (says why, tried again with back-off) ◄────────┴──────────┘ `failed` after several deaths
  *
  * - One worker goes through the wanted models in order; whatever changes (a new wish, a ticket, a retry) wakes it.
  * - A model that is no longer wanted is unloaded and its bytes removed, also when it was fetched before a restart.
@@ -11,7 +11,8 @@
  */
 import {
   IdlewildError, asIdlewildError, codeOf, manifestBytes, numericClassOf,
-  type BlobSource, type BlobStore, type Clock, type Crypto, type DeviceModel, type Manifest, type Random, type Timer, type ToDevice,
+  type BlobSource, type BlobStore, type Clock, type Crypto, type DeviceModel, type Manifest, type Random, type Timer,
+  type ToDevice,
 } from '@idlewild/protocol';
 import type { Engine, EngineHost, EngineLimits } from '@idlewild/engine';
 import { fetchModel, readManifest, removeModel } from './fetch-model.ts';
@@ -197,7 +198,8 @@ const keptFiles = (shelf: ShelfState): ReadonlySet<string> =>
 
 /** Takes one entry as far as it can go now. */
 async function advance(shelf: ShelfState, entry: Entry): Promise<void> {
-  if (entry.warm !== undefined || entry.retry !== undefined || entry.hopeless || shelf.ports.refusal() !== undefined) return;
+  if (entry.warm !== undefined || entry.retry !== undefined || entry.hopeless) return;
+  if (shelf.ports.refusal() !== undefined) return;
   const phase = entry.manifest === undefined ? 'fetch' : 'load';
   const abort = new AbortController();
   shelf.current = { entry, phase, abort };
@@ -209,7 +211,7 @@ async function advance(shelf: ShelfState, entry: Entry): Promise<void> {
     }
   } catch (thrown) {
     if (abort.signal.aborted) setState(shelf, entry, entry.manifest === undefined ? 'fetching' : 'held');
-    else failed(shelf, entry, asIdlewildError(thrown, `${phase === 'fetch' ? 'fetching' : 'loading'} the model ${entry.cid}`));
+    else failed(shelf, entry, asIdlewildError(thrown, `making the model ${entry.cid} ready`));
   } finally {
     shelf.current = undefined;
   }
@@ -248,7 +250,9 @@ async function load(shelf: ShelfState, entry: Entry, manifest: Manifest, signal:
   const model = await ports.folders.prepare(entry.cid, manifest);
   const engine = await loadEngine(ports, model, ports.engineLimits, signal);
   const { engineBuild, provider, fingerprint } = engine;
-  const numericClass = await numericClassOf({ model: entry.cid, engineBuild, provider, fingerprint, precision: 'f32' }, ports.crypto);
+  const numericClass = await numericClassOf(
+    { model: entry.cid, engineBuild, provider, fingerprint, precision: 'f32' }, ports.crypto,
+  );
   if (signal.aborted) return engine.close();
   entry.warm = { engine, numericClass };
   entry.warmSinceMs = ports.clock.monotonic();
@@ -261,17 +265,22 @@ async function load(shelf: ShelfState, entry: Entry, manifest: Manifest, signal:
 /** Unloads less wanted models, the least first, if that makes enough room. */
 async function makeRoom(shelf: ShelfState, entry: Entry, bytes: number): Promise<boolean> {
   const { memoryBytesMax } = shelf.ports;
-  const used = (): number => shelf.entries.reduce((sum, each) => sum + (each.warm === undefined ? 0 : each.memoryBytes ?? 0), 0);
+  const used = (): number =>
+    shelf.entries.reduce((sum, each) => sum + (each.warm === undefined ? 0 : each.memoryBytes ?? 0), 0);
   const lesser = shelf.entries.slice(shelf.entries.indexOf(entry) + 1).filter((each) => each.warm !== undefined);
   const freeable = lesser.reduce((sum, each) => sum + (each.memoryBytes ?? 0), 0);
   if (used() - freeable + bytes > memoryBytesMax) {
-    setState(shelf, entry, 'held', `it needs about ${bytes} bytes of memory; ${memoryBytesMax - used()} of ${memoryBytesMax} lent are free`);
+    setState(
+      shelf, entry, 'held',
+      `it needs about ${bytes} bytes of memory; ${memoryBytesMax - used()} of ${memoryBytesMax} lent are free`,
+    );
     return false;
   }
   while (used() + bytes > memoryBytesMax) {
     const least = lesser.pop() as Entry;
-    await unload(shelf, least, new IdlewildError('engine_failed', `the model ${least.cid} made room for one that is wanted more`));
-    setState(shelf, least, 'held', 'it made room for a model that is wanted more');
+    const reason = 'it made room for a model that is wanted more';
+    await unload(shelf, least, new IdlewildError('engine_failed', `the model ${least.cid} was unloaded: ${reason}`));
+    setState(shelf, least, 'held', reason);
   }
   return true;
 }
@@ -331,7 +340,7 @@ function setState(shelf: ShelfState, entry: Entry, state: Entry['state'], reason
 function warmOf(shelf: ShelfState, cid: string): WarmModel | IdlewildError {
   const entry = shelf.entries.find((each) => each.cid === cid);
   if (entry?.warm !== undefined) return entry.warm;
-  const seen = entry === undefined ? 'not on this device' : `${entry.state}${entry.reason === undefined ? '' : `: ${entry.reason}`}`;
+  const seen = entry === undefined ? 'not on this device' : [entry.state, entry.reason ?? []].flat().join(': ');
   return new IdlewildError('engine_failed', `the model ${cid} is not warm here (${seen})`);
 }
 

@@ -6,14 +6,15 @@
  *   consent.json   the lender's consent, to be read by people, with the signed bytes that alone count
  *   blobs/ models/ the store and its folders; other modules own what is in them
  *
- * Every file is written whole beside its place, flushed, and moved there: after a power cut it is the old or the new one.
- * A damaged file is never guessed at: `data_corrupt` says which one and what to do.
+ * Every file is written whole beside its place, flushed, and moved there: after a power cut it is the old or the new
+ * one. A damaged file is never guessed at: `data_corrupt` says which one and what to do.
  */
 import { open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import {
-  IdlewildError, LIMITS, asIdlewildError, fromHex, hex, type Clock, type Consent, type Crypto, type KeyPair, type Random,
+  IdlewildError, LIMITS, asIdlewildError, fromHex, hex, type Clock, type Consent, type Crypto, type KeyPair,
+  type Random,
 } from '@idlewild/protocol';
 import { lockFolder } from '@idlewild/protocol/node';
 import { openConsent, signConsent, type ConsentChoice } from '../core/consent.ts';
@@ -21,7 +22,8 @@ import { NODE_LIMITS } from './limits.ts';
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hexadecimal digits');
 const settingsSchema = z.object({
-  url: z.url(), territory: hex32, pin: hex32.optional(), name: z.string().min(1).max(LIMITS.nameCharactersMax), enrolled: z.boolean(),
+  url: z.url(), territory: hex32, pin: hex32.optional(), name: z.string().min(1).max(LIMITS.nameCharactersMax),
+  enrolled: z.boolean(),
 });
 const consentFileSchema = z.object({ consent: z.record(z.string(), z.unknown()), signed: z.base64() });
 
@@ -39,7 +41,7 @@ export interface DataFolder {
   /** `undefined` before the device has joined. */
   settings(): Promise<DeviceSettings | undefined>;
   saveSettings(settings: DeviceSettings): Promise<void>;
-  /** The signed statement; `undefined` before the lender has consented. Throws `data_corrupt` when it was changed by hand. */
+  /** The signed statement; `undefined` before the lender has consented. Throws `data_corrupt` for a changed one. */
   consent(): Promise<Uint8Array | undefined>;
   /** Signs and keeps what the lender chose. */
   giveConsent(choice: ConsentChoice): Promise<Uint8Array>;
@@ -74,7 +76,9 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
       const saved = await readJson(settingsPath, settingsSchema, 'remove it and join again with a new invite');
       if (saved === undefined) return undefined;
       const pin = saved.pin === undefined ? {} : { pin: fromHex(saved.pin) };
-      return { url: saved.url, territory: fromHex(saved.territory), name: saved.name, enrolled: saved.enrolled, ...pin };
+      return {
+        url: saved.url, territory: fromHex(saved.territory), name: saved.name, enrolled: saved.enrolled, ...pin,
+      };
     },
     saveSettings: ({ territory, pin, ...rest }) =>
       writeJson(settingsPath, { ...rest, territory: hex(territory), ...(pin === undefined ? {} : { pin: hex(pin) }) }),
@@ -84,7 +88,9 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
       if (saved === undefined) return undefined;
       const signed = new Uint8Array(Buffer.from(saved.signed, 'base64'));
       const statement = await openConsent(signed, identity.publicKey, crypto)
-        .catch((thrown: unknown) => { throw corrupt(consentPath, asIdlewildError(thrown, 'reading it').message, remedy); });
+        .catch((thrown: unknown) => {
+          throw corrupt(consentPath, asIdlewildError(thrown, 'reading it').message, remedy);
+        });
       if (JSON.stringify(readable(statement)) !== JSON.stringify(saved.consent)) {
         throw corrupt(consentPath, 'its readable part differs from the signed one', remedy);
       }
@@ -103,7 +109,8 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
 function readable(consent: Consent): Record<string, unknown> {
   const { territories, kinds, presence, tokensPerSecondMax, issuedAtMs } = consent;
   return {
-    territories: territories.map(hex), kinds, presence, ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
+    territories: territories.map(hex), kinds, presence,
+    ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
     issuedAt: new Date(issuedAtMs).toISOString(),
   };
 }
@@ -136,7 +143,9 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
-async function readJson<Schema extends z.ZodType>(path: string, schema: Schema, remedy: string): Promise<z.infer<Schema> | undefined> {
+async function readJson<Schema extends z.ZodType>(
+  path: string, schema: Schema, remedy: string,
+): Promise<z.infer<Schema> | undefined> {
   const text = await readText(path);
   if (text === undefined) return undefined;
   let value: unknown;
@@ -151,7 +160,8 @@ async function readJson<Schema extends z.ZodType>(path: string, schema: Schema, 
   throw corrupt(path, `${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`, remedy);
 }
 
-const writeJson = (path: string, value: unknown): Promise<void> => writeWhole(path, `${JSON.stringify(value, undefined, 2)}\n`);
+const writeJson = (path: string, value: unknown): Promise<void> =>
+  writeWhole(path, `${JSON.stringify(value, undefined, 2)}\n`);
 
 async function writeWhole(path: string, text: string): Promise<void> {
   const beside = `${path}.new`;

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { LIMITS, RAW, cidOf, codeOf } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createSelfSigned, type SelfSigned } from '../testing/self-signed.ts';
+import { createSelfSigned, type SelfSigned } from './testing/self-signed.ts';
 import { createHttpSources, type HttpSources } from './http-source.ts';
 
 const block = new TextEncoder().encode('a block');
@@ -30,7 +30,9 @@ async function serve(
     server.closeAllConnections();
   }));
   const { port } = server.address() as AddressInfo;
-  return { origin: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`, asked, connections: () => connections };
+  return {
+    origin: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`, asked, connections: () => connections,
+  };
 }
 
 function sourcesOf(hubUrl: string, spkiPin?: Uint8Array): HttpSources {

@@ -1,9 +1,9 @@
 /**
  * The `BlobSource` port over HTTP: `GET BASE/blobs/CID` with the session's ticket.
  *
- * The ticket and the request go only to the hub itself: to its origin, or to any address that shows the pinned TLS key. A hub
- * that names other places cannot make a device knock there. Connections are kept between blocks. Bytes are bounded
- * here and verified in the store.
+ * The ticket and the request go only to the hub itself: to its origin, or to any address that shows the pinned TLS
+ * key. A hub that names other places cannot make a device knock there. Connections are kept between blocks. Bytes are
+ * bounded here and verified in the store.
  */
 import { Agent, request, type IncomingMessage, type RequestOptions } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -20,11 +20,13 @@ export interface HttpSources {
 /** What the agent is asked to connect to. */
 interface Asked extends RequestOptions { readonly origin: URL }
 
-export function createHttpSources({ hubUrl, spkiPin }: { hubUrl: string; spkiPin?: Uint8Array | undefined }): HttpSources {
+export function createHttpSources(
+  { hubUrl, spkiPin }: { hubUrl: string; spkiPin?: Uint8Array | undefined },
+): HttpSources {
   const hub = new URL(hubUrl.replace(/^ws/, 'http'));
   const closing = new AbortController();
   const agent = new Agent({ keepAlive: true, maxSockets: NODE_LIMITS.blockSocketsMax });
-  // Every connection of the agent is one whose other end has been checked; TLS is beneath HTTP, so one agent does for both.
+  // Every connection of the agent has had its other end checked; TLS is beneath HTTP, so one agent does for both.
   agent.createConnection = (options, callback) => {
     // It tells of its failures through the callback.
     void connectFor(options as Asked, callback as (error: Error | null, socket?: Duplex) => void);
@@ -44,7 +46,11 @@ export function createHttpSources({ hubUrl, spkiPin }: { hubUrl: string; spkiPin
       return {
         name: base.href,
         async fetch(cid, signal) {
-          if (!isHub) throw new IdlewildError('hub_untrusted', `${base.origin} is not the hub; a device asks nobody else for blocks`);
+          if (!isHub) {
+            throw new IdlewildError(
+              'hub_untrusted', `${base.origin} is not the hub; a device asks nobody else for blocks`,
+            );
+          }
           return get(new URL(`blobs/${cid}`, base), { agent, ticket, signal });
         },
       };
@@ -56,16 +62,21 @@ export function createHttpSources({ hubUrl, spkiPin }: { hubUrl: string; spkiPin
   };
 }
 
-function get(url: URL, { agent, ticket, signal }: { agent: Agent; ticket: string; signal: AbortSignal }): Promise<Uint8Array | undefined> {
+function get(
+  url: URL, { agent, ticket, signal }: { agent: Agent; ticket: string; signal: AbortSignal },
+): Promise<Uint8Array | undefined> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void => reject(error instanceof IdlewildError ? error
       : new IdlewildError('hub_unreachable', `fetching ${url.href} failed: ${error.message}`, { cause: error }));
     const asked = request({
-      agent, signal, path: url.pathname, host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port || (url.protocol === 'https:' ? 443 : 80),
+      agent, signal, path: url.pathname, host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: url.port || (url.protocol === 'https:' ? 443 : 80),
       headers: { host: url.host, authorization: `Bearer ${ticket}`, accept: 'application/octet-stream' },
       timeout: NODE_LIMITS.blockIdleMsMax, origin: url,
     } satisfies Asked as RequestOptions);
-    asked.on('timeout', () => asked.destroy(new IdlewildError('stalled', `${url.href}: nothing came for ${NODE_LIMITS.blockIdleMsMax} ms`)));
+    asked.on('timeout', () => asked.destroy(
+      new IdlewildError('stalled', `${url.href}: nothing came for ${NODE_LIMITS.blockIdleMsMax} ms`),
+    ));
     asked.on('error', failed);
     asked.on('response', (response) => { read(url, response).then(resolve, failed); });
     asked.end();
@@ -77,9 +88,12 @@ async function read(url: URL, response: IncomingMessage): Promise<Uint8Array | u
   if (statusCode !== 200) {
     response.resume();
     if (statusCode === 404) return undefined;
-    throw new IdlewildError(statusCode === 401 ? 'unauthenticated' : 'hub_unreachable', `${url.href} answered ${statusCode}`);
+    throw new IdlewildError(
+      statusCode === 401 ? 'unauthenticated' : 'hub_unreachable', `${url.href} answered ${statusCode}`,
+    );
   }
-  const tooLarge = (): IdlewildError => new IdlewildError('blob_too_large', `${url.href} sends more than ${LIMITS.blockBytesMax} bytes`);
+  const tooLarge = (): IdlewildError =>
+    new IdlewildError('blob_too_large', `${url.href} sends more than ${LIMITS.blockBytesMax} bytes`);
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of response as AsyncIterable<Buffer>) {

@@ -1,6 +1,6 @@
 /** Bounds of the Node part, each with its reason. */
 export const NODE_LIMITS = {
-  /** TCP and TLS to a hub on the other side of the world take below 1 s; the session's own deadline stands behind this. */
+  /** TCP and TLS to the other side of the world take below 1 s; the session's own deadline is behind this. */
   connectMsMax: 8_000,
   /** A closing handshake of a peer that is gone is not waited for longer. */
   closeMsMax: 1_000,
@@ -14,6 +14,6 @@ export const NODE_LIMITS = {
   settingsBytesMax: 1_048_576,
   /** Bytes of models on the disk, where the lender names no other figure. */
   storageBytesMax: 20 * 2 ** 30,
-  /** Answers at once, where the lender names no other figure: enough to hide one another's waits, few enough to stay fast. */
+  /** Answers at once, where the lender names no other figure: they share the speed of one. */
   slotsMax: 4,
 } as const;

@@ -1,19 +1,27 @@
 /**
- * The `ModelFolders` port on a disk: `FOLDER/CID/PATH` is a hard link to the store's file. Links cost no bytes, and Node's
- * permission flags, which resolve symbolic links, let an engine read the folder without seeing the store.
+ * The `ModelFolders` port on a disk: `FOLDER/CID/PATH` is a hard link to the store's file. Links cost no bytes, and
+ * Node's permission flags, which resolve symbolic links, let an engine read the folder without seeing the store.
  */
 import { copyFile, constants, link, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { CID } from 'multiformats/cid';
-import { IdlewildError } from '@idlewild/protocol';
+import { IdlewildError, type ErrorCode } from '@idlewild/protocol';
 import { engineModelOf, type ModelFolders } from '../core/model-folders.ts';
+
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  ENOSPC: 'disk_full', EDQUOT: 'disk_full', ENOENT: 'blob_not_found',
+};
 
 const codeOfError = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? '';
 
 /** `pathOf`: where the store keeps a finished file, in this same file system if links are to be made. */
-export function createNodeModelFolders({ folder, pathOf }: { folder: string; pathOf(root: CID): string }): ModelFolders {
+export function createNodeModelFolders(
+  { folder, pathOf }: { folder: string; pathOf(root: CID): string },
+): ModelFolders {
   return {
-    note: async (cid) => { await guarded(mkdir(join(folder, cid), { recursive: true }), `making a folder for ${cid}`); },
+    note: async (cid) => {
+      await guarded(mkdir(join(folder, cid), { recursive: true }), `making a folder for ${cid}`);
+    },
     list: () => readdir(folder).catch((error: unknown) => {
       if (codeOfError(error) === 'ENOENT') return [];
       throw error;
@@ -46,7 +54,7 @@ async function guarded<Result>(work: Promise<Result>, what: string): Promise<Res
   try {
     return await work;
   } catch (cause) {
-    const code = codeOfError(cause) === 'ENOSPC' ? 'disk_full' : codeOfError(cause) === 'ENOENT' ? 'blob_not_found' : 'internal';
+    const code = CODES[codeOfError(cause)] ?? 'internal';
     throw new IdlewildError(code, `${what} failed: ${(cause as Error).message}`, { cause });
   }
 }

@@ -11,7 +11,7 @@ import {
 } from '@idlewild/protocol';
 import { nodeCrypto, systemClock } from '@idlewild/protocol/node';
 import type { Agent, AgentState } from '../core/agent.ts';
-import { PROFILE, putModel } from '../testing/fixture.ts';
+import { PROFILE, putModel } from './testing/fixture.ts';
 import { createScriptedHub, type ScriptedHub } from '../testing/scripted-hub.ts';
 import { createSimulatedEngineHost, simulatedAnswer } from '../testing/simulated-engine.ts';
 import { startNodeAgent, type NodeAgentOptions } from './start-agent.ts';
@@ -19,7 +19,12 @@ import { startNodeAgent, type NodeAgentOptions } from './start-agent.ts';
 const CONSENT = { kinds: ['answers'], presence: 'ignore' } as const;
 const SECRET = new Uint8Array(32).fill(4);
 
-interface RealHub { readonly hub: ScriptedHub; readonly url: string; readonly store: BlobStore; readonly invite: string }
+interface RealHub {
+  readonly hub: ScriptedHub;
+  readonly url: string;
+  readonly store: BlobStore;
+  readonly invite: string;
+}
 
 const channelOf = (socket: WebSocket): Channel => ({
   binding: { kind: 'loopback' },
@@ -99,13 +104,16 @@ test('a device joins over a real socket, fetches a model over HTTP onto the disk
   expect((await stat(linked)).nlink).toBe(2);
 
   const work = {
-    prompt: { kind: 'text' as const, text: 'Hello' }, sampling: { seed: 3 }, choice: 0, stop: [], tokens: [], tokensMax: 20,
+    prompt: { kind: 'text' as const, text: 'Hello' }, sampling: { seed: 3 }, choice: 0, stop: [], tokens: [],
+    tokensMax: 20,
   };
   peer?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: cid, work, deadlineMs: 10_000 });
   await until((state) => state.answering === 1);
   await until((state) => state.answering === 0);
   await agent.stop();
-  const tokens = (peer?.got ?? []).filter((message): message is Extract<ToHub, { t: 'answer.token' }> => message.t === 'answer.token');
+  const tokens = (peer?.got ?? []).filter(
+    (message): message is Extract<ToHub, { t: 'answer.token' }> => message.t === 'answer.token',
+  );
   expect(tokens.map(({ id }) => id)).toEqual(simulatedAnswer(work).tokens);
   expect(peer?.got.filter(({ t }) => t === 'answer.finished')).toHaveLength(1);
 });
@@ -128,7 +136,8 @@ test('what is missing for a start is said', async () => {
   const { invite } = await serveHub();
   const data = await newFolder();
   await expect(start({ data, name: 'kettle' })).rejects.toMatchObject({ code: 'usage' });
-  await expect(start({ data, name: 'kettle', invite: 'iwj1.broken' })).rejects.toMatchObject({ code: 'join_token_invalid' });
+  const broken = start({ data, name: 'kettle', invite: 'iwj1.broken' });
+  await expect(broken).rejects.toMatchObject({ code: 'join_token_invalid' });
   await expect(start({ data, invite, consent: CONSENT })).rejects.toMatchObject({ code: 'usage' });
   await expect(start({ data, name: 'kettle', invite })).rejects.toMatchObject({ code: 'usage' });
 });

@@ -7,7 +7,8 @@
  */
 import { join } from 'node:path';
 import {
-  IdlewildError, LIMITS, asIdlewildError, decodeInvite, equalBytes, joinTokenOf, type DeviceProfile, type WorkKind,
+  IdlewildError, LIMITS, asIdlewildError, decodeInvite, equalBytes, joinTokenOf, type Clock, type Crypto,
+  type DeviceProfile, type Random, type WorkKind,
 } from '@idlewild/protocol';
 import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { EngineHost } from '@idlewild/engine';
@@ -47,8 +48,9 @@ export interface NodeAgentOptions {
 }
 
 /**
- * Starts a device. Throws `data_locked`, `data_corrupt`, `join_token_invalid`, `usage` when something needed is missing, and
- * `engine_failed` when the machine cannot be measured. What goes wrong later is in `state()` and `ended`.
+ * Starts a device. Throws `data_locked`, `data_corrupt`, `join_token_invalid`, `usage` when something needed is
+ * missing, and `engine_failed` when the machine cannot be measured. What goes wrong later is in `state()` and
+ * `ended`.
  */
 export async function startNodeAgent(options: NodeAgentOptions): Promise<Agent> {
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
@@ -61,17 +63,18 @@ export async function startNodeAgent(options: NodeAgentOptions): Promise<Agent> 
   }
 }
 
-interface Ports { readonly clock: typeof systemClock; readonly random: typeof nodeRandom; readonly crypto: typeof nodeCrypto }
+interface Ports { readonly clock: Clock; readonly random: Random; readonly crypto: Crypto }
 
 async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<Agent> {
   const { log } = options;
   const { settings, joinToken } = await settle(folder, options);
   const { url, territory, pin: spkiPin, name } = settings;
   const consent = await consentFor(folder, options, territory);
-  const store = await createDiskBlobStore({
-    folder: join(folder.folder, 'blobs'), quotaBytes: options.limits?.storageBytesMax ?? NODE_LIMITS.storageBytesMax, crypto: nodeCrypto,
+  const opening = createDiskBlobStore({
+    folder: join(folder.folder, 'blobs'), quotaBytes: options.limits?.storageBytesMax ?? NODE_LIMITS.storageBytesMax,
+    crypto: nodeCrypto,
   });
-  const machine = options.machine ?? await measureMachine();
+  const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
   const sources = createHttpSources({ hubUrl: url, spkiPin });
   let enrolled = settings.enrolled;
   const agent = await createAgent({
@@ -110,14 +113,18 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
 }
 
 /** What is kept and what the person gave, as one; saved before anything is sent. */
-async function settle(folder: DataFolder, options: NodeAgentOptions): Promise<{ settings: DeviceSettings; joinToken: string | undefined }> {
+async function settle(
+  folder: DataFolder, options: NodeAgentOptions,
+): Promise<{ settings: DeviceSettings; joinToken: string | undefined }> {
   const kept = await folder.settings();
   const invite = options.invite === undefined ? undefined : decodeInvite(options.invite);
   const territory = invite?.territory ?? kept?.territory;
   const url = options.url ?? invite?.url ?? kept?.url;
   const name = options.name ?? kept?.name;
   if (territory === undefined || url === undefined) {
-    throw new IdlewildError('usage', `${folder.folder} has not joined a community yet; give it an invite: idlewild join URL --token TOKEN`);
+    throw new IdlewildError(
+      'usage', `${folder.folder} has not joined a community yet; give it an invite: idlewild join URL --token TOKEN`,
+    );
   }
   if (name === undefined || name.length === 0 || name.length > LIMITS.nameCharactersMax) {
     throw new IdlewildError('usage', `a device needs a name of 1 to ${LIMITS.nameCharactersMax} characters`);
@@ -127,11 +134,13 @@ async function settle(folder: DataFolder, options: NodeAgentOptions): Promise<{ 
   const pin = invite === undefined ? kept?.pin : invite.pin;
   const settings: DeviceSettings = { url, territory, name, enrolled, ...(pin === undefined ? {} : { pin }) };
   await folder.saveSettings(settings);
-  // Not known to be enrolled and no invite: the hub may have welcomed us just before a crash, and will say so or refuse.
+  // Not known to be enrolled and no invite: a hub may have welcomed us just before a crash; it says so or refuses.
   return { settings, joinToken: enrolled || invite === undefined ? undefined : joinTokenOf(invite.secret) };
 }
 
-async function consentFor(folder: DataFolder, { consent }: NodeAgentOptions, territory: Uint8Array): Promise<Uint8Array> {
+async function consentFor(
+  folder: DataFolder, { consent }: NodeAgentOptions, territory: Uint8Array,
+): Promise<Uint8Array> {
   if (consent !== undefined) return folder.giveConsent({ ...consent, territories: [territory] });
   const kept = await folder.consent();
   if (kept !== undefined) return kept;

@@ -6,13 +6,18 @@ import { expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { LIMITS, codeOf, type Channel } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
-import { createSelfSigned, type SelfSigned } from '../testing/self-signed.ts';
+import { createSelfSigned, type SelfSigned } from './testing/self-signed.ts';
 import { createWsTransport } from './ws-transport.ts';
 
 const transport = createWsTransport({ clock: systemClock });
 const never = new AbortController().signal;
 
-interface Listening { readonly url: string; readonly upgrades: string[]; readonly connections: number; close(): Promise<void> }
+interface Listening {
+  readonly url: string;
+  readonly upgrades: string[];
+  readonly connections: number;
+  close(): Promise<void>;
+}
 
 /** A WebSocket server on loopback that does what `act` says with each connection. */
 async function serve(act: (socket: WebSocket) => void, tls?: SelfSigned, compress = false): Promise<Listening> {
@@ -38,6 +43,9 @@ async function serve(act: (socket: WebSocket) => void, tls?: SelfSigned, compres
 
 const closedOf = (channel: Channel, onFrame: (frame: Uint8Array) => void = () => undefined): Promise<string> =>
   new Promise((resolve) => { channel.listen({ onFrame, onClose: resolve }); });
+
+const nextFrame = (channel: Channel): Promise<Uint8Array> =>
+  new Promise((resolve) => { channel.listen({ onFrame: resolve, onClose: () => undefined }); });
 
 const echo = (socket: WebSocket): void => { socket.on('message', (message: Buffer) => socket.send(message)); };
 
@@ -69,7 +77,7 @@ test('a frame that comes before anybody listens is not lost', async () => {
   const { url } = await serve((socket) => socket.send(Uint8Array.of(7)));
   const channel = await transport.dial(url, { signal: never });
   await new Promise<void>((resolve) => { setImmediate(resolve); });
-  const frame = await new Promise<Uint8Array>((resolve) => { channel.listen({ onFrame: resolve, onClose: () => undefined }); });
+  const frame = await nextFrame(channel);
   expect(frame).toEqual(Uint8Array.of(7));
   channel.close('done');
 });
@@ -79,11 +87,9 @@ test('over TLS with the right pin the binding is the server\'s key', async () =>
   const { url } = await serve(echo, tls);
   const channel = await transport.dial(url, { spkiPin: tls.pin, signal: never });
   expect(channel.binding).toEqual({ kind: 'tls', spki: tls.pin });
-  const frame = await new Promise<Uint8Array>((resolve) => {
-    channel.listen({ onFrame: resolve, onClose: () => undefined });
-    channel.send(Uint8Array.of(9));
-  });
-  expect(frame).toEqual(Uint8Array.of(9));
+  const frame = nextFrame(channel);
+  channel.send(Uint8Array.of(9));
+  expect(await frame).toEqual(Uint8Array.of(9));
   channel.close('done');
 });
 
@@ -124,7 +130,7 @@ test('an oversized frame closes the channel and is never delivered', async () =>
 test('the largest frame passes', async () => {
   const { url } = await serve((socket) => socket.send(new Uint8Array(LIMITS.frameBytesMax)));
   const channel = await transport.dial(url, { signal: never });
-  const frame = await new Promise<Uint8Array>((resolve) => { channel.listen({ onFrame: resolve, onClose: () => undefined }); });
+  const frame = await nextFrame(channel);
   expect(frame).toHaveLength(LIMITS.frameBytesMax);
   channel.close('done');
 });
@@ -132,7 +138,7 @@ test('the largest frame passes', async () => {
 test('a text message arrives as a frame that cannot be parsed', async () => {
   const { url } = await serve((socket) => socket.send('{"t":"welcome"}'));
   const channel = await transport.dial(url, { signal: never });
-  const frame = await new Promise<Uint8Array>((resolve) => { channel.listen({ onFrame: resolve, onClose: () => undefined }); });
+  const frame = await nextFrame(channel);
   expect(frame).toHaveLength(0);
   channel.close('done');
 });

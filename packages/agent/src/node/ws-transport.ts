@@ -1,9 +1,11 @@
 /**
- * The `Transport` port over WebSockets: one binary message is one frame. No compression (it is 10 to 24 times slower for
- * small frames); larger frames than the protocol allows are cut at the socket before they are buffered.
+ * The `Transport` port over WebSockets: one binary message is one frame. No compression (it is 10 to 24 times slower
+ * for small frames); larger frames than the protocol allows are cut at the socket before they are buffered.
  */
 import { WebSocket, type RawData } from 'ws';
-import { IdlewildError, LIMITS, utf8, type Channel, type ChannelBinding, type Clock, type Transport } from '@idlewild/protocol';
+import {
+  IdlewildError, LIMITS, utf8, type Channel, type ChannelBinding, type Clock, type Transport,
+} from '@idlewild/protocol';
 import { NODE_LIMITS } from './limits.ts';
 import { openSocket } from './open-socket.ts';
 
@@ -12,7 +14,8 @@ export function createWsTransport({ clock }: { clock: Clock }): Transport {
     async dial(url, { spkiPin, signal }) {
       const { socket, binding } = await openSocket(new URL(url), { spkiPin, signal });
       const webSocket = new WebSocket(url, {
-        createConnection: () => socket, perMessageDeflate: false, maxPayload: LIMITS.frameBytesMax, followRedirects: false,
+        createConnection: () => socket, perMessageDeflate: false, maxPayload: LIMITS.frameBytesMax,
+        followRedirects: false,
         skipUTF8Validation: true,
       });
       webSocket.binaryType = 'nodebuffer';

@@ -4,7 +4,8 @@
  */
 import {
   checkDevice, encodeFrame, parseToHub, proveHub, signStatement,
-  type Channel, type CheckedDevice, type Clock, type Crypto, type KeyPair, type ToDevice, type ToHub, type Transport, type UnknownMessage,
+  type Channel, type CheckedDevice, type Clock, type Crypto, type KeyPair, type ToDevice, type ToHub, type Transport,
+  type UnknownMessage,
 } from '@idlewild/protocol';
 import { createMemoryTransport, type MemoryLink } from '@idlewild/protocol/testing';
 
@@ -44,7 +45,13 @@ export interface ScriptedPeer {
   sendRaw(frame: Uint8Array): void;
 }
 
-interface Hub { readonly clock: Clock; readonly crypto: Crypto; readonly key: KeyPair; readonly territory: KeyPair; behaviour: Behaviour }
+interface Hub {
+  readonly clock: Clock;
+  readonly crypto: Crypto;
+  readonly key: KeyPair;
+  readonly territory: KeyPair;
+  behaviour: Behaviour;
+}
 type Peer = { -readonly [Field in keyof ScriptedPeer]: ScriptedPeer[Field] } & { got: (ToHub | UnknownMessage)[] };
 
 /** `delayMs`: of each frame, one way. */
@@ -54,7 +61,8 @@ export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 
   const hub: Hub = {
     clock, crypto, key, territory,
     behaviour: {
-      unreachable: false, acknowledges: true, insteadOfChallenge: undefined, insteadOfWelcome: undefined, signer: territory,
+      unreachable: false, acknowledges: true, insteadOfChallenge: undefined, insteadOfWelcome: undefined,
+      signer: territory,
       heartbeatMs: 5_000,
     },
   };
@@ -80,7 +88,9 @@ function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer 
     if (message.t === 'heartbeat' && hub.behaviour.acknowledges) send({ t: 'heartbeat.ack', n: message.n });
     if (message.t === 'hello') {
       deviceKey = new Uint8Array(message.device);
-      challenge = new Uint8Array(encodeFrame(hub.behaviour.insteadOfChallenge ?? { t: 'challenge', proof: await proofFor(hub, frame) }));
+      challenge = new Uint8Array(
+        encodeFrame(hub.behaviour.insteadOfChallenge ?? { t: 'challenge', proof: await proofFor(hub, frame) }),
+      );
       sendRaw(challenge);
     }
     if (message.t === 'prove') {
@@ -99,7 +109,10 @@ function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer 
 
 async function proofFor({ clock, crypto, key, behaviour, territory }: Hub, hello: Uint8Array): Promise<Uint8Array> {
   const certificate = await signStatement('hub-certificate', {
-    v: 1, territory: territory.publicKey, hub: key.publicKey, issuedAtMs: clock.now() - 1_000, expiresAtMs: clock.now() + 86_400_000,
+    v: 1, territory: territory.publicKey, hub: key.publicKey, issuedAtMs: clock.now() - 1_000,
+    expiresAtMs: clock.now() + 86_400_000,
   }, behaviour.signer, crypto);
-  return proveHub({ version: 1, hello, certificate, nonce: new Uint8Array(32), binding: { kind: 'loopback' } }, key, crypto);
+  return proveHub(
+    { version: 1, hello, certificate, nonce: new Uint8Array(32), binding: { kind: 'loopback' } }, key, crypto,
+  );
 }

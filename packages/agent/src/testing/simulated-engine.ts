@@ -1,10 +1,11 @@
 /**
  * The `EngineHost` port as arithmetic on a given clock: no model, no process, but the real order of events.
  *
- * A token is a pure function of (prompt, seed, choice, position, salt), so anyone can say what an answer must be without
- * running one (`simulatedAnswer`), and an answer continued elsewhere must go on with the same tokens. Hosts with the same
- * fingerprint are of one numeric class; give a host of another class another `salt` if its tokens are to differ.
- * It knows no stop strings and no sampling: an answer ends at its own length, at `tokensMax`, or at the context's end.
+ * A token is a pure function of (prompt, seed, choice, position, salt), so anyone can say what an answer must be
+ * without running one (`simulatedAnswer`), and an answer continued elsewhere must go on with the same tokens. Hosts
+ * with the same fingerprint are of one numeric class; give a host of another class another `salt` if its tokens are
+ * to differ. It knows no stop strings and no sampling: an answer ends at its own length, at `tokensMax`, or at the
+ * context's end.
  */
 import { IdlewildError, type AnswerWork, type Clock, type FinishReason, type Timer } from '@idlewild/protocol';
 import type { Engine, EngineEvent, EngineHost } from '@idlewild/engine';
@@ -60,7 +61,8 @@ const rootOf = (work: Pick<AnswerWork, 'prompt' | 'sampling' | 'choice'>, salt: 
 export const simulatedText = (id: number): string => ` w${id}`;
 
 /** About four characters to a token, as in English. */
-export const simulatedPromptTokens = (work: Pick<AnswerWork, 'prompt'>): number => Math.ceil((promptText(work).length + 1) / 4);
+export const simulatedPromptTokens = (work: Pick<AnswerWork, 'prompt'>): number =>
+  Math.ceil((promptText(work).length + 1) / 4);
 
 /** The whole answer that uninterrupted work gives: the oracle. `work.tokens` is not looked at. */
 export function simulatedAnswer(
@@ -70,7 +72,9 @@ export function simulatedAnswer(
   const own = 16 + (hash(`${root}length`) % 240);
   const room = (options.contextTokens ?? Number.MAX_SAFE_INTEGER) - simulatedPromptTokens(work);
   const length = Math.min(own, work.tokensMax ?? own, room);
-  const tokens = Array.from({ length: Math.max(0, length) }, (_, position) => hash(root + position) % VOCABULARY_TOKENS);
+  const tokens = Array.from(
+    { length: Math.max(0, length) }, (_, position) => hash(root + position) % VOCABULARY_TOKENS,
+  );
   return { tokens, text: tokens.map(simulatedText).join(''), finish: length === own ? 'stop' : 'length' };
 }
 
@@ -94,7 +98,9 @@ export function createSimulatedEngineHost(options: SimulatedEngineOptions): Simu
       const timer = clock.after(how.ms, () => {
         const rate = Math.min(options.tokensPerSecond, limits.tokensPerSecondMax ?? Number.MAX_VALUE);
         const slots = Math.min(options.slots ?? 4, limits.slotsMax);
-        const engine = createEngine({ ...options, tokensPerSecond: rate, slots }, model.contextTokens, () => engines.delete(model.cid));
+        const engine = createEngine(
+          { ...options, tokensPerSecond: rate, slots }, model.contextTokens, () => engines.delete(model.cid),
+        );
         engines.set(model.cid, engine);
         resolve(engine);
       });
@@ -129,7 +135,8 @@ interface Running {
 
 function createEngine(options: Running['options'], contextTokens: number, onGone: () => void): SimulatedEngine {
   const running: Running = {
-    options, contextTokens, streams: new Set(), prefills: new Map(), step: undefined, dueMs: 0, stalled: false, dead: false, death: undefined,
+    options, contextTokens, streams: new Set(), prefills: new Map(), step: undefined, dueMs: 0, stalled: false,
+    dead: false, death: undefined,
   };
   const end = (reason: string): void => {
     running.dead = true;
@@ -140,9 +147,11 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
     }
   };
   return {
-    engineBuild: options.engineBuild ?? 'simulated-1', provider: 'simulated', fingerprint: options.fingerprint ?? 'plain',
+    engineBuild: options.engineBuild ?? 'simulated-1', provider: 'simulated',
+    fingerprint: options.fingerprint ?? 'plain',
     contextTokens, memoryBytes: options.memoryBytes ?? 0, slots: options.slots,
-    tokensPerSecond: options.tokensPerSecond, prefillTokensPerSecond: options.prefillTokensPerSecond ?? options.tokensPerSecond * 10,
+    tokensPerSecond: options.tokensPerSecond,
+    prefillTokensPerSecond: options.prefillTokensPerSecond ?? options.tokensPerSecond * 10,
     answer: (work, listen) => answer(running, work, listen),
     async close() {
       if (!running.dead) end('the engine was closed');
@@ -167,7 +176,9 @@ function answer(running: Running, work: AnswerWork, listen: (event: EngineEvent)
   const { clock, prefillTokensPerSecond, tokensPerSecond, salt = '' } = running.options;
   const promptTokens = simulatedPromptTokens(work);
   const expected = simulatedAnswer(work, { salt, contextTokens: running.contextTokens });
-  const stream: Stream = { work, expected, promptTokens, listen, next: work.tokens.length, prefillMs: 0, startedAtMs: clock.monotonic() };
+  const stream: Stream = {
+    work, expected, promptTokens, listen, next: work.tokens.length, prefillMs: 0, startedAtMs: clock.monotonic(),
+  };
   const readTokens = promptTokens + work.tokens.length;
   const totalMs = Math.ceil((readTokens * 1_000) / (prefillTokensPerSecond ?? tokensPerSecond * 10));
   const read = (leftMs: number): void => {
@@ -180,7 +191,9 @@ function answer(running: Running, work: AnswerWork, listen: (event: EngineEvent)
       }
       running.prefills.delete(stream);
       if (promptTokens >= running.contextTokens) {
-        return listen({ t: 'failed', code: 'context_length_exceeded', message: `${promptTokens} of ${running.contextTokens} tokens` });
+        return listen({
+          t: 'failed', code: 'context_length_exceeded', message: `${promptTokens} of ${running.contextTokens} tokens`,
+        });
       }
       stream.prefillMs = clock.monotonic() - stream.startedAtMs;
       running.streams.add(stream);
@@ -227,7 +240,8 @@ function emit(running: Running, stream: Stream): void {
   if (stream.next < tokens.length || !running.streams.has(stream)) return;
   remove(running, stream);
   stream.listen({
-    t: 'finished', finish, s: '', promptTokens: stream.promptTokens, answerTokens: stream.next, prefillMs: stream.prefillMs,
+    t: 'finished', finish, s: '', promptTokens: stream.promptTokens, answerTokens: stream.next,
+    prefillMs: stream.prefillMs,
     decodeMs: running.options.clock.monotonic() - stream.startedAtMs - stream.prefillMs,
   });
 }

@@ -1,18 +1,22 @@
 /** One real agent on a fake clock against a scripted hub, with a model of a few bytes in its store. For tests only. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
-  createMemoryBlobStore, encodeManifest, layoutFile, type BlobStore, type Consent, type DeviceProfile, type KeyPair, type ToHub, type Transport,
+  createMemoryBlobStore, encodeManifest, layoutFile, type BlobStore, type Consent, type DeviceProfile, type KeyPair,
+  type ToHub, type Transport,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
-import { createAgent, type Agent, type AgentOptions, type AgentState } from '../core/agent.ts';
-import { signConsent } from '../core/consent.ts';
-import { createMemoryModelFolders } from '../core/model-folders.ts';
-import { createScriptedHub, type ScriptedHub, type ScriptedPeer } from './scripted-hub.ts';
-import { createSimulatedEngineHost, type SimulatedEngineHost, type SimulatedEngineOptions } from './simulated-engine.ts';
+import { createAgent, type Agent, type AgentOptions, type AgentState } from '../../core/agent.ts';
+import { signConsent } from '../../core/consent.ts';
+import { createMemoryModelFolders } from '../../core/model-folders.ts';
+import { createScriptedHub, type ScriptedHub, type ScriptedPeer } from '../../testing/scripted-hub.ts';
+import {
+  createSimulatedEngineHost, type SimulatedEngineHost, type SimulatedEngineOptions,
+} from '../../testing/simulated-engine.ts';
 
 export const PROFILE: DeviceProfile = {
-  platform: 'simulated', arch: 'none', cores: 2, memoryBytes: 2 ** 31, gflops: 10, agentVersion: '0.1.0', engineBuild: 'simulated-1',
+  platform: 'simulated', arch: 'none', cores: 2, memoryBytes: 2 ** 31, gflops: 10, agentVersion: '0.1.0',
+  engineBuild: 'simulated-1',
   fingerprint: 'plain', providers: [{ name: 'simulated', works: true }],
 };
 
@@ -41,7 +45,8 @@ export async function putModel(store: BlobStore, text: string, contextTokens = 4
   if (assembly.missing().length > 0) await assembly.write(0, bytes);
   await assembly.finish();
   const manifest = await encodeManifest({
-    v: 1, kind: 'decoder', graph: 'model.onnx', files: [{ path: 'model.onnx', file: layout.root, bytes: bytes.length }], tensors: [],
+    v: 1, kind: 'decoder', graph: 'model.onnx', files: [{ path: 'model.onnx', file: layout.root, bytes: bytes.length }],
+    tensors: [],
     contextTokens, vocabularyTokens: 50_000, layers: 1, card: {},
   }, nodeCrypto);
   await store.put(manifest.cid, manifest.bytes);
@@ -67,7 +72,8 @@ export async function createFixture(
     territories: [hub.territory.publicKey], kinds: ['answers'], presence: 'ignore', ...consents,
   }, identity, clock, nodeCrypto);
   const agent = await createAgent({
-    clock, random, crypto: nodeCrypto, transport: wrap(hub.transport), store, engineHost, folders: createMemoryModelFolders(), identity, consent,
+    clock, random, crypto: nodeCrypto, transport: wrap(hub.transport), store, engineHost,
+    folders: createMemoryModelFolders(), identity, consent,
     sources: () => ({ name: 'nothing', fetch: async () => undefined }), profile: PROFILE, name: 'kettle',
     hub: { url: 'http://hub', territory: hub.territory.publicKey, joinToken },
     limits: { threads: 1, slotsMax: 2, memoryBytesMax: 2 ** 30 },
