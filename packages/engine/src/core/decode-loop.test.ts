@@ -11,19 +11,41 @@ import { readSettings } from './settings.ts';
 const VOCABULARY = 300;
 const files = modelFolderTexts({ vocab: VOCABULARY, width: 8, layers: 1, heads: 1, kvHeads: 1, feedForward: 8 });
 const settings = readSettings({
-  tokenizer: files['tokenizer.json'], tokenizerConfig: files['tokenizer_config.json'], config: files['config.json'], generationConfig: '{"temperature":0.9,"top_p":0.9}',
+  tokenizer: files['tokenizer.json'],
+  tokenizerConfig: files['tokenizer_config.json'],
+  config: files['config.json'],
+  generationConfig: '{"temperature":0.9,"top_p":0.9}',
 });
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-interface Bench { loop: DecodeLoop; clock: FakeClock; session: MemorySession }
+interface Bench {
+  loop: DecodeLoop;
+  clock: FakeClock;
+  session: MemorySession;
+}
 
 /** A loop over arithmetic; a run of n rows takes n × `msPerRow` on the clock. */
 function bench(over: Partial<DecodeLoopOptions> & { msPerRow?: number } = {}): Bench {
   const clock = createFakeClock(settle);
   const { msPerRow = 0, contextTokens = 200, ...options } = over;
-  const session = createMemorySession({ vocabulary: VOCABULARY, ...(msPerRow > 0 && { spend: (rows: number) => clock.advance(rows * msPerRow) }) });
+  const session = createMemorySession({
+    vocabulary: VOCABULARY,
+    ...(msPerRow > 0 && { spend: (rows: number) => clock.advance(rows * msPerRow) }),
+  });
   const decoder = createDecoder(session, session.shape, contextTokens);
-  return { clock, session, loop: createDecodeLoop({ decoder, settings, contextTokens, vocabulary: VOCABULARY, slotsMax: 4, clock, ...options }) };
+  return {
+    clock,
+    session,
+    loop: createDecodeLoop({
+      decoder,
+      settings,
+      contextTokens,
+      vocabulary: VOCABULARY,
+      slotsMax: 4,
+      clock,
+      ...options,
+    }),
+  };
 }
 
 const untilOver = (loop: DecodeLoop, over: Parameters<typeof work>[0]): Promise<EngineEvent[]> => {
@@ -41,19 +63,28 @@ test('an answer is started, its tokens by index, and finished', async () => {
 });
 
 test('an answer resumed after any token says what the uninterrupted one would have said', async () => {
-  for (const over of [{ tokensMax: 25 }, { tokensMax: 60, stop: ['q', '\u00e9x'] }, { prompt: { kind: 'text', text: 'a' } as const, tokensMax: 20 }, { tokensMax: 150 }]) {
+  for (const over of [
+    { tokensMax: 25 },
+    { tokensMax: 60, stop: ['q', '\u00e9x'] },
+    { prompt: { kind: 'text', text: 'a' } as const, tokensMax: 20 },
+    { tokensMax: 150 },
+  ]) {
     const whole = await untilOver(bench().loop, over);
     const tokens = tokensOf(whole);
     for (let k = 0; k <= tokens.length; k++) {
       const rest = await untilOver(bench().loop, { ...over, tokens: tokens.slice(0, k) });
-      expect(rest.filter((event) => event.t === 'token')).toEqual(whole.filter((event) => event.t === 'token').slice(k));
+      expect(rest.filter((event) => event.t === 'token')).toEqual(
+        whole.filter((event) => event.t === 'token').slice(k),
+      );
       expect(rest.at(-1)).toMatchObject({ ...whole.at(-1), prefillMs: 0, decodeMs: 0 });
     }
   }
 });
 
 test('an answer is the same alone, among others, and however its prompt is cut', async () => {
-  const prompts = ['a', 'ab', 'Once more unto the breach, dear friends, once more', 'x'.repeat(120)].map((text) => ({ kind: 'text', text }) as const);
+  const prompts = ['a', 'ab', 'Once more unto the breach, dear friends, once more', 'x'.repeat(120)].map(
+    (text) => ({ kind: 'text', text }) as const,
+  );
   const alone = await Promise.all(prompts.map((prompt) => untilOver(bench().loop, { prompt, tokensMax: 30 })));
   for (const msPerRow of [0.01, 1, 3, 17, 60]) {
     const { loop, session } = bench({ msPerRow });
@@ -76,7 +107,9 @@ test('after the first chunks no run is longer than its bound, and long prompts a
 test('answers take turns: a long prompt does not keep the others waiting for more than a chunk', async () => {
   const { loop, session, clock } = bench({ msPerRow: 2, contextTokens: 1_000 });
   const arrivals: number[] = [];
-  const talk = collect(loop, work({ tokensMax: 60 }), (event) => { if (event.t === 'token') arrivals.push(clock.monotonic()); });
+  const talk = collect(loop, work({ tokensMax: 60 }), (event) => {
+    if (event.t === 'token') arrivals.push(clock.monotonic());
+  });
   await clock.settle();
   const read = untilOver(loop, { prompt: { kind: 'text', text: 'x'.repeat(900) }, tokensMax: 1 });
   await Promise.all([talk.over, read]);
@@ -111,26 +144,45 @@ test('the token that ends an answer is counted and has no text', async () => {
   expect(events.at(-1)).toMatchObject({ t: 'finished', finish: 'stop', answerTokens: at + 1 });
 });
 
-test('what does not fit the context is refused with the numbers; without a bound an answer ends with the context', async () => {
+test('what does not fit the context is refused with the numbers; an answer without a bound ends with it', async () => {
   const { loop } = bench({ contextTokens: 40 });
   const text = (length: number) => ({ kind: 'text', text: 'x'.repeat(length) }) as const;
-  for (const [over, numbers] of [[{ prompt: text(40) }, ['40']], [{ prompt: text(30), tokensMax: 11 }, ['40', '30', '11', '41']]] as const) {
+  for (const [over, numbers] of [
+    [{ prompt: text(40) }, ['40']],
+    [{ prompt: text(30), tokensMax: 11 }, ['40', '30', '11', '41']],
+  ] as const) {
     const [event] = await untilOver(loop, over);
     expect(event).toMatchObject({ t: 'failed', code: 'context_length_exceeded' });
     for (const number of numbers) expect((event as { message: string }).message).toContain(number);
   }
-  expect((await untilOver(loop, { prompt: text(39) })).at(-1)).toMatchObject({ t: 'finished', finish: 'length', answerTokens: 1 });
-  expect((await untilOver(loop, { prompt: text(30) })).at(-1)).toMatchObject({ t: 'finished', finish: 'length', answerTokens: 10 });
-  expect((await untilOver(loop, { prompt: text(30), tokensMax: 10 })).at(-1)).toMatchObject({ t: 'finished', finish: 'length', answerTokens: 10 });
+  expect((await untilOver(loop, { prompt: text(39) })).at(-1)).toMatchObject({
+    t: 'finished',
+    finish: 'length',
+    answerTokens: 1,
+  });
+  expect((await untilOver(loop, { prompt: text(30) })).at(-1)).toMatchObject({
+    t: 'finished',
+    finish: 'length',
+    answerTokens: 10,
+  });
+  expect((await untilOver(loop, { prompt: text(30), tokensMax: 10 })).at(-1)).toMatchObject({
+    t: 'finished',
+    finish: 'length',
+    answerTokens: 10,
+  });
 });
 
 test('a token of an earlier attempt that the model does not have is refused', async () => {
-  expect(await untilOver(bench().loop, { tokens: [VOCABULARY] })).toMatchObject([{ t: 'failed', code: 'invalid_request' }]);
+  expect(await untilOver(bench().loop, { tokens: [VOCABULARY] })).toMatchObject([
+    { t: 'failed', code: 'invalid_request' },
+  ]);
 });
 
-test('a cancelled answer is silent at once and makes room; also one that waits, or that is cancelled by its listener', async () => {
+test('a cancelled answer is silent at once, also one that waits or that its listener cancels', async () => {
   const { loop } = bench({ slotsMax: 1 });
-  const first = collect(loop, work(), (event) => { if (event.t === 'token' && event.i === 3) first.cancel(); });
+  const first = collect(loop, work(), (event) => {
+    if (event.t === 'token' && event.i === 3) first.cancel();
+  });
   const waiting = collect(loop, work());
   const second = collect(loop, work({ tokensMax: 5 }));
   waiting.cancel();
@@ -145,7 +197,9 @@ test('a cancelled answer is silent at once and makes room; also one that waits, 
 test('the pace holds over all answers together, and prompts are read meanwhile', async () => {
   const { loop, clock } = bench({ tokensPerSecondMax: 10, contextTokens: 1_000 });
   const arrivals: number[] = [];
-  const note = (event: EngineEvent): void => { if (event.t === 'token') arrivals.push(clock.monotonic()); };
+  const note = (event: EngineEvent): void => {
+    if (event.t === 'token') arrivals.push(clock.monotonic());
+  };
   const answers = [1, 2].map((seed) => collect(loop, work({ tokensMax: 20, sampling: { seed } }), note));
   await clock.advance(2_000);
   // Each answer's first token comes of reading its prompt; the others keep the pace.
@@ -163,20 +217,33 @@ test('more answers than may wait are refused', async () => {
   const { loop } = bench({ slotsMax: 1 });
   const all = Array.from({ length: LIMITS.waitingMax + 2 }, () => collect(loop, work({ tokensMax: 1 })));
   const last = await Promise.all(all.map(({ over }) => over));
-  expect(last.filter((event) => event.t === 'failed').map((event) => event.code)).toEqual(['device_full', 'device_full']);
+  expect(last.filter((event) => event.t === 'failed').map((event) => event.code)).toEqual([
+    'device_full',
+    'device_full',
+  ]);
 });
 
 test('a runtime that fails costs the answer that it ran for, and no other', async () => {
   const clock = createFakeClock(settle);
   const session = createMemorySession({ vocabulary: VOCABULARY });
   const decoder = createDecoder(session, session.shape, 100);
-  const failing = { ...decoder, run: (...[cache, ids, keep, row]: Parameters<typeof decoder.run>) => {
-    if (keep > 20 && ids.includes(97)) throw new Error('out of memory');
-    return decoder.run(cache, ids, keep, row);
-  } };
+  const failing = {
+    ...decoder,
+    run: (...[cache, ids, keep, row]: Parameters<typeof decoder.run>) => {
+      if (keep > 20 && ids.includes(97)) throw new Error('out of memory');
+      return decoder.run(cache, ids, keep, row);
+    },
+  };
   const loop = createDecodeLoop({ decoder: failing, settings, contextTokens: 100, slotsMax: 4, clock });
   const prompt = (text: string) => ({ kind: 'text', text: text.repeat(40) }) as const;
-  const [broken, whole] = await Promise.all([untilOver(loop, { prompt: prompt('`'), tokensMax: 3 }), untilOver(loop, { prompt: prompt('b'), tokensMax: 3 })]);
-  expect(broken.at(-1)).toMatchObject({ t: 'failed', code: 'engine_failed', message: expect.stringContaining('out of memory') as string });
+  const [broken, whole] = await Promise.all([
+    untilOver(loop, { prompt: prompt('`'), tokensMax: 3 }),
+    untilOver(loop, { prompt: prompt('b'), tokensMax: 3 }),
+  ]);
+  expect(broken.at(-1)).toMatchObject({
+    t: 'failed',
+    code: 'engine_failed',
+    message: expect.stringContaining('out of memory') as string,
+  });
   expect(whole.at(-1)).toMatchObject({ t: 'finished' });
 });

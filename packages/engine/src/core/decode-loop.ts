@@ -1,10 +1,12 @@
 /**
  * Answers in turn: one run for each, round and round, so that none waits for more than one run of each of the others.
  *
- * Prompts are read in chunks whose size follows the measured milliseconds per row, so that no run is longer than `LIMITS.runMsMax` where
- * two rows can be run in that time at all. Decoding is paced to the tokens per second that the lender allows, over all answers together.
+ * Prompts are read in chunks whose size follows the measured milliseconds per row, so that no run is longer than
+ * `LIMITS.runMsMax` where two rows can be run in that time at all. Decoding is paced to the tokens per second that the
+ * lender allows, over all answers together.
  */
 import { IdlewildError, asIdlewildError, codeOf, createSampler, type AnswerWork, type Clock } from '@idlewild/protocol';
+import { createChunkSize, type RunCost } from './chunk-size.ts';
 import type { Decoder } from './decoder.ts';
 import { LIMITS } from './limits.ts';
 import type { EngineEvent } from './port.ts';
@@ -18,6 +20,8 @@ export interface DecodeLoopOptions {
   readonly vocabulary?: number | undefined;
   readonly slotsMax: number;
   readonly tokensPerSecondMax?: number | undefined;
+  /** As measured at loading. */
+  readonly runCost?: RunCost | undefined;
   readonly clock: Clock;
 }
 
@@ -37,10 +41,15 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
   const { decoder, settings, clock } = options;
   const waiting: Waiting[] = [];
   const active: Sequence[] = [];
-  const chunks = createChunkSize();
+  const chunks = createChunkSize(options.runCost);
   const pace = createPace(options.tokensPerSecondMax, clock);
   const sequenceOptions = {
-    settings, clock, contextTokens: options.contextTokens, vocabulary: options.vocabulary, emptyCache: decoder.empty, sampler: createSampler(),
+    settings,
+    clock,
+    contextTokens: options.contextTokens,
+    vocabulary: options.vocabulary,
+    emptyCache: decoder.empty,
+    sampler: createSampler(),
   };
   let running = false;
   let wake = (): void => undefined;
@@ -117,7 +126,15 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     answer(work, listen) {
       const entry: Waiting = { work, listen, cancelled: false, sequence: undefined };
       if (waiting.length >= LIMITS.waitingMax) {
-        queueMicrotask(() => entry.cancelled || listen({ t: 'failed', code: 'device_full', message: `${waiting.length} answers wait for this engine already` }));
+        queueMicrotask(
+          () =>
+            entry.cancelled ||
+            listen({
+              t: 'failed',
+              code: 'device_full',
+              message: `${waiting.length} answers wait for this engine already`,
+            }),
+        );
       } else {
         waiting.push(entry);
         wake();
@@ -141,25 +158,6 @@ function asEngineError(thrown: unknown, attempted: string): IdlewildError {
   if (codeOf(thrown) !== undefined) return asIdlewildError(thrown, attempted);
   const message = (thrown as Error).message.slice(0, LIMITS.messageCharactersMax);
   return new IdlewildError('engine_failed', `${attempted}: ${message}`, { cause: thrown });
-}
-
-interface ChunkSize {
-  rows(): number;
-  note(rows: number, tookMs: number): void;
-}
-
-/** Rows per run from the cost of earlier ones: fewer as soon as one took too long, more while there is room. */
-function createChunkSize(): ChunkSize {
-  let rows: number = LIMITS.rowsFirst;
-  return {
-    rows: () => rows,
-    note(ran, tookMs) {
-      const fitting = Math.floor((ran * LIMITS.runMsAim) / Math.max(tookMs, 0.1));
-      if (tookMs > LIMITS.runMsAim) rows = Math.max(Math.min(fitting, rows), LIMITS.rowsMin);
-      // A small run says little: reading the weights once is most of its cost.
-      else if (ran === rows) rows = Math.min(fitting, rows * LIMITS.rowsGrowthMax, LIMITS.rowsMax);
-    },
-  };
 }
 
 interface Pace {

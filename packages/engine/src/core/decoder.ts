@@ -1,8 +1,9 @@
 /**
  * A decoder graph as a function: rows of tokens after a cache in, a longer cache and the logits of one row out.
  *
- * The graph is one that `trimmablePast` of @idlewild/graph made, so a caller names how many positions of a cache it keeps and no cache is ever
- * copied here. Never runs fewer than two rows: one row takes another kernel, and its last bits would differ from prefill's.
+ * The graph is one that `trimmablePast` of @idlewild/graph made, so a caller names how many positions of a cache it
+ * keeps and no cache is ever copied here. Never runs fewer than two rows: one row takes another kernel, and its last
+ * bits would differ from prefill's.
  */
 import { PAST_KEEP, type DecoderShape } from '@idlewild/graph';
 import { IdlewildError } from '@idlewild/protocol';
@@ -21,8 +22,8 @@ export interface DecoderRun {
 export interface Decoder {
   readonly empty: Cache;
   /**
-   * Runs `ids` at positions `keep`, `keep` + 1, … over the first `keep` positions of `cache`. `logitsRow` is an index into `ids`.
-   * Throws `engine_failed`.
+   * Runs `ids` at positions `keep`, `keep` + 1, … over the first `keep` positions of `cache`. `logitsRow` is an index
+   * into `ids`. Throws `engine_failed`.
    */
   run(cache: Cache, ids: readonly number[], keep: number, logitsRow?: number): Promise<DecoderRun>;
 }
@@ -36,7 +37,12 @@ export function createDecoder(session: GraphSession, shape: DecoderShape, contex
   const ones = new BigInt64Array(positionsMax).fill(1n);
   const positions = BigInt64Array.from({ length: positionsMax }, (_, i) => BigInt(i));
   const isHalf = shape.kvDtype === FLOAT16;
-  const nothing = session.tensor(isHalf ? 'float16' : 'float32', isHalf ? new Uint16Array(0) : new Float32Array(0), [1, shape.kvHeads, 0, shape.headDim]);
+  const nothing = session.tensor(isHalf ? 'float16' : 'float32', isHalf ? new Uint16Array(0) : new Float32Array(0), [
+    1,
+    shape.kvHeads,
+    0,
+    shape.headDim,
+  ]);
   const withoutLogits = shape.presentNames;
   const withLogits = [...shape.presentNames, 'logits'];
 
@@ -46,14 +52,18 @@ export function createDecoder(session: GraphSession, shape: DecoderShape, contex
       const rows = ids.length;
       const total = keep + rows;
       if (rows < LIMITS.rowsMin || total > positionsMax) {
-        throw new IdlewildError('internal', `a run of ${rows} rows after ${keep} positions is outside this decoder's ${contextTokens}`);
+        throw new IdlewildError(
+          'internal',
+          `a run of ${rows} rows after ${keep} positions is outside this decoder's ${contextTokens}`,
+        );
       }
       const feeds: Record<string, GraphTensor> = {
         input_ids: session.tensor('int64', BigInt64Array.from(ids, BigInt), [1, rows]),
         attention_mask: session.tensor('int64', ones.subarray(0, total), [1, total]),
         [PAST_KEEP]: session.tensor('int64', positions.subarray(keep, keep + 1), [1]),
       };
-      if (shape.hasPositionIds) feeds['position_ids'] = session.tensor('int64', positions.subarray(keep, total), [1, rows]);
+      if (shape.hasPositionIds)
+        feeds['position_ids'] = session.tensor('int64', positions.subarray(keep, total), [1, rows]);
       for (const [i, name] of shape.pastNames.entries()) feeds[name] = cache[i] as GraphTensor;
       const outputs = await session.run(feeds, logitsRow === undefined ? withoutLogits : withLogits);
       const next = shape.presentNames.map((name) => outputs[name] as GraphTensor);

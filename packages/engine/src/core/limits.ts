@@ -4,18 +4,26 @@ export const LIMITS = {
   runMsMax: 50,
   /** What prefill chunks are sized for; the rest is room for what a measurement does not see coming. */
   runMsAim: 35,
-  /** Rows of a run. One row takes another kernel than two, whose last bits differ; beyond 512 more rows bring no more speed. */
+  /** Where reading the weights alone takes most of that: still below the bound, with less room. */
+  runMsFull: 45,
+  /**
+   * Rows of a run. One row takes another kernel than two, whose last bits differ; beyond 512 more rows bring no more
+   * speed.
+   */
   rowsMin: 2,
   rowsMax: 512,
   /** Rows of the first chunk, before anything is measured. */
   rowsFirst: 16,
-  /** A chunk may be this much larger than the one before it: attention makes later rows dearer than earlier ones. */
+  /** A chunk may be this much larger than any before it: what a row costs was measured on fewer. */
   rowsGrowthMax: 2,
   /** Answers that wait for a slot; the agent hands out slots, so waiting is the exception. */
   waitingMax: 64,
   /** While a prompt is read, silence is broken this often. */
   progressMs: 250,
-  /** Tokens whose text may be held back as the beginning of a character: UTF-8 takes four bytes, and a token has at least one. */
+  /**
+   * Tokens whose text may be held back as the beginning of a character: UTF-8 takes four bytes, and a token has at
+   * least one.
+   */
   heldTokensMax: 4,
   /** Text of one token. Five tokens' text and a held-back stop string stay below the wire's bound on a token event. */
   tokenCharactersMax: 512,

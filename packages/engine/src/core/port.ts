@@ -1,8 +1,10 @@
 /**
- * The port between an agent and whatever runs a model: a child process in Node, a worker in a browser, arithmetic in the simulator.
+ * The port between an agent and whatever runs a model: a child process in Node, a worker in a browser, arithmetic in
+ * the simulator.
  *
- * One `Engine` is one loaded model. Its events for one answer come in order: at most one `started`, `progress` at any time before the
- * first token, tokens by ascending index, then exactly one `finished` or `failed`. After `cancel` none follows.
+ * One `Engine` is one loaded model. Its events for one answer come in order: at most one `started`, `progress` at any
+ * time before the first token, tokens by ascending index, then exactly one `finished` or `failed`. After `cancel` none
+ * follows.
  */
 import type { AnswerWork, ErrorCode, FinishReason } from '@idlewild/protocol';
 

@@ -1,17 +1,24 @@
 /**
  * One answer in the making: which rows to run next, and what the logits of the last one mean.
  *
- * Invariants: rows are run in steps of two at least, so a step at position p runs p − 1 again (its key and value come out the same); a
- * prompt of one token is run twice in one step. Tokens of earlier attempts go through the same text stream and stop filter in silence, so what
- * is said after them is what the first attempt would have said. Position and tokens alone decide, never how the work was cut.
+ * Invariants: rows are run in steps of two at least, so a step at position p runs p − 1 again (its key and value come
+ * out the same); a prompt of one token is run twice in one step. Tokens of earlier attempts go through the same text
+ * stream and stop filter in silence, so what is said after them is what the first attempt would have said. Position and
+ * tokens alone decide, never how the work was cut.
  */
-import { IdlewildError, type AnswerWork, type Clock, type FinishReason, type Sampler, type Sampling } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  type AnswerWork,
+  type Clock,
+  type FinishReason,
+  type Sampler,
+  type Sampling,
+} from '@idlewild/protocol';
+import { createAnswerText } from './answer-text.ts';
 import type { Cache } from './decoder.ts';
 import { LIMITS } from './limits.ts';
 import type { EngineEvent } from './port.ts';
 import type { ModelSettings } from './settings.ts';
-import { createStopFilter } from './stops.ts';
-import { createTextStream } from './tokenizer.ts';
 
 /** Rows to run: `ids` at positions `keep`, `keep` + 1, …; with `logitsRow`, the next token comes of it. */
 export interface Rows {
@@ -44,14 +51,17 @@ export interface SequenceOptions {
 }
 
 /** Tokenises and says `started`. Throws `context_length_exceeded`, `invalid_request` or `model_unsupported`. */
-export function createSequence(work: AnswerWork, listen: (event: EngineEvent) => void, options: SequenceOptions): Sequence {
+export function createSequence(
+  work: AnswerWork,
+  listen: (event: EngineEvent) => void,
+  options: SequenceOptions,
+): Sequence {
   const { settings, contextTokens, clock, sampler } = options;
-  const prompt = settings.encodePrompt(work.prompt);
+  const prompt = settings.encodePrompt(work.prompt, contextTokens);
   checkContext(prompt.length, work.tokensMax, contextTokens);
   checkIds(work.tokens, options.vocabulary);
   const sampling: Sampling = settings.completeSampling(work.sampling);
-  const stream = createTextStream(settings.tokenizer);
-  const filter = createStopFilter(work.stop);
+  const text = createAnswerText(settings.tokenizer, settings.endIds, work.stop);
   const answer: number[] = [];
   const startedMs = clock.monotonic();
   let firstTokenMs: number | undefined;
@@ -63,37 +73,31 @@ export function createSequence(work: AnswerWork, listen: (event: EngineEvent) =>
   const say = (event: EngineEvent): void => {
     if (!over) listen(event);
   };
-  const finish = (reason: FinishReason, text: string): void => {
-    const now = clock.monotonic();
-    const prefillMs = (firstTokenMs ?? now) - startedMs;
-    say({
-      t: 'finished', finish: reason, s: text, promptTokens: prompt.length, answerTokens: answer.length, prefillMs,
-      decodeMs: now - startedMs - prefillMs,
-    });
-    end();
-  };
   const end = (): void => {
     over = true;
     sequence.cache = [];
   };
-  const tokenAt = (position: number): number => (position < prompt.length ? prompt[position] : answer[position - prompt.length]) as number;
+  const tokenAt = (position: number): number =>
+    (position < prompt.length ? prompt[position] : answer[position - prompt.length]) as number;
   const length = (): number => prompt.length + answer.length;
 
   /** Takes one token in; `quiet` for those that were said by an earlier attempt. */
   function take(id: number, quiet: boolean): void {
     const i = answer.push(id) - 1;
-    const isEnd = settings.endIds.has(id);
-    const { text, stopped } = isEnd ? { text: '', stopped: false } : filter.push(stream.push(id));
-    if (!quiet) say({ t: 'token', i, id, s: text });
-    if (stopped) return finish('stop', '');
-    if (isEnd) finishWithRest('stop');
-    else if (answer.length === work.tokensMax || length() >= contextTokens) finishWithRest('length');
+    const { text: added, ended } = text.push(id);
+    if (!quiet) say({ t: 'token', i, id, s: added });
+    if (ended) finish('stop');
+    else if (answer.length === work.tokensMax || length() >= contextTokens) finish('length');
   }
 
-  /** What was held back is said now; even in that a stop string ends the text. */
-  function finishWithRest(reason: FinishReason): void {
-    const last = filter.push(stream.finish());
-    finish(last.stopped ? 'stop' : reason, last.stopped ? last.text : last.text + filter.finish());
+  function finish(reason: FinishReason): void {
+    const now = clock.monotonic();
+    const prefillMs = (firstTokenMs ?? now) - startedMs;
+    const decodeMs = now - startedMs - prefillMs;
+    const { text: s, stopped } = text.rest();
+    const counts = { promptTokens: prompt.length, answerTokens: answer.length, prefillMs, decodeMs };
+    say({ t: 'finished', finish: stopped ? 'stop' : reason, s, ...counts });
+    end();
   }
 
   const sequence: Sequence = {
@@ -139,9 +143,13 @@ export function createSequence(work: AnswerWork, listen: (event: EngineEvent) =>
 /** Throws `context_length_exceeded`. */
 function checkContext(promptTokens: number, tokensMax: number | undefined, contextTokens: number): void {
   if (promptTokens + (tokensMax ?? 1) <= contextTokens) return;
-  const asked = tokensMax === undefined ? 'leaves no room for an answer' : `and the ${tokensMax} tokens asked for are ${promptTokens + tokensMax}`;
+  const asked =
+    tokensMax === undefined
+      ? 'leaves no room for an answer'
+      : `and the ${tokensMax} tokens asked for are ${promptTokens + tokensMax}`;
   throw new IdlewildError(
-    'context_length_exceeded', `this model's context is ${contextTokens} tokens; the prompt of ${promptTokens} ${asked}`,
+    'context_length_exceeded',
+    `this model's context is ${contextTokens} tokens; the prompt of ${promptTokens} ${asked}`,
     { details: { contextTokens, promptTokens, ...(tokensMax === undefined ? {} : { tokensMax }) } },
   );
 }
@@ -149,5 +157,9 @@ function checkContext(promptTokens: number, tokensMax: number | undefined, conte
 /** An id outside the table would be an error of the runtime, and blamed on the device. Throws `invalid_request`. */
 function checkIds(ids: readonly number[], vocabulary: number | undefined): void {
   const wrong = vocabulary === undefined ? undefined : ids.find((id) => id >= vocabulary);
-  if (wrong !== undefined) throw new IdlewildError('invalid_request', `token ${wrong} of an earlier attempt is not one of this model's ${vocabulary}`);
+  if (wrong !== undefined)
+    throw new IdlewildError(
+      'invalid_request',
+      `token ${wrong} of an earlier attempt is not one of this model's ${vocabulary}`,
+    );
 }

@@ -1,8 +1,9 @@
 /**
- * What the text files beside a model's graph say: how to tokenise, how to put a conversation, when an answer ends, how to sample.
+ * What the text files beside a model's graph say: how to tokenise, how to put a conversation, when an answer ends, how
+ * to sample.
  *
- * The files are somebody else's and in a format that has grown for years: what is missing has a neutral value, what is there in a
- * form that nobody writes is refused by name.
+ * The files are somebody else's and in a format that has grown for years: what is missing has a neutral value, what is
+ * there in a form that nobody writes is refused by name.
  */
 import { IdlewildError, type AnswerWork, type Prompt, type Sampling } from '@idlewild/protocol';
 import { createChatTemplate, type ChatTemplate } from './templates.ts';
@@ -19,7 +20,10 @@ export interface ModelTexts {
 
 /** The names of the files under which folders hold them. */
 export const MODEL_TEXT_FILES: Readonly<Record<keyof ModelTexts, string>> = {
-  tokenizer: 'tokenizer.json', tokenizerConfig: 'tokenizer_config.json', config: 'config.json', generationConfig: 'generation_config.json',
+  tokenizer: 'tokenizer.json',
+  tokenizerConfig: 'tokenizer_config.json',
+  config: 'config.json',
+  generationConfig: 'generation_config.json',
   chatTemplate: 'chat_template.jinja',
 };
 
@@ -27,8 +31,11 @@ export interface ModelSettings {
   readonly tokenizer: Tokenizer;
   /** Tokens after which an answer is over. */
   readonly endIds: ReadonlySet<number>;
-  /** Throws `invalid_request` or `model_unsupported`. */
-  encodePrompt(prompt: Prompt): number[];
+  /**
+   * Throws `invalid_request`, `model_unsupported`, or `context_length_exceeded` for what is certainly longer than
+   * `tokensMax`.
+   */
+  encodePrompt(prompt: Prompt, tokensMax: number): number[];
   /** The request's values, then the model's, then neutral ones. */
   completeSampling(asked: AnswerWork['sampling']): Sampling;
 }
@@ -46,12 +53,19 @@ export function readSettings(texts: ModelTexts): ModelSettings {
   return {
     tokenizer,
     endIds: endIdsOf(generation, config, tokenizerConfig, tokenizer),
-    encodePrompt(prompt) {
-      const ids = prompt.kind === 'chat' ? template().encode(prompt.messages) : tokenizer.encode(prompt.text, { whole: true });
+    encodePrompt(prompt, tokensMax) {
+      const ids =
+        prompt.kind === 'chat'
+          ? template().encode(prompt.messages, tokensMax)
+          : tokenizer.encode(prompt.text, { whole: true, tokensMax });
       if (ids.length > 0) return ids;
       // With nothing before it, the first token is predicted from the token that begins every text.
       const id = beginning === undefined ? undefined : tokenizer.idOf(beginning);
-      if (id === undefined) throw new IdlewildError('invalid_request', 'the prompt is empty, and this model has no token for the beginning of a text');
+      if (id === undefined)
+        throw new IdlewildError(
+          'invalid_request',
+          'the prompt is empty, and this model has no token for the beginning of a text',
+        );
       return [id];
     },
     completeSampling: (asked) => completeSampling(asked, generation),
@@ -81,7 +95,10 @@ function chatTemplateOf(file: string | undefined, tokenizerConfig: Json, tokeniz
   const source = file ?? templateText(tokenizerConfig['chat_template']);
   if (source === undefined) {
     return () => {
-      throw new IdlewildError('model_unsupported', 'this model has no chat template; ask it for a completion of a text instead');
+      throw new IdlewildError(
+        'model_unsupported',
+        'this model has no chat template; ask it for a completion of a text instead',
+      );
     };
   }
   const specialTokens: Record<string, string> = {};
@@ -97,12 +114,16 @@ function chatTemplateOf(file: string | undefined, tokenizerConfig: Json, tokeniz
 function templateText(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   if (!Array.isArray(value)) return undefined;
-  const named = value.find((entry: { name?: unknown } | null) => entry?.name === 'default') as { template?: unknown } | undefined;
+  const named = value.find((entry: { name?: unknown } | null) => entry?.name === 'default') as
+    { template?: unknown } | undefined;
   return typeof named?.template === 'string' ? named.template : undefined;
 }
 
 function endIdsOf(generation: Json, config: Json, tokenizerConfig: Json, tokenizer: Tokenizer): ReadonlySet<number> {
-  for (const [file, value] of [[MODEL_TEXT_FILES.generationConfig, generation['eos_token_id']], [MODEL_TEXT_FILES.config, config['eos_token_id']]] as const) {
+  for (const [file, value] of [
+    [MODEL_TEXT_FILES.generationConfig, generation['eos_token_id']],
+    [MODEL_TEXT_FILES.config, config['eos_token_id']],
+  ] as const) {
     if (value === undefined || value === null) continue;
     const ids: unknown[] = Array.isArray(value) ? value : [value];
     if (ids.every((id): id is number => Number.isSafeInteger(id) && (id as number) >= 0)) return new Set(ids);
@@ -118,7 +139,8 @@ function completeSampling(asked: AnswerWork['sampling'], generation: Json): Samp
     const value = generation[name];
     return typeof value === 'number' && isFit(value) ? value : neutral;
   };
-  const temperature = generation['do_sample'] === false ? 0 : number('temperature', (value) => value >= 0 && value <= 100, 1);
+  const temperature =
+    generation['do_sample'] === false ? 0 : number('temperature', (value) => value >= 0 && value <= 100, 1);
   return {
     temperature: asked.temperature ?? temperature,
     topK: asked.topK ?? number('top_k', (value) => Number.isSafeInteger(value) && value >= 0, 0),

@@ -18,7 +18,8 @@ function filtered(text: string, stops: readonly string[], cut: () => number): { 
 
 test('text ends exactly before the first stop string that is complete, however the text is cut', () => {
   const random = createSeededRandom(3);
-  const letters = (length: number): string => Array.from({ length }, () => 'ab\n'[Math.floor(random.unit() * 3)]).join('');
+  const letters = (length: number): string =>
+    Array.from({ length }, () => 'ab\n'[Math.floor(random.unit() * 3)]).join('');
   for (let round = 0; round < 5_000; round++) {
     const text = letters(1 + random.unit() * 30);
     const stops = Array.from({ length: Math.floor(random.unit() * 4) }, () => letters(1 + random.unit() * 4));
@@ -26,8 +27,12 @@ test('text ends exactly before the first stop string that is complete, however t
     // One letter at a time the stop string that ends first wins; of those that end together, the one that begins first.
     let ends = Infinity;
     for (const stop of stops) if (text.includes(stop)) ends = Math.min(ends, text.indexOf(stop) + stop.length);
-    const begins = Math.min(...stops.filter((stop) => text.slice(0, ends).endsWith(stop)).map((stop) => ends - stop.length));
-    expect(byLetter).toEqual(ends === Infinity ? { text, stopped: false } : { text: text.slice(0, begins), stopped: true });
+    const begins = Math.min(
+      ...stops.filter((stop) => text.slice(0, ends).endsWith(stop)).map((stop) => ends - stop.length),
+    );
+    expect(byLetter).toEqual(
+      ends === Infinity ? { text, stopped: false } : { text: text.slice(0, begins), stopped: true },
+    );
     const inParts = filtered(text, stops, () => 1 + Math.floor(random.unit() * 5));
     expect(inParts.stopped).toBe(byLetter.stopped);
     for (const stop of stops) expect(inParts.text).not.toContain(stop);

@@ -1,8 +1,9 @@
 /**
  * Stop strings over text that arrives in parts.
  *
- * Text that may be the beginning of a stop string is held back until it is clear that it is none; at a stop string the text ends exactly
- * before it. What is given out after each part depends on the parts so far alone, so an answer that is resumed gives the same parts.
+ * Text that may be the beginning of a stop string is held back until it is clear that it is none; at a stop string the
+ * text ends exactly before it. What is given out after each part depends on the parts so far alone, so an answer that
+ * is resumed gives the same parts.
  */
 
 export interface StopFilter {

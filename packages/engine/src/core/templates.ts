@@ -1,9 +1,11 @@
 /**
- * A conversation to tokens: the model's own chat template (Jinja, as Hugging Face's `apply_chat_template` renders it), and nothing else.
+ * A conversation to tokens: the model's own chat template (Jinja, as Hugging Face's `apply_chat_template` renders it),
+ * and nothing else.
  *
- * Invariants: only the template makes control tokens. Wherever a message holds the text of one, a marker is put after its first character,
- * and the rendered text is encoded in the pieces between markers, so that no piece holds the whole of it. Other text is encoded as
- * it would be without this. The same messages give the same tokens on any day: the template is not told the date.
+ * Invariants: only the template makes control tokens. Wherever a message holds the text of one, a marker is put after
+ * its first character, and the rendered text is encoded in the pieces between markers, so that no piece holds the whole
+ * of it. Other text is encoded as it would be without this. The same messages give the same tokens on any day: the
+ * template is not told the date.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { Environment, Interpreter, Template } from '@huggingface/jinja';
@@ -16,8 +18,11 @@ export interface ChatMessage {
 }
 
 export interface ChatTemplate {
-  /** Throws `invalid_request` for a conversation that the template refuses, `model_unsupported` for a template that fails. */
-  encode(messages: readonly ChatMessage[]): number[];
+  /**
+   * Throws `invalid_request` for a conversation that the template refuses, `model_unsupported` for a template that
+   * fails, `context_length_exceeded` for one that is certainly longer than `tokensMax`.
+   */
+  encode(messages: readonly ChatMessage[], tokensMax: number): number[];
 }
 
 /** Roles that templates know. Others are refused: a template pastes the role between its own marks. */
@@ -27,27 +32,45 @@ const ROLES: readonly string[] = ['system', 'developer', 'user', 'assistant', 't
 const MARKER_FIRST = 0xe000;
 const MARKER_LAST = 0xf8ff;
 
-/** `specialTokens` by the names that templates use: `bos_token`, `eos_token` and the like. Throws `model_unsupported`. */
-export function createChatTemplate(source: string, specialTokens: Readonly<Record<string, string>>, tokenizer: Tokenizer): ChatTemplate {
+/**
+ * `specialTokens` by the names that templates use: `bos_token`, `eos_token` and the like. Throws `model_unsupported`.
+ */
+export function createChatTemplate(
+  source: string,
+  specialTokens: Readonly<Record<string, string>>,
+  tokenizer: Tokenizer,
+): ChatTemplate {
   if (source.length > LIMITS.templateCharactersMax) {
-    throw new IdlewildError('model_unsupported', `the chat template of ${source.length} characters is over the limit of ${LIMITS.templateCharactersMax}`);
+    throw new IdlewildError(
+      'model_unsupported',
+      `the chat template of ${source.length} characters is over the limit of ${LIMITS.templateCharactersMax}`,
+    );
   }
   const template = compile(source);
   const special = tokenizer.addedTokens.filter((token) => token.special);
-  // Many vocabularies hold control tokens that are not flagged as special; what the template writes itself is one of them.
-  const controls = tokenizer.addedTokens.filter((token) => token.special || (token.content.trim() !== '' && source.includes(token.content)));
+  // Many vocabularies hold control tokens that are not flagged as special; what the template writes itself is one of
+  // them.
+  const controls = tokenizer.addedTokens.filter(
+    (token) => token.special || (token.content.trim() !== '' && source.includes(token.content)),
+  );
   return {
-    encode(messages) {
+    encode(messages, tokensMax) {
       const marker = unusedCharacter([source, ...messages.map(({ content }) => content)]);
       const safe = messages.map(({ role, content }) => {
         if (!ROLES.includes(role)) {
-          throw new IdlewildError('invalid_request', `messages have the role "${role.slice(0, 64)}"; known are ${ROLES.join(', ')}`);
+          throw new IdlewildError(
+            'invalid_request',
+            `messages have the role "${role.slice(0, 64)}"; known are ${ROLES.join(', ')}`,
+          );
         }
-        // Templates look for marks in the model's own turns, to take its reasoning out of the history: these stay as they are.
+        // Templates look for marks in the model's own turns, to take its reasoning out of the history: these stay as
+        // they are.
         return { role, content: breakUp(content, role === 'assistant' ? special : controls, marker) };
       });
       const text = render(template, { ...specialTokens, messages: safe, add_generation_prompt: true });
-      return text.split(marker).flatMap((piece) => (piece === '' ? [] : tokenizer.encode(piece, { whole: false })));
+      return text
+        .split(marker)
+        .flatMap((piece) => (piece === '' ? [] : tokenizer.encode(piece, { whole: false, tokensMax })));
     },
   };
 }
@@ -56,21 +79,34 @@ function compile(source: string): Template {
   try {
     return new Template(source);
   } catch (cause) {
-    throw new IdlewildError('model_unsupported', `the chat template of this model cannot be read: ${(cause as Error).message}`, { cause });
+    throw new IdlewildError(
+      'model_unsupported',
+      `the chat template of this model cannot be read: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 
 /** What `raise_exception` throws, told from a fault of the template by its mark. */
-interface Refusal { readonly refusal: string }
+interface Refusal {
+  readonly refusal: string;
+}
 
 /**
- * Renders with the globals that templates may use. `strftime_now` is left undefined, which templates test for: with it, the same messages
- * would give other tokens tomorrow.
+ * Renders with the globals that templates may use. `strftime_now` is left undefined, which templates test for: with it,
+ * the same messages would give other tokens tomorrow.
  */
 function render(template: Template, variables: Record<string, unknown>): string {
   const environment = new Environment();
   const globals = {
-    true: true, True: true, false: false, False: false, none: null, None: null, range, ...variables,
+    true: true,
+    True: true,
+    false: false,
+    False: false,
+    none: null,
+    None: null,
+    range,
+    ...variables,
     raise_exception(message: unknown): never {
       const refusal: Refusal = { refusal: String(message) };
       throw refusal;
@@ -81,8 +117,15 @@ function render(template: Template, variables: Record<string, unknown>): string 
     return String(new Interpreter(environment).run(template.parsed).value);
   } catch (cause) {
     const { refusal } = cause as Partial<Refusal>;
-    if (refusal !== undefined) throw new IdlewildError('invalid_request', `the chat template of this model refuses the messages: ${refusal}`, { cause });
-    throw new IdlewildError('model_unsupported', `the chat template of this model fails on the messages: ${(cause as Error).message}`, { cause });
+    if (refusal !== undefined)
+      throw new IdlewildError('invalid_request', `the chat template of this model refuses the messages: ${refusal}`, {
+        cause,
+      });
+    throw new IdlewildError(
+      'model_unsupported',
+      `the chat template of this model fails on the messages: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 
@@ -97,7 +140,8 @@ function range(first: number, second?: number, step = 1): number[] {
 function breakUp(text: string, tokens: readonly AddedToken[], marker: string): string {
   const cuts = new Set<number>();
   for (const { content } of tokens) {
-    for (let at = text.indexOf(content); at >= 0; at = text.indexOf(content, at + 1)) cuts.add(at + firstCharacterLength(content));
+    for (let at = text.indexOf(content); at >= 0; at = text.indexOf(content, at + 1))
+      cuts.add(at + firstCharacterLength(content));
   }
   if (cuts.size === 0) return text;
   let broken = '';

@@ -1,9 +1,10 @@
 /**
- * Text to tokens and back, over @huggingface/tokenizers: the `tokenizer.json` that a model comes with decides everything.
+ * Text to tokens and back, over @huggingface/tokenizers: the `tokenizer.json` that a model comes with decides
+ * everything.
  *
- * Added tokens (`<|im_end|>` and the like) in encoded text become the control tokens that they name, so text of a caller's must
- * be broken up first; see templates.ts. Decoding leaves special tokens out and never removes spaces after the fact
- * (`clean_up_tokenization_spaces`), which a stream cannot do.
+ * Added tokens (`<|im_end|>` and the like) in encoded text become the control tokens that they name, so text of a
+ * caller's must be broken up first; see templates.ts. Decoding leaves special tokens out and never removes spaces after
+ * the fact (`clean_up_tokenization_spaces`), which a stream cannot do.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
@@ -15,10 +16,19 @@ export interface AddedToken {
   readonly special: boolean;
 }
 
+export interface EncodeOptions {
+  readonly whole: boolean;
+  readonly tokensMax: number;
+}
+
 export interface Tokenizer {
   readonly addedTokens: readonly AddedToken[];
-  /** `whole`: with the tokens that the model expects around a text, such as one for its beginning. */
-  encode(text: string, options: { readonly whole: boolean }): number[];
+  /**
+   * `whole`: with the tokens that the model expects around a text, such as one for its beginning. A text that cannot be
+   * `tokensMax` tokens or fewer, since no token is that long, is refused before any work is done on it: throws
+   * `context_length_exceeded`.
+   */
+  encode(text: string, options: EncodeOptions): number[];
   decode(ids: readonly number[]): string;
   idOf(token: string): number | undefined;
 }
@@ -36,30 +46,55 @@ export function createTokenizer(definition: object, config: object): Tokenizer {
   try {
     inner = new HuggingFaceTokenizer(definition, config);
   } catch (cause) {
-    throw new IdlewildError('model_unsupported', `tokenizer.json cannot be used: ${(cause as Error).message}`, { cause });
+    throw new IdlewildError('model_unsupported', `tokenizer.json cannot be used: ${(cause as Error).message}`, {
+      cause,
+    });
   }
-  for (const token of inner.get_vocab().keys()) {
-    if (typeof token === 'string' && token.length > LIMITS.tokenCharactersMax) {
-      throw new IdlewildError('model_unsupported', `tokenizer.json has a token of ${token.length} characters, over the limit of ${LIMITS.tokenCharactersMax}`);
-    }
+  let longest = 1;
+  // Vocabularies may have gaps.
+  for (const token of inner.get_vocab().keys())
+    if (typeof token === 'string') longest = Math.max(longest, token.length);
+  if (longest > LIMITS.tokenCharactersMax) {
+    throw new IdlewildError(
+      'model_unsupported',
+      `tokenizer.json has a token of ${longest} characters, over the limit of ${LIMITS.tokenCharactersMax}`,
+    );
   }
-  const addedTokens = [...inner.get_added_tokens_decoder().values()].map(({ id, content, special }) => ({ id, content, special }));
+  const addedTokens = [...inner.get_added_tokens_decoder().values()].map(({ id, content, special }) => ({
+    id,
+    content,
+    special,
+  }));
   return {
     addedTokens,
-    encode(text, { whole }) {
+    encode(text, { whole, tokensMax }) {
+      // Seconds of work would otherwise be spent on a prompt that is certain to be refused, while other answers wait.
+      const tokensMin = Math.ceil(text.length / longest);
+      if (tokensMin > tokensMax) {
+        throw new IdlewildError(
+          'context_length_exceeded',
+          `this model's context is ${tokensMax} tokens; a prompt of ${text.length} characters is at least ${tokensMin}`,
+        );
+      }
       const ids: number[] = inner.encode(text, { add_special_tokens: whole }).ids;
       if (ids.every((id) => Number.isInteger(id))) return ids;
-      throw new IdlewildError('model_unsupported', 'the vocabulary of this model cannot write this text, and has no token for what it does not know');
+      throw new IdlewildError(
+        'model_unsupported',
+        'the vocabulary of this model cannot write this text, and has no token for what it does not know',
+      );
     },
-    decode: (ids) => (ids.length === 0 ? '' : inner.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false })),
+    decode: (ids) =>
+      ids.length === 0
+        ? ''
+        : inner.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
     idOf: (token) => inner.token_to_id(token),
   };
 }
 
 /**
- * Text that grows by tokens. What a token adds is a pure function of the tokens up to it: the difference of two decodings of the last
- * tokens, since decoding one token alone would lose what depends on its neighbours (a leading space, half a character).
- * After vLLM's and TGI's incremental detokenisation.
+ * Text that grows by tokens. What a token adds is a pure function of the tokens up to it: the difference of two
+ * decodings of the last tokens, since decoding one token alone would lose what depends on its neighbours (a leading
+ * space, half a character). After vLLM's and TGI's incremental detokenisation.
  */
 export function createTextStream(tokenizer: Tokenizer): TextStream {
   /** The last tokens: the first `context` of them are given out already and only lend their neighbourhood. */

@@ -3,16 +3,22 @@ import { readGraph, writeGraph } from '@idlewild/graph';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createFakeClock } from '@idlewild/protocol/testing';
+import { spawn, spawnSync } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Engine, EngineLimits, EngineModel } from '../core/port.ts';
 import { collect, prepareModelFolder, textOf, tokensOf, work } from '../testing/index.ts';
 import { createNodeEngineHost } from './engine-host.ts';
+import { permissionFlags, startEngineProcess } from './engine-process.ts';
 import { measureMachine } from './measure.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'idlewild-engine-'));
 const pids: number[] = [];
 const host = createNodeEngineHost({
-  log: (message) => { const pid = /in process (\d+)/.exec(message)?.[1]; if (pid !== undefined) pids.push(Number(pid)); },
+  log: (message) => {
+    const pid = /in process (\d+)/.exec(message)?.[1];
+    if (pid !== undefined) pids.push(Number(pid));
+  },
 });
 const limits: EngineLimits = { threads: 1, slotsMax: 4 };
 const never = new AbortController().signal;
@@ -25,13 +31,21 @@ async function load(over: Partial<EngineModel> = {}, with_: EngineLimits = limit
   return engine;
 }
 
-beforeAll(() => { model = prepareModelFolder({ folder: join(root, 'jacobean'), from: 'jacobean' }); });
-afterEach(async () => { for (const engine of engines.splice(0)) await engine.close(); });
-afterAll(() => { rmSync(root, { recursive: true, force: true }); });
+beforeAll(() => {
+  model = prepareModelFolder({ folder: join(root, 'jacobean'), from: 'jacobean' });
+});
+afterEach(async () => {
+  for (const engine of engines.splice(0)) await engine.close();
+});
+afterAll(() => {
+  rmSync(root, { recursive: true, force: true });
+});
 
+/** Where nobody collects orphans, one that has ended stays in the table as a zombie: that is as dead as any. */
 const isAlive = (pid: number): boolean => {
   try {
-    return process.kill(pid, 0);
+    process.kill(pid, 0);
+    return process.platform !== 'linux' || !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
   } catch {
     return false;
   }
@@ -45,7 +59,10 @@ test('a model is loaded in a process of its own, measured, and answers; closing 
   expect(engine.tokensPerSecond).toBeGreaterThan(5);
   expect(engine.prefillTokensPerSecond).toBeGreaterThan(engine.tokensPerSecond);
   expect(engine.memoryBytes).toBeGreaterThan(12_000_000);
-  const asked = collect(engine, work({ prompt: { kind: 'chat', messages: [{ role: 'user', content: 'Good morrow.' }] }, tokensMax: 40 }));
+  const asked = collect(
+    engine,
+    work({ prompt: { kind: 'chat', messages: [{ role: 'user', content: 'Good morrow.' }] }, tokensMax: 40 }),
+  );
   expect(await asked.over).toMatchObject({ t: 'finished', answerTokens: tokensOf(asked.events).length });
   expect(textOf(asked.events).length).toBeGreaterThan(20);
   const pid = pids.at(-1) as number;
@@ -70,7 +87,9 @@ test('several answers stream at once, each as it would alone', async () => {
 
 test('a cancelled answer is silent at once, and its slot is free within a step', async () => {
   const engine = await load({}, { threads: 1, slotsMax: 1 });
-  const cancelled = collect(engine, work(), (event) => { if (event.t === 'token' && event.i === 5) cancelled.cancel(); });
+  const cancelled = collect(engine, work(), (event) => {
+    if (event.t === 'token' && event.i === 5) cancelled.cancel();
+  });
   const next = collect(engine, work({ tokensMax: 3, prompt: { kind: 'text', text: 'Hark' } }));
   expect(await next.over).toMatchObject({ t: 'finished' });
   expect(cancelled.events.at(-1)).toMatchObject({ t: 'token', i: 5 });
@@ -81,9 +100,15 @@ test('a killed process fails its open answers as engine_failed, says why, and th
   const deaths: string[] = [];
   engine.onDeath((reason) => deaths.push(reason));
   const pid = pids.at(-1) as number;
-  const asked = collect(engine, work(), (event) => { if (event.t === 'token' && event.i === 10) process.kill(pid, 'SIGKILL'); });
+  const asked = collect(engine, work(), (event) => {
+    if (event.t === 'token' && event.i === 10) process.kill(pid, 'SIGKILL');
+  });
   const other = collect(engine, work({ sampling: { seed: 2 } }));
-  expect(await asked.over).toMatchObject({ t: 'failed', code: 'engine_failed', message: expect.stringContaining('SIGKILL') as string });
+  expect(await asked.over).toMatchObject({
+    t: 'failed',
+    code: 'engine_failed',
+    message: expect.stringContaining('SIGKILL') as string,
+  });
   expect(await other.over).toMatchObject({ t: 'failed', code: 'engine_failed' });
   expect(deaths).toHaveLength(1);
   expect(await collect(engine, work()).over).toMatchObject({ t: 'failed', code: 'engine_failed' });
@@ -95,19 +120,81 @@ test('a killed process fails its open answers as engine_failed, says why, and th
   expect([...tokensOf(asked.events), ...tokensOf(rest.events)]).toEqual(tokensOf(whole.events));
 });
 
-test('an engine process cannot write, start processes, or read what is not its model\'s', async () => {
-  const { startEngineProcess } = await import('./engine-process.ts');
+test('a process that hangs is ended, and its open answers fail', async () => {
+  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  let pid = 0;
+  const patient = createNodeEngineHost({
+    clock,
+    log: (message) => {
+      pid ||= Number(/in process (\d+)/.exec(message)?.[1]);
+    },
+  });
+  const engine = await patient.load(model, limits, never);
+  const asked = collect(engine, work(), (event) => {
+    if (event.t === 'token' && event.i === 5) process.kill(pid, 'SIGSTOP');
+  });
+  await new Promise<void>((resolve) => {
+    const first = collect(engine, work({ tokensMax: 6 }), (event) => {
+      if (event.t === 'token') {
+        first.cancel();
+        resolve();
+      }
+    });
+  });
+  await clock.advance(60_000);
+  expect(await asked.over).toMatchObject({
+    t: 'failed',
+    code: 'engine_failed',
+    message: expect.stringContaining('SIGKILL') as string,
+  });
+});
+
+test('an engine process does not outlive its host', async () => {
+  const script = `
+    import { createNodeEngineHost } from ${JSON.stringify(new URL('./engine-host.ts', import.meta.url).href)};
+    const host = createNodeEngineHost({ log: console.log });
+    await host.load(${JSON.stringify(model)}, ${JSON.stringify(limits)}, new AbortController().signal);
+    setInterval(() => undefined, 1_000);`;
+  const parent = spawn(process.execPath, ['--input-type=module-typescript', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const pid = await new Promise<number>((resolve) => {
+    parent.stdout.on('data', (text: Buffer) => {
+      const found = /in process (\d+)/.exec(text.toString())?.[1];
+      if (found !== undefined) resolve(Number(found));
+    });
+  });
+  expect(isAlive(pid)).toBe(true);
+  parent.kill('SIGKILL');
+  // Its end is nobody's event here; the test's own time limit bounds the waiting.
+  while (isAlive(pid)) await new Promise((resolve) => setImmediate(resolve));
+});
+
+test('an engine process reads only its packages and its model', async () => {
+  writeFileSync(join(root, 'secret.txt'), 'x');
   const seen = await new Promise<string>((resolve) => {
-    const secret = join(root, 'secret.txt');
-    writeFileSync(secret, 'x');
-    const fileBytes = { 'secret.txt': 1 };
-    const child = startEngineProcess([model.folder], {}, (message) => {
-      resolve(message.t === 'failed' ? `${message.code}: ${message.message}` : message.t);
-      child.kill();
-    }, resolve);
-    child.send({ t: 'load', model: { ...model, folder: root, graph: 'secret.txt', fileBytes }, limits });
+    const child = startEngineProcess(
+      [model.folder],
+      {},
+      (message) => {
+        resolve(message.t === 'failed' ? `${message.code}: ${message.message}` : message.t);
+        child.kill();
+      },
+      resolve,
+    );
+    child.send({
+      t: 'load',
+      model: { ...model, folder: root, graph: 'secret.txt', fileBytes: { 'secret.txt': 1 } },
+      limits,
+    });
   });
   expect(seen).toMatch(/model_invalid: .*(restricted|Access)/);
+});
+
+test('an engine process may not write files, start processes or start workers', () => {
+  const ask = "JSON.stringify(['fs.write', 'child', 'worker'].map((what) => process.permission.has(what)))";
+  const { stdout } = spawnSync(process.execPath, [...permissionFlags([model.folder]), '-p', ask], { encoding: 'utf8' });
+  expect(JSON.parse(stdout)).toEqual([false, false, false]);
 });
 
 test('a model that cannot be run is refused with the reason, and no process stays', async () => {
@@ -121,7 +208,8 @@ test('a model that cannot be run is refused with the reason, and no process stay
   const outputs = graph.outputs.filter((output) => output.name !== 'present.0.key');
   writeFileSync(join(model.folder, 'headless.onnx'), writeGraph({ ...graph, outputs }));
   refusals.push([{ graph: 'headless.onnx' }, 'model_unsupported']);
-  for (const [over, code] of refusals) await expect(host.load({ ...model, ...over }, limits, never)).rejects.toMatchObject({ code });
+  for (const [over, code] of refusals)
+    await expect(host.load({ ...model, ...over }, limits, never)).rejects.toMatchObject({ code });
 });
 
 test('loading stops when its signal is aborted', async () => {

@@ -1,8 +1,9 @@
 /**
  * The `EngineHost` of Node: one child process per loaded model.
  *
- * A process that crashes, is killed or hangs costs its open answers (`engine_failed`) and nothing else; the host can load again at
- * once. A cancelled answer is silent from the moment of the call, whatever is still under way in the pipe.
+ * A process that crashes, is killed or hangs costs its open answers (`engine_failed`) and nothing else; the host can
+ * load again at once. A cancelled answer is silent from the moment of the call, whatever is still under way in the
+ * pipe.
  */
 import { IdlewildError, type AnswerWork, type Clock } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
@@ -16,7 +17,9 @@ export interface EngineHostOptions extends ProcessOptions {
   readonly clock?: Clock | undefined;
 }
 
-/** A process with open answers that says nothing for so long, pings included, is stuck: the longest run is far shorter. */
+/**
+ * A process with open answers that says nothing for so long, pings included, is stuck: the longest run is far shorter.
+ */
 const SILENT_MS_MAX = 30_000;
 const PING_MS = 5_000;
 /** How long a process may take to go by itself. */
@@ -26,18 +29,29 @@ export function createNodeEngineHost(options: EngineHostOptions = {}): EngineHos
   return { load: (model, limits, signal) => loadInProcess(model, limits, signal, options) };
 }
 
-async function loadInProcess(model: EngineModel, limits: EngineLimits, signal: AbortSignal, options: EngineHostOptions): Promise<Engine> {
+async function loadInProcess(
+  model: EngineModel,
+  limits: EngineLimits,
+  signal: AbortSignal,
+  options: EngineHostOptions,
+): Promise<Engine> {
   signal.throwIfAborted();
   let onMessage: (message: FromEngine) => void = () => undefined;
   let onEnd: (reason: string) => void = () => undefined;
-  const child = startEngineProcess([model.folder], options, (message) => onMessage(message), (reason) => onEnd(reason));
+  const child = startEngineProcess(
+    [model.folder],
+    options,
+    (message) => onMessage(message),
+    (reason) => onEnd(reason),
+  );
   const abort = (): void => child.kill();
   signal.addEventListener('abort', abort, { once: true });
   try {
     const loaded = await new Promise<Loaded>((resolve, reject) => {
       onMessage = (message) => {
         if (message.t === 'loaded') resolve(message.loaded);
-        else if (message.t === 'failed') reject(new IdlewildError(message.code, `loading model ${model.cid}: ${message.message}`));
+        else if (message.t === 'failed')
+          reject(new IdlewildError(message.code, `loading model ${model.cid}: ${message.message}`));
       };
       onEnd = (reason) => reject(new IdlewildError('engine_failed', `loading model ${model.cid}: ${reason}`));
       child.send({ t: 'load', model, limits });
@@ -46,7 +60,8 @@ async function loadInProcess(model: EngineModel, limits: EngineLimits, signal: A
     const made = createProcessEngine(child, model, limits, loaded, options);
     onMessage = made.onMessage;
     onEnd = made.onEnd;
-    options.log?.(`model ${model.cid} is loaded in process ${child.pid}: ${loaded.tokensPerSecond.toFixed(1)} tokens/s, ${loaded.memoryBytes} bytes`);
+    const speed = `${loaded.tokensPerSecond.toFixed(1)} tokens/s`;
+    options.log?.(`model ${model.cid} is loaded in process ${child.pid}: ${speed}, ${loaded.memoryBytes} bytes`);
     return made.engine;
   } catch (error) {
     child.kill();
@@ -63,7 +78,13 @@ interface ProcessEngine {
   readonly onEnd: (reason: string) => void;
 }
 
-function createProcessEngine(child: EngineProcess, model: EngineModel, limits: EngineLimits, loaded: Loaded, options: EngineHostOptions): ProcessEngine {
+function createProcessEngine(
+  child: EngineProcess,
+  model: EngineModel,
+  limits: EngineLimits,
+  loaded: Loaded,
+  options: EngineHostOptions,
+): ProcessEngine {
   const clock = options.clock ?? systemClock;
   const open = new Map<number, (event: EngineEvent) => void>();
   const mourners: ((reason: string) => void)[] = [];
@@ -103,7 +124,11 @@ function createProcessEngine(child: EngineProcess, model: EngineModel, limits: E
       const message = dead;
       let cancelled = false;
       queueMicrotask(() => cancelled || listen({ t: 'failed', code: 'engine_failed', message }));
-      return { cancel: () => { cancelled = true; } };
+      return {
+        cancel: () => {
+          cancelled = true;
+        },
+      };
     }
     if (open.size === 0) heardMs = clock.monotonic();
     open.set(n, listen);
@@ -117,7 +142,10 @@ function createProcessEngine(child: EngineProcess, model: EngineModel, limits: E
   }
 
   const engine: Engine = {
-    ...loaded, contextTokens: model.contextTokens, slots: limits.slotsMax, answer,
+    ...loaded,
+    contextTokens: model.contextTokens,
+    slots: limits.slotsMax,
+    answer,
     async close() {
       closing = true;
       child.send({ t: 'bye' });

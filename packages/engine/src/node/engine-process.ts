@@ -1,9 +1,11 @@
 /**
- * Starting an engine process and talking to it: the part that knows about processes, permissions and pipes, not about answers.
+ * Starting an engine process and talking to it: the part that knows about processes, permissions and pipes, not about
+ * answers.
  *
- * What it may do, enforced by Node's permission flags: read the packages and the model's folder, load native addons (the runtime is one). It
- * may not write files, start processes or workers, and its environment is empty. The flags do not stop sockets; isolating the network is the
- * agent's matter. Standard output and error are kept, bounded, for the message when it dies.
+ * What it may do, enforced by Node's permission flags: read the packages and the model's folder, load native addons
+ * (the runtime is one). It may not write files, start processes or workers, and its environment is empty. The flags do
+ * not stop sockets; isolating the network is the agent's matter. Standard output and error are kept, bounded, for the
+ * message when it dies.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -34,17 +36,28 @@ export interface EngineProcess {
 const PRINTED_CHARACTERS_MAX = 2_000;
 const SELF = fileURLToPath(import.meta.url);
 
-/** `onEnd` is called once, with a reason for people, after the last message. Throws `engine_failed` when no process starts. */
+/**
+ * `onEnd` is called once, with a reason for people, after the last message. Throws `engine_failed` when no process
+ * starts.
+ */
 export function startEngineProcess(
-  readable: readonly string[], options: ProcessOptions, onMessage: (message: FromEngine) => void, onEnd: (reason: string) => void,
+  readable: readonly string[],
+  options: ProcessOptions,
+  onMessage: (message: FromEngine) => void,
+  onEnd: (reason: string) => void,
 ): EngineProcess {
   const entry = join(dirname(SELF), `main${extname(SELF)}`);
   const child = spawn(options.nodePath ?? process.execPath, [...permissionFlags(readable), entry], {
-    env: {}, stdio: ['ignore', 'pipe', 'pipe', 'pipe'], windowsHide: true,
+    env: environment(),
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    windowsHide: true,
   });
   if (child.pid === undefined) {
     child.on('error', () => undefined);
-    throw new IdlewildError('engine_failed', `no engine process could be started with ${options.nodePath ?? process.execPath}`);
+    throw new IdlewildError(
+      'engine_failed',
+      `no engine process could be started with ${options.nodePath ?? process.execPath}`,
+    );
   }
   if (options.niceness !== undefined) setPriority(child.pid, options.niceness);
   const printed = keepPrinted(child);
@@ -65,20 +78,44 @@ export function startEngineProcess(
   return { pid: child.pid, send: pipe.send, kill: () => void child.kill('SIGKILL'), gone };
 }
 
-/** Flags under which the process may read `readable`, this package and what it imports. */
-function permissionFlags(readable: readonly string[]): string[] {
+/** Nothing, but for what Windows cannot start a program without. */
+function environment(): NodeJS.ProcessEnv {
+  const systemRoot = process.env['SystemRoot'];
+  return process.platform === 'win32' && systemRoot !== undefined ? { SystemRoot: systemRoot } : {};
+}
+
+/**
+ * Flags under which a process may read `readable`, this package and what it imports, and do nothing else that Node can
+ * forbid.
+ */
+export function permissionFlags(readable: readonly string[]): string[] {
   const folders = new Set<string>([packageRoot(SELF)]);
-  for (const name of ['@idlewild/protocol', '@idlewild/graph', 'onnxruntime-node', 'onnxruntime-common', '@huggingface/tokenizers', '@huggingface/jinja']) {
+  for (const name of [
+    '@idlewild/protocol',
+    '@idlewild/graph',
+    'onnxruntime-node',
+    'onnxruntime-common',
+    '@huggingface/tokenizers',
+    '@huggingface/jinja',
+  ]) {
     const path = fileURLToPath(import.meta.resolve(name));
     folders.add(packageRoot(path));
     // Dependencies of these, and the links through which packages of a workspace are found.
     for (const modules of modulesFolders(path)) folders.add(modules);
   }
   for (const modules of modulesFolders(fileURLToPath(import.meta.resolve('onnxruntime-node')))) folders.add(modules);
-  return ['--permission', '--allow-addons', '--disable-warning=SecurityWarning', ...[...folders, ...readable].map((folder) => `--allow-fs-read=${folder}`)];
+  return [
+    '--permission',
+    '--allow-addons',
+    '--disable-warning=SecurityWarning',
+    ...[...folders, ...readable].map((folder) => `--allow-fs-read=${folder}`),
+  ];
 }
 
-/** The folder of the package that a file belongs to: the last one under `node_modules`, or the one above `src` or `dist`. */
+/**
+ * The folder of the package that a file belongs to: the last one under `node_modules`, or the one above `src` or
+ * `dist`.
+ */
 function packageRoot(file: string): string {
   const real = realpathSync(file);
   const parts = real.split(sep);
@@ -105,6 +142,9 @@ function keepPrinted(child: ChildProcess): () => string {
 
 function reasonOf(code: number | null, signal: NodeJS.Signals | null, broken: string, printed: string): string {
   const how = signal === null ? `exited with code ${code ?? 0}` : `was ended by ${signal}`;
-  const pipe = signal === 'SIGKILL' && broken !== '' && broken !== 'the pipe was closed' ? ` after its pipe broke (${broken})` : '';
+  const pipe =
+    signal === 'SIGKILL' && broken !== '' && broken !== 'the pipe was closed'
+      ? ` after its pipe broke (${broken})`
+      : '';
   return `the engine process ${how}${pipe}${printed === '' ? '' : `; it printed: ${printed}`}`;
 }

@@ -1,4 +1,7 @@
-/** The claim that failover stands on: with the real runtime, an answer taken over after any token goes on as if nothing had happened. */
+/**
+ * The claim that failover stands on: with the real runtime, an answer taken over after any token goes on as if nothing
+ * had happened.
+ */
 import { describeDecoder, quantiseMatMul4, readGraph, trimmablePast, writeGraph, type Graph } from '@idlewild/graph';
 import type { AnswerWork } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
@@ -14,7 +17,9 @@ import { openOrtSession } from './ort-session.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'idlewild-exactness-'));
 const closing: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
-afterAll(async () => { for (const close of closing.reverse()) await close(); });
+afterAll(async () => {
+  for (const close of closing.toReversed()) await close();
+});
 
 async function openLoop(name: string, transform: (graph: Graph) => Graph, threads: number): Promise<DecodeLoop> {
   const model = prepareModelFolder({ folder: join(folder, name), from: 'jacobean', transform });
@@ -23,37 +28,54 @@ async function openLoop(name: string, transform: (graph: Graph) => Graph, thread
   closing.push(() => session.close());
   const text = (file: string): string => readFileSync(join(model.folder, file), 'utf8');
   const settings = readSettings({
-    tokenizer: text('tokenizer.json'), tokenizerConfig: text('tokenizer_config.json'), config: text('config.json'), generationConfig: text('generation_config.json'),
+    tokenizer: text('tokenizer.json'),
+    tokenizerConfig: text('tokenizer_config.json'),
+    config: text('config.json'),
+    generationConfig: text('generation_config.json'),
   });
   const decoder = createDecoder(session, describeDecoder(graph), model.contextTokens);
   return createDecodeLoop({ decoder, settings, contextTokens: model.contextTokens, slotsMax: 3, clock: systemClock });
 }
 
 const PROMPTS: Partial<AnswerWork>[] = [
-  { prompt: { kind: 'chat', messages: [{ role: 'user', content: 'What news from Rome?' }] }, tokensMax: 90, stop: ['\n\n'] },
+  {
+    prompt: { kind: 'chat', messages: [{ role: 'user', content: 'What news from Rome?' }] },
+    tokensMax: 90,
+    stop: ['\n\n'],
+  },
   { prompt: { kind: 'text', text: 'O' }, tokensMax: 60 },
-  { prompt: { kind: 'text', text: 'In the beginning God created the heaven and the earth. '.repeat(12) }, tokensMax: 60, sampling: { seed: 9, temperature: 1.3, topP: 1 } },
+  {
+    prompt: { kind: 'text', text: 'In the beginning God created the heaven and the earth. '.repeat(12) },
+    tokensMax: 60,
+    sampling: { seed: 9, temperature: 1.3, topP: 1 },
+  },
 ];
 
 test.for([
   ['f32', (graph: Graph): Graph => graph, 1],
   ['f32 on two threads', (graph: Graph): Graph => graph, 2],
   ['4-bit', (graph: Graph): Graph => quantiseMatMul4(graph, { block: 32, accuracyLevel: 4 }), 1],
-] as const)('%s: an answer resumed after any token goes on with the same tokens and the same text', { timeout: 120_000 }, async ([name, transform, threads]) => {
-  const loop = await openLoop(name, transform, threads);
-  for (const over of PROMPTS) {
-    const whole = collect(loop, work(over));
-    await whole.over;
-    const tokens = tokensOf(whole.events);
-    expect(tokens.length).toBeGreaterThan(3);
-    for (let k = 0; k <= tokens.length; k += 5) {
-      const rest = collect(loop, work({ ...over, tokens: tokens.slice(0, k) }));
-      // Others in between must change nothing either.
-      const other = collect(loop, work({ sampling: { seed: k }, tokensMax: 8 }));
-      expect(await rest.over).toMatchObject({ t: 'finished', answerTokens: tokens.length });
-      expect(rest.events.filter((event) => event.t === 'token')).toEqual(whole.events.filter((event) => event.t === 'token').slice(k));
-      await other.over;
+] as const)(
+  '%s: an answer resumed after any token goes on with the same tokens and the same text',
+  { timeout: 120_000 },
+  async ([name, transform, threads]) => {
+    const loop = await openLoop(name, transform, threads);
+    for (const over of PROMPTS) {
+      const whole = collect(loop, work(over));
+      await whole.over;
+      const tokens = tokensOf(whole.events);
+      expect(tokens.length).toBeGreaterThan(3);
+      for (let k = 0; k <= tokens.length; k += 5) {
+        const rest = collect(loop, work({ ...over, tokens: tokens.slice(0, k) }));
+        // Others in between must change nothing either.
+        const other = collect(loop, work({ sampling: { seed: k }, tokensMax: 8 }));
+        expect(await rest.over).toMatchObject({ t: 'finished', answerTokens: tokens.length });
+        expect(rest.events.filter((event) => event.t === 'token')).toEqual(
+          whole.events.filter((event) => event.t === 'token').slice(k),
+        );
+        await other.over;
+      }
+      expect(textOf(whole.events).length).toBeGreaterThan(3);
     }
-    expect(textOf(whole.events).length).toBeGreaterThan(3);
-  }
-});
+  },
+);

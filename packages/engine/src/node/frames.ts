@@ -1,7 +1,9 @@
 /**
- * Messages between a host and its engine process: CBOR maps, each after its length as a 32-bit little-endian number, over one pipe.
+ * Messages between a host and its engine process: CBOR maps, each after its length as a 32-bit little-endian number,
+ * over one pipe.
  *
- * Both ends are this package in one version, so there is no negotiation; what is not a frame is a fault and ends the pipe.
+ * Both ends are this package in one version, so there is no negotiation; what is not a frame is a fault and ends the
+ * pipe.
  */
 import { IdlewildError, decodeCbor, encodeCbor, type AnswerWork, type ErrorCode } from '@idlewild/protocol';
 import type { Duplex } from 'node:stream';
@@ -49,7 +51,11 @@ export interface FramePipe<Out> {
 }
 
 /** Throws nothing later: a broken pipe is told through `onEnd`, once. */
-export function openFramePipe<Out, In>(pipe: Duplex, onMessage: (message: In) => void, onEnd: (reason: string) => void): FramePipe<Out> {
+export function openFramePipe<Out, In>(
+  pipe: Duplex,
+  onMessage: (message: In) => void,
+  onEnd: (reason: string) => void,
+): FramePipe<Out> {
   let buffered: Buffer = Buffer.alloc(0);
   let ended = false;
   const end = (reason: string): void => {
@@ -87,7 +93,10 @@ export function openFramePipe<Out, In>(pipe: Duplex, onMessage: (message: In) =>
       if (ended) return;
       const body = encodeCbor(withoutUndefined(message));
       if (body.length > FRAME_BYTES_MAX) {
-        throw new IdlewildError('invalid_request', `a request of ${body.length} bytes is over the engine's limit of ${FRAME_BYTES_MAX}`);
+        throw new IdlewildError(
+          'invalid_request',
+          `a request of ${body.length} bytes is over the engine's limit of ${FRAME_BYTES_MAX}`,
+        );
       }
       const frame = Buffer.allocUnsafe(HEAD_BYTES + body.length);
       frame.writeUInt32LE(body.length);
@@ -101,5 +110,7 @@ export function openFramePipe<Out, In>(pipe: Duplex, onMessage: (message: In) =>
 function withoutUndefined(value: unknown): unknown {
   if (Array.isArray(value)) return typeof value[0] === 'object' ? value.map(withoutUndefined) : value;
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value;
-  return Object.fromEntries(Object.entries(value).flatMap(([name, field]) => (field === undefined ? [] : [[name, withoutUndefined(field)]])));
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, field]) => (field === undefined ? [] : [[name, withoutUndefined(field)]])),
+  );
 }

@@ -1,15 +1,25 @@
 /**
  * From a model's folder to a running decode loop: what an engine process does when it is told to load.
  *
- * The graph is checked before the runtime's native code sees it. Speed is measured with the model itself, briefly; the numeric class is
- * read off the fingerprint graph, run by the same build on the same provider.
+ * The graph is checked before the runtime's native code sees it. Speed is measured with the model itself, briefly; the
+ * numeric class is read off the fingerprint graph, run by the same build on the same provider.
  */
-import { checkGraph, describeDecoder, fingerprintGraph, readGraph, trimmablePast, writeGraph, type DecoderShape, type Graph } from '@idlewild/graph';
+import {
+  checkGraph,
+  describeDecoder,
+  fingerprintGraph,
+  readGraph,
+  trimmablePast,
+  writeGraph,
+  type DecoderShape,
+  type Graph,
+} from '@idlewild/graph';
 import { IdlewildError, hex, type Clock } from '@idlewild/protocol';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, posix } from 'node:path';
+import type { RunCost } from '../core/chunk-size.ts';
 import { createDecodeLoop, type DecodeLoop } from '../core/decode-loop.ts';
 import { createDecoder, type Decoder } from '../core/decoder.ts';
 import type { EngineLimits, EngineModel } from '../core/port.ts';
@@ -18,7 +28,9 @@ import { MODEL_TEXT_FILES, readSettings, type ModelTexts } from '../core/setting
 import type { Loaded } from './frames.ts';
 import { openOrtSession, type Provider } from './ort-session.ts';
 
-/** Part of every numeric class: to be raised with any change of this package that may change a logit's bits or a token. */
+/**
+ * Part of every numeric class: to be raised with any change of this package that may change a logit's bits or a token.
+ */
 const ENGINE_VERSION = 'idlewild-engine-1';
 
 const { version: ortVersion } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
@@ -28,19 +40,30 @@ export const ENGINE_BUILD = `ort-node-${ortVersion}/${ENGINE_VERSION}`;
 const MEASURE = { prefillRows: 64, prefillRuns: 3, decodeSteps: 48, budgetMs: 250 } as const;
 
 /** Throws `model_invalid`, `model_refused` or `model_unsupported`. */
-export async function loadModel(model: EngineModel, limits: EngineLimits, clock: Clock): Promise<{ loop: DecodeLoop; loaded: Loaded }> {
+export async function loadModel(
+  model: EngineModel,
+  limits: EngineLimits,
+  clock: Clock,
+): Promise<{ loop: DecodeLoop; loaded: Loaded }> {
   const before = process.memoryUsage.rss();
   const graph = readCheckedGraph(model);
   const shape = describeDecoder(graph);
   const settings = readSettings(readTexts(model));
   const session = await openOrtSession(writeGraph(trimmablePast(graph)), {
-    threads: limits.threads, sideFolder: dirname(join(model.folder, model.graph)),
+    threads: limits.threads,
+    sideFolder: dirname(join(model.folder, model.graph)),
   });
   const decoder = createDecoder(session, shape, model.contextTokens);
-  const speed = await measureSpeed(decoder, shape, model.contextTokens, clock);
+  const { runCost, ...speed } = await measureSpeed(decoder, shape, model.contextTokens, clock);
   const memoryBytes = Math.max(0, process.memoryUsage.rss() - before);
   const loop = createDecodeLoop({
-    decoder, settings, clock, contextTokens: model.contextTokens, vocabulary: shape.vocab, slotsMax: limits.slotsMax,
+    decoder,
+    settings,
+    clock,
+    contextTokens: model.contextTokens,
+    vocabulary: shape.vocab,
+    slotsMax: limits.slotsMax,
+    runCost,
     tokensPerSecondMax: limits.tokensPerSecondMax,
   });
   const fingerprint = await fingerprintOf('cpu');
@@ -52,7 +75,11 @@ function readCheckedGraph(model: EngineModel): Graph {
   try {
     bytes = new Uint8Array(readFileSync(join(model.folder, model.graph)));
   } catch (cause) {
-    throw new IdlewildError('model_invalid', `the graph ${model.graph} of model ${model.cid} cannot be read: ${(cause as Error).message}`, { cause });
+    throw new IdlewildError(
+      'model_invalid',
+      `the graph ${model.graph} of model ${model.cid} cannot be read: ${(cause as Error).message}`,
+      { cause },
+    );
   }
   const graph = readGraph(bytes);
   const folder = posix.dirname(model.graph);
@@ -68,14 +95,18 @@ function readTexts(model: EngineModel): ModelTexts {
     const path = join(model.folder, file);
     if (Object.hasOwn(model.fileBytes, file) && existsSync(path)) texts[what] = readFileSync(path, 'utf8');
   }
-  if (texts.tokenizer === undefined) throw new IdlewildError('model_invalid', `model ${model.cid} has no ${MODEL_TEXT_FILES.tokenizer}`);
+  if (texts.tokenizer === undefined)
+    throw new IdlewildError('model_invalid', `model ${model.cid} has no ${MODEL_TEXT_FILES.tokenizer}`);
   return { ...texts, tokenizer: texts.tokenizer };
 }
 
 /** One stream's tokens per second. The first run of each kind is not counted: it allocates. */
 async function measureSpeed(
-  decoder: Decoder, shape: DecoderShape, contextTokens: number, clock: Clock,
-): Promise<Pick<Loaded, 'tokensPerSecond' | 'prefillTokensPerSecond'>> {
+  decoder: Decoder,
+  shape: DecoderShape,
+  contextTokens: number,
+  clock: Clock,
+): Promise<Pick<Loaded, 'tokensPerSecond' | 'prefillTokensPerSecond'> & { runCost: RunCost }> {
   const rows = Math.max(2, Math.min(MEASURE.prefillRows, contextTokens - 1));
   const ids = Array.from({ length: rows }, (_, i) => (i * 7) % (shape.vocab ?? 256));
   const ends = clock.monotonic() + MEASURE.budgetMs;
@@ -93,12 +124,17 @@ async function measureSpeed(
   const decodeMs = await timed(MEASURE.decodeSteps, async () => {
     ({ cache } = await decoder.run(cache, [1, 2], rows - 2, 1));
   });
-  return { tokensPerSecond: 1_000 / decodeMs, prefillTokensPerSecond: (1_000 * rows) / prefillMs };
+  const runCost = { twoRowsMs: decodeMs, rowMs: Math.max(0, prefillMs - decodeMs) / Math.max(1, rows - 2) };
+  return { runCost, tokensPerSecond: 1_000 / decodeMs, prefillTokensPerSecond: (1_000 * rows) / prefillMs };
 }
 
 /** SHA-256 over the bytes of the fingerprint graph's output, in hex. */
 export async function fingerprintOf(provider: Provider): Promise<string> {
-  return hex(createHash('sha256').update(await runFingerprint(provider)).digest());
+  return hex(
+    createHash('sha256')
+      .update(await runFingerprint(provider))
+      .digest(),
+  );
 }
 
 export async function runFingerprint(provider: Provider): Promise<Uint8Array> {

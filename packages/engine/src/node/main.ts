@@ -1,8 +1,9 @@
 /**
- * An engine process: one model, driven by messages over the pipe at file descriptor 3, and gone when that pipe is closed.
+ * An engine process: one model, driven by messages over the pipe at file descriptor 3, and gone when that pipe is
+ * closed.
  *
- * It has no environment, may read only what it was started for, and writes nothing. It exits on anything that it did not expect: its host
- * then fails the open answers and may start another.
+ * It has no environment, may read only what it was started for, and writes nothing. It exits on anything that it did
+ * not expect: its host then fails the open answers and may start another.
  */
 import { IdlewildError, asIdlewildError } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
@@ -19,10 +20,11 @@ function runEngineProcess(): void {
   const open = new Map<number, { cancel(): void }>();
   const pipe = openFramePipe<FromEngine, ToEngine>(
     new Socket({ fd: PIPE_DESCRIPTOR, readable: true, writable: true }),
-    (message) => void receive(message).catch((error: unknown) => {
-      const { code, message: text } = asIdlewildError(error, `an engine process handling "${message.t}"`);
-      pipe.send({ t: 'failed', code, message: text });
-    }),
+    (message) =>
+      void receive(message).catch((error: unknown) => {
+        const { code, message: text } = asIdlewildError(error, `an engine process handling "${message.t}"`);
+        pipe.send({ t: 'failed', code, message: text });
+      }),
     () => process.exit(0),
   );
 
@@ -36,7 +38,8 @@ function runEngineProcess(): void {
       case 'measure':
         return pipe.send({ t: 'measured', measured: await measureHere(message.provider, systemClock) });
       case 'answer': {
-        if (loop === undefined) throw new IdlewildError('internal', 'an answer was asked for before a model was loaded');
+        if (loop === undefined)
+          throw new IdlewildError('internal', 'an answer was asked for before a model was loaded');
         const { n } = message;
         const handle = loop.answer(message.work, (event) => {
           if (event.t === 'finished' || event.t === 'failed') open.delete(n);

@@ -1,5 +1,6 @@
 /**
- * What an engine process measures of the machine it runs on: the speed of a fixed product, and whether a provider's kernels are right.
+ * What an engine process measures of the machine it runs on: the speed of a fixed product, and whether a provider's
+ * kernels are right.
  *
  * Runs inside an engine process only, since native code of a graphics driver may take the process down with it.
  */
@@ -23,7 +24,13 @@ export async function measureHere(provider: Provider, clock: Clock): Promise<Mea
   const fingerprint = hex(createHash('sha256').update(reference).digest());
   const reason = provider === 'cpu' ? '' : await faultOf(provider, reference);
   const works = reason === '';
-  return { engineBuild: ENGINE_BUILD, fingerprint, works, reason, gflops: works ? await measureGflops(provider, clock) : 0 };
+  return {
+    engineBuild: ENGINE_BUILD,
+    fingerprint,
+    works,
+    reason,
+    gflops: works ? await measureGflops(provider, clock) : 0,
+  };
 }
 
 /** Why a provider may not be used; '' when it may. */
@@ -34,9 +41,14 @@ async function faultOf(provider: Provider, reference: Uint8Array): Promise<strin
   } catch (error) {
     return (error as Error).message.slice(0, 256);
   }
-  const [expected, seen] = [reference, output].map((bytes) => new Float32Array(bytes.buffer, 0, bytes.length >> 2)) as [Float32Array, Float32Array];
+  const [expected, seen] = [reference, output].map((bytes) => new Float32Array(bytes.buffer, 0, bytes.length >> 2)) as [
+    Float32Array,
+    Float32Array,
+  ];
   if (expected.length !== seen.length) return `it gave ${seen.length} values, not ${expected.length}`;
-  const wrong = expected.findIndex((value, i) => !(Math.abs((seen[i] as number) - value) <= TOLERANCE * Math.max(1, Math.abs(value))));
+  const wrong = expected.findIndex(
+    (value, i) => !(Math.abs((seen[i] as number) - value) <= TOLERANCE * Math.max(1, Math.abs(value))),
+  );
   return wrong < 0 ? '' : `value ${wrong} of its self-test is ${seen[wrong]}, not ${expected[wrong]}`;
 }
 
@@ -48,7 +60,10 @@ async function measureGflops(provider: Provider, clock: Clock): Promise<number> 
   builder.output(builder.op('MatMul', [left, right], {}, 'product'), DTYPE.float32, [SIDE, SIDE]);
   const session = await openOrtSession(writeGraph(builder.build()), { threads: 1, provider });
   const values = Float32Array.from({ length: SIDE * SIDE }, (_, i) => (i % 17) / 16 - 0.5);
-  const feeds = { left: session.tensor('float32', values, [SIDE, SIDE]), right: session.tensor('float32', values, [SIDE, SIDE]) };
+  const feeds = {
+    left: session.tensor('float32', values, [SIDE, SIDE]),
+    right: session.tensor('float32', values, [SIDE, SIDE]),
+  };
   let bestMs = Infinity;
   const ends = clock.monotonic() + BUDGET_MS;
   for (let run = 0; run < RUNS_MAX && (run < 2 || clock.monotonic() < ends); run++) {

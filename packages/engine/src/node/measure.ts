@@ -1,6 +1,6 @@
 /**
- * What a device tells its hub about itself. Everything that computes runs in engine processes of its own, so the agent's event loop goes on
- * and a driver that crashes takes only its own process along.
+ * What a device tells its hub about itself. Everything that computes runs in engine processes of its own, so the
+ * agent's event loop goes on and a driver that crashes takes only its own process along.
  */
 import { IdlewildError, asIdlewildError, type Clock, type DeviceProfile } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
@@ -8,7 +8,10 @@ import { availableParallelism, totalmem } from 'node:os';
 import { startEngineProcess, type ProcessOptions } from './engine-process.ts';
 import type { Measured } from './frames.ts';
 
-export type Machine = Pick<DeviceProfile, 'platform' | 'arch' | 'cores' | 'memoryBytes' | 'gflops' | 'engineBuild' | 'fingerprint' | 'providers'>;
+export type Machine = Pick<
+  DeviceProfile,
+  'platform' | 'arch' | 'cores' | 'memoryBytes' | 'gflops' | 'engineBuild' | 'fingerprint' | 'providers'
+>;
 
 export interface MeasureOptions extends ProcessOptions {
   /** For each provider's process; a graphics driver may hang. */
@@ -18,7 +21,10 @@ export interface MeasureOptions extends ProcessOptions {
 
 const LIMIT_MS = 20_000;
 
-/** Throws `engine_failed` when not even the CPU can be measured. A provider that is absent, wrong or crashes has `works: false`. */
+/**
+ * Throws `engine_failed` when not even the CPU can be measured. A provider that is absent, wrong or crashes has `works:
+ * false`.
+ */
 export async function measureMachine(options: MeasureOptions = {}): Promise<Machine> {
   const cpu = await measureInProcess('cpu', options);
   let webgpu: DeviceProfile['providers'][number] = { name: 'webgpu', works: false };
@@ -30,8 +36,13 @@ export async function measureMachine(options: MeasureOptions = {}): Promise<Mach
     if (asIdlewildError(error, 'measuring webgpu').code !== 'engine_failed') throw error;
   }
   return {
-    platform: process.platform, arch: process.arch, cores: availableParallelism(), memoryBytes: totalmem(),
-    gflops: cpu.gflops, engineBuild: cpu.engineBuild, fingerprint: cpu.fingerprint,
+    platform: process.platform,
+    arch: process.arch,
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+    gflops: cpu.gflops,
+    engineBuild: cpu.engineBuild,
+    fingerprint: cpu.fingerprint,
     providers: [{ name: 'cpu', works: true, gflops: cpu.gflops }, webgpu],
   };
 }
@@ -41,14 +52,19 @@ async function measureInProcess(provider: 'cpu' | 'webgpu', options: MeasureOpti
   const limitMs = options.limitMs ?? LIMIT_MS;
   return await new Promise<Measured>((resolve, reject) => {
     const fail = (why: string): void => reject(new IdlewildError('engine_failed', `measuring ${provider}: ${why}`));
-    const child = startEngineProcess([], options, (message) => {
-      if (message.t === 'measured') resolve(message.measured);
-      else if (message.t === 'failed') fail(message.message);
-      child.kill();
-    }, (reason) => {
-      timer.cancel();
-      fail(reason);
-    });
+    const child = startEngineProcess(
+      [],
+      options,
+      (message) => {
+        if (message.t === 'measured') resolve(message.measured);
+        else if (message.t === 'failed') fail(message.message);
+        child.kill();
+      },
+      (reason) => {
+        timer.cancel();
+        fail(reason);
+      },
+    );
     const timer = clock.after(limitMs, () => {
       fail(`no result within ${limitMs} ms`);
       child.kill();

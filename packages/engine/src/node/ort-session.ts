@@ -1,8 +1,8 @@
 /**
  * `GraphSession` over onnxruntime-node.
  *
- * The graph comes as bytes, its weights from files in one folder, which the runtime maps itself. Threads do not spin: a device is
- * lent, and a spinning thread takes a core from its owner while it waits.
+ * The graph comes as bytes, its weights from files in one folder, which the runtime maps itself. Threads do not spin: a
+ * device is lent, and a spinning thread takes a core from its owner while it waits.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
@@ -25,16 +25,24 @@ export async function openOrtSession(graph: Uint8Array, options: OrtOptions): Pr
     async run(feeds, wanted) {
       try {
         // The binding waits for a turn of the event loop before it computes, which is what the port asks for.
-        return (await session.run(feeds as unknown as Record<string, Tensor>, wanted)) as unknown as Record<string, GraphTensor>;
+        return (await session.run(feeds as unknown as Record<string, Tensor>, wanted)) as unknown as Record<
+          string,
+          GraphTensor
+        >;
       } catch (cause) {
-        throw new IdlewildError('engine_failed', `the runtime failed: ${(cause as Error).message}`.slice(0, 1_000), { cause });
+        throw new IdlewildError('engine_failed', `the runtime failed: ${(cause as Error).message}`.slice(0, 1_000), {
+          cause,
+        });
       }
     },
     close: () => session.release(),
   };
 }
 
-async function create(graph: Uint8Array, { threads, provider = 'cpu', sideFolder }: OrtOptions): Promise<InferenceSession> {
+async function create(
+  graph: Uint8Array,
+  { threads, provider = 'cpu', sideFolder }: OrtOptions,
+): Promise<InferenceSession> {
   try {
     return await InferenceSession.create(graph, {
       executionProviders: [provider],
@@ -51,6 +59,10 @@ async function create(graph: Uint8Array, { threads, provider = 'cpu', sideFolder
       },
     });
   } catch (cause) {
-    throw new IdlewildError('model_unsupported', `the runtime does not take this graph: ${(cause as Error).message}`.slice(0, 1_000), { cause });
+    throw new IdlewildError(
+      'model_unsupported',
+      `the runtime does not take this graph: ${(cause as Error).message}`.slice(0, 1_000),
+      { cause },
+    );
   }
 }

@@ -4,7 +4,12 @@ import type { EngineEvent } from '../core/port.ts';
 
 /** A greedy-free request with everything that most tests leave alone. */
 export const work = (over: Partial<AnswerWork> = {}): AnswerWork => ({
-  prompt: { kind: 'text', text: 'Speak, good sir.' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [], ...over,
+  prompt: { kind: 'text', text: 'Speak, good sir.' },
+  sampling: { seed: 1 },
+  choice: 0,
+  stop: [],
+  tokens: [],
+  ...over,
 });
 
 export interface Collected {
@@ -17,7 +22,11 @@ export interface Collected {
 type Answering = { answer(work: AnswerWork, listen: (event: EngineEvent) => void): { cancel(): void } };
 
 /** `onEvent` may cancel, or kill the engine. */
-export function collect(engine: Answering, asked: AnswerWork, onEvent: (event: EngineEvent) => void = () => undefined): Collected {
+export function collect(
+  engine: Answering,
+  asked: AnswerWork,
+  onEvent: (event: EngineEvent) => void = () => undefined,
+): Collected {
   const events: EngineEvent[] = [];
   let cancel = (): void => undefined;
   const over = new Promise<EngineEvent>((resolve) => {
@@ -31,7 +40,8 @@ export function collect(engine: Answering, asked: AnswerWork, onEvent: (event: E
   return { events, over, cancel: () => cancel() };
 }
 
-export const tokensOf = (events: readonly EngineEvent[]): number[] => events.flatMap((event) => (event.t === 'token' ? [event.id] : []));
+export const tokensOf = (events: readonly EngineEvent[]): number[] =>
+  events.flatMap((event) => (event.t === 'token' ? [event.id] : []));
 
 /** The whole text: what the tokens added, and what was held back until the end. */
 export const textOf = (events: readonly EngineEvent[]): string =>

@@ -1,8 +1,10 @@
 /**
- * A decoder made of arithmetic, as a `GraphSession`: the logits of a row are a hash of all tokens up to it, read back from its cache.
+ * A decoder made of arithmetic, as a `GraphSession`: the logits of a row are a hash of all tokens up to it, read back
+ * from its cache.
  *
- * A caller that feeds a wrong token, position or cache gets other tokens, however it cuts the work; so equal answers mean equal work. It
- * refuses what the engine must never do: a run of one row, and rows whose positions do not follow the cache.
+ * A caller that feeds a wrong token, position or cache gets other tokens, however it cuts the work; so equal answers
+ * mean equal work. It refuses what the engine must never do: a run of one row, and rows whose positions do not follow
+ * the cache.
  */
 import { PAST_KEEP, type DecoderShape } from '@idlewild/graph';
 import { IdlewildError } from '@idlewild/protocol';
@@ -23,8 +25,14 @@ export interface MemorySession extends GraphSession {
 export function createMemorySession({ vocabulary, spend }: MemorySessionOptions): MemorySession {
   const runs: number[] = [];
   const shape: DecoderShape = {
-    layers: 1, kvHeads: 1, headDim: 1, kvDtype: 1, vocab: vocabulary, hasPositionIds: true,
-    pastNames: ['past_key_values.0.key', 'past_key_values.0.value'], presentNames: ['present.0.key', 'present.0.value'],
+    layers: 1,
+    kvHeads: 1,
+    headDim: 1,
+    kvDtype: 1,
+    vocab: vocabulary,
+    hasPositionIds: true,
+    pastNames: ['past_key_values.0.key', 'past_key_values.0.value'],
+    presentNames: ['present.0.key', 'present.0.value'],
   };
   const tensor = (data: Float32Array, dims: readonly number[]): GraphTensor => ({ type: 'float32', data, dims });
   return {
@@ -32,7 +40,8 @@ export function createMemorySession({ vocabulary, spend }: MemorySessionOptions)
     runs,
     tensor: (type, data, dims) => ({ type, data, dims }),
     async run(feeds, wanted) {
-      const numbers = (name: string): number[] => Array.from((feeds[name] as GraphTensor).data as ArrayLike<number | bigint>, Number);
+      const numbers = (name: string): number[] =>
+        Array.from((feeds[name] as GraphTensor).data as ArrayLike<number | bigint>, Number);
       const ids = numbers('input_ids');
       const keep = numbers(PAST_KEEP)[0] as number;
       const past = numbers('past_key_values.0.key').slice(0, keep);
@@ -45,10 +54,12 @@ export function createMemorySession({ vocabulary, spend }: MemorySessionOptions)
       for (const [position, id] of all.entries()) {
         state = mix(state ^ (id + 1));
         if (position < keep) continue;
-        for (let token = 0; token < vocabulary; token++) logits[(position - keep) * vocabulary + token] = (mix(state + token) / 2 ** 32) * 8;
+        for (let token = 0; token < vocabulary; token++)
+          logits[(position - keep) * vocabulary + token] = (mix(state + token) / 2 ** 32) * 8;
       }
       const outputs = {
-        'present.0.key': tensor(all, [1, 1, all.length, 1]), 'present.0.value': tensor(all, [1, 1, all.length, 1]),
+        'present.0.key': tensor(all, [1, 1, all.length, 1]),
+        'present.0.value': tensor(all, [1, 1, all.length, 1]),
         logits: tensor(logits, [1, ids.length, vocabulary]),
       };
       return Object.fromEntries(Object.entries(outputs).filter(([name]) => wanted.includes(name)));
@@ -57,14 +68,22 @@ export function createMemorySession({ vocabulary, spend }: MemorySessionOptions)
   };
 }
 
-function check(ids: readonly number[], keep: number, past: readonly number[], positions: readonly number[], mask: readonly number[]): void {
+function check(
+  ids: readonly number[],
+  keep: number,
+  past: readonly number[],
+  positions: readonly number[],
+  mask: readonly number[],
+): void {
   const fault = (what: string): never => {
     throw new IdlewildError('internal', `the memory session was run wrongly: ${what}`);
   };
   if (ids.length < 2) fault(`with ${ids.length} row`);
   if (past.length !== keep) fault(`keeping ${keep} of ${past.length} positions`);
-  if (positions.length !== ids.length || positions.some((position, row) => position !== keep + row)) fault(`at positions ${positions.join(', ')} after ${keep}`);
-  if (mask.length !== keep + ids.length || mask.includes(0)) fault(`with a mask of ${mask.length} for ${keep + ids.length} positions`);
+  if (positions.length !== ids.length || positions.some((position, row) => position !== keep + row))
+    fault(`at positions ${positions.join(', ')} after ${keep}`);
+  if (mask.length !== keep + ids.length || mask.includes(0))
+    fault(`with a mask of ${mask.length} for ${keep + ids.length} positions`);
 }
 
 /** SplitMix32's finaliser: unsigned. */

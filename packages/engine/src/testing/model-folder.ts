@@ -3,7 +3,18 @@
  */
 import { externalise, readGraph, writeGraph, type Graph } from '@idlewild/graph';
 import { buildDecoder, modelFolderTexts, type TestDecoderShape } from '@idlewild/graph/testing';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync, writeSync, closeSync, openSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+  closeSync,
+  openSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { EngineModel } from '../core/port.ts';
@@ -26,14 +37,18 @@ const DEFAULT_CONTEXT = 2_048;
 
 export function prepareModelFolder({ folder, from, transform = (graph) => graph }: PrepareOptions): EngineModel {
   mkdirSync(folder, { recursive: true });
-  const graph = from === 'jacobean' ? readGraph(new Uint8Array(readFileSync(join(JACOBEAN, 'onnx', GRAPH_FILE)))) : buildDecoder(from.shape, from.seed);
+  const graph =
+    from === 'jacobean'
+      ? readGraph(new Uint8Array(readFileSync(join(JACOBEAN, 'onnx', GRAPH_FILE))))
+      : buildDecoder(from.shape, from.seed);
   const moved = externalise(transform(graph), { location: SIDE_FILE });
   writeFileSync(join(folder, GRAPH_FILE), writeGraph(moved.graph));
   const side = openSync(join(folder, SIDE_FILE), 'w');
   for (const chunk of moved.chunks()) writeSync(side, chunk);
   closeSync(side);
   if (from === 'jacobean') {
-    for (const file of Object.values(MODEL_TEXT_FILES)) if (existsSync(join(JACOBEAN, file))) copyFileSync(join(JACOBEAN, file), join(folder, file));
+    for (const file of Object.values(MODEL_TEXT_FILES))
+      if (existsSync(join(JACOBEAN, file))) copyFileSync(join(JACOBEAN, file), join(folder, file));
   } else {
     for (const [file, text] of Object.entries(modelFolderTexts(from.shape))) writeFileSync(join(folder, file), text);
   }

@@ -1,12 +1,16 @@
 /**
  * Natural logarithm and exponential on float64 that give the same bits in every language and on every machine.
  *
- * The algorithms are those of FreeBSD msun `e_log.c` and `e_exp.c` (fdlibm, Sun Microsystems 1993), step for step: only + − × ÷ in the
- * order written, each rounded to nearest, and access to the bits. A port must not contract a × b + c into one operation.
- * `Math.log` and `Math.exp` may differ in their last bit between engines, and a token would differ with them.
+ * The algorithms are those of FreeBSD msun `e_log.c` and `e_exp.c` (fdlibm, Sun Microsystems 1993), step for step: only
+ * + − × ÷ in the order written, each rounded to nearest, and access to the bits. A port must not contract a × b + c
+ * into one operation. `Math.log` and `Math.exp` may differ in their last bit between engines, and a token would differ
+ * with them.
  */
 
-/** Two words of one float64. Scratch without meaning between calls: allocating it in each would cost more than the logarithm. */
+/**
+ * Two words of one float64. Scratch without meaning between calls: allocating it in each would cost more than the
+ * logarithm.
+ */
 const words = new DataView(new ArrayBuffer(8));
 
 const highWord = (value: number): number => {

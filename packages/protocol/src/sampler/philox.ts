@@ -1,9 +1,9 @@
 /**
- * The noise of sampling: a pure function of (seed, choice, position, token), so that any device gives any token the same noise
- * without the tokens before it.
+ * The noise of sampling: a pure function of (seed, choice, position, token), so that any device gives any token the
+ * same noise without the tokens before it.
  *
- * Philox4x32 with 10 rounds: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. One block of four
- * 32-bit words serves four neighbouring tokens.
+ * Philox4x32 with 10 rounds: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. One
+ * block of four 32-bit words serves four neighbouring tokens.
  */
 import { ln } from './ln.ts';
 
@@ -18,9 +18,9 @@ const TWO_32 = 4_294_967_296;
 function mulHigh(aHigh: number, aLow: number, b: number): number {
   const bLow = b & 0xffff;
   const bHigh = b >>> 16;
-  const middle = Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16) | 0;
-  const other = Math.imul(aLow, bHigh) + (middle & 0xffff) | 0;
-  return Math.imul(aHigh, bHigh) + (middle >>> 16) + (other >>> 16) | 0;
+  const middle = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) | 0;
+  const other = (Math.imul(aLow, bHigh) + (middle & 0xffff)) | 0;
+  return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (other >>> 16)) | 0;
 }
 
 /** Fills `out` with the block at counter (c0, c1, c2, c3) under key (k0, k1), all unsigned 32-bit words. */
@@ -50,7 +50,10 @@ export const keyOf = (seed: number): readonly [low: number, high: number] => [se
 /** Gumbel noise of a 32-bit word: −ln(−ln u), u = (word + ½) / 2^32. Between −3.14 and 22.88. */
 export const gumbel = (word: number): number => -ln(-ln((word + 0.5) / TWO_32));
 
-/** Noise added to the logit of `token` at `position` of the answer: word token mod 4 of the block at (token ÷ 4, position, choice, 0). */
+/**
+ * Noise added to the logit of `token` at `position` of the answer: word token mod 4 of the block at (token ÷ 4,
+ * position, choice, 0).
+ */
 export function noise(seed: number, choice: number, position: number, token: number): number {
   const out = new Uint32Array(4);
   const [low, high] = keyOf(seed);

@@ -1,4 +1,7 @@
-/** The sampler against the plain definition, against published vectors, and against the fixtures that every port replays. */
+/**
+ * The sampler against the plain definition, against published vectors, and against the fixtures that every port
+ * replays.
+ */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { fromHex } from '../bytes.ts';
@@ -15,15 +18,25 @@ interface Fixtures {
   noise: { seed: number; choice: number; position: number; token: number; value: string }[];
   tokens: { logits: string; sampling: Sampling; prompt: number[]; answer: number[]; choice: number; token: number }[];
 }
-const fixtures = JSON.parse(readFileSync(new URL('../../fixtures/v1/sampler.json', import.meta.url), 'utf8')) as Fixtures;
+const fixtures = JSON.parse(
+  readFileSync(new URL('../../fixtures/v1/sampler.json', import.meta.url), 'utf8'),
+) as Fixtures;
 
 const viewOf = (hex: string): DataView => new DataView(fromHex(hex).buffer);
 const float64 = (hex: string): number => viewOf(hex).getFloat64(0);
-const float32s = (hex: string): Float32Array => Float32Array.from({ length: hex.length / 8 }, (_, i) => viewOf(hex).getFloat32(4 * i));
-const words32 = (hex: string): number[] => Array.from({ length: hex.length / 8 }, (_, i) => viewOf(hex).getUint32(4 * i));
+const float32s = (hex: string): Float32Array =>
+  Float32Array.from({ length: hex.length / 8 }, (_, i) => viewOf(hex).getFloat32(4 * i));
+const words32 = (hex: string): number[] =>
+  Array.from({ length: hex.length / 8 }, (_, i) => viewOf(hex).getUint32(4 * i));
 
 const NEUTRAL: Sampling = {
-  temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0, seed: 7,
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  seed: 7,
 };
 
 /** The definition in docs/protocol-sampler.md, word for word and without a thought for speed. */
@@ -31,11 +44,13 @@ function plainToken(logits: Float32Array, sampling: Sampling, { prompt, answer, 
   const rows = Array.from(logits, (logit, id) => ({ id, value: logit }));
   const seen = new Set([...Array.from(prompt), ...Array.from(answer)]);
   for (const row of rows) {
-    if (seen.has(row.id)) row.value = row.value > 0 ? row.value / sampling.repetitionPenalty : row.value * sampling.repetitionPenalty;
+    if (seen.has(row.id))
+      row.value = row.value > 0 ? row.value / sampling.repetitionPenalty : row.value * sampling.repetitionPenalty;
     const count = Array.from(answer).filter((id) => id === row.id).length;
     if (count > 0) row.value = row.value - count * sampling.frequencyPenalty - sampling.presencePenalty;
   }
-  const order = (a: { id: number; value: number }, b: { id: number; value: number }): number => b.value - a.value || a.id - b.id;
+  const order = (a: { id: number; value: number }, b: { id: number; value: number }): number =>
+    b.value - a.value || a.id - b.id;
   rows.sort(order);
   if (sampling.temperature < 1e-6) return rows[0]!.id;
   for (const row of rows) row.value /= sampling.temperature;
@@ -77,8 +92,9 @@ test('philox gives the known answers that its authors publish (Random123 kat_vec
   const ones = 0xffffffff;
   expect(block([0, 0, 0, 0], [0, 0])).toEqual([0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
   expect(block([ones, ones, ones, ones], [ones, ones])).toEqual([0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
-  expect(block([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]))
-    .toEqual([0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
+  expect(block([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0])).toEqual([
+    0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1,
+  ]);
 });
 
 test('noise is the Gumbel of one word of the block that the seed, choice, position and token name', () => {
@@ -102,7 +118,9 @@ test('the sampler gives the token that the plain definition gives', () => {
     // Rounded logits make ties, at the border of top-k and top-p too.
     const step = pick(0, 0, 1, 4);
     const logit = (): number => (random.unit() < 0.02 ? -Infinity : (random.unit() - 0.5) * scale);
-    const logits = Float32Array.from({ length: size }, () => (step === 0 ? logit() : Math.round(logit() * step) / step));
+    const logits = Float32Array.from({ length: size }, () =>
+      step === 0 ? logit() : Math.round(logit() * step) / step,
+    );
     logits[Math.floor(random.unit() * size)] = scale / 2;
     const ids = (length: number): number[] => Array.from({ length }, () => Math.floor(random.unit() * size));
     const sampling: Sampling = {
@@ -115,7 +133,9 @@ test('the sampler gives the token that the plain definition gives', () => {
       seed: Math.floor(random.unit() * Number.MAX_SAFE_INTEGER),
     };
     const context = { prompt: ids(5), answer: ids(pick(0, 1, 30)), choice: pick(0, 1, 127) };
-    expect(sampler(logits, sampling, context), JSON.stringify({ round, size, sampling })).toBe(plainToken(logits, sampling, context));
+    expect(sampler(logits, sampling, context), JSON.stringify({ round, size, sampling })).toBe(
+      plainToken(logits, sampling, context),
+    );
   }
 });
 
@@ -134,16 +154,19 @@ test('tokens are drawn as often as their probabilities say', () => {
   const logits = Float32Array.of(Math.log(0.5), Math.log(0.25), Math.log(0.15), Math.log(0.1));
   const drawn = [0, 0, 0, 0];
   const sampler = createSampler();
-  for (let seed = 0; seed < 20_000; seed++) drawn[sampler(logits, { ...NEUTRAL, seed }, { prompt: [], answer: [], choice: 0 })]!++;
-  for (const [id, share] of [0.5, 0.25, 0.15, 0.1].entries()) expect(Math.abs(drawn[id]! / 20_000 - share)).toBeLessThan(0.012);
+  for (let seed = 0; seed < 20_000; seed++)
+    drawn[sampler(logits, { ...NEUTRAL, seed }, { prompt: [], answer: [], choice: 0 })]!++;
+  for (const [id, share] of [0.5, 0.25, 0.15, 0.1].entries())
+    expect(Math.abs(drawn[id]! / 20_000 - share)).toBeLessThan(0.012);
 });
 
 test('damaged logits are engine_failed and never a token', () => {
   const context = { prompt: [], answer: [], choice: 0 };
   for (const logits of [[1, Number.NaN, 2], [Number.NaN], [1, Infinity], [-Infinity, -Infinity], []]) {
     for (const temperature of [0, 1]) {
-      expect(() => sampleToken(Float32Array.from(logits), { ...NEUTRAL, temperature }, context))
-        .toThrow(expect.objectContaining({ code: 'engine_failed' }));
+      expect(() => sampleToken(Float32Array.from(logits), { ...NEUTRAL, temperature }, context)).toThrow(
+        expect.objectContaining({ code: 'engine_failed' }),
+      );
     }
   }
 });
@@ -158,7 +181,8 @@ test('fixtures: every value and token is as it was when it was published', () =>
     philox(out, c0, c1, c2, c3, k0, k1);
     expect([...out]).toEqual(words32(block));
   }
-  for (const { seed, choice, position, token, value } of fixtures.noise) expect(noise(seed, choice, position, token)).toBe(float64(value));
+  for (const { seed, choice, position, token, value } of fixtures.noise)
+    expect(noise(seed, choice, position, token)).toBe(float64(value));
   for (const { logits, sampling, token, ...context } of fixtures.tokens) {
     expect(sampleToken(float32s(logits), sampling, context)).toBe(token);
   }

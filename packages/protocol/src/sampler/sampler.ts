@@ -1,10 +1,11 @@
 /**
- * From logits to the next token: a pure function, the same bits in every language. docs/protocol-sampler.md says it in prose.
+ * From logits to the next token: a pure function, the same bits in every language. docs/protocol-sampler.md says it in
+ * prose.
  *
- * All arithmetic is float64 on the float32 logits, in this order: repetition penalty (prompt and answer), frequency and presence penalty
- * (answer), [temperature 0: the highest, ties to the lowest id], division by temperature, top-k, top-p, and the highest of
- * logit + noise over what is left, ties to the lowest id (Gumbel-max: Maddison, Tarlow, Minka 2014).
- * What is skipped here for speed provably cannot change the result; the tests compare with the plain definition.
+ * All arithmetic is float64 on the float32 logits, in this order: repetition penalty (prompt and answer), frequency and
+ * presence penalty (answer), [temperature 0: the highest, ties to the lowest id], division by temperature, top-k,
+ * top-p, and the highest of logit + noise over what is left, ties to the lowest id (Gumbel-max: Maddison, Tarlow, Minka
+ * 2014). What is skipped here for speed provably cannot change the result; the tests compare with the plain definition.
  */
 import { IdlewildError } from '../errors.ts';
 import type { Sampling } from '../wire/answer.ts';
@@ -19,7 +20,9 @@ export interface SamplerContext {
   readonly choice: number;
 }
 
-/** One row of logits, one for each id of the vocabulary. Throws `engine_failed` when no token can be chosen from them. */
+/**
+ * One row of logits, one for each id of the vocabulary. Throws `engine_failed` when no token can be chosen from them.
+ */
 export type Sampler = (logits: Float32Array, sampling: Sampling, context: SamplerContext) => number;
 
 /** Below this a temperature is 0: dividing by it only makes the likeliest token certain, or overflows. */
@@ -76,7 +79,10 @@ function penalise(values: Float64Array, counts: Uint32Array, sampling: Sampling,
   if (frequencyPenalty === 0 && presencePenalty === 0) return;
   counts.fill(0);
   const { answer } = context;
-  for (let i = 0; i < answer.length; i++) if ((answer[i] as number) < counts.length) counts[answer[i] as number]!++;
+  for (let i = 0; i < answer.length; i++) {
+    const id = answer[i] as number;
+    if (id < counts.length) counts[id] = (counts[id] as number) + 1;
+  }
   for (let id = 0; id < values.length; id++) {
     const count = counts[id] as number;
     if (count > 0) values[id] = (values[id] as number) - count * frequencyPenalty - presencePenalty;
@@ -91,17 +97,22 @@ function highest(values: Float64Array): number {
     const value = values[id] as number;
     // True for NaN and +∞ too, which must be refused and not passed over.
     if (value <= bestValue) continue;
-    if (!(value < Infinity)) throw new IdlewildError('engine_failed', `the model gave ${value} for token ${id}: its graph or weights are damaged`);
+    if (!(value < Infinity))
+      throw new IdlewildError(
+        'engine_failed',
+        `the model gave ${value} for token ${id}: its graph or weights are damaged`,
+      );
     best = id;
     bestValue = value;
   }
-  if (best < 0) throw new IdlewildError('engine_failed', 'the model gave −∞ for every token: its graph or weights are damaged');
+  if (best < 0)
+    throw new IdlewildError('engine_failed', 'the model gave −∞ for every token: its graph or weights are damaged');
   return best;
 }
 
 /**
- * `wordMin[i]`: below this a word's noise does not reach i / STEPS. Since e^(−e^(−d)) ≥ 1 − e^(−d), noise d needs u ≥ 1 − e^(−d); two
- * words of slack cover every rounding on the way.
+ * `wordMin[i]`: below this a word's noise does not reach i / STEPS. Since e^(−e^(−d)) ≥ 1 − e^(−d), noise d needs u ≥ 1
+ * − e^(−d); two words of slack cover every rounding on the way.
  */
 function createNoiseBound(): Float64Array {
   const wordMin = new Float64Array(NOISE_MAX * STEPS);
@@ -110,12 +121,17 @@ function createNoiseBound(): Float64Array {
 }
 
 /**
- * The id with the highest value + noise. A token is passed over without computing logarithms when the noise that it would need to reach
- * the best so far is above any noise, or above what its word can give.
+ * The id with the highest value + noise. A token is passed over without computing logarithms when the noise that it
+ * would need to reach the best so far is above any noise, or above what its word can give.
  */
 function noisiest(
-  values: Float64Array, kept: Kept | undefined, likeliest: number, seed: number, { answer, choice }: SamplerContext,
-  words: Uint32Array, wordMin: Float64Array,
+  values: Float64Array,
+  kept: Kept | undefined,
+  likeliest: number,
+  seed: number,
+  { answer, choice }: SamplerContext,
+  words: Uint32Array,
+  wordMin: Float64Array,
 ): number {
   const position = answer.length;
   const max = values[likeliest] as number;

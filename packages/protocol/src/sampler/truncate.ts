@@ -1,9 +1,9 @@
 /**
- * Top-k and top-p as a cut through the order "value descending, id ascending": all values above `floor` and, of those equal to it, the
- * `ties` with the lowest ids. A cut needs no sorted ids, so values alone are selected and sorted.
+ * Top-k and top-p as a cut through the order "value descending, id ascending": all values above `floor` and, of those
+ * equal to it, the `ties` with the lowest ids. A cut needs no sorted ids, so values alone are selected and sorted.
  *
- * Top-p is defined on sums in sorted order, yet hardly ever needs all values sorted: the sum in any order is within a known bound of the
- * defined one, and only a decision inside that bound is settled by the definition itself.
+ * Top-p is defined on sums in sorted order, yet hardly ever needs all values sorted: the sum in any order is within a
+ * known bound of the defined one, and only a decision inside that bound is settled by the definition itself.
  */
 import { exp } from './ln.ts';
 
@@ -15,7 +15,9 @@ export interface Kept {
 export interface Truncation {
   /** The `k` highest; 0 < k < values.length. */
   topK(values: Float64Array, k: number): Kept;
-  /** Of `kept`, the shortest prefix in order whose sum of e^(value − max) reaches `topP` × the sum over all of `kept`. */
+  /**
+   * Of `kept`, the shortest prefix in order whose sum of e^(value − max) reaches `topP` × the sum over all of `kept`.
+   */
   topP(values: Float64Array, kept: Kept | undefined, max: number, topP: number): Kept;
 }
 
@@ -28,7 +30,8 @@ const STEPS = 8;
 export function createTruncation(): Truncation {
   let scratch = new Float64Array(0);
   const mass = new Float64Array(DEPTH * STEPS + 1);
-  const scratchFor = (length: number): Float64Array => (scratch.length < length ? (scratch = new Float64Array(length)) : scratch);
+  const scratchFor = (length: number): Float64Array =>
+    scratch.length < length ? (scratch = new Float64Array(length)) : scratch;
 
   /** Sorted ascending: the values of `kept` that are at most `depth` below `max`. */
   function sortedTop(values: Float64Array, kept: Kept | undefined, max: number, depth: number): Float64Array {
@@ -44,7 +47,9 @@ export function createTruncation(): Truncation {
     return top.subarray(0, length).sort();
   }
 
-  /** Fills `mass` and returns the sum over all, which differs from the defined one by less than length × 2^−51 of it. */
+  /**
+   * Fills `mass` and returns the sum over all, which differs from the defined one by less than length × 2^−51 of it.
+   */
   function estimate(values: Float64Array, kept: Kept | undefined, max: number): number {
     const floor = kept?.floor ?? -Infinity;
     let ties = kept?.ties ?? Infinity;
@@ -57,7 +62,8 @@ export function createTruncation(): Truncation {
       if (!(depth <= DEPTH)) continue;
       const weight = exp(value - max);
       total += weight;
-      mass[Math.floor(depth * STEPS)]! += weight;
+      const bucket = Math.floor(depth * STEPS);
+      mass[bucket] = (mass[bucket] as number) + weight;
     }
     return total;
   }
@@ -110,7 +116,9 @@ function sift(heap: Float64Array, length: number, from: number): void {
   heap[parent] = value;
 }
 
-/** Where the sum from the top reaches its target, known to lie in [low, high]; `undefined` when that does not settle it. */
+/**
+ * Where the sum from the top reaches its target, known to lie in [low, high]; `undefined` when that does not settle it.
+ */
 function cutOf(ascending: Float64Array, max: number, low: number, high: number): Kept | undefined {
   let sum = 0;
   for (let i = ascending.length - 1; i >= 0; i--) {
