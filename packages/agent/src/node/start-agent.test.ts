@@ -1,93 +1,10 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CID } from 'multiformats/cid';
-import { expect, onTestFinished, test } from 'vitest';
-import { WebSocketServer, type WebSocket } from 'ws';
-import {
-  createMemoryBlobStore, encodeInvite, type BlobStore, type Channel, type ToHub,
-} from '@idlewild/protocol';
-import { nodeCrypto, systemClock } from '@idlewild/protocol/node';
-import type { Agent, AgentState } from '../core/agent.ts';
-import { PROFILE, putModel } from './testing/fixture.ts';
-import { createScriptedHub, type ScriptedHub } from '../testing/scripted-hub.ts';
-import { createSimulatedEngineHost, simulatedAnswer } from '../testing/simulated-engine.ts';
-import { startNodeAgent, type NodeAgentOptions } from './start-agent.ts';
-
-const CONSENT = { kinds: ['answers'], presence: 'ignore' } as const;
-const SECRET = new Uint8Array(32).fill(4);
-
-interface RealHub {
-  readonly hub: ScriptedHub;
-  readonly url: string;
-  readonly store: BlobStore;
-  readonly invite: string;
-}
-
-const channelOf = (socket: WebSocket): Channel => ({
-  binding: { kind: 'loopback' },
-  send: (frame) => socket.send(frame),
-  bufferedBytes: () => socket.bufferedAmount,
-  close: (reason) => socket.close(1_000, reason),
-  listen({ onFrame, onClose }) {
-    socket.on('message', (message: Buffer) => onFrame(new Uint8Array(message)));
-    socket.on('close', (_code, reason) => onClose(reason.toString()));
-  },
-});
-
-/** The scripted hub behind real sockets: frames at /device, blocks at /blobs. */
-async function serveHub(): Promise<RealHub> {
-  const hub = await createScriptedHub(systemClock, nodeCrypto);
-  const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
-  const server = createServer((request, response) => {
-    const isAllowed = request.headers.authorization === 'Bearer ticket';
-    store.get(CID.parse(request.url?.replace('/blobs/', '') ?? '')).then((block) => {
-      if (block === undefined || !isAllowed) response.writeHead(isAllowed ? 404 : 401).end();
-      else response.end(block);
-    }, (error: unknown) => response.destroy(error as Error));
-  });
-  const sockets = new WebSocketServer({ server, path: '/device' });
-  sockets.on('connection', (socket) => hub.accept('real', channelOf(socket)));
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  onTestFinished(() => new Promise<void>((resolve) => {
-    for (const client of sockets.clients) client.terminate();
-    server.close(() => resolve());
-    server.closeAllConnections();
-  }));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { hub, url, store, invite: encodeInvite({ url, secret: SECRET, territory: hub.territory.publicKey }) };
-}
-
-interface Device { readonly agent: Agent; until(what: (state: AgentState) => boolean): Promise<AgentState> }
-
-async function start(options: Omit<NodeAgentOptions, 'log' | 'onState'>): Promise<Device> {
-  const waiting = new Set<(state: AgentState) => void>();
-  const agent = await startNodeAgent({
-    machine: PROFILE, engineHost: createSimulatedEngineHost({ clock: systemClock, tokensPerSecond: 5_000 }),
-    log: () => undefined, onState: (state) => { for (const tell of waiting) tell(state); }, ...options,
-  });
-  onTestFinished(() => agent.stop());
-  return {
-    agent,
-    until: (what) => new Promise((resolve) => {
-      const look = (state: AgentState): void => {
-        if (!what(state)) return;
-        waiting.delete(look);
-        resolve(state);
-      };
-      waiting.add(look);
-      look(agent.state());
-    }),
-  };
-}
-
-async function newFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'idlewild-device-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  return folder;
-}
+import { expect, test } from 'vitest';
+import type { ToHub } from '@idlewild/protocol';
+import { simulatedAnswer } from '../testing/simulated-engine.ts';
+import { putModel } from './testing/fixture.ts';
+import { CONSENT, SECRET, newFolder, serveHub, start } from './testing/real-hub.ts';
 
 test('a device joins over a real socket, fetches a model over HTTP onto the disk, and answers', async () => {
   const { hub, invite, store } = await serveHub();
