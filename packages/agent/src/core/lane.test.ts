@@ -102,6 +102,29 @@ test('a cancel stops the engine at once and for good; one of another epoch or le
   expect(agent.state().answering).toBe(0);
 });
 
+test('a cancel that comes while the receipt is being signed is obeyed', async () => {
+  const gate = Promise.withResolvers<void>();
+  const gates: Promise<void>[] = [];
+  const { clock, got, model, peer } = await warmFixture({
+    crypto: {
+      ...nodeCrypto,
+      async sign(key, bytes) {
+        await gates[0];
+        return nodeCrypto.sign(key, bytes);
+      },
+    },
+  });
+  gates.push(gate.promise);
+  peer().send(ask(model));
+  await clock.advance(2_000);
+  expect(got('answer.token')).toHaveLength(50);
+  peer().send({ t: 'cancel', lease: 'att_1', epoch: 1 });
+  await clock.advance(10);
+  gate.resolve();
+  await clock.advance(10);
+  expect(got('answer.finished')).toEqual([]);
+});
+
 test('when every slot is in use a further answer is refused as full and the device says it is busy', async () => {
   const { agent, clock, got, model, peer, states } = await warmFixture();
   for (const lease of ['a', 'b', 'c']) peer().send(ask(model, { lease }));
