@@ -14,7 +14,7 @@ import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlew
 import type { EngineHost } from '@idlewild/engine';
 import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
 import packageJson from '../../package.json' with { type: 'json' };
-import { createAgent, type Agent, type AgentState, type LendingLimits, type Log } from '../core/agent.ts';
+import { createAgent, type Agent, type AgentState, type LendingLimits, type Log, type Presence } from '../core/agent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
 import { NODE_LIMITS } from './limits.ts';
@@ -43,6 +43,8 @@ export interface NodeAgentOptions {
   /** What `measureMachine` said, where several devices of one machine share a measurement. */
   readonly machine?: Machine | undefined;
   readonly engineHost?: EngineHost | undefined;
+  /** Without one nothing on this machine tells whether a person uses it. */
+  readonly presence?: Presence | undefined;
   readonly log: Log;
   onState?(state: AgentState): void;
 }
@@ -78,7 +80,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   const sources = createHttpSources({ hubUrl: url, spkiPin });
   let enrolled = settings.enrolled;
   const agent = await createAgent({
-    ...ports, store, log, identity: folder.identity, consent, name,
+    ...ports, store, log, identity: folder.identity, consent, name, presence: options.presence,
     transport: createWsTransport({ clock: systemClock }),
     engineHost: options.engineHost ?? createNodeEngineHost({ log: (message) => log('info', message) }),
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
