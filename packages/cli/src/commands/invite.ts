@@ -1,0 +1,39 @@
+/** `idlewild invite`: a token with which a device joins. */
+import { InvalidArgumentError, type Command } from 'commander';
+import { contextOf } from '../context.ts';
+import { parseDurationSeconds } from '../text/duration.ts';
+import { countText, whenText } from '../text/units.ts';
+
+const EXPIRES_SECONDS_DEFAULT = 86_400;
+
+export function addInviteCommand(program: Command): void {
+  program
+    .command('invite')
+    .summary('make a token with which a device joins')
+    .description(
+      "Make a token with which a device joins. It carries the hub's address, the fingerprint of its TLS key and " +
+        "the community's key.",
+    )
+    .option('--uses <count>', 'how many devices may join with it', parseCount, 1)
+    .option('--expires <duration>', 'how long it is good for, like 90m or 24h (default: 24h)', parseDurationSeconds)
+    .addHelpText('after', '\nExample:\n  $ idlewild invite --uses 30 --expires 2h')
+    .action(
+      async ({ uses, expires = EXPIRES_SECONDS_DEFAULT }: { uses: number; expires?: number }, command: Command) => {
+        const context = contextOf(command);
+        const client = await context.client();
+        const invite = await client.invites.create({ uses, expiresInSeconds: expires });
+        const { url, token, expiresAt } = invite;
+        context.note(
+          `for ${countText(uses, 'device')}, good ${whenText(expiresAt, Date.now()).replace(/^in/, 'for')}; ` +
+            'on the machine to be lent:',
+        );
+        context.show({ url, token, expiresAt }, () => [`idlewild join ${url} --token ${token}`]);
+      },
+    );
+}
+
+export function parseCount(text: string): number {
+  const count = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (count < 1) throw new InvalidArgumentError('It must be a whole number, 1 or more.');
+  return count;
+}

@@ -1,0 +1,203 @@
+/**
+ * `idlewild join`: lends this machine. Nothing runs before its lender has said yes, on a terminal or with --yes; what
+ * was agreed is kept, so a later `idlewild join` needs neither address nor token nor question.
+ */
+import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Agent, AgentState } from '@idlewild/agent';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { contextOf, type Context } from '../context.ts';
+import { defaultDataFolder } from '../data-folder.ts';
+import { createLiveLine } from '../text/live-line.ts';
+
+interface JoinOptions {
+  readonly token?: string;
+  readonly name?: string;
+  readonly data?: string;
+  readonly yes?: boolean;
+  readonly tokensPerSecondMax?: number;
+  readonly presence?: 'respect' | 'ignore';
+  readonly stopWithStdin?: boolean;
+}
+
+const DRAIN_MS_MAX = 10_000;
+const PAUSED_BY_LENDER = 'its lender paused it';
+
+export function addJoinCommand(program: Command): void {
+  program
+    .command('join')
+    .summary('lend this machine to a community')
+    .description(
+      'Lend this machine to a community. It asks before anything runs; Ctrl-C ends the lending after the answers ' +
+        'under way.',
+    )
+    .argument('[url]', "the hub's address, as `idlewild invite` told it; a later join knows it")
+    .option('--token <token>', "the invite's token; - reads it from stdin")
+    .option('--name <name>', 'what this device is called (default: the name of the machine)')
+    .option('--data <dir>', 'where its key, its consent and the models are kept (default: your data folder)')
+    .option('--yes', 'agree without being asked, for scripts')
+    .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive)
+    .addOption(
+      new Option('--presence <how>', 'whether it pauses while somebody uses the machine (default: respect)').choices([
+        'respect',
+        'ignore',
+      ]),
+    )
+    .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
+    .addHelpText(
+      'after',
+      `
+Example:
+  $ idlewild join https://10.0.0.5:7860 --token iwj1.pGF1…
+  $ idlewild join                      again, with what was agreed
+
+While it runs, the key p pauses and resumes; a script sends SIGUSR2.`,
+    )
+    .action(async (url: string | undefined, options: JoinOptions, command: Command) =>
+      lend(contextOf(command), url, options),
+    );
+}
+
+async function lend(context: Context, url: string | undefined, options: JoinOptions): Promise<void> {
+  const data = resolve(options.data ?? join(defaultDataFolder(), 'device'));
+  // What the work needs is loaded while the token is on its way; with --yes nothing else stands between.
+  const loading = options.yes === true ? import('@idlewild/agent/node') : undefined;
+  const invite = options.token === '-' ? await readFirstLine() : options.token;
+  const isFirst = !existsSync(join(data, 'device.json'));
+  const asksConsent =
+    invite !== undefined ||
+    !existsSync(join(data, 'consent.json')) ||
+    options.presence !== undefined ||
+    options.tokensPerSecondMax !== undefined;
+  const name = options.name ?? (isFirst ? hostname().slice(0, 64) : undefined);
+  const { presence = 'respect', tokensPerSecondMax } = options;
+  const address = url === undefined ? undefined : await plainAddress(url);
+  if (isFirst && invite === undefined) await refuseWithoutInvite(data);
+  if (asksConsent && options.yes !== true) {
+    const { askConsent } = await import('../consent-screen.ts');
+    await askConsent({ address, invite, name, data, presence, tokensPerSecondMax, json: context.json });
+  }
+  const { untilTold } = await import('../processes/until-told.ts');
+  const { told } = untilTold(options.stopWithStdin === true);
+  const { startNodeAgent } = await (loading ?? import('@idlewild/agent/node'));
+  const live = createLiveLine(process.stderr, !context.json);
+  const tell = context.json ? createStateLines(context) : (state: AgentState): void => live.state(state);
+  live.say('measuring this machine');
+  mkdirSync(data, { recursive: true, mode: 0o700 });
+  const agent = await startNodeAgent({
+    data,
+    name,
+    invite,
+    url: address,
+    log: fileLog(join(data, 'device.log')),
+    onState: tell,
+    consent: asksConsent ? { kinds: ['answers'], presence, tokensPerSecondMax } : undefined,
+  }).finally(live.clear);
+  const stopKeys = takeKeys(agent, context);
+  const ended = await Promise.race([agent.ended, told.then(() => 'told' as const)]);
+  stopKeys();
+  if (ended === 'told') {
+    live.say('finishing what is under way; Ctrl-C again stops at once');
+    await stopWithin(agent, DRAIN_MS_MAX);
+  }
+  live.clear();
+  if (ended !== 'told' && ended !== undefined) throw ended;
+  context.note('the lending has ended; `idlewild join` goes on with what was agreed');
+}
+
+async function plainAddress(url: string): Promise<string> {
+  const [{ hubAddress }, { splitPin }] = await Promise.all([import('@idlewild/client'), import('../pinned-fetch.ts')]);
+  return hubAddress(splitPin(url).url);
+}
+
+async function refuseWithoutInvite(data: string): Promise<never> {
+  const { IdlewildError } = await import('@idlewild/protocol');
+  throw new IdlewildError(
+    'usage',
+    `no device has joined from ${data} yet; ask a steward for an invite and write idlewild join URL --token TOKEN`,
+  );
+}
+
+/** Up to the first line's end; what follows is left where it is. */
+async function readFirstLine(): Promise<string> {
+  let text = '';
+  await new Promise<void>((done) => {
+    const onData = (chunk: string): void => {
+      text += chunk;
+      if (!text.includes('\n')) return;
+      process.stdin.pause().off('data', onData).off('end', done);
+      done();
+    };
+    process.stdin.setEncoding('utf8').on('data', onData).once('end', done);
+  });
+  return text.split('\n')[0]?.trim() ?? '';
+}
+
+/** One JSON line for each change of state, from the first connection on. */
+function createStateLines(context: Context): (state: AgentState) => void {
+  let told = '';
+  return (state) => {
+    const { deviceId, name, pauseReasons, problem } = state;
+    const models = state.models.map(({ cid, state: its, reason }) => ({
+      cid,
+      state: its,
+      ...(reason === undefined ? {} : { reason }),
+    }));
+    const line = {
+      deviceId,
+      name,
+      state: state.state,
+      pauseReasons,
+      models,
+      ...(problem === undefined ? {} : { problem }),
+    };
+    const text = JSON.stringify(line);
+    if (text === told || (told === '' && state.state === 'offline')) return;
+    told = text;
+    context.printJson({ ...line, tokensPerSecond: state.tokensPerSecond });
+  };
+}
+
+/** The lender's hand on the switch. Returns what lets go of the terminal. */
+function takeKeys(agent: Agent, context: Context): () => void {
+  const toggle = (): void => {
+    if (agent.state().pauseReasons.includes(PAUSED_BY_LENDER)) agent.resume(PAUSED_BY_LENDER);
+    else agent.pause(PAUSED_BY_LENDER);
+  };
+  // Windows has no such signal.
+  if (process.platform !== 'win32') process.on('SIGUSR2', toggle);
+  const { stdin } = process;
+  if (context.json || !stdin.isTTY) return () => undefined;
+  const onKey = (key: Buffer): void => {
+    const text = key.toString();
+    if (text === 'p') toggle();
+    // A terminal in raw mode hands Ctrl-C over as a character.
+    else if (text === '\u0003') process.kill(process.pid, 'SIGINT');
+  };
+  stdin.setRawMode(true).resume().on('data', onKey);
+  return () => stdin.setRawMode(false).pause().off('data', onKey);
+}
+
+async function stopWithin(agent: Agent, limitMs: number): Promise<void> {
+  const timer = setTimeout(() => {
+    void agent.stop({ drain: false });
+  }, limitMs);
+  await Promise.race([agent.stop({ drain: true }), agent.ended]);
+  clearTimeout(timer);
+}
+
+const fileLog =
+  (file: string) =>
+  (level: string, message: string, fields: Readonly<Record<string, unknown>> = {}): void => {
+    if (level === 'debug') return;
+    appendFileSync(file, `${JSON.stringify({ at: new Date().toISOString(), level, message, ...fields })}\n`, {
+      mode: 0o600,
+    });
+  };
+
+function parsePositive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number above 0.');
+  return value;
+}

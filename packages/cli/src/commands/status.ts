@@ -1,0 +1,30 @@
+/** `idlewild status`: a hub at a glance. */
+import type { Command } from 'commander';
+import { contextOf } from '../context.ts';
+import { factLines } from '../text/table.ts';
+import { countText, spanText } from '../text/units.ts';
+
+export function addStatusCommand(program: Command): void {
+  program
+    .command('status')
+    .summary('the hub at a glance')
+    .description('The hub at a glance: its devices, models and answers.')
+    .addHelpText('after', '\nExample:\n  $ idlewild status')
+    .action(async (_: unknown, command: Command) => {
+      const context = contextOf(command);
+      const client = await context.client();
+      const status = await client.status();
+      const devices = Object.entries(status.devices)
+        .filter(([, count]) => count > 0)
+        .map(([state, count]) => `${count} ${state}`);
+      context.show(status, () =>
+        factLines([
+          ['hub', `${client.hub}, up for ${spanText(status.uptimeSeconds)}, version ${status.version}`],
+          ['community', `${status.territory.name} (${status.territory.id})`],
+          ['devices', devices.join(', ') || 'none yet; `idlewild invite` lets one in'],
+          ['models', String(status.models)],
+          ['answers', `${countText(status.answers.open, 'answer')} open, ${status.answers.queued} waiting`],
+        ]),
+      );
+    });
+}

@@ -1,0 +1,137 @@
+/** `idlewild up`: a hub on this machine, and, if asked for, this machine lent to it. */
+import { rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { RunningHub } from '@idlewild/hub';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { bold, contextOf, dim, type Context } from '../context.ts';
+import { ADDRESS_FILE, defaultDataFolder, stewardKey } from '../data-folder.ts';
+import type { LocalDevices } from '../processes/local-devices.ts';
+import { factLines } from '../text/table.ts';
+import { plainText } from '../text/units.ts';
+
+interface UpOptions {
+  readonly port: number;
+  readonly host: string;
+  readonly data?: string;
+  readonly devices: number;
+  readonly presence: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly stopWithStdin?: boolean;
+}
+
+const DEVICES_MAX = 64;
+
+export function addUpCommand(program: Command): void {
+  program
+    .command('up')
+    .summary('start a hub here, and lend this machine to it if you like')
+    .description(
+      'Start a hub here, and with --devices lend this machine to it. The first start makes the community "home", ' +
+        "its key, and a steward's key, which is printed once. Away from loopback the hub speaks TLS only.",
+    )
+    .option('--port <port>', 'where it listens; 0 takes any free one', parsePort, 7860)
+    .option('--host <address>', 'on which address; 0.0.0.0 lets other machines in', '127.0.0.1')
+    .option('--data <dir>', 'where it keeps what it knows (default: your data folder)')
+    .option('--devices <count>', 'how many devices to lend on this machine', parseDevices, 0)
+    .addOption(
+      new Option('--presence <how>', 'whether these devices pause while somebody uses this machine')
+        .choices(['respect', 'ignore'])
+        .default('respect'),
+    )
+    .option('--tls-cert <file>', "a certificate (PEM) instead of the hub's own")
+    .option('--tls-key <file>', 'its key (PEM)')
+    .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
+    .addHelpText('after', '\nExample:\n  $ idlewild up --host 0.0.0.0 --devices 1')
+    .action(async (options: UpOptions, command: Command) => up(contextOf(command), options));
+}
+
+async function up(context: Context, options: UpOptions): Promise<void> {
+  const { untilTold } = await import('../processes/until-told.ts');
+  const { told } = untilTold(options.stopWithStdin === true);
+  const data = resolve(options.data ?? defaultDataFolder());
+  const tls = await tlsOf(options);
+  const [{ startHub, createPinoLog }, { withPin }] = await Promise.all([
+    import('@idlewild/hub'),
+    import('../pinned-fetch.ts'),
+  ]);
+  const log = createPinoLog({ level: 'info', destination: join(data, 'hub.log') });
+  const hub = await startHub({ data, host: options.host, port: options.port, tls, log });
+  const address = hub.spkiPin === undefined ? hub.url : withPin(hub.url, hub.spkiPin);
+  const noted = join(data, ADDRESS_FILE);
+  writeFileSync(noted, `${JSON.stringify({ url: address, pid: process.pid })}\n`, { mode: 0o600 });
+  try {
+    const pin = hub.spkiPin === undefined ? {} : { pin: Buffer.from(hub.spkiPin).toString('base64url') };
+    const { url, stewardKeyFile, territory } = hub;
+    if (context.json) context.printJson({ url, stewardKeyFile, territory: territory.id, ...pin });
+    else sayReady(context, hub, address, data);
+    const devices = options.devices === 0 ? undefined : await lend(context, options, address, data);
+    await told;
+    context.note('stopping');
+    await devices?.stop();
+  } finally {
+    rmSync(noted, { force: true });
+    await hub.stop();
+  }
+}
+
+async function tlsOf({ tlsCert: cert, tlsKey: key }: UpOptions): Promise<{ cert: string; key: string } | undefined> {
+  if (cert !== undefined && key !== undefined) return { cert, key };
+  if (cert === undefined && key === undefined) return undefined;
+  const { IdlewildError } = await import('@idlewild/protocol');
+  throw new IdlewildError('usage', 'a certificate needs its key: give --tls-cert and --tls-key, or neither');
+}
+
+function sayReady(context: Context, hub: RunningHub, address: string, data: string): void {
+  const out = process.stdout;
+  context.print(`${bold('Idlewild', out)} is up at ${bold(address, out)}`);
+  context.print('');
+  const key =
+    hub.stewardKey === undefined
+      ? `in ${hub.stewardKeyFile}`
+      : `${hub.stewardKey}\n${dim(`    shown this once; kept in ${hub.stewardKeyFile}`, out)}`;
+  for (const line of factLines([
+    ['community', `${hub.territory.name} (${hub.territory.id})`],
+    ['data', data],
+  ]))
+    context.print(`  ${line}`);
+  context.print(`  steward's key  ${key}`);
+  context.print('');
+  context.print(dim('  idlewild models add DIR   publish a model', out));
+  context.print(dim('  idlewild invite           let a device join', out));
+  context.print(dim('  Ctrl-C                    stop', out));
+  context.print('');
+}
+
+async function lend(context: Context, options: UpOptions, address: string, data: string): Promise<LocalDevices> {
+  const [{ startLocalDevices }, { openHub }] = await Promise.all([
+    import('../processes/local-devices.ts'),
+    import('../hub-access.ts'),
+  ]);
+  const { client } = openHub({ hub: address, key: stewardKey(data) });
+  const told = new Map<string, string>();
+  return startLocalDevices({
+    count: options.devices,
+    data,
+    presence: options.presence,
+    invite: async () => (await client.invites.create({ uses: 1, expiresInSeconds: 600 })).token,
+    onState(name, state) {
+      const text = [String(state.state), ...((state.pauseReasons as string[] | undefined) ?? [])].join('; ');
+      if (told.get(name) !== text) context.note(`${name}: ${plainText(text)}`);
+      told.set(name, text);
+    },
+    onProblem: (name, message) => process.stderr.write(`${name}: ${plainText(message)}\n`),
+  });
+}
+
+function parsePort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(port <= 65_535)) throw new InvalidArgumentError('It must be a number from 0 to 65535.');
+  return port;
+}
+
+function parseDevices(text: string): number {
+  const count = /^\d{1,3}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(count <= DEVICES_MAX)) throw new InvalidArgumentError(`It must be a number from 0 to ${DEVICES_MAX}.`);
+  return count;
+}

@@ -1,0 +1,64 @@
+/**
+ * What a lender is told before anything runs, and the question. It says what is lent, when, what others see and how to
+ * stop, in the words of what the consent will hold and nothing more.
+ */
+import { availableParallelism, totalmem } from 'node:os';
+import { IdlewildError, decodeInvite, idOfKey } from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { bytesText } from './text/units.ts';
+
+export interface ConsentQuestion {
+  readonly address: string | undefined;
+  readonly invite: string | undefined;
+  readonly name: string | undefined;
+  readonly data: string;
+  readonly presence: 'respect' | 'ignore';
+  readonly tokensPerSecondMax: number | undefined;
+  readonly json: boolean;
+}
+
+/** Returns when the lender says yes. Throws `consent_refused` at a no, `usage` where nobody can be asked. */
+export async function askConsent(question: ConsentQuestion): Promise<void> {
+  const lines = await consentLines(question);
+  if (question.json || !process.stdin.isTTY || !process.stdout.isTTY) {
+    throw new IdlewildError(
+      'usage',
+      "lending a machine needs its owner's yes: run this on a terminal, or write --yes if you are the owner",
+    );
+  }
+  const { confirm, isCancel, note } = await import('@clack/prompts');
+  note(lines.join('\n'), 'Lend this machine');
+  const answer = await confirm({ message: 'Do you agree?', active: 'yes', inactive: 'no', initialValue: false });
+  if (isCancel(answer) || !answer)
+    throw new IdlewildError('consent_refused', 'nothing was started: the lender did not agree');
+}
+
+export async function consentLines({
+  address,
+  invite,
+  name,
+  data,
+  presence,
+  tokensPerSecondMax,
+}: ConsentQuestion): Promise<string[]> {
+  const decoded = invite === undefined ? undefined : decodeInvite(invite);
+  const hub = address ?? decoded?.url;
+  const community = decoded === undefined ? undefined : await idOfKey('ter', decoded.territory, nodeCrypto);
+  const threads = Math.max(1, Math.floor(availableParallelism() / 2));
+  return [
+    `To     ${hub ?? 'the community that it joined before'}`,
+    ...(community === undefined ? [] : [`       community ${community}`]),
+    ...(name === undefined ? [] : [`As     ${name}`]),
+    'For    answering prompts with the models of this community; no other work',
+    `With   ${threads} of ${availableParallelism()} cores, up to ${bytesText(totalmem() / 2)} of memory, disk space in`,
+    `       ${data}`,
+    presence === 'respect'
+      ? 'When   nobody uses the machine; it pauses as soon as you do'
+      : 'When   always, also while somebody uses the machine',
+    ...(tokensPerSecondMax === undefined ? [] : [`Speed  at most ${tokensPerSecondMax} tokens per second`]),
+    '',
+    'Models run as checked graphs in a process of their own; no program from others runs.',
+    "The community sees this device's name, its kind and its speed.",
+    'Ctrl-C ends the lending, p pauses it. Nothing stays behind running.',
+  ];
+}

@@ -1,0 +1,71 @@
+/**
+ * What every command is handed: the words of the person who called it, where to print, and the hub to talk to.
+ *
+ * Results go to stdout, everything said beside them to stderr; with --json stdout carries nothing but JSON and stderr
+ * nothing but an error.
+ */
+import { styleText } from 'node:util';
+import type { Client } from '@idlewild/client';
+import type { Command } from 'commander';
+import { createProgress, type Progress } from './text/progress.ts';
+
+export interface GlobalOptions {
+  readonly hub?: string | undefined;
+  readonly key?: string | undefined;
+  readonly json?: boolean | undefined;
+}
+
+export interface Context {
+  readonly json: boolean;
+  /** One line of a result for people. */
+  print(line: string): void;
+  printJson(value: unknown): void;
+  /** The one or the other. */
+  show(value: unknown, lines: () => readonly string[]): void;
+  /** Said beside the result. */
+  note(line: string): void;
+  progress(label: string): Progress;
+  /** The hub that this command talks to. */
+  client(): Promise<Client>;
+}
+
+export function contextOf(command: Command): Context {
+  const { hub, key, json = false } = command.optsWithGlobals<GlobalOptions>();
+  const print = (line: string): void => {
+    process.stdout.write(`${line}\n`);
+  };
+  const printJson = (value: unknown): void => {
+    process.stdout.write(`${JSON.stringify(value)}\n`);
+  };
+  const note = (line: string): void => {
+    if (!json) process.stderr.write(`${dim(line, process.stderr)}\n`);
+  };
+  return {
+    json,
+    print,
+    printJson,
+    show(value, lines) {
+      if (json) printJson(value);
+      else for (const line of lines()) print(line);
+    },
+    note,
+    progress: (label) => createProgress(label, process.stderr, !json),
+    async client() {
+      const { openHub } = await import('./hub-access.ts');
+      const { client, keyNote } = openHub({ hub, key });
+      if (keyNote !== undefined && process.stderr.isTTY) note(keyNote);
+      return client;
+    },
+  };
+}
+
+/** Dimmed where the stream is a terminal that takes colours; NO_COLOR is honoured. */
+export const dim = (text: string, stream: NodeJS.WriteStream): string => styleText('dim', text, { stream });
+export const bold = (text: string, stream: NodeJS.WriteStream): string => styleText('bold', text, { stream });
+
+/** A signal that Ctrl-C and an orderly end abort, for commands that have something to finish first. */
+export function interruptSignal(): AbortSignal {
+  const abort = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => abort.abort());
+  return abort.signal;
+}

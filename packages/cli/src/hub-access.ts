@@ -1,0 +1,49 @@
+/**
+ * Which hub a command talks to, and with which key: what the command line says, then the environment, then the hub that
+ * runs on this machine, then the default address.
+ *
+ * The steward's key of this machine goes to the hub that `up` noted here and to the default address, and nowhere else.
+ */
+import { createClient, hubAddress, type Client, type Fetch } from '@idlewild/client';
+import { defaultDataFolder, notedHub, stewardKey } from './data-folder.ts';
+import { addressOf, pinnedFetch, splitPin } from './pinned-fetch.ts';
+
+export const HUB_DEFAULT = 'http://127.0.0.1:7860';
+
+/** The longest that a hub takes for one route is the sync of a large file; answers have no deadline of ours. */
+const CALL_MS_MAX = 120_000;
+
+export interface HubChoice {
+  readonly hub?: string | undefined;
+  readonly key?: string | undefined;
+}
+
+export interface HubAccess {
+  readonly client: Client;
+  /** Where the key came from, when nobody named one. */
+  readonly keyNote: string | undefined;
+}
+
+export function openHub(choice: HubChoice, env: Readonly<Record<string, string | undefined>> = process.env): HubAccess {
+  const data = defaultDataFolder(env);
+  const local = notedHub(data);
+  const { url, pin } = splitPin(choice.hub ?? env.IDLEWILD_HUB ?? local?.url ?? HUB_DEFAULT);
+  const hub = hubAddress(url);
+  const named = choice.key ?? env.IDLEWILD_KEY;
+  const isLocal = hub === hubAddress(splitPin(local?.url ?? HUB_DEFAULT).url);
+  const found = named === undefined && isLocal ? stewardKey(data) : undefined;
+  const fetch = pin === undefined ? globalThis.fetch : pinnedFetch(pin);
+  const client = createClient({ hub, key: named ?? found, fetch: withDeadline(fetch) });
+  return {
+    client,
+    keyNote: found === undefined ? undefined : `with the steward's key of the hub on this machine, from ${data}`,
+  };
+}
+
+const withDeadline =
+  (fetch: Fetch): Fetch =>
+  (input, init = {}) => {
+    if (new URL(addressOf(input)).pathname.includes('/v1/')) return fetch(input, init);
+    const deadline = AbortSignal.timeout(CALL_MS_MAX);
+    return fetch(input, { ...init, signal: init.signal ? AbortSignal.any([init.signal, deadline]) : deadline });
+  };

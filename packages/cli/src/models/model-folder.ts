@@ -1,0 +1,226 @@
+/**
+ * A model folder as it comes from a training tool, made into the one artefact: a weight-free graph, its weights and
+ * side files, the texts around them, and the manifest that names them all by content.
+ *
+ * The same folder gives the same CID. The ONNX file is read once and its weights are handed on as views of that
+ * memory, so nothing is in memory twice and nothing is written; side files are read from the disk as they are needed.
+ */
+import { open, readFile, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { UploadFile } from '@idlewild/client';
+import {
+  GRAPH_LIMITS,
+  checkGraph,
+  describeDecoder,
+  externalise,
+  isExternal,
+  readGraph,
+  writeGraph,
+  type Externalised,
+  type Graph,
+} from '@idlewild/graph';
+import { IdlewildError, codeOf, encodeManifest, layoutFile, type Manifest } from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { bytesText } from '../text/units.ts';
+import { readContext, readJson, readLicence, readVocabulary } from './model-texts.ts';
+import { diskPart, memoryPart, type Part } from './parts.ts';
+
+const GRAPHS = ['onnx/model.onnx', 'model.onnx'] as const;
+const GRAPH_PATH = 'model.onnx';
+/** What an engine reads beside the graph, and which of it must be there. */
+const TEXTS: Readonly<Record<string, 'needed' | 'optional'>> = {
+  'config.json': 'needed',
+  'tokenizer.json': 'needed',
+  'tokenizer_config.json': 'optional',
+  'generation_config.json': 'optional',
+  'chat_template.jinja': 'optional',
+};
+const READ_BYTES = 16_777_216;
+
+export interface ModelFolder {
+  readonly manifest: { readonly cid: { toString(): string }; readonly bytes: Uint8Array };
+  readonly files: readonly UploadFile[];
+  /** For people. */
+  readonly summary: string;
+}
+
+export interface ReadOptions {
+  readonly signal: AbortSignal;
+  onProgress(doneBytes: number, totalBytes: number): void;
+}
+
+/** Throws `not_found`, `model_invalid`, `model_unsupported` or `model_refused`, naming the file; `cancelled`. */
+export async function readModelFolder(folder: string, { signal, onProgress }: ReadOptions): Promise<ModelFolder> {
+  await expectFolder(folder);
+  const graphFile = await findGraph(folder);
+  const texts = await readTexts(folder);
+  const config = readJson('config.json', new TextDecoder().decode(texts.get('config.json')));
+  readJson('tokenizer.json', new TextDecoder().decode(texts.get('tokenizer.json')));
+  const bytes = await readWhole(join(folder, graphFile), signal);
+  const graph = naming(graphFile, () => readGraph(bytes));
+  const sides = await sideFiles(dirname(join(folder, graphFile)), graphFile, graph);
+  const shape = naming(graphFile, () => describeDecoder(graph));
+  const external = naming(graphFile, () => externalise(graph, { location: freeName(sides) }));
+  const parts = partsOf(external, sides, texts);
+  naming(graphFile, () => checkGraph(external.graph, { files: new Map(parts.map((part) => [part.path, part.bytes])) }));
+
+  const files = await layOut(parts, signal, onProgress);
+  const licence = await readCard(folder);
+  const manifest: Manifest = {
+    v: 1,
+    kind: 'decoder',
+    graph: GRAPH_PATH,
+    files: files.map(({ path, layout }) => ({ path, file: layout.root, bytes: layout.bytes })),
+    tensors: external.tensors.map(({ file, ...tensor }) => ({ ...tensor, path: file, dims: [...tensor.dims] })),
+    contextTokens: readContext(config),
+    vocabularyTokens: shape.vocab ?? readVocabulary(config),
+    layers: shape.layers,
+    card: licence === undefined ? {} : { licence },
+  };
+  const { layers, contextTokens } = manifest;
+  const summary = `${layers} layers, ${contextTokens} tokens of context, licence ${licence ?? 'not stated'}`;
+  return { manifest: await encodeManifest(manifest, nodeCrypto), files, summary };
+}
+
+/** In an order that does not depend on the folder's. */
+function partsOf(
+  external: Externalised,
+  sides: ReadonlyMap<string, Part>,
+  texts: ReadonlyMap<string, Uint8Array>,
+): Part[] {
+  const parts = [
+    memoryPart(GRAPH_PATH, [writeGraph(external.graph)]),
+    ...(external.bytes === 0 ? [] : [memoryPart(freeName(sides), [...external.chunks()])]),
+    ...sides.values(),
+    ...[...texts].map(([path, text]) => memoryPart(path, [text])),
+  ];
+  return parts.sort((left, right) => (left.path < right.path ? -1 : 1));
+}
+
+async function layOut(
+  parts: readonly Part[],
+  signal: AbortSignal,
+  onProgress: ReadOptions['onProgress'],
+): Promise<UploadFile[]> {
+  const totalBytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+  let doneBytes = 0;
+  const files: UploadFile[] = [];
+  for (const part of parts) {
+    const counted = async function* (): AsyncGenerator<Uint8Array> {
+      for await (const chunk of part.chunks()) {
+        refuseCancelled(signal);
+        yield chunk;
+        doneBytes += chunk.length;
+        onProgress(doneBytes, totalBytes);
+      }
+    };
+    const { layout, nodes } = await layoutFile(counted(), nodeCrypto);
+    files.push({ path: part.path, layout, nodes, read: part.read });
+  }
+  return files;
+}
+
+async function expectFolder(folder: string): Promise<void> {
+  if ((await sizeOf(folder)) === 'folder') return;
+  throw new IdlewildError(
+    'not_found',
+    `there is no folder ${folder}; give the folder of a model, with config.json and onnx/model.onnx in it`,
+  );
+}
+
+async function findGraph(folder: string): Promise<string> {
+  for (const file of GRAPHS) if (typeof (await sizeOf(join(folder, file))) === 'number') return file;
+  throw new IdlewildError(
+    'not_found',
+    `${folder} holds no ${GRAPHS.join(' and no ')}; export the model to ONNX with a key-value cache`,
+  );
+}
+
+async function readTexts(folder: string): Promise<Map<string, Uint8Array>> {
+  const texts = new Map<string, Uint8Array>();
+  for (const [file, need] of Object.entries(TEXTS)) {
+    if (typeof (await sizeOf(join(folder, file))) === 'number') texts.set(file, await readFile(join(folder, file)));
+    else if (need === 'needed')
+      throw new IdlewildError('not_found', `${folder} holds no ${file}, which an engine needs`);
+  }
+  return texts;
+}
+
+/** The files beside the graph in which it says that weights lie, under their names. */
+async function sideFiles(folder: string, graphFile: string, graph: Graph): Promise<Map<string, Part>> {
+  const sides = new Map<string, Part>();
+  for (const tensor of graph.tensors.values()) {
+    if (!isExternal(tensor) || sides.has(tensor.external.location)) continue;
+    const { location } = tensor.external;
+    const named = basename(location) === location && location !== GRAPH_PATH && !Object.hasOwn(TEXTS, location);
+    const bytes = named ? await sizeOf(join(folder, location)) : undefined;
+    if (typeof bytes !== 'number') {
+      throw new IdlewildError(
+        'model_invalid',
+        `${graphFile} says that weights lie in "${location}", and there is no such file beside it`,
+      );
+    }
+    sides.set(location, diskPart(location, join(folder, location), bytes));
+  }
+  return sides;
+}
+
+function freeName(sides: ReadonlyMap<string, Part>): string {
+  let name = 'weights.bin';
+  for (let number = 2; sides.has(name); number++) name = `weights-${number}.bin`;
+  return name;
+}
+
+const readCard = async (folder: string): Promise<string | undefined> => {
+  const file = join(folder, 'README.md');
+  return typeof (await sizeOf(file)) === 'number' ? readLicence(await readFile(file, 'utf8')) : undefined;
+};
+
+/** Into one array of the file's size: Node's own `readFile` may hold two. */
+async function readWhole(file: string, signal: AbortSignal): Promise<Uint8Array> {
+  const handle = await open(file, 'r');
+  try {
+    const { size } = await handle.stat();
+    if (size > GRAPH_LIMITS.modelBytesMax) {
+      throw new IdlewildError(
+        'model_invalid',
+        `${file} has ${bytesText(size)}; ONNX files end at 2.1 GB, so export it with external data`,
+      );
+    }
+    const bytes = new Uint8Array(size);
+    for (let done = 0; done < size;) {
+      refuseCancelled(signal);
+      const { bytesRead } = await handle.read(bytes, done, Math.min(READ_BYTES, size - done), done);
+      if (bytesRead === 0) throw new IdlewildError('model_invalid', `${file} became shorter while it was read`);
+      done += bytesRead;
+    }
+    return bytes;
+  } finally {
+    await handle.close();
+  }
+}
+
+function refuseCancelled(signal: AbortSignal): void {
+  if (signal.aborted) throw new IdlewildError('cancelled', 'interrupted; the same command goes on where it stopped');
+}
+
+/** Bytes of a file, `folder`, or `undefined` for what is not there. */
+async function sizeOf(path: string): Promise<number | 'folder' | undefined> {
+  const found = await stat(path).catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw error;
+  });
+  return found?.isDirectory() === true ? 'folder' : found?.size;
+}
+
+/** What `act` throws, with the name of the file at fault before it. */
+function naming<Result>(file: string, act: () => Result): Result {
+  try {
+    return act();
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === undefined) throw error;
+    throw new IdlewildError(code, `${file}: ${(error as Error).message}`, { cause: error });
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * The command line as a whole: its options, its commands, and how its help reads. What a command needs to do its work
+ * is loaded when it is called, so that help costs nothing.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { addChatCommand } from './commands/chat.ts';
+import { addDeviceCommands } from './commands/devices.ts';
+import { addInviteCommand } from './commands/invite.ts';
+import { addJoinCommand } from './commands/join.ts';
+import { addKeyCommands } from './commands/keys.ts';
+import { addModelCommands } from './commands/models.ts';
+import { addStatusCommand } from './commands/status.ts';
+import { addUpCommand } from './commands/up.ts';
+
+export function createProgram(): Command {
+  const program = new Command('idlewild')
+    .description('AI from idle devices, for everyone who shares one.')
+    .version(ownVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .addOption(
+      new Option('--hub <address>', 'the hub to talk to (default: the one on this machine)').env('IDLEWILD_HUB'),
+    )
+    .addOption(
+      new Option('--key <key>', "the key to ask with (default: the steward's, on the hub's own machine)").env(
+        'IDLEWILD_KEY',
+      ),
+    )
+    .option('--json', 'print JSON for scripts, and errors as one JSON line on stderr')
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .showHelpAfterError('(write --help after a command to see how it is used)')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ idlewild up --devices 1            a hub, and this machine lent to it
+  $ idlewild models add models/jacobean
+  $ idlewild chat "What news of the king?"
+  $ idlewild invite                    let another machine join`,
+    );
+  addUpCommand(program);
+  addInviteCommand(program);
+  addJoinCommand(program);
+  addModelCommands(program);
+  addChatCommand(program);
+  addDeviceCommands(program);
+  addKeyCommands(program);
+  addStatusCommand(program);
+  return program;
+}
+
+function ownVersion(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  return version;
+}

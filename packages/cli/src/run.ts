@@ -1,0 +1,80 @@
+/**
+ * One call of the command line, from its words to its exit code. A person's mistake is told in a sentence; the stack is
+ * shown only to those who ask for it with IDLEWILD_DEBUG=1.
+ */
+import { CommanderError, type Command } from 'commander';
+import { EXIT, exitOf } from './exit-codes.ts';
+import { createProgram } from './program.ts';
+import { plainText } from './text/units.ts';
+
+/** Resolves with the exit code when the command is over. Prints, and throws nothing. */
+export async function run(words: readonly string[]): Promise<number> {
+  const json = words.slice(0, ends(words)).includes('--json');
+  let said = '';
+  const program = createProgram();
+  quietly(program, (text) => {
+    said += text;
+  });
+  try {
+    await program.parseAsync(words, { from: 'user' });
+    return EXIT.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.ok;
+      if (json)
+        tellJson(
+          'usage',
+          said
+            .trim()
+            .split('\n')[0]
+            ?.replace(/^error: /, '') ?? error.message,
+        );
+      else process.stderr.write(said);
+      return EXIT.usage;
+    }
+    tell(error, json);
+    return exitOf((error as { code?: string }).code);
+  }
+}
+
+/** What follows `--` is no option. */
+const ends = (words: readonly string[]): number => {
+  const at = words.indexOf('--');
+  return at === -1 ? words.length : at;
+};
+
+/** Commands inherit neither from their parents. */
+function quietly(command: Command, write: (text: string) => void): void {
+  command.exitOverride().configureOutput({ writeErr: write });
+  for (const inner of command.commands) quietly(inner, write);
+}
+
+function tell(error: unknown, json: boolean): void {
+  const {
+    code = 'internal',
+    message = String(error),
+    stack,
+    cause,
+  } = error as { code?: string; message?: string; stack?: string; cause?: unknown };
+  const hint = HINTS[code];
+  const sentence = plainText(hint === undefined ? message : `${message}; ${hint}`);
+  if (json) tellJson(code, sentence);
+  else if (code === 'cancelled') process.stderr.write('interrupted\n');
+  else process.stderr.write(`idlewild: ${sentence}\n`);
+  if (process.env.IDLEWILD_DEBUG === '1') {
+    process.stderr.write(`${stack ?? ''}\n`);
+    if (cause !== undefined)
+      process.stderr.write(`because of: ${(cause as { stack?: string }).stack ?? JSON.stringify(cause)}\n`);
+  } else if (!json && code === 'internal')
+    process.stderr.write('IDLEWILD_DEBUG=1 before the command shows where this comes from\n');
+}
+
+const tellJson = (code: string, message: string): void => {
+  process.stderr.write(`${JSON.stringify({ error: { code, message } })}\n`);
+};
+
+/** What to do next, where the error comes from a part that does not know of this command line. */
+const HINTS: Readonly<Record<string, string>> = {
+  hub_unreachable: 'start one with `idlewild up`, or name another with --hub or IDLEWILD_HUB',
+  unauthenticated: 'give a key with --key or IDLEWILD_KEY; a steward makes them with `idlewild keys create`',
+};

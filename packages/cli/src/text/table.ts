@@ -1,0 +1,32 @@
+/** Small aligned tables. Text comes from devices and hubs, so what could steer a terminal is taken out of it. */
+import { plainText } from './units.ts';
+
+export interface Column {
+  readonly title: string;
+  readonly align?: 'left' | 'right';
+}
+
+/** One line for the titles and one for each row; columns two spaces apart, nothing at the ends of lines. */
+export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+  const cells = [
+    columns.map(({ title }) => title),
+    ...rows.map((row) => row.map((cell) => plainText(cell).replace(/[\n\t]/g, ' '))),
+  ];
+  const widths = columns.map((_, index) => Math.max(...cells.map((row) => (row[index] ?? '').length)));
+  return cells.map((row) =>
+    columns
+      .map(({ align }, index) => {
+        const cell = row[index] ?? '';
+        const width = widths[index] ?? 0;
+        return align === 'right' ? cell.padStart(width) : cell.padEnd(width);
+      })
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** Pairs of a name and a value, the values in one column. */
+export function factLines(facts: readonly (readonly [name: string, value: string])[]): string[] {
+  const width = Math.max(...facts.map(([name]) => name.length));
+  return facts.map(([name, value]) => `${name.padEnd(width)}  ${plainText(value)}`.trimEnd());
+}

@@ -1,0 +1,47 @@
+/** Quantities for people: sizes, rates, ages, counts. Scripts get the plain numbers through --json. */
+
+const SIZES = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+
+/** Decimal units and three digits at most: `12.6 MB`. */
+export function bytesText(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < SIZES.length - 1) {
+    value /= 1_000;
+    unit++;
+  }
+  return `${unit > 0 && value < 99.95 ? value.toFixed(1) : value.toFixed(0)} ${SIZES[unit] ?? ''}`;
+}
+
+export const rateText = (tokensPerSecond: number | null | undefined): string => {
+  if (tokensPerSecond === null || tokensPerSecond === undefined) return '–';
+  return tokensPerSecond < 10 ? tokensPerSecond.toFixed(1) : tokensPerSecond.toFixed(0);
+};
+
+const SPANS: readonly (readonly [unit: string, seconds: number, next: number])[] = [
+  ['s', 1, 90],
+  ['min', 60, 90 * 60],
+  ['h', 3_600, 48 * 3_600],
+  ['days', 86_400, Number.POSITIVE_INFINITY],
+];
+
+export function spanText(seconds: number): string {
+  const [unit, length] = SPANS.find(([, , next]) => seconds < next) ?? ['days', 86_400];
+  return `${Math.round(seconds / length)} ${unit}`;
+}
+
+/** `3 min ago`, `in 24 h`, or `–` where there is no instant. */
+export function whenText(instant: string | null | undefined, nowMs: number): string {
+  if (instant === null || instant === undefined) return '–';
+  const seconds = (Date.parse(instant) - nowMs) / 1_000;
+  if (Number.isNaN(seconds)) return instant;
+  if (Math.abs(seconds) < 1) return 'now';
+  return seconds < 0 ? `${spanText(-seconds)} ago` : `in ${spanText(seconds)}`;
+}
+
+export const countText = (count: number, one: string, many = `${one}s`): string =>
+  `${count} ${count === 1 ? one : many}`;
+
+/** Text from elsewhere without what could steer a terminal: of the control characters, line feeds and tabs stay. */
+// oxlint-disable-next-line no-control-regex
+export const plainText = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');

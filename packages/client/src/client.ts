@@ -1,0 +1,111 @@
+/**
+ * A hub as an object: each route a method, each failure an `IdlewildError` with the hub's code.
+ *
+ * It keeps no state beside the address and the key, and works wherever there is a web-standard `fetch`.
+ */
+import { streamAnswer } from './answers.ts';
+import { createHubConnection, type CallOptions, type Fetch } from './http.ts';
+import type {
+  AddedModel,
+  AnswerPiece,
+  ChatRequest,
+  CompletionRequest,
+  CreatedInvite,
+  CreatedKey,
+  Device,
+  DeviceDetails,
+  HubStatus,
+  InviteRequest,
+  Key,
+  KeyRequest,
+  Model,
+  ModelDetails,
+  ModelRequest,
+  RequestRecord,
+} from './shapes.ts';
+import { uploadModel, type UploadModel } from './upload.ts';
+
+export interface ClientOptions {
+  /** Address of the hub, e.g. `http://127.0.0.1:7860`. */
+  readonly hub: string;
+  readonly key?: string | undefined;
+  readonly fetch: Fetch;
+}
+
+export interface Client {
+  readonly hub: string;
+  /** Pieces of text as they are made, then the end. */
+  chat(request: ChatRequest, options?: CallOptions): AsyncGenerator<AnswerPiece, void, undefined>;
+  completion(request: CompletionRequest, options?: CallOptions): AsyncGenerator<AnswerPiece, void, undefined>;
+  /** Names of the models that answer. */
+  modelNames(options?: CallOptions): Promise<string[]>;
+  status(options?: CallOptions): Promise<HubStatus>;
+  readonly devices: {
+    list(options?: CallOptions): Promise<Device[]>;
+    get(id: string, options?: CallOptions): Promise<DeviceDetails>;
+    /** The device finishes what it has and takes nothing new. */
+    drain(id: string, options?: CallOptions): Promise<void>;
+    revoke(id: string, options?: CallOptions): Promise<void>;
+  };
+  readonly keys: {
+    list(options?: CallOptions): Promise<Key[]>;
+    create(request: KeyRequest, options?: CallOptions): Promise<CreatedKey>;
+    revoke(id: string, options?: CallOptions): Promise<void>;
+  };
+  readonly invites: {
+    create(request: InviteRequest, options?: CallOptions): Promise<CreatedInvite>;
+  };
+  readonly models: {
+    list(options?: CallOptions): Promise<Model[]>;
+    get(name: string, options?: CallOptions): Promise<ModelDetails>;
+    /** Gives a name to a manifest whose files the hub holds already. */
+    add(request: ModelRequest, options?: CallOptions): Promise<AddedModel>;
+    /** Sends what the hub lacks of a model, then adds it. */
+    upload(upload: UploadModel): Promise<AddedModel>;
+    remove(name: string, options?: CallOptions): Promise<void>;
+  };
+  readonly requests: {
+    list(options?: CallOptions): Promise<RequestRecord[]>;
+  };
+}
+
+export function createClientWith({ hub, key, fetch }: ClientOptions): Client {
+  const connection = createHubConnection(hub, key, fetch);
+  const { json } = connection;
+  const at = (base: string, name: string, more = ''): string => `${base}/${encodeURIComponent(name)}${more}`;
+  return {
+    hub: connection.hub,
+    chat: (request, options = {}) => streamAnswer(connection, '/v1/chat/completions', request, options),
+    completion: (request, options = {}) => streamAnswer(connection, '/v1/completions', request, options),
+    async modelNames(options) {
+      const { data } = await json<{ data: readonly { readonly id: string }[] }>(
+        'GET',
+        '/v1/models',
+        undefined,
+        options,
+      );
+      return data.map(({ id }) => id);
+    },
+    status: (options) => json('GET', '/api/status', undefined, options),
+    devices: {
+      list: (options) => json('GET', '/api/devices', undefined, options),
+      get: (id, options) => json('GET', at('/api/devices', id), undefined, options),
+      drain: (id, options) => json('POST', at('/api/devices', id, '/drain'), undefined, options),
+      revoke: (id, options) => json('DELETE', at('/api/devices', id), undefined, options),
+    },
+    keys: {
+      list: (options) => json('GET', '/api/keys', undefined, options),
+      create: (request, options) => json('POST', '/api/keys', request, options),
+      revoke: (id, options) => json('DELETE', at('/api/keys', id), undefined, options),
+    },
+    invites: { create: (request, options) => json('POST', '/api/invites', request, options) },
+    models: {
+      list: (options) => json('GET', '/api/models', undefined, options),
+      get: (name, options) => json('GET', at('/api/models', name), undefined, options),
+      add: (request, options) => json('POST', '/api/models', request, options),
+      upload: (upload) => uploadModel(connection, upload),
+      remove: (name, options) => json('DELETE', at('/api/models', name), undefined, options),
+    },
+    requests: { list: (options) => json('GET', '/api/requests', undefined, options) },
+  };
+}

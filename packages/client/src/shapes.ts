@@ -1,0 +1,183 @@
+/**
+ * What the hub's routes take and give, as callers see it: the contract, written by hand.
+ *
+ * Instants are ISO 8601 texts, sizes are bytes, CIDs are texts. A field that this version does not know is kept out of
+ * the types and left in the values.
+ */
+import type { DeviceModel, DeviceProfile, DeviceState } from '@idlewild/protocol';
+
+export interface Message {
+  readonly role: 'system' | 'developer' | 'user' | 'assistant';
+  readonly content: string;
+}
+
+export interface SamplingOptions {
+  readonly max_tokens?: number | undefined;
+  /** 0 is greedy. */
+  readonly temperature?: number | undefined;
+  readonly top_p?: number | undefined;
+  /** Not in OpenAI's API: keeps the k likeliest tokens, 0 keeps all. */
+  readonly top_k?: number | undefined;
+  /** The same seed gives the same answer on the same numeric class of devices. */
+  readonly seed?: number | undefined;
+  readonly frequency_penalty?: number | undefined;
+  readonly presence_penalty?: number | undefined;
+  readonly stop?: string | readonly string[] | undefined;
+}
+
+export interface ChatRequest extends SamplingOptions {
+  readonly model: string;
+  readonly messages: readonly Message[];
+}
+
+export interface CompletionRequest extends SamplingOptions {
+  readonly model: string;
+  readonly prompt: string;
+}
+
+export interface Usage {
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
+}
+
+/** What Idlewild adds to every answer. */
+export interface IdlewildNote {
+  /** Names of the devices that worked on it, in order. */
+  readonly devices: readonly string[];
+  readonly failovers: number;
+  readonly seed: number;
+  /** Whether the whole is bit-identical to an uninterrupted answer. */
+  readonly exact: boolean;
+  readonly hub: string;
+}
+
+export interface TextPiece {
+  readonly text: string;
+}
+
+/** The last thing that a stream yields. */
+export interface AnswerEnd {
+  readonly finish: string;
+  readonly usage: Usage;
+  readonly idlewild: IdlewildNote;
+}
+
+export type AnswerPiece = TextPiece | AnswerEnd;
+
+export interface HubStatus {
+  readonly version: string;
+  readonly hub: string;
+  readonly territory: { readonly id: string; readonly name: string };
+  readonly uptimeSeconds: number;
+  readonly devices: Readonly<Record<DeviceState, number>>;
+  readonly models: number;
+  readonly answers: { readonly open: number; readonly queued: number };
+}
+
+export interface Device {
+  readonly id: string;
+  readonly name: string;
+  readonly state: DeviceState;
+  /** Names of the models that it holds. */
+  readonly models: readonly string[];
+  readonly tokensPerSecond: number | null;
+  readonly pauseReasons: readonly string[];
+  readonly lastSeenAt: string | null;
+  readonly enrolledAt: string;
+  readonly active: number;
+  readonly slots: number;
+}
+
+export interface DeviceModelState {
+  readonly name: string | null;
+  readonly cid: string;
+  readonly state: DeviceModel['state'];
+  /** Fetched share of the bytes, 0 to 1. */
+  readonly fraction: number;
+  readonly tokensPerSecond?: number | null;
+  readonly numericClass?: string | null;
+  readonly reason?: string | null;
+}
+
+export interface DeviceDetails extends Device {
+  readonly profile: DeviceProfile | null;
+  readonly modelStates: readonly DeviceModelState[];
+}
+
+export interface Key {
+  readonly id: string;
+  readonly role: string;
+  readonly name: string | null;
+  readonly createdAt: string;
+  readonly expiresAt: string | null;
+  readonly revokedAt: string | null;
+}
+
+export interface KeyRequest {
+  readonly role: string;
+  readonly name?: string | undefined;
+  readonly expiresInSeconds?: number | undefined;
+}
+
+/** `key` is shown this once; the hub keeps its hash. */
+export interface CreatedKey {
+  readonly id: string;
+  readonly key: string;
+  readonly role: string;
+  readonly expiresAt: string | null;
+}
+
+export interface InviteRequest {
+  readonly uses: number;
+  readonly expiresInSeconds: number;
+}
+export interface CreatedInvite {
+  readonly url: string;
+  readonly token: string;
+  readonly expiresAt: string;
+}
+
+export interface Model {
+  readonly name: string;
+  readonly cid: string;
+  readonly bytes: number;
+  readonly addedAt: string;
+  readonly contextTokens: number;
+  /** How many devices hold it. */
+  readonly devices: number;
+}
+
+export interface ModelDetails extends Model {
+  readonly files: readonly { readonly path: string; readonly bytes: number; readonly cid: string }[];
+  readonly tensors: number;
+  readonly layers: number;
+  readonly card: { readonly licence?: string; readonly description?: string };
+}
+
+export interface ModelRequest {
+  readonly name: string;
+  /** CID of a manifest whose files the hub holds. */
+  readonly manifest: string;
+  /** Whether the name may be taken from another model. */
+  readonly replace?: boolean | undefined;
+}
+
+export interface AddedModel {
+  readonly name: string;
+  readonly cid: string;
+  readonly bytes: number;
+}
+
+export interface RequestRecord {
+  readonly id: string;
+  readonly model: string;
+  readonly state: string;
+  readonly reason: string | null;
+  readonly createdAt: string;
+  readonly finishedAt: string | null;
+  readonly promptTokens: number | null;
+  readonly answerTokens: number | null;
+  readonly failovers: number;
+  readonly exact: boolean | null;
+}
