@@ -1,9 +1,9 @@
 /**
  * How many rows of a prompt to run at once, from what earlier runs took.
  *
- * A run costs what reading the weights costs, whatever its rows, and something for each row more: both are followed,
- * since of a large model two rows take nearly as long as ten. Where not even two rows can be run within the bound,
- * holding to it would only make prompts crawl: a chunk may then take as long as two steps of decoding.
+ * A run costs what reading the weights and the cache costs, whatever its rows, and something for each row more. Both
+ * are followed: of a large model two rows take nearly as long as ten, and holding every run to one bound would make its
+ * prompts crawl. So a chunk takes what was set as the aim or, where that is longer, the time of two steps of decoding.
  */
 import { LIMITS } from './limits.ts';
 
@@ -21,40 +21,33 @@ export interface ChunkSize {
 
 /** Weight of the newest run: a few runs forget a disturbance, and follow a cache that grows. */
 const NEWEST = 0.4;
-const blend = (old: number | undefined, seen: number): number =>
-  old === undefined ? seen : old + NEWEST * (seen - old);
+/** Below what clocks tell apart; keeps divisions finite. */
+const MS_MIN = 1e-3;
 
 /** `known` is what was measured at loading; without it the first chunk is small. */
 export function createChunkSize(known?: RunCost): ChunkSize {
-  let twoRowsMs = known?.twoRowsMs;
-  let rowMs = known?.rowMs;
-  let last: number = known === undefined ? LIMITS.rowsFirst : LIMITS.rowsMax;
-
-  function rows(): number {
-    if (rowMs === undefined) return LIMITS.rowsFirst;
-    const base = twoRowsMs ?? LIMITS.rowsMin * rowMs;
-    const roomMs = aimMs(base) - base;
-    const fitting = LIMITS.rowsMin + Math.floor(roomMs / Math.max(rowMs, 1e-3));
-    return Math.min(Math.max(fitting, LIMITS.rowsMin), LIMITS.rowsMax, last * LIMITS.rowsGrowthMax);
-  }
+  let cost = known;
+  let largest: number = known === undefined ? LIMITS.rowsFirst : LIMITS.rowsMax;
 
   return {
-    rows,
+    rows() {
+      if (cost === undefined) return LIMITS.rowsFirst;
+      const roomMs = Math.max(LIMITS.runMsAim, 2 * cost.twoRowsMs) - cost.twoRowsMs;
+      const fitting = LIMITS.rowsMin + Math.floor(roomMs / Math.max(cost.rowMs, MS_MIN));
+      return Math.min(fitting, LIMITS.rowsMax, largest * LIMITS.rowsGrowthMax);
+    },
     note(ran, tookMs) {
+      cost ??= { twoRowsMs: (LIMITS.rowsMin * tookMs) / ran, rowMs: tookMs / ran };
+      const { twoRowsMs, rowMs } = cost;
       if (ran <= LIMITS.rowsMin) {
-        twoRowsMs = blend(twoRowsMs, tookMs);
+        cost = { twoRowsMs: twoRowsMs + NEWEST * (tookMs - twoRowsMs), rowMs };
         return;
       }
-      const base = Math.min(twoRowsMs ?? Infinity, tookMs);
-      const seen = base === tookMs ? tookMs / ran : (tookMs - base) / (ran - LIMITS.rowsMin);
-      rowMs = blend(rowMs, seen);
-      if (ran >= Math.min(rows(), last)) last = ran;
+      // What made this run dearer than expected, a longer cache or a busy machine, makes its parts dearer alike.
+      const expectedMs = twoRowsMs + (ran - LIMITS.rowsMin) * rowMs;
+      const factor = 1 + NEWEST * (tookMs / Math.max(expectedMs, MS_MIN) - 1);
+      cost = { twoRowsMs: twoRowsMs * factor, rowMs: rowMs * factor };
+      largest = Math.max(largest, ran);
     },
   };
-}
-
-/** How long a chunk may take, where two rows take `twoRowsMs`. */
-function aimMs(twoRowsMs: number): number {
-  if (twoRowsMs >= LIMITS.runMsFull) return 2 * twoRowsMs;
-  return Math.min(Math.max(LIMITS.runMsAim, 2 * twoRowsMs), LIMITS.runMsFull);
 }

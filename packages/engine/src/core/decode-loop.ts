@@ -1,9 +1,9 @@
 /**
  * Answers in turn: one run for each, round and round, so that none waits for more than one run of each of the others.
  *
- * Prompts are read in chunks whose size follows the measured milliseconds per row, so that no run is longer than
- * `LIMITS.runMsMax` where two rows can be run in that time at all. Decoding is paced to the tokens per second that the
- * lender allows, over all answers together.
+ * Prompts are read in chunks whose size follows what runs take, so that none is longer than `LIMITS.runMsMax`, or than
+ * two steps of decoding where these take longer. Decoding is paced to the tokens per second that the lender allows,
+ * over all answers together.
  */
 import { IdlewildError, asIdlewildError, codeOf, createSampler, type AnswerWork, type Clock } from '@idlewild/protocol';
 import { createChunkSize, type RunCost } from './chunk-size.ts';

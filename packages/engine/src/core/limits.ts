@@ -2,14 +2,9 @@
 export const LIMITS = {
   /** `run()` blocks its process: this is how long a cancel, or another answer's token, may have to wait for it. */
   runMsMax: 50,
-  /** What prefill chunks are sized for; the rest is room for what a measurement does not see coming. */
+  /** What prefill chunks are sized for where decoding is faster; the rest is room for what no measurement foresees. */
   runMsAim: 35,
-  /** Where reading the weights alone takes most of that: still below the bound, with less room. */
-  runMsFull: 45,
-  /**
-   * Rows of a run. One row takes another kernel than two, whose last bits differ; beyond 512 more rows bring no more
-   * speed.
-   */
+  /** Rows of a run. One row takes another kernel than two, with other last bits; beyond 512, more bring no speed. */
   rowsMin: 2,
   rowsMax: 512,
   /** Rows of the first chunk, before anything is measured. */

@@ -71,6 +71,10 @@ test('a model is loaded in a process of its own, measured, and answers; closing 
   expect(isAlive(pid)).toBe(false);
 });
 
+test('the speed that an engine tells of is no more than its lender allows', async () => {
+  expect((await load({}, { ...limits, tokensPerSecondMax: 3 })).tokensPerSecond).toBe(3);
+});
+
 test('several answers stream at once, each as it would alone', async () => {
   const engine = await load();
   const seeds = [1, 2, 3, 4, 5, 6];

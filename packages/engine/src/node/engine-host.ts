@@ -5,7 +5,7 @@
  * load again at once. A cancelled answer is silent from the moment of the call, whatever is still under way in the
  * pipe.
  */
-import { IdlewildError, type AnswerWork, type Clock } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError, type AnswerWork, type Clock } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
 import type { Engine, EngineEvent, EngineHost, EngineLimits, EngineModel } from '../core/port.ts';
 import { startEngineProcess, type EngineProcess, type ProcessOptions } from './engine-process.ts';
@@ -119,20 +119,15 @@ function createProcessEngine(
   }
 
   function answer(work: AnswerWork, listen: (event: EngineEvent) => void): { cancel(): void } {
+    if (dead !== undefined) return refuse(listen, new IdlewildError('engine_failed', dead));
     const n = next++;
-    if (dead !== undefined) {
-      const message = dead;
-      let cancelled = false;
-      queueMicrotask(() => cancelled || listen({ t: 'failed', code: 'engine_failed', message }));
-      return {
-        cancel: () => {
-          cancelled = true;
-        },
-      };
+    try {
+      child.send({ t: 'answer', n, work });
+    } catch (error) {
+      return refuse(listen, asIdlewildError(error, 'handing a request to the engine process'));
     }
     if (open.size === 0) heardMs = clock.monotonic();
     open.set(n, listen);
-    child.send({ t: 'answer', n, work });
     watch();
     return {
       cancel() {
@@ -169,6 +164,17 @@ function createProcessEngine(
       const listen = open.get(message.n);
       if (message.event.t === 'finished' || message.event.t === 'failed') open.delete(message.n);
       listen?.(message.event);
+    },
+  };
+}
+
+/** Fails a request after `answer` has returned, as all events come. */
+function refuse(listen: (event: EngineEvent) => void, { code, message }: IdlewildError): { cancel(): void } {
+  let cancelled = false;
+  queueMicrotask(() => cancelled || listen({ t: 'failed', code, message }));
+  return {
+    cancel() {
+      cancelled = true;
     },
   };
 }

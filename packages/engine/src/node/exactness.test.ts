@@ -79,3 +79,18 @@ test.for([
     }
   },
 );
+
+test(
+  'the number of threads changes no token: devices with and without cores to spare are of one class',
+  { timeout: 120_000 },
+  async () => {
+    const loops = await Promise.all(
+      [1, 2, 4].map((threads) => openLoop(`threads-${threads}`, (graph) => graph, threads)),
+    );
+    for (const over of PROMPTS) {
+      const asked = loops.map((loop) => collect(loop, work(over)));
+      await Promise.all(asked.map((one) => one.over));
+      expect(new Set(asked.map(({ events }) => tokensOf(events).join(' '))).size).toBe(1);
+    }
+  },
+);

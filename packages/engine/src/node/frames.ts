@@ -87,6 +87,7 @@ export function openFramePipe<Out, In>(
     }
   });
   pipe.on('error', (error) => end(error.message));
+  pipe.on('end', () => end('the pipe was closed'));
   pipe.on('close', () => end('the pipe was closed'));
   return {
     send(message) {

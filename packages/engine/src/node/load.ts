@@ -67,7 +67,9 @@ export async function loadModel(
     tokensPerSecondMax: limits.tokensPerSecondMax,
   });
   const fingerprint = await fingerprintOf('cpu');
-  return { loop, loaded: { engineBuild: ENGINE_BUILD, provider: 'cpu', fingerprint, memoryBytes, ...speed } };
+  // What the lender allows is what others may expect.
+  const tokensPerSecond = Math.min(speed.tokensPerSecond, limits.tokensPerSecondMax ?? Number.POSITIVE_INFINITY);
+  return { loop, loaded: { engineBuild: ENGINE_BUILD, provider: 'cpu', fingerprint, memoryBytes, ...speed, tokensPerSecond } };
 }
 
 function readCheckedGraph(model: EngineModel): Graph {
