@@ -128,3 +128,19 @@ test('when the disk refuses, new answers are refused, and the ends of old ones a
   await end;
   expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'done' } });
 });
+
+test('tokens that the disk refused are not lost: they go with a later batch, in their order', async () => {
+  const { clock, database, journal, reopen } = await setUp();
+  void journal.open(opening('req_1'));
+  await clock.advance(5);
+  const { sql } = await import('kysely');
+  await sql`create trigger refuse before insert on journal begin select raise(abort, 'disk full'); end`.execute(database.db);
+  for (const id of [5, 6]) journal.token('req_1', id);
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  journal.token('req_1', 7);
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  await sql`drop trigger refuse`.execute(database.db);
+  await clock.advance(HUB_LIMITS.journalRetryMs + HUB_LIMITS.groupCommitMsMax);
+  expect((await rows(database)).journal).toBe(2);
+  expect(await reopen().recover()).toEqual([{ request: 'req_1', answerTokens: 3 }]);
+});

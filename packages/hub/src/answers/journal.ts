@@ -119,7 +119,20 @@ export function createJournal(deps: JournalDeps): Journal {
         waiting.reject(error);
       }
       for (const pending of current.closes) retryLater(pending, 1);
+      takeBack(chunks);
     }
+  }
+
+  /** Tokens of a batch that was not written go with a later one, before those that came since. */
+  function takeBack(chunks: readonly Chunk[]): void {
+    for (const { request_id: request, ids } of chunks) {
+      const entry = entries.get(request);
+      if (entry === undefined || ids.length === 0) continue;
+      entry.tokens.unshift(...ids);
+      batch.touched.add(request);
+    }
+    // Not at once: a disk that is full now is full in 20 ms, too. The opening of an answer does not wait for this.
+    if (batch.touched.size > 0) timer ??= clock.after(HUB_LIMITS.journalRetryMs, () => { void flush(); });
   }
 
   /**
@@ -182,22 +195,29 @@ export function createJournal(deps: JournalDeps): Journal {
   };
 }
 
-interface Chunk { readonly request_id: string; readonly territory_id: string; readonly seq: number; readonly sealed: Uint8Array }
+interface JournalRow {
+  readonly request_id: string;
+  readonly territory_id: string;
+  readonly seq: number;
+  readonly sealed: Uint8Array;
+}
+/** A row, and the token ids that are sealed in it. */
+interface Chunk extends JournalRow { readonly ids: readonly number[] }
 
 function createSealer({ crypto, random, key }: Pick<JournalDeps, 'crypto' | 'random' | 'key'>): {
   work(record: OpenRecord): Promise<Chunk>;
   tokens(owner: Owner, seq: number, ids: readonly number[]): Promise<Chunk>;
-  unseal(chunk: Chunk): Promise<unknown>;
+  unseal(row: JournalRow): Promise<unknown>;
 } {
   const NONCE_BYTES = 12;
   const bound = (request: string, seq: number): Uint8Array => utf8(`idlewild/v1/journal\n${request}\n${seq}`);
-  const seal = async ({ request, territory }: Owner, seq: number, value: unknown): Promise<Chunk> => {
+  const seal = async ({ request, territory }: Owner, seq: number, value: unknown): Promise<JournalRow> => {
     const nonce = random.bytes(NONCE_BYTES);
     return { request_id: request, territory_id: territory, seq, sealed: concat([nonce, await crypto.seal(key, nonce, encodeCbor(value), bound(request, seq))]) };
   };
   return {
-    work: (record) => seal(record, 0, record.work),
-    tokens: (owner, seq, ids) => seal(owner, seq, ids),
+    work: async (record) => ({ ...await seal(record, 0, record.work), ids: [] }),
+    tokens: async (owner, seq, ids) => ({ ...await seal(owner, seq, ids), ids }),
     async unseal({ request_id, seq, sealed }) {
       const plain = await crypto.open(key, sealed.subarray(0, NONCE_BYTES), sealed.subarray(NONCE_BYTES), bound(request_id, seq));
       return decodeCbor(plain, 'a journal entry');
@@ -216,7 +236,7 @@ async function commitBatch(
         created_at_ms: nowMs, finished_at_ms: null, prompt_tokens: 0, answer_tokens: 0, failovers: 0, exact: 1,
       }))).execute();
     }
-    if (chunks.length > 0) await tx.insertInto('journal').values([...chunks]).execute();
+    if (chunks.length > 0) await tx.insertInto('journal').values(chunks.map(({ ids: _, ...row }) => row)).execute();
     for (const close of closes) {
       await tx.updateTable('requests').set({
         state: close.state, reason: close.reason ?? null, finished_at_ms: nowMs, prompt_tokens: close.promptTokens,
