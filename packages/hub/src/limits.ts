@@ -24,6 +24,8 @@ export const HUB_LIMITS = {
   stallTokensMax: 40,
   /** Until a device says that it started; loading sends progress. */
   startMsMax: 10_000,
+  /** A device that let an answer stall comes last for this long: what stands still looks idle, and would get the next one. */
+  mistrustMs: 60_000,
   sweepMs: 100,
   /** Writes wait at most this long for company, so that one fsync serves many answers. */
   groupCommitMsMax: 20,

@@ -142,11 +142,13 @@ export function createAnswers(deps: AnswersDeps): Answers {
         if (device !== undefined) sessions.revokeLease(device, effect.attempt.lease, effect.attempt.epoch);
         return;
       }
-      case 'requeue':
-        if (attempt !== undefined) releaseLease(attempt);
+      case 'requeue': {
+        const device = attempt === undefined ? undefined : releaseLease(attempt);
+        if (effect.code === 'stalled' && device !== undefined) device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
         log.info({ request: state.request, device: attempt?.device, tokens: state.tokens.length, why: state.lastFailure }, 'attempt failed');
         queue.unshift(answer);
         return pump();
+      }
       case 'finished': return finish(answer, attempt as Attempt, effect);
       case 'failed': return fail(answer, effect.code, effect.message);
     }
@@ -199,7 +201,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
   const candidatesFor = (territory: string, model: string): Candidate[] => {
     const candidates: Candidate[] = [];
     for (const device of sessions.list()) {
-      if (device.territory === territory) candidates.push(candidateOf(device, model));
+      if (device.territory === territory) candidates.push(candidateOf(device, model, clock.monotonic()));
     }
     return candidates;
   };
@@ -322,12 +324,12 @@ export function createAnswers(deps: AnswersDeps): Answers {
   };
 }
 
-function candidateOf(device: ConnectedDevice, model: string): Candidate {
+function candidateOf(device: ConnectedDevice, model: string, nowMs: number): Candidate {
   const held = device.status.models.find((entry) => entry.cid === model);
   return {
     device: device.id, state: stateOf(device), pauseReasons: device.status.pauseReasons, model: held?.state ?? 'none', numericClass: held?.numericClass,
     slots: device.status.slots, active: device.leases.size, tokensPerSecond: held?.tokensPerSecond, prefillTokensPerSecond: held?.prefillTokensPerSecond,
-    roundTripMs: device.status.roundTripMs ?? 50,
+    roundTripMs: device.status.roundTripMs ?? 50, mistrusted: nowMs < device.mistrustedUntilMs,
   };
 }
 

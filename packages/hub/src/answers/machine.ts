@@ -63,7 +63,7 @@ export type Effect =
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string }
   /** Tell the device that its attempt is over. */
   | { readonly t: 'revoke'; readonly attempt: Attempt }
-  | { readonly t: 'requeue' };
+  | { readonly t: 'requeue'; readonly code: ErrorCode };
 
 export function createAnswerState(
   input: Pick<AnswerState, 'request' | 'model' | 'work'> & { nowMs: number; deadlineMs: number; tokens?: readonly number[] },
@@ -154,7 +154,7 @@ function failAttempt(state: AnswerState, code: ErrorCode, why: string, nowMs: nu
   }
   state.phase = 'queued';
   state.queuedAtMs = nowMs;
-  return [...revoke, { t: 'requeue' }];
+  return [...revoke, { t: 'requeue', code }];
 }
 
 function onTick(state: AnswerState, nowMs: number): readonly Effect[] {

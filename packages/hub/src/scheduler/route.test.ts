@@ -4,6 +4,7 @@ import { explainNone, route, type Candidate, type Demand } from './route.ts';
 
 const candidate = (over: Partial<Candidate> & { device: string }): Candidate => ({
   state: 'ready', pauseReasons: [], model: 'warm', numericClass: 'a', slots: 4, active: 0, tokensPerSecond: 100, prefillTokensPerSecond: 1_000, roundTripMs: 1,
+  mistrusted: false,
   ...over,
 });
 const demand = (over: Partial<Demand> = {}): Demand => ({ promptTokens: 100, answerTokens: 100, numericClass: undefined, excluded: new Set(), ...over });
@@ -38,6 +39,14 @@ test('an interrupted answer stays in its numeric class while anybody of it can t
   expect(route([fastOther, same], demand({ numericClass: 'a' }))).toMatchObject({ device: 'dev_same' });
   expect(route([fastOther, { ...same, active: 4 }], demand({ numericClass: 'a' }))).toMatchObject({ t: 'wait' });
   expect(route([fastOther], demand({ numericClass: 'a' }))).toMatchObject({ device: 'dev_other' });
+});
+
+test('a device that let an answer stall gets another only when nobody else could have it, of whatever class', () => {
+  const stalled = candidate({ device: 'dev_stalled', mistrusted: true, tokensPerSecond: 10_000 });
+  const other = candidate({ device: 'dev_other', numericClass: 'b' });
+  expect(route([stalled, other], demand({ numericClass: 'a' }))).toMatchObject({ device: 'dev_other' });
+  expect(route([stalled, { ...other, active: 4 }], demand())).toMatchObject({ t: 'wait' });
+  expect(route([stalled], demand())).toMatchObject({ device: 'dev_stalled' });
 });
 
 test('the reason for "nobody" counts the devices and says what holds each back', () => {

@@ -3,7 +3,8 @@
  *
  * Pure: candidates in, choice out. Expected completion = round trip + prefill + decoding at the device's measured speed, shared with
  * the answers that it already interleaves, + loading when the model is held but not warm. Interrupted answers stay within their
- * numeric class while any device of it can take them, so that the rest is bit-identical.
+ * numeric class while any device of it can take them, so that the rest is bit-identical. A device that let an answer stall comes last:
+ * standing still, it would look the least busy of all.
  */
 import type { DeviceState } from '@idlewild/protocol';
 
@@ -20,6 +21,8 @@ export interface Candidate {
   readonly tokensPerSecond: number | undefined;
   readonly prefillTokensPerSecond: number | undefined;
   readonly roundTripMs: number;
+  /** It let an answer stall lately. */
+  readonly mistrusted: boolean;
 }
 
 export interface Demand {
@@ -54,8 +57,10 @@ const takesWork = (candidate: Candidate): boolean => candidate.state === 'ready'
 export function route(candidates: readonly Candidate[], demand: Demand): Route {
   const able = candidates.filter((c) => takesWork(c) && servesModel(c) && !demand.excluded.has(c.device));
   if (able.length === 0) return { t: 'none' };
-  const sameClass = demand.numericClass === undefined ? able : able.filter((c) => c.numericClass === demand.numericClass);
-  const pool = sameClass.length > 0 ? sameClass : able;
+  const steady = able.filter((c) => !c.mistrusted);
+  const trusted = steady.length > 0 ? steady : able;
+  const sameClass = demand.numericClass === undefined ? trusted : trusted.filter((c) => c.numericClass === demand.numericClass);
+  const pool = sameClass.length > 0 ? sameClass : trusted;
   let best: Candidate | undefined;
   let bestMs = Number.POSITIVE_INFINITY;
   let soonestMs = Number.POSITIVE_INFINITY;

@@ -20,6 +20,8 @@ export interface ConnectedDevice {
   /** Leases that the hub has given it and that are not over. */
   readonly leases: Set<string>;
   lastFrameAtMs: number;
+  /** It let an answer stall: until then it is given one only when nobody else could have it. */
+  mistrustedUntilMs: number;
   touchedAtMs: number;
 }
 

@@ -115,7 +115,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
     const device: ConnectedDevice = {
       ...who, publicKey: checked.consent.device, session: newId('ses', random), ticket: base64url.baseEncode(random.bytes(32)), channel,
       profile: checked.proof.profile, consent: checked.consent, agreementKey: checked.proof.agreementKey, status: checked.proof.status, draining: false, leases: new Set(),
-      lastFrameAtMs: nowMs, touchedAtMs: nowMs,
+      lastFrameAtMs: nowMs, touchedAtMs: nowMs, mistrustedUntilMs: 0,
     };
     open.set(device.id, device);
     tickets.set(device.ticket, device);
