@@ -69,7 +69,8 @@ export async function loadModel(
   const fingerprint = await fingerprintOf('cpu');
   // What the lender allows is what others may expect.
   const tokensPerSecond = Math.min(speed.tokensPerSecond, limits.tokensPerSecondMax ?? Number.POSITIVE_INFINITY);
-  return { loop, loaded: { engineBuild: ENGINE_BUILD, provider: 'cpu', fingerprint, memoryBytes, ...speed, tokensPerSecond } };
+  const loaded = { engineBuild: ENGINE_BUILD, provider: 'cpu', fingerprint, memoryBytes, ...speed, tokensPerSecond };
+  return { loop, loaded };
 }
 
 function readCheckedGraph(model: EngineModel): Graph {
