@@ -14,7 +14,9 @@ import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlew
 import type { EngineHost } from '@idlewild/engine';
 import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
 import packageJson from '../../package.json' with { type: 'json' };
-import { createAgent, type Agent, type AgentState, type LendingLimits, type Log, type Presence } from '../core/agent.ts';
+import {
+  createAgent, type Agent, type AgentState, type LendingLimits, type Log, type Presence,
+} from '../core/agent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
 import { NODE_LIMITS } from './limits.ts';
@@ -79,6 +81,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
   const sources = createHttpSources({ hubUrl: url, spkiPin });
   let enrolled = settings.enrolled;
+  let noting = Promise.resolve();
   const agent = await createAgent({
     ...ports, store, log, identity: folder.identity, consent, name, presence: options.presence,
     transport: createWsTransport({ clock: systemClock }),
@@ -96,12 +99,14 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     onEnrolled() {
       if (enrolled) return;
       enrolled = true;
-      folder.saveSettings({ ...settings, enrolled }).catch((thrown: unknown) =>
+      noting = folder.saveSettings({ ...settings, enrolled }).catch((thrown: unknown) =>
         log('error', asIdlewildError(thrown, 'noting that this device is enrolled').message));
     },
   });
-  const released = agent.ended.then(() => {
+  const released = agent.ended.then(async () => {
     sources.close();
+    // The folder is another process's as soon as it is unlocked.
+    await noting;
     folder.close();
   });
   agent.start();
