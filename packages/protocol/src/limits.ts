@@ -47,7 +47,7 @@ export const LIMITS = {
   /** Stop strings, as in OpenAI's API. */
   stopStringsMax: 4,
   stopCharactersMax: 256,
-  /** Prompt of one request: a 128 k-token context of long tokens. */
-  promptBytesMax: 4_194_304,
+  /** Prompt of one request: about 128 k tokens of text; with the ids of an answer taken over it fits one frame. */
+  promptBytesMax: 524_288,
   tokensMax: 131_072,
 } as const;

@@ -10,6 +10,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { IdlewildError } from '../errors.ts';
 
 export interface FolderLock {
+  /** May be called more than once. */
   release(): void;
 }
 
@@ -28,5 +29,9 @@ export function lockFolder(folder: string, what: string): FolderLock {
     database.close();
     throw new IdlewildError('data_locked', `another ${what} uses the data folder ${folder}; stop it, or give this one a folder of its own`, { cause });
   }
-  return { release: () => database.close() };
+  return {
+    release() {
+      if (database.isOpen) database.close();
+    },
+  };
 }

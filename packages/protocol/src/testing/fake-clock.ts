@@ -60,7 +60,8 @@ export function createFakeClock(yieldToPlatform: () => Promise<void>, startMs = 
   };
 
   return {
-    now: () => startMs + nowMs,
+    // Whole milliseconds, as wall clocks give them, however finely timers are set.
+    now: () => startMs + Math.floor(nowMs),
     monotonic: () => nowMs,
     after(delayMs, act): Timer {
       const entry: Entry = { at: nowMs + Math.max(0, delayMs), order: order++, act, cancelled: false };
