@@ -9,7 +9,7 @@ import { LIMITS } from './limits.ts';
 function chunksOn(baseMs: number, rowMs: number, known?: RunCost): { rows: number[]; tookMs: number[] } {
   const size = createChunkSize(known);
   const rows = Array.from({ length: 40 }, (_, i) => {
-    const ran = size.rows();
+    const ran = size.rows(false);
     size.note(ran, baseMs + ran * rowMs);
     if (i % 3 === 0) size.note(2, baseMs + 2 * rowMs);
     return ran;
@@ -49,7 +49,7 @@ test('a cache that makes every run dearer leaves chunks at about two steps of de
   const size = createChunkSize({ twoRowsMs: 36, rowMs: 1.4 });
   for (let position = 0; position < 2_000; ) {
     const baseMs = 33 + position * 0.045;
-    const rows = size.rows();
+    const rows = size.rows(false);
     expect(rows).toBeGreaterThan(15);
     const tookMs = baseMs + rows * 1.4;
     expect(tookMs).toBeLessThan(2.5 * (baseMs + 3));
@@ -60,9 +60,18 @@ test('a cache that makes every run dearer leaves chunks at about two steps of de
 
 test('a run that was disturbed is forgotten', () => {
   const size = createChunkSize({ twoRowsMs: 1, rowMs: 0.1 });
-  const before = size.rows();
+  const before = size.rows(false);
   size.note(before, 900);
-  expect(size.rows()).toBeLessThan(before / 4);
-  for (let i = 0; i < 25; i++) size.note(size.rows(), 0.8 + size.rows() * 0.1);
-  expect(size.rows()).toBeGreaterThan(before * 0.8);
+  expect(size.rows(false)).toBeLessThan(before / 4);
+  for (let i = 0; i < 25; i++) size.note(size.rows(false), 0.8 + size.rows(false) * 0.1);
+  expect(size.rows(false)).toBeGreaterThan(before * 0.8);
+});
+
+test('while others wait for their tokens, a chunk stays within the bound wherever a step of decoding does', () => {
+  for (const twoRowsMs of [1, 10, 36, 38]) {
+    const rowMs = twoRowsMs / 25;
+    const rows = createChunkSize({ twoRowsMs, rowMs }).rows(true);
+    expect(twoRowsMs + (rows - 2) * rowMs).toBeLessThanOrEqual(LIMITS.runMsMax);
+    expect(rows).toBeGreaterThan(LIMITS.rowsMin);
+  }
 });

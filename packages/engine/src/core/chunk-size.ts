@@ -3,7 +3,8 @@
  *
  * A run costs what reading the weights and the cache costs, whatever its rows, and something for each row more. Both
  * are followed: of a large model two rows take nearly as long as ten, and holding every run to one bound would make its
- * prompts crawl. So a chunk takes what was set as the aim or, where that is longer, the time of two steps of decoding.
+ * prompts crawl. So a chunk takes what was set as the aim or, where that is longer, a multiple of a step of decoding:
+ * little more than one while another answer waits for its next token, two while nobody does.
  */
 import { LIMITS } from './limits.ts';
 
@@ -15,7 +16,8 @@ export interface RunCost {
 }
 
 export interface ChunkSize {
-  rows(): number;
+  /** `isShared`: other answers wait for their turn meanwhile. */
+  rows(isShared: boolean): number;
   note(rows: number, tookMs: number): void;
 }
 
@@ -30,9 +32,10 @@ export function createChunkSize(known?: RunCost): ChunkSize {
   let largest: number = known === undefined ? LIMITS.rowsFirst : LIMITS.rowsMax;
 
   return {
-    rows() {
+    rows(isShared) {
       if (cost === undefined) return LIMITS.rowsFirst;
-      const roomMs = Math.max(LIMITS.runMsAim, 2 * cost.twoRowsMs) - cost.twoRowsMs;
+      const steps = isShared ? LIMITS.chunkStepsShared : LIMITS.chunkStepsAlone;
+      const roomMs = Math.max(LIMITS.runMsAim, steps * cost.twoRowsMs) - cost.twoRowsMs;
       const fitting = LIMITS.rowsMin + Math.floor(roomMs / Math.max(cost.rowMs, MS_MIN));
       return Math.min(fitting, LIMITS.rowsMax, largest * LIMITS.rowsGrowthMax);
     },

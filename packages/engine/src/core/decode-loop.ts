@@ -71,7 +71,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
 
   /** One run of one answer. */
   async function step(sequence: Sequence): Promise<void> {
-    const rows = sequence.next(chunks.rows());
+    const rows = sequence.next(chunks.rows(active.length > 0));
     try {
       const before = clock.monotonic();
       const { cache, logits } = await decoder.run(sequence.cache, rows.ids, rows.keep, rows.logitsRow);
