@@ -1,0 +1,171 @@
+/** Claims about the API that people already use, made with OpenAI's own client, a real hub and a real device. */
+import OpenAI, {
+  APIUserAbortError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, PermissionDeniedError,
+} from 'openai';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { LONG, hear } from './answers.ts';
+import { createWorld, MODEL, type DeviceProcess, type HubProcess, type World } from './world.ts';
+
+const STOPPED_MS_MAX = 200;
+
+/** What Idlewild adds to OpenAI's shapes. */
+interface Note { readonly idlewild: { readonly devices: string[]; readonly seed: number } & Record<string, unknown> }
+
+let world: World;
+let hub: HubProcess;
+let device: DeviceProcess;
+let key: string;
+let openai: OpenAI;
+const clientWith = (apiKey: string, path = 'v1'): OpenAI =>
+  new OpenAI({ apiKey, baseURL: `${hub.url}/${path}`, maxRetries: 0 });
+
+beforeAll(async () => {
+  world = await createWorld();
+  hub = await world.startHub();
+  await world.publish(hub);
+  ({ key } = await hub.client.keys.create({ role: 'caller' }));
+  openai = clientWith(key);
+});
+afterAll(() => world.end());
+
+const messages = [{ role: 'user' as const, content: 'Speak, good Menenius: what says the belly?' }];
+const chat = { model: MODEL, messages, seed: 5, max_tokens: 48 };
+const completion = { model: MODEL, prompt: LONG.prompt, seed: 5, max_tokens: 48 };
+
+test('before any device is there the client is told that nobody can answer, and when to come back', async () => {
+  const refused = await openai.chat.completions.create(chat).catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(InternalServerError);
+  expect(refused).toMatchObject({ status: 503, code: 'no_device' });
+  expect((refused as InternalServerError).headers.get('retry-after')).toBe('10');
+  device = await world.startDevice(hub, 'ada');
+});
+
+test('the models are listed', async () => {
+  const models = await openai.models.list();
+  expect(models.data).toMatchObject([{ id: MODEL, object: 'model', owned_by: 'home' }]);
+  expect(await openai.models.retrieve(MODEL)).toMatchObject({ id: MODEL });
+});
+
+test('a chat answered whole and streamed is the same text, with usage and the note of how it was made', async () => {
+  const whole = await openai.chat.completions.create(chat) as OpenAI.ChatCompletion & Note;
+  expect(whole).toMatchObject({
+    object: 'chat.completion', model: MODEL, choices: [{ index: 0, message: { role: 'assistant' } }],
+    idlewild: { devices: ['ada'], failovers: 0, seed: 5, exact: true },
+  });
+  expect(whole.choices[0]?.message.content?.length).toBeGreaterThan(10);
+  const { prompt_tokens: promptTokens = 0, completion_tokens: answerTokens = 0 } = whole.usage ?? {};
+  expect(whole.usage?.total_tokens).toBe(promptTokens + answerTokens);
+
+  const chunks: (OpenAI.ChatCompletionChunk & Partial<Note>)[] = [];
+  const streamed = { ...chat, stream: true, stream_options: { include_usage: true } } as const;
+  const stream = await openai.chat.completions.create(streamed);
+  for await (const chunk of stream) chunks.push(chunk);
+  expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('')).toBe(whole.choices[0]?.message.content);
+  expect(chunks[0]?.choices[0]?.delta.role).toBe('assistant');
+  expect(chunks.at(-2)?.choices[0]?.finish_reason).toBe(whole.choices[0]?.finish_reason);
+  expect(chunks.at(-1)).toMatchObject({ choices: [], usage: whole.usage, idlewild: whole.idlewild });
+  expect(new Set(chunks.map((chunk) => chunk.id)).size).toBe(1);
+  // One event for each token that has a text, none merged, beside the first and the two last.
+  expect(chunks.length).toBeGreaterThan(answerTokens / 2);
+});
+
+test('a text is gone on with, whole and streamed', async () => {
+  const whole = await openai.completions.create(completion) as OpenAI.Completion & Note;
+  expect(whole).toMatchObject({
+    object: 'text_completion', choices: [{ finish_reason: 'length' }], usage: { completion_tokens: 48 },
+    idlewild: { devices: ['ada'], exact: true },
+  });
+  let text = '';
+  let note: Partial<Note> = {};
+  for await (const chunk of await openai.completions.create({ ...completion, stream: true })) {
+    text += chunk.choices[0]?.text ?? '';
+    note = chunk as Partial<Note>;
+  }
+  expect(text).toBe(whole.choices[0]?.text);
+  expect(note.idlewild).toEqual(whole.idlewild);
+});
+
+const textOf = async (more: Partial<OpenAI.CompletionCreateParamsNonStreaming>): Promise<string> =>
+  (await openai.completions.create({ ...completion, ...more })).choices[0]?.text ?? '';
+
+test('the same seed gives the same text, another seed another, and no seed is told which it got', async () => {
+  expect(await textOf({ seed: 5 })).toBe(await textOf({ seed: 5 }));
+  expect(await textOf({ seed: 6 })).not.toBe(await textOf({ seed: 5 }));
+  const { seed: _, ...unseeded } = completion;
+  const first = await openai.completions.create(unseeded) as OpenAI.Completion & Note;
+  expect(await textOf({ seed: first.idlewild.seed })).toBe(first.choices[0]?.text);
+});
+
+test('temperature 0 is greedy: no seed changes it, nor does keeping one token alone', async () => {
+  const greedy = await textOf({ temperature: 0, seed: 1 });
+  expect(await textOf({ temperature: 0, seed: 2 })).toBe(greedy);
+  expect(await textOf({ top_k: 1, seed: 3 } as object)).toBe(greedy);
+  expect(await textOf({ temperature: 1, top_p: 0.000_1, seed: 3 })).toBe(greedy);
+});
+
+test('an answer ends before a stop string, and after max_tokens', async () => {
+  const text = await textOf({});
+  const word = text.slice(20, 27);
+  const stopped = await openai.completions.create({ ...completion, stop: ['nowhere in it', word] });
+  expect(stopped.choices[0]).toMatchObject({ text: text.slice(0, text.indexOf(word)), finish_reason: 'stop' });
+  const short = await openai.completions.create({ ...completion, max_tokens: 3 });
+  expect(short).toMatchObject({ choices: [{ finish_reason: 'length' }], usage: { completion_tokens: 3 } });
+  expect(text.startsWith(short.choices[0]?.text ?? 'nothing')).toBe(true);
+});
+
+test('what goes wrong is one of the client\'s own errors, with a code and a message for people', async () => {
+  const caught = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'no error', (error: unknown) => error);
+  const unknown = await caught(openai.chat.completions.create({ ...chat, model: 'hamlet' }));
+  expect(unknown).toBeInstanceOf(NotFoundError);
+  expect(unknown).toMatchObject({ code: 'model_not_found', message: expect.stringContaining('hamlet') as string });
+  const stranger = await caught(clientWith(`iw_${'a'.repeat(52)}`).models.list());
+  expect(stranger).toBeInstanceOf(AuthenticationError);
+  const forbidden = await caught(clientWith(key, 'api').post('/invites', { body: {} }));
+  expect(forbidden).toBeInstanceOf(PermissionDeniedError);
+  const long = await caught(openai.completions.create({ ...completion, prompt: 'a long tale '.repeat(400) }));
+  expect(long).toBeInstanceOf(BadRequestError);
+  expect(long).toMatchObject({ code: 'context_length_exceeded', message: expect.stringContaining('512') as string });
+});
+
+test.each<[string, object]>([
+  ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }], ['tool_choice', { tool_choice: 'auto' }],
+  ['logit_bias', { logit_bias: { 1: 5 } }], ['response_format', { response_format: { type: 'json_object' } }],
+  ['logprobs', { logprobs: true }], ['top_logprobs', { top_logprobs: 2 }], ['n', { n: 2 }],
+  ['functions', { functions: [] }], ['modalities', { modalities: ['audio'] }],
+  ['reasoning_effort', { reasoning_effort: 'high' }], ['store', { store: true }],
+  ['messages.0.tool_calls', { messages: [{ role: 'assistant', content: 'x', tool_calls: [] }] }],
+])('the field "%s" is refused by name and never ignored', async (name, more) => {
+  const refused = await openai.chat.completions.create({ ...chat, ...more }).catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(BadRequestError);
+  expect(refused).toMatchObject({ param: name, message: expect.stringContaining(name) as string });
+});
+
+test.each<[string, object]>([
+  ['best_of', { best_of: 2 }], ['echo', { echo: true }], ['suffix', { suffix: 'x' }],
+])('the field "%s" of a completion is refused by name', async (name, more) => {
+  const asked = openai.completions.create({ ...completion, ...more });
+  await expect(asked).rejects.toMatchObject({ status: 400, param: name });
+});
+
+test('a client that aborts stops the device within 200 ms', async () => {
+  const paced = await world.startDevice(hub, 'bea', { consent: { tokensPerSecondMax: 50 } });
+  await device.stop();
+  const abort = new AbortController();
+  const request = { ...completion, max_tokens: 400, stream: true } as const;
+  const stream = await openai.completions.create(request, { signal: abort.signal });
+  // By hand, because leaving a loop over it would abort it too.
+  await stream[Symbol.asyncIterator]().next();
+  const from = paced.lines.length;
+  expect(paced.state().answering).toBe(1);
+  const abortedMs = performance.now();
+  abort.abort();
+  await paced.line((line) => 'state' in line && line.state.answering === 0, 'the device stopping', { from });
+  expect(performance.now() - abortedMs).toBeLessThan(STOPPED_MS_MAX);
+  const again = new AbortController();
+  const waiting = openai.completions.create({ ...completion, max_tokens: 400 }, { signal: again.signal });
+  await paced.line((line) => 'state' in line && line.state.answering === 1, 'the next answer', { from: from + 1 });
+  again.abort();
+  await expect(waiting).rejects.toBeInstanceOf(APIUserAbortError);
+  await expect.poll(() => paced.state().answering).toBe(0);
+  expect((await hear(hub.client, { ...LONG, max_tokens: 5 })).end.usage.completion_tokens).toBe(5);
+});
