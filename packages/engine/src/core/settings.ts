@@ -31,6 +31,8 @@ export interface ModelSettings {
   readonly tokenizer: Tokenizer;
   /** Tokens after which an answer is over. */
   readonly endIds: ReadonlySet<number>;
+  /** Heads of attention, where the configuration says: more threads than these split sums within a head. */
+  readonly attentionHeads: number | undefined;
   /**
    * Throws `invalid_request`, `model_unsupported`, or `context_length_exceeded` for what is certainly longer than
    * `tokensMax`.
@@ -53,6 +55,7 @@ export function readSettings(texts: ModelTexts): ModelSettings {
   return {
     tokenizer,
     endIds: endIdsOf(generation, config, tokenizerConfig, tokenizer),
+    attentionHeads: headsOf(config),
     encodePrompt(prompt, tokensMax) {
       const ids =
         prompt.kind === 'chat'
@@ -81,6 +84,11 @@ function parse(text: string | undefined, file: string): Json {
     throw new IdlewildError('model_invalid', `${file} is not valid JSON: ${(cause as Error).message}`, { cause });
   }
   throw new IdlewildError('model_invalid', `${file} does not hold a JSON object`);
+}
+
+function headsOf(config: Json): number | undefined {
+  const heads = config['num_attention_heads'] ?? config['n_head'];
+  return typeof heads === 'number' && Number.isSafeInteger(heads) && heads > 0 ? heads : undefined;
 }
 
 /** A token as configurations write it: a string, or an object around one. */

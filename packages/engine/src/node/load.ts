@@ -15,13 +15,14 @@ import {
   type Graph,
 } from '@idlewild/graph';
 import { IdlewildError, hex, type Clock } from '@idlewild/protocol';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, posix } from 'node:path';
 import type { RunCost } from '../core/chunk-size.ts';
 import { createDecodeLoop, type DecodeLoop } from '../core/decode-loop.ts';
 import { createDecoder, type Decoder } from '../core/decoder.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { EngineLimits, EngineModel } from '../core/port.ts';
 import type { GraphSession, TensorType } from '../core/session.ts';
 import { MODEL_TEXT_FILES, readSettings, type ModelTexts } from '../core/settings.ts';
@@ -39,6 +40,10 @@ export const ENGINE_BUILD = `ort-node-${ortVersion}/${ENGINE_VERSION}`;
 /** Enough for stable figures of a small model; a large one is stopped after its first steps. */
 const MEASURE = { prefillRows: 64, prefillRuns: 3, decodeSteps: 48, budgetMs: 250 } as const;
 
+/** Rows that the check of exactness reads: one more than a block of the kernels that are known to differ. */
+const EXACT_ROWS = 65;
+const INEXACT_BYTES = 16;
+
 /** Throws `model_invalid`, `model_refused` or `model_unsupported`. */
 export async function loadModel(
   model: EngineModel,
@@ -50,7 +55,7 @@ export async function loadModel(
   const shape = describeDecoder(graph);
   const settings = readSettings(readTexts(model));
   const session = await openOrtSession(writeGraph(trimmablePast(graph)), {
-    threads: limits.threads,
+    threads: Math.min(limits.threads, settings.attentionHeads ?? shape.kvHeads),
     sideFolder: dirname(join(model.folder, model.graph)),
   });
   const decoder = createDecoder(session, shape, model.contextTokens);
@@ -66,7 +71,7 @@ export async function loadModel(
     runCost,
     tokensPerSecondMax: limits.tokensPerSecondMax,
   });
-  const fingerprint = await fingerprintOf('cpu');
+  const fingerprint = await classFingerprint(decoder, shape, model.contextTokens);
   // What the lender allows is what others may expect.
   const tokensPerSecond = Math.min(speed.tokensPerSecond, limits.tokensPerSecondMax ?? Number.POSITIVE_INFINITY);
   const loaded = { engineBuild: ENGINE_BUILD, provider: 'cpu', fingerprint, memoryBytes, ...speed, tokensPerSecond };
@@ -129,6 +134,36 @@ async function measureSpeed(
   });
   const runCost = { twoRowsMs: decodeMs, rowMs: Math.max(0, prefillMs - decodeMs) / Math.max(1, rows - 2) };
   return { runCost, tokensPerSecond: 1_000 / decodeMs, prefillTokensPerSecond: (1_000 * rows) / prefillMs };
+}
+
+/**
+ * The fingerprint of this machine's kernels; for a model on which they are not exact, one that nobody else has, so that no
+ * answer which another device goes on with is called exact.
+ */
+async function classFingerprint(decoder: Decoder, shape: DecoderShape, contextTokens: number): Promise<string> {
+  const fingerprint = await fingerprintOf('cpu');
+  if (await isExact(decoder, shape, contextTokens)) return fingerprint;
+  return `inexact-${hex(randomBytes(INEXACT_BYTES))}`;
+}
+
+/**
+ * Whether a prompt read at once, one read in chunks and one that ends in a step of decoding give the same bits. Heads wider than
+ * 128, for one, go through kernels that split their sums by the number of rows.
+ */
+async function isExact(decoder: Decoder, shape: DecoderShape, contextTokens: number): Promise<boolean> {
+  const ids = Array.from({ length: Math.min(EXACT_ROWS, contextTokens) }, (_, i) => (i * 11 + 3) % (shape.vocab ?? 256));
+  const last = ids.length - 1;
+  // Of a context this short every chunk is the whole.
+  if (last < LIMITS.rowsFirst) return true;
+  // Logits are copied: they are valid until the next run only.
+  const whole = (await decoder.run(decoder.empty, ids, 0, last)).logits?.slice() ?? new Float32Array();
+  for (const middle of [0, Math.floor(ids.length / 3)]) {
+    let { cache } = middle === 0 ? { cache: decoder.empty } : await decoder.run(decoder.empty, ids.slice(0, middle), 0);
+    ({ cache } = await decoder.run(cache, ids.slice(middle, last), middle));
+    const stepped = (await decoder.run(cache, ids.slice(last - 1), last - 1, 1)).logits;
+    if (!whole.every((logit, i) => Object.is(logit, stepped?.[i]))) return false;
+  }
+  return true;
 }
 
 /** SHA-256 over the bytes of the fingerprint graph's output, in hex. */
