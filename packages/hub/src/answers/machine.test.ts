@@ -154,3 +154,22 @@ test('whatever happens, tokens come once, in order, and nothing follows the end 
     }
   }
 });
+
+test('an answer that another class only ends is inexact: the first would have gone on', () => {
+  const state = fresh();
+  const first = dispatchTo(state, 'dev_a', 'a');
+  for (const event of [started(first), token(first, 0)]) applyEvent(state, event, 1);
+  applyEvent(state, { t: 'lost', device: 'dev_a', code: 'disconnected', why: 'gone' }, 2);
+  const second = dispatchTo(state, 'dev_b', 'b');
+  for (const event of [started(second), finished(second, 1)]) applyEvent(state, event, 3);
+  expect(state).toMatchObject({ phase: 'over', exact: false, tokens: [100] });
+});
+
+test('when the last attempt fails, its lease is taken back before the answer ends', () => {
+  const state = fresh();
+  let effects: readonly Effect[] = [];
+  while (state.phase !== 'over') {
+    effects = applyEvent(state, failedFrame(dispatchTo(state, 'dev_a'), 'engine_failed'), 1);
+  }
+  expect(kinds(effects)).toEqual(['revoke', 'failed']);
+});

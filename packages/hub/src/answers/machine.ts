@@ -115,6 +115,8 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
       if (!attempt.started || frame.answerTokens !== state.tokens.length) {
         return failAttempt(state, 'frame_invalid', `it finished after ${frame.answerTokens} tokens, having sent ${state.tokens.length}`, nowMs, true);
       }
+      // Where an answer ends is a choice of the class as well, even when it adds no token.
+      if (state.numericClass !== undefined && state.numericClass !== attempt.numericClass) state.exact = false;
       state.phase = 'over';
       state.attempt = undefined;
       return [{ t: 'finished', finish: frame.finish, s: frame.s, receipt: frame.receipt }];
@@ -150,7 +152,8 @@ function failAttempt(state: AnswerState, code: ErrorCode, why: string, nowMs: nu
   if (code === 'engine_failed') state.engineFailures++;
   if (state.epoch >= HUB_LIMITS.attemptsMax || state.engineFailures >= HUB_LIMITS.engineFailuresMax) {
     const message = `the answer was tried ${state.epoch} times and failed each time; the last time: ${why}`;
-    return [...revoke, ...end(state, 'attempts_exhausted', message)];
+    // Always: it is also what takes the lease back, and nothing else will.
+    return [{ t: 'revoke', attempt }, ...end(state, 'attempts_exhausted', message)];
   }
   state.phase = 'queued';
   state.queuedAtMs = nowMs;
