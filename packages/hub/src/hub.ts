@@ -105,7 +105,8 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     },
   });
   const answers: Answers = createAnswers({
-    clock, random, sessions, journal, meter: deps.meter, log, checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
+    clock, random, sessions, journal, meter: deps.meter, log, revokedKeys: (of, ids) => keys.revokedAmong(of, ids),
+    checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
   });
   const housekeeping = keepHouse(deps, devices, journal);
 

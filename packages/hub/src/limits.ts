@@ -27,6 +27,8 @@ export const HUB_LIMITS = {
   /** A device that let an answer stall comes last for this long: what stands still looks idle, and would get the next one. */
   mistrustMs: 60_000,
   sweepMs: 100,
+  /** The keys of open answers are read this often: half of the second after which a revoked one gets nothing more. */
+  keysReadMs: 500,
   /** Writes wait at most this long for company, so that one fsync serves many answers. */
   groupCommitMsMax: 20,
   /** Below this load a write does not wait at all. */

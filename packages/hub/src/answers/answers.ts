@@ -9,7 +9,7 @@ import {
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import { explainNone, route, type Candidate, type Demand } from '../scheduler/route.ts';
+import { explainNone, freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { Journal } from './journal.ts';
@@ -78,6 +78,8 @@ export interface AnswersDeps {
   readonly sessions: Pick<Sessions, 'list' | 'get' | 'order' | 'revokeLease'>;
   readonly journal: Journal;
   readonly meter: AnswerMeter;
+  /** Which of these keys of a territory are revoked by now. */
+  readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /** Checks a receipt against what the hub saw; a wrong one is logged and not kept. */
   readonly checkReceipt: (device: ConnectedDevice, receipt: Uint8Array, seen: ReceiptFacts) => Promise<boolean>;
   readonly log: Log;
@@ -108,6 +110,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
   let queue: Answer[] = [];
   let sweeper: Timer | undefined;
   let stopping = false;
+  let keysReadAtMs = Number.NEGATIVE_INFINITY;
 
   const summaryOf = ({ state, names }: Answer): AnswerSummary => ({
     devices: state.devices.map((id) => ({ id, name: names.get(id) ?? id })), failovers: state.failovers, seed: state.work.sampling.seed, exact: state.exact,
@@ -251,10 +254,27 @@ export function createAnswers(deps: AnswersDeps): Answers {
     queue = [...left, ...queue];
   }
 
+  /** Nobody asks for the key again while its answer runs, so its open answers are looked up here. */
+  async function endRevoked(): Promise<void> {
+    for (const [territory, answers] of Map.groupBy(open.values(), (answer) => answer.request.territory)) {
+      const revoked = await deps.revokedKeys(territory, [...new Set(answers.map((answer) => answer.request.key))]);
+      for (const answer of answers) {
+        const { key } = answer.request;
+        const why = `the key ${key} was revoked; ask a steward for a new one`;
+        if (revoked.has(key)) apply(answer, { t: 'cancel', code: 'unauthenticated', why });
+      }
+    }
+  }
+
   function sweep(): void {
     sweeper = undefined;
     for (const answer of [...open.values()]) apply(answer, { t: 'tick' });
     pump();
+    if (clock.monotonic() - keysReadAtMs >= HUB_LIMITS.keysReadMs) {
+      keysReadAtMs = clock.monotonic();
+      const onError = (error: Error): void => log.error({ why: error.message }, 'revoked keys could not be read');
+      endRevoked().catch(onError);
+    }
     if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }
 
@@ -265,12 +285,15 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const choice = route(candidates, demand);
     if (choice.t === 'none') throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand.excluded), { details: { retryAfterSeconds: 10 } });
     const retryAfterSeconds = choice.t === 'wait' ? Math.min(60, Math.max(1, Math.ceil(choice.expectedMs / 1000))) : 1;
-    const queued = queue.filter((answer) => answer.request.territory === request.territory).length;
-    if (open.size >= HUB_LIMITS.openAnswersMax || (choice.t === 'wait' && queued >= HUB_LIMITS.queuedAnswersMax)) {
-      throw new IdlewildError('too_busy', `every device is busy and ${queued} requests wait already; try again in ${retryAfterSeconds} s`, {
-        details: { retryAfterSeconds },
-      });
+    // Those that are being written down count, too: a thousand may come before the first of them has a device.
+    let waiting = 0;
+    for (const answer of open.values()) {
+      if (answer.state.phase === 'queued' && answer.request.territory === request.territory) waiting++;
     }
+    const isFull = waiting - freeSlots(candidates, demand) >= HUB_LIMITS.queuedAnswersMax;
+    if (open.size < HUB_LIMITS.openAnswersMax && !isFull) return;
+    const message = `every device is busy and ${waiting} requests wait already; try again in ${retryAfterSeconds} s`;
+    throw new IdlewildError('too_busy', message, { details: { retryAfterSeconds } });
   }
 
   return {

@@ -132,3 +132,12 @@ test('making and revoking a key are in the audit log', async () => {
     ['key_s', 'revokeKey', id], ['key_s', 'createKey', id],
   ]);
 });
+
+test('which of some keys are revoked is read from the database, and within the territory', async () => {
+  const { keys } = await setUp();
+  const kept = await keys.create({ territory, role: 'caller', actor });
+  const revoked = await keys.create({ territory, role: 'caller', actor });
+  await keys.revoke({ territory, id: revoked.id, actor });
+  expect(await keys.revokedAmong(territory, [kept.id, revoked.id, 'key_unknown'])).toEqual(new Set([revoked.id]));
+  expect(await keys.revokedAmong('ter_b', [revoked.id])).toEqual(new Set());
+});

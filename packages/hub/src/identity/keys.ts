@@ -50,6 +50,8 @@ export interface Keys {
   create(order: KeyOrder): Promise<NewKey>;
   /** `key` as the caller sent it, without `Bearer`. Throws `unauthenticated`: missing, unknown, expired or revoked. */
   authenticate(key: string | undefined): Promise<KeyPrincipal>;
+  /** Those of `ids` that are revoked, as the database has it now. */
+  revokedAmong(territory: string, ids: readonly string[]): Promise<ReadonlySet<string>>;
   /** Newest first. */
   list(territory: string): Promise<KeyFacts[]>;
   /** Throws `not_found`; revoking twice is once. */
@@ -127,6 +129,11 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
       if (entry === undefined || clock.monotonic() - entry.readAtMs >= FRESH_MS) return read(hash);
       checkExpiry(entry);
       return entry.principal;
+    },
+    async revokedAmong(territory, ids) {
+      const rows = await db.selectFrom('keys').select('id').where('territory_id', '=', territory)
+        .where('id', 'in', ids).where('revoked_at_ms', 'is not', null).execute();
+      return new Set(rows.map(({ id }) => id));
     },
     async list(territory) {
       const rows = await db.selectFrom('keys').selectAll().where('territory_id', '=', territory)

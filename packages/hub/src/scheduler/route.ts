@@ -53,9 +53,15 @@ export function expectedMs(candidate: Candidate, demand: Demand): number {
 
 const servesModel = (candidate: Candidate): boolean => candidate.model === 'warm';
 const takesWork = (candidate: Candidate): boolean => candidate.state === 'ready' || candidate.state === 'busy';
+const isAble = (candidate: Candidate, { excluded }: Demand): boolean =>
+  takesWork(candidate) && servesModel(candidate) && !excluded.has(candidate.device);
+
+/** Answers that could begin at once. */
+export const freeSlots = (candidates: readonly Candidate[], demand: Demand): number =>
+  candidates.reduce((sum, c) => sum + (isAble(c, demand) ? Math.max(0, c.slots - c.active) : 0), 0);
 
 export function route(candidates: readonly Candidate[], demand: Demand): Route {
-  const able = candidates.filter((c) => takesWork(c) && servesModel(c) && !demand.excluded.has(c.device));
+  const able = candidates.filter((c) => isAble(c, demand));
   if (able.length === 0) return { t: 'none' };
   const steady = able.filter((c) => !c.mistrusted);
   const trusted = steady.length > 0 ? steady : able;
