@@ -1,0 +1,173 @@
+/** Every checker can fail: worlds that are broken on purpose, one way each, and the invariant that must notice. */
+import type { Hub } from '@idlewild/hub';
+import { decodeCbor, encodeFrame, type AnswerEvent, type ToDevice } from '@idlewild/protocol';
+import { sql } from 'kysely';
+import { expect, test } from 'vitest';
+import type { Invariant } from './invariants/all.ts';
+import { CALM, type Rates } from './rates.ts';
+import { simulate } from './run.ts';
+import type { Breakage, World } from './world.ts';
+
+async function broken(breakage: Breakage, rates: Partial<Rates> = {}): Promise<Set<Invariant>> {
+  const { violations } = await simulate({
+    seed: 11, devices: 24, virtualMinutes: 0.5, rates: { ...CALM, ...rates }, breakage,
+  });
+  return new Set(violations.map(({ invariant }) => invariant));
+}
+/** The database quietly does something else than it is asked to. */
+const sabotage = (trigger: string): Breakage => ({
+  onHub: async (hub: Hub) => void await sql.raw(`create temp trigger sabotage ${trigger} end`).execute(hub.db),
+});
+const parse = (frame: Uint8Array): AnswerEvent | undefined => {
+  try {
+    return decodeCbor(frame, 'a frame') as AnswerEvent;
+  } catch {
+    return undefined;
+  }
+};
+const later = (world: World, act: () => void | Promise<void>): void => world.agenda.at(world.clock.monotonic() + 10_000, act);
+
+test('a world in which nothing is broken and nothing goes wrong is blamed for nothing', async () => {
+  expect(await broken({})).toEqual(new Set());
+});
+
+test('1: an end that is never written is noticed', async () => {
+  const seen = await broken(sabotage("before update on requests when new.state = 'done' begin select raise(ignore);"));
+  expect(seen).toContain('1 accepted is never lost');
+});
+
+test('1: an end that is written as another is noticed', async () => {
+  const trigger = "after update on requests when new.reason is null begin update requests set state = 'failed', reason = 'lost' where id = new.id;";
+  expect(await broken(sabotage(trigger))).toContain('1 accepted is never lost');
+});
+
+test('1: a caller that is told of two ends is noticed', async () => {
+  const wrapSink: Breakage['wrapSink'] = (sink) => ({
+    ...sink, finished(outcome) {
+      sink.finished(outcome);
+      sink.finished(outcome);
+    },
+  });
+  expect(await broken({ wrapSink })).toContain('1 accepted is never lost');
+});
+
+test('1: a caller that is told of none is noticed', async () => {
+  expect(await broken({ wrapSink: (sink) => ({ ...sink, finished: () => {} }) })).toContain('1 accepted is never lost');
+});
+
+test('2: a hub that does not look at epochs is noticed', async () => {
+  const epochs = new Map<string, number>();
+  const rewrite = (frame: Uint8Array): Uint8Array => {
+    const message = parse(frame);
+    if (message?.t.startsWith('answer.') !== true) return frame;
+    const epoch = epochs.get(message.lease) ?? message.epoch;
+    epochs.set(message.lease, epoch);
+    return encodeFrame({ ...message, epoch });
+  };
+  expect(await broken({ rewrite }, { lies: 400 })).toContain('2 one holder, accepted once');
+});
+
+test('2: a token that comes out of nowhere is noticed', async () => {
+  const wrapSink: Breakage['wrapSink'] = (sink) => ({
+    ...sink, token: (i, id, s) => void Promise.resolve().then(() => sink.token(i, id, s)),
+  });
+  expect(await broken({ wrapSink })).toContain('2 one holder, accepted once');
+});
+
+test('2: one lease for two devices is noticed', async () => {
+  const meanwhile = (world: World): void => later(world, () => {
+    const order = encodeFrame({
+      t: 'answer', lease: 'att_twice', epoch: 99, model: world.model, deadlineMs: 1,
+      work: { prompt: { kind: 'text', text: '#0 again' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [] },
+    } satisfies ToDevice);
+    for (const device of world.process()?.hub.sessions.list() ?? []) device.channel.send(order);
+  });
+  expect(await broken({ meanwhile })).toContain('2 one holder, accepted once');
+});
+
+test.each([
+  ['is repeated', (i: number) => [i, i]],
+  ['is lost', (i: number) => (i === 3 ? [] : [i])],
+  ['moves', (i: number) => [i + 1]],
+])('3: a token that %s is noticed', async (_, indices) => {
+  const wrapSink: Breakage['wrapSink'] = (sink) => ({
+    ...sink, token: (i, id, s) => { for (const index of indices(i)) sink.token(index, id, s); },
+  });
+  expect(await broken({ wrapSink })).toContain('3 no token changes');
+});
+
+test('3: a changed token, a changed text and a wrong finish are noticed', async () => {
+  const wrap = (change: NonNullable<Breakage['wrapSink']>): Promise<Set<Invariant>> => broken({ wrapSink: change });
+  expect(await wrap((sink) => ({ ...sink, token: (i, id, s) => sink.token(i, id + 1, s) }))).toContain('3 no token changes');
+  expect(await wrap((sink) => ({ ...sink, token: (i, id, s) => sink.token(i, id, `${s}!`) }))).toContain('3 no token changes');
+  expect(await wrap((sink) => ({
+    ...sink, finished: (outcome) => sink.finished({ ...outcome, finish: outcome.finish === 'stop' ? 'length' : 'stop' }),
+  }))).toContain('3 no token changes');
+});
+
+test('3: an answer that claims to be exact after it changed its class is noticed', async () => {
+  const wrapSink: Breakage['wrapSink'] = (sink) => ({ ...sink, finished: (outcome) => sink.finished({ ...outcome, exact: true }) });
+  expect(await broken({ wrapSink }, { requests: 300, deviceDeaths: 200 })).toContain('3 no token changes');
+});
+
+test('5: work that is sent to a device that refuses it is noticed, and the device does not run it', async () => {
+  const ran: string[] = [];
+  const meanwhile = (world: World): void => {
+    world.record.listen((event) => { if (event.e === 'ran' && event.forbidden !== undefined) ran.push(event.device); });
+    later(world, () => {
+      for (const { id, channel } of world.process()?.hub.sessions.list() ?? []) {
+        if (world.deviceOf(id)?.traits.lends === 'answers') continue;
+        channel.send(encodeFrame({
+          t: 'answer', lease: `att_${id}`, epoch: 1, model: world.model, deadlineMs: 1_000,
+          work: { prompt: { kind: 'text', text: '#0 please' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [] },
+        } satisfies ToDevice));
+      }
+    });
+  };
+  expect(await broken({ meanwhile })).toContain('5 consent');
+  expect(ran).toEqual([]);
+});
+
+test('5: a device that runs what arrives while its lender has paused it is noticed', async () => {
+  expect(await broken({ heedsLender: false }, { requests: 300, pauses: 60 })).toContain('5 consent');
+});
+
+test('6: a revoked device that stays connected is noticed', async () => {
+  expect(await broken({ dropsRevoked: false }, { deviceRevocations: 10 })).toContain('6 revocation');
+});
+
+test('6: a revoked key that goes on working is noticed', async () => {
+  const seen = await broken(sabotage('before update on keys begin select raise(ignore);'), { requests: 300, keyRevocations: 10 });
+  expect(seen).toContain('6 revocation');
+});
+
+test('7: an act that is not in the log is noticed', async () => {
+  const seen = await broken(sabotage("before insert on audit when new.action = 'revokeDevice' begin select raise(ignore);"), { deviceRevocations: 10 });
+  expect(seen).toContain('7 audit');
+});
+
+test('7: a log that was changed, or cut off at its end, is noticed', async () => {
+  const change = (statement: string): Promise<Set<Invariant>> => broken({
+    meanwhile: (world) => later(world, async () => {
+      const process = world.process();
+      if (process !== undefined) await sql.raw(statement).execute(process.hub.db);
+    }),
+  });
+  expect(await change("update audit set actor = 'key_x' where seq = 3")).toContain('7 audit');
+  expect(await change('delete from audit where seq = (select max(seq) from audit)')).toContain('7 audit');
+});
+
+test('bounds: rows left in the journal, a lease never taken back, and a device that gives up without cause are noticed', async () => {
+  expect(await broken(sabotage('before delete on journal begin select raise(ignore);'))).toContain('bounds');
+  expect(await broken({
+    meanwhile: (world) => later(world, () => {
+      for (const device of world.process()?.hub.sessions.list() ?? []) device.leases.add('att_forgotten');
+    }),
+  })).toContain('bounds');
+  expect(await broken({
+    meanwhile: (world) => later(world, () => {
+      const [device] = world.process()?.hub.sessions.list() ?? [];
+      device?.channel.send(encodeFrame({ t: 'dropped', code: 'device_revoked', message: 'not true' } satisfies ToDevice));
+    }),
+  })).toContain('bounds');
+});

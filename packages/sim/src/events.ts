@@ -1,0 +1,52 @@
+/**
+ * Everything that happens in a world that an invariant may depend on: the one stream that the checkers judge, that a
+ * trace prints and that two runs of a seed are compared by.
+ *
+ * Requests are known by their number in the world; ids of requests and leases are the hub's own.
+ */
+import type { AnswerEvent, AnswerWork, ErrorCode } from '@idlewild/protocol';
+import type { AnswerOutcome } from '@idlewild/hub';
+
+/** The frame of a device in whose handling something happened. */
+export interface Via {
+  readonly device: string;
+  readonly frame: AnswerEvent;
+}
+
+/** Why a device must not run what it was given. */
+export type Forbidden = 'consent' | 'territory' | 'paused' | 'draining';
+
+export type SimEvent =
+  | { readonly e: 'asked'; readonly request: number; readonly key: string; readonly work: Omit<AnswerWork, 'tokens'> }
+  | { readonly e: 'accepted'; readonly request: number; readonly id: string }
+  | { readonly e: 'refused'; readonly request: number; readonly code: ErrorCode | 'unreachable' }
+  | { readonly e: 'started'; readonly request: number }
+  | { readonly e: 'token'; readonly request: number; readonly i: number; readonly id: number; readonly s: string;
+      readonly via: Via | undefined }
+  | { readonly e: 'finished'; readonly request: number; readonly outcome: AnswerOutcome; readonly via: Via | undefined }
+  | { readonly e: 'failed'; readonly request: number; readonly code: ErrorCode }
+  | { readonly e: 'hungUp'; readonly request: number }
+  /** The hub died under the caller. */
+  | { readonly e: 'cutOff'; readonly request: number }
+  /** An `answer` frame leaves the hub. `forbidden`: as the hub itself knows the device at this moment. */
+  | { readonly e: 'ordered'; readonly device: string; readonly lease: string; readonly epoch: number;
+      readonly request: number; readonly tokens: readonly number[]; readonly forbidden: Forbidden | undefined }
+  /** Any frame leaves the hub for this device; `heartbeat.ack` included. */
+  | { readonly e: 'told'; readonly device: string; readonly kind: string }
+  /** An engine begins. `forbidden`: as its lender knows the device at this moment. */
+  | { readonly e: 'ran'; readonly device: string; readonly request: number; readonly tokens: number;
+      readonly forbidden: Forbidden | undefined }
+  | { readonly e: 'act'; readonly action: string; readonly subject: string; readonly actor: string }
+  | { readonly e: 'denied'; readonly action: string; readonly actor: string }
+  | { readonly e: 'fault'; readonly kind: string; readonly what: string }
+  | { readonly e: 'healed'; readonly kind: string; readonly what: string }
+  | { readonly e: 'hub'; readonly what: 'started' | 'crashed' | 'stopped' }
+  | { readonly e: 'counted'; readonly open: number; readonly queued: number }
+  | { readonly e: 'hubError'; readonly message: string; readonly why: string }
+  | { readonly e: 'ended'; readonly device: string; readonly code: ErrorCode; readonly because: boolean };
+
+export type Timed = SimEvent & { readonly atMs: number };
+
+/** What is left out of traces: it fills them and says little. */
+export const isRoutine = (event: SimEvent): boolean =>
+  event.e === 'counted' || (event.e === 'told' && event.kind === 'heartbeat.ack');

@@ -1,0 +1,21 @@
+/** The invariants of ARCHITECTURE.md by name. The fourth, conservation of credits, comes with the ledger. */
+import { createAccounting } from './accounting.ts';
+import { createAudit } from './audit.ts';
+import { createBounds } from './bounds.ts';
+import type { CreateChecker } from './checker.ts';
+import { createConsent } from './consent.ts';
+import { createLeases } from './leases.ts';
+import { createRevocation } from './revocation.ts';
+import { createTokens } from './tokens.ts';
+
+export const INVARIANTS = {
+  '1 accepted is never lost': createAccounting,
+  '2 one holder, accepted once': createLeases,
+  '3 no token changes': createTokens,
+  '5 consent': createConsent,
+  '6 revocation': createRevocation,
+  '7 audit': createAudit,
+  'bounds': createBounds,
+} as const satisfies { readonly [name: string]: CreateChecker };
+
+export type Invariant = keyof typeof INVARIANTS;

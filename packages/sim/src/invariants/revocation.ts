@@ -1,0 +1,52 @@
+/**
+ * Invariant 6: nothing crosses a territory, and a revoked key or device gets nothing more after one second.
+ *
+ * A revoked device may still dial: it is told who the hub is, and that it is refused.
+ */
+import type { CreateChecker } from './checker.ts';
+
+const REVOKED_MS = 1_000;
+/** What somebody is told before it has proved who it is, and the refusal. */
+const BEFORE_PROOF = new Set(['challenge', 'refused', 'dropped']);
+
+export const createRevocation: CreateChecker = (blame, facts) => {
+  const revokedAtMs = new Map<string, number>();
+  const keys = new Map<number, string>();
+  const blamed = new Set<string>();
+  /** Once for each device or request: what goes on after it is the same fault. */
+  const blameOnce = (subject: string, what: string): void => {
+    if (!blamed.has(subject)) blame(what);
+    blamed.add(subject);
+  };
+  const isPast = (id: string | undefined, atMs: number): boolean =>
+    id !== undefined && atMs > (revokedAtMs.get(id) ?? Number.POSITIVE_INFINITY) + REVOKED_MS;
+
+  return {
+    see(event) {
+      switch (event.e) {
+        case 'act':
+          if (event.action === 'revokeKey' || event.action === 'revokeDevice') revokedAtMs.set(event.subject, event.atMs);
+          return;
+        case 'asked': return void keys.set(event.request, event.key);
+        case 'told':
+          if (isPast(event.device, event.atMs) && !BEFORE_PROOF.has(event.kind)) {
+            blameOnce(event.device, `the revoked device ${event.device} was sent "${event.kind}"`);
+          }
+          return;
+        case 'accepted':
+        case 'started':
+        case 'token':
+        case 'finished':
+        case 'failed':
+          if (!isPast(keys.get(event.request), event.atMs)) return;
+          return blameOnce(String(event.request), `a revoked key got "${event.e}" of request ${event.request}`);
+        default:
+      }
+    },
+    inspect({ intruders }) {
+      for (const id of intruders) {
+        blame(`${id} is connected, and is ${facts.deviceOf(id) === undefined ? 'unknown' : 'revoked or of another territory'}`);
+      }
+    },
+  };
+};

@@ -1,0 +1,88 @@
+/**
+ * Invariant 3: in an interrupted answer no emitted token changes, repeats or is lost; within a numeric class the whole
+ * answer is that of the uninterrupted engine, and `exact` tells whether it is.
+ *
+ * The engine is a pure function of the work and the class, so what each token must be is known without running it.
+ */
+import { simulatedAnswer, simulatedText } from '@idlewild/agent/testing';
+import type { AnswerWork } from '@idlewild/protocol';
+import type { AnswerOutcome } from '@idlewild/hub';
+import type { Timed } from '../events.ts';
+import type { CreateChecker } from './checker.ts';
+
+interface Request {
+  readonly work: Omit<AnswerWork, 'tokens'>;
+  readonly tokens: number[];
+  text: string;
+  /** Classes of the devices whose frames the caller saw, in order. */
+  readonly families: Set<number>;
+  /** What each class would answer. */
+  readonly expected: Map<number, ReturnType<typeof simulatedAnswer>>;
+}
+
+export const createTokens: CreateChecker = (blame, facts) => {
+  const requests = new Map<number, Request>();
+  const of = (number: number): Request => {
+    const request = requests.get(number);
+    if (request === undefined) throw new Error(`request ${number} was never asked`);
+    return request;
+  };
+  const expectedOf = ({ work, expected }: Request, family: number): ReturnType<typeof simulatedAnswer> => {
+    const known = expected.get(family) ?? simulatedAnswer(work, { salt: facts.saltOf(family), contextTokens: facts.contextTokens });
+    expected.set(family, known);
+    return known;
+  };
+  const familyOf = (device: string | undefined): number | undefined =>
+    (device === undefined ? undefined : facts.deviceOf(device)?.traits.family);
+
+  function token(event: Extract<Timed, { e: 'token' }>): void {
+    const request = of(event.request);
+    const { tokens } = request;
+    if (event.i !== tokens.length) blame(`request ${event.request} got token ${event.i} where ${tokens.length} was due`);
+    const family = familyOf(event.via?.device);
+    if (family !== undefined) {
+      request.families.add(family);
+      const due = expectedOf(request, family).tokens[event.i];
+      if (due !== event.id) blame(`request ${event.request} got ${event.id} as token ${event.i}; the engine gives ${due ?? 'none'}`);
+    }
+    if (event.s !== simulatedText(event.id)) blame(`request ${event.request} got "${event.s}" as the text of ${event.id}`);
+    tokens.push(event.id);
+    request.text += event.s;
+  }
+
+  function finished(number: number, outcome: AnswerOutcome, device: string | undefined): void {
+    const request = of(number);
+    const family = familyOf(device);
+    if (family !== undefined) request.families.add(family);
+    const first = [...request.families][0];
+    if (first === undefined) return blame(`request ${number} was finished by nobody`);
+    const whole = expectedOf(request, first);
+    const isWhole = whole.finish === outcome.finish && whole.text === request.text + outcome.s
+      && whole.tokens.length === request.tokens.length && whole.tokens.every((id, at) => id === request.tokens[at]);
+    if (request.families.size === 1 && !isWhole) {
+      blame(`request ${number} differs from the uninterrupted answer: ${request.tokens.length} tokens (${outcome.finish}) of ${whole.tokens.length} (${whole.finish})`);
+    }
+    if (outcome.exact !== (request.families.size === 1)) {
+      blame(`request ${number} says exact: ${outcome.exact}, and ${request.families.size} classes made it`);
+    }
+    if (outcome.answerTokens !== request.tokens.length) blame(`request ${number} says ${outcome.answerTokens} tokens; ${request.tokens.length} came`);
+  }
+
+  return {
+    see(event) {
+      switch (event.e) {
+        case 'asked':
+          return void requests.set(event.request, { work: event.work, tokens: [], text: '', families: new Set(), expected: new Map() });
+        case 'ordered': {
+          const { tokens } = of(event.request);
+          const same = event.tokens.length === tokens.length && tokens.every((id, at) => id === event.tokens[at]);
+          if (!same) blame(`request ${event.request} went on from ${event.tokens.length} tokens; its caller has ${tokens.length}`);
+          return;
+        }
+        case 'token': return token(event);
+        case 'finished': return finished(event.request, event.outcome, event.via?.device);
+        default:
+      }
+    },
+  };
+};

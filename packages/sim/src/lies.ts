@@ -1,0 +1,78 @@
+/**
+ * A device that lies: changes, repeats and invents frames on their way out of an honest agent. Everything here can be
+ * told from the truth by a hub that trusts no frame; a wrong token under the right index cannot, and is not tried.
+ */
+import { decodeCbor, encodeFrame, type AnswerEvent, type ToHub } from '@idlewild/protocol';
+import type { Chance } from './chance.ts';
+
+export const LIES = [
+  'wrong index', 'other epoch', 'token twice', 'finish twice', 'forged receipt', 'garbage', 'token for another lease',
+  'end of another lease', 'finish early',
+] as const;
+export type Lie = (typeof LIES)[number];
+
+/** A lease of another device, as an eavesdropper would know it. */
+export interface OtherLease { readonly lease: string; readonly epoch: number; readonly tokens: number }
+
+export interface Liar {
+  /** Tells this lie with the next frames that it fits, `times` times. */
+  begin(lie: Lie, times: number): void;
+  /** What is sent in place of `frame`. */
+  utter(frame: Uint8Array): readonly Uint8Array[];
+}
+
+export function createLiar(chance: Chance, otherLease: () => OtherLease | undefined): Liar {
+  let lie: Lie | undefined;
+  let left = 0;
+  return {
+    begin(next, times) {
+      lie = next;
+      left = times;
+    },
+    utter(frame) {
+      if (lie === undefined || left === 0) return [frame];
+      const message = decodeCbor(frame, 'an own frame') as ToHub;
+      const told = tell(lie, frame, message, { chance, otherLease });
+      if (told === undefined) return [frame];
+      left--;
+      return told;
+    },
+  };
+}
+
+interface Means { readonly chance: Chance; readonly otherLease: () => OtherLease | undefined }
+
+/** The frames of the lie, or `undefined` when it does not fit this frame. */
+function tell(lie: Lie, frame: Uint8Array, message: ToHub, { chance, otherLease }: Means): Uint8Array[] | undefined {
+  if (message.t !== 'answer.token' && message.t !== 'answer.finished') return undefined;
+  const send = (...events: AnswerEvent[]): Uint8Array[] => events.map((event) => encodeFrame(event));
+  if (lie === 'garbage') return [chance.bytes(chance.whole(1, 40))];
+  if (message.t === 'answer.token') {
+    if (lie === 'wrong index') return send({ ...message, i: Math.max(0, message.i + chance.pick([-1, 1, 7])) });
+    if (lie === 'other epoch') return [...send({ ...message, epoch: message.epoch + 1, id: 0 }), frame];
+    if (lie === 'token twice') return [frame, frame];
+    if (lie === 'finish early') {
+      const { lease, epoch } = message;
+      const answerTokens = message.i + 3;
+      return send({
+        t: 'answer.finished', lease, epoch, finish: 'stop', s: '', promptTokens: 1, answerTokens, receipt: chance.bytes(80),
+      });
+    }
+    const other = otherLease();
+    if (other === undefined) return undefined;
+    const { lease, epoch, tokens } = other;
+    if (lie === 'token for another lease') return [...send({ ...message, lease, epoch, i: tokens, id: 0 }), frame];
+    if (lie === 'end of another lease') {
+      return [...send({ t: 'answer.failed', lease, epoch, code: 'invalid_request', message: 'so says another' }), frame];
+    }
+    return undefined;
+  }
+  if (lie === 'finish twice') return [frame, frame];
+  if (lie === 'forged receipt') {
+    const receipt = message.receipt.slice();
+    const at = chance.whole(0, receipt.length - 1);
+    receipt[at] = (receipt[at] as number) ^ 1;
+    return send({ ...message, receipt });
+  }
+  return undefined;
+}

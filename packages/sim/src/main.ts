@@ -1,0 +1,39 @@
+/**
+ * Runs one seed, or several one after the other, and says what happened:
+ *   node packages/sim/src/main.ts --seed N [--seeds COUNT] [--devices 200] [--minutes 2] [--trace]
+ * Exits with 1 when an invariant was broken.
+ */
+import { parseArgs } from 'node:util';
+import { realMs } from './node/platform.ts';
+import { simulate, type Report } from './run.ts';
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' }, seeds: { type: 'string', default: '1' },
+    devices: { type: 'string', default: '200' }, minutes: { type: 'string', default: '2' }, trace: { type: 'boolean', default: false },
+  },
+});
+
+let broken = 0;
+for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.seeds); seed++) {
+  const startedMs = realMs();
+  const report = await simulate({
+    seed, devices: Number(values.devices), virtualMinutes: Number(values.minutes),
+    traceLinesMax: values.trace ? Number.MAX_SAFE_INTEGER : 0,
+  });
+  if (values.trace) process.stdout.write(report.trace.join(''));
+  process.stdout.write(textOf(report, realMs() - startedMs));
+  broken += report.violations.length;
+}
+process.exitCode = broken > 0 ? 1 : 0;
+
+function textOf({ seed, devices, virtualMs, hash, violations, figures, faults }: Report, tookMs: number): string {
+  const { ends, ...counts } = figures;
+  const list = (of: Readonly<{ [name: string]: number }>): string =>
+    Object.entries(of).map(([name, count]) => `${name} ${count}`).join(', ');
+  return [
+    `seed ${seed}: ${devices} devices, ${(virtualMs / 1_000).toFixed(0)} s in ${(tookMs / 1_000).toFixed(1)} s, ${hash.slice(0, 16)}`,
+    `  ${list(counts)}`, `  ends: ${list(ends)}`, `  faults: ${list(faults)}`,
+    ...violations.map(({ invariant, atMs, what }) => `  BROKEN ${invariant} at ${(atMs / 1_000).toFixed(3)} s: ${what}`), '',
+  ].join('\n');
+}

@@ -1,0 +1,41 @@
+/** How often what happens: means per virtual minute over the whole world, unless it says otherwise. */
+export interface Rates {
+  readonly requests: number;
+  /** Share of requests whose callers hang up before the end. */
+  readonly hangUpShare: number;
+  /** Many requests at one moment: more than all slots and the queue take. */
+  readonly floods: number;
+  readonly deviceDeaths: number;
+  /** Deaths of which nobody is told. */
+  readonly powerCuts: number;
+  readonly engineDeaths: number;
+  readonly engineStalls: number;
+  readonly slownesses: number;
+  readonly pauses: number;
+  readonly cuts: number;
+  readonly partitions: number;
+  /** A second process under a device's identity. */
+  readonly clones: number;
+  readonly lies: number;
+  readonly drains: number;
+  readonly deviceRevocations: number;
+  readonly keyRevocations: number;
+  /** Callers who try what only stewards may. */
+  readonly meddling: number;
+  readonly hubCrashes: number;
+  readonly hubStops: number;
+  readonly diskFaults: number;
+}
+
+/** A bad day: at 200 devices an answer in three meets a fault. */
+export const RATES: Rates = {
+  requests: 80, hangUpShare: 0.12, floods: 0.2, deviceDeaths: 14, powerCuts: 6, engineDeaths: 14, engineStalls: 8,
+  slownesses: 6, pauses: 12, cuts: 12, partitions: 8, clones: 4, lies: 16, drains: 2, deviceRevocations: 3,
+  keyRevocations: 1, meddling: 1, hubCrashes: 1, hubStops: 0.4, diskFaults: 1.5,
+};
+
+export const CALM: Rates = {
+  requests: 80, hangUpShare: 0, floods: 0, deviceDeaths: 0, powerCuts: 0, engineDeaths: 0, engineStalls: 0, slownesses: 0,
+  pauses: 0, cuts: 0, partitions: 0, clones: 0, lies: 0, drains: 0, deviceRevocations: 0, keyRevocations: 0, meddling: 0,
+  hubCrashes: 0, hubStops: 0, diskFaults: 0,
+};

@@ -1,0 +1,103 @@
+/** What the database and the processes hold at one moment, for the checkers: facts, not judgements. */
+import { openStatement, receiptSchema, type Receipt } from '@idlewild/protocol';
+import type { Hub } from '@idlewild/hub';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import type { World } from './world.ts';
+
+type Awaitable<Value> = Value extends Promise<infer Inner> ? Inner : never;
+type AuditEntry = Awaitable<ReturnType<Hub['audit']['list']>>[number];
+
+export interface RequestRow {
+  readonly id: string;
+  readonly state: 'open' | 'done' | 'failed' | 'cancelled';
+  readonly reason: string | null;
+  readonly prompt_tokens: number;
+  readonly answer_tokens: number;
+  readonly failovers: number;
+  readonly exact: 0 | 1;
+}
+
+export interface ReceiptRow {
+  readonly lease: string;
+  readonly request_id: string;
+  readonly device_id: string;
+  readonly epoch: number;
+  /** `undefined` when it does not verify under the device's key. */
+  readonly said: Receipt | undefined;
+}
+
+export interface Snapshot {
+  /** `recovered`: a hub has just started. `rest`: nothing is asked any more, and all faults are over. */
+  readonly when: 'recovered' | 'rest';
+  readonly requests: readonly RequestRow[];
+  readonly journalRows: number;
+  readonly receipts: readonly ReceiptRow[];
+  /** Oldest first. */
+  readonly audit: readonly AuditEntry[];
+  /** Why the chain is broken. */
+  readonly auditBroken: string | undefined;
+  readonly enrolled: readonly string[];
+  readonly open: number;
+  readonly queued: number;
+  /** Leases that the hub has given and not taken back, each with its device. */
+  readonly leases: readonly string[];
+  /** Answers that agents believe to be running. */
+  readonly answering: number;
+  /** Devices that should be connected with a warm model and are not, each with what it is instead. */
+  readonly missing: readonly string[];
+  /** Devices that must not be connected and are. */
+  readonly intruders: readonly string[];
+}
+
+const AUDIT_PAGE = 1_000;
+
+export async function takeSnapshot(world: World, when: Snapshot['when']): Promise<Snapshot> {
+  const process = world.process();
+  if (process === undefined) throw new Error('there is no hub to look into');
+  const { hub } = process;
+  const territory = hub.territory.id;
+  const requests = await hub.db.selectFrom('requests').selectAll().orderBy('id').execute();
+  const journal = await hub.db.selectFrom('journal').select('request_id').execute();
+  const rows = await hub.db.selectFrom('receipts').selectAll().orderBy('lease').execute();
+  const receipts: ReceiptRow[] = [];
+  for (const { statement, ...row } of rows) {
+    const key = world.deviceOf(row.device_id)?.identity.publicKey;
+    const opened = await openStatement('receipt', statement, receiptSchema, nodeCrypto, key).catch(() => undefined);
+    receipts.push({ ...row, said: opened?.statement });
+  }
+  const verdict = await hub.audit.verify(territory);
+  const enrolled = await hub.db.selectFrom('devices').select('id').orderBy('id').execute();
+  const connected = [...hub.sessions.list()];
+  return {
+    when, requests, journalRows: journal.length, receipts,
+    audit: await readAudit(hub, territory), auditBroken: verdict.intact ? undefined : verdict.why,
+    enrolled: enrolled.map(({ id }) => id),
+    ...hub.answers.counts(),
+    leases: connected.flatMap(({ id, leases }) => [...leases].map((lease) => `${lease} of ${id}`)),
+    answering: world.devices.reduce((sum, device) => sum + device.answering(), 0),
+    missing: missing(world, hub),
+    intruders: connected.map(({ id }) => id).filter((id) => world.revoked.has(id) || world.deviceOf(id)?.traits.stranger === true),
+  };
+}
+
+async function readAudit(hub: Hub, territory: string): Promise<AuditEntry[]> {
+  const entries: AuditEntry[] = [];
+  for (;;) {
+    const beforeSeq = entries.at(-1)?.seq;
+    const page = await hub.audit.list({ territory, limit: AUDIT_PAGE, ...(beforeSeq === undefined ? {} : { beforeSeq }) });
+    entries.push(...page);
+    if (page.length < AUDIT_PAGE) return entries.reverse();
+  }
+}
+
+function missing(world: World, hub: Hub): string[] {
+  const expected = world.devices.filter((device) => device.isRunning() && !device.traits.stranger
+    && !world.revoked.has(device.id) && !world.over.has(device.id));
+  return expected.flatMap(({ id, traits }) => {
+    const connected = hub.sessions.get(id);
+    if (connected === undefined) return [`${id} is not connected`];
+    const state = connected.status.models.find(({ cid }) => cid === world.model)?.state;
+    if (traits.lends !== 'answers' || state === 'warm') return [];
+    return [`${id} is connected, and the model is ${state ?? 'not there'}`];
+  });
+}

@@ -1,0 +1,99 @@
+/**
+ * The steward of the community: privileged acts, each authenticated, authorised and done as the routes under /api do it.
+ * An act that the hub acknowledged becomes an event; one under which the hub died is in the log or is not.
+ */
+import { codeOf, type IdlewildError } from '@idlewild/protocol';
+import type { Hub } from '@idlewild/hub';
+import { MODEL, type CallerKey } from './callers.ts';
+import type { HubProcess } from './hub-process.ts';
+import type { Record } from './record.ts';
+
+export interface Steward {
+  createKey(name: string): Promise<CallerKey>;
+  revokeKey(id: string): Promise<void>;
+  createInvite(uses: number): Promise<Uint8Array>;
+  addModel(manifest: string): Promise<void>;
+  drainDevice(id: string): Promise<void>;
+  revokeDevice(id: string): Promise<void>;
+  /** Somebody without the right tries the same; nothing may come of it. */
+  meddle(caller: CallerKey): Promise<void>;
+}
+
+export interface StewardDeps {
+  readonly record: Record;
+  readonly process: () => HubProcess | undefined;
+  /** A test breaks the world by leaving this out. */
+  readonly dropsRevoked: boolean;
+}
+
+type Action = Parameters<Hub['policy']['decide']>[1];
+interface Done<Result> { readonly subject: string; readonly result: Result }
+
+const INVITE_MS = 3_600_000;
+
+/** Makes the first steward's key, as the hub's first start does. */
+export async function createSteward({ record, process, dropsRevoked }: StewardDeps): Promise<Steward> {
+  const first = current();
+  const { hub } = first;
+  const made = await hub.keys.create({ territory: hub.territory.id, role: 'steward', name: 'steward', actor: hub.id });
+  record.note({ e: 'act', action: 'createKey', subject: made.id, actor: hub.id });
+
+  function current(): HubProcess {
+    const running = process();
+    if (running === undefined) throw new Error('a steward acts only while the hub runs');
+    return running;
+  }
+
+  async function act<Result>(
+    action: Action, run: (hub: Hub, territory: string, actor: string) => Promise<Done<Result>>,
+  ): Promise<Result> {
+    const acting = current();
+    const territory = acting.hub.territory.id;
+    const principal = await acting.hub.keys.authenticate(made.key);
+    acting.hub.policy.decide(principal, action, { territory });
+    const { subject, result } = await run(acting.hub, territory, principal.keyId);
+    if (acting.isLive()) record.note({ e: 'act', action, subject, actor: principal.keyId });
+    return result;
+  }
+
+  return {
+    createKey: (name) => act('createKey', async (hub, territory, actor) => {
+      const { id, key } = await hub.keys.create({ territory, role: 'caller', name, actor });
+      return { subject: id, result: { id, key } };
+    }),
+    revokeKey: (id) => act('revokeKey', async (hub, territory, actor) => {
+      await hub.keys.revoke({ territory, id, actor });
+      return { subject: id, result: undefined };
+    }),
+    createInvite: (uses) => act('createInvite', async (hub, territory, actor) => {
+      const { id, secret } = await hub.invites.create({ territory, uses, expiresInMs: INVITE_MS, createdBy: actor });
+      return { subject: id, result: secret };
+    }),
+    addModel: (manifest) => act('addModel', async (hub, territory, actor) => {
+      const { cid } = await hub.models.add({ territory, name: MODEL, manifest, actor });
+      await hub.announceModels();
+      return { subject: cid, result: undefined };
+    }),
+    drainDevice: (id) => act('drainDevice', async (hub, territory, actor) => {
+      const entry = { territory, actor, action: 'drainDevice', subject: id };
+      await hub.db.transaction().execute((transaction) => hub.audit.append(transaction, entry));
+      hub.sessions.drain(id, 'a steward asked for it');
+      return { subject: id, result: undefined };
+    }),
+    revokeDevice: (id) => act('revokeDevice', async (hub, territory, actor) => {
+      await hub.devices.revoke({ territory, id, actor });
+      if (dropsRevoked) hub.sessions.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
+      return { subject: id, result: undefined };
+    }),
+    async meddle({ key }) {
+      const { hub } = current();
+      try {
+        const principal = await hub.keys.authenticate(key);
+        hub.policy.decide(principal, 'createInvite', { territory: hub.territory.id });
+        record.note({ e: 'act', action: 'createInvite', subject: 'nothing', actor: principal.keyId });
+      } catch (error) {
+        record.note({ e: 'denied', action: 'createInvite', actor: codeOf(error as IdlewildError) ?? 'unknown' });
+      }
+    },
+  };
+}
