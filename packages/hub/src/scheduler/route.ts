@@ -53,20 +53,23 @@ export function expectedMs(candidate: Candidate, demand: Demand): number {
 
 const servesModel = (candidate: Candidate): boolean => candidate.model === 'warm';
 const takesWork = (candidate: Candidate): boolean => candidate.state === 'ready' || candidate.state === 'busy';
-const isAble = (candidate: Candidate, { excluded }: Demand): boolean =>
-  takesWork(candidate) && servesModel(candidate) && !excluded.has(candidate.device);
+
+/** Those among whom the answer would be given out now; empty when nobody can take it at all. */
+function poolFor(candidates: readonly Candidate[], { numericClass, excluded }: Demand): readonly Candidate[] {
+  const able = candidates.filter((c) => takesWork(c) && servesModel(c) && !excluded.has(c.device));
+  const steady = able.filter((c) => !c.mistrusted);
+  const trusted = steady.length > 0 ? steady : able;
+  const sameClass = numericClass === undefined ? trusted : trusted.filter((c) => c.numericClass === numericClass);
+  return sameClass.length > 0 ? sameClass : trusted;
+}
 
 /** Answers that could begin at once. */
 export const freeSlots = (candidates: readonly Candidate[], demand: Demand): number =>
-  candidates.reduce((sum, c) => sum + (isAble(c, demand) ? Math.max(0, c.slots - c.active) : 0), 0);
+  poolFor(candidates, demand).reduce((sum, { slots, active }) => sum + Math.max(0, slots - active), 0);
 
 export function route(candidates: readonly Candidate[], demand: Demand): Route {
-  const able = candidates.filter((c) => isAble(c, demand));
-  if (able.length === 0) return { t: 'none' };
-  const steady = able.filter((c) => !c.mistrusted);
-  const trusted = steady.length > 0 ? steady : able;
-  const sameClass = demand.numericClass === undefined ? trusted : trusted.filter((c) => c.numericClass === demand.numericClass);
-  const pool = sameClass.length > 0 ? sameClass : trusted;
+  const pool = poolFor(candidates, demand);
+  if (pool.length === 0) return { t: 'none' };
   let best: Candidate | undefined;
   let bestMs = Number.POSITIVE_INFINITY;
   let soonestMs = Number.POSITIVE_INFINITY;
