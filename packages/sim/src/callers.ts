@@ -2,7 +2,7 @@
  * Those who ask: each request takes the gateway's way through the hub (key, policy, model, answer), and everything that
  * its caller sees becomes an event. A caller may hang up at any time, also before its request is accepted.
  */
-import { codeOf, type AnswerWork, type IdlewildError } from '@idlewild/protocol';
+import { codeOf, type AnswerWork } from '@idlewild/protocol';
 import type { AnswerHandle, AnswerSink } from '@idlewild/hub';
 import type { Via } from './events.ts';
 import type { HubProcess } from './hub-process.ts';
@@ -81,7 +81,7 @@ export function createCallers(deps: CallersDeps): Callers {
       record.note({ e: 'asked', request, key: from.id, work });
       if (process === undefined) return record.note({ e: 'refused', request, code: 'unreachable' });
       waiting.set(request, { handle: undefined, gone: false });
-      submit(process, request, from.key, work, deadlineMs).catch((error: IdlewildError) => {
+      submit(process, request, from.key, work, deadlineMs).catch((error: unknown) => {
         if (!process.isLive()) return;
         waiting.delete(request);
         record.note({ e: 'refused', request, code: codeOf(error) ?? 'internal' });

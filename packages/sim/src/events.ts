@@ -41,7 +41,8 @@ export type SimEvent =
   | { readonly e: 'fault'; readonly kind: string; readonly what: string }
   | { readonly e: 'healed'; readonly kind: string; readonly what: string }
   | { readonly e: 'hub'; readonly what: 'started' | 'crashed' | 'stopped' }
-  | { readonly e: 'counted'; readonly open: number; readonly queued: number }
+  /** `interrupted`: begun, and without a device now. */
+  | { readonly e: 'counted'; readonly open: number; readonly queued: number; readonly interrupted: number }
   | { readonly e: 'hubError'; readonly message: string; readonly why: string }
   | { readonly e: 'ended'; readonly device: string; readonly code: ErrorCode; readonly because: boolean };
 

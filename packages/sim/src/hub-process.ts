@@ -42,10 +42,10 @@ export async function startHubProcess(
     void afterTurns(turns, crash);
   };
   const scope = createScope(clock, wake);
-  const complain = (fields: Readonly<{ [name: string]: unknown }>, message: string): void => {
-    if (live) record.note({ e: 'hubError', message, why: String(fields.why ?? '') });
+  const log: Log = {
+    debug: () => {}, info: () => {}, warn: () => {},
+    error: ({ why }, message) => { if (live) record.note({ e: 'hubError', message, why: JSON.stringify(why) ?? '' }); },
   };
-  const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: complain };
   const database = await openDatabase({ file, clock: scope, sync: 'off' });
   const meter = { ended: () => {}, firstToken: () => {} };
   const hub = await createHub({ database, store, clock: scope, random: chance, crypto, secrets, meter, log });
@@ -86,6 +86,6 @@ export async function startHubProcess(
 
 /** One turn is one link of a chain of promises: finer than any await of the hub. */
 async function afterTurns(turns: number, act: () => void): Promise<void> {
-  for (let turn = 0; turn < turns; turn++) await undefined;
+  for (let turn = 0; turn < turns; turn++) await Promise.resolve();
   act();
 }

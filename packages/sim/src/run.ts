@@ -125,8 +125,11 @@ function swearIn(court: { world: World | undefined }, violations: Violation[]): 
 
 function sample(world: World): void {
   const round = (): void => {
-    const counts = world.process()?.hub.answers.counts();
-    if (counts !== undefined) world.record.note({ e: 'counted', ...counts });
+    const hub = world.process()?.hub;
+    if (hub !== undefined) {
+      const running = [...hub.sessions.list()].reduce((sum, { leases }) => sum + leases.size, 0);
+      world.record.note({ e: 'counted', ...hub.answers.counts(), interrupted: Math.max(0, world.begun() - running) });
+    }
     world.agenda.at(world.clock.monotonic() + SAMPLE_MS, round);
   };
   round();

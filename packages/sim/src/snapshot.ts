@@ -86,7 +86,7 @@ async function readAudit(hub: Hub, territory: string): Promise<AuditEntry[]> {
     const beforeSeq = entries.at(-1)?.seq;
     const page = await hub.audit.list({ territory, limit: AUDIT_PAGE, ...(beforeSeq === undefined ? {} : { beforeSeq }) });
     entries.push(...page);
-    if (page.length < AUDIT_PAGE) return entries.reverse();
+    if (page.length < AUDIT_PAGE) return entries.toReversed();
   }
 }
 
@@ -97,7 +97,8 @@ function missing(world: World, hub: Hub): string[] {
     const connected = hub.sessions.get(id);
     if (connected === undefined) return [`${id} is not connected`];
     const state = connected.status.models.find(({ cid }) => cid === world.model)?.state;
-    if (traits.lends !== 'answers' || state === 'warm') return [];
+    // A device that drains loads nothing any more, also when its engine dies meanwhile.
+    if (traits.lends !== 'answers' || state === 'warm' || connected.draining) return [];
     return [`${id} is connected, and the model is ${state ?? 'not there'}`];
   });
 }

@@ -2,7 +2,7 @@
  * The steward of the community: privileged acts, each authenticated, authorised and done as the routes under /api do it.
  * An act that the hub acknowledged becomes an event; one under which the hub died is in the log or is not.
  */
-import { codeOf, type IdlewildError } from '@idlewild/protocol';
+import { codeOf } from '@idlewild/protocol';
 import type { Hub } from '@idlewild/hub';
 import { MODEL, type CallerKey } from './callers.ts';
 import type { HubProcess } from './hub-process.ts';
@@ -92,7 +92,7 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
         hub.policy.decide(principal, 'createInvite', { territory: hub.territory.id });
         record.note({ e: 'act', action: 'createInvite', subject: 'nothing', actor: principal.keyId });
       } catch (error) {
-        record.note({ e: 'denied', action: 'createInvite', actor: codeOf(error as IdlewildError) ?? 'unknown' });
+        record.note({ e: 'denied', action: 'createInvite', actor: codeOf(error) ?? 'unknown' });
       }
     },
   };

@@ -67,6 +67,8 @@ export interface World {
   readonly over: ReadonlySet<string>;
   readonly model: string;
   process(): HubProcess | undefined;
+  /** Requests that were given to a device at least once and are not over. */
+  begun(): number;
   deviceOf(id: string): SimDevice | undefined;
   /** A stream of chance of its own. */
   chance(stream: string): Chance;
@@ -137,6 +139,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const world: World = {
     seed, clock, record, agenda, devices, callers, steward, callerKeys, model, process,
     revoked: making.revoked, over: making.over,
+    begun: () => making.leases.size,
     deviceOf: (id) => making.byId.get(id),
     chance: (stream) => createChance(seed, stream),
     async startHub() {
@@ -345,7 +348,8 @@ function followLeases({ record, leases }: Making): void {
         return;
       }
       case 'finished':
-      case 'failed': return void leases.delete(event.request);
+      case 'failed':
+      case 'hungUp': return void leases.delete(event.request);
       default:
     }
   });

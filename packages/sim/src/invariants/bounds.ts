@@ -15,10 +15,15 @@ export const createBounds: CreateChecker = (blame) => {
   return {
     see(event) {
       switch (event.e) {
-        case 'counted':
-          if (event.open > HUB_LIMITS.openAnswersMax) blame(`${event.open} answers are open, over ${HUB_LIMITS.openAnswersMax}`);
-          if (event.queued > HUB_LIMITS.queuedAnswersMax) blame(`${event.queued} answers are queued, over ${HUB_LIMITS.queuedAnswersMax}`);
+        case 'counted': {
+          const { open, queued, interrupted } = event;
+          const { openAnswersMax, queuedAnswersMax } = HUB_LIMITS;
+          if (open > openAnswersMax) blame(`${open} answers are open, over ${openAnswersMax}`);
+          // Those that lost their device wait in front of all others, and were admitted before.
+          const fresh = queued - interrupted;
+          if (fresh > queuedAnswersMax) blame(`${fresh} answers wait for their first device, over ${queuedAnswersMax}`);
           return;
+        }
         case 'fault':
           if (event.kind === 'disk') diskFails = true;
           return;
