@@ -8,6 +8,8 @@ import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, wr
 import { join } from 'node:path';
 import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
 
+const KEY_BYTES = 32;
+
 export type SecretName = 'territory.key' | 'hub.key' | 'hub.certificate' | 'journal.key';
 
 export interface Secrets {
@@ -35,7 +37,9 @@ export function createDiskSecrets(folder: string): Secrets {
       if (text === undefined) return undefined;
       const [header = '', body = '', ...rest] = text.split('\n');
       if (header.startsWith('#') && /^[A-Za-z0-9+/]+={0,2}$/.test(body) && rest.join('') === '') {
-        return new Uint8Array(Buffer.from(body, 'base64'));
+        const bytes = new Uint8Array(Buffer.from(body, 'base64'));
+        // Base64 that was cut short is base64 still; a key has one length.
+        if (!name.endsWith('.key') || bytes.length === KEY_BYTES) return bytes;
       }
       throw new IdlewildError('data_corrupt', `${file} is damaged: it should hold a line that begins with # and one of `
         + 'base64. Put a backup of it in its place');

@@ -111,7 +111,7 @@ for (const [kind, make] of [['in memory', createMemorySecrets], ['on disk', onDi
 test('a damaged secret is refused by its file\'s name', async () => {
   const folder = temporaryFolder();
   const secrets = createDiskSecrets(folder);
-  for (const text of ['', 'AAAA\n', '# key\nnot base64!\n', '# key\nAAAA\nBBBB\n']) {
+  for (const text of ['', 'AAAA\n', '# key\nnot base64!\n', '# key\nAAAA\nBBBB\n', '# key\nAAAA\n']) {
     writeFileSync(join(folder, 'hub.key'), text);
     expect(() => secrets.read('hub.key')).toThrow(
       expect.objectContaining({ code: 'data_corrupt', message: expect.stringContaining(join(folder, 'hub.key')) }),

@@ -101,6 +101,14 @@ test('silence is a death, heartbeats are not', async () => {
   expect(connected(hub)).toBe(0);
 });
 
+test('a hub that stops leaves no timer of a channel behind', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  await (await join({ joinToken: await invite() })).joined;
+  await hub.stop();
+  await clock.advance(1);
+  expect(clock.nextInMs()).toBeUndefined();
+});
+
 test('garbage, oversized and out-of-order frames close the channel and harm nobody else', async () => {
   const { hub, clock, join, invite } = await setUp();
   const good = await join({ joinToken: await invite() });

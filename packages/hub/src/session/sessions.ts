@@ -69,6 +69,8 @@ export function createSessions(deps: SessionsDeps): Sessions {
   const { clock, random, crypto, identity, enrolment, events, log } = deps;
   const open = new Map<string, ConnectedDevice>();
   const tickets = new Map<string, ConnectedDevice>();
+  /** Cancelled with the channel: a timer that is left would keep a process that has stopped. */
+  const watches = new Map<ConnectedDevice, Timer>();
   let handshakes = 0;
   let stopping = false;
 
@@ -86,6 +88,8 @@ export function createSessions(deps: SessionsDeps): Sessions {
     if (open.get(device.id) !== device) return;
     open.delete(device.id);
     tickets.delete(device.ticket);
+    watches.get(device)?.cancel();
+    watches.delete(device);
     log.info({ device: device.id, code, why }, 'device gone');
     events.onGone(device, code, why);
   }
@@ -97,13 +101,12 @@ export function createSessions(deps: SessionsDeps): Sessions {
   }
 
   const watch = (device: ConnectedDevice): void => {
-    clock.after(LIMITS.heartbeatMs, () => {
-      if (open.get(device.id) !== device) return;
+    watches.set(device, clock.after(LIMITS.heartbeatMs, () => {
       const silentMs = clock.monotonic() - device.lastFrameAtMs;
       if (silentMs < LIMITS.heartbeatLostMs) return watch(device);
       gone(device, 'disconnected', `nothing was heard of it for ${Math.round(silentMs / 1000)} s`);
       device.channel.close('no heartbeat');
-    });
+    }));
   };
 
   function admitOpen(channel: Channel, who: { id: string; name: string; territory: string }, checked: CheckedDevice): ConnectedDevice {
