@@ -4,7 +4,7 @@
  * It is handed `fetch` (the web standard's) and knows no platform. It neither retries nor waits: whether and when to
  * try again is the caller's to say, who also sets deadlines, through the signal.
  */
-import { IdlewildError, asIdlewildError, isErrorCode, type ErrorCode } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError, codeOf, isErrorCode, type ErrorCode } from '@idlewild/protocol';
 
 export type Fetch = typeof fetch;
 
@@ -92,6 +92,8 @@ function parseAnswer(text: string, asked: string): unknown {
 /** What `fetch` or the reading of a body threw: the caller's own abort, or the network's fault. */
 export function faultOf(thrown: unknown, hub: string, signal: AbortSignal | undefined): IdlewildError {
   if (signal?.aborted === true) return abortOf(signal);
+  // A `fetch` of our own, such as one that pins keys, says itself what it saw.
+  if (codeOf(thrown) !== undefined) return asIdlewildError(thrown, `calling ${hub}`);
   const reason = reasonOf(thrown);
   return new IdlewildError('hub_unreachable', `no hub answers at ${hub} (${reason})`, { cause: thrown });
 }
@@ -116,6 +118,7 @@ function reasonOf(thrown: unknown): string {
   const known: Readonly<Record<string, string>> = {
     ECONNREFUSED: 'the connection was refused',
     ENOTFOUND: 'no such host',
+    DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is its own, and its address was given without #pin=',
     EAI_AGAIN: 'its name could not be resolved',
     ECONNRESET: 'the connection was cut',
     ETIMEDOUT: 'it does not respond',

@@ -1,5 +1,5 @@
 /** `idlewild up`: a hub on this machine, and, if asked for, this machine lent to it. */
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { RunningHub } from '@idlewild/hub';
 import { InvalidArgumentError, Option, type Command } from 'commander';
@@ -55,7 +55,8 @@ async function up(context: Context, options: UpOptions): Promise<void> {
     import('@idlewild/hub'),
     import('../pinned-fetch.ts'),
   ]);
-  const log = createPinoLog({ level: 'info', destination: join(data, 'hub.log') });
+  mkdirSync(data, { recursive: true, mode: 0o700 });
+  const log = createPinoLog({ level: 'info', destination: openSync(join(data, 'hub.log'), 'a', 0o600) });
   const hub = await startHub({ data, host: options.host, port: options.port, tls, log });
   const address = hub.spkiPin === undefined ? hub.url : withPin(hub.url, hub.spkiPin);
   const noted = join(data, ADDRESS_FILE);

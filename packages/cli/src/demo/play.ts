@@ -46,11 +46,20 @@ export async function playDemo(options: DemoOptions): Promise<number> {
   screen.line(`${screen.style('bold', 'Idlewild')}  AI from idle devices, for everyone who shares one.`);
   screen.line();
   const stage = await setStage(data, options.port);
+  /** Ends with what ends first: the work, a process that dies, or the one who watches. */
+  const during = <Result>(work: Promise<Result>): Promise<Result> => {
+    // What loses the race is told by nobody.
+    work.catch(() => undefined);
+    return Promise.race([work, stage.broken, aborted(signal)]);
+  };
   try {
-    const scenes = play(stage, screen, data, options);
-    // A rejected promise is told once: by the race.
-    scenes.catch(() => undefined);
-    const isEqual = await Promise.race([scenes, stage.broken, aborted(signal)]);
+    const isEqual = await during(play(stage, screen, signal));
+    if (!options.once) {
+      await during(leaveScene(stage, screen, data, signal));
+      await during(stage.broken).catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      });
+    }
     return isEqual ? EXIT.ok : EXIT.failed;
   } finally {
     if (signal.aborted) screen.line(screen.style('dim', 'stopping the hub and the devices'));
@@ -58,14 +67,11 @@ export async function playDemo(options: DemoOptions): Promise<number> {
   }
 }
 
-async function play(stage: Stage, screen: Screen, data: string, { once, signal }: DemoOptions): Promise<boolean> {
+/** Whether the broken answer and the peaceful one were equal. */
+async function play(stage: Stage, screen: Screen, signal: AbortSignal): Promise<boolean> {
   await openScene(stage, screen, signal);
   await firstAnswer(stage, screen, signal);
-  const isEqual = await plugScene(stage, screen, signal);
-  if (once) return isEqual;
-  await leaveScene(stage, screen, data, signal);
-  await aborted(signal).catch(() => undefined);
-  return isEqual;
+  return plugScene(stage, screen, signal);
 }
 
 /**

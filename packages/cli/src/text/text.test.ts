@@ -1,0 +1,73 @@
+import { expect, test } from 'vitest';
+import { parseDuration, parseDurationSeconds } from './duration.ts';
+import { progressLine } from './progress.ts';
+import { factLines, tableLines } from './table.ts';
+import { bytesText, plainText, rateText, whenText } from './units.ts';
+
+test.each([
+  ['90m', 5_400_000],
+  ['24h', 86_400_000],
+  ['30d', 2_592_000_000],
+  ['2w', 1_209_600_000],
+  ['1h30m', 5_400_000],
+  ['1.5 h', 5_400_000],
+  ['45min', 2_700_000],
+])('%s is %i ms', (text, ms) => {
+  expect(parseDuration(text)).toBe(ms);
+  expect(parseDurationSeconds(text)).toBe(ms / 1_000);
+});
+
+test.each(['', '24', 'h', '24 hours', '-3h', '1h later', '3y', '0s', '99999w'])('"%s" is no duration', (text) => {
+  expect(() => parseDuration(text)).toThrow(/like 90m, 24h or 30d|at least|at most/);
+});
+
+test.each([
+  [0, '0 B'],
+  [999, '999 B'],
+  [1_000, '1.0 kB'],
+  [12_675_748, '12.7 MB'],
+  [536_000_000, '536 MB'],
+  [999_960, '1.0 MB'],
+])('%i bytes read %s', (bytes, text) => {
+  expect(bytesText(bytes)).toBe(text);
+});
+
+test('instants are told by their distance', () => {
+  const nowMs = Date.parse('2026-11-22T12:00:00Z');
+  const at = (seconds: number): string => new Date(nowMs + seconds * 1_000).toISOString();
+  const told = [0, -12, -200, -7_200, -300_000, 86_400].map((seconds) => whenText(at(seconds), nowMs));
+  expect(told).toEqual(['now', '12 s ago', '3 min ago', '2 h ago', '3 days ago', 'in 24 h']);
+  expect(whenText(null, nowMs)).toBe('–');
+});
+
+test('rates are short', () => {
+  expect([rateText(null), rateText(3.14159), rateText(934.14)]).toEqual(['–', '3.1', '934']);
+});
+
+test('columns are aligned and lines end where their text does', () => {
+  const lines = tableLines(
+    [{ title: 'NAME' }, { title: 'SIZE', align: 'right' }, { title: 'ID' }],
+    [
+      ['ada', '1', 'x'],
+      ['babbage', '1200', ''],
+    ],
+  );
+  expect(lines).toEqual(['NAME     SIZE  ID', 'ada         1  x', 'babbage  1200']);
+  expect(
+    factLines([
+      ['a', '1'],
+      ['long', '2'],
+    ]),
+  ).toEqual(['a     1', 'long  2']);
+});
+
+test('a name from elsewhere cannot steer the terminal', () => {
+  expect(plainText('a\u001b[2Jb\u009bc\r\n\td')).toBe('a[2Jbc\n\td');
+  expect(tableLines([{ title: 'N' }], [['x\u001b[31m\ny']])).toEqual(['N', 'x[31m y']);
+});
+
+test('a progress line says how far, how much and how fast', () => {
+  expect(progressLine('sending', 50_000_000, 200_000_000, 2)).toBe(
+    'sending ██████░░░░░░░░░░░░░░░░░░ 25 %  50.0 MB of 200 MB  25.0 MB/s',
+  );
+});
