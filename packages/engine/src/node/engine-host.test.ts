@@ -3,7 +3,7 @@ import { readGraph, writeGraph } from '@idlewild/graph';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { spawn, spawnSync } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Engine, EngineLimits, EngineModel } from '../core/port.ts';
@@ -124,7 +124,8 @@ test('a killed process fails its open answers as engine_failed, says why, and th
   expect([...tokensOf(asked.events), ...tokensOf(rest.events)]).toEqual(tokensOf(whole.events));
 });
 
-test('a process that hangs is ended, and its open answers fail', async () => {
+/** A host on a clock that stands still, which freezes its engine's process when told to. */
+async function onFrozenTime(): Promise<{ clock: FakeClock; engine: Engine; freeze(): void }> {
   const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
   let pid = 0;
   const patient = createNodeEngineHost({
@@ -133,9 +134,13 @@ test('a process that hangs is ended, and its open answers fail', async () => {
       pid ||= Number(/in process (\d+)/.exec(message)?.[1]);
     },
   });
-  const engine = await patient.load(model, limits, never);
+  return { clock, engine: await patient.load(model, limits, never), freeze: () => process.kill(pid, 'SIGSTOP') };
+}
+
+test('a process that hangs is ended, and its open answers fail', async () => {
+  const { clock, engine, freeze } = await onFrozenTime();
   const asked = collect(engine, work(), (event) => {
-    if (event.t === 'token' && event.i === 5) process.kill(pid, 'SIGSTOP');
+    if (event.t === 'token' && event.i === 5) freeze();
   });
   await new Promise<void>((resolve) => {
     const first = collect(engine, work({ tokensMax: 6 }), (event) => {
@@ -151,6 +156,28 @@ test('a process that hangs is ended, and its open answers fail', async () => {
     code: 'engine_failed',
     message: expect.stringContaining('SIGKILL') as string,
   });
+});
+
+test('a process that hangs is ended also when its answers were cancelled, as those that stall are', async () => {
+  const { clock, engine, freeze } = await onFrozenTime();
+  const died = new Promise<string>((resolve) => engine.onDeath(resolve));
+  await new Promise<void>((resolve) => {
+    const asked = collect(engine, work(), (event) => {
+      if (event.t !== 'token') return;
+      freeze();
+      asked.cancel();
+      resolve();
+    });
+  });
+  await clock.advance(60_000);
+  expect(await died).toContain('SIGKILL');
+});
+
+test('an engine that is closed leaves no timer behind', async () => {
+  const { clock, engine } = await onFrozenTime();
+  await collect(engine, work({ tokensMax: 3 })).over;
+  await engine.close();
+  expect(clock.nextInMs()).toBeUndefined();
 });
 
 test('an engine process does not outlive its host', async () => {

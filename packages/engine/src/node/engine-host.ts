@@ -5,7 +5,7 @@
  * load again at once. A cancelled answer is silent from the moment of the call, whatever is still under way in the
  * pipe.
  */
-import { IdlewildError, asIdlewildError, type AnswerWork, type Clock } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError, type AnswerWork, type Clock, type Timer } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
 import type { Engine, EngineEvent, EngineHost, EngineLimits, EngineModel } from '../core/port.ts';
 import { startEngineProcess, type EngineProcess, type ProcessOptions } from './engine-process.ts';
@@ -92,23 +92,28 @@ function createProcessEngine(
   let dead: string | undefined;
   let closing = false;
   let heardMs = 0;
-  let watching = false;
+  let pingsOpen = 0;
+  let watching: Timer | undefined;
 
-  /** While answers are open: asks for a sign of life, and ends a process that gives none. */
+  function ping(): void {
+    pingsOpen++;
+    child.send({ t: 'ping' });
+  }
+
+  /** While answers or pings are open: asks for a sign of life, and ends a process that gives none. */
   function watch(): void {
-    if (watching || open.size === 0 || dead !== undefined) return;
-    watching = true;
-    clock.after(PING_MS, () => {
-      watching = false;
-      if (open.size === 0 || dead !== undefined) return;
-      if (clock.monotonic() - heardMs > SILENT_MS_MAX) child.kill();
-      else child.send({ t: 'ping' });
+    watching ??= clock.after(PING_MS, () => {
+      watching = undefined;
+      if (open.size === 0 && pingsOpen === 0) return;
+      if (clock.monotonic() - heardMs > SILENT_MS_MAX) return child.kill();
+      ping();
       watch();
     });
   }
 
   function end(reason: string): void {
     dead = reason;
+    watching?.cancel();
     const failed: EngineEvent = { t: 'failed', code: 'engine_failed', message: reason };
     const listeners = [...open.values()];
     open.clear();
@@ -126,12 +131,15 @@ function createProcessEngine(
     } catch (error) {
       return refuse(listen, asIdlewildError(error, 'handing a request to the engine process'));
     }
-    if (open.size === 0) heardMs = clock.monotonic();
+    if (open.size === 0 && pingsOpen === 0) heardMs = clock.monotonic();
     open.set(n, listen);
     watch();
     return {
       cancel() {
-        if (open.delete(n)) child.send({ t: 'cancel', n });
+        if (!open.delete(n)) return;
+        child.send({ t: 'cancel', n });
+        // Whoever cancels may have waited in vain, and the next one shall not.
+        ping();
       },
     };
   }
@@ -143,6 +151,7 @@ function createProcessEngine(
     answer,
     async close() {
       closing = true;
+      watching?.cancel();
       child.send({ t: 'bye' });
       const timer = clock.after(BYE_MS, () => child.kill());
       await child.gone;
@@ -160,6 +169,7 @@ function createProcessEngine(
       heardMs = clock.monotonic();
       // Anything else after loading means that the process and its host disagree: it is ended, and its answers fail.
       if (message.t === 'failed') return child.kill();
+      if (message.t === 'pong') pingsOpen--;
       if (message.t !== 'event') return;
       const listen = open.get(message.n);
       if (message.event.t === 'finished' || message.event.t === 'failed') open.delete(message.n);
