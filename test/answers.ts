@@ -3,7 +3,7 @@
  * of this. A prompt whose answer goes on for as long as it may is kept here, so that there is a middle to interrupt.
  */
 import type { AnswerEnd, Client, CompletionRequest } from '@idlewild/client';
-import { expect } from 'vitest';
+import { until } from './processes/child.ts';
 import { MODEL, type DeviceProcess } from './world.ts';
 
 export interface Heard {
@@ -49,8 +49,7 @@ export async function answering(client: Client, devices: Iterable<DeviceProcess>
 }
 
 /** Until the hub sees `count` devices that can answer. */
-export async function untilReady(client: Client, count: number, timeout = 10_000): Promise<void> {
-  const ready = async (): Promise<number> =>
-    (await client.devices.list()).filter((device) => device.models.length > 0).length;
-  await expect.poll(ready, { timeout }).toBe(count);
-}
+export const untilReady = (client: Client, count: number, deadlineMs?: number): Promise<void> => until(
+  async () => (await client.devices.list()).filter((device) => device.models.length > 0).length === count,
+  `${count} devices being ready`, deadlineMs,
+);

@@ -11,7 +11,7 @@ import type { AgentState } from '@idlewild/agent';
 import type { LenderChoice } from '@idlewild/agent/node';
 import { createClient, type Client, type Fetch } from '@idlewild/client';
 import { measureMachine } from '@idlewild/engine/node';
-import { startChild, type Child } from './processes/child.ts';
+import { startChild, until, type Child } from './processes/child.ts';
 import type { DeviceLine, DeviceProcessOptions } from './processes/device.ts';
 import type { HubLine, HubProcessOptions } from './processes/hub.ts';
 
@@ -120,7 +120,12 @@ export async function createWorld(): Promise<World> {
         ...child, name, data, state: () => lastState(child),
         enginePids: () => enginePidsIn(readFileSync(logFile, 'utf8')), log: () => readFileSync(logFile, 'utf8'),
       };
-      if (!atOnce) await device.line(isReady, `the device ${name} becoming ready`);
+      if (atOnce) return device;
+      await device.line(isReady, `the device ${name} becoming ready`);
+      // It tells its owner and its hub at the same time.
+      const isThere = async (): Promise<boolean> =>
+        (await hub.client.devices.list()).some((each) => each.name === name && each.models.length > 0);
+      await until(isThere, `the hub seeing the device ${name}`);
       return device;
     },
     async end() {

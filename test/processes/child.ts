@@ -24,6 +24,18 @@ export interface Child<Line> {
 }
 
 export const DEADLINE_MS = 20_000;
+const LOOK_MS = 20;
+
+/** Resolves once `condition` holds, for what no event tells of. Rejects after `deadlineMs`. */
+export async function until(
+  condition: () => boolean | Promise<boolean>, what: string, deadlineMs = DEADLINE_MS,
+): Promise<void> {
+  const deadline = performance.now() + deadlineMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${deadlineMs} ms`);
+    await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+  }
+}
 
 export function startChild<Line>(
   script: string, words: readonly string[], env: NodeJS.ProcessEnv = process.env,
