@@ -89,6 +89,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     clock, random, crypto, log, identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
     enrolment: {
       admit: (device, checked) => enrolment.admit(device, checked),
+      isRevoked: async (device) => (await devices.get(territory.id, device))?.revokedAtMs !== undefined,
       touch: (device) => devices.touch(territory.id, device),
     },
     events: {

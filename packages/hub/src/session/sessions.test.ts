@@ -1,5 +1,5 @@
 /** Claims about channels: who gets in, who is dropped, and what a hostile peer gains. */
-import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf } from '@idlewild/protocol';
+import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf, type Channel } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createMemoryChannelPair, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
@@ -153,4 +153,33 @@ test('who says nothing is let go when the handshake takes too long', async () =>
   hub.sessions.accept(far);
   await clock.advance(LIMITS.handshakeMs + 10);
   expect(reason).toMatch(/longer than 10 s/);
+});
+
+test('a device that is revoked at any moment of its handshake does not stay', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  for (let turns = 0; turns < 50; turns += 2) {
+    const first = await join({ joinToken: await invite() });
+    const { device } = await first.joined;
+    first.link.cut('gone');
+    let frames = 0;
+    const revoke = async (): Promise<void> => {
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      await hub.devices.revoke({ territory: hub.territory.id, id: device, actor: 'test' });
+      hub.sessions.drop(device, 'device_revoked', 'it was revoked');
+    };
+    const accept = (channel: Channel): void => hub.sessions.accept({
+      ...channel,
+      listen: ({ onFrame, onClose }) => channel.listen({
+        onClose,
+        onFrame(frame) {
+          onFrame(frame);
+          frames++;
+          if (frames === 2) void revoke();
+        },
+      }),
+    });
+    await join({ key: first.key, accept }).then((again) => again.joined).catch(() => undefined);
+    await clock.advance(10);
+    expect(hub.sessions.get(device), `revoked ${turns} turns after its proof`).toBeUndefined();
+  }
 });

@@ -20,6 +20,8 @@ import type { AnswerOrder, ConnectedDevice } from './connected-device.ts';
 export interface Enrolment {
   /** Throws `join_token_invalid`, `device_revoked` or `handshake_refused`. */
   admit(device: Uint8Array, checked: CheckedDevice): Promise<{ id: string; name: string; territory: string }>;
+  /** Asked once more when the device can be dropped. */
+  isRevoked(device: string): Promise<boolean>;
   /** Notes that the device is alive, at most every `touchMs`. */
   touch(device: string): void;
 }
@@ -188,6 +190,10 @@ export function createSessions(deps: SessionsDeps): Sessions {
         if (admitted === undefined || closed) return;
         over();
         device = admitOpen(channel, admitted.who, admitted.checked);
+        // A steward may have revoked it while it was let in, when it had no channel yet that could be dropped.
+        if (await enrolment.isRevoked(device.id)) {
+          dropDevice(device, 'device_revoked', 'a steward of the territory revoked this device');
+        }
       };
       const fail = (thrown: unknown): void => {
         const error = asIdlewildError(thrown, 'reading a frame');
