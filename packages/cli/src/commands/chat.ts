@@ -136,6 +136,8 @@ async function converse(
   const { createInterface } = await import('node:readline/promises');
   const lines = createInterface({ input: process.stdin, output: process.stdout, historySize: 200 });
   context.note(`${request.model} at ${client.hub} · Ctrl-C stops an answer, Ctrl-D ends, /new starts over`);
+  const ended = new AbortController();
+  lines.once('close', () => ended.abort());
   let answering: AbortController | undefined;
   lines.on('SIGINT', () => {
     if (answering === undefined) lines.close();
@@ -143,8 +145,8 @@ async function converse(
   });
   let messages: Message[] = [...opening];
   for (;;) {
-    const line = await nextLine(lines, `${bold('›', process.stdout)} `);
-    if (line === undefined) break;
+    const line = await nextLine(lines, `${bold('›', process.stdout)} `, ended.signal);
+    if (line === undefined) return void process.stdout.write('\n');
     if (line.trim() === '/new') messages = [...opening];
     if (line.trim() === '' || line.trim() === '/new') continue;
     answering = new AbortController();
@@ -154,15 +156,12 @@ async function converse(
   }
 }
 
-/** `undefined` when the person ends the conversation. */
-function nextLine(lines: Interface, prompt: string): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    const onClose = (): void => resolve(undefined);
-    lines.once('close', onClose);
-    lines
-      .question(prompt)
-      .then(resolve, reject)
-      .finally(() => lines.off('close', onClose));
+/** `undefined` when the person has ended the conversation, be it while the last answer was still coming. */
+async function nextLine(lines: Interface, prompt: string, ended: AbortSignal): Promise<string | undefined> {
+  if (ended.aborted) return undefined;
+  return lines.question(prompt, { signal: ended }).catch((error: unknown) => {
+    if (ended.aborted) return undefined;
+    throw error;
   });
 }
 
