@@ -256,10 +256,10 @@ async function leaveScene(stage: Stage, screen: Screen, data: string, signal: Ab
   screen.line();
   screen.line('Let another device on this machine join:');
   const steward = join(data, 'hub', STEWARD_KEY_FILE);
-  process.stdout.write(`npx idlewild --hub ${stage.url} --key "$(cat ${steward})" invite\n`);
+  process.stdout.write(`npx idlewild --hub ${stage.url} --key "$(cat '${steward}')" invite\n`);
   screen.line();
   screen.line(style('dim', 'This hub listens on loopback. One that other machines can join, over TLS:'));
-  screen.line(style('dim', 'npx idlewild up --host 0.0.0.0     and then     npx idlewild invite'));
+  screen.line(style('dim', 'npx idlewild up --host 0.0.0.0 --port 7861     and then     npx idlewild invite'));
   screen.line();
 }
 
