@@ -1,6 +1,6 @@
 /**
- * Chance from one seed, in streams by name: what happens to one part of a world does not shift the dice of another, so a
- * failing seed stays failing while the code around it changes.
+ * Chance from one seed, in streams by name: what happens to one part of a world does not shift the dice of another, so
+ * a failing seed stays failing while the code around it changes.
  */
 import { createSeededRandom } from '@idlewild/protocol/testing';
 import type { Random } from '@idlewild/protocol';

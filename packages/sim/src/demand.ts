@@ -9,7 +9,7 @@ export interface Demand {
   asked(): number;
 }
 
-const WORDS = ['the', 'lamp', 'of', 'an', 'idle', 'house', 'burns', 'for', 'whoever', 'asks', 'and', 'costs', 'nobody', 'sleep'];
+const WORDS = 'the lamp of an idle house burns for whoever asks and costs nobody sleep'.split(' ');
 const FLOOD_REQUESTS = 900;
 const HANG_UP_MS = 6_000;
 
@@ -29,11 +29,14 @@ export function startDemand(world: World, rates: Rates): Demand {
     const deadlineMs = chance.happens(0.04) ? chance.between(500, 6_000) : undefined;
     const request = ask((number) => drawWork(chance, number), deadlineMs);
     if (!chance.happens(rates.hangUpShare)) return;
-    agenda.at(clock.monotonic() + (chance.happens(0.2) ? 0 : chance.between(0, HANG_UP_MS)), () => callers.hangUp(request));
+    const afterMs = chance.happens(0.2) ? 0 : chance.between(0, HANG_UP_MS);
+    agenda.at(clock.monotonic() + afterMs, () => callers.hangUp(request));
   }
   function flood(): void {
     world.record.note({ e: 'fault', kind: 'flood', what: `${FLOOD_REQUESTS} requests` });
-    for (let number = 0; number < FLOOD_REQUESTS; number++) ask((request) => ({ ...drawWork(floods, request), tokensMax: 2 }));
+    for (let number = 0; number < FLOOD_REQUESTS; number++) {
+      ask((request) => ({ ...drawWork(floods, request), tokensMax: 2 }));
+    }
   }
   function every(dice: Chance, perMinute: number, act: () => void): void {
     const gapMs = dice.gapMs(perMinute);
@@ -63,7 +66,9 @@ function drawWork(chance: Chance, request: number): Omit<AnswerWork, 'tokens'> {
 /** Short, mostly; some need seconds to be read, and a few do not fit at all. */
 function drawText(chance: Chance): string {
   const size = chance.unit();
-  const characters = size > 0.99 ? 4 * CONTEXT_TOKENS : size > 0.93 ? chance.whole(2_000, 6_000) : chance.whole(10, 200);
+  const characters = size > 0.99 ? 4 * CONTEXT_TOKENS
+    : size > 0.93 ? chance.whole(2_000, 6_000)
+    : chance.whole(10, 200);
   let text = '';
   while (text.length < characters) text += `${chance.pick(WORDS)} `;
   return text;

@@ -1,6 +1,6 @@
 /**
- * One device: an identity, a lender's consent and a disk, which outlive its processes; and its process, a real agent over
- * a simulated engine, which can die at any moment with everything in its memory.
+ * One device: an identity, a lender's consent and a disk, which outlive its processes; and its process, a real agent
+ * over a simulated engine, which can die at any moment with everything in its memory.
  */
 import type { Engine, EngineHost } from '@idlewild/engine';
 import { createAgent, signConsent, type Agent } from '@idlewild/agent';
@@ -9,7 +9,8 @@ import {
 } from '@idlewild/agent/testing';
 import {
   createMemoryBlobStore, idOfKey, joinTokenOf,
-  type AnswerWork, type BlobSource, type BlobStore, type Clock, type Crypto, type ErrorCode, type KeyPair, type WorkKind,
+  type AnswerWork, type BlobSource, type BlobStore, type Clock, type Crypto, type ErrorCode, type KeyPair,
+  type WorkKind,
 } from '@idlewild/protocol';
 import type { Chance } from './chance.ts';
 import type { Forbidden } from './events.ts';
@@ -32,7 +33,7 @@ export interface DeviceTraits {
   readonly latencyMs: number;
   readonly jitterMs: number;
   readonly loadMs: number;
-  /** `answers`: lends as the hub wants. `nothing`: lends for other work only. `elsewhere`: for another territory only. */
+  /** `answers`: lends as the hub wants. `nothing`: for other work only. `elsewhere`: for another territory only. */
   readonly lends: 'answers' | 'nothing' | 'elsewhere';
   /** Pins another territory than this hub's, and can only be turned away. */
   readonly stranger: boolean;
@@ -165,7 +166,9 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
 const newStore = (crypto: Crypto): BlobStore => createMemoryBlobStore({ crypto, quotaBytes: STORE_BYTES });
 
 /** A host whose engines tell when they begin an answer, and may boast of their speed. */
-function watchedHost(host: SimulatedEngineHost, { boast }: DeviceTraits, onRan: (work: AnswerWork) => void): EngineHost {
+function watchedHost(
+  host: SimulatedEngineHost, { boast }: DeviceTraits, onRan: (work: AnswerWork) => void,
+): EngineHost {
   return {
     async load(model, limits, signal) {
       const engine = await host.load(model, limits, signal);

@@ -6,7 +6,7 @@ import { sql } from 'kysely';
 import { MODEL } from './callers.ts';
 import type { Chance } from './chance.ts';
 import type { SimDevice } from './device.ts';
-import type { HubProcess } from './hub-process.ts';
+import { afterTurns, type HubProcess } from './hub-process.ts';
 import { LIES } from './lies.ts';
 import type { Direction } from './link.ts';
 import type { Rates } from './rates.ts';
@@ -103,10 +103,12 @@ function victim(world: World, chance: Chance): SimDevice | undefined {
   return running.length > 0 ? chance.pick(running) : undefined;
 }
 
-const onVictim = (world: World, chance: Chance, strike: (device: SimDevice) => Strike | undefined): Strike | undefined => {
+function onVictim(
+  world: World, chance: Chance, strike: (device: SimDevice) => Strike | undefined,
+): Strike | undefined {
   const device = victim(world, chance);
   return device === undefined ? undefined : strike(device);
-};
+}
 
 function death(world: World, chance: Chance, silently: boolean): Strike | undefined {
   return onVictim(world, chance, (device) => {
@@ -196,7 +198,9 @@ function lie(world: World, chance: Chance): Strike | undefined {
 }
 
 /** An act of the steward, unless the hub is away or dies meanwhile. */
-async function stewardly(world: World, what: string | undefined, act: (what: string) => Promise<void>): Promise<Strike | undefined> {
+async function stewardly(
+  world: World, what: string | undefined, act: (what: string) => Promise<void>,
+): Promise<Strike | undefined> {
   const process = world.process();
   if (process === undefined || what === undefined) return undefined;
   try {
@@ -211,10 +215,21 @@ function drain(world: World, chance: Chance): Promise<Strike | undefined> {
   return stewardly(world, connectedVictim(world, chance), (id) => world.steward.drainDevice(id));
 }
 
-function revokeDevice(world: World, chance: Chance): Promise<Strike | undefined> {
-  return stewardly(world, connectedVictim(world, chance), (id) => world.revokeDevice(id));
+/** In mid-answer, or in mid-handshake, when the hub has perhaps asked already whether the device may come in. */
+async function revokeDevice(world: World, chance: Chance): Promise<Strike | undefined> {
+  const id = connectedVictim(world, chance);
+  if (id === undefined || chance.happens(0.5)) return stewardly(world, id, world.revokeDevice);
+  const turns = chance.whole(0, 60);
+  let done = false;
+  const revoke = async (): Promise<void> => {
+    if (done) return;
+    done = true;
+    await stewardly(world, id, world.revokeDevice);
+  };
+  world.atProof(id, () => void afterTurns(turns, () => void revoke()));
+  world.deviceOf(id)?.link.cut('the line was cut');
+  return { what: `${id} in ${turns} turns`, heal: { afterMs: 10_000, act: revoke } };
 }
-
 function connectedVictim(world: World, chance: Chance): string | undefined {
   const device = victim(world, chance);
   const connected = device === undefined ? undefined : world.process()?.hub.sessions.get(device.id);
@@ -227,7 +242,8 @@ function revokeKey(world: World, chance: Chance): Promise<Strike | undefined> {
 }
 
 function meddling(world: World, chance: Chance): Promise<Strike | undefined> {
-  return stewardly(world, chance.pick(world.callerKeys).id, () => world.steward.meddle(world.callerKeys[0] as World['callerKeys'][number]));
+  const caller = chance.pick(world.callerKeys);
+  return stewardly(world, caller.id, () => world.steward.meddle(caller));
 }
 
 /** At any point: between two frames, or between two steps of what one of them began. */
@@ -236,7 +252,10 @@ function hubCrash(world: World, chance: Chance): Strike | undefined {
   if (process === undefined) return undefined;
   const [wakes, turns] = [chance.whole(1, 40), chance.whole(0, 100)];
   process.dieAfter(wakes, turns);
-  return { what: `in ${wakes} wakes and ${turns} turns`, heal: { afterMs: chance.between(500, 6_000), act: () => restart(world, process) } };
+  return {
+    what: `in ${wakes} wakes and ${turns} turns`,
+    heal: { afterMs: chance.between(500, 6_000), act: () => restart(world, process) },
+  };
 }
 
 async function hubStop(world: World, chance: Chance): Promise<Strike | undefined> {
@@ -265,7 +284,8 @@ async function diskFault(world: World, chance: Chance): Promise<Strike | undefin
   if (process === undefined) return undefined;
   const what = chance.pick(Object.keys(DISK_FAULTS) as (keyof typeof DISK_FAULTS)[]);
   const { db } = process.hub;
-  const statement = `create temp trigger disk_fault ${DISK_FAULTS[what]} begin select raise(abort, 'the disk does not write'); end`;
+  const refusal = "select raise(abort, 'the disk does not write');";
+  const statement = `create temp trigger disk_fault ${DISK_FAULTS[what]} begin ${refusal} end`;
   if (!(await execute(process, statement))) return undefined;
   const act = async (): Promise<void> => void await execute(process, 'drop trigger if exists disk_fault');
   return { what, heal: { afterMs: chance.between(50, 3_000), act } };

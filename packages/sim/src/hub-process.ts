@@ -85,7 +85,7 @@ export async function startHubProcess(
 }
 
 /** One turn is one link of a chain of promises: finer than any await of the hub. */
-async function afterTurns(turns: number, act: () => void): Promise<void> {
+export async function afterTurns(turns: number, act: () => void): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await Promise.resolve();
   act();
 }

@@ -55,7 +55,8 @@ function tell(lie: Lie, frame: Uint8Array, message: ToHub, { chance, otherLease 
       const { lease, epoch } = message;
       const answerTokens = message.i + 3;
       return send({
-        t: 'answer.finished', lease, epoch, finish: 'stop', s: '', promptTokens: 1, answerTokens, receipt: chance.bytes(80),
+        t: 'answer.finished', lease, epoch, finish: 'stop', s: '', promptTokens: 1, answerTokens,
+        receipt: chance.bytes(80),
       });
     }
     const other = otherLease();
@@ -63,7 +64,8 @@ function tell(lie: Lie, frame: Uint8Array, message: ToHub, { chance, otherLease 
     const { lease, epoch, tokens } = other;
     if (lie === 'token for another lease') return [...send({ ...message, lease, epoch, i: tokens, id: 0 }), frame];
     if (lie === 'end of another lease') {
-      return [...send({ t: 'answer.failed', lease, epoch, code: 'invalid_request', message: 'so says another' }), frame];
+      const failed = { t: 'answer.failed', lease, epoch, code: 'invalid_request', message: 'so says another' } as const;
+      return [...send(failed), frame];
     }
     return undefined;
   }

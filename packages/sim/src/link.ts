@@ -1,8 +1,8 @@
 /**
  * The way between one device and the hub: latency and jitter of its own, cuts, slowness, and partitions in one or both
- * directions, in which frames are swallowed and nobody is told. Frames are shown to the world where they enter and leave
- * the hub. A dead process at either end neither sends nor hears, and its machine tells the other end, unless the power
- * went with it.
+ * directions, in which frames are swallowed and nobody is told. Frames are shown to the world where they enter and
+ * leave the hub. A dead process at either end neither sends nor hears, and its machine tells the other end, unless
+ * the power went with it.
  */
 import { IdlewildError, type Channel, type Clock, type Transport } from '@idlewild/protocol';
 import { createMemoryChannelPair, type MemoryLink } from '@idlewild/protocol/testing';

@@ -10,7 +10,8 @@ import { simulate, type Report } from './run.ts';
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' }, seeds: { type: 'string', default: '1' },
-    devices: { type: 'string', default: '200' }, minutes: { type: 'string', default: '2' }, trace: { type: 'boolean', default: false },
+    devices: { type: 'string', default: '200' }, minutes: { type: 'string', default: '2' },
+    trace: { type: 'boolean', default: false },
   },
 });
 
@@ -31,9 +32,10 @@ function textOf({ seed, devices, virtualMs, hash, violations, figures, faults }:
   const { ends, ...counts } = figures;
   const list = (of: Readonly<{ [name: string]: number }>): string =>
     Object.entries(of).map(([name, count]) => `${name} ${count}`).join(', ');
+  const seconds = (ms: number, digits: number): string => `${(ms / 1_000).toFixed(digits)} s`;
   return [
-    `seed ${seed}: ${devices} devices, ${(virtualMs / 1_000).toFixed(0)} s in ${(tookMs / 1_000).toFixed(1)} s, ${hash.slice(0, 16)}`,
+    `seed ${seed}: ${devices} devices, ${seconds(virtualMs, 0)} in ${seconds(tookMs, 1)}, ${hash.slice(0, 16)}`,
     `  ${list(counts)}`, `  ends: ${list(ends)}`, `  faults: ${list(faults)}`,
-    ...violations.map(({ invariant, atMs, what }) => `  BROKEN ${invariant} at ${(atMs / 1_000).toFixed(3)} s: ${what}`), '',
+    ...violations.map(({ invariant, atMs, what }) => `  BROKEN ${invariant} at ${seconds(atMs, 3)}: ${what}`), '',
   ].join('\n');
 }

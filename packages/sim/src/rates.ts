@@ -34,8 +34,9 @@ export const RATES: Rates = {
   keyRevocations: 1, meddling: 1, hubCrashes: 1, hubStops: 0.4, diskFaults: 1.5,
 };
 
+/** Nothing goes wrong. */
 export const CALM: Rates = {
-  requests: 80, hangUpShare: 0, floods: 0, deviceDeaths: 0, powerCuts: 0, engineDeaths: 0, engineStalls: 0, slownesses: 0,
-  pauses: 0, cuts: 0, partitions: 0, clones: 0, lies: 0, drains: 0, deviceRevocations: 0, keyRevocations: 0, meddling: 0,
-  hubCrashes: 0, hubStops: 0, diskFaults: 0,
+  requests: 80, hangUpShare: 0, floods: 0, deviceDeaths: 0, powerCuts: 0, engineDeaths: 0, engineStalls: 0,
+  slownesses: 0, pauses: 0, cuts: 0, partitions: 0, clones: 0, lies: 0, drains: 0, deviceRevocations: 0,
+  keyRevocations: 0, meddling: 0, hubCrashes: 0, hubStops: 0, diskFaults: 0,
 };

@@ -51,7 +51,8 @@ const brief = (value: unknown): string => {
 };
 
 function lineOf(event: Timed): string {
-  const fields = Object.entries(event).filter(([name, value]) => name !== 'e' && name !== 'atMs' && value !== undefined);
+  const { e, atMs, ...rest } = event;
+  const fields = Object.entries(rest).filter(([, value]) => value !== undefined);
   const said = fields.map(([name, value]) => `${name}=${brief(value)}`).join(' ');
-  return `${event.atMs.toFixed(3).padStart(11)} ${event.e} ${said}\n`;
+  return `${atMs.toFixed(3).padStart(11)} ${e} ${said}\n`;
 }

@@ -33,6 +33,8 @@ export interface Violation {
 export interface Report {
   readonly seed: number;
   readonly devices: number;
+  /** As asked for; the joining and the settling come on top. */
+  readonly virtualMinutes: number;
   readonly virtualMs: number;
   /** Over all events with their times: the same for the same seed and code. */
   readonly hash: string;
@@ -96,7 +98,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     await settle(world, faults);
     inspect(await takeSnapshot(world, 'rest'));
     return {
-      seed, devices, virtualMs: world.clock.monotonic(), hash: world.record.hash(), violations, figures,
+      seed, devices, virtualMinutes, virtualMs: world.clock.monotonic(), hash: world.record.hash(), violations, figures,
       faults: faults.counts, trace: world.record.lines(),
     };
   } finally {
@@ -107,14 +109,17 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
 async function settle(world: World, faults: Faults): Promise<void> {
   await faults.end();
   const untilMs = world.clock.monotonic() + SETTLE_MS_MAX;
-  const isBusy = (): boolean => world.callers.waiting().length > 0 || (world.process()?.hub.answers.counts().open ?? 1) > 0;
+  const isBusy = (): boolean =>
+    world.callers.waiting().length > 0 || (world.process()?.hub.answers.counts().open ?? 1) > 0;
   while (isBusy() && world.clock.monotonic() < untilMs) await world.run(1_000);
   await world.run(REST_MS);
 }
 
 function swearIn(court: { world: World | undefined }, violations: Violation[]): Checker[] {
   const facts: Facts = {
-    contextTokens: CONTEXT_TOKENS, deviceOf: (id) => court.world?.deviceOf(id), saltOf: (family) => familyOf(family).salt,
+    contextTokens: CONTEXT_TOKENS,
+    deviceOf: (id) => court.world?.deviceOf(id),
+    saltOf: (family) => familyOf(family).salt,
   };
   return Object.entries(INVARIANTS).map(([name, create]: [string, CreateChecker]) => create((what) => {
     const atMs = court.world?.clock.monotonic() ?? 0;
@@ -136,7 +141,8 @@ function sample(world: World): void {
 }
 
 const createFigures = (): Figures => ({
-  asked: 0, accepted: 0, tokens: 0, attempts: 0, failovers: 0, inexact: 0, receipts: 0, hubCrashes: 0, hubStops: 0, ends: {},
+  asked: 0, accepted: 0, tokens: 0, attempts: 0, failovers: 0, inexact: 0, receipts: 0, hubCrashes: 0, hubStops: 0,
+  ends: {},
 });
 
 function count(figures: Figures, event: Timed): void {

@@ -76,7 +76,8 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
     leases: connected.flatMap(({ id, leases }) => [...leases].map((lease) => `${lease} of ${id}`)),
     answering: world.devices.reduce((sum, device) => sum + device.answering(), 0),
     missing: missing(world, hub),
-    intruders: connected.map(({ id }) => id).filter((id) => world.revoked.has(id) || world.deviceOf(id)?.traits.stranger === true),
+    intruders: connected.map(({ id }) => id)
+      .filter((id) => world.revoked.has(id) || world.deviceOf(id)?.traits.stranger === true),
   };
 }
 
@@ -84,7 +85,8 @@ async function readAudit(hub: Hub, territory: string): Promise<AuditEntry[]> {
   const entries: AuditEntry[] = [];
   for (;;) {
     const beforeSeq = entries.at(-1)?.seq;
-    const page = await hub.audit.list({ territory, limit: AUDIT_PAGE, ...(beforeSeq === undefined ? {} : { beforeSeq }) });
+    const before = beforeSeq === undefined ? {} : { beforeSeq };
+    const page = await hub.audit.list({ territory, limit: AUDIT_PAGE, ...before });
     entries.push(...page);
     if (page.length < AUDIT_PAGE) return entries.toReversed();
   }

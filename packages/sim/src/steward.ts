@@ -1,6 +1,6 @@
 /**
- * The steward of the community: privileged acts, each authenticated, authorised and done as the routes under /api do it.
- * An act that the hub acknowledged becomes an event; one under which the hub died is in the log or is not.
+ * The steward of the community: privileged acts, each authenticated, authorised and done as the routes under /api do
+ * it. An act that the hub acknowledged becomes an event; one under which the hub died is in the log or is not.
  */
 import { codeOf } from '@idlewild/protocol';
 import type { Hub } from '@idlewild/hub';

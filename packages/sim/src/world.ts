@@ -18,7 +18,7 @@ import { createDevice, type DeviceTraits, type SimDevice } from './device.ts';
 import type { Forbidden, Timed, Via } from './events.ts';
 import { startHubProcess, type HubProcess, type Machine } from './hub-process.ts';
 import type { OtherLease } from './lies.ts';
-import type { Link, LinkWatch } from './link.ts';
+import type { Door, Link, LinkWatch } from './link.ts';
 import { createTemporaryFolder, yieldToPlatform } from './node/platform.ts';
 import { createRecord, type Record } from './record.ts';
 import { createRememberingCrypto } from './remembering-crypto.ts';
@@ -73,6 +73,8 @@ export interface World {
   /** A stream of chance of its own. */
   chance(stream: string): Chance;
   startHub(): Promise<void>;
+  /** Calls `act` as soon as the device proves itself to the hub again, which has not finished with it by then. */
+  atProof(device: string, act: () => void): void;
   /** Revoking again changes nothing. */
   revokeDevice(id: string): Promise<void>;
   revokeKey(id: string): Promise<void>;
@@ -95,6 +97,7 @@ interface Making {
   readonly revoked: Set<string>;
   readonly revoking: Set<string>;
   readonly over: Set<string>;
+  readonly atProof: Map<string, () => void>;
   process: HubProcess | undefined;
   via: Via | undefined;
   starts: number;
@@ -111,7 +114,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const machine = { clock, crypto, record, store, secrets: createMemorySecrets(), file: join(folder.path, 'hub.db') };
   const making: Making = {
     options, clock, record, machine, leases: new Map(), byId: new Map(), revoked: new Set(),
-    revoking: new Set(), over: new Set(),
+    revoking: new Set(), over: new Set(), atProof: new Map(),
     process: undefined, via: undefined, starts: 0, onDead: () => {},
   };
   record.listen(options.onEvent);
@@ -146,6 +149,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
       await startHub(making);
       await options.onRestarted(world);
     },
+    atProof: (device, act) => void making.atProof.set(device, act),
     revokeDevice: (id) => revokeOnce(making, world, id, steward.revokeDevice),
     revokeKey: (id) => revokeOnce(making, world, id, steward.revokeKey),
     async restart(device, how) {
@@ -165,7 +169,9 @@ export async function createWorld(options: WorldOptions): Promise<World> {
 const RETRY_MS = 2_000;
 
 /** When the hub dies meanwhile nobody knows whether it is done, and the steward asks again. */
-async function revokeOnce(making: Making, world: World, id: string, revoke: (id: string) => Promise<void>): Promise<void> {
+async function revokeOnce(
+  making: Making, world: World, id: string, revoke: (id: string) => Promise<void>,
+): Promise<void> {
   const { revoked, revoking, process } = making;
   if (revoked.has(id) || revoking.has(id)) return;
   revoking.add(id);
@@ -227,7 +233,8 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
   for (let index = 0; index < count; index++) {
     if (index % DEVICES_PER_INVITE === 0) inviteSecret = new Uint8Array(await steward.createInvite(DEVICES_PER_INVITE));
     devices.push(await createDevice({
-      clock, crypto: making.machine.crypto, territory, elsewhere, inviteSecret, heedsLender: breakage?.heedsLender ?? true, chance: createChance(seed, `device ${index}`),
+      clock, territory, elsewhere, inviteSecret, crypto: making.machine.crypto,
+      heedsLender: breakage?.heedsLender ?? true, chance: createChance(seed, `device ${index}`),
       traits: drawTraits(createChance(seed, `traits ${index}`), index),
       door: () => doorOf(making),
       fetchBlob: (device, ticket, link) => fetchBlob(making, device, ticket, link),
@@ -260,7 +267,7 @@ export function requestOf({ prompt }: Pick<AnswerWork, 'prompt'>): number {
   return Number(/^#(\d+) /.exec(text)?.[1] ?? Number.NaN);
 }
 
-function doorOf({ process }: Making): { isLive(): boolean; accept(channel: Parameters<Hub['sessions']['accept']>[0]): void } | undefined {
+function doorOf({ process }: Making): Door | undefined {
   if (process === undefined) return undefined;
   return { isLive: process.isLive, accept: (channel) => process.hub.sessions.accept(channel) };
 }
@@ -268,32 +275,36 @@ function doorOf({ process }: Making): { isLive(): boolean; accept(channel: Param
 function onEnded(making: Making, device: string, code: ErrorCode): void {
   const { record, over, revoking } = making;
   if (making.byId.get(device)?.isRunning() !== true) over.add(device);
-  record.note({ e: 'ended', device, code, because: code === 'superseded' || (code === 'device_revoked' && revoking.has(device)) });
+  const because = code === 'superseded' || (code === 'device_revoked' && revoking.has(device));
+  record.note({ e: 'ended', device, code, because });
 }
 
 /** The blob route, as the gateway has it. */
 function fetchBlob(making: Making, device: string, ticket: string, link: Link): BlobSource['fetch'] {
   return async (cid) => {
-    await new Promise<void>((resolve) => { making.clock.after(making.byId.get(device)?.traits.latencyMs ?? 0, resolve); });
+    const latencyMs = making.byId.get(device)?.traits.latencyMs ?? 0;
+    await new Promise<void>((resolve) => { making.clock.after(latencyMs, resolve); });
     const { process } = making;
     if (process === undefined || link.isBlocked()) throw new IdlewildError('hub_unreachable', 'no answer');
     const bearer = process.hub.sessions.byTicket(ticket);
     if (bearer === undefined) throw new IdlewildError('unauthenticated', 'the ticket is of no open session');
-    const { territory } = process.hub;
-    process.hub.policy.decide({ kind: 'device', deviceId: bearer.id, territory: bearer.territory }, 'fetchBlob', { territory: territory.id });
+    const { hub } = process;
+    const principal = { kind: 'device', deviceId: bearer.id, territory: bearer.territory } as const;
+    hub.policy.decide(principal, 'fetchBlob', { territory: hub.territory.id });
     making.record.note({ e: 'told', device: bearer.id, kind: 'blob' });
     return making.machine.store.get(cid);
   };
 }
 
-const isHeartbeat = (frame: Uint8Array, kind: string): boolean =>
-  Buffer.from(frame.buffer, frame.byteOffset, Math.min(frame.length, 32)).includes(`at${kind}`);
+/** Whether a frame says so near its beginning: decoding all of them to learn their kinds would take half the time. */
+const startsWith = (frame: Uint8Array, text: string): boolean =>
+  Buffer.from(frame.buffer, frame.byteOffset, Math.min(frame.length, 32)).includes(text);
 
 function watchOf(making: Making, device: string): LinkWatch {
   const { record, options: { breakage } } = making;
   return {
     onToDevice(frame) {
-      if (isHeartbeat(frame, 'mheartbeat.ack')) return record.note({ e: 'told', device, kind: 'heartbeat.ack' });
+      if (startsWith(frame, 'atmheartbeat.ack')) return record.note({ e: 'told', device, kind: 'heartbeat.ack' });
       const message = decodeCbor(frame, 'a frame of the hub') as ToDevice;
       record.note({ e: 'told', device, kind: message.t });
       if (message.t !== 'answer') return;
@@ -304,12 +315,15 @@ function watchOf(making: Making, device: string): LinkWatch {
     onToHub(frame, handle) {
       making.process?.wake();
       if (making.process === undefined) return;
-      making.via = isHeartbeat(frame, 'iheartbeat') ? undefined : viaOf(frame, device);
+      making.via = startsWith(frame, 'atiheartbeat') ? undefined : viaOf(frame, device);
       try {
         handle(breakage?.rewrite?.(frame, device) ?? frame);
       } finally {
         making.via = undefined;
       }
+      if (!startsWith(frame, 'ateprove')) return;
+      making.atProof.get(device)?.();
+      making.atProof.delete(device);
     },
   };
 }

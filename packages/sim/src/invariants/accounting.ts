@@ -4,7 +4,7 @@
  *
  * A caller is told before its end is committed, so a crash within `GRACE_MS` of the end, or while the disk refuses to
  * write, may leave `hub_restarted` for an answer that was delivered, and fewer tokens than it had. A hub that stops in
- * good order leaves no such thing.
+ * good order on a disk that writes leaves no such thing.
  */
 import { HUB_LIMITS } from '@idlewild/hub';
 import type { Timed } from '../events.ts';
@@ -54,7 +54,9 @@ export const createAccounting: CreateChecker = (blame) => {
     see(event) {
       switch (event.e) {
         case 'asked':
-          return void requests.set(event.request, { id: undefined, tokenAtMs: [], end: undefined, writtenUntilMs: undefined });
+          return void requests.set(event.request, {
+            id: undefined, tokenAtMs: [], end: undefined, writtenUntilMs: undefined,
+          });
         case 'accepted':
           of(event.request).id = event.id;
           return;
@@ -73,7 +75,7 @@ export const createAccounting: CreateChecker = (blame) => {
           if (event.kind === 'disk') disk.see(event.e, event.atMs);
           return;
         case 'hub':
-          if (event.what === 'crashed') crashed(event.atMs);
+          if (event.what === 'crashed' || (event.what === 'stopped' && disk.isFailing())) crashed(event.atMs);
           if (event.what !== 'started') disk.forget();
           return;
         default:
@@ -96,6 +98,7 @@ export const createAccounting: CreateChecker = (blame) => {
 
 interface DiskTrouble {
   see(what: 'fault' | 'healed', atMs: number): void;
+  isFailing(): boolean;
   /** The connection on which the writes failed is gone. */
   forget(): void;
   /** Everything before this moment is committed at `atMs`. */
@@ -111,6 +114,7 @@ function createDiskTrouble(): DiskTrouble {
       if (what === 'fault' && atMs > untilMs) sinceMs = atMs;
       untilMs = what === 'fault' ? Number.POSITIVE_INFINITY : atMs + HUB_LIMITS.journalRetryMs + GRACE_MS;
     },
+    isFailing: () => untilMs === Number.POSITIVE_INFINITY,
     forget() {
       untilMs = Number.NEGATIVE_INFINITY;
     },

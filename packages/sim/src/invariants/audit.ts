@@ -1,6 +1,6 @@
 /**
- * Invariant 7: every privileged act that was acknowledged is in the audit log exactly once, every device that is enrolled
- * got in by an act in the log, nothing that was denied is there, and the log's chain verifies and only grows.
+ * Invariant 7: every privileged act that was acknowledged is in the audit log exactly once, every device that is
+ * enrolled got in by an act in the log, nothing that was denied is there, and the log's chain verifies and only grows.
  */
 import type { CreateChecker } from './checker.ts';
 

@@ -1,7 +1,7 @@
 /**
- * What keeps a hub small and whole: queues stay within their limits; at rest nothing is held for anybody, nothing is left
- * in the journal, and every device that lives has found its way back; and the hub complains of nothing that no fault
- * explains.
+ * What keeps a hub small and whole: queues stay within their limits; at rest nothing is held for anybody, nothing is
+ * left in the journal, and every device that lives has found its way back; and the hub complains of nothing that no
+ * fault explains.
  */
 import { HUB_LIMITS } from '@idlewild/hub';
 import type { CreateChecker } from './checker.ts';
@@ -33,8 +33,8 @@ export const createBounds: CreateChecker = (blame) => {
           diskHealedAtMs = event.atMs;
           return;
         case 'hubError':
-          if (!diskFails && event.atMs > diskHealedAtMs + DISK_SETTLE_MS) blame(`the hub complained: ${event.message} (${event.why})`);
-          return;
+          if (diskFails || event.atMs <= diskHealedAtMs + DISK_SETTLE_MS) return;
+          return blame(`the hub complained: ${event.message} (${event.why})`);
         case 'ended':
           if (!event.because) blame(`${event.device} gave up for good (${event.code})`);
           return;

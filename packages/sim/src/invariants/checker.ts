@@ -1,12 +1,11 @@
 /** What every checker is: it sees all events and some snapshots, and blames what must not be. It changes nothing. */
-import type { KeyPair } from '@idlewild/protocol';
 import type { Timed } from '../events.ts';
 import type { Snapshot } from '../snapshot.ts';
 
 /** What is known of a world without asking the hub. */
 export interface Facts {
   readonly contextTokens: number;
-  deviceOf(id: string): { readonly identity: KeyPair; readonly traits: { readonly family: number; readonly lends: string } } | undefined;
+  deviceOf(id: string): { readonly traits: { readonly family: number } } | undefined;
   saltOf(family: number): string;
 }
 

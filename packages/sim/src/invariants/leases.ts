@@ -1,7 +1,7 @@
 /**
- * Invariant 2: a lease has one holder, a stale epoch changes nothing, a result is accepted exactly once. Every token and
- * end that a caller sees comes in a frame of the device that holds the current lease of the request, under its epoch; and
- * a receipt in the database is of the last lease, signed by its holder, and says what the caller saw.
+ * Invariant 2: a lease has one holder, a stale epoch changes nothing, a result is accepted exactly once. Every token
+ * and end that a caller sees comes in a frame of the device that holds the current lease of the request, under its
+ * epoch; and a receipt in the database is of the last lease, signed by its holder, and says what the caller saw.
  */
 import type { Timed, Via } from '../events.ts';
 import type { CreateChecker } from './checker.ts';
@@ -74,11 +74,17 @@ export const createLeases: CreateChecker = (blame) => {
         seen.add(id);
         const request = byId.get(id);
         const last = request?.orders.at(-1);
-        if (request === undefined || last === undefined) blame(`a receipt is of request ${id}, which was never ordered`);
-        else if (last.lease !== lease || last.epoch !== epoch || last.device !== device) blame(`the receipt of request ${id} is not of its last lease`);
-        else if (said === undefined) blame(`the receipt of request ${id} does not verify`);
-        else if (said.firstToken !== last.firstToken || said.firstToken + said.tokens !== request.tokens.length) {
-          blame(`the receipt of request ${id} says ${said.firstToken} + ${said.tokens} tokens; its caller saw ${request.tokens.length}`);
+        if (request === undefined || last === undefined) {
+          blame(`a receipt is of request ${id}, which was never ordered`);
+          continue;
+        }
+        const tokens = request.tokens.length;
+        if (last.lease !== lease || last.epoch !== epoch || last.device !== device) {
+          blame(`the receipt of request ${id} is not of its last lease`);
+        } else if (said === undefined) blame(`the receipt of request ${id} does not verify`);
+        else if (said.firstToken !== last.firstToken || said.firstToken + said.tokens !== tokens) {
+          const sum = `${said.firstToken} + ${said.tokens}`;
+          blame(`the receipt of request ${id} says ${sum} tokens; its caller saw ${tokens}`);
         }
       }
     },

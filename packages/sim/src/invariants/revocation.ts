@@ -25,8 +25,8 @@ export const createRevocation: CreateChecker = (blame, facts) => {
     see(event) {
       switch (event.e) {
         case 'act':
-          if (event.action === 'revokeKey' || event.action === 'revokeDevice') revokedAtMs.set(event.subject, event.atMs);
-          return;
+          if (!event.action.startsWith('revoke')) return;
+          return void revokedAtMs.set(event.subject, event.atMs);
         case 'asked': return void keys.set(event.request, event.key);
         case 'told':
           if (isPast(event.device, event.atMs) && !BEFORE_PROOF.has(event.kind)) {
@@ -45,7 +45,8 @@ export const createRevocation: CreateChecker = (blame, facts) => {
     },
     inspect({ intruders }) {
       for (const id of intruders) {
-        blame(`${id} is connected, and is ${facts.deviceOf(id) === undefined ? 'unknown' : 'revoked or of another territory'}`);
+        const is = facts.deviceOf(id) === undefined ? 'unknown' : 'revoked or of another territory';
+        blame(`${id} is connected, and is ${is}`);
       }
     },
   };

@@ -28,7 +28,8 @@ export const createTokens: CreateChecker = (blame, facts) => {
     return request;
   };
   const expectedOf = ({ work, expected }: Request, family: number): ReturnType<typeof simulatedAnswer> => {
-    const known = expected.get(family) ?? simulatedAnswer(work, { salt: facts.saltOf(family), contextTokens: facts.contextTokens });
+    const { contextTokens, saltOf } = facts;
+    const known = expected.get(family) ?? simulatedAnswer(work, { salt: saltOf(family), contextTokens });
     expected.set(family, known);
     return known;
   };
@@ -38,16 +39,18 @@ export const createTokens: CreateChecker = (blame, facts) => {
   function token(event: Extract<Timed, { e: 'token' }>): void {
     const request = of(event.request);
     const { tokens } = request;
-    if (event.i !== tokens.length) blame(`request ${event.request} got token ${event.i} where ${tokens.length} was due`);
+    const { i, id, s } = event;
+    const wrong = (what: string): void => blame(`request ${event.request} got ${what}`);
+    if (i !== tokens.length) wrong(`token ${i} where ${tokens.length} was due`);
     const family = familyOf(event.via?.device);
     if (family !== undefined) {
       request.families.add(family);
-      const due = expectedOf(request, family).tokens[event.i];
-      if (due !== event.id) blame(`request ${event.request} got ${event.id} as token ${event.i}; the engine gives ${due ?? 'none'}`);
+      const due = expectedOf(request, family).tokens[i];
+      if (due !== id) wrong(`${id} as token ${i}; the engine gives ${due ?? 'none'}`);
     }
-    if (event.s !== simulatedText(event.id)) blame(`request ${event.request} got "${event.s}" as the text of ${event.id}`);
-    tokens.push(event.id);
-    request.text += event.s;
+    if (s !== simulatedText(id)) wrong(`"${s}" as the text of ${id}`);
+    tokens.push(id);
+    request.text += s;
   }
 
   function finished(number: number, outcome: AnswerOutcome, device: string | undefined): void {
@@ -60,24 +63,31 @@ export const createTokens: CreateChecker = (blame, facts) => {
     const isWhole = whole.finish === outcome.finish && whole.text === request.text + outcome.s
       && whole.tokens.length === request.tokens.length && whole.tokens.every((id, at) => id === request.tokens[at]);
     if (request.families.size === 1 && !isWhole) {
-      blame(`request ${number} differs from the uninterrupted answer: ${request.tokens.length} tokens (${outcome.finish}) of ${whole.tokens.length} (${whole.finish})`);
+      const got = `${request.tokens.length} tokens (${outcome.finish})`;
+      const due = `${whole.tokens.length} (${whole.finish})`;
+      blame(`request ${number} differs from the uninterrupted answer: ${got} of ${due}`);
     }
     if (outcome.exact !== (request.families.size === 1)) {
       blame(`request ${number} says exact: ${outcome.exact}, and ${request.families.size} classes made it`);
     }
-    if (outcome.answerTokens !== request.tokens.length) blame(`request ${number} says ${outcome.answerTokens} tokens; ${request.tokens.length} came`);
+    if (outcome.answerTokens !== request.tokens.length) {
+      blame(`request ${number} says ${outcome.answerTokens} tokens; ${request.tokens.length} came`);
+    }
   }
 
   return {
     see(event) {
       switch (event.e) {
         case 'asked':
-          return void requests.set(event.request, { work: event.work, tokens: [], text: '', families: new Set(), expected: new Map() });
+          return void requests.set(event.request, {
+            work: event.work, tokens: [], text: '', families: new Set(), expected: new Map(),
+          });
         case 'ordered': {
           const { tokens } = of(event.request);
           const same = event.tokens.length === tokens.length && tokens.every((id, at) => id === event.tokens[at]);
-          if (!same) blame(`request ${event.request} went on from ${event.tokens.length} tokens; its caller has ${tokens.length}`);
-          return;
+          if (same) return;
+          const [sent, seen] = [event.tokens.length, tokens.length];
+          return blame(`request ${event.request} went on from ${sent} tokens; its caller has ${seen}`);
         }
         case 'token': return token(event);
         case 'finished': return finished(event.request, event.outcome, event.via?.device);
