@@ -60,6 +60,7 @@ export function createSequence(
   const prompt = settings.encodePrompt(work.prompt, contextTokens);
   checkContext(prompt.length, work.tokensMax, contextTokens);
   checkIds(work.tokens, options.vocabulary);
+  const tokensMax = work.tokensMax ?? settings.tokensDefault;
   const sampling: Sampling = settings.completeSampling(work.sampling);
   const text = createAnswerText(settings.tokenizer, settings.endIds, work.stop);
   const answer: number[] = [];
@@ -87,7 +88,7 @@ export function createSequence(
     const { text: added, ended } = text.push(id);
     if (!quiet) say({ t: 'token', i, id, s: added });
     if (ended) finish('stop');
-    else if (answer.length === work.tokensMax || length() >= contextTokens) finish('length');
+    else if (answer.length === tokensMax || length() >= contextTokens) finish('length');
   }
 
   function finish(reason: FinishReason): void {

@@ -33,6 +33,8 @@ export interface ModelSettings {
   readonly endIds: ReadonlySet<number>;
   /** Heads of attention, where the configuration says: more threads than these split sums within a head. */
   readonly attentionHeads: number | undefined;
+  /** Tokens after which an answer ends that was asked for without a number. */
+  readonly tokensDefault: number | undefined;
   /**
    * Throws `invalid_request`, `model_unsupported`, or `context_length_exceeded` for what is certainly longer than
    * `tokensMax`.
@@ -55,7 +57,8 @@ export function readSettings(texts: ModelTexts): ModelSettings {
   return {
     tokenizer,
     endIds: endIdsOf(generation, config, tokenizerConfig, tokenizer),
-    attentionHeads: headsOf(config),
+    attentionHeads: countOf(config['num_attention_heads'] ?? config['n_head']),
+    tokensDefault: countOf(generation['max_new_tokens']),
     encodePrompt(prompt, tokensMax) {
       const ids =
         prompt.kind === 'chat'
@@ -86,10 +89,8 @@ function parse(text: string | undefined, file: string): Json {
   throw new IdlewildError('model_invalid', `${file} does not hold a JSON object`);
 }
 
-function headsOf(config: Json): number | undefined {
-  const heads = config['num_attention_heads'] ?? config['n_head'];
-  return typeof heads === 'number' && Number.isSafeInteger(heads) && heads > 0 ? heads : undefined;
-}
+const countOf = (value: unknown): number | undefined =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : undefined;
 
 /** A token as configurations write it: a string, or an object around one. */
 function tokenText(value: unknown): string | undefined {

@@ -40,7 +40,7 @@ export const answerWorkSchema = z.object({
   sampling: samplingSchema.partial().required({ seed: true }),
   /** Which of several answers to one prompt this is; part of the noise. */
   choice: z.int().min(0).max(127),
-  /** Absent: until the model stops or its context is full. */
+  /** Absent: as many as the model's own defaults say, else until it stops or its context is full. */
   tokensMax: z.int().min(1).max(LIMITS.tokensMax).optional(),
   stop: z.array(z.string().min(1).max(LIMITS.stopCharactersMax)).max(LIMITS.stopStringsMax),
   /** Ids of tokens already emitted by earlier attempts. */
