@@ -44,10 +44,7 @@ const rows = async (database: OpenDatabase): Promise<{ journal: number; requests
 
 test('an answer is open once its record is committed, and nothing of it is left when it is done', async () => {
   const { clock, database, journal } = await setUp();
-  const open = journal.open(opening('req_1'));
-  expect((await rows(database)).requests).toEqual({});
-  await clock.advance(1);
-  await open;
+  await journal.open(opening('req_1'));
   expect(await rows(database)).toEqual({ journal: 1, requests: { req_1: 'open' } });
   journal.token('req_1', 11);
   journal.token('req_1', 12);
@@ -143,4 +140,17 @@ test('tokens that the disk refused are not lost: they go with a later batch, in 
   await clock.advance(HUB_LIMITS.journalRetryMs + HUB_LIMITS.groupCommitMsMax);
   expect((await rows(database)).journal).toBe(2);
   expect(await reopen().recover()).toEqual([{ request: 'req_1', answerTokens: 3 }]);
+});
+
+test('a hub that stops tries once more to write the ends that the disk refused', async () => {
+  const { clock, database, journal } = await setUp();
+  void journal.open(opening('req_1'));
+  await clock.advance(5);
+  const { sql } = await import('kysely');
+  await sql`create trigger refuse before update on requests begin select raise(abort, 'disk full'); end`.execute(database.db);
+  void journal.close(closing('req_1'));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  await sql`drop trigger refuse`.execute(database.db);
+  await journal.flush();
+  expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'done' } });
 });

@@ -39,7 +39,7 @@ export interface Journal {
   close(record: CloseRecord): Promise<void>;
   /** Closes what a crash left open, as failed; returns how many there were and how many tokens they had. */
   recover(): Promise<readonly { readonly request: string; readonly answerTokens: number }[]>;
-  /** Writes what is waiting. */
+  /** Writes what is waiting, also what waits for its next try. */
   flush(): Promise<void>;
 }
 
@@ -67,15 +67,18 @@ export function createJournal(deps: JournalDeps): Journal {
   let batch = emptyBatch();
   let timer: Timer | undefined;
   let flushing: Promise<void> | undefined;
+  /** Ends that could not be written, each waiting for its next try. */
+  const retries = new Set<() => Promise<void>>();
   let lastFlushAtMs = Number.NEGATIVE_INFINITY;
   const seal = createSealer(deps);
 
   function schedule(): void {
     if (timer !== undefined || flushing !== undefined) return;
     const idleMs = clock.monotonic() - lastFlushAtMs;
-    const urgent = batch.opens.length > 0 && idleMs >= HUB_LIMITS.groupCommitGapMs;
-    const delayMs = urgent ? 0 : batch.opens.length > 0 ? HUB_LIMITS.groupCommitGapMs : HUB_LIMITS.groupCommitMsMax;
-    timer = clock.after(Math.min(delayMs, HUB_LIMITS.groupCommitMsMax), () => { void flush(); });
+    const opens = batch.opens.length > 0;
+    // Not by a timer of 0 ms, which takes more than one: a caller waits for this.
+    if (opens && idleMs >= HUB_LIMITS.groupCommitGapMs) return void flush();
+    timer = clock.after(opens ? HUB_LIMITS.groupCommitGapMs : HUB_LIMITS.groupCommitMsMax, () => { void flush(); });
   }
   /** A waiting token write must not hold back the opening of an answer. */
   function hurry(): void {
@@ -136,21 +139,25 @@ export function createJournal(deps: JournalDeps): Journal {
   }
 
   /**
-   * The end of an answer is not given up soon: its caller has it already, only the record waits for the disk. Each is tried alone, so
-   * that one which can never be written does not hold up the others.
+   * The end of an answer is not given up soon: its caller has it already, only the record waits for the disk. Each is
+   * tried alone, so that one which can never be written does not hold up the others.
    */
   function retryLater(pending: Pending<CloseRecord>, tries: number): void {
-    clock.after(HUB_LIMITS.journalRetryMs, () => {
-      const written = commitBatch(db, clock.now(), [], [pending.item], [], entries);
-      written.then(() => {
-        entries.delete(pending.item.request);
-        pending.waiting.resolve();
+    const retry = (): Promise<void> => {
+      retries.delete(retry);
+      again.cancel();
+      const { item, waiting } = pending;
+      return commitBatch(db, clock.now(), [], [item], [], entries).then(() => {
+        entries.delete(item.request);
+        waiting.resolve();
       }, (error: unknown) => {
         if (tries < HUB_LIMITS.journalTriesMax) return retryLater(pending, tries + 1);
-        entries.delete(pending.item.request);
-        pending.waiting.reject(error);
+        entries.delete(item.request);
+        waiting.reject(error);
       });
-    });
+    };
+    const again = clock.after(HUB_LIMITS.journalRetryMs, () => { void retry(); });
+    retries.add(retry);
   }
 
   /** Sealed rows of this batch: the work of answers that open, and the tokens since the last batch of those that go on. */
@@ -191,7 +198,10 @@ export function createJournal(deps: JournalDeps): Journal {
       });
     },
     recover: () => recoverOpen(db, clock, seal),
-    flush,
+    async flush() {
+      await flush();
+      await Promise.all([...retries].map((retry) => retry()));
+    },
   };
 }
 
