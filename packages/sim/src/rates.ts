@@ -31,7 +31,7 @@ export interface Rates {
 export const RATES: Rates = {
   requests: 80, hangUpShare: 0.12, floods: 0.2, deviceDeaths: 14, powerCuts: 6, engineDeaths: 14, engineStalls: 8,
   slownesses: 6, pauses: 12, cuts: 12, partitions: 8, clones: 4, lies: 16, drains: 2, deviceRevocations: 3,
-  keyRevocations: 1, meddling: 1, hubCrashes: 1, hubStops: 0.4, diskFaults: 1.5,
+  keyRevocations: 1, meddling: 1, hubCrashes: 1.4, hubStops: 0.5, diskFaults: 1.5,
 };
 
 /** Nothing goes wrong. */
