@@ -31,7 +31,7 @@ beforeAll(async () => {
   world = await createWorld();
   [hub, other] = await Promise.all(['ours', 'theirs'].map((name) => {
     const data = join(world.folder, name);
-    return world.startHub({ data, host: '127.1', fetch: fetchTrusting(data) });
+    return world.startHub({ data, host: '127.1', logFile: `${data}.log`, fetch: fetchTrusting(data) });
   })) as [HubProcess, HubProcess];
   await world.publish({ url: `${hub.url}#pin=${Buffer.from(pinOf(hub)).toString('base64url')}`, key: hub.key });
   await Promise.all(['ada', 'bea'].map(async (name) => {
@@ -197,6 +197,9 @@ test('neither prompt nor answer nor key nor token is ever on a disk or in a log'
   const heard = await hear(clientWith(key), { ...LONG, prompt: `MENENIUS:\nThe ${mark} said,` }, (count) => {
     if (count !== 90) return;
     sealed.push(...journalOf(hub));
+    // The search finds what is there: in the database's log, the hub's log and the devices' settings.
+    expect(placesOf(['cyd']).map((file) => basename(file)))
+      .toEqual(expect.arrayContaining(['hub.db-wal', 'ours.log', 'device.json']));
     expect(placesOf([mark, key, token])).toEqual([]);
   });
   expect(sealed.length).toBeGreaterThan(1);
