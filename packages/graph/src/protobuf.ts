@@ -71,8 +71,8 @@ export interface EncodedMessage {
 export function encodeMessage<Name extends MessageName>(name: Name, message: Message<Name>): EncodedMessage {
   const writer = createByteWriter();
   const sizes = new Map<object, number>();
-  const bytes = measure(name, message as Loose, sizes, writer);
-  writeMessage(name, message as Loose, sizes, writer);
+  const bytes = measure(name, message, sizes, writer);
+  writeMessage(name, message, sizes, writer);
   return { chunks: writer.finish(), bytes };
 }
 

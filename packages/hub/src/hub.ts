@@ -5,7 +5,7 @@
  * very same thing. What is in memory here can be lost at any moment: the database is the truth.
  */
 import {
-  IdlewildError, digestTokens, equalBytes, openStatement, receiptSchema, type BlobStore, type Clock, type Crypto, type Random, type Timer,
+  IdlewildError, digestTokens, equalBytes, messageOf, openStatement, receiptSchema, type BlobStore, type Clock, type Crypto, type Random, type Timer,
 } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers, type ReceiptFacts } from './answers/answers.ts';
 import { createJournal } from './answers/journal.ts';
@@ -94,7 +94,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     },
     events: {
       onJoin(device) {
-        void holdings().then((list) => sessions.hold(device, list), (error: Error) => log.error({ why: error.message }, 'models could not be read'));
+        void holdings().then((list) => sessions.hold(device, list), (error: unknown) => log.error({ why: messageOf(error) }, 'models could not be read'));
         answers.pump();
       },
       onStatus: () => answers.pump(),
@@ -142,7 +142,7 @@ function keepHouse({ clock, database, log }: HubDeps, devices: Devices, journal:
   const round = (): void => {
     timer = clock.after(HUB_LIMITS.housekeepingMs, round);
     journal.flush().then(() => devices.flush()).then(() => { database.checkpoint(); })
-      .catch((error: Error) => log.error({ why: error.message }, 'housekeeping failed'));
+      .catch((error: unknown) => log.error({ why: messageOf(error) }, 'housekeeping failed'));
   };
   timer = clock.after(HUB_LIMITS.housekeepingMs, round);
   return { stop: () => timer.cancel() };

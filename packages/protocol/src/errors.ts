@@ -106,11 +106,14 @@ export function codeOf(thrown: unknown): ErrorCode | undefined {
   return isErrorCode(code) ? code : undefined;
 }
 
+/** What anything thrown says. */
+export const messageOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown));
+
 /** What was thrown, as an `IdlewildError`: ours unchanged, anything else wrapped as `internal`. */
 export function asIdlewildError(thrown: unknown, attempted: string): IdlewildError {
   if (thrown instanceof IdlewildError) return thrown;
   const code = codeOf(thrown);
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const message = messageOf(thrown);
   if (code !== undefined) return new IdlewildError(code, message, { cause: thrown });
   return new IdlewildError('internal', `${attempted}: ${message}`, { cause: thrown });
 }

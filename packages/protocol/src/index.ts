@@ -2,7 +2,7 @@
  * What crosses a wire, and the ports that core code is handed: the one package that every other imports.
  * It knows no platform; `./node` has the Node implementations of the ports, `./testing` the in-memory ones.
  */
-export { ERRORS, IdlewildError, asIdlewildError, codeOf, isErrorCode, type ErrorCode } from './errors.ts';
+export { ERRORS, IdlewildError, asIdlewildError, codeOf, isErrorCode, messageOf, type ErrorCode } from './errors.ts';
 export { LIMITS } from './limits.ts';
 export type {
   BlobSource, BlobStore, Channel, ChannelBinding, Clock, Crypto, FileAssembly, FileLayout, KeyPair, MaybePromise, Random, Timer, Transport,

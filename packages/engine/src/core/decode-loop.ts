@@ -93,7 +93,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
 
   async function run(): Promise<void> {
     // Begins after `answer` has returned: a listener may need the handle that it returns.
-    await undefined;
+    await Promise.resolve();
     for (;;) {
       for (let i = active.length - 1; i >= 0; i--) if (active[i]?.isOver === true) active.splice(i, 1);
       admit();

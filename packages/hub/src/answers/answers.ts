@@ -5,7 +5,7 @@
  * A lost, paused or silent device sends its answers back to the head of the queue. It knows neither HTTP nor sockets.
  */
 import {
-  IdlewildError, newId, type AnswerEvent, type AnswerWork, type Clock, type ErrorCode, type FinishReason, type Random, type Timer,
+  IdlewildError, messageOf, newId, type AnswerEvent, type AnswerWork, type Clock, type ErrorCode, type FinishReason, type Random, type Timer,
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
@@ -164,8 +164,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const outcome: AnswerOutcome = {
       ...summaryOf(answer), finish: effect.finish, s: effect.s, promptTokens: state.promptTokens ?? 0, answerTokens: state.tokens.length,
     };
-    void settle(answer, attempt, device, effect.receipt).catch((error: Error) => {
-      log.error({ request: state.request, why: error.message }, 'an answer was delivered but its end could not be written');
+    void settle(answer, attempt, device, effect.receipt).catch((error: unknown) => {
+      log.error({ request: state.request, why: messageOf(error) }, 'an answer was delivered but its end could not be written');
     });
     meter.ended('done', 'none', { tokens: state.tokens.length, ms: clock.monotonic() - state.createdAtMs, failovers: state.failovers });
     if (!answer.silenced) sink.finished(outcome);
@@ -193,7 +193,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     journal.close({
       request: state.request, state: ended, reason: code, promptTokens: state.promptTokens ?? 0, answerTokens: state.tokens.length,
       failovers: state.failovers, exact: state.exact,
-    }).catch((error: Error) => log.error({ request: state.request, why: error.message }, 'the end of an answer could not be written'));
+    }).catch((error: unknown) => log.error({ request: state.request, why: messageOf(error) }, 'the end of an answer could not be written'));
     meter.ended(ended, code, { tokens: state.tokens.length, ms: clock.monotonic() - state.createdAtMs, failovers: state.failovers });
     log.info({ request: state.request, code, tokens: state.tokens.length }, 'answer ended early');
     const details = code === 'too_busy' ? { retryAfterSeconds: 5 } : {};

@@ -246,7 +246,7 @@ async function commitBatch(
         created_at_ms: nowMs, finished_at_ms: null, prompt_tokens: 0, answer_tokens: 0, failovers: 0, exact: 1,
       }))).execute();
     }
-    if (chunks.length > 0) await tx.insertInto('journal').values(chunks.map(({ ids: _, ...row }) => row)).execute();
+    if (chunks.length > 0) await tx.insertInto('journal').values(chunks.map(({ request_id, territory_id, seq, sealed }) => ({ request_id, territory_id, seq, sealed }))).execute();
     for (const close of closes) {
       await tx.updateTable('requests').set({
         state: close.state, reason: close.reason ?? null, finished_at_ms: nowMs, prompt_tokens: close.promptTokens,

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { LIMITS, type Channel, type ChannelBinding } from '@idlewild/protocol';
+import { LIMITS, type Channel, type ChannelBinding, type Clock } from '@idlewild/protocol';
 import { WebSocketServer, type WebSocket } from 'ws';
 
 export const DEVICE_PATH = '/device';
@@ -14,7 +14,7 @@ const UNSUPPORTED_DATA = 1003;
 /** Reasons travel in a control frame of at most 125 bytes. */
 const REASON_CHARACTERS_MAX = 40;
 
-function channelOf(socket: WebSocket, binding: ChannelBinding): Channel {
+function channelOf(socket: WebSocket, binding: ChannelBinding, clock: Clock): Channel {
   let handlers: Parameters<Channel['listen']>[0] | undefined;
   let closed = false;
   const over = (reason: string): void => {
@@ -38,9 +38,9 @@ function channelOf(socket: WebSocket, binding: ChannelBinding): Channel {
     close(reason) {
       socket.close(NORMAL_CLOSURE, reason.replace(/[^\x20-\x7e]/g, '?').slice(0, REASON_CHARACTERS_MAX));
       // A peer that never answers the close must not keep its socket.
-      const abandon = setTimeout(() => socket.terminate(), LIMITS.handshakeMs);
-      abandon.unref();
-      socket.once('close', () => clearTimeout(abandon));
+      if (socket.readyState === socket.CLOSED) return;
+      const abandon = clock.after(LIMITS.handshakeMs, () => socket.terminate());
+      socket.once('close', () => abandon.cancel());
     },
     listen(given) {
       handlers = given;
@@ -50,7 +50,7 @@ function channelOf(socket: WebSocket, binding: ChannelBinding): Channel {
 
 /** Takes upgrades to `DEVICE_PATH` on `server`; any other upgrade is refused. */
 export function attachDeviceSocket(
-  server: Server, options: { binding: ChannelBinding; accept: (channel: Channel) => void },
+  server: Server, options: { binding: ChannelBinding; accept: (channel: Channel) => void; clock: Clock },
 ): { close(): void } {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.frameBytesMax, perMessageDeflate: false, clientTracking: true });
   const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
@@ -59,7 +59,7 @@ export function attachDeviceSocket(
       socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (webSocket) => options.accept(channelOf(webSocket, options.binding)));
+    sockets.handleUpgrade(request, socket, head, (webSocket) => options.accept(channelOf(webSocket, options.binding, options.clock)));
   };
   server.on('upgrade', onUpgrade);
   return {

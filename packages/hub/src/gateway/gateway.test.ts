@@ -123,7 +123,7 @@ test('a body of 100 MB is refused without being read to its end', async () => {
   const big = new Uint8Array(100 * 2 ** 20);
   const response = await fetch(`${base}/v1/chat/completions`, {
     method: 'POST', headers: { authorization: `Bearer ${caller}`, 'content-type': 'application/json' }, body: big,
-  }).catch((error: Error) => error);
+  }).catch((error: unknown) => error);
   // The server answers 413 and closes; a client in mid-upload sees either the answer or the closed connection.
   if (response instanceof Response) expect(response.status).toBe(413);
   else expect(String((response as Error & { cause?: unknown }).cause)).toMatch(/EPIPE|ECONNRESET|closed/);

@@ -65,7 +65,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     const action = request.routeOptions.config.action;
     if (action === undefined || action === 'public') return;
     request.principal = await principalOf(deps, request);
-    await deps.policy.decide(request.principal, action, { territory: deps.territory });
+    deps.policy.decide(request.principal, action, { territory: deps.territory });
   });
   app.setErrorHandler((thrown, request, reply) => {
     const error = translate(thrown, request);
@@ -88,7 +88,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     transform: jsonSchemaTransform,
   });
   await app.register(async (scope) => {
-    for (const register of routes) register(scope as unknown as App);
+    for (const register of routes) register(scope);
     scope.get('/api/openapi.json', { config: { action: 'public' }, schema: { hide: true } }, async () => app.swagger());
   });
   await app.ready();

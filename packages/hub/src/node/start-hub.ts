@@ -53,7 +53,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
   const lock = lockFolder(options.data, 'hub');
   const undo: (() => void | Promise<void>)[] = [() => lock.release()];
   const unwind = async (): Promise<void> => {
-    for (const step of undo.reverse()) await step();
+    for (const step of undo.toReversed()) await step();
     undo.length = 0;
   };
   try {
@@ -76,14 +76,18 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
     undo.push(() => server.close());
     address.url = await listen(server, options, tls !== undefined);
     const binding: ChannelBinding = spkiPin === undefined ? { kind: 'loopback' } : { kind: 'tls', spki: spkiPin };
-    const sockets = attachDeviceSocket(server.server, { binding, accept: (channel) => hub.sessions.accept(channel) });
+    const sockets = attachDeviceSocket(server.server, { binding, clock: systemClock, accept: (channel) => hub.sessions.accept(channel) });
     undo.push(() => sockets.close());
     const stewardKeyFile = join(options.data, 'steward.key');
     const stewardKey = await firstStewardKey(hub, stewardKeyFile);
     log.info({ url: address.url, territory: hub.territory.id }, 'hub ready');
     return {
       url: address.url, stewardKeyFile, territory: hub.territory, ...(stewardKey === undefined ? {} : { stewardKey }),
-      ...(spkiPin === undefined ? {} : { spkiPin }), stop: unwind,
+      ...(spkiPin === undefined ? {} : { spkiPin }), stop: async () => {
+        // First the farewells, while there are still sockets to carry them.
+        await hub.stop();
+        await unwind();
+      },
     };
   } catch (error) {
     await unwind();

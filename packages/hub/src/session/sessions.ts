@@ -8,7 +8,7 @@
  * here; they are handed on.
  */
 import {
-  IdlewildError, LIMITS, asIdlewildError, checkAgreementKey, checkDevice, encodeFrame, equalBytes, negotiateVersion, newId, parseToHub, proveHub,
+  IdlewildError, LIMITS, asIdlewildError, checkAgreementKey, checkDevice, encodeFrame, equalBytes, messageOf, negotiateVersion, newId, parseToHub, proveHub,
   type AnswerEvent, type Channel, type CheckedDevice, type Clock, type Crypto, type KeyPair, type Random, type Timer, type ToDevice,
 } from '@idlewild/protocol';
 import { base64url } from 'multiformats/bases/base64';
@@ -147,7 +147,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
       case 'agreement':
         void Promise.resolve(checkAgreementKey({ key: message.key, device: device.publicKey, nowMs: clock.now() }, crypto)).then(
           () => { device.agreementKey = message.key; },
-          (error: Error) => log.warn({ device: device.id, why: error.message }, 'agreement key refused'),
+          (error: unknown) => log.warn({ device: device.id, why: messageOf(error) }, 'agreement key refused'),
         );
         return;
       case '?': return send(device, { t: 'unsupported', kind: message.kind });

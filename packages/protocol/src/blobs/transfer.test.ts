@@ -133,7 +133,7 @@ test('when nobody is left the error names the block and what each source said', 
     changed('broken', origin.source, async () => { throw new Error('connection refused'); }),
   ];
   const failed = fetchFile({ root: origin.layout.root, store: newStore(), sources, clock, signal: never })
-    .catch((error: Error) => error);
+    .catch((error: unknown) => error);
   await clock.advance(60_000);
   const error = await failed as Error;
   expect(codeOf(error)).toBe('blob_not_found');

@@ -11,7 +11,7 @@
  * binding names the TLS key that the hub believes it serves, so a relay with another key is noticed (RFC 5056).
  */
 import { concat, equalBytes } from '../bytes.ts';
-import { IdlewildError } from '../errors.ts';
+import { IdlewildError, messageOf } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import type { ChannelBinding, Crypto, KeyPair } from '../ports.ts';
 import { VERSIONS } from '../wire/frame.ts';
@@ -44,10 +44,10 @@ export async function checkHub(
   const distrust = (why: string): never => {
     throw new IdlewildError('hub_untrusted', `the hub did not prove that it belongs to the pinned territory: ${why}`);
   };
-  const proof = await openStatement('hub-proof', input.proof, hubProofSchema, crypto).catch((error: Error) => distrust(error.message));
+  const proof = await openStatement('hub-proof', input.proof, hubProofSchema, crypto).catch((error: unknown) => distrust(messageOf(error)));
   const { statement } = proof;
   const certificate = await openStatement('hub-certificate', statement.certificate, hubCertificateSchema, crypto, input.territory)
-    .catch((error: Error) => distrust(error.message));
+    .catch((error: unknown) => distrust(messageOf(error)));
   const { hub, territory, issuedAtMs, expiresAtMs } = certificate.statement;
   if (!equalBytes(hub, proof.key)) distrust('its certificate names another key');
   if (!equalBytes(territory, input.territory)) distrust('its certificate is of another territory');
@@ -80,7 +80,7 @@ export async function checkDevice(
   const refuse = (why: string): never => {
     throw new IdlewildError('handshake_refused', `the device's proof was refused: ${why}`);
   };
-  const failed = (error: Error): never => refuse(error.message);
+  const failed = (error: unknown): never => refuse(messageOf(error));
   const proof = (await openStatement('device-proof', input.proof, deviceProofSchema, crypto, input.device).catch(failed)).statement;
   if (!equalBytes(proof.challenge, await crypto.sha256(input.challenge))) refuse('it belongs to another handshake');
   const consent = (await openStatement('consent', proof.consent, consentSchema, crypto, input.device).catch(failed)).statement;
