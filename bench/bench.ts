@@ -68,9 +68,9 @@ export function createRows({ metrics }: Pick<Bench, 'metrics'>, { only, ...conte
     record(name, value, note, faults = []) {
       const found = chosen.find((one) => one.metric === name);
       if (found === undefined) return;
-      const { wanted, ...fixed } = found;
-      const reached = wanted === 'at least' ? value >= found.target : value <= found.target;
-      rows.set(name, { ...fixed, value, met: reached && faults.length === 0, note: [...faults, note].join('; ') });
+      const { metric, unit, target, wanted, against } = found;
+      const met = faults.length === 0 && (wanted === 'at least' ? value >= target : value <= target);
+      rows.set(name, { metric, value, unit, target, met, against, note: [...faults, note].join('; ') });
     },
     async group(names, measure) {
       const wanted = names.filter((name) => run.wants(name));

@@ -35,7 +35,7 @@ export async function measureStreamRatio(run: BenchRun, world: World, plan: Stre
   const ratios = speeds.map(({ bare, through }) => through / bare);
   const of = (side: 'bare' | 'through'): string => median(speeds.map((speed) => speed[side])).toFixed(1);
   run.record(metric, median(ratios), `median of ${pairs} pairs ${rangeOf(ratios)}; `
-    + `${of('through')} of ${of('bare')} tokens/s, ${run.threads} thread(s) an engine; an event for every token's text`);
+    + `${of('through')} of ${of('bare')} tokens/s, ${run.threads} thread(s) an engine; no tokens merged`);
 }
 
 export async function measureFirstTokens(run: BenchRun, world: World, model: string): Promise<void> {
