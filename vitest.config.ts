@@ -13,6 +13,7 @@ const unit = {
   testTimeout: 20_000,
 };
 
+// The fifty worlds of the simulation stand in two files, so that two cores share them.
 const sim = { name: 'sim', include: ['packages/sim/**/*.test.ts'], testTimeout: 300_000, hookTimeout: 60_000 };
 
 // Each of these files starts several processes, and a build machine has two cores: one file at a time.
@@ -25,6 +26,4 @@ const e2e = {
   teardownTimeout: 30_000,
 };
 
-export default defineConfig({
-  test: { projects: [unit, sim, e2e].map((test) => ({ test })) },
-});
+export default defineConfig({ test: { maxWorkers: 2, projects: [unit, sim, e2e].map((test) => ({ test })) } });

@@ -48,7 +48,11 @@ test('docs/dependencies.md has one line for each direct dependency and for nothi
 
 test('every link to a file leads to one', () => {
   const dead = documents.flatMap((path) =>
-    [...read(path).replace(/```[\s\S]*?```/g, '').matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)[^)]*\)/g)]
+    [
+      ...read(path)
+        .replace(/```[\s\S]*?```/g, '')
+        .matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)[^)]*\)/g),
+    ]
       .filter(([, target = '']) => !existsSync(join(root, dirname(path), target)))
       .map(([, target]) => `${path}: ${target}`),
   );

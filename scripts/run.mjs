@@ -12,9 +12,9 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const tasks = {
-  'start': 'packages/cli/src/demo.ts',
-  'test': 'scripts/test.ts',
-  'bench': 'bench/main.ts',
+  start: 'packages/cli/src/demo.ts',
+  test: 'scripts/test.ts',
+  bench: 'bench/main.ts',
   'docs:errors': 'scripts/docs-errors.ts',
 };
 
@@ -75,20 +75,27 @@ async function install(reason) {
   const inside = join('node_modules', '.bin');
   const outside = (process.env.PATH ?? '').split(delimiter).filter((entry) => !entry.endsWith(inside));
   const output = [];
-  const code = await runChild('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // onnxruntime-node would otherwise fetch GPU libraries that nothing here uses; .npmrc says so too, to older npm.
-    env: { ...process.env, PATH: outside.join(delimiter), ONNXRUNTIME_NODE_INSTALL: 'skip' },
-    shell: process.platform === 'win32',
-  }, output);
+  const code = await runChild(
+    'npm',
+    ['ci', '--include=dev', '--no-audit', '--no-fund'],
+    {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // onnxruntime-node would otherwise fetch GPU libraries that nothing here uses; .npmrc says so too, to older npm.
+      env: { ...process.env, PATH: outside.join(delimiter), ONNXRUNTIME_NODE_INSTALL: 'skip' },
+      shell: process.platform === 'win32',
+    },
+    output,
+  );
   if (code === 0) return;
   const text = Buffer.concat(output).toString('utf8');
   process.stderr.write(text);
   const offline = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH/.test(text);
-  fail(offline
-    ? 'npm could not reach its registry; connect to the network and run the same command again'
-    : `\`npm ci\` failed with code ${code}; its output stands above. When it is mended, run the same command again`);
+  fail(
+    offline
+      ? 'npm could not reach its registry; connect to the network and run the same command again'
+      : `\`npm ci\` failed with code ${code}; its output stands above. When it is mended, run the same command again`,
+  );
 }
 
 /** True when this process now holds the lock. A lock whose process has died is broken, not waited for. */

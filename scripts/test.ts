@@ -2,9 +2,9 @@
  * `npm test`: every check of the repository in order, each as a section with its time, and at the end one line,
  * `N passed, N failed`, with `, N skipped` where something was. Exits with 1 when anything failed.
  *
- * Arguments choose: a step's name (types, lint, tidy, unit, sim, e2e) runs that step; anything else goes to
- * vitest as a path or an option, and only the steps that vitest runs are run. A step that compiles or lints counts
- * as one test, a test file that does not load as one failure.
+ * Arguments choose: a step's name (types, lint, layout, tidy, unit, sim, e2e) runs that step; anything else goes to
+ * vitest as a path or an option, and only the steps that vitest runs are run. A step that compiles, lints or looks
+ * at the layout counts as one test, a test file that does not load as one failure.
  */
 
 import { spawn } from 'node:child_process';
@@ -37,6 +37,7 @@ const children = new Set<ChildProcess>();
 const steps: Readonly<Record<string, (filters: readonly string[]) => Promise<Count>>> = {
   types: checkTypes,
   lint: async () => one((await run(binary('oxlint'), ['--type-aware'])).code === 0),
+  layout: async () => one((await run(binary('prettier'), ['--check', '--log-level', 'warn', '.'])).code === 0),
   tidy: () => vitest(['--project', 'unit', 'tidy.test.ts', 'docs/docs.test.ts']),
   unit: (filters) => vitest(['--project', 'unit', ...filters]),
   sim: (filters) => vitest(['--project', 'sim', ...filters]),
@@ -55,7 +56,7 @@ async function main(words: readonly string[]): Promise<number> {
   const named = words.filter((word) => word in steps);
   const filters = words.filter((word) => !(word in steps));
   // The tidy files belong to the unit step, so a run of everything does not run them twice.
-  const everything = filters.length > 0 ? ['unit', 'sim', 'e2e'] : ['types', 'lint', 'unit', 'sim', 'e2e'];
+  const everything = filters.length > 0 ? ['unit', 'sim', 'e2e'] : ['types', 'lint', 'layout', 'unit', 'sim', 'e2e'];
   const counts: Count[] = [];
   for (const [name, step] of Object.entries(steps)) {
     if (!(named.length > 0 ? named : everything).includes(name)) continue;

@@ -15,12 +15,17 @@ export interface Heard {
 }
 
 export const LONG: CompletionRequest = {
-  model: MODEL, prompt: 'KING HENRY:\nOnce more unto the breach, dear friends,', seed: 11, max_tokens: 180,
+  model: MODEL,
+  prompt: 'KING HENRY:\nOnce more unto the breach, dear friends,',
+  seed: 11,
+  max_tokens: 180,
 };
 
 /** `onPiece` is called with the number of pieces so far and is not waited for; what it throws is thrown at the end. */
 export async function hear(
-  client: Client, request: CompletionRequest = LONG, onPiece: (count: number) => void | Promise<void> = () => undefined,
+  client: Client,
+  request: CompletionRequest = LONG,
+  onPiece: (count: number) => void | Promise<void> = () => undefined,
 ): Promise<Heard> {
   const pieces: string[] = [];
   const acts: Promise<void>[] = [];
@@ -49,7 +54,9 @@ export async function answering(client: Client, devices: Iterable<DeviceProcess>
 }
 
 /** Until the hub sees `count` devices that can answer. */
-export const untilReady = (client: Client, count: number, deadlineMs?: number): Promise<void> => until(
-  async () => (await client.devices.list()).filter((device) => device.models.length > 0).length === count,
-  `${count} devices being ready`, deadlineMs,
-);
+export const untilReady = (client: Client, count: number, deadlineMs?: number): Promise<void> =>
+  until(
+    async () => (await client.devices.list()).filter((device) => device.models.length > 0).length === count,
+    `${count} devices being ready`,
+    deadlineMs,
+  );

@@ -63,8 +63,10 @@ test('a device that is killed while it fetches goes on where it stopped', async 
   const relay = await relayTo(hub);
   const cut = await world.startDevice(hub, 'ada', { url: relay.url, atOnce: true });
   // The node above the leaves of the weights, the only file that has several, and four of them.
-  await holdFrom(relay, () => relay.seen.slice(relay.seen.findIndex(isNode)).filter(isLeaf).length >= 4
-    && relay.seen.some(isNode));
+  await holdFrom(
+    relay,
+    () => relay.seen.slice(relay.seen.findIndex(isNode)).filter(isLeaf).length >= 4 && relay.seen.some(isNode),
+  );
   await cut.kill();
   relay.hold(() => false);
   const again = await world.startDevice(hub, 'ada', { url: relay.url });
@@ -77,7 +79,8 @@ test('a device that is killed while it fetches goes on where it stopped', async 
 test('a hub that is killed in mid-answer accounts for it, and devices and hub find each other again', async () => {
   const consent = { tokensPerSecondMax: 160 };
   await Promise.all([
-    world.startDevice(hub, 'ada', { consent, url: hub.url }), world.startDevice(hub, 'bea', { consent }),
+    world.startDevice(hub, 'ada', { consent, url: hub.url }),
+    world.startDevice(hub, 'bea', { consent }),
   ]);
   const whole = await hear(hub.client);
   let created: Promise<{ key: string }> | undefined;
@@ -109,7 +112,9 @@ test('a hub that is killed in mid-answer accounts for it, and devices and hub fi
 test('a hub that is killed again and again, at any moment, always starts again', async () => {
   for (let kill = 0; kill < 3; kill++) {
     const at = 1 + Math.floor(Math.random() * 60);
-    const heard = hear(hub.client, LONG, async (count) => { if (count === at) await hub.kill(); });
+    const heard = hear(hub.client, LONG, async (count) => {
+      if (count === at) await hub.kill();
+    });
     await expect(heard, `killed at piece ${at}`).rejects.toMatchObject({ code: 'disconnected' });
     hub = await world.startHub({ data: hub.data, port: hub.port });
     await untilReady(hub.client, 2, REUNITED_MS_MAX);

@@ -85,8 +85,10 @@ test('a device whose disk is full says so, and fetches the rest when there is ro
   const data = join(onDevice.folder, 'device');
   mkdirSync(data, { mode: 0o700 });
   const device = await world.startDevice(hub, 'ada', { data, consent: { tokensPerSecondMax: 160 }, atOnce: true });
-  const failed = await device.line((line) =>
-    'state' in line && line.state.models.some((model) => model.state === 'failed'), 'the device telling of it');
+  const failed = await device.line(
+    (line) => 'state' in line && line.state.models.some((model) => model.state === 'failed'),
+    'the device telling of it',
+  );
   const message = expect.stringMatching(/disk|space/) as string;
   expect(failed).toMatchObject({ state: { state: 'ready', models: [{ state: 'failed', reason: message }] } });
   const [told] = await hub.client.devices.list();
@@ -98,11 +100,16 @@ test('a device whose disk is full says so, and fetches the rest when there is ro
 
 test('a hub whose disk is full finishes what it has, tells who asks, and lives', { skip }, async () => {
   const whole = await hear(hub.client);
-  const heard = await hear(hub.client, LONG, (count) => { if (count === 30) onHub.fill(); });
+  const heard = await hear(hub.client, LONG, (count) => {
+    if (count === 30) onHub.fill();
+  });
   expect(heard.text).toBe(whole.text);
 
   const codeOf = (work: Promise<unknown>): Promise<unknown> =>
-    work.then(() => 'none', (error: unknown) => (error as { code?: string }).code);
+    work.then(
+      () => 'none',
+      (error: unknown) => (error as { code?: string }).code,
+    );
   const short = { ...LONG, max_tokens: 2 };
   // The log of the database may have room left in a page that it has already.
   await until(async () => (await codeOf(hear(hub.client, short))) === 'disk_full', 'an answer being refused');

@@ -24,7 +24,8 @@ const answers = async (): Promise<void> => {
 
 test('a second hub on one data folder is refused, and the first goes on', async () => {
   await expect(world.startHub({ data: hub.data })).rejects.toMatchObject({
-    code: 'data_locked', message: expect.stringContaining(hub.data) as string,
+    code: 'data_locked',
+    message: expect.stringContaining(hub.data) as string,
   });
   await answers();
 });
@@ -59,7 +60,8 @@ test('a port in use is said so, and nothing is left behind', async () => {
   const { port } = taken.address() as AddressInfo;
   const data = join(world.folder, 'taken');
   await expect(world.startHub({ data, port })).rejects.toMatchObject({
-    code: 'port_in_use', message: expect.stringMatching(new RegExp(`${port}.*--port`)) as string,
+    code: 'port_in_use',
+    message: expect.stringMatching(new RegExp(`${port}.*--port`)) as string,
   });
   expect(existsSync(join(data, 'steward.key'))).toBe(false);
   const second = await world.startHub({ data });
@@ -76,7 +78,8 @@ test('a damaged database is said so with the way out, left as it was, and its ba
   for (const damaged of [bytes.subarray(0, bytes.length >> 1), Buffer.from(bytes).fill(0xa5, 8_192, 20_000)]) {
     writeFileSync(file, damaged);
     await expect(world.startHub({ data: hub.data })).rejects.toMatchObject({
-      code: 'data_corrupt', message: expect.stringMatching(/hub\.db.*backup/s) as string,
+      code: 'data_corrupt',
+      message: expect.stringMatching(/hub\.db.*backup/s) as string,
     });
     expect(readFileSync(file).equals(damaged)).toBe(true);
   }
@@ -93,7 +96,8 @@ test('a damaged key is named and not replaced', async () => {
     for (const text of ['', `${header}\n${body.slice(0, 20)}\n`]) {
       writeFileSync(file, text);
       await expect(world.startHub({ data: hub.data }), name).rejects.toMatchObject({
-        code: 'data_corrupt', message: expect.stringContaining(name) as string,
+        code: 'data_corrupt',
+        message: expect.stringContaining(name) as string,
       });
       expect(readFileSync(file, 'utf8')).toBe(text);
     }
@@ -108,7 +112,8 @@ test('without its territory key a hub refuses to become another, and with it all
   const whole = readFileSync(file);
   rmSync(file);
   await expect(world.startHub({ data: hub.data })).rejects.toMatchObject({
-    code: 'data_corrupt', message: expect.stringContaining('territory.key') as string,
+    code: 'data_corrupt',
+    message: expect.stringContaining('territory.key') as string,
   });
   expect(existsSync(file)).toBe(false);
   writeFileSync(file, whole, { mode: 0o600 });

@@ -25,7 +25,11 @@ beforeAll(async () => {
 });
 afterAll(() => world.end());
 
-interface Said { readonly status: number; readonly retryAfter: string | undefined; readonly body: string }
+interface Said {
+  readonly status: number;
+  readonly retryAfter: string | undefined;
+  readonly body: string;
+}
 
 const agent = new Agent({ keepAlive: false, maxSockets: Number.POSITIVE_INFINITY });
 
@@ -34,10 +38,14 @@ function ask(body: object): Promise<Said> {
     const headers = { authorization: `Bearer ${hub.key}`, 'content-type': 'application/json' };
     const asked = httpRequest(`${hub.url}/v1/completions`, { method: 'POST', headers, agent }, (answered) => {
       let text = '';
-      answered.setEncoding('utf8').on('data', (part: string) => { text += part; });
-      answered.on('error', reject).on('end', () => resolve({
-        status: answered.statusCode ?? 0, retryAfter: answered.headers['retry-after'], body: text,
-      }));
+      answered.setEncoding('utf8').on('data', (part: string) => {
+        text += part;
+      });
+      answered
+        .on('error', reject)
+        .on('end', () =>
+          resolve({ status: answered.statusCode ?? 0, retryAfter: answered.headers['retry-after'], body: text }),
+        );
     });
     asked.on('error', reject);
     asked.end(JSON.stringify(body));
@@ -54,7 +62,9 @@ function residentBytes(): number {
 test(`of ${REQUESTS} requests at once each is answered or told when to come back, in bounded memory`, async () => {
   const before = residentBytes();
   let peak = before;
-  const watching = setInterval(() => { peak = Math.max(peak, residentBytes()); }, 50);
+  const watching = setInterval(() => {
+    peak = Math.max(peak, residentBytes());
+  }, 50);
   const short = { model: MODEL, prompt: 'What', max_tokens: 2, seed: 1 };
   const openai = new OpenAI({ apiKey: hub.key, baseURL: `${hub.url}/v1`, maxRetries: 0 });
   const asked = Array.from({ length: REQUESTS }, () => ask(short));
@@ -80,8 +90,13 @@ test(`of ${REQUESTS} requests at once each is answered or told when to come back
 test('callers that ask and do not read cost nobody else anything', async () => {
   const body = JSON.stringify({ model: MODEL, prompt: 'What', max_tokens: 150, stream: true });
   const words = [
-    'POST /v1/completions HTTP/1.1', 'host: hub', `authorization: Bearer ${hub.key}`,
-    'content-type: application/json', `content-length: ${body.length}`, '', body,
+    'POST /v1/completions HTTP/1.1',
+    'host: hub',
+    `authorization: Bearer ${hub.key}`,
+    'content-type: application/json',
+    `content-length: ${body.length}`,
+    '',
+    body,
   ].join('\r\n');
   const deaf = Array.from({ length: 24 }, () => {
     const socket = connect(hub.port, '127.0.0.1', () => socket.write(words));
@@ -102,7 +117,8 @@ test('a caller that does not read a long stream is cut off, and its device is fr
     const asked = httpRequest(`${loud.url}/v1/completions`, { method: 'POST', headers }, (answered) => {
       answered.pause();
       // Cut off while it was not reading, it hears of it when it does.
-      void device.line((line) => 'state' in line && line.state.answering === 1, 'the answer beginning')
+      void device
+        .line((line) => 'state' in line && line.state.answering === 1, 'the answer beginning')
         .then(() => until(async () => (await loud.client.status()).answers.open === 0, 'the answer being over'))
         .then(() => answered.resume());
       answered.on('error', (error) => resolve(error.message)).on('end', () => resolve('ended'));
@@ -121,7 +137,11 @@ test(`${SOCKETS} sockets of strangers, silent or sending garbage, are let go whi
   const closed: Promise<number>[] = [];
   for (let i = 0; i < SOCKETS; i++) {
     const socket = new WebSocket(`${hub.url.replace('http', 'ws')}/device`, { perMessageDeflate: false });
-    closed.push(new Promise((resolve) => { socket.on('close', resolve); }));
+    closed.push(
+      new Promise((resolve) => {
+        socket.on('close', resolve);
+      }),
+    );
     socket.on('error', () => undefined /* its end is told by `close` */);
     socket.on('open', () => {
       if (i % 4 === 1) socket.send(Buffer.from('not a frame at all'));
@@ -134,7 +154,11 @@ test(`${SOCKETS} sockets of strangers, silent or sending garbage, are let go whi
   expect(heard.gapMsMax).toBeLessThan(1_000);
   const codes = await Promise.all(closed);
   // Nothing within the time of a handshake; garbage; more than a frame may hold; no binary frame.
-  expect([0, 1, 2, 3].map((kind) => [...new Set(codes.filter((_, i) => i % 4 === kind))]))
-    .toEqual([[1_000], [1_000], [1_009], [1_003]]);
+  expect([0, 1, 2, 3].map((kind) => [...new Set(codes.filter((_, i) => i % 4 === kind))])).toEqual([
+    [1_000],
+    [1_000],
+    [1_009],
+    [1_003],
+  ]);
   expect((await hub.client.devices.list()).map(({ state }) => state)).toEqual(['ready', 'ready']);
 });

@@ -1,6 +1,11 @@
 /** Claims about the API that people already use, made with OpenAI's own client, a real hub and a real device. */
 import OpenAI, {
-  APIUserAbortError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, PermissionDeniedError,
+  APIUserAbortError,
+  AuthenticationError,
+  BadRequestError,
+  InternalServerError,
+  NotFoundError,
+  PermissionDeniedError,
 } from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LONG, hear } from './answers.ts';
@@ -9,7 +14,9 @@ import { createWorld, MODEL, type DeviceProcess, type HubProcess, type World } f
 const STOPPED_MS_MAX = 200;
 
 /** What Idlewild adds to OpenAI's shapes. */
-interface Note { readonly idlewild: { readonly devices: string[]; readonly seed: number } & Record<string, unknown> }
+interface Note {
+  readonly idlewild: { readonly devices: string[]; readonly seed: number } & Record<string, unknown>;
+}
 
 let world: World;
 let hub: HubProcess;
@@ -47,9 +54,11 @@ test('the models are listed', async () => {
 });
 
 test('a chat answered whole and streamed is the same text, with usage and the note of how it was made', async () => {
-  const whole = await openai.chat.completions.create(chat) as OpenAI.ChatCompletion & Note;
+  const whole = (await openai.chat.completions.create(chat)) as OpenAI.ChatCompletion & Note;
   expect(whole).toMatchObject({
-    object: 'chat.completion', model: MODEL, choices: [{ index: 0, message: { role: 'assistant' } }],
+    object: 'chat.completion',
+    model: MODEL,
+    choices: [{ index: 0, message: { role: 'assistant' } }],
     idlewild: { devices: ['ada'], failovers: 0, seed: 5, exact: true },
   });
   expect(whole.choices[0]?.message.content?.length).toBeGreaterThan(10);
@@ -70,9 +79,11 @@ test('a chat answered whole and streamed is the same text, with usage and the no
 });
 
 test('a text is gone on with, whole and streamed', async () => {
-  const whole = await openai.completions.create(completion) as OpenAI.Completion & Note;
+  const whole = (await openai.completions.create(completion)) as OpenAI.Completion & Note;
   expect(whole).toMatchObject({
-    object: 'text_completion', choices: [{ finish_reason: 'length' }], usage: { completion_tokens: 48 },
+    object: 'text_completion',
+    choices: [{ finish_reason: 'length' }],
+    usage: { completion_tokens: 48 },
     idlewild: { devices: ['ada'], exact: true },
   });
   let text = '';
@@ -92,7 +103,7 @@ test('the same seed gives the same text, another seed another, and no seed is to
   expect(await textOf({ seed: 5 })).toBe(await textOf({ seed: 5 }));
   expect(await textOf({ seed: 6 })).not.toBe(await textOf({ seed: 5 }));
   const { seed: _, ...unseeded } = completion;
-  const first = await openai.completions.create(unseeded) as OpenAI.Completion & Note;
+  const first = (await openai.completions.create(unseeded)) as OpenAI.Completion & Note;
   expect(await textOf({ seed: first.idlewild.seed })).toBe(first.choices[0]?.text);
 });
 
@@ -113,8 +124,12 @@ test('an answer ends before a stop string, and after max_tokens', async () => {
   expect(text.startsWith(short.choices[0]?.text ?? 'nothing')).toBe(true);
 });
 
-test('what goes wrong is one of the client\'s own errors, with a code and a message for people', async () => {
-  const caught = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'no error', (error: unknown) => error);
+test("what goes wrong is one of the client's own errors, with a code and a message for people", async () => {
+  const caught = (work: Promise<unknown>): Promise<unknown> =>
+    work.then(
+      () => 'no error',
+      (error: unknown) => error,
+    );
   const unknown = await caught(openai.chat.completions.create({ ...chat, model: 'hamlet' }));
   expect(unknown).toBeInstanceOf(NotFoundError);
   expect(unknown).toMatchObject({ code: 'model_not_found', message: expect.stringContaining('hamlet') as string });
@@ -128,11 +143,17 @@ test('what goes wrong is one of the client\'s own errors, with a code and a mess
 });
 
 test.each<[string, object]>([
-  ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }], ['tool_choice', { tool_choice: 'auto' }],
-  ['logit_bias', { logit_bias: { 1: 5 } }], ['response_format', { response_format: { type: 'json_object' } }],
-  ['logprobs', { logprobs: true }], ['top_logprobs', { top_logprobs: 2 }], ['n', { n: 2 }],
-  ['functions', { functions: [] }], ['modalities', { modalities: ['audio'] }],
-  ['reasoning_effort', { reasoning_effort: 'high' }], ['store', { store: true }],
+  ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }],
+  ['tool_choice', { tool_choice: 'auto' }],
+  ['logit_bias', { logit_bias: { 1: 5 } }],
+  ['response_format', { response_format: { type: 'json_object' } }],
+  ['logprobs', { logprobs: true }],
+  ['top_logprobs', { top_logprobs: 2 }],
+  ['n', { n: 2 }],
+  ['functions', { functions: [] }],
+  ['modalities', { modalities: ['audio'] }],
+  ['reasoning_effort', { reasoning_effort: 'high' }],
+  ['store', { store: true }],
   ['messages.0.tool_calls', { messages: [{ role: 'assistant', content: 'x', tool_calls: [] }] }],
 ])('the field "%s" is refused by name and never ignored', async (name, more) => {
   const refused = await openai.chat.completions.create({ ...chat, ...more }).catch((error: unknown) => error);
@@ -141,7 +162,9 @@ test.each<[string, object]>([
 });
 
 test.each<[string, object]>([
-  ['best_of', { best_of: 2 }], ['echo', { echo: true }], ['suffix', { suffix: 'x' }],
+  ['best_of', { best_of: 2 }],
+  ['echo', { echo: true }],
+  ['suffix', { suffix: 'x' }],
 ])('the field "%s" of a completion is refused by name', async (name, more) => {
   const asked = openai.completions.create({ ...completion, ...more });
   await expect(asked).rejects.toMatchObject({ status: 400, param: name });

@@ -44,20 +44,29 @@ export async function startRelay(hub: { readonly port: number }): Promise<Relay>
       far.pipe(socket).pipe(far);
     });
     far.on('error', () => socket.destroy()).on('close', () => socket.destroy());
-    socket.on('error', () => far.destroy()).on('close', () => {
-      sockets.delete(socket);
-      far.destroy();
-    });
+    socket
+      .on('error', () => far.destroy())
+      .on('close', () => {
+        sockets.delete(socket);
+        far.destroy();
+      });
   });
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, seen, held,
-    hold(passes) { holds = passes; },
-    close: () => new Promise((resolve) => {
-      server.close(() => resolve());
-      server.closeAllConnections();
-      for (const socket of sockets) socket.destroy();
-    }),
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    seen,
+    held,
+    hold(passes) {
+      holds = passes;
+    },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+        for (const socket of sockets) socket.destroy();
+      }),
   };
 }
 

@@ -8,7 +8,15 @@ import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { createClient } from '@idlewild/client';
 import {
-  decodeInvite, encodeFrame, encodeInvite, fromHex, joinTokenOf, parseToHub, proveHub, signStatement, type Invite,
+  decodeInvite,
+  encodeFrame,
+  encodeInvite,
+  fromHex,
+  joinTokenOf,
+  parseToHub,
+  proveHub,
+  signStatement,
+  type Invite,
 } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom } from '@idlewild/protocol/node';
 import type { WebSocket } from 'ws';
@@ -29,15 +37,19 @@ const devices = new Map<string, DeviceProcess>();
 
 beforeAll(async () => {
   world = await createWorld();
-  [hub, other] = await Promise.all(['ours', 'theirs'].map((name) => {
-    const data = join(world.folder, name);
-    return world.startHub({ data, host: '127.1', logFile: `${data}.log`, fetch: fetchTrusting(data) });
-  })) as [HubProcess, HubProcess];
+  [hub, other] = (await Promise.all(
+    ['ours', 'theirs'].map((name) => {
+      const data = join(world.folder, name);
+      return world.startHub({ data, host: '127.1', logFile: `${data}.log`, fetch: fetchTrusting(data) });
+    }),
+  )) as [HubProcess, HubProcess];
   await world.publish({ url: `${hub.url}#pin=${Buffer.from(pinOf(hub)).toString('base64url')}`, key: hub.key });
-  await Promise.all(['ada', 'bea'].map(async (name) => {
-    const env = { ...process.env, IDLEWILD_SECRET: SECRET };
-    devices.set(name, await world.startDevice(hub, name, { env, consent: { tokensPerSecondMax: 160 } }));
-  }));
+  await Promise.all(
+    ['ada', 'bea'].map(async (name) => {
+      const env = { ...process.env, IDLEWILD_SECRET: SECRET };
+      devices.set(name, await world.startDevice(hub, name, { env, consent: { tokensPerSecondMax: 160 } }));
+    }),
+  );
 });
 afterAll(() => world.end());
 
@@ -67,7 +79,11 @@ test('off loopback everything is TLS: devices and callers by the pin, plain HTTP
   const said = await new Promise<string>((resolve) => {
     let text = '';
     const plain = connect(hub.port, '127.0.0.1', () => plain.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n'));
-    plain.on('data', (part) => { text += part.toString(); }).on('error', () => undefined /* it closes, too */);
+    plain
+      .on('data', (part) => {
+        text += part.toString();
+      })
+      .on('error', () => undefined /* it closes, too */);
     plain.on('close', () => resolve(text));
   });
   expect(said).not.toContain('200');
@@ -75,7 +91,7 @@ test('off loopback everything is TLS: devices and callers by the pin, plain HTTP
 
 test('a server with another key than the pinned one hears not a byte', async () => {
   const fake = await impostor(() => undefined);
-  expect(await endOfJoining({ ...await invite(), url: fake.url })).toMatchObject({ code: 'pin_mismatch' });
+  expect(await endOfJoining({ ...(await invite()), url: fake.url })).toMatchObject({ code: 'pin_mismatch' });
   expect(fake.bytes()).toBe(0);
 });
 
@@ -95,7 +111,7 @@ test('a hub that cannot prove the territory gets no token', async () => {
 });
 
 test('a hub of another territory says so', async () => {
-  const token = encodeInvite({ ...await invite(), url: other.url, pin: pinOf(other) });
+  const token = encodeInvite({ ...(await invite()), url: other.url, pin: pinOf(other) });
   const lost = await world.startDevice(hub, 'lost', { invite: token, atOnce: true });
   const hears = await lost.line((line) => 'state' in line && line.state.problem !== undefined, 'the refusal');
   const message = expect.stringContaining('another territory') as string;
@@ -107,12 +123,17 @@ test('a hub of another territory says so', async () => {
 async function lie(device: WebSocket, hello: Buffer): Promise<void> {
   const [territory, key] = [nodeCrypto.signingKey(nodeRandom.bytes(32)), nodeCrypto.signingKey(nodeRandom.bytes(32))];
   const [territoryKey, hubKey] = await Promise.all([territory, key]);
-  const certificate = await signStatement('hub-certificate', {
-    v: 1, territory: territoryKey.publicKey, hub: hubKey.publicKey, issuedAtMs: 0, expiresAtMs: 2 ** 45,
-  }, territoryKey, nodeCrypto);
-  const proof = await proveHub({
-    version: 1, hello, certificate, nonce: nodeRandom.bytes(32), binding: { kind: 'tls', spki: pinOf(other) },
-  }, hubKey, nodeCrypto);
+  const certificate = await signStatement(
+    'hub-certificate',
+    { v: 1, territory: territoryKey.publicKey, hub: hubKey.publicKey, issuedAtMs: 0, expiresAtMs: 2 ** 45 },
+    territoryKey,
+    nodeCrypto,
+  );
+  const proof = await proveHub(
+    { version: 1, hello, certificate, nonce: nodeRandom.bytes(32), binding: { kind: 'tls', spki: pinOf(other) } },
+    hubKey,
+    nodeCrypto,
+  );
   device.send(encodeFrame({ t: 'challenge', proof }));
 }
 
@@ -128,7 +149,10 @@ test('an expired key is refused, and a revoked one loses within a second what it
   const brief = await hub.client.keys.create({ role: 'caller', expiresInSeconds: 1 });
   expect(await clientWith(brief.key).modelNames()).toEqual([MODEL]);
   const codeOf = (work: Promise<unknown>): Promise<unknown> =>
-    work.then(() => 'none', (error: unknown) => (error as { code?: string }).code);
+    work.then(
+      () => 'none',
+      (error: unknown) => (error as { code?: string }).code,
+    );
   await until(async () => (await codeOf(clientWith(brief.key).modelNames())) === 'unauthenticated', 'the key expiring');
 
   const { id, key } = await hub.client.keys.create({ role: 'caller' });
@@ -198,8 +222,9 @@ test('neither prompt nor answer nor key nor token is ever on a disk or in a log'
     if (count !== 90) return;
     sealed.push(...journalOf(hub));
     // The search finds what is there: in the database's log, the hub's log and the devices' settings.
-    expect(placesOf(['cyd']).map((file) => basename(file)))
-      .toEqual(expect.arrayContaining(['hub.db-wal', 'ours.log', 'device.json']));
+    expect(placesOf(['cyd']).map((file) => basename(file))).toEqual(
+      expect.arrayContaining(['hub.db-wal', 'ours.log', 'device.json']),
+    );
     expect(placesOf([mark, key, token])).toEqual([]);
   });
   expect(sealed.length).toBeGreaterThan(1);
@@ -214,7 +239,10 @@ test('neither prompt nor answer nor key nor token is ever on a disk or in a log'
 const journalOf = ({ data }: HubProcess): Buffer[] => {
   const database = new DatabaseSync(join(data, 'hub.db'), { readOnly: true });
   try {
-    return database.prepare('select sealed from journal').all().map(({ sealed }) => Buffer.from(sealed as Uint8Array));
+    return database
+      .prepare('select sealed from journal')
+      .all()
+      .map(({ sealed }) => Buffer.from(sealed as Uint8Array));
   } finally {
     database.close();
   }

@@ -12,20 +12,23 @@ import type { Fetch } from '@idlewild/client';
 import { WebSocket, WebSocketServer } from 'ws';
 
 /** `data`: the folder of a hub that has made a certificate of its own, by the time of the first request. */
-export const fetchTrusting = (data: string): Fetch => (input, init = {}) => new Promise((resolve, reject) => {
-  const { method = 'GET', body, signal } = init;
-  const headers = Object.fromEntries(new Headers(init.headers));
-  const ca = readFileSync(join(data, 'tls.crt'));
-  const options = { method, headers, ca, ...(signal ? { signal } : {}) };
-  const asked = httpsRequest(new URL(typeof input === 'string' ? input : ''), options, (answered) => {
-    const { statusCode: status = 500 } = answered;
-    if (status === 204) answered.resume();
-    const stream = status === 204 ? null : Readable.toWeb(answered) as ReadableStream<Uint8Array<ArrayBuffer>>;
-    resolve(new Response(stream, { status }));
-  });
-  asked.once('error', reject);
-  asked.end(body ?? undefined);
-});
+export const fetchTrusting =
+  (data: string): Fetch =>
+  (input, init = {}) =>
+    new Promise((resolve, reject) => {
+      const { method = 'GET', body, signal } = init;
+      const headers = Object.fromEntries(new Headers(init.headers));
+      const ca = readFileSync(join(data, 'tls.crt'));
+      const options = { method, headers, ca, ...(signal ? { signal } : {}) };
+      const asked = httpsRequest(new URL(typeof input === 'string' ? input : ''), options, (answered) => {
+        const { statusCode: status = 500 } = answered;
+        if (status === 204) answered.resume();
+        const stream = status === 204 ? null : (Readable.toWeb(answered) as ReadableStream<Uint8Array<ArrayBuffer>>);
+        resolve(new Response(stream, { status }));
+      });
+      asked.once('error', reject);
+      asked.end(body ?? undefined);
+    });
 
 export interface Impostor {
   readonly url: string;
@@ -47,16 +50,22 @@ export async function startImpostor(certificates: string, act: (device: WebSocke
   let bytes = 0;
   server.on('secureConnection', (socket) => {
     socket.on('error', () => undefined /* a device that distrusts it just goes */);
-    socket.on('data', (part: Buffer) => { bytes += part.length; });
+    socket.on('data', (part: Buffer) => {
+      bytes += part.length;
+    });
   });
   sockets.on('connection', (device) => {
     device.on('message', (message: Buffer) => heard.push(message));
     act(device);
   });
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
   const spki = new X509Certificate(cert).publicKey.export({ type: 'spki', format: 'der' });
   return {
-    url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, heard, bytes: () => bytes,
+    url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    heard,
+    bytes: () => bytes,
     pin: new Uint8Array(createHash('sha256').update(spki).digest()),
     close() {
       for (const device of sockets.clients) device.terminate();
@@ -68,15 +77,19 @@ export async function startImpostor(certificates: string, act: (device: WebSocke
 }
 
 /** Passes every message on, both ways, to the hub that it pretends to be. */
-export const passingOn = (hubUrl: string) => (device: WebSocket): void => {
-  const hub = new WebSocket(`${hubUrl.replace('https', 'wss')}/device`, { rejectUnauthorized: false });
-  const waiting: Buffer[] = [];
-  device.on('message', (message: Buffer) => {
-    if (hub.readyState === hub.OPEN) hub.send(message);
-    else waiting.push(message);
-  });
-  hub.on('open', () => { for (const message of waiting.splice(0)) hub.send(message); });
-  hub.on('message', (message: Buffer) => device.send(message));
-  hub.on('close', () => device.close()).on('error', () => device.close());
-  device.on('close', () => hub.close());
-};
+export const passingOn =
+  (hubUrl: string) =>
+  (device: WebSocket): void => {
+    const hub = new WebSocket(`${hubUrl.replace('https', 'wss')}/device`, { rejectUnauthorized: false });
+    const waiting: Buffer[] = [];
+    device.on('message', (message: Buffer) => {
+      if (hub.readyState === hub.OPEN) hub.send(message);
+      else waiting.push(message);
+    });
+    hub.on('open', () => {
+      for (const message of waiting.splice(0)) hub.send(message);
+    });
+    hub.on('message', (message: Buffer) => device.send(message));
+    hub.on('close', () => device.close()).on('error', () => device.close());
+    device.on('close', () => hub.close());
+  };

@@ -79,11 +79,15 @@ export async function createWorld(): Promise<World> {
     keep(startChild<Readonly<Record<string, unknown>>>(CLI, [...words, '--json', '--hub', url, '--key', key]));
 
   return {
-    folder, idlewild,
+    folder,
+    idlewild,
     async startHub({ fetch, ...given } = {}) {
       const number = ++count;
       const options: HubProcessOptions = {
-        data: join(folder, `hub-${number}`), host: '127.0.0.1', port: 0, logFile: join(folder, `hub-${number}.log`),
+        data: join(folder, `hub-${number}`),
+        host: '127.0.0.1',
+        port: 0,
+        logFile: join(folder, `hub-${number}.log`),
         ...given,
       };
       const child = keep(startChild<HubLine>(join(PROCESSES, 'hub.ts'), [JSON.stringify(options)]));
@@ -95,7 +99,12 @@ export async function createWorld(): Promise<World> {
       const { url, pin, stewardKeyFile } = ready;
       const key = readFileSync(stewardKeyFile, 'utf8').trim();
       return {
-        ...child, url, key, pin, data: options.data, port: Number(new URL(url).port),
+        ...child,
+        url,
+        key,
+        pin,
+        data: options.data,
+        port: Number(new URL(url).port),
         client: createClient({ hub: url, key, ...(fetch === undefined ? {} : { fetch }) }),
         log: () => readFileSync(options.logFile, 'utf8'),
       };
@@ -112,13 +121,22 @@ export async function createWorld(): Promise<World> {
       known.add(data);
       const logFile = join(folder, `device-${name}-${++count}.log`);
       const options: DeviceProcessOptions = {
-        data, name, logFile, machine, ...(invite === undefined ? {} : { invite }), ...given,
+        data,
+        name,
+        logFile,
+        machine,
+        ...(invite === undefined ? {} : { invite }),
+        ...given,
         ...(isNew || consent !== undefined ? { consent: { kinds: ['answers'], presence: 'ignore', ...consent } } : {}),
       };
       const child = keep(startChild<DeviceLine>(join(PROCESSES, 'device.ts'), [JSON.stringify(options)], env));
       const device: DeviceProcess = {
-        ...child, name, data, state: () => lastState(child),
-        enginePids: () => enginePidsIn(readFileSync(logFile, 'utf8')), log: () => readFileSync(logFile, 'utf8'),
+        ...child,
+        name,
+        data,
+        state: () => lastState(child),
+        enginePids: () => enginePidsIn(readFileSync(logFile, 'utf8')),
+        log: () => readFileSync(logFile, 'utf8'),
       };
       if (atOnce) return device;
       await device.line(isReady, `the device ${name} becoming ready`);
@@ -152,5 +170,6 @@ const enginePidsIn = (log: string): number[] =>
 export function filesBelow(folder: string): string[] {
   mkdirSync(folder, { recursive: true });
   return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
 }

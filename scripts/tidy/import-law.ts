@@ -56,7 +56,10 @@ const breach = (path: string, specifier: string, declared: DeclaredDependencies)
     return core.test(path) && !forTestsOnly(path) ? `core code must not know Node: '${specifier}'` : null;
   }
   if (builtinModules.includes(specifier)) return `write 'node:${specifier}'`;
-  const name = specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/');
+  const name = specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
   // What only tests load is not shipped, so any declaration in the repository will do.
   const names = forTestsOnly(path) || isRootRoom(room) ? Object.values(declared).flat() : (declared[room] ?? []);
   return names.includes(name) ? null : `'${name}' is not among the dependencies of ${room}`;

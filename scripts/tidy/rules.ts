@@ -51,7 +51,9 @@ const header = (source: Source): Finding[] => {
   const comment = /^\s*(\/\*[\s\S]*?\*\/|(?:\/\/.*\n?)+)/.exec(text)?.[1];
   if (comment === undefined) {
     // A test beside the file that it tests is introduced by that file.
-    return isTest(source.path) && source.path.startsWith('packages/') ? [] : [finding(source, 'header', 1, 'opens without saying what it is, its invariants, what it refuses to know')];
+    return isTest(source.path) && source.path.startsWith('packages/')
+      ? []
+      : [finding(source, 'header', 1, 'opens without saying what it is, its invariants, what it refuses to know')];
   }
   const lines = comment.split('\n').filter((line) => line.replace(/^\s*(\/\/|\/\*+|\*+\/?)/, '').trim() !== '').length;
   // What takes one line to say is said in one: a rule that asks for more gets filler.
@@ -88,8 +90,8 @@ const syntax = (source: Source): Finding[] => {
 };
 
 /**
- * A factory is the scope of a module (style rule 6), so what counts is a function's own lines: those of the functions inside it are
- * theirs, and held to the same limit.
+ * A factory is the scope of a module (style rule 6), so what counts is a function's own lines: those of the functions
+ * inside it are theirs, and held to the same limit.
  */
 const functionLengths = (source: Source): Finding[] => {
   const found: Finding[] = [];

@@ -28,17 +28,23 @@ const LOOK_MS = 20;
 
 /** Resolves once `condition` holds, for what no event tells of. Rejects after `deadlineMs`. */
 export async function until(
-  condition: () => boolean | Promise<boolean>, what: string, deadlineMs = DEADLINE_MS,
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  deadlineMs = DEADLINE_MS,
 ): Promise<void> {
   const deadline = performance.now() + deadlineMs;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`${what}: not within ${deadlineMs} ms`);
-    await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, LOOK_MS);
+    });
   }
 }
 
 export function startChild<Line>(
-  script: string, words: readonly string[], env: NodeJS.ProcessEnv = process.env,
+  script: string,
+  words: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
 ): Child<Line> {
   const child = spawn(process.execPath, [script, ...words], { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env });
   const { pid } = child;
@@ -47,9 +53,13 @@ export function startChild<Line>(
   const waiting = new Set<() => void>();
   let said = '';
   let isOver = false;
-  const look = (): void => { for (const again of waiting) again(); };
+  const look = (): void => {
+    for (const again of waiting) again();
+  };
   child.stdin.on('error', () => undefined /* one that is gone does not read; `ended` tells */);
-  child.stderr.setEncoding('utf8').on('data', (text: string) => { said += text; });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
   createInterface({ input: child.stdout }).on('line', (line) => {
     said += `${line}\n`;
     if (line.startsWith('{')) lines.push(JSON.parse(line) as Line);
@@ -63,24 +73,27 @@ export function startChild<Line>(
     });
   });
   return {
-    pid, lines, ended,
+    pid,
+    lines,
+    ended,
     said: () => said,
-    line: (passes, what, { from = 0, deadlineMs = DEADLINE_MS } = {}) => new Promise((resolve, reject) => {
-      const fail = (why: string): void => reject(new Error(`${what}: ${why}; it said: ${said.slice(-2_000)}`));
-      const timer = setTimeout(() => settle(() => fail(`not within ${deadlineMs} ms`)), deadlineMs);
-      const settle = (act: () => void): void => {
-        clearTimeout(timer);
-        waiting.delete(again);
-        act();
-      };
-      const again = (): void => {
-        const found = lines.slice(from).find(passes);
-        if (found !== undefined) settle(() => resolve(found));
-        else if (isOver) settle(() => fail('the process ended'));
-      };
-      waiting.add(again);
-      again();
-    }),
+    line: (passes, what, { from = 0, deadlineMs = DEADLINE_MS } = {}) =>
+      new Promise((resolve, reject) => {
+        const fail = (why: string): void => reject(new Error(`${what}: ${why}; it said: ${said.slice(-2_000)}`));
+        const timer = setTimeout(() => settle(() => fail(`not within ${deadlineMs} ms`)), deadlineMs);
+        const settle = (act: () => void): void => {
+          clearTimeout(timer);
+          waiting.delete(again);
+          act();
+        };
+        const again = (): void => {
+          const found = lines.slice(from).find(passes);
+          if (found !== undefined) settle(() => resolve(found));
+          else if (isOver) settle(() => fail('the process ended'));
+        };
+        waiting.add(again);
+        again();
+      }),
     async kill() {
       killGroup(pid);
       await ended;

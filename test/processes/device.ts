@@ -12,8 +12,10 @@ import { startNodeAgent, type NodeAgentOptions } from '@idlewild/agent/node';
 import type { Engine, EngineHost } from '@idlewild/engine';
 import { createNodeEngineHost } from '@idlewild/engine/node';
 
-export interface DeviceProcessOptions
-  extends Pick<NodeAgentOptions, 'data' | 'name' | 'invite' | 'url' | 'consent' | 'limits' | 'machine'> {
+export interface DeviceProcessOptions extends Pick<
+  NodeAgentOptions,
+  'data' | 'name' | 'invite' | 'url' | 'consent' | 'limits' | 'machine'
+> {
   readonly logFile: string;
   readonly engineBuild?: string;
   /** Characters of each token's text, every one of which is six bytes of JSON. */
@@ -21,23 +23,29 @@ export interface DeviceProcessOptions
 }
 
 export type DeviceLine =
-  | { readonly state: AgentState }
-  | { readonly ended: { readonly code: string; readonly message: string } | null };
+  { readonly state: AgentState } | { readonly ended: { readonly code: string; readonly message: string } | null };
 
-const print = (line: DeviceLine): void => { process.stdout.write(`${JSON.stringify(line)}\n`); };
+const print = (line: DeviceLine): void => {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+};
 const options = JSON.parse(process.argv[2] ?? '{}') as DeviceProcessOptions;
 const log: NodeAgentOptions['log'] = (level, message, fields) =>
   appendFileSync(options.logFile, `${JSON.stringify({ level, message, ...fields })}\n`);
 
 function hostOf({ engineBuild, wordyCharacters }: DeviceProcessOptions): EngineHost {
   const real = createNodeEngineHost({ log: (message) => log('info', message) });
-  const wordy = (engine: Engine): Engine['answer'] => (work, listen) => engine.answer(work, (event) =>
-    listen(event.t === 'token' ? { ...event, s: '\u0001'.repeat(wordyCharacters ?? 0) } : event));
+  const wordy =
+    (engine: Engine): Engine['answer'] =>
+    (work, listen) =>
+      engine.answer(work, (event) =>
+        listen(event.t === 'token' ? { ...event, s: '\u0001'.repeat(wordyCharacters ?? 0) } : event),
+      );
   return {
     async load(model, limits, signal) {
       const engine = await real.load(model, limits, signal);
       return {
-        ...engine, engineBuild: engineBuild ?? engine.engineBuild,
+        ...engine,
+        engineBuild: engineBuild ?? engine.engineBuild,
         answer: wordyCharacters === undefined ? engine.answer : wordy(engine),
       };
     },
@@ -46,7 +54,10 @@ function hostOf({ engineBuild, wordyCharacters }: DeviceProcessOptions): EngineH
 
 try {
   const agent = await startNodeAgent({
-    ...options, log, engineHost: hostOf(options), onState: (state) => print({ state }),
+    ...options,
+    log,
+    engineHost: hostOf(options),
+    onState: (state) => print({ state }),
   });
   void agent.ended.then((error) => {
     print({ ended: error === undefined ? null : { code: error.code, message: error.message } });

@@ -18,7 +18,9 @@ export type HubLine =
   | { readonly url: string; readonly stewardKeyFile: string; readonly territory: string; readonly pin?: string }
   | { readonly error: { readonly code: string; readonly message: string } };
 
-const print = (line: HubLine): void => { process.stdout.write(`${JSON.stringify(line)}\n`); };
+const print = (line: HubLine): void => {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+};
 
 const { logFile, ...options } = JSON.parse(process.argv[2] ?? '{}') as HubProcessOptions;
 try {

@@ -1,6 +1,12 @@
 /** A device of Idlewild: what it takes to lend one, on any platform. `./node` has the platform's part for Node. */
 export {
-  createAgent, type Agent, type AgentOptions, type AgentState, type LendingLimits, type Log, type Presence,
+  createAgent,
+  type Agent,
+  type AgentOptions,
+  type AgentState,
+  type LendingLimits,
+  type Log,
+  type Presence,
 } from './core/agent.ts';
 export { openConsent, refusalOf, signConsent, type ConsentChoice, type WorkAsked } from './core/consent.ts';
 export { AGENT_LIMITS } from './core/limits.ts';

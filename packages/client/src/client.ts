@@ -52,9 +52,7 @@ export interface Client {
     create(request: KeyRequest, options?: CallOptions): Promise<CreatedKey>;
     revoke(id: string, options?: CallOptions): Promise<void>;
   };
-  readonly invites: {
-    create(request: InviteRequest, options?: CallOptions): Promise<CreatedInvite>;
-  };
+  readonly invites: { create(request: InviteRequest, options?: CallOptions): Promise<CreatedInvite> };
   readonly models: {
     list(options?: CallOptions): Promise<Model[]>;
     get(name: string, options?: CallOptions): Promise<ModelDetails>;
@@ -64,9 +62,7 @@ export interface Client {
     upload(upload: UploadModel): Promise<AddedModel>;
     remove(name: string, options?: CallOptions): Promise<void>;
   };
-  readonly requests: {
-    list(options?: CallOptions): Promise<RequestRecord[]>;
-  };
+  readonly requests: { list(options?: CallOptions): Promise<RequestRecord[]> };
 }
 
 export function createClientWith({ hub, key, fetch }: ClientOptions): Client {

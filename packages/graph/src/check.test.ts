@@ -122,10 +122,7 @@ test('what hides in a subgraph or in an attribute is found', () => {
   const node = graph.nodes[0] as Node;
   const withAttribute = (
     attribute: readonly [string, Node['attributes'] extends ReadonlyMap<string, infer Value> ? Value : never],
-  ): Graph => ({
-    ...graph,
-    nodes: [{ ...node, attributes: new Map([attribute]) }],
-  });
+  ): Graph => ({ ...graph, nodes: [{ ...node, attributes: new Map([attribute]) }] });
   expect(
     verdict(
       withAttribute([

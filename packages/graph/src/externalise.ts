@@ -77,14 +77,16 @@ export function externalise(graph: Graph, options: ExternaliseOptions = {}): Ext
 
 /** The external tensors of a graph, in its order. */
 export const tensorEntries = (graph: Graph): TensorEntry[] =>
-  [...graph.tensors.values()].filter(isExternal).map(({ name, dtype, dims, external }) => ({
-    name,
-    dtype,
-    dims,
-    file: external.location,
-    offset: external.offset,
-    bytes: external.bytes,
-  }));
+  [...graph.tensors.values()]
+    .filter(isExternal)
+    .map(({ name, dtype, dims, external }) => ({
+      name,
+      dtype,
+      dims,
+      file: external.location,
+      offset: external.offset,
+      bytes: external.bytes,
+    }));
 
 function* sideFile(moved: readonly (readonly [tensor: InlineTensor, offset: number])[]): Generator<Uint8Array> {
   let at = 0;

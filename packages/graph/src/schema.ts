@@ -17,10 +17,7 @@ export const SCHEMA = {
     20: ['trainingInfo', 'bytes', 'many'],
     25: ['functions', 'bytes', 'many'],
   },
-  OperatorSet: {
-    1: ['domain', 'string', 'one'],
-    2: ['version', 'int', 'one'],
-  },
+  OperatorSet: { 1: ['domain', 'string', 'one'], 2: ['version', 'int', 'one'] },
   Graph: {
     1: ['node', 'message', 'many', 'Node'],
     2: ['name', 'string', 'one'],
@@ -67,28 +64,12 @@ export const SCHEMA = {
     13: ['externalData', 'message', 'many', 'Entry'],
     14: ['dataLocation', 'int', 'one'],
   },
-  Entry: {
-    1: ['key', 'string', 'one'],
-    2: ['value', 'string', 'one'],
-  },
-  ValueInfo: {
-    1: ['name', 'string', 'one'],
-    2: ['type', 'message', 'one', 'Type'],
-  },
-  Type: {
-    1: ['tensorType', 'message', 'one', 'TensorType'],
-  },
-  TensorType: {
-    1: ['elemType', 'int', 'one'],
-    2: ['shape', 'message', 'one', 'Shape'],
-  },
-  Shape: {
-    1: ['dim', 'message', 'many', 'Dimension'],
-  },
-  Dimension: {
-    1: ['dimValue', 'int', 'one'],
-    2: ['dimParam', 'string', 'one'],
-  },
+  Entry: { 1: ['key', 'string', 'one'], 2: ['value', 'string', 'one'] },
+  ValueInfo: { 1: ['name', 'string', 'one'], 2: ['type', 'message', 'one', 'Type'] },
+  Type: { 1: ['tensorType', 'message', 'one', 'TensorType'] },
+  TensorType: { 1: ['elemType', 'int', 'one'], 2: ['shape', 'message', 'one', 'Shape'] },
+  Shape: { 1: ['dim', 'message', 'many', 'Dimension'] },
+  Dimension: { 1: ['dimValue', 'int', 'one'], 2: ['dimParam', 'string', 'one'] },
 } as const satisfies Record<string, Readonly<Record<number, Field>>>;
 
 export type MessageName = keyof typeof SCHEMA;
@@ -118,9 +99,7 @@ type ValueOf<F extends Field> = F extends readonly [string, 'message', string, i
  */
 export type Message<Name extends MessageName> = {
   [F in Extract<FieldOf<Name>, readonly [string, FieldKind, 'one', ...unknown[]]> as F[0]]?: ValueOf<F>;
-} & {
-  [F in Extract<FieldOf<Name>, readonly [string, FieldKind, 'many', ...unknown[]]> as F[0]]: ValueOf<F>[];
-} & {
+} & { [F in Extract<FieldOf<Name>, readonly [string, FieldKind, 'many', ...unknown[]]> as F[0]]: ValueOf<F>[] } & {
   /** Fields that the table does not have, tag and all, as they stood in the file. */
   unknown?: Uint8Array[];
 };

@@ -1,11 +1,21 @@
 /**
  * The hub without its doors: every room wired to the others over injected clock, randomness, database and blob store.
  *
- * A process puts HTTP and sockets in front of it (`node/start-hub.ts`); the simulator puts hundreds of devices in front of the
- * very same thing. What is in memory here can be lost at any moment: the database is the truth.
+ * A process puts HTTP and sockets in front of it (`node/start-hub.ts`); the simulator puts hundreds of devices in front
+ * of the very same thing. What is in memory here can be lost at any moment: the database is the truth.
  */
 import {
-  IdlewildError, digestTokens, equalBytes, messageOf, openStatement, receiptSchema, type BlobStore, type Clock, type Crypto, type Random, type Timer,
+  IdlewildError,
+  digestTokens,
+  equalBytes,
+  messageOf,
+  openStatement,
+  receiptSchema,
+  type BlobStore,
+  type Clock,
+  type Crypto,
+  type Random,
+  type Timer,
 } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers, type ReceiptFacts } from './answers/answers.ts';
 import { createJournal } from './answers/journal.ts';
@@ -62,12 +72,17 @@ async function journalKey(secrets: Secrets, random: Random): Promise<Uint8Array>
   const kept = await secrets.read('journal.key');
   if (kept !== undefined) return kept;
   const made = random.bytes(JOURNAL_KEY_BYTES);
-  await secrets.write('journal.key', made, 'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.');
+  await secrets.write(
+    'journal.key',
+    made,
+    'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.',
+  );
   return made;
 }
 
 export async function createHub(deps: HubDeps): Promise<Hub> {
-  const { database: { db }, store, clock, random, crypto, secrets, log } = deps;
+  const { store, clock, random, crypto, secrets, log } = deps;
+  const { db } = deps.database;
   const audit = createAudit({ db, clock, crypto });
   const opened = await openTerritory({ db, secrets, crypto, random, clock, audit });
   const territory = { id: opened.id, name: opened.name, publicKey: opened.publicKey };
@@ -86,7 +101,11 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     return (await models.list(territory.id)).map(({ cid, name, bytes }) => ({ cid, name, bytes }));
   }
   const sessions: Sessions = createSessions({
-    clock, random, crypto, log, identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
+    clock,
+    random,
+    crypto,
+    log,
+    identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
     enrolment: {
       admit: (device, checked) => enrolment.admit(device, checked),
       isRevoked: async (device) => (await devices.get(territory.id, device))?.revokedAtMs !== undefined,
@@ -94,7 +113,10 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     },
     events: {
       onJoin(device) {
-        void holdings().then((list) => sessions.hold(device, list), (error: unknown) => log.error({ why: messageOf(error) }, 'models could not be read'));
+        void holdings().then(
+          (list) => sessions.hold(device, list),
+          (error: unknown) => log.error({ why: messageOf(error) }, 'models could not be read'),
+        );
         answers.pump();
       },
       onStatus: () => answers.pump(),
@@ -106,13 +128,29 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     },
   });
   const answers: Answers = createAnswers({
-    clock, random, sessions, journal, meter: deps.meter, log, revokedKeys: (of, ids) => keys.revokedAmong(of, ids),
+    clock,
+    random,
+    sessions,
+    journal,
+    meter: deps.meter,
+    log,
+    revokedKeys: (of, ids) => keys.revokedAmong(of, ids),
     checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
   });
   const housekeeping = keepHouse(deps, devices, journal);
 
   return {
-    id: opened.hub.id, territory, db, keys, devices, invites, models, policy, audit, sessions, answers,
+    id: opened.hub.id,
+    territory,
+    db,
+    keys,
+    devices,
+    invites,
+    models,
+    policy,
+    audit,
+    sessions,
+    answers,
     async announceModels() {
       const list = await holdings();
       for (const device of sessions.list()) sessions.hold(device, list);
@@ -137,11 +175,20 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
 }
 
 /** What is due from time to time: last sightings are written, and erased pages leave the write-ahead log. */
-function keepHouse({ clock, database, log }: HubDeps, devices: Devices, journal: { flush(): Promise<void> }): { stop(): void } {
+function keepHouse(
+  { clock, database, log }: HubDeps,
+  devices: Devices,
+  journal: { flush(): Promise<void> },
+): { stop(): void } {
   let timer: Timer;
   const round = (): void => {
     timer = clock.after(HUB_LIMITS.housekeepingMs, round);
-    journal.flush().then(() => devices.flush()).then(() => { database.checkpoint(); })
+    journal
+      .flush()
+      .then(() => devices.flush())
+      .then(() => {
+        database.checkpoint();
+      })
       .catch((error: unknown) => log.error({ why: messageOf(error) }, 'housekeeping failed'));
   };
   timer = clock.after(HUB_LIMITS.housekeepingMs, round);
@@ -149,12 +196,23 @@ function keepHouse({ clock, database, log }: HubDeps, devices: Devices, journal:
 }
 
 /** Whether a device's receipt says what the hub saw of the attempt. */
-async function checkReceipt(device: ConnectedDevice, bytes: Uint8Array, seen: ReceiptFacts, crypto: Crypto, log: Log): Promise<boolean> {
+async function checkReceipt(
+  device: ConnectedDevice,
+  bytes: Uint8Array,
+  seen: ReceiptFacts,
+  crypto: Crypto,
+  log: Log,
+): Promise<boolean> {
   try {
     const { statement } = await openStatement('receipt', bytes, receiptSchema, crypto, device.publicKey);
-    const agrees = equalBytes(statement.device, device.publicKey) && statement.lease === seen.lease && statement.epoch === seen.epoch && statement.model === seen.model
-      && statement.firstToken === seen.firstToken && statement.tokens === seen.tokens.length
-      && equalBytes(statement.tokensDigest, await digestTokens(seen.tokens, crypto));
+    const agrees =
+      equalBytes(statement.device, device.publicKey) &&
+      statement.lease === seen.lease &&
+      statement.epoch === seen.epoch &&
+      statement.model === seen.model &&
+      statement.firstToken === seen.firstToken &&
+      statement.tokens === seen.tokens.length &&
+      equalBytes(statement.tokensDigest, await digestTokens(seen.tokens, crypto));
     if (!agrees) throw new IdlewildError('signature_invalid', 'it does not say what was seen');
     return true;
   } catch (error) {

@@ -6,4 +6,11 @@ export { openDatabase, type OpenDatabase } from './db/open.ts';
 export { createMemorySecrets, createDiskSecrets, type Secrets } from './identity/secrets.ts';
 export { silentLog, type Log } from './log.ts';
 export { HUB_LIMITS } from './limits.ts';
-export type { AnswerHandle, AnswerMeter, AnswerOutcome, AnswerRequest, AnswerSink, Answers } from './answers/answers.ts';
+export type {
+  AnswerHandle,
+  AnswerMeter,
+  AnswerOutcome,
+  AnswerRequest,
+  AnswerSink,
+  Answers,
+} from './answers/answers.ts';

@@ -16,7 +16,9 @@ export const HUB_LIMITS = {
   /** How long an interrupted answer waits for a device to appear. */
   failoverWaitMsMax: 15_000,
   answerMsMax: 600_000,
-  /** Attempts of one answer: several deaths are survived, a request that kills every engine is not repeated for ever. */
+  /**
+   * Attempts of one answer: several deaths are survived, a request that kills every engine is not repeated for ever.
+   */
   attemptsMax: 16,
   engineFailuresMax: 4,
   /** Without a token, progress or start for this long an attempt is stalled; scaled up for slow devices. */
@@ -24,7 +26,10 @@ export const HUB_LIMITS = {
   stallTokensMax: 40,
   /** Until a device says that it started; loading sends progress. */
   startMsMax: 10_000,
-  /** A device that let an answer stall comes last for this long: what stands still looks idle, and would get the next one. */
+  /**
+   * A device that let an answer stall comes last for this long: what stands still looks idle, and would get the next
+   * one.
+   */
   mistrustMs: 60_000,
   sweepMs: 100,
   /** The keys of open answers are read this often: half of the second after which a revoked one gets nothing more. */

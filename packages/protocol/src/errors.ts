@@ -15,56 +15,136 @@ interface ErrorEntry {
 
 export const ERRORS = {
   invalid_request: { status: 400, retryable: false, meaning: 'The request is malformed: the message names the field.' },
-  unsupported_field: { status: 400, retryable: false, meaning: 'A field that this hub does not support; it is never ignored silently.' },
-  context_length_exceeded: { status: 400, retryable: false, meaning: 'Prompt and requested tokens do not fit the context of the model.' },
+  unsupported_field: {
+    status: 400,
+    retryable: false,
+    meaning: 'A field that this hub does not support; it is never ignored silently.',
+  },
+  context_length_exceeded: {
+    status: 400,
+    retryable: false,
+    meaning: 'Prompt and requested tokens do not fit the context of the model.',
+  },
   unauthenticated: { status: 401, retryable: false, meaning: 'No key, or a key that is unknown, expired or revoked.' },
-  forbidden: { status: 403, retryable: false, meaning: 'The policy denies this action to this role; the message names both.' },
+  forbidden: {
+    status: 403,
+    retryable: false,
+    meaning: 'The policy denies this action to this role; the message names both.',
+  },
   not_found: { status: 404, retryable: false, meaning: 'No such route or thing.' },
   model_not_found: { status: 404, retryable: false, meaning: 'The territory has no model of that name.' },
-  conflict: { status: 409, retryable: false, meaning: 'The thing exists already, or is in a state that does not allow this.' },
+  conflict: {
+    status: 409,
+    retryable: false,
+    meaning: 'The thing exists already, or is in a state that does not allow this.',
+  },
   body_too_large: { status: 413, retryable: false, meaning: 'The request body is over the limit of this hub.' },
-  unsupported_media_type: { status: 415, retryable: false, meaning: 'The body is not of a content type that this route reads.' },
-  too_busy: { status: 429, retryable: true, meaning: 'Every queue that could take the request is full; see Retry-After.' },
+  unsupported_media_type: {
+    status: 415,
+    retryable: false,
+    meaning: 'The body is not of a content type that this route reads.',
+  },
+  too_busy: {
+    status: 429,
+    retryable: true,
+    meaning: 'Every queue that could take the request is full; see Retry-After.',
+  },
   cancelled: { status: 499, retryable: true, meaning: 'The caller hung up or cancelled.' },
-  internal: { status: 500, retryable: true, meaning: 'A fault of ours; the log holds the details under the request id.' },
-  no_device: { status: 503, retryable: true, meaning: 'No device may take the request now; the message says why for each group of devices.' },
+  internal: {
+    status: 500,
+    retryable: true,
+    meaning: 'A fault of ours; the log holds the details under the request id.',
+  },
+  no_device: {
+    status: 503,
+    retryable: true,
+    meaning: 'No device may take the request now; the message says why for each group of devices.',
+  },
   hub_stopping: { status: 503, retryable: true, meaning: 'The hub is shutting down.' },
-  hub_restarted: { status: 503, retryable: true, meaning: 'The hub stopped while the request was open; its answer was not finished.' },
+  hub_restarted: {
+    status: 503,
+    retryable: true,
+    meaning: 'The hub stopped while the request was open; its answer was not finished.',
+  },
   attempts_exhausted: { status: 502, retryable: true, meaning: 'Several devices in turn failed on the same request.' },
   deadline_exceeded: { status: 504, retryable: true, meaning: 'The request took longer than its deadline.' },
 
-  handshake_refused: { status: 400, retryable: false, meaning: 'Hub and device could not agree on a session; the message says what was wrong.' },
+  handshake_refused: {
+    status: 400,
+    retryable: false,
+    meaning: 'Hub and device could not agree on a session; the message says what was wrong.',
+  },
   version_unsupported: { status: 400, retryable: false, meaning: 'The two sides share no protocol version.' },
-  hub_untrusted: { status: 400, retryable: false, meaning: 'The hub did not prove that it belongs to the territory that the device pins.' },
-  pin_mismatch: { status: 400, retryable: false, meaning: 'The TLS key of the server is not the one pinned in the invite.' },
+  hub_untrusted: {
+    status: 400,
+    retryable: false,
+    meaning: 'The hub did not prove that it belongs to the territory that the device pins.',
+  },
+  pin_mismatch: {
+    status: 400,
+    retryable: false,
+    meaning: 'The TLS key of the server is not the one pinned in the invite.',
+  },
   join_token_invalid: { status: 401, retryable: false, meaning: 'The join token is unknown, used up or expired.' },
   device_revoked: { status: 403, retryable: false, meaning: 'The steward revoked this device.' },
-  superseded: { status: 409, retryable: false, meaning: 'The same identity connected again; the older connection was dropped.' },
-  frame_invalid: { status: 400, retryable: false, meaning: 'A frame that is not valid CBOR, breaks its schema, or carries an unknown critical field.' },
+  superseded: {
+    status: 409,
+    retryable: false,
+    meaning: 'The same identity connected again; the older connection was dropped.',
+  },
+  frame_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: 'A frame that is not valid CBOR, breaks its schema, or carries an unknown critical field.',
+  },
   frame_too_large: { status: 413, retryable: false, meaning: 'A frame over the size limit.' },
-  signature_invalid: { status: 400, retryable: false, meaning: 'A signature does not verify over the bytes that were carried.' },
+  signature_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: 'A signature does not verify over the bytes that were carried.',
+  },
   stale_lease: { status: 409, retryable: false, meaning: 'The lease or its epoch is over; the frame changes nothing.' },
   disconnected: { status: 503, retryable: true, meaning: 'The other side of the channel is gone.' },
   stalled: { status: 504, retryable: true, meaning: 'A device stopped making progress on an answer.' },
 
-  consent_refused: { status: 403, retryable: false, meaning: 'The lender of the device does not consent to this work.' },
+  consent_refused: {
+    status: 403,
+    retryable: false,
+    meaning: 'The lender of the device does not consent to this work.',
+  },
   device_paused: { status: 503, retryable: true, meaning: 'The lender paused the device.' },
   device_full: { status: 429, retryable: true, meaning: 'The device has no free slot for another answer.' },
   engine_failed: { status: 502, retryable: true, meaning: 'The engine process of a device failed or was killed.' },
 
-  model_invalid: { status: 400, retryable: false, meaning: 'A model folder or manifest that cannot be read; the message names the file.' },
-  model_unsupported: { status: 400, retryable: false, meaning: 'A model whose architecture or operators the engine does not run; the message names them.' },
+  model_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: 'A model folder or manifest that cannot be read; the message names the file.',
+  },
+  model_unsupported: {
+    status: 400,
+    retryable: false,
+    meaning: 'A model whose architecture or operators the engine does not run; the message names them.',
+  },
   model_refused: { status: 400, retryable: false, meaning: 'A graph that fails the safety checks of the device.' },
 
   blob_not_found: { status: 404, retryable: true, meaning: 'No source holds the block.' },
   blob_mismatch: { status: 502, retryable: true, meaning: 'Bytes that do not match their CID; the source is blamed.' },
-  blob_invalid: { status: 400, retryable: false, meaning: 'A file tree or layout that breaks its own claims; the message says where.' },
+  blob_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: 'A file tree or layout that breaks its own claims; the message says where.',
+  },
   blob_too_large: { status: 413, retryable: false, meaning: 'A block over the size limit.' },
   quota_exceeded: { status: 507, retryable: false, meaning: 'The storage quota does not leave room.' },
   disk_full: { status: 507, retryable: true, meaning: 'The disk is full.' },
 
   data_locked: { status: 500, retryable: false, meaning: 'Another process uses this data directory.' },
-  data_corrupt: { status: 500, retryable: false, meaning: 'A file of the data directory is damaged; the message says which, and the way out.' },
+  data_corrupt: {
+    status: 500,
+    retryable: false,
+    meaning: 'A file of the data directory is damaged; the message says which, and the way out.',
+  },
   port_in_use: { status: 500, retryable: false, meaning: 'Another program listens on that port.' },
   hub_unreachable: { status: 503, retryable: true, meaning: 'The hub does not answer at that address.' },
   usage: { status: 400, retryable: false, meaning: 'The command line is off; the message says how to write it.' },
@@ -98,7 +178,8 @@ export class IdlewildError extends Error {
   }
 }
 
-export const isErrorCode = (code: unknown): code is ErrorCode => typeof code === 'string' && Object.hasOwn(ERRORS, code);
+export const isErrorCode = (code: unknown): code is ErrorCode =>
+  typeof code === 'string' && Object.hasOwn(ERRORS, code);
 
 /** The code of anything thrown; `undefined` for what is not ours. */
 export function codeOf(thrown: unknown): ErrorCode | undefined {

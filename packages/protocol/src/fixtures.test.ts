@@ -4,11 +4,22 @@ import { expect, test } from 'vitest';
 import { makeFixtures } from '../fixtures/make-fixtures.ts';
 import { fromHex, hex, utf8 } from './bytes.ts';
 import {
-  checkAgreementKey, checkDevice, checkHub, digestTokens, numericClassOf, proveDevice, proveHub,
+  checkAgreementKey,
+  checkDevice,
+  checkHub,
+  digestTokens,
+  numericClassOf,
+  proveDevice,
+  proveHub,
 } from './identity/handshake.ts';
 import { openStatement, signStatement, type Purpose } from './identity/signed.ts';
 import {
-  agreementKeySchema, consentSchema, deviceProofSchema, hubCertificateSchema, hubProofSchema, receiptSchema,
+  agreementKeySchema,
+  consentSchema,
+  deviceProofSchema,
+  hubCertificateSchema,
+  hubProofSchema,
+  receiptSchema,
 } from './identity/statements.ts';
 import { idOfKey } from './ids.ts';
 import { cidOf, decodeManifest, encodeManifest } from './manifest.ts';
@@ -23,39 +34,75 @@ function read<Entries>(name: string): Entries {
   return (JSON.parse(readFileSync(path, 'utf8')) as { entries: Entries }).entries;
 }
 
-interface Frame { to: 'hub' | 'device'; hex: string; value: unknown }
-interface Statement { purpose: Purpose; signer: string; hex: string; value: unknown }
-interface Key { seed: string; public: string; id: string }
+interface Frame {
+  to: 'hub' | 'device';
+  hex: string;
+  value: unknown;
+}
+interface Statement {
+  purpose: Purpose;
+  signer: string;
+  hex: string;
+  value: unknown;
+}
+interface Key {
+  seed: string;
+  public: string;
+  id: string;
+}
 
 const frames = read<Record<string, Frame>>('frames.json');
 const manifests = read<Record<string, { cid: string; hex: string; value: unknown }>>('manifest.json');
 type Name = 'hub-certificate' | 'agreement-key' | 'consent' | 'receipt';
-const handshake = read<Record<Name, Statement> & {
-  keys: { nowMs: number; binding: unknown } & Record<'territory' | 'hub' | 'device' | 'agreement', Key>;
-  transcript: { hello: string; challenge: string; prove: string };
-  'tokens digest': { tokens: number[]; hex: string };
-  'numeric class': { parts: Parameters<typeof numericClassOf>[0]; name: string };
-}>('handshake.json');
+const handshake = read<
+  Record<Name, Statement> & {
+    keys: { nowMs: number; binding: unknown } & Record<'territory' | 'hub' | 'device' | 'agreement', Key>;
+    transcript: { hello: string; challenge: string; prove: string };
+    'tokens digest': { tokens: number[]; hex: string };
+    'numeric class': { parts: Parameters<typeof numericClassOf>[0]; name: string };
+  }
+>('handshake.json');
 const { keys, transcript } = handshake;
 
-test.each(Object.entries(frames))('the frame "%s" parses to its value and is written with the same bytes', (_, frame) => {
-  const parse: (bytes: Uint8Array) => { t: string } = frame.to === 'hub' ? parseToHub : parseToDevice;
-  const message = parse(fromHex(frame.hex));
-  expect(message).toEqual(fromFixture(frame.value));
-  expect(hex(encodeFrame(message))).toBe(frame.hex);
-});
+test.each(Object.entries(frames))(
+  'the frame "%s" parses to its value and is written with the same bytes',
+  (_, frame) => {
+    const parse: (bytes: Uint8Array) => { t: string } = frame.to === 'hub' ? parseToHub : parseToDevice;
+    const message = parse(fromHex(frame.hex));
+    expect(message).toEqual(fromFixture(frame.value));
+    expect(hex(encodeFrame(message))).toBe(frame.hex);
+  },
+);
 
 test('every kind of message has a fixture', () => {
   const toHub: Record<ToHub['t'], true> = {
-    hello: true, prove: true, heartbeat: true, agreement: true, unsupported: true, 'answer.started': true,
-    'answer.progress': true, 'answer.token': true, 'answer.finished': true, 'answer.failed': true,
+    hello: true,
+    prove: true,
+    heartbeat: true,
+    agreement: true,
+    unsupported: true,
+    'answer.started': true,
+    'answer.progress': true,
+    'answer.token': true,
+    'answer.finished': true,
+    'answer.failed': true,
   };
   const toDevice: Record<ToDevice['t'], true> = {
-    challenge: true, welcome: true, refused: true, dropped: true, 'heartbeat.ack': true, hold: true, answer: true,
-    cancel: true, drain: true, unsupported: true,
+    challenge: true,
+    welcome: true,
+    refused: true,
+    dropped: true,
+    'heartbeat.ack': true,
+    hold: true,
+    answer: true,
+    cancel: true,
+    drain: true,
+    unsupported: true,
   };
   const kinds = (to: string): unknown[] => {
-    const values = Object.values(frames).filter((frame) => frame.to === to).map(({ value }) => value as { t: string });
+    const values = Object.values(frames)
+      .filter((frame) => frame.to === to)
+      .map(({ value }) => value as { t: string });
     return [...new Set(values.map(({ t }) => t))];
   };
   expect(kinds('hub').toSorted()).toEqual(Object.keys(toHub).toSorted());
@@ -63,7 +110,9 @@ test('every kind of message has a fixture', () => {
 });
 
 const schemas = {
-  'hub-certificate': hubCertificateSchema, 'agreement-key': agreementKeySchema, consent: consentSchema,
+  'hub-certificate': hubCertificateSchema,
+  'agreement-key': agreementKeySchema,
+  consent: consentSchema,
   receipt: receiptSchema,
 };
 test.each(Object.keys(schemas) as Name[])('the signed %s verifies and is signed with the same bytes', async (name) => {
@@ -76,7 +125,11 @@ test.each(Object.keys(schemas) as Name[])('the signed %s verifies and is signed 
 });
 
 test('ids and public keys follow from their seeds', async () => {
-  for (const [prefix, key] of [['ter', keys.territory], ['hub', keys.hub], ['dev', keys.device]] as const) {
+  for (const [prefix, key] of [
+    ['ter', keys.territory],
+    ['hub', keys.hub],
+    ['dev', keys.device],
+  ] as const) {
     const { publicKey } = await nodeCrypto.signingKey(fromHex(key.seed));
     expect([hex(publicKey), await idOfKey(prefix, publicKey, nodeCrypto)]).toEqual([key.public, key.id]);
   }
@@ -91,14 +144,16 @@ test('the handshake convinces both sides, step by step, and each proof is made a
   const challenge = parseToDevice(challengeFrame) as Extract<ToDevice, { t: 'challenge' }>;
   const territory = fromHex(keys.territory.public);
   const seen = await checkHub(
-    { proof: challenge.proof, hello: helloFrame, territory, binding, nowMs: keys.nowMs }, nodeCrypto,
+    { proof: challenge.proof, hello: helloFrame, territory, binding, nowMs: keys.nowMs },
+    nodeCrypto,
   );
   expect([seen.version, hex(seen.hub)]).toEqual([1, keys.hub.public]);
 
   const prove = parseToHub(fromHex(transcript.prove)) as Extract<ToHub, { t: 'prove' }>;
   const device = fromHex(keys.device.public);
   const checked = await checkDevice(
-    { proof: prove.proof, challenge: challengeFrame, device, nowMs: keys.nowMs }, nodeCrypto,
+    { proof: prove.proof, challenge: challengeFrame, device, nowMs: keys.nowMs },
+    nodeCrypto,
   );
   expect(checked.consent).toEqual(fromFixture(handshake.consent.value));
   expect(checked.agreementKey).toEqual(fromFixture(handshake['agreement-key'].value));
@@ -119,13 +174,16 @@ test('token digests and numeric classes are what they were', async () => {
   expect(await numericClassOf(parts, nodeCrypto)).toBe(name);
 });
 
-test.each(Object.entries(manifests))('the manifest with %s has its CID and is written with the same bytes', async (_, fixture) => {
-  const manifest = decodeManifest(fromHex(fixture.hex));
-  expect(manifest).toEqual(fromFixture(fixture.value));
-  expect((await cidOf(0x71, fromHex(fixture.hex), nodeCrypto)).toString()).toBe(fixture.cid);
-  const { cid, bytes } = await encodeManifest(manifest, nodeCrypto);
-  expect([cid.toString(), hex(bytes)]).toEqual([fixture.cid, fixture.hex]);
-});
+test.each(Object.entries(manifests))(
+  'the manifest with %s has its CID and is written with the same bytes',
+  async (_, fixture) => {
+    const manifest = decodeManifest(fromHex(fixture.hex));
+    expect(manifest).toEqual(fromFixture(fixture.value));
+    expect((await cidOf(0x71, fromHex(fixture.hex), nodeCrypto)).toString()).toBe(fixture.cid);
+    const { cid, bytes } = await encodeManifest(manifest, nodeCrypto);
+    expect([cid.toString(), hex(bytes)]).toEqual([fixture.cid, fixture.hex]);
+  },
+);
 
 test('the generator still makes every fixture as it is', async () => {
   for (const [file, made] of Object.entries(await makeFixtures())) expect(made.entries).toEqual(read(file));

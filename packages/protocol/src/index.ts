@@ -5,33 +5,95 @@
 export { ERRORS, IdlewildError, asIdlewildError, codeOf, isErrorCode, messageOf, type ErrorCode } from './errors.ts';
 export { LIMITS } from './limits.ts';
 export type {
-  BlobSource, BlobStore, Channel, ChannelBinding, Clock, Crypto, FileAssembly, FileLayout, KeyPair, MaybePromise, Random, Timer, Transport,
+  BlobSource,
+  BlobStore,
+  Channel,
+  ChannelBinding,
+  Clock,
+  Crypto,
+  FileAssembly,
+  FileLayout,
+  KeyPair,
+  MaybePromise,
+  Random,
+  Timer,
+  Transport,
 } from './ports.ts';
 export { idOfKey, isId, newId, type IdPrefix } from './ids.ts';
 export { concat, equalBytes, fromHex, fromUtf8, hex, utf8 } from './bytes.ts';
 export {
-  VERSIONS, decodeCbor, decodeFrame, encodeCbor, encodeFrame, negotiateVersion, refuseUnknownCritical, type Fields,
+  VERSIONS,
+  decodeCbor,
+  decodeFrame,
+  encodeCbor,
+  encodeFrame,
+  negotiateVersion,
+  refuseUnknownCritical,
+  type Fields,
 } from './wire/frame.ts';
 export {
-  FINISH_REASONS, answerWorkSchema, promptSchema, samplingSchema,
-  type AnswerEvent, type AnswerFailed, type AnswerFinished, type AnswerProgress, type AnswerStarted, type AnswerToken, type AnswerWork,
-  type FinishReason, type Prompt, type Sampling,
+  FINISH_REASONS,
+  answerWorkSchema,
+  promptSchema,
+  samplingSchema,
+  type AnswerEvent,
+  type AnswerFailed,
+  type AnswerFinished,
+  type AnswerProgress,
+  type AnswerStarted,
+  type AnswerToken,
+  type AnswerWork,
+  type FinishReason,
+  type Prompt,
+  type Sampling,
 } from './wire/answer.ts';
 export {
-  DEVICE_STATES, parseToDevice, parseToHub,
-  type DeviceModel, type DeviceProfile, type DeviceState, type DeviceStatus, type ToDevice, type ToHub, type UnknownMessage,
+  DEVICE_STATES,
+  parseToDevice,
+  parseToHub,
+  type DeviceModel,
+  type DeviceProfile,
+  type DeviceState,
+  type DeviceStatus,
+  type ToDevice,
+  type ToHub,
+  type UnknownMessage,
 } from './wire/messages.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { openStatement, signStatement, type Purpose, type Verified } from './identity/signed.ts';
 export {
-  WORK_KINDS, agreementKeySchema, consentSchema, hubCertificateSchema, receiptSchema,
-  type AgreementKey, type Consent, type DeviceProof, type HubCertificate, type Receipt, type WorkKind,
+  WORK_KINDS,
+  agreementKeySchema,
+  consentSchema,
+  hubCertificateSchema,
+  receiptSchema,
+  type AgreementKey,
+  type Consent,
+  type DeviceProof,
+  type HubCertificate,
+  type Receipt,
+  type WorkKind,
 } from './identity/statements.ts';
 export {
-  checkAgreementKey, checkDevice, checkHub, digestTokens, numericClassOf, proveDevice, proveHub, sameBinding, type CheckedDevice,
+  checkAgreementKey,
+  checkDevice,
+  checkHub,
+  digestTokens,
+  numericClassOf,
+  proveDevice,
+  proveHub,
+  sameBinding,
+  type CheckedDevice,
 } from './identity/handshake.ts';
 export {
-  cidOf, decodeManifest, encodeManifest, manifestBytes, manifestSchema, type Manifest, type ManifestFile, type ManifestTensor,
+  cidOf,
+  decodeManifest,
+  encodeManifest,
+  manifestBytes,
+  manifestSchema,
+  type Manifest,
+  type ManifestFile,
+  type ManifestTensor,
 } from './manifest.ts';
 export { exp, ln } from './sampler/ln.ts';
 export { gumbel, noise, philox } from './sampler/philox.ts';
@@ -39,7 +101,13 @@ export { TEMPERATURE_MIN, createSampler, sampleToken, type Sampler, type Sampler
 export { DAG_PB, RAW, isStorable, verifyBlock, type Block } from './blobs/block.ts';
 export { createMemoryBlobStore } from './blobs/memory-blob-store.ts';
 export {
-  fetchBlock, fetchFile, sourceOfStore, storeFile,
-  type Blame, type FileTransfer, type TransferOptions, type TransferProgress,
+  fetchBlock,
+  fetchFile,
+  sourceOfStore,
+  storeFile,
+  type Blame,
+  type FileTransfer,
+  type TransferOptions,
+  type TransferProgress,
 } from './blobs/transfer.ts';
 export { cutLeaves, layoutFile, proveLayout, readLayout, type LaidOutFile, type LayoutLimits } from './blobs/unixfs.ts';

@@ -1,9 +1,9 @@
 /**
  * Manifest v1: what a model is. One dag-cbor block; its CID is the model's identity.
  *
- * A model is a weight-free ONNX graph, its files (UnixFS, 1 MiB raw leaves) and a table that says which bytes of which file
- * are which tensor, so that a device can fetch only the ranges it needs. Names are no part of the identity: a territory
- * gives a CID its name.
+ * A model is a weight-free ONNX graph, its files (UnixFS, 1 MiB raw leaves) and a table that says which bytes of which
+ * file are which tensor, so that a device can fetch only the ranges it needs. Names are no part of the identity: a
+ * territory gives a CID its name.
  */
 import * as dagCbor from '@ipld/dag-cbor';
 import { CID } from 'multiformats/cid';
@@ -17,7 +17,11 @@ const SHA2_256 = 0x12;
 
 const cid = z.custom<CID>((value) => CID.asCID(value) !== null, 'must be a CID');
 /** A plain relative path: no leading slash, no `..`, no back-slash. */
-const path = z.string().min(1).max(256).regex(/^(?!.*(^|\/)\.{1,2}(\/|$))[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*$/, 'must be a plain relative path');
+const path = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(/^(?!.*(^|\/)\.{1,2}(\/|$))[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*$/, 'must be a plain relative path');
 
 export const manifestFileSchema = z.object({ path, file: cid, bytes: z.int().min(0) });
 export const manifestTensorSchema = z.object({
@@ -57,7 +61,10 @@ export async function cidOf(codec: number, bytes: Uint8Array, crypto: Crypto): P
 export async function encodeManifest(manifest: Manifest, crypto: Crypto): Promise<{ cid: CID; bytes: Uint8Array }> {
   const bytes = dagCbor.encode(manifest);
   if (bytes.length > LIMITS.blockBytesMax) {
-    throw new IdlewildError('model_invalid', `the manifest of ${bytes.length} bytes is over the limit of ${LIMITS.blockBytesMax}`);
+    throw new IdlewildError(
+      'model_invalid',
+      `the manifest of ${bytes.length} bytes is over the limit of ${LIMITS.blockBytesMax}`,
+    );
   }
   return { cid: await cidOf(dagCbor.code, bytes, crypto), bytes };
 }
@@ -88,7 +95,8 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   for (const tensor of manifest.tensors) {
     const size = sizes.get(tensor.path);
     if (size === undefined) invalid(`tensor "${tensor.name}" lies in "${tensor.path}", which is not among its files`);
-    else if (tensor.offset + tensor.bytes > size) invalid(`tensor "${tensor.name}" reaches past the end of "${tensor.path}"`);
+    else if (tensor.offset + tensor.bytes > size)
+      invalid(`tensor "${tensor.name}" reaches past the end of "${tensor.path}"`);
   }
   return manifest;
 }

@@ -10,7 +10,10 @@ import type { Record } from './record.ts';
 
 export const MODEL = 'tiny';
 
-export interface CallerKey { readonly id: string; readonly key: string }
+export interface CallerKey {
+  readonly id: string;
+  readonly key: string;
+}
 
 export interface Callers {
   /** `wrap` is between the hub and the caller; a test breaks the world there. */
@@ -30,30 +33,41 @@ export interface CallersDeps {
   readonly wrapSink: (sink: AnswerSink) => AnswerSink;
 }
 
-interface Waiting { handle: AnswerHandle | undefined; gone: boolean }
+interface Waiting {
+  handle: AnswerHandle | undefined;
+  gone: boolean;
+}
 
 export function createCallers(deps: CallersDeps): Callers {
   const { record } = deps;
   const waiting = new Map<number, Waiting>();
 
   function sinkFor(request: number, process: HubProcess): AnswerSink {
-    const told = (act: () => void): void => { if (process.isLive()) act(); };
+    const told = (act: () => void): void => {
+      if (process.isLive()) act();
+    };
     return deps.wrapSink({
       started: () => told(() => record.note({ e: 'started', request })),
       token: (i, id, s) => told(() => record.note({ e: 'token', request, i, id, s, via: deps.via() })),
-      finished: (outcome) => told(() => {
-        waiting.delete(request);
-        record.note({ e: 'finished', request, outcome, via: deps.via() });
-      }),
-      failed: (error) => told(() => {
-        waiting.delete(request);
-        record.note({ e: 'failed', request, code: error.code });
-      }),
+      finished: (outcome) =>
+        told(() => {
+          waiting.delete(request);
+          record.note({ e: 'finished', request, outcome, via: deps.via() });
+        }),
+      failed: (error) =>
+        told(() => {
+          waiting.delete(request);
+          record.note({ e: 'failed', request, code: error.code });
+        }),
     });
   }
 
   async function submit(
-    process: HubProcess, request: number, key: string, work: Omit<AnswerWork, 'tokens'>, deadlineMs: number | undefined,
+    process: HubProcess,
+    request: number,
+    key: string,
+    work: Omit<AnswerWork, 'tokens'>,
+    deadlineMs: number | undefined,
   ): Promise<void> {
     const { hub } = process;
     const territory = hub.territory.id;
@@ -61,7 +75,10 @@ export function createCallers(deps: CallersDeps): Callers {
     hub.policy.decide(principal, 'answer', { territory });
     const model = await hub.models.resolve(territory, MODEL);
     const order = {
-      territory, key: principal.keyId, model: { cid: model.cid, name: MODEL }, work,
+      territory,
+      key: principal.keyId,
+      model: { cid: model.cid, name: MODEL },
+      work,
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
     };
     const handle = await hub.answers.submit(order, sinkFor(request, process));

@@ -10,13 +10,17 @@ import type { Breakage, World } from './world.ts';
 
 async function broken(breakage: Breakage, rates: Partial<Rates> = {}): Promise<Set<Invariant>> {
   const { violations } = await simulate({
-    seed: 11, devices: 24, virtualMinutes: 0.5, rates: { ...CALM, ...rates }, breakage,
+    seed: 11,
+    devices: 24,
+    virtualMinutes: 0.5,
+    rates: { ...CALM, ...rates },
+    breakage,
   });
   return new Set(violations.map(({ invariant }) => invariant));
 }
 /** The database quietly does something else than it is asked to. */
 const sabotage = (trigger: string): Breakage => ({
-  onHub: async (hub: Hub) => void await sql.raw(`create temp trigger sabotage ${trigger} end`).execute(hub.db),
+  onHub: async (hub: Hub) => void (await sql.raw(`create temp trigger sabotage ${trigger} end`).execute(hub.db)),
 });
 const parse = (frame: Uint8Array): AnswerEvent | undefined => {
   try {
@@ -45,7 +49,8 @@ test('1: an end that is written as another is noticed', async () => {
 
 test('1: a caller that is told of two ends is noticed', async () => {
   const wrapSink: Breakage['wrapSink'] = (sink) => ({
-    ...sink, finished(outcome) {
+    ...sink,
+    finished(outcome) {
       sink.finished(outcome);
       sink.finished(outcome);
     },
@@ -71,19 +76,25 @@ test('2: a hub that does not look at epochs is noticed', async () => {
 
 test('2: a token that comes out of nowhere is noticed', async () => {
   const wrapSink: Breakage['wrapSink'] = (sink) => ({
-    ...sink, token: (i, id, s) => void Promise.resolve().then(() => sink.token(i, id, s)),
+    ...sink,
+    token: (i, id, s) => void Promise.resolve().then(() => sink.token(i, id, s)),
   });
   expect(await broken({ wrapSink })).toContain('2 one holder, accepted once');
 });
 
 test('2: one lease for two devices is noticed', async () => {
-  const meanwhile = (world: World): void => later(world, () => {
-    const order = encodeFrame({
-      t: 'answer', lease: 'att_twice', epoch: 99, model: world.model, deadlineMs: 1,
-      work: { prompt: { kind: 'text', text: '#0 again' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [] },
-    } satisfies ToDevice);
-    for (const device of world.process()?.hub.sessions.list() ?? []) device.channel.send(order);
-  });
+  const meanwhile = (world: World): void =>
+    later(world, () => {
+      const order = encodeFrame({
+        t: 'answer',
+        lease: 'att_twice',
+        epoch: 99,
+        model: world.model,
+        deadlineMs: 1,
+        work: { prompt: { kind: 'text', text: '#0 again' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [] },
+      } satisfies ToDevice);
+      for (const device of world.process()?.hub.sessions.list() ?? []) device.channel.send(order);
+    });
   expect(await broken({ meanwhile })).toContain('2 one holder, accepted once');
 });
 
@@ -93,7 +104,10 @@ test.each([
   ['moves', (i: number) => [i + 1]],
 ])('3: a token that %s is noticed', async (_, indices) => {
   const wrapSink: Breakage['wrapSink'] = (sink) => ({
-    ...sink, token: (i, id, s) => { for (const index of indices(i)) sink.token(index, id, s); },
+    ...sink,
+    token: (i, id, s) => {
+      for (const index of indices(i)) sink.token(index, id, s);
+    },
   });
   expect(await broken({ wrapSink })).toContain('3 no token changes');
 });
@@ -114,7 +128,8 @@ test('3: a changed token, a changed text and a wrong finish are noticed', async 
 
 test('3: an answer that claims to be exact after it changed its class is noticed', async () => {
   const wrapSink: Breakage['wrapSink'] = (sink) => ({
-    ...sink, finished: (outcome) => sink.finished({ ...outcome, exact: true }),
+    ...sink,
+    finished: (outcome) => sink.finished({ ...outcome, exact: true }),
   });
   expect(await broken({ wrapSink }, { requests: 300, deviceDeaths: 200 })).toContain('3 no token changes');
 });
@@ -122,14 +137,28 @@ test('3: an answer that claims to be exact after it changed its class is noticed
 test('5: work that is sent to a device that refuses it is noticed, and the device does not run it', async () => {
   const ran: string[] = [];
   const meanwhile = (world: World): void => {
-    world.record.listen((event) => { if (event.e === 'ran' && event.forbidden !== undefined) ran.push(event.device); });
+    world.record.listen((event) => {
+      if (event.e === 'ran' && event.forbidden !== undefined) ran.push(event.device);
+    });
     later(world, () => {
       for (const { id, channel } of world.process()?.hub.sessions.list() ?? []) {
         if (world.deviceOf(id)?.traits.lends === 'answers') continue;
-        channel.send(encodeFrame({
-          t: 'answer', lease: `att_${id}`, epoch: 1, model: world.model, deadlineMs: 1_000,
-          work: { prompt: { kind: 'text', text: '#0 please' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [] },
-        } satisfies ToDevice));
+        channel.send(
+          encodeFrame({
+            t: 'answer',
+            lease: `att_${id}`,
+            epoch: 1,
+            model: world.model,
+            deadlineMs: 1_000,
+            work: {
+              prompt: { kind: 'text', text: '#0 please' },
+              sampling: { seed: 1 },
+              choice: 0,
+              stop: [],
+              tokens: [],
+            },
+          } satisfies ToDevice),
+        );
       }
     });
   };
@@ -156,12 +185,14 @@ test('7: an act that is not in the log is noticed', async () => {
 });
 
 test('7: a log that was changed, or cut off at its end, is noticed', async () => {
-  const change = (statement: string): Promise<Set<Invariant>> => broken({
-    meanwhile: (world) => later(world, async () => {
-      const process = world.process();
-      if (process !== undefined) await sql.raw(statement).execute(process.hub.db);
-    }),
-  });
+  const change = (statement: string): Promise<Set<Invariant>> =>
+    broken({
+      meanwhile: (world) =>
+        later(world, async () => {
+          const process = world.process();
+          if (process !== undefined) await sql.raw(statement).execute(process.hub.db);
+        }),
+    });
   expect(await change("update audit set actor = 'key_x' where seq = 3")).toContain('7 audit');
   expect(await change('delete from audit where seq = (select max(seq) from audit)')).toContain('7 audit');
 });
@@ -171,16 +202,22 @@ test('bounds: rows left in the journal are noticed', async () => {
 });
 
 test('bounds: a lease that is never taken back, and a device that gives up without cause, are noticed', async () => {
-  expect(await broken({
-    meanwhile: (world) => later(world, () => {
-      for (const device of world.process()?.hub.sessions.list() ?? []) device.leases.add('att_forgotten');
+  expect(
+    await broken({
+      meanwhile: (world) =>
+        later(world, () => {
+          for (const device of world.process()?.hub.sessions.list() ?? []) device.leases.add('att_forgotten');
+        }),
     }),
-  })).toContain('bounds');
-  expect(await broken({
-    meanwhile: (world) => later(world, () => {
-      const [device] = world.process()?.hub.sessions.list() ?? [];
-      const untrue = { t: 'dropped', code: 'device_revoked', message: 'not true' } satisfies ToDevice;
-      device?.channel.send(encodeFrame(untrue));
+  ).toContain('bounds');
+  expect(
+    await broken({
+      meanwhile: (world) =>
+        later(world, () => {
+          const [device] = world.process()?.hub.sessions.list() ?? [];
+          const untrue = { t: 'dropped', code: 'device_revoked', message: 'not true' } satisfies ToDevice;
+          device?.channel.send(encodeFrame(untrue));
+        }),
     }),
-  })).toContain('bounds');
+  ).toContain('bounds');
 });

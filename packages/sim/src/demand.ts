@@ -49,16 +49,30 @@ export function startDemand(world: World, rates: Rates): Demand {
   }
   every(chance, rates.requests, one);
   every(floods, rates.floods, flood);
-  return { end: () => { ended = true; }, asked: () => asked };
+  return {
+    end: () => {
+      ended = true;
+    },
+    asked: () => asked,
+  };
 }
 
 function drawWork(chance: Chance, request: number): Omit<AnswerWork, 'tokens'> {
   const text = `#${request} ${drawText(chance)}`;
   const prompt: Prompt = chance.happens(0.5)
     ? { kind: 'text', text }
-    : { kind: 'chat', messages: [{ role: 'system', content: 'be brief' }, { role: 'user', content: text }] };
+    : {
+        kind: 'chat',
+        messages: [
+          { role: 'system', content: 'be brief' },
+          { role: 'user', content: text },
+        ],
+      };
   return {
-    prompt, sampling: { seed: chance.whole(0, 2 ** 31), temperature: chance.unit() }, choice: 0, stop: [],
+    prompt,
+    sampling: { seed: chance.whole(0, 2 ** 31), temperature: chance.unit() },
+    choice: 0,
+    stop: [],
     ...(chance.happens(0.1) ? {} : { tokensMax: chance.whole(1, 96) }),
   };
 }
@@ -66,9 +80,8 @@ function drawWork(chance: Chance, request: number): Omit<AnswerWork, 'tokens'> {
 /** Short, mostly; some need seconds to be read, and a few do not fit at all. */
 function drawText(chance: Chance): string {
   const size = chance.unit();
-  const characters = size > 0.99 ? 4 * CONTEXT_TOKENS
-    : size > 0.93 ? chance.whole(2_000, 6_000)
-    : chance.whole(10, 200);
+  const characters =
+    size > 0.99 ? 4 * CONTEXT_TOKENS : size > 0.93 ? chance.whole(2_000, 6_000) : chance.whole(10, 200);
   let text = '';
   while (text.length < characters) text += `${chance.pick(WORDS)} `;
   return text;

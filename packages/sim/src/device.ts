@@ -4,12 +4,18 @@
  */
 import type { Engine, EngineHost } from '@idlewild/engine';
 import { createAgent, signConsent, type Agent } from '@idlewild/agent';
+import { createMemoryModelFolders, createSimulatedEngineHost, type SimulatedEngineHost } from '@idlewild/agent/testing';
 import {
-  createMemoryModelFolders, createSimulatedEngineHost, type SimulatedEngineHost,
-} from '@idlewild/agent/testing';
-import {
-  createMemoryBlobStore, idOfKey, joinTokenOf,
-  type AnswerWork, type BlobSource, type BlobStore, type Clock, type Crypto, type ErrorCode, type KeyPair,
+  createMemoryBlobStore,
+  idOfKey,
+  joinTokenOf,
+  type AnswerWork,
+  type BlobSource,
+  type BlobStore,
+  type Clock,
+  type Crypto,
+  type ErrorCode,
+  type KeyPair,
   type WorkKind,
 } from '@idlewild/protocol';
 import type { Chance } from './chance.ts';
@@ -79,7 +85,8 @@ export interface DeviceDeps {
 
 /** What engines of one family have in common. */
 export const familyOf = (family: number): { fingerprint: string; salt: string } => ({
-  fingerprint: `family-${family}`, salt: `salt-${family}`,
+  fingerprint: `family-${family}`,
+  salt: `salt-${family}`,
 });
 
 interface Life {
@@ -113,17 +120,33 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
     const scope = createScope(clock);
     const engineHost = createSimulatedEngineHost({ ...traits, ...familyOf(traits.family), clock: scope });
     const agent = await createAgent({
-      clock: scope, random: chance, crypto, ...disk, identity, consent, name: traits.name,
+      clock: scope,
+      random: chance,
+      crypto,
+      ...disk,
+      identity,
+      consent,
+      name: traits.name,
       transport: link.transportFor({ isLive: scope.isLive, utter: liar.utter }),
       engineHost: watchedHost(engineHost, traits, (work) => deps.onRan(id, work, forbids())),
       sources: (_base, ticket) => ({ name: 'hub', fetch: deps.fetchBlob(id, ticket, link) }),
       profile: {
-        platform: 'simulated', arch: 'none', cores: 2, memoryBytes: 2 ** 31, gflops: 10, agentVersion: '0.1.0',
-        engineBuild: 'simulated-1', fingerprint: familyOf(traits.family).fingerprint, providers: [],
+        platform: 'simulated',
+        arch: 'none',
+        cores: 2,
+        memoryBytes: 2 ** 31,
+        gflops: 10,
+        agentVersion: '0.1.0',
+        engineBuild: 'simulated-1',
+        fingerprint: familyOf(traits.family).fingerprint,
+        providers: [],
       },
       hub: { url: HUB_URL, territory: pinned, joinToken: enrolled ? undefined : joinTokenOf(deps.inviteSecret) },
       limits: { threads: 1, slotsMax: traits.slots, memoryBytesMax: 2 ** 30 },
-      log: () => {}, onEnrolled: () => { enrolled = true; },
+      log: () => {},
+      onEnrolled: () => {
+        enrolled = true;
+      },
     });
     return { scope, agent, engineHost };
   }
@@ -143,7 +166,13 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
   }
 
   return {
-    id, traits, identity, link, liar, start, forbids,
+    id,
+    traits,
+    identity,
+    link,
+    liar,
+    start,
+    forbids,
     die(silently) {
       for (const life of lives) life.scope.abandon();
       lives = [];
@@ -167,7 +196,9 @@ const newStore = (crypto: Crypto): BlobStore => createMemoryBlobStore({ crypto, 
 
 /** A host whose engines tell when they begin an answer, and may boast of their speed. */
 function watchedHost(
-  host: SimulatedEngineHost, { boast }: DeviceTraits, onRan: (work: AnswerWork) => void,
+  host: SimulatedEngineHost,
+  { boast }: DeviceTraits,
+  onRan: (work: AnswerWork) => void,
 ): EngineHost {
   return {
     async load(model, limits, signal) {

@@ -21,21 +21,39 @@ export type SimEvent =
   | { readonly e: 'accepted'; readonly request: number; readonly id: string }
   | { readonly e: 'refused'; readonly request: number; readonly code: ErrorCode | 'unreachable' }
   | { readonly e: 'started'; readonly request: number }
-  | { readonly e: 'token'; readonly request: number; readonly i: number; readonly id: number; readonly s: string;
-      readonly via: Via | undefined }
+  | {
+      readonly e: 'token';
+      readonly request: number;
+      readonly i: number;
+      readonly id: number;
+      readonly s: string;
+      readonly via: Via | undefined;
+    }
   | { readonly e: 'finished'; readonly request: number; readonly outcome: AnswerOutcome; readonly via: Via | undefined }
   | { readonly e: 'failed'; readonly request: number; readonly code: ErrorCode }
   | { readonly e: 'hungUp'; readonly request: number }
   /** The hub died under the caller. */
   | { readonly e: 'cutOff'; readonly request: number }
   /** An `answer` frame leaves the hub. `forbidden`: as the hub itself knows the device at this moment. */
-  | { readonly e: 'ordered'; readonly device: string; readonly lease: string; readonly epoch: number;
-      readonly request: number; readonly tokens: readonly number[]; readonly forbidden: Forbidden | undefined }
+  | {
+      readonly e: 'ordered';
+      readonly device: string;
+      readonly lease: string;
+      readonly epoch: number;
+      readonly request: number;
+      readonly tokens: readonly number[];
+      readonly forbidden: Forbidden | undefined;
+    }
   /** Any frame leaves the hub for this device; `heartbeat.ack` included. */
   | { readonly e: 'told'; readonly device: string; readonly kind: string }
   /** An engine begins. `forbidden`: as its lender knows the device at this moment. */
-  | { readonly e: 'ran'; readonly device: string; readonly request: number; readonly tokens: number;
-      readonly forbidden: Forbidden | undefined }
+  | {
+      readonly e: 'ran';
+      readonly device: string;
+      readonly request: number;
+      readonly tokens: number;
+      readonly forbidden: Forbidden | undefined;
+    }
   | { readonly e: 'act'; readonly action: string; readonly subject: string; readonly actor: string }
   | { readonly e: 'denied'; readonly action: string; readonly actor: string }
   | { readonly e: 'fault'; readonly kind: string; readonly what: string }

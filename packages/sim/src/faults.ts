@@ -96,16 +96,14 @@ const ANSWERING_SHARE = 0.75;
 
 /** A device that is answering, mostly; else any that runs. */
 function victim(world: World, chance: Chance): SimDevice | undefined {
-  const connected = [...world.process()?.hub.sessions.list() ?? []];
+  const connected = [...(world.process()?.hub.sessions.list() ?? [])];
   const busy = connected.filter(({ leases }) => leases.size > 0).flatMap(({ id }) => world.deviceOf(id) ?? []);
   if (busy.length > 0 && chance.happens(ANSWERING_SHARE)) return chance.pick(busy);
   const running = world.devices.filter((device) => device.isRunning());
   return running.length > 0 ? chance.pick(running) : undefined;
 }
 
-function onVictim(
-  world: World, chance: Chance, strike: (device: SimDevice) => Strike | undefined,
-): Strike | undefined {
+function onVictim(world: World, chance: Chance, strike: (device: SimDevice) => Strike | undefined): Strike | undefined {
   const device = victim(world, chance);
   return device === undefined ? undefined : strike(device);
 }
@@ -199,7 +197,9 @@ function lie(world: World, chance: Chance): Strike | undefined {
 
 /** An act of the steward, unless the hub is away or dies meanwhile. */
 async function stewardly(
-  world: World, what: string | undefined, act: (what: string) => Promise<void>,
+  world: World,
+  what: string | undefined,
+  act: (what: string) => Promise<void>,
 ): Promise<Strike | undefined> {
   const process = world.process();
   if (process === undefined || what === undefined) return undefined;
@@ -287,7 +287,7 @@ async function diskFault(world: World, chance: Chance): Promise<Strike | undefin
   const refusal = "select raise(abort, 'the disk does not write');";
   const statement = `create temp trigger disk_fault ${DISK_FAULTS[what]} begin ${refusal} end`;
   if (!(await execute(process, statement))) return undefined;
-  const act = async (): Promise<void> => void await execute(process, 'drop trigger if exists disk_fault');
+  const act = async (): Promise<void> => void (await execute(process, 'drop trigger if exists disk_fault'));
   return { what, heal: { afterMs: chance.between(50, 3_000), act } };
 
   async function execute({ isLive }: HubProcess, text: string): Promise<boolean> {

@@ -29,7 +29,9 @@ export interface Machine {
 }
 
 export async function startHubProcess(
-  { clock, file, store, secrets, crypto, record }: Machine, chance: Chance, onDead: () => void,
+  { clock, file, store, secrets, crypto, record }: Machine,
+  chance: Chance,
+  onDead: () => void,
 ): Promise<HubProcess> {
   let doom: { wakes: number; readonly turns: number } | undefined;
   let live = true;
@@ -43,8 +45,12 @@ export async function startHubProcess(
   };
   const scope = createScope(clock, wake);
   const log: Log = {
-    debug: () => {}, info: () => {}, warn: () => {},
-    error: ({ why }, message) => { if (live) record.note({ e: 'hubError', message, why: JSON.stringify(why) ?? '' }); },
+    debug: () => {},
+    info: () => {},
+    warn: () => {},
+    error: ({ why }, message) => {
+      if (live) record.note({ e: 'hubError', message, why: JSON.stringify(why) ?? '' });
+    },
   };
   const database = await openDatabase({ file, clock: scope, sync: 'off' });
   const meter = { ended: () => {}, firstToken: () => {} };
@@ -65,7 +71,9 @@ export async function startHubProcess(
   }
 
   return {
-    hub, wake, crash,
+    hub,
+    wake,
+    crash,
     isLive: () => live,
     dieAfter(wakes, turns) {
       doom = { wakes, turns };

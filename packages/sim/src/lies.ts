@@ -6,13 +6,24 @@ import { decodeCbor, encodeFrame, type AnswerEvent, type ToHub } from '@idlewild
 import type { Chance } from './chance.ts';
 
 export const LIES = [
-  'wrong index', 'other epoch', 'token twice', 'finish twice', 'forged receipt', 'garbage', 'token for another lease',
-  'end of another lease', 'finish early',
+  'wrong index',
+  'other epoch',
+  'token twice',
+  'finish twice',
+  'forged receipt',
+  'garbage',
+  'token for another lease',
+  'end of another lease',
+  'finish early',
 ] as const;
 export type Lie = (typeof LIES)[number];
 
 /** A lease of another device, as an eavesdropper would know it. */
-export interface OtherLease { readonly lease: string; readonly epoch: number; readonly tokens: number }
+export interface OtherLease {
+  readonly lease: string;
+  readonly epoch: number;
+  readonly tokens: number;
+}
 
 export interface Liar {
   /** Tells this lie with the next frames that it fits, `times` times. */
@@ -40,7 +51,10 @@ export function createLiar(chance: Chance, otherLease: () => OtherLease | undefi
   };
 }
 
-interface Means { readonly chance: Chance; readonly otherLease: () => OtherLease | undefined }
+interface Means {
+  readonly chance: Chance;
+  readonly otherLease: () => OtherLease | undefined;
+}
 
 /** The frames of the lie, or `undefined` when it does not fit this frame. */
 function tell(lie: Lie, frame: Uint8Array, message: ToHub, { chance, otherLease }: Means): Uint8Array[] | undefined {
@@ -55,7 +69,13 @@ function tell(lie: Lie, frame: Uint8Array, message: ToHub, { chance, otherLease 
       const { lease, epoch } = message;
       const answerTokens = message.i + 3;
       return send({
-        t: 'answer.finished', lease, epoch, finish: 'stop', s: '', promptTokens: 1, answerTokens,
+        t: 'answer.finished',
+        lease,
+        epoch,
+        finish: 'stop',
+        s: '',
+        promptTokens: 1,
+        answerTokens,
         receipt: chance.bytes(80),
       });
     }

@@ -107,13 +107,16 @@ function deviceEnd(state: LinkState, near: Channel, caller: Caller, onClosed: ()
       if (!caller.isLive()) return;
       for (const uttered of caller.utter(frame)) near.send(uttered);
     },
-    listen: ({ onFrame, onClose }) => near.listen({
-      onFrame: (frame) => { if (hears()) onFrame(frame); },
-      onClose(reason) {
-        onClosed();
-        if (hears()) onClose(reason);
-      },
-    }),
+    listen: ({ onFrame, onClose }) =>
+      near.listen({
+        onFrame: (frame) => {
+          if (hears()) onFrame(frame);
+        },
+        onClose(reason) {
+          onClosed();
+          if (hears()) onClose(reason);
+        },
+      }),
   };
 }
 
@@ -126,9 +129,14 @@ function hubEnd({ deps: { watch }, blocked }: LinkState, far: Channel, door: Doo
       watch.onToDevice(frame);
       far.send(frame);
     },
-    listen: ({ onFrame, onClose }) => far.listen({
-      onFrame: (frame) => { if (hears()) watch.onToHub(frame, onFrame); },
-      onClose: (reason) => { if (hears()) onClose(reason); },
-    }),
+    listen: ({ onFrame, onClose }) =>
+      far.listen({
+        onFrame: (frame) => {
+          if (hears()) watch.onToHub(frame, onFrame);
+        },
+        onClose: (reason) => {
+          if (hears()) onClose(reason);
+        },
+      }),
   };
 }

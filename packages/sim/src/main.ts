@@ -9,8 +9,10 @@ import { simulate, type Report } from './run.ts';
 
 const { values } = parseArgs({
   options: {
-    seed: { type: 'string', default: '1' }, seeds: { type: 'string', default: '1' },
-    devices: { type: 'string', default: '200' }, minutes: { type: 'string', default: '2' },
+    seed: { type: 'string', default: '1' },
+    seeds: { type: 'string', default: '1' },
+    devices: { type: 'string', default: '200' },
+    minutes: { type: 'string', default: '2' },
     trace: { type: 'boolean', default: false },
   },
 });
@@ -19,7 +21,9 @@ let broken = 0;
 for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.seeds); seed++) {
   const startedMs = realMs();
   const report = await simulate({
-    seed, devices: Number(values.devices), virtualMinutes: Number(values.minutes),
+    seed,
+    devices: Number(values.devices),
+    virtualMinutes: Number(values.minutes),
     traceLinesMax: values.trace ? Number.MAX_SAFE_INTEGER : 0,
   });
   if (values.trace) process.stdout.write(report.trace.join(''));
@@ -31,11 +35,16 @@ process.exitCode = broken > 0 ? 1 : 0;
 function textOf({ seed, devices, virtualMs, hash, violations, figures, faults }: Report, tookMs: number): string {
   const { ends, ...counts } = figures;
   const list = (of: Readonly<{ [name: string]: number }>): string =>
-    Object.entries(of).map(([name, count]) => `${name} ${count}`).join(', ');
+    Object.entries(of)
+      .map(([name, count]) => `${name} ${count}`)
+      .join(', ');
   const seconds = (ms: number, digits: number): string => `${(ms / 1_000).toFixed(digits)} s`;
   return [
     `seed ${seed}: ${devices} devices, ${seconds(virtualMs, 0)} in ${seconds(tookMs, 1)}, ${hash.slice(0, 16)}`,
-    `  ${list(counts)}`, `  ends: ${list(ends)}`, `  faults: ${list(faults)}`,
-    ...violations.map(({ invariant, atMs, what }) => `  BROKEN ${invariant} at ${seconds(atMs, 3)}: ${what}`), '',
+    `  ${list(counts)}`,
+    `  ends: ${list(ends)}`,
+    `  faults: ${list(faults)}`,
+    ...violations.map(({ invariant, atMs, what }) => `  BROKEN ${invariant} at ${seconds(atMs, 3)}: ${what}`),
+    '',
   ].join('\n');
 }

@@ -35,8 +35,12 @@ export function createRecord(clock: Clock, linesMax: number): Record {
       }
       for (const hear of listeners) hear(timed);
     },
-    remark: (text) => { lines.push(`${clock.monotonic().toFixed(3).padStart(11)} ${text}\n`); },
-    listen: (hear) => { listeners.push(hear); },
+    remark: (text) => {
+      lines.push(`${clock.monotonic().toFixed(3).padStart(11)} ${text}\n`);
+    },
+    listen: (hear) => {
+      listeners.push(hear);
+    },
     lines: () => lines.slice(Math.max(0, lines.length - linesMax)),
     hash: () => hash.copy().digest('hex'),
   };

@@ -10,7 +10,7 @@ export function createRememberingCrypto(crypto: Crypto): Crypto {
     ...crypto,
     async verify(publicKey, bytes, signature) {
       const what = Buffer.concat([publicKey, signature, await crypto.sha256(bytes)]).toString('latin1');
-      const known = verified.get(what) ?? await crypto.verify(publicKey, bytes, signature);
+      const known = verified.get(what) ?? (await crypto.verify(publicKey, bytes, signature));
       verified.set(what, known);
       return known;
     },

@@ -77,7 +77,10 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     figures.receipts = snapshot.receipts.length;
   };
   const world = await createWorld({
-    seed, devices, traceLinesMax, breakage,
+    seed,
+    devices,
+    traceLinesMax,
+    breakage,
     onEvent(event) {
       count(figures, event);
       for (const checker of jury) checker.see?.(event);
@@ -98,8 +101,15 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     await settle(world, faults);
     inspect(await takeSnapshot(world, 'rest'));
     return {
-      seed, devices, virtualMinutes, virtualMs: world.clock.monotonic(), hash: world.record.hash(), violations, figures,
-      faults: faults.counts, trace: world.record.lines(),
+      seed,
+      devices,
+      virtualMinutes,
+      virtualMs: world.clock.monotonic(),
+      hash: world.record.hash(),
+      violations,
+      figures,
+      faults: faults.counts,
+      trace: world.record.lines(),
     };
   } finally {
     await world.close();
@@ -121,11 +131,13 @@ function swearIn(court: { world: World | undefined }, violations: Violation[]): 
     deviceOf: (id) => court.world?.deviceOf(id),
     saltOf: (family) => familyOf(family).salt,
   };
-  return Object.entries(INVARIANTS).map(([name, create]: [string, CreateChecker]) => create((what) => {
-    const atMs = court.world?.clock.monotonic() ?? 0;
-    if (violations.length < VIOLATIONS_MAX) violations.push({ invariant: name as Invariant, atMs, what });
-    court.world?.record.remark(`BROKEN ${name}: ${what}`);
-  }, facts));
+  return Object.entries(INVARIANTS).map(([name, create]: [string, CreateChecker]) =>
+    create((what) => {
+      const atMs = court.world?.clock.monotonic() ?? 0;
+      if (violations.length < VIOLATIONS_MAX) violations.push({ invariant: name as Invariant, atMs, what });
+      court.world?.record.remark(`BROKEN ${name}: ${what}`);
+    }, facts),
+  );
 }
 
 function sample(world: World): void {
@@ -141,25 +153,42 @@ function sample(world: World): void {
 }
 
 const createFigures = (): Figures => ({
-  asked: 0, accepted: 0, tokens: 0, attempts: 0, failovers: 0, inexact: 0, receipts: 0, hubCrashes: 0, hubStops: 0,
+  asked: 0,
+  accepted: 0,
+  tokens: 0,
+  attempts: 0,
+  failovers: 0,
+  inexact: 0,
+  receipts: 0,
+  hubCrashes: 0,
+  hubStops: 0,
   ends: {},
 });
 
 function count(figures: Figures, event: Timed): void {
-  const end = (how: string): void => { figures.ends[how] = (figures.ends[how] ?? 0) + 1; };
+  const end = (how: string): void => {
+    figures.ends[how] = (figures.ends[how] ?? 0) + 1;
+  };
   switch (event.e) {
-    case 'asked': return void figures.asked++;
-    case 'accepted': return void figures.accepted++;
-    case 'token': return void figures.tokens++;
-    case 'ordered': return void figures.attempts++;
+    case 'asked':
+      return void figures.asked++;
+    case 'accepted':
+      return void figures.accepted++;
+    case 'token':
+      return void figures.tokens++;
+    case 'ordered':
+      return void figures.attempts++;
     case 'finished':
       figures.failovers += event.outcome.failovers;
       figures.inexact += event.outcome.exact ? 0 : 1;
       return end('done');
-    case 'failed': return end(event.code);
-    case 'refused': return end(`refused ${event.code}`);
+    case 'failed':
+      return end(event.code);
+    case 'refused':
+      return end(`refused ${event.code}`);
     case 'hungUp':
-    case 'cutOff': return end(event.e);
+    case 'cutOff':
+      return end(event.e);
     case 'hub':
       figures.hubCrashes += event.what === 'crashed' ? 1 : 0;
       figures.hubStops += event.what === 'stopped' ? 1 : 0;

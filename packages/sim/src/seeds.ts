@@ -11,22 +11,24 @@ export interface FailedSeed {
 
 /** Seeds draw other lots when the dice change; then these are seeds like others, and do no harm. */
 export const FAILED_SEEDS: readonly FailedSeed[] = [
-  { seed: 1, devices: 200, virtualMinutes: 1,
-    found: 'exact: true for an answer that another class only ended' },
-  { seed: 2, devices: 200, virtualMinutes: 1,
-    found: 'tokens of a batch that the disk refused were not journalled again' },
-  { seed: 3, devices: 200, virtualMinutes: 1,
-    found: 'the answers of a revoked key went on' },
-  { seed: 5, devices: 200, virtualMinutes: 1,
-    found: 'the lease of the last of all attempts was never taken back' },
-  { seed: 7, devices: 200, virtualMinutes: 1,
-    found: 'a burst filled the queue to twice its bound' },
-  { seed: 42, devices: 200, virtualMinutes: 1,
-    found: 'slots that routing would not use counted as free' },
-  { seed: 7, devices: 60, virtualMinutes: 1,
-    found: 'a device that was revoked in mid-handshake stayed' },
-  { seed: 117, devices: 200, virtualMinutes: 1,
-    found: 'a hub that stopped did not write the ends that a disk had refused before' },
+  { seed: 1, devices: 200, virtualMinutes: 1, found: 'exact: true for an answer that another class only ended' },
+  {
+    seed: 2,
+    devices: 200,
+    virtualMinutes: 1,
+    found: 'tokens of a batch that the disk refused were not journalled again',
+  },
+  { seed: 3, devices: 200, virtualMinutes: 1, found: 'the answers of a revoked key went on' },
+  { seed: 5, devices: 200, virtualMinutes: 1, found: 'the lease of the last of all attempts was never taken back' },
+  { seed: 7, devices: 200, virtualMinutes: 1, found: 'a burst filled the queue to twice its bound' },
+  { seed: 42, devices: 200, virtualMinutes: 1, found: 'slots that routing would not use counted as free' },
+  { seed: 7, devices: 60, virtualMinutes: 1, found: 'a device that was revoked in mid-handshake stayed' },
+  {
+    seed: 117,
+    devices: 200,
+    virtualMinutes: 1,
+    found: 'a hub that stopped did not write the ends that a disk had refused before',
+  },
 ];
 
 /** What the others run: 200 devices, and so much virtual time for faults. */

@@ -69,14 +69,19 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
   const enrolled = await hub.db.selectFrom('devices').select('id').orderBy('id').execute();
   const connected = [...hub.sessions.list()];
   return {
-    when, requests, journalRows: journal.length, receipts,
-    audit: await readAudit(hub, territory), auditBroken: verdict.intact ? undefined : verdict.why,
+    when,
+    requests,
+    journalRows: journal.length,
+    receipts,
+    audit: await readAudit(hub, territory),
+    auditBroken: verdict.intact ? undefined : verdict.why,
     enrolled: enrolled.map(({ id }) => id),
     ...hub.answers.counts(),
     leases: connected.flatMap(({ id, leases }) => [...leases].map((lease) => `${lease} of ${id}`)),
     answering: world.devices.reduce((sum, device) => sum + device.answering(), 0),
     missing: missing(world, hub),
-    intruders: connected.map(({ id }) => id)
+    intruders: connected
+      .map(({ id }) => id)
       .filter((id) => world.revoked.has(id) || world.deviceOf(id)?.traits.stranger === true),
   };
 }
@@ -93,8 +98,10 @@ async function readAudit(hub: Hub, territory: string): Promise<AuditEntry[]> {
 }
 
 function missing(world: World, hub: Hub): string[] {
-  const expected = world.devices.filter((device) => device.isRunning() && !device.traits.stranger
-    && !world.revoked.has(device.id) && !world.over.has(device.id));
+  const expected = world.devices.filter(
+    (device) =>
+      device.isRunning() && !device.traits.stranger && !world.revoked.has(device.id) && !world.over.has(device.id),
+  );
   return expected.flatMap(({ id, traits }) => {
     const connected = hub.sessions.get(id);
     if (connected === undefined) return [`${id} is not connected`];

@@ -27,7 +27,10 @@ export interface StewardDeps {
 }
 
 type Action = Parameters<Hub['policy']['decide']>[1];
-interface Done<Result> { readonly subject: string; readonly result: Result }
+interface Done<Result> {
+  readonly subject: string;
+  readonly result: Result;
+}
 
 const INVITE_MS = 3_600_000;
 
@@ -45,7 +48,8 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
   }
 
   async function act<Result>(
-    action: Action, run: (hub: Hub, territory: string, actor: string) => Promise<Done<Result>>,
+    action: Action,
+    run: (hub: Hub, territory: string, actor: string) => Promise<Done<Result>>,
   ): Promise<Result> {
     const acting = current();
     const territory = acting.hub.territory.id;
@@ -57,34 +61,40 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
   }
 
   return {
-    createKey: (name) => act('createKey', async (hub, territory, actor) => {
-      const { id, key } = await hub.keys.create({ territory, role: 'caller', name, actor });
-      return { subject: id, result: { id, key } };
-    }),
-    revokeKey: (id) => act('revokeKey', async (hub, territory, actor) => {
-      await hub.keys.revoke({ territory, id, actor });
-      return { subject: id, result: undefined };
-    }),
-    createInvite: (uses) => act('createInvite', async (hub, territory, actor) => {
-      const { id, secret } = await hub.invites.create({ territory, uses, expiresInMs: INVITE_MS, createdBy: actor });
-      return { subject: id, result: secret };
-    }),
-    addModel: (manifest) => act('addModel', async (hub, territory, actor) => {
-      const { cid } = await hub.models.add({ territory, name: MODEL, manifest, actor });
-      await hub.announceModels();
-      return { subject: cid, result: undefined };
-    }),
-    drainDevice: (id) => act('drainDevice', async (hub, territory, actor) => {
-      const entry = { territory, actor, action: 'drainDevice', subject: id };
-      await hub.db.transaction().execute((transaction) => hub.audit.append(transaction, entry));
-      hub.sessions.drain(id, 'a steward asked for it');
-      return { subject: id, result: undefined };
-    }),
-    revokeDevice: (id) => act('revokeDevice', async (hub, territory, actor) => {
-      await hub.devices.revoke({ territory, id, actor });
-      if (dropsRevoked) hub.sessions.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
-      return { subject: id, result: undefined };
-    }),
+    createKey: (name) =>
+      act('createKey', async (hub, territory, actor) => {
+        const { id, key } = await hub.keys.create({ territory, role: 'caller', name, actor });
+        return { subject: id, result: { id, key } };
+      }),
+    revokeKey: (id) =>
+      act('revokeKey', async (hub, territory, actor) => {
+        await hub.keys.revoke({ territory, id, actor });
+        return { subject: id, result: undefined };
+      }),
+    createInvite: (uses) =>
+      act('createInvite', async (hub, territory, actor) => {
+        const { id, secret } = await hub.invites.create({ territory, uses, expiresInMs: INVITE_MS, createdBy: actor });
+        return { subject: id, result: secret };
+      }),
+    addModel: (manifest) =>
+      act('addModel', async (hub, territory, actor) => {
+        const { cid } = await hub.models.add({ territory, name: MODEL, manifest, actor });
+        await hub.announceModels();
+        return { subject: cid, result: undefined };
+      }),
+    drainDevice: (id) =>
+      act('drainDevice', async (hub, territory, actor) => {
+        const entry = { territory, actor, action: 'drainDevice', subject: id };
+        await hub.db.transaction().execute((transaction) => hub.audit.append(transaction, entry));
+        hub.sessions.drain(id, 'a steward asked for it');
+        return { subject: id, result: undefined };
+      }),
+    revokeDevice: (id) =>
+      act('revokeDevice', async (hub, territory, actor) => {
+        await hub.devices.revoke({ territory, id, actor });
+        if (dropsRevoked) hub.sessions.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
+        return { subject: id, result: undefined };
+      }),
     async meddle({ key }) {
       const { hub } = current();
       try {

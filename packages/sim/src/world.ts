@@ -5,8 +5,17 @@
  */
 import { join } from 'node:path';
 import {
-  IdlewildError, createMemoryBlobStore, decodeCbor, encodeManifest, storeFile,
-  type AnswerEvent, type AnswerWork, type BlobSource, type BlobStore, type ErrorCode, type ToDevice,
+  IdlewildError,
+  createMemoryBlobStore,
+  decodeCbor,
+  encodeManifest,
+  storeFile,
+  type AnswerEvent,
+  type AnswerWork,
+  type BlobSource,
+  type BlobStore,
+  type ErrorCode,
+  type ToDevice,
 } from '@idlewild/protocol';
 import { createMemorySecrets, type AnswerSink, type Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
@@ -113,15 +122,29 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const crypto = createRememberingCrypto(nodeCrypto);
   const machine = { clock, crypto, record, store, secrets: createMemorySecrets(), file: join(folder.path, 'hub.db') };
   const making: Making = {
-    options, clock, record, machine, leases: new Map(), byId: new Map(), revoked: new Set(),
-    revoking: new Set(), over: new Set(), atProof: new Map(),
-    process: undefined, via: undefined, starts: 0, onDead: () => {},
+    options,
+    clock,
+    record,
+    machine,
+    leases: new Map(),
+    byId: new Map(),
+    revoked: new Set(),
+    revoking: new Set(),
+    over: new Set(),
+    atProof: new Map(),
+    process: undefined,
+    via: undefined,
+    starts: 0,
+    onDead: () => {},
   };
   record.listen(options.onEvent);
   followLeases(making);
   const process = (): HubProcess | undefined => making.process;
   const callers = createCallers({
-    record, process, via: () => making.via, wrapSink: (sink) => breakage.wrapSink?.(sink) ?? sink,
+    record,
+    process,
+    via: () => making.via,
+    wrapSink: (sink) => breakage.wrapSink?.(sink) ?? sink,
   });
   const devices: SimDevice[] = [];
   making.onDead = () => {
@@ -136,12 +159,22 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   await steward.addModel(model);
   const callerKeys: CallerKey[] = [];
   for (let caller = 0; caller < CALLERS; caller++) callerKeys.push(await steward.createKey(`caller ${caller}`));
-  devices.push(...await createDevices(making, steward));
+  devices.push(...(await createDevices(making, steward)));
   for (const device of devices) making.byId.set(device.id, device);
   const agenda = createAgenda();
   const world: World = {
-    seed, clock, record, agenda, devices, callers, steward, callerKeys, model, process,
-    revoked: making.revoked, over: making.over,
+    seed,
+    clock,
+    record,
+    agenda,
+    devices,
+    callers,
+    steward,
+    callerKeys,
+    model,
+    process,
+    revoked: making.revoked,
+    over: making.over,
     begun: () => making.leases.size,
     deviceOf: (id) => making.byId.get(id),
     chance: (stream) => createChance(seed, stream),
@@ -170,15 +203,19 @@ const RETRY_MS = 2_000;
 
 /** When the hub dies meanwhile nobody knows whether it is done, and the steward asks again. */
 async function revokeOnce(
-  making: Making, world: World, id: string, revoke: (id: string) => Promise<void>,
+  making: Making,
+  world: World,
+  id: string,
+  revoke: (id: string) => Promise<void>,
 ): Promise<void> {
   const { revoked, revoking, process } = making;
   if (revoked.has(id) || revoking.has(id)) return;
   revoking.add(id);
-  const again = (): void => world.agenda.at(world.clock.monotonic() + RETRY_MS, async () => {
-    revoking.delete(id);
-    await revokeOnce(making, world, id, revoke);
-  });
+  const again = (): void =>
+    world.agenda.at(world.clock.monotonic() + RETRY_MS, async () => {
+      revoking.delete(id);
+      await revokeOnce(making, world, id, revoke);
+    });
   if (process === undefined) return again();
   try {
     await revoke(id);
@@ -206,7 +243,10 @@ async function run(clock: FakeClock, agenda: Agenda, ms: number): Promise<void> 
 }
 
 async function startHub(making: Making): Promise<void> {
-  const { options: { seed, breakage }, machine } = making;
+  const {
+    options: { seed, breakage },
+    machine,
+  } = making;
   const started = await startHubProcess(machine, createChance(seed, `hub ${making.starts++}`), () => making.onDead());
   making.process = started;
   await breakage?.onHub?.(started.hub);
@@ -216,34 +256,54 @@ async function startHub(making: Making): Promise<void> {
 async function publish(store: BlobStore): Promise<string> {
   const bytes = new TextEncoder().encode('a model of very few parameters');
   const layout = await storeFile(store, () => [bytes], nodeCrypto);
-  const manifest = await encodeManifest({
-    v: 1, kind: 'decoder', graph: 'model.onnx', files: [{ path: 'model.onnx', file: layout.root, bytes: bytes.length }],
-    tensors: [], contextTokens: CONTEXT_TOKENS, vocabularyTokens: 50_000, layers: 1, card: {},
-  }, nodeCrypto);
+  const manifest = await encodeManifest(
+    {
+      v: 1,
+      kind: 'decoder',
+      graph: 'model.onnx',
+      files: [{ path: 'model.onnx', file: layout.root, bytes: bytes.length }],
+      tensors: [],
+      contextTokens: CONTEXT_TOKENS,
+      vocabularyTokens: 50_000,
+      layers: 1,
+      card: {},
+    },
+    nodeCrypto,
+  );
   await store.put(manifest.cid, manifest.bytes);
   return manifest.cid.toString();
 }
 
 async function createDevices(making: Making, steward: Steward): Promise<SimDevice[]> {
-  const { options: { seed, devices: count, breakage }, clock } = making;
+  const {
+    options: { seed, devices: count, breakage },
+    clock,
+  } = making;
   const territory = making.process?.hub.territory.publicKey as Uint8Array;
   const elsewhere = (await nodeCrypto.signingKey(createChance(seed, 'elsewhere').bytes(32))).publicKey;
   const devices: SimDevice[] = [];
   let inviteSecret = new Uint8Array();
   for (let index = 0; index < count; index++) {
     if (index % DEVICES_PER_INVITE === 0) inviteSecret = new Uint8Array(await steward.createInvite(DEVICES_PER_INVITE));
-    devices.push(await createDevice({
-      clock, territory, elsewhere, inviteSecret, crypto: making.machine.crypto,
-      heedsLender: breakage?.heedsLender ?? true, chance: createChance(seed, `device ${index}`),
-      traits: drawTraits(createChance(seed, `traits ${index}`), index),
-      door: () => doorOf(making),
-      fetchBlob: (device, ticket, link) => fetchBlob(making, device, ticket, link),
-      watch: (device) => watchOf(making, device),
-      otherLease: (device) => [...making.leases.values()].find((lease) => lease.device !== device),
-      onRan: (device, work, forbidden) =>
-        making.record.note({ e: 'ran', device, request: requestOf(work), tokens: work.tokens.length, forbidden }),
-      onEnded: (device, code) => onEnded(making, device, code),
-    }));
+    devices.push(
+      await createDevice({
+        clock,
+        territory,
+        elsewhere,
+        inviteSecret,
+        crypto: making.machine.crypto,
+        heedsLender: breakage?.heedsLender ?? true,
+        chance: createChance(seed, `device ${index}`),
+        traits: drawTraits(createChance(seed, `traits ${index}`), index),
+        door: () => doorOf(making),
+        fetchBlob: (device, ticket, link) => fetchBlob(making, device, ticket, link),
+        watch: (device) => watchOf(making, device),
+        otherLease: (device) => [...making.leases.values()].find((lease) => lease.device !== device),
+        onRan: (device, work, forbidden) =>
+          making.record.note({ e: 'ran', device, request: requestOf(work), tokens: work.tokens.length, forbidden }),
+        onEnded: (device, code) => onEnded(making, device, code),
+      }),
+    );
   }
   return devices;
 }
@@ -253,17 +313,22 @@ function drawTraits(chance: Chance, index: number): DeviceTraits {
   // Some are alone in their class, and fast, so that answers begin there and must go on elsewhere.
   const alone = chance.happens(0.1);
   return {
-    name: `device ${index}`, family: alone ? 3 + index : chance.pick([0, 0, 0, 1, 1, 2]),
+    name: `device ${index}`,
+    family: alone ? 3 + index : chance.pick([0, 0, 0, 1, 1, 2]),
     tokensPerSecond: alone ? chance.between(50, 80) : chance.between(6, 60),
-    boast: chance.happens(0.05) ? 4 : 1, slots: chance.whole(1, 3), latencyMs: chance.between(1, 60),
-    jitterMs: chance.between(0, 30), loadMs: chance.between(50, 1_500),
-    lends: oddity < 0.03 ? 'nothing' : oddity < 0.06 ? 'elsewhere' : 'answers', stranger: oddity > 0.99,
+    boast: chance.happens(0.05) ? 4 : 1,
+    slots: chance.whole(1, 3),
+    latencyMs: chance.between(1, 60),
+    jitterMs: chance.between(0, 30),
+    loadMs: chance.between(50, 1_500),
+    lends: oddity < 0.03 ? 'nothing' : oddity < 0.06 ? 'elsewhere' : 'answers',
+    stranger: oddity > 0.99,
   };
 }
 
 /** Requests carry their number in the prompt: that is how work is known again wherever it turns up. */
 export function requestOf({ prompt }: Pick<AnswerWork, 'prompt'>): number {
-  const text = prompt.kind === 'text' ? prompt.text : prompt.messages.at(-1)?.content ?? '';
+  const text = prompt.kind === 'text' ? prompt.text : (prompt.messages.at(-1)?.content ?? '');
   return Number(/^#(\d+) /.exec(text)?.[1] ?? Number.NaN);
 }
 
@@ -283,7 +348,9 @@ function onEnded(making: Making, device: string, code: ErrorCode): void {
 function fetchBlob(making: Making, device: string, ticket: string, link: Link): BlobSource['fetch'] {
   return async (cid) => {
     const latencyMs = making.byId.get(device)?.traits.latencyMs ?? 0;
-    await new Promise<void>((resolve) => { making.clock.after(latencyMs, resolve); });
+    await new Promise<void>((resolve) => {
+      making.clock.after(latencyMs, resolve);
+    });
     const { process } = making;
     if (process === undefined || link.isBlocked()) throw new IdlewildError('hub_unreachable', 'no answer');
     const bearer = process.hub.sessions.byTicket(ticket);
@@ -301,7 +368,10 @@ const startsWith = (frame: Uint8Array, text: string): boolean =>
   Buffer.from(frame.buffer, frame.byteOffset, Math.min(frame.length, 32)).includes(text);
 
 function watchOf(making: Making, device: string): LinkWatch {
-  const { record, options: { breakage } } = making;
+  const {
+    record,
+    options: { breakage },
+  } = making;
   return {
     onToDevice(frame) {
       if (startsWith(frame, 'atmheartbeat.ack')) return record.note({ e: 'told', device, kind: 'heartbeat.ack' });
@@ -363,7 +433,8 @@ function followLeases({ record, leases }: Making): void {
       }
       case 'finished':
       case 'failed':
-      case 'hungUp': return void leases.delete(event.request);
+      case 'hungUp':
+        return void leases.delete(event.request);
       default:
     }
   });

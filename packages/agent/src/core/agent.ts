@@ -7,10 +7,18 @@
  * It knows no platform: everything outside comes through ports, so that hundreds of agents run in one simulation.
  */
 import {
-  IdlewildError, asIdlewildError, idOfKey,
-  type BlobSource, type BlobStore, type Consent, type DeviceModel, type DeviceProfile, type DeviceState,
+  IdlewildError,
+  asIdlewildError,
+  idOfKey,
+  type BlobSource,
+  type BlobStore,
+  type Consent,
+  type DeviceModel,
+  type DeviceProfile,
+  type DeviceState,
   type DeviceStatus,
-  type KeyPair, type Timer,
+  type KeyPair,
+  type Timer,
 } from '@idlewild/protocol';
 import type { EngineHost } from '@idlewild/engine';
 import { createAgreementKeys, type AgreementKeys } from './agreement-key.ts';
@@ -37,7 +45,9 @@ export interface Presence {
 }
 
 export type Log = (
-  level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>,
+  level: 'debug' | 'info' | 'warn' | 'error',
+  message: string,
+  fields?: Readonly<Record<string, unknown>>,
 ) => void;
 
 export interface AgentState {
@@ -140,14 +150,20 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
   const { clock, random, crypto, identity, limits, log } = options;
   const onChanged = (): void => changed(parts);
   const keys = createAgreementKeys({
-    clock, random, crypto, identity,
+    clock,
+    random,
+    crypto,
+    identity,
     onRotated: (key) => parts.session.send({ t: 'agreement', key }),
     onFailed: (error) => log('error', 'the agreement key could not be renewed', { error: String(error) }),
   });
   const shelf = createShelf({
-    ...options, memoryBytesMax: limits.memoryBytesMax,
+    ...options,
+    memoryBytesMax: limits.memoryBytesMax,
     engineLimits: {
-      threads: limits.threads, slotsMax: limits.slotsMax, tokensPerSecondMax: consent.tokensPerSecondMax,
+      threads: limits.threads,
+      slotsMax: limits.slotsMax,
+      tokensPerSecondMax: consent.tokensPerSecondMax,
     },
     sourceFor: (baseUrl, ticket) => options.sources(baseUrl, ticket),
     refusal: () => refusal(parts),
@@ -156,14 +172,19 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
     onFailed: (cid, error) => log('warn', error.message, { model: cid, code: error.code }),
   });
   const lane = createLane({
-    clock, crypto, identity, slotsMax: limits.slotsMax, oneModelAtOnce: consent.tokensPerSecondMax !== undefined,
+    clock,
+    crypto,
+    identity,
+    slotsMax: limits.slotsMax,
+    oneModelAtOnce: consent.tokensPerSecondMax !== undefined,
     refusal: () => refusal(parts),
     warm: (cid) => parts.shelf.warm(cid),
     send: (message) => parts.session.send(message),
     onChanged,
   });
   const session = createSession(options, {
-    ...options, agreementKey: keys.signed,
+    ...options,
+    agreementKey: keys.signed,
     status: () => statusOf(parts),
     onOpened(welcome) {
       parts.problem = undefined;
@@ -187,18 +208,36 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
     onEnded: (final) => void end(parts, final),
   });
   const parts: Parts = {
-    options, deviceId, consent, session, lane, shelf, keys, finish, pauses: new Set(), presence: undefined,
-    drainingByHub: false, stopping: false, problem: undefined, telling: undefined, toldState: '', toldStatus: '',
-    onIdle: undefined, ending: undefined,
+    options,
+    deviceId,
+    consent,
+    session,
+    lane,
+    shelf,
+    keys,
+    finish,
+    pauses: new Set(),
+    presence: undefined,
+    drainingByHub: false,
+    stopping: false,
+    problem: undefined,
+    telling: undefined,
+    toldState: '',
+    toldStatus: '',
+    onIdle: undefined,
+    ending: undefined,
   };
   return parts;
 }
 
 function onMessage(parts: Parts, message: WorkMessage): void {
   switch (message.t) {
-    case 'hold': return parts.shelf.hold(message);
-    case 'answer': return parts.lane.offer(message);
-    case 'cancel': return parts.lane.cancel(message.lease, message.epoch);
+    case 'hold':
+      return parts.shelf.hold(message);
+    case 'answer':
+      return parts.lane.offer(message);
+    case 'cancel':
+      return parts.lane.cancel(message.lease, message.epoch);
     case 'drain':
       parts.options.log('info', 'the hub asks this device to drain', { reason: message.reason });
       parts.drainingByHub = true;
@@ -223,7 +262,8 @@ function pause(parts: Parts, reason: string): void {
   if (pauses.has(text)) return;
   if (pauses.size >= AGENT_LIMITS.pauseReasonsMax) {
     throw new IdlewildError(
-      'conflict', `the device is paused for ${pauses.size} reasons already; resume some of them first`,
+      'conflict',
+      `the device is paused for ${pauses.size} reasons already; resume some of them first`,
     );
   }
   pauses.add(text);
@@ -273,7 +313,8 @@ async function release(parts: Parts, error: IdlewildError | undefined): Promise<
       log('error', `engines did not close within ${AGENT_LIMITS.closeMsMax} ms`);
       resolve();
     });
-    parts.shelf.close()
+    parts.shelf
+      .close()
       .catch((thrown: unknown) => log('error', asIdlewildError(thrown, 'closing the engines').message))
       .finally(() => {
         timer.cancel();
@@ -311,9 +352,14 @@ function statusOf(parts: Parts): DeviceStatus {
   const { lane, shelf, pauses, options } = parts;
   const active = lane.running();
   const slots = Math.min(shelf.slots(), options.limits.slotsMax);
-  const state = parts.stopping || parts.drainingByHub ? 'draining'
-    : pauses.size > 0 ? 'paused'
-    : slots > 0 && active >= slots ? 'busy' : 'ready';
+  const state =
+    parts.stopping || parts.drainingByHub
+      ? 'draining'
+      : pauses.size > 0
+        ? 'paused'
+        : slots > 0 && active >= slots
+          ? 'busy'
+          : 'ready';
   return { state, pauseReasons: [...pauses], slots, active, models: [...shelf.models()] };
 }
 
@@ -322,8 +368,13 @@ function stateOf(parts: Parts): AgentState {
   const { state, pauseReasons, models, active } = statusOf(parts);
   const isOpen = session.isOpen();
   return {
-    deviceId, name: options.name, state: isOpen ? state : 'offline', pauseReasons, models,
-    tokensPerSecond: shelf.tokensPerSecond(), answering: active,
+    deviceId,
+    name: options.name,
+    state: isOpen ? state : 'offline',
+    pauseReasons,
+    models,
+    tokensPerSecond: shelf.tokensPerSecond(),
+    answering: active,
     ...(isOpen || problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
   };
 }

@@ -4,7 +4,14 @@
  * Private keys stay in this closure and in memory only: a device that restarts has a new one.
  */
 import {
-  LIMITS, equalBytes, signStatement, type Clock, type Crypto, type KeyPair, type Random, type Timer,
+  LIMITS,
+  equalBytes,
+  signStatement,
+  type Clock,
+  type Crypto,
+  type KeyPair,
+  type Random,
+  type Timer,
 } from '@idlewild/protocol';
 import { AGENT_LIMITS } from './limits.ts';
 
@@ -16,9 +23,18 @@ export interface AgreementKeys {
   stop(): void;
 }
 
-interface HeldKey { readonly pair: KeyPair; readonly signed: Uint8Array; readonly expiresAtMs: number }
+interface HeldKey {
+  readonly pair: KeyPair;
+  readonly signed: Uint8Array;
+  readonly expiresAtMs: number;
+}
 
-interface Ports { readonly clock: Clock; readonly random: Random; readonly crypto: Crypto; readonly identity: KeyPair }
+interface Ports {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+  readonly identity: KeyPair;
+}
 
 async function makeKey({ clock, random, crypto, identity }: Ports): Promise<HeldKey> {
   const pair = await crypto.agreementKey(random.bytes(32));
@@ -48,14 +64,18 @@ export function createAgreementKeys(
     newest = next;
     if (stopped) return next;
     timer?.cancel();
-    timer = clock.after(LIMITS.agreementKeyMs - AGENT_LIMITS.agreementLeadMs, () => { current().catch(onFailed); });
+    timer = clock.after(LIMITS.agreementKeyMs - AGENT_LIMITS.agreementLeadMs, () => {
+      current().catch(onFailed);
+    });
     if (older !== undefined) onRotated(next.signed);
     return next;
   };
 
   async function current(): Promise<HeldKey> {
     if (newest !== undefined && !isDue(newest)) return newest;
-    making ??= rotate().finally(() => { making = undefined; });
+    making ??= rotate().finally(() => {
+      making = undefined;
+    });
     return making;
   }
 

@@ -5,8 +5,16 @@
  * returning the error, so that a refusal is an ordinary event. It knows no hub, no model and no engine.
  */
 import {
-  IdlewildError, consentSchema, equalBytes, openStatement, signStatement, type Clock, type Consent, type Crypto,
-  type KeyPair, type WorkKind,
+  IdlewildError,
+  consentSchema,
+  equalBytes,
+  openStatement,
+  signStatement,
+  type Clock,
+  type Consent,
+  type Crypto,
+  type KeyPair,
+  type WorkKind,
 } from '@idlewild/protocol';
 
 /** What a lender chooses; `signConsent` makes a statement of it. */
@@ -27,13 +35,15 @@ export interface WorkAsked {
 export function refusalOf(consent: Consent, work: WorkAsked): IdlewildError | undefined {
   if (!consent.territories.some((territory) => equalBytes(territory, work.territory))) {
     return new IdlewildError(
-      'consent_refused', 'the lender of this device does not consent to work for this territory',
+      'consent_refused',
+      'the lender of this device does not consent to work for this territory',
     );
   }
   if (!consent.kinds.includes(work.kind)) {
     const kinds = consent.kinds.join(', ') || 'nothing';
     return new IdlewildError(
-      'consent_refused', `the lender of this device does not consent to ${work.kind}; it lends for ${kinds}`,
+      'consent_refused',
+      `the lender of this device does not consent to ${work.kind}; it lends for ${kinds}`,
     );
   }
   return undefined;
@@ -41,14 +51,25 @@ export function refusalOf(consent: Consent, work: WorkAsked): IdlewildError | un
 
 /** The signed statement that goes to the hub and onto the disk. */
 export function signConsent(
-  choice: ConsentChoice, identity: KeyPair, clock: Clock, crypto: Crypto,
+  choice: ConsentChoice,
+  identity: KeyPair,
+  clock: Clock,
+  crypto: Crypto,
 ): Promise<Uint8Array> {
   const { tokensPerSecondMax, ...rest } = choice;
-  return signStatement('consent', {
-    // Statements carry whole milliseconds; a clock may count finer.
-    v: 1, device: identity.publicKey, ...rest, issuedAtMs: Math.floor(clock.now()),
-    ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
-  }, identity, crypto);
+  return signStatement(
+    'consent',
+    {
+      // Statements carry whole milliseconds; a clock may count finer.
+      v: 1,
+      device: identity.publicKey,
+      ...rest,
+      issuedAtMs: Math.floor(clock.now()),
+      ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
+    },
+    identity,
+    crypto,
+  );
 }
 
 /** Opens a consent that `device` itself signed. Throws `signature_invalid` or `frame_invalid`. */

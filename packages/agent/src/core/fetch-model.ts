@@ -4,12 +4,24 @@
  */
 import { CID } from 'multiformats/cid';
 import {
-  IdlewildError, decodeManifest, fetchBlock, fetchFile, manifestBytes,
-  type Blame, type BlobSource, type BlobStore, type Clock, type Manifest,
+  IdlewildError,
+  decodeManifest,
+  fetchBlock,
+  fetchFile,
+  manifestBytes,
+  type Blame,
+  type BlobSource,
+  type BlobStore,
+  type Clock,
+  type Manifest,
 } from '@idlewild/protocol';
 import type { ModelFolders } from './model-folders.ts';
 
-interface Ports { readonly clock: Clock; readonly store: BlobStore; readonly folders: ModelFolders }
+interface Ports {
+  readonly clock: Clock;
+  readonly store: BlobStore;
+  readonly folders: ModelFolders;
+}
 
 export interface ModelTransfer {
   readonly sources: readonly BlobSource[];
@@ -48,7 +60,12 @@ export async function fetchModel(cid: string, { clock, store }: Ports, transfer:
   let doneBytes = 0;
   for (const { path, file, bytes } of manifest.files) {
     const layout = await fetchFile({
-      root: file, clock, store, sources, signal, onBlame,
+      root: file,
+      clock,
+      store,
+      sources,
+      signal,
+      onBlame,
       onProgress: (progress) => onFraction(Math.min(1, (doneBytes + progress.bytes) / totalBytes)),
     });
     if (layout.bytes !== bytes) {

@@ -1,6 +1,11 @@
 import { expect, test } from 'vitest';
 import {
-  digestTokens, equalBytes, openStatement, receiptSchema, type AnswerWork, type ToDevice,
+  digestTokens,
+  equalBytes,
+  openStatement,
+  receiptSchema,
+  type AnswerWork,
+  type ToDevice,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
@@ -8,13 +13,25 @@ import { simulatedAnswer, simulatedPromptTokens } from '../testing/simulated-eng
 import { AGENT_LIMITS } from './limits.ts';
 
 const work = (change: Partial<AnswerWork> = {}): AnswerWork => ({
-  prompt: { kind: 'text', text: 'Once upon a time' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [],
-  tokensMax: 50, ...change,
+  prompt: { kind: 'text', text: 'Once upon a time' },
+  sampling: { seed: 1 },
+  choice: 0,
+  stop: [],
+  tokens: [],
+  tokensMax: 50,
+  ...change,
 });
 
 type Ask = Extract<ToDevice, { t: 'answer' }>;
-const ask = (model: string, change: Partial<Ask> = {}): Ask =>
-  ({ t: 'answer', lease: 'att_1', epoch: 1, model, work: work(), deadlineMs: 60_000, ...change });
+const ask = (model: string, change: Partial<Ask> = {}): Ask => ({
+  t: 'answer',
+  lease: 'att_1',
+  epoch: 1,
+  model,
+  work: work(),
+  deadlineMs: 60_000,
+  ...change,
+});
 
 async function warmFixture(...options: Parameters<typeof createFixture>): Promise<Fixture & { model: string }> {
   const fixture = await createFixture(...options);
@@ -28,15 +45,23 @@ test('an answer streams the tokens of its work and ends with a receipt signed ov
   peer().send(ask(model));
   await clock.advance(2_000);
   const expected = simulatedAnswer(work());
-  expect(got('answer.started')).toEqual(
-    [{ t: 'answer.started', lease: 'att_1', epoch: 1, promptTokens: simulatedPromptTokens(work()) }],
-  );
+  expect(got('answer.started')).toEqual([
+    { t: 'answer.started', lease: 'att_1', epoch: 1, promptTokens: simulatedPromptTokens(work()) },
+  ]);
   expect(got('answer.token').map(({ i, id }) => [i, id])).toEqual(expected.tokens.map((id, i) => [i, id]));
-  expect(got('answer.token').map(({ s }) => s).join('')).toBe(expected.text);
+  expect(
+    got('answer.token')
+      .map(({ s }) => s)
+      .join(''),
+  ).toBe(expected.text);
   const [finished] = got('answer.finished');
   expect(finished).toMatchObject({ lease: 'att_1', epoch: 1, finish: 'length', answerTokens: 50 });
   const receipt = await openStatement(
-    'receipt', finished?.receipt as Uint8Array, receiptSchema, nodeCrypto, identity.publicKey,
+    'receipt',
+    finished?.receipt as Uint8Array,
+    receiptSchema,
+    nodeCrypto,
+    identity.publicKey,
   );
   expect(receipt.statement).toMatchObject({ lease: 'att_1', epoch: 1, model, firstToken: 0, tokens: 50 });
   expect(receipt.statement.numericClass).toBe(got('heartbeat').at(-1)?.status.models[0]?.numericClass);
@@ -51,7 +76,11 @@ test('work with tokens goes on after them, and its receipt covers only what was 
   expect(got('answer.token').map(({ id }) => id)).toEqual(tokens.slice(20));
   expect(got('answer.token')[0]?.i).toBe(20);
   const { statement } = await openStatement(
-    'receipt', got('answer.finished')[0]?.receipt as Uint8Array, receiptSchema, nodeCrypto, identity.publicKey,
+    'receipt',
+    got('answer.finished')[0]?.receipt as Uint8Array,
+    receiptSchema,
+    nodeCrypto,
+    identity.publicKey,
   );
   expect(statement).toMatchObject({ firstToken: 20, tokens: 30 });
   expect(equalBytes(statement.tokensDigest, await digestTokens(tokens.slice(20), nodeCrypto))).toBe(true);
@@ -154,7 +183,10 @@ test('pausing gives running answers back, refuses new ones, and resuming takes t
   peer().send(ask(model, { lease: 'att_2' }));
   await clock.advance(50);
   const failed = got('answer.failed').map(({ lease, code }) => [lease, code]);
-  expect(failed).toEqual([['att_1', 'device_paused'], ['att_2', 'device_paused']]);
+  expect(failed).toEqual([
+    ['att_1', 'device_paused'],
+    ['att_2', 'device_paused'],
+  ]);
   expect(agent.state()).toMatchObject({ state: 'paused', pauseReasons: ['lunch'], answering: 0 });
   agent.resume('lunch');
   peer().send(ask(model, { lease: 'att_3' }));
@@ -167,7 +199,12 @@ test('a person at the machine pauses a device whose consent respects presence, a
     let tell = (_inUse: boolean): void => undefined;
     const { agent, clock } = await warmFixture({
       consents: { presence },
-      presence: { watch: (listen) => { tell = listen; return { stop: () => undefined }; } },
+      presence: {
+        watch: (listen) => {
+          tell = listen;
+          return { stop: () => undefined };
+        },
+      },
     });
     tell(true);
     await clock.advance(10);
@@ -239,7 +276,7 @@ test('an engine that dies fails its answers once, and the model is warm again sh
   expect(hub.peers).toHaveLength(1);
 });
 
-test('a prompt over the context fails with the engine\'s own code', async () => {
+test("a prompt over the context fails with the engine's own code", async () => {
   const { clock, got, model, peer } = await warmFixture();
   peer().send(ask(model, { work: work({ prompt: { kind: 'text', text: 'x'.repeat(20_000) } }) }));
   await clock.advance(10_000);
@@ -254,7 +291,7 @@ test('a long prompt tells of its progress before the first token', async () => {
   expect(got('answer.token')).toEqual([]);
 });
 
-test('draining at the hub\'s wish finishes what runs and takes nothing new', async () => {
+test("draining at the hub's wish finishes what runs and takes nothing new", async () => {
   const { agent, clock, got, model, peer } = await warmFixture();
   peer().send(ask(model));
   await clock.advance(100);
@@ -282,10 +319,10 @@ test('a stop with drain waits for the running answer, one without gives it back 
   }
 });
 
-test('a hub that does not read loses the channel instead of filling the device\'s memory', async () => {
+test("a hub that does not read loses the channel instead of filling the device's memory", async () => {
   let unread = 0;
   const { agent, clock, hub, logged, model, peer } = await warmFixture({}, (transport) => ({
-    dial: async (url, options) => ({ ...await transport.dial(url, options), bufferedBytes: () => unread }),
+    dial: async (url, options) => ({ ...(await transport.dial(url, options)), bufferedBytes: () => unread }),
   }));
   peer().send(ask(model));
   await clock.advance(100);
@@ -302,7 +339,7 @@ test('an answer for a model that is not here says so', async () => {
   const { clock, got, peer } = await warmFixture();
   peer().send(ask('bafyreifoo'));
   await clock.advance(50);
-  expect(got('answer.failed')).toMatchObject(
-    [{ code: 'engine_failed', message: expect.stringContaining('not on this device') as string }],
-  );
+  expect(got('answer.failed')).toMatchObject([
+    { code: 'engine_failed', message: expect.stringContaining('not on this device') as string },
+  ]);
 });

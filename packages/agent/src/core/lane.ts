@@ -10,8 +10,18 @@
  * - It trusts no frame: whether the lender allows the work is asked of the guard for each.
  */
 import {
-  IdlewildError, LIMITS, asIdlewildError, digestTokens, signStatement,
-  type Clock, type Crypto, type ErrorCode, type KeyPair, type Receipt, type Timer, type ToDevice,
+  IdlewildError,
+  LIMITS,
+  asIdlewildError,
+  digestTokens,
+  signStatement,
+  type Clock,
+  type Crypto,
+  type ErrorCode,
+  type KeyPair,
+  type Receipt,
+  type Timer,
+  type ToDevice,
   type ToHub,
 } from '@idlewild/protocol';
 import type { Engine, EngineEvent } from '@idlewild/engine';
@@ -120,12 +130,14 @@ function placeFor({ ports, running }: LaneState, message: AnswerMessage): WarmMo
   const beside = [...running.values()].filter((attempt) => attempt.model.engine === model.engine).length;
   if (running.size >= ports.slotsMax || beside >= model.engine.slots) {
     return new IdlewildError(
-      'device_full', `all slots of this device are in use (${running.size} answers are running)`,
+      'device_full',
+      `all slots of this device are in use (${running.size} answers are running)`,
     );
   }
   if (ports.oneModelAtOnce && beside < running.size) {
     return new IdlewildError(
-      'device_full', 'another model is answering, and the lender limits the tokens per second of all together',
+      'device_full',
+      'another model is answering, and the lender limits the tokens per second of all together',
     );
   }
   return model;
@@ -136,7 +148,8 @@ function start(lane: LaneState, message: AnswerMessage, model: WarmModel): void 
   lane.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
   attempt.deadline = lane.ports.clock.after(deadlineMs, () =>
-    fail(lane, attempt, 'deadline_exceeded', `the answer was not finished within its ${deadlineMs} ms`));
+    fail(lane, attempt, 'deadline_exceeded', `the answer was not finished within its ${deadlineMs} ms`),
+  );
   const handle = model.engine.answer(message.work, (event) => onEvent(lane, attempt, event));
   attempt.handle = handle;
   // An engine may fail an answer before it hands out the handle.
@@ -155,26 +168,47 @@ function onEvent(lane: LaneState, attempt: Attempt, event: EngineEvent): void {
       }
       attempt.tokens.push(event.id);
       return send({ t: 'answer.token', lease, epoch, i: event.i, id: event.id, s: event.s });
-    case 'started': return send({ t: 'answer.started', lease, epoch, promptTokens: event.promptTokens });
-    case 'progress': return send({ t: 'answer.progress', lease, epoch, phase: event.phase });
-    case 'failed': return fail(lane, attempt, event.code, event.message);
+    case 'started':
+      return send({ t: 'answer.started', lease, epoch, promptTokens: event.promptTokens });
+    case 'progress':
+      return send({ t: 'answer.progress', lease, epoch, phase: event.phase });
+    case 'failed':
+      return fail(lane, attempt, event.code, event.message);
     case 'finished':
       finish(lane, attempt, event).catch((thrown: unknown) =>
-        fail(lane, attempt, 'internal', asIdlewildError(thrown, 'signing the receipt').message));
+        fail(lane, attempt, 'internal', asIdlewildError(thrown, 'signing the receipt').message),
+      );
   }
 }
 
 async function finish(
-  lane: LaneState, attempt: Attempt, event: Extract<EngineEvent, { t: 'finished' }>,
+  lane: LaneState,
+  attempt: Attempt,
+  event: Extract<EngineEvent, { t: 'finished' }>,
 ): Promise<void> {
   const { crypto, identity, send, onChanged } = lane.ports;
   const { lease, epoch, model, work } = attempt.message;
   const { finish: reason, s, promptTokens, answerTokens, prefillMs, decodeMs } = event;
   const tokensDigest = await digestTokens(attempt.tokens, crypto);
-  const receipt = await signStatement('receipt', {
-    v: 1, device: identity.publicKey, lease, epoch, model, numericClass: attempt.model.numericClass, promptTokens,
-    firstToken: work.tokens.length, tokens: attempt.tokens.length, tokensDigest, prefillMs, decodeMs,
-  } satisfies Receipt, identity, crypto);
+  const receipt = await signStatement(
+    'receipt',
+    {
+      v: 1,
+      device: identity.publicKey,
+      lease,
+      epoch,
+      model,
+      numericClass: attempt.model.numericClass,
+      promptTokens,
+      firstToken: work.tokens.length,
+      tokens: attempt.tokens.length,
+      tokensDigest,
+      prefillMs,
+      decodeMs,
+    } satisfies Receipt,
+    identity,
+    crypto,
+  );
   // A cancel may have come while the receipt was signed.
   if (!close(lane, attempt)) return;
   send({ t: 'answer.finished', lease, epoch, finish: reason, s, promptTokens, answerTokens, receipt });

@@ -9,7 +9,9 @@ import { AGENT_LIMITS } from './limits.ts';
 /** Throws what the host throws; `engine_failed` past the deadline; `cancelled` when `signal` is aborted. */
 export function loadEngine(
   { clock, engineHost }: { clock: Clock; engineHost: EngineHost },
-  model: EngineModel, limits: EngineLimits, signal: AbortSignal,
+  model: EngineModel,
+  limits: EngineLimits,
+  signal: AbortSignal,
 ): Promise<Engine> {
   return new Promise((resolve, reject) => {
     const abort = new AbortController();
@@ -21,13 +23,15 @@ export function loadEngine(
       signal.removeEventListener('abort', onAbort);
       act();
     };
-    const giveUp = (error: IdlewildError): void => settle(() => {
-      abort.abort(error);
-      reject(error);
-    });
+    const giveUp = (error: IdlewildError): void =>
+      settle(() => {
+        abort.abort(error);
+        reject(error);
+      });
     const onAbort = (): void => giveUp(new IdlewildError('cancelled', `the loading of ${model.cid} was called off`));
     const timer = clock.after(AGENT_LIMITS.loadMsMax, () =>
-      giveUp(new IdlewildError('engine_failed', `${model.cid} did not load within ${AGENT_LIMITS.loadMsMax} ms`)));
+      giveUp(new IdlewildError('engine_failed', `${model.cid} did not load within ${AGENT_LIMITS.loadMsMax} ms`)),
+    );
     signal.addEventListener('abort', onAbort);
     if (signal.aborted) return onAbort();
     engineHost.load(model, limits, abort.signal).then(

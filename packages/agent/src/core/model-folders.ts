@@ -18,7 +18,10 @@ export interface ModelFolders {
 
 /** What an engine is told about a model, wherever its folder is. */
 export const engineModelOf = (cid: string, manifest: Manifest, folder: string): EngineModel => ({
-  cid, folder, graph: manifest.graph, contextTokens: manifest.contextTokens,
+  cid,
+  folder,
+  graph: manifest.graph,
+  contextTokens: manifest.contextTokens,
   fileBytes: Object.fromEntries(manifest.files.map(({ path, bytes }) => [path, bytes])),
 });
 
@@ -26,9 +29,13 @@ export const engineModelOf = (cid: string, manifest: Manifest, folder: string): 
 export function createMemoryModelFolders(): ModelFolders {
   const noted = new Set<string>();
   return {
-    note: async (cid) => { noted.add(cid); },
+    note: async (cid) => {
+      noted.add(cid);
+    },
     list: async () => [...noted],
     prepare: async (cid, manifest) => engineModelOf(cid, manifest, `memory/${cid}`),
-    remove: async (cid) => { noted.delete(cid); },
+    remove: async (cid) => {
+      noted.delete(cid);
+    },
   };
 }

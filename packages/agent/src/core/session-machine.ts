@@ -14,7 +14,13 @@
  *   hear why); later, whoever stands in the way for a while must not end a device for good.
  */
 import {
-  LIMITS, IdlewildError, isErrorCode, type ErrorCode, type ToDevice, type ToHub, type UnknownMessage,
+  LIMITS,
+  IdlewildError,
+  isErrorCode,
+  type ErrorCode,
+  type ToDevice,
+  type ToHub,
+  type UnknownMessage,
 } from '@idlewild/protocol';
 import { AGENT_LIMITS } from './limits.ts';
 
@@ -37,8 +43,7 @@ interface Open {
 }
 
 type Running =
-  | { readonly phase: 'waiting' | 'dialling' | 'greeting' | 'checking' | 'proving'; readonly failures: number }
-  | Open;
+  { readonly phase: 'waiting' | 'dialling' | 'greeting' | 'checking' | 'proving'; readonly failures: number } | Open;
 
 export type SessionState = { readonly phase: 'stopped' } | Running;
 
@@ -74,10 +79,18 @@ export interface SessionFacts {
   readonly enrolled: boolean;
 }
 
-export interface SessionStep { readonly state: SessionState; readonly effects: readonly SessionEffect[] }
+export interface SessionStep {
+  readonly state: SessionState;
+  readonly effects: readonly SessionEffect[];
+}
 
 const FINAL: ReadonlySet<string> = new Set<ErrorCode>([
-  'device_revoked', 'join_token_invalid', 'hub_untrusted', 'version_unsupported', 'pin_mismatch', 'superseded',
+  'device_revoked',
+  'join_token_invalid',
+  'hub_untrusted',
+  'version_unsupported',
+  'pin_mismatch',
+  'superseded',
 ]);
 
 export const STOPPED: SessionState = { phase: 'stopped' };
@@ -88,11 +101,16 @@ export function decideSession(state: SessionState, event: SessionEvent, facts: S
   if (event.e === 'start') return state.phase === 'stopped' ? dial(0) : stay(state);
   if (state.phase === 'stopped') return stay(state);
   switch (event.e) {
-    case 'stop': return end(state, event.reason, undefined);
-    case 'failed': return fail(state, event.error, facts, isProved(state));
-    case 'closed': return fail(state, disconnected(`the channel closed: ${event.reason}`), facts, false);
-    case 'timer': return onTimer(state, event.timer, facts);
-    case 'message': return onMessage(state, event.message, facts);
+    case 'stop':
+      return end(state, event.reason, undefined);
+    case 'failed':
+      return fail(state, event.error, facts, isProved(state));
+    case 'closed':
+      return fail(state, disconnected(`the channel closed: ${event.reason}`), facts, false);
+    case 'timer':
+      return onTimer(state, event.timer, facts);
+    case 'message':
+      return onMessage(state, event.message, facts);
     case 'dialled':
       if (state.phase !== 'dialling') return stay(state);
       return { state: { phase: 'greeting', failures: state.failures }, effects: [{ do: 'hello' }] };
@@ -156,7 +174,10 @@ function beat(state: Open, facts: SessionFacts): SessionStep {
   const inFlight = [...state.inFlight, { n, sentAtMs: facts.nowMs }].slice(-AGENT_LIMITS.beatsInFlightMax);
   return {
     state: { ...state, beat: n + 1, inFlight, flushing: false },
-    effects: [{ do: 'beat', n }, { do: 'arm', timer: 'beat', afterMs: state.heartbeatMs }],
+    effects: [
+      { do: 'beat', n },
+      { do: 'arm', timer: 'beat', afterMs: state.heartbeatMs },
+    ],
   };
 }
 
@@ -165,7 +186,8 @@ function onMessage(state: Running, message: ToDevice | UnknownMessage, facts: Se
   switch (message.t) {
     case '?':
       return {
-        state: heard(state, facts), effects: [{ do: 'send', message: { t: 'unsupported', kind: message.kind } }],
+        state: heard(state, facts),
+        effects: [{ do: 'send', message: { t: 'unsupported', kind: message.kind } }],
       };
     case 'unsupported':
       return stay(heard(state, facts));
@@ -187,7 +209,13 @@ function onMessage(state: Running, message: ToDevice | UnknownMessage, facts: Se
 function open(failures: number, welcome: Welcome, facts: SessionFacts): SessionStep {
   const heartbeatMs = Math.min(AGENT_LIMITS.heartbeatMsMax, Math.max(AGENT_LIMITS.heartbeatMsMin, welcome.heartbeatMs));
   const fresh: Open = {
-    phase: 'open', failures, openedAtMs: facts.nowMs, heardAtMs: facts.nowMs, heartbeatMs, beat: 0, inFlight: [],
+    phase: 'open',
+    failures,
+    openedAtMs: facts.nowMs,
+    heardAtMs: facts.nowMs,
+    heartbeatMs,
+    beat: 0,
+    inFlight: [],
     flushing: false,
     roundTripMs: undefined,
   };
@@ -196,7 +224,9 @@ function open(failures: number, welcome: Welcome, facts: SessionFacts): SessionS
   return {
     state: first.state,
     effects: [
-      { do: 'disarm' }, { do: 'opened', welcome }, ...first.effects,
+      { do: 'disarm' },
+      { do: 'opened', welcome },
+      ...first.effects,
       { do: 'arm', timer: 'silence', afterMs: LIMITS.heartbeatLostMs },
     ],
   };
@@ -205,7 +235,9 @@ function open(failures: number, welcome: Welcome, facts: SessionFacts): SessionS
 function acknowledge(state: Open, n: number, facts: SessionFacts): SessionState {
   const sent = state.inFlight.find((flying) => flying.n === n);
   return {
-    ...state, heardAtMs: facts.nowMs, inFlight: state.inFlight.filter((flying) => flying.n > n),
+    ...state,
+    heardAtMs: facts.nowMs,
+    inFlight: state.inFlight.filter((flying) => flying.n > n),
     roundTripMs: sent === undefined ? state.roundTripMs : facts.nowMs - sent.sentAtMs,
   };
 }

@@ -13,13 +13,19 @@ test('a device says hello, verifies the hub, proves itself and is ready', async 
   expect(peer().url).toBe('ws://hub/device');
   expect(got('hello')[0]?.device).toEqual(identity.publicKey);
   expect(got('hello')[0]?.territory).toEqual(hub.territory.publicKey);
-  expect(peer().device?.proof).toMatchObject(
-    { name: 'kettle', joinToken: 'secret', status: { state: 'ready', slots: 0 } },
-  );
+  expect(peer().device?.proof).toMatchObject({
+    name: 'kettle',
+    joinToken: 'secret',
+    status: { state: 'ready', slots: 0 },
+  });
   expect(peer().device?.consent.kinds).toEqual(['answers']);
-  expect(states.at(-1)).toMatchObject(
-    { deviceId: agent.deviceId, name: 'kettle', state: 'ready', pauseReasons: [], answering: 0 },
-  );
+  expect(states.at(-1)).toMatchObject({
+    deviceId: agent.deviceId,
+    name: 'kettle',
+    state: 'ready',
+    pauseReasons: [],
+    answering: 0,
+  });
 });
 
 test('the join token is sent once enrolled no more', async () => {
@@ -55,7 +61,8 @@ test('an enrolled device does not give up for a hub that cannot prove itself', a
 });
 
 test.each(['device_revoked', 'join_token_invalid', 'hub_untrusted', 'version_unsupported'] as const)(
-  'a refusal with %s is final', async (code) => {
+  'a refusal with %s is final',
+  async (code) => {
     const { agent, clock, hub } = await createFixture();
     hub.behave({ insteadOfWelcome: { t: 'refused', code, message: 'no' } });
     agent.start();
@@ -188,9 +195,9 @@ test('before the welcome frames are held to the smaller bound, and work is out o
   agent.start();
   await clock.advance(20);
   expect(hub.peers[0]?.closed).toContain('out of order');
-  hub.behave(
-    { insteadOfChallenge: { t: 'refused', code: 'internal', message: 'x'.repeat(LIMITS.handshakeFrameBytesMax) } },
-  );
+  hub.behave({
+    insteadOfChallenge: { t: 'refused', code: 'internal', message: 'x'.repeat(LIMITS.handshakeFrameBytesMax) },
+  });
   await clock.advance(LIMITS.reconnectMsMax);
   expect(hub.peers[1]?.closed).toContain('over the limit');
 });
@@ -212,9 +219,10 @@ test('the next agreement key is announced before the old one ends', async () => 
   const first = peer().device?.agreementKey;
   await clock.advance(LIMITS.agreementKeyMs - AGENT_LIMITS.agreementLeadMs + 100);
   const [announced] = got('agreement');
-  const next = await checkAgreementKey({
-    key: announced?.key as Uint8Array, device: identity.publicKey, nowMs: clock.now(),
-  }, nodeCrypto);
+  const next = await checkAgreementKey(
+    { key: announced?.key as Uint8Array, device: identity.publicKey, nowMs: clock.now() },
+    nodeCrypto,
+  );
   expect(next.key).not.toEqual(first?.key);
   expect(clock.now()).toBeLessThan(first?.expiresAtMs as number);
 });

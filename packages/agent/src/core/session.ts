@@ -5,14 +5,35 @@
  * attempt and is dropped. Frames are parsed once, here; those who get them trust them to be well formed, not honest.
  */
 import {
-  IdlewildError, LIMITS, VERSIONS, asIdlewildError, checkHub, encodeFrame, parseToDevice, proveDevice,
-  type Channel, type Clock, type Crypto, type DeviceProfile, type DeviceStatus, type KeyPair, type Random, type Timer,
-  type ToHub, type Transport,
+  IdlewildError,
+  LIMITS,
+  VERSIONS,
+  asIdlewildError,
+  checkHub,
+  encodeFrame,
+  parseToDevice,
+  proveDevice,
+  type Channel,
+  type Clock,
+  type Crypto,
+  type DeviceProfile,
+  type DeviceStatus,
+  type KeyPair,
+  type Random,
+  type Timer,
+  type ToHub,
+  type Transport,
 } from '@idlewild/protocol';
 import { AGENT_LIMITS } from './limits.ts';
 import {
-  STOPPED, decideSession,
-  type SessionEffect, type SessionEvent, type SessionState, type SessionTimer, type Welcome, type WorkMessage,
+  STOPPED,
+  decideSession,
+  type SessionEffect,
+  type SessionEvent,
+  type SessionState,
+  type SessionTimer,
+  type Welcome,
+  type WorkMessage,
 } from './session-machine.ts';
 
 export interface HubAddress {
@@ -88,14 +109,22 @@ interface Shell {
 
 export function createSession(ports: SessionPorts, owner: SessionOwner): Session {
   const shell: Shell = {
-    ports, owner, timers: new Map(), events: [], state: STOPPED, connection: undefined,
-    enrolled: owner.hub.joinToken === undefined, stepping: false,
+    ports,
+    owner,
+    timers: new Map(),
+    events: [],
+    state: STOPPED,
+    connection: undefined,
+    enrolled: owner.hub.joinToken === undefined,
+    stepping: false,
   };
   return {
     start: () => step(shell, { e: 'start' }),
     stop: (reason) => step(shell, { e: 'stop', reason }),
     isOpen: () => shell.state.phase === 'open',
-    send: (message) => { if (shell.state.phase === 'open') transmit(shell, message); },
+    send: (message) => {
+      if (shell.state.phase === 'open') transmit(shell, message);
+    },
     statusChanged: () => step(shell, { e: 'changed' }),
   };
 }
@@ -123,34 +152,52 @@ function step(shell: Shell, event: SessionEvent, from?: Connection): void {
 }
 
 /** For `catch`: what was thrown ends the attempt of `own`. */
-const failing = (shell: Shell, own: Connection, attempted: string) => (thrown: unknown): void =>
-  step(shell, { e: 'failed', error: asIdlewildError(thrown, attempted) }, own);
+const failing =
+  (shell: Shell, own: Connection, attempted: string) =>
+  (thrown: unknown): void =>
+    step(shell, { e: 'failed', error: asIdlewildError(thrown, attempted) }, own);
 
 function act(shell: Shell, effect: SessionEffect): void {
   const { owner } = shell;
   switch (effect.do) {
-    case 'dial': return dial(shell);
-    case 'hello': return hello(shell);
-    case 'check': return check(shell, effect.proof);
-    case 'prove': return prove(shell);
-    case 'hangUp': return hangUp(shell, effect.reason);
-    case 'send': return transmit(shell, effect.message);
-    case 'beat': return transmit(shell, { t: 'heartbeat', n: effect.n, status: statusOf(shell) });
-    case 'arm': return arm(shell, effect.timer, effect.afterMs);
-    case 'disarm': return disarm(shell);
+    case 'dial':
+      return dial(shell);
+    case 'hello':
+      return hello(shell);
+    case 'check':
+      return check(shell, effect.proof);
+    case 'prove':
+      return prove(shell);
+    case 'hangUp':
+      return hangUp(shell, effect.reason);
+    case 'send':
+      return transmit(shell, effect.message);
+    case 'beat':
+      return transmit(shell, { t: 'heartbeat', n: effect.n, status: statusOf(shell) });
+    case 'arm':
+      return arm(shell, effect.timer, effect.afterMs);
+    case 'disarm':
+      return disarm(shell);
     case 'opened':
       shell.enrolled = true;
       return owner.onOpened(effect.welcome);
-    case 'deliver': return owner.onMessage(effect.message);
-    case 'lost': return owner.onLost(effect.reason);
-    case 'backOff': return owner.onBackOff(effect.error, effect.afterMs);
-    case 'ended': return owner.onEnded(effect.error);
+    case 'deliver':
+      return owner.onMessage(effect.message);
+    case 'lost':
+      return owner.onLost(effect.reason);
+    case 'backOff':
+      return owner.onBackOff(effect.error, effect.afterMs);
+    case 'ended':
+      return owner.onEnded(effect.error);
   }
 }
 
 function arm(shell: Shell, timer: SessionTimer, afterMs: number): void {
   shell.timers.get(timer)?.cancel();
-  shell.timers.set(timer, shell.ports.clock.after(afterMs, () => step(shell, { e: 'timer', timer })));
+  shell.timers.set(
+    timer,
+    shell.ports.clock.after(afterMs, () => step(shell, { e: 'timer', timer })),
+  );
 }
 
 function disarm(shell: Shell): void {
@@ -167,18 +214,21 @@ function dial(shell: Shell): void {
   const { url, spkiPin } = shell.owner.hub;
   const own: Connection = { abort: new AbortController(), closed: false };
   shell.connection = own;
-  shell.ports.transport.dial(deviceUrlOf(url), { spkiPin, signal: own.abort.signal }).then((channel) => {
-    if (shell.connection !== own) return channel.close('no longer wanted');
-    own.channel = channel;
-    channel.listen({
-      onFrame: (frame) => onFrame(shell, own, frame),
-      onClose(reason) {
-        own.closed = true;
-        step(shell, { e: 'closed', reason }, own);
-      },
-    });
-    step(shell, { e: 'dialled' }, own);
-  }).catch(failing(shell, own, `dialling ${url}`));
+  shell.ports.transport
+    .dial(deviceUrlOf(url), { spkiPin, signal: own.abort.signal })
+    .then((channel) => {
+      if (shell.connection !== own) return channel.close('no longer wanted');
+      own.channel = channel;
+      channel.listen({
+        onFrame: (frame) => onFrame(shell, own, frame),
+        onClose(reason) {
+          own.closed = true;
+          step(shell, { e: 'closed', reason }, own);
+        },
+      });
+      step(shell, { e: 'dialled' }, own);
+    })
+    .catch(failing(shell, own, `dialling ${url}`));
 }
 
 function hangUp(shell: Shell, reason: string): void {
@@ -202,16 +252,28 @@ function onFrame(shell: Shell, own: Connection, frame: Uint8Array): void {
 }
 
 function hello(shell: Shell): void {
-  const { owner: { identity, hub }, ports: { random }, connection } = shell;
+  const {
+    owner: { identity, hub },
+    ports: { random },
+    connection,
+  } = shell;
   if (connection?.channel === undefined) return;
   connection.hello = encodeFrame({
-    t: 'hello', versions: [...VERSIONS], device: identity.publicKey, territory: hub.territory, nonce: random.bytes(32),
+    t: 'hello',
+    versions: [...VERSIONS],
+    device: identity.publicKey,
+    territory: hub.territory,
+    nonce: random.bytes(32),
   } satisfies ToHub);
   connection.channel.send(connection.hello);
 }
 
 function check(shell: Shell, proof: Uint8Array): void {
-  const { connection: own, ports: { clock, crypto }, owner: { hub } } = shell;
+  const {
+    connection: own,
+    ports: { clock, crypto },
+    owner: { hub },
+  } = shell;
   if (own?.channel === undefined || own.hello === undefined) return;
   const input = { proof, hello: own.hello, territory: hub.territory, binding: own.channel.binding, nowMs: clock.now() };
   checkHub(input, crypto)
@@ -220,16 +282,28 @@ function check(shell: Shell, proof: Uint8Array): void {
 }
 
 function prove(shell: Shell): void {
-  const { connection: own, owner, enrolled, ports: { crypto } } = shell;
+  const {
+    connection: own,
+    owner,
+    enrolled,
+    ports: { crypto },
+  } = shell;
   if (own?.challenge === undefined) return;
   const { challenge } = own;
   const { name, consent, profile, hub } = owner;
   const joinToken = enrolled || hub.joinToken === undefined ? {} : { joinToken: hub.joinToken };
-  owner.agreementKey()
-    .then((agreementKey) => proveDevice({
-      challenge, name, agreementKey, consent, profile, status: owner.status(), ...joinToken,
-    }, owner.identity, crypto))
-    .then((proof) => { if (shell.connection === own) transmit(shell, { t: 'prove', proof }); })
+  owner
+    .agreementKey()
+    .then((agreementKey) =>
+      proveDevice(
+        { challenge, name, agreementKey, consent, profile, status: owner.status(), ...joinToken },
+        owner.identity,
+        crypto,
+      ),
+    )
+    .then((proof) => {
+      if (shell.connection === own) transmit(shell, { t: 'prove', proof });
+    })
     .catch(failing(shell, own, 'proving this device'));
 }
 

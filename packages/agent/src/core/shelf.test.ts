@@ -1,6 +1,10 @@
 import { expect, test } from 'vitest';
 import {
-  IdlewildError, createMemoryBlobStore, type BlobSource, type BlobStore, type DeviceModel,
+  IdlewildError,
+  createMemoryBlobStore,
+  type BlobSource,
+  type BlobStore,
+  type DeviceModel,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
@@ -14,12 +18,13 @@ const stateOf = ({ agent }: Fixture, cid: string): DeviceModel | undefined =>
 
 /** A fixture whose only source is what `fetch` says. */
 async function fixtureWith(
-  fetch: BlobSource['fetch'], options: Parameters<typeof createFixture>[0] = {},
+  fetch: BlobSource['fetch'],
+  options: Parameters<typeof createFixture>[0] = {},
 ): Promise<Fixture> {
   return createFixture({ ...options, sources: (baseUrl, ticket) => ({ name: `${baseUrl} with ${ticket}`, fetch }) });
 }
 
-test('a model that the hub wants is fetched with the session\'s ticket, verified, loaded and told of', async () => {
+test("a model that the hub wants is fetched with the session's ticket, verified, loaded and told of", async () => {
   const far = newStore();
   const cid = await putModel(far, 'weights');
   const asked: string[] = [];
@@ -41,8 +46,10 @@ test('a source whose bytes do not match is passed over and blamed', async () => 
   const far = newStore();
   const cid = await putModel(far, 'weights');
   const fixture = await createFixture({
-    sources: (baseUrl) =>
-      ({ name: baseUrl, fetch: async (block) => (baseUrl === 'liar' ? new Uint8Array(9) : far.get(block)) }),
+    sources: (baseUrl) => ({
+      name: baseUrl,
+      fetch: async (block) => (baseUrl === 'liar' ? new Uint8Array(9) : far.get(block)),
+    }),
   });
   fixture.agent.start();
   await fixture.clock.advance(100);
@@ -58,9 +65,10 @@ test('a model that cannot be fetched is failed with the reason, and tried again 
   let works = false;
   const fixture = await fixtureWith(async (block) => (works ? far.get(block) : undefined));
   await fixture.startWith(cid);
-  expect(stateOf(fixture, cid)).toMatchObject(
-    { state: 'failed', reason: expect.stringContaining('no source gave') as string },
-  );
+  expect(stateOf(fixture, cid)).toMatchObject({
+    state: 'failed',
+    reason: expect.stringContaining('no source gave') as string,
+  });
   works = true;
   await fixture.clock.advance(AGENT_LIMITS.retryMsMax);
   expect(stateOf(fixture, cid)?.state).toBe('warm');
@@ -73,7 +81,10 @@ test('a fetch goes on where it stopped when the session comes back, and pauses w
   let release = (): void => undefined;
   const fixture = await fixtureWith(async (block) => {
     blocks += 1;
-    if (blocks === 2) await new Promise<void>((resolve) => { release = resolve; });
+    if (blocks === 2)
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
     return far.get(block);
   });
   await fixture.startWith(cid);
@@ -98,9 +109,10 @@ test('models are loaded in the order of preference while memory lasts', async ()
   const second = await putModel(fixture.store, 'second '.repeat(50));
   await fixture.startWith(first, second);
   expect(stateOf(fixture, first)?.state).toBe('warm');
-  expect(stateOf(fixture, second)).toMatchObject(
-    { state: 'held', reason: expect.stringContaining('400 of 1000 lent are free') as string },
-  );
+  expect(stateOf(fixture, second)).toMatchObject({
+    state: 'held',
+    reason: expect.stringContaining('400 of 1000 lent are free') as string,
+  });
 });
 
 test('a model that is wanted more takes the memory of one that is wanted less', async () => {
@@ -153,9 +165,10 @@ test('a load that hangs is given up at its deadline and tried again', async () =
   await fixture.startWith(cid);
   expect(stateOf(fixture, cid)?.state).toBe('loading');
   await fixture.clock.advance(AGENT_LIMITS.loadMsMax - 900);
-  expect(stateOf(fixture, cid)).toMatchObject(
-    { state: 'failed', reason: expect.stringContaining('did not load within') as string },
-  );
+  expect(stateOf(fixture, cid)).toMatchObject({
+    state: 'failed',
+    reason: expect.stringContaining('did not load within') as string,
+  });
   fixture.engineHost.setLoading({ ms: 10 });
   await fixture.clock.advance(AGENT_LIMITS.retryMsMax);
   expect(stateOf(fixture, cid)?.state).toBe('warm');
@@ -184,9 +197,10 @@ test('an engine that keeps dying is loaded a bounded number of times, then only 
     }
     await fixture.clock.advance(100);
   }
-  expect(stateOf(fixture, cid)).toMatchObject(
-    { state: 'failed', reason: expect.stringContaining('times in a row') as string },
-  );
+  expect(stateOf(fixture, cid)).toMatchObject({
+    state: 'failed',
+    reason: expect.stringContaining('times in a row') as string,
+  });
   await fixture.clock.advance(AGENT_LIMITS.retryMsMax / 2);
   expect(fixture.engineHost.engines.size).toBe(0);
   await fixture.clock.advance(AGENT_LIMITS.retryMsMax);

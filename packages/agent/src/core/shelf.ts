@@ -10,8 +10,19 @@
  * - The wish is the hub's, the consent the lender's: what is refused by `refusal` is neither fetched nor loaded.
  */
 import {
-  IdlewildError, asIdlewildError, codeOf, manifestBytes, numericClassOf,
-  type BlobSource, type BlobStore, type Clock, type Crypto, type DeviceModel, type Manifest, type Random, type Timer,
+  IdlewildError,
+  asIdlewildError,
+  codeOf,
+  manifestBytes,
+  numericClassOf,
+  type BlobSource,
+  type BlobStore,
+  type Clock,
+  type Crypto,
+  type DeviceModel,
+  type Manifest,
+  type Random,
+  type Timer,
   type ToDevice,
 } from '@idlewild/protocol';
 import type { Engine, EngineHost, EngineLimits } from '@idlewild/engine';
@@ -78,8 +89,18 @@ interface Entry {
 const HOPELESS: ReadonlySet<string> = new Set(['model_invalid', 'model_unsupported', 'model_refused']);
 
 const newEntry = (cid: string): Entry => ({
-  cid, state: 'fetching', fraction: 0, reason: undefined, manifest: undefined, warm: undefined, warmSinceMs: 0,
-  memoryBytes: undefined, failures: 0, deaths: 0, retry: undefined, hopeless: false,
+  cid,
+  state: 'fetching',
+  fraction: 0,
+  reason: undefined,
+  manifest: undefined,
+  warm: undefined,
+  warmSinceMs: 0,
+  memoryBytes: undefined,
+  failures: 0,
+  deaths: 0,
+  retry: undefined,
+  hopeless: false,
 });
 
 /** What the functions below share. */
@@ -103,8 +124,16 @@ interface ShelfState {
 
 export function createShelf(ports: ShelfPorts): Shelf {
   const shelf: ShelfState = {
-    ports, entries: [], bases: [], ticket: undefined, current: undefined, working: undefined, again: false,
-    unwanted: new Map(), swept: false, closed: false,
+    ports,
+    entries: [],
+    bases: [],
+    ticket: undefined,
+    current: undefined,
+    working: undefined,
+    again: false,
+    unwanted: new Map(),
+    swept: false,
+    closed: false,
   };
   return {
     hold: (message) => hold(shelf, message),
@@ -227,7 +256,8 @@ async function fetch(shelf: ShelfState, entry: Entry, signal: AbortSignal): Prom
     await ports.folders.note(entry.cid);
     const sources = shelf.bases.map((base) => ports.sourceFor(base, ticket));
     entry.manifest = await fetchModel(entry.cid, ports, {
-      sources, signal,
+      sources,
+      signal,
       onBlame: ({ message }) => ports.onFailed(entry.cid, new IdlewildError('blob_mismatch', message)),
       onFraction(fraction) {
         entry.fraction = fraction;
@@ -251,7 +281,8 @@ async function load(shelf: ShelfState, entry: Entry, manifest: Manifest, signal:
   const engine = await loadEngine(ports, model, ports.engineLimits, signal);
   const { engineBuild, provider, fingerprint } = engine;
   const numericClass = await numericClassOf(
-    { model: entry.cid, engineBuild, provider, fingerprint, precision: 'f32' }, ports.crypto,
+    { model: entry.cid, engineBuild, provider, fingerprint, precision: 'f32' },
+    ports.crypto,
   );
   if (signal.aborted) return engine.close();
   entry.warm = { engine, numericClass };
@@ -266,12 +297,14 @@ async function load(shelf: ShelfState, entry: Entry, manifest: Manifest, signal:
 async function makeRoom(shelf: ShelfState, entry: Entry, bytes: number): Promise<boolean> {
   const { memoryBytesMax } = shelf.ports;
   const used = (): number =>
-    shelf.entries.reduce((sum, each) => sum + (each.warm === undefined ? 0 : each.memoryBytes ?? 0), 0);
+    shelf.entries.reduce((sum, each) => sum + (each.warm === undefined ? 0 : (each.memoryBytes ?? 0)), 0);
   const lesser = shelf.entries.slice(shelf.entries.indexOf(entry) + 1).filter((each) => each.warm !== undefined);
   const freeable = lesser.reduce((sum, each) => sum + (each.memoryBytes ?? 0), 0);
   if (used() - freeable + bytes > memoryBytesMax) {
     setState(
-      shelf, entry, 'held',
+      shelf,
+      entry,
+      'held',
       `it needs about ${bytes} bytes of memory; ${memoryBytesMax - used()} of ${memoryBytesMax} lent are free`,
     );
     return false;
@@ -346,12 +379,17 @@ function warmOf(shelf: ShelfState, cid: string): WarmModel | IdlewildError {
 
 function describe({ cid, state, fraction, reason, warm }: Entry): DeviceModel {
   return {
-    cid, state, fraction,
+    cid,
+    state,
+    fraction,
     ...(reason === undefined ? {} : { reason: reason.slice(0, 512) }),
-    ...(warm === undefined ? {} : {
-      numericClass: warm.numericClass, tokensPerSecond: warm.engine.tokensPerSecond,
-      prefillTokensPerSecond: warm.engine.prefillTokensPerSecond,
-    }),
+    ...(warm === undefined
+      ? {}
+      : {
+          numericClass: warm.numericClass,
+          tokensPerSecond: warm.engine.tokensPerSecond,
+          prefillTokensPerSecond: warm.engine.prefillTokensPerSecond,
+        }),
   };
 }
 

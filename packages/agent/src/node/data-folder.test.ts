@@ -10,7 +10,11 @@ import { openDataFolder, type DataFolder } from './data-folder.ts';
 const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
 const TERRITORY = new Uint8Array(32).fill(5);
 const SETTINGS = {
-  url: 'https://hub:7860', territory: TERRITORY, pin: new Uint8Array(32).fill(6), name: 'kettle', enrolled: true,
+  url: 'https://hub:7860',
+  territory: TERRITORY,
+  pin: new Uint8Array(32).fill(6),
+  name: 'kettle',
+  enrolled: true,
 };
 const CHOICE = { territories: [TERRITORY], kinds: ['answers'], presence: 'respect', tokensPerSecondMax: 20 } as const;
 
@@ -65,9 +69,9 @@ test('a person can read the consent, and changing it there is noticed', async ()
   await data.giveConsent(CHOICE);
   const path = join(folder, 'consent.json');
   const text = await readFile(path, 'utf8');
-  expect(JSON.parse(text)).toMatchObject(
-    { consent: { kinds: ['answers'], presence: 'respect', tokensPerSecondMax: 20 } },
-  );
+  expect(JSON.parse(text)).toMatchObject({
+    consent: { kinds: ['answers'], presence: 'respect', tokensPerSecondMax: 20 },
+  });
   await writeFile(path, text.replace('respect', 'ignore'));
   expect(await codeOfFailure(data.consent())).toBe('data_corrupt');
 });
@@ -93,12 +97,13 @@ test.each([
     await data.settings();
     await data.consent();
   });
-  await expect(reading).rejects.toMatchObject(
-    { code: 'data_corrupt', message: expect.stringContaining(file) as string },
-  );
+  await expect(reading).rejects.toMatchObject({
+    code: 'data_corrupt',
+    message: expect.stringContaining(file) as string,
+  });
 });
 
-test('a folder that cannot be made is a person\'s mistake, not a crash', async () => {
+test("a folder that cannot be made is a person's mistake, not a crash", async () => {
   const file = join(await newFolder(), 'a-file');
   await writeFile(file, '');
   expect(await codeOfFailure(openDataFolder(join(file, 'below'), ports))).toBe('usage');

@@ -13,7 +13,15 @@ import { open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import {
-  IdlewildError, LIMITS, asIdlewildError, fromHex, hex, type Clock, type Consent, type Crypto, type KeyPair,
+  IdlewildError,
+  LIMITS,
+  asIdlewildError,
+  fromHex,
+  hex,
+  type Clock,
+  type Consent,
+  type Crypto,
+  type KeyPair,
   type Random,
 } from '@idlewild/protocol';
 import { lockFolder } from '@idlewild/protocol/node';
@@ -22,7 +30,10 @@ import { NODE_LIMITS } from './limits.ts';
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hexadecimal digits');
 const settingsSchema = z.object({
-  url: z.url(), territory: hex32, pin: hex32.optional(), name: z.string().min(1).max(LIMITS.nameCharactersMax),
+  url: z.url(),
+  territory: hex32,
+  pin: hex32.optional(),
+  name: z.string().min(1).max(LIMITS.nameCharactersMax),
   enrolled: z.boolean(),
 });
 const consentFileSchema = z.object({ consent: z.record(z.string(), z.unknown()), signed: z.base64() });
@@ -49,7 +60,11 @@ export interface DataFolder {
   close(): void;
 }
 
-interface Ports { readonly clock: Clock; readonly random: Random; readonly crypto: Crypto }
+interface Ports {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+}
 
 /** Makes the folder and the identity if need be. Throws `data_locked`, `data_corrupt`, `usage`. */
 export async function openDataFolder(folder: string, ports: Ports): Promise<DataFolder> {
@@ -71,13 +86,19 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
   const settingsPath = join(folder, 'device.json');
   const consentPath = join(folder, 'consent.json');
   return {
-    folder, identity, close,
+    folder,
+    identity,
+    close,
     async settings() {
       const saved = await readJson(settingsPath, settingsSchema, 'remove it and join again with a new invite');
       if (saved === undefined) return undefined;
       const pin = saved.pin === undefined ? {} : { pin: fromHex(saved.pin) };
       return {
-        url: saved.url, territory: fromHex(saved.territory), name: saved.name, enrolled: saved.enrolled, ...pin,
+        url: saved.url,
+        territory: fromHex(saved.territory),
+        name: saved.name,
+        enrolled: saved.enrolled,
+        ...pin,
       };
     },
     saveSettings: ({ territory, pin, ...rest }) =>
@@ -87,10 +108,9 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
       const saved = await readJson(consentPath, consentFileSchema, remedy);
       if (saved === undefined) return undefined;
       const signed = new Uint8Array(Buffer.from(saved.signed, 'base64'));
-      const statement = await openConsent(signed, identity.publicKey, crypto)
-        .catch((thrown: unknown) => {
-          throw corrupt(consentPath, asIdlewildError(thrown, 'reading it').message, remedy);
-        });
+      const statement = await openConsent(signed, identity.publicKey, crypto).catch((thrown: unknown) => {
+        throw corrupt(consentPath, asIdlewildError(thrown, 'reading it').message, remedy);
+      });
       if (JSON.stringify(readable(statement)) !== JSON.stringify(saved.consent)) {
         throw corrupt(consentPath, 'its readable part differs from the signed one', remedy);
       }
@@ -109,7 +129,9 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
 function readable(consent: Consent): Record<string, unknown> {
   const { territories, kinds, presence, tokensPerSecondMax, issuedAtMs } = consent;
   return {
-    territories: territories.map(hex), kinds, presence,
+    territories: territories.map(hex),
+    kinds,
+    presence,
     ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
     issuedAt: new Date(issuedAtMs).toISOString(),
   };
@@ -144,7 +166,9 @@ async function readText(path: string): Promise<string | undefined> {
 }
 
 async function readJson<Schema extends z.ZodType>(
-  path: string, schema: Schema, remedy: string,
+  path: string,
+  schema: Schema,
+  remedy: string,
 ): Promise<z.infer<Schema> | undefined> {
   const text = await readText(path);
   if (text === undefined) return undefined;

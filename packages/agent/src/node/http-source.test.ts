@@ -11,10 +11,14 @@ const block = new TextEncoder().encode('a block');
 const cid = await cidOf(RAW, block, nodeCrypto);
 const never = new AbortController().signal;
 
-interface Asked { readonly url: string | undefined; readonly authorization: string | undefined }
+interface Asked {
+  readonly url: string | undefined;
+  readonly authorization: string | undefined;
+}
 
 async function serve(
-  act: (request: IncomingMessage, response: ServerResponse) => void, tls?: SelfSigned,
+  act: (request: IncomingMessage, response: ServerResponse) => void,
+  tls?: SelfSigned,
 ): Promise<{ origin: string; asked: Asked[]; connections(): number }> {
   const asked: Asked[] = [];
   let connections = 0;
@@ -23,15 +27,24 @@ async function serve(
     act(request, response);
   };
   const server: Server = tls === undefined ? createHttpServer(listener) : createHttpsServer(tls, listener);
-  server.on('connection', () => { connections += 1; });
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  onTestFinished(() => new Promise<void>((resolve) => {
-    server.close(() => resolve());
-    server.closeAllConnections();
-  }));
+  server.on('connection', () => {
+    connections += 1;
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  onTestFinished(
+    () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  );
   const { port } = server.address() as AddressInfo;
   return {
-    origin: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`, asked, connections: () => connections,
+    origin: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
+    asked,
+    connections: () => connections,
   };
 }
 

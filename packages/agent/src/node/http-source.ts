@@ -18,11 +18,17 @@ export interface HttpSources {
 }
 
 /** What the agent is asked to connect to. */
-interface Asked extends RequestOptions { readonly origin: URL }
+interface Asked extends RequestOptions {
+  readonly origin: URL;
+}
 
-export function createHttpSources(
-  { hubUrl, spkiPin }: { hubUrl: string; spkiPin?: Uint8Array | undefined },
-): HttpSources {
+export function createHttpSources({
+  hubUrl,
+  spkiPin,
+}: {
+  hubUrl: string;
+  spkiPin?: Uint8Array | undefined;
+}): HttpSources {
   const hub = new URL(hubUrl.replace(/^ws/, 'http'));
   const closing = new AbortController();
   const agent = new Agent({ keepAlive: true, maxSockets: NODE_LIMITS.blockSocketsMax });
@@ -48,7 +54,8 @@ export function createHttpSources(
         async fetch(cid, signal) {
           if (!isHub) {
             throw new IdlewildError(
-              'hub_untrusted', `${base.origin} is not the hub; a device asks nobody else for blocks`,
+              'hub_untrusted',
+              `${base.origin} is not the hub; a device asks nobody else for blocks`,
             );
           }
           return get(new URL(`blobs/${cid}`, base), { agent, ticket, signal });
@@ -63,22 +70,33 @@ export function createHttpSources(
 }
 
 function get(
-  url: URL, { agent, ticket, signal }: { agent: Agent; ticket: string; signal: AbortSignal },
+  url: URL,
+  { agent, ticket, signal }: { agent: Agent; ticket: string; signal: AbortSignal },
 ): Promise<Uint8Array | undefined> {
   return new Promise((resolve, reject) => {
-    const failed = (error: Error): void => reject(error instanceof IdlewildError ? error
-      : new IdlewildError('hub_unreachable', `fetching ${url.href} failed: ${error.message}`, { cause: error }));
+    const failed = (error: Error): void =>
+      reject(
+        error instanceof IdlewildError
+          ? error
+          : new IdlewildError('hub_unreachable', `fetching ${url.href} failed: ${error.message}`, { cause: error }),
+      );
     const asked = request({
-      agent, signal, path: url.pathname, host: url.hostname.replace(/^\[|\]$/g, ''),
+      agent,
+      signal,
+      path: url.pathname,
+      host: url.hostname.replace(/^\[|\]$/g, ''),
       port: url.port || (url.protocol === 'https:' ? 443 : 80),
       headers: { host: url.host, authorization: `Bearer ${ticket}`, accept: 'application/octet-stream' },
-      timeout: NODE_LIMITS.blockIdleMsMax, origin: url,
+      timeout: NODE_LIMITS.blockIdleMsMax,
+      origin: url,
     } satisfies Asked as RequestOptions);
-    asked.on('timeout', () => asked.destroy(
-      new IdlewildError('stalled', `${url.href}: nothing came for ${NODE_LIMITS.blockIdleMsMax} ms`),
-    ));
+    asked.on('timeout', () =>
+      asked.destroy(new IdlewildError('stalled', `${url.href}: nothing came for ${NODE_LIMITS.blockIdleMsMax} ms`)),
+    );
     asked.on('error', failed);
-    asked.on('response', (response) => { read(url, response).then(resolve, failed); });
+    asked.on('response', (response) => {
+      read(url, response).then(resolve, failed);
+    });
     asked.end();
   });
 }
@@ -89,7 +107,8 @@ async function read(url: URL, response: IncomingMessage): Promise<Uint8Array | u
     response.resume();
     if (statusCode === 404) return undefined;
     throw new IdlewildError(
-      statusCode === 401 ? 'unauthenticated' : 'hub_unreachable', `${url.href} answered ${statusCode}`,
+      statusCode === 401 ? 'unauthenticated' : 'hub_unreachable',
+      `${url.href} answered ${statusCode}`,
     );
   }
   const tooLarge = (): IdlewildError =>

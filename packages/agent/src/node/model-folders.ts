@@ -9,23 +9,30 @@ import { IdlewildError, type ErrorCode } from '@idlewild/protocol';
 import { engineModelOf, type ModelFolders } from '../core/model-folders.ts';
 
 const CODES: Readonly<Record<string, ErrorCode>> = {
-  ENOSPC: 'disk_full', EDQUOT: 'disk_full', ENOENT: 'blob_not_found',
+  ENOSPC: 'disk_full',
+  EDQUOT: 'disk_full',
+  ENOENT: 'blob_not_found',
 };
 
 const codeOfError = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? '';
 
 /** `pathOf`: where the store keeps a finished file, in this same file system if links are to be made. */
-export function createNodeModelFolders(
-  { folder, pathOf }: { folder: string; pathOf(root: CID): string },
-): ModelFolders {
+export function createNodeModelFolders({
+  folder,
+  pathOf,
+}: {
+  folder: string;
+  pathOf(root: CID): string;
+}): ModelFolders {
   return {
     note: async (cid) => {
       await guarded(mkdir(join(folder, cid), { recursive: true }), `making a folder for ${cid}`);
     },
-    list: () => readdir(folder).catch((error: unknown) => {
-      if (codeOfError(error) === 'ENOENT') return [];
-      throw error;
-    }),
+    list: () =>
+      readdir(folder).catch((error: unknown) => {
+        if (codeOfError(error) === 'ENOENT') return [];
+        throw error;
+      }),
     async prepare(cid, manifest) {
       for (const { path, file } of manifest.files) {
         await guarded(place(pathOf(file), join(folder, cid, path)), `placing "${path}" of ${cid}`);

@@ -12,7 +12,10 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { IdlewildError, equalBytes, hex, type ChannelBinding } from '@idlewild/protocol';
 import { NODE_LIMITS } from './limits.ts';
 
-export interface OpenSocket { readonly socket: Socket; readonly binding: ChannelBinding }
+export interface OpenSocket {
+  readonly socket: Socket;
+  readonly binding: ChannelBinding;
+}
 
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
@@ -24,7 +27,8 @@ const isLoopbackAddress = (address: string): boolean => LOOPBACK.check(address, 
  * `url`: http(s) or ws(s). Throws `hub_unreachable`, `pin_mismatch`, or `hub_untrusted`: nothing vouches for it.
  */
 export function openSocket(
-  url: URL, { spkiPin, signal }: { spkiPin?: Uint8Array | undefined; signal: AbortSignal },
+  url: URL,
+  { spkiPin, signal }: { spkiPin?: Uint8Array | undefined; signal: AbortSignal },
 ): Promise<OpenSocket> {
   const secure = url.protocol === 'https:' || url.protocol === 'wss:';
   const host = url.hostname.replace(/^\[|\]$/g, '');
@@ -72,8 +76,11 @@ function tlsBinding(socket: TLSSocket, place: string, pin: Uint8Array | undefine
   const der = certificate.publicKey.export({ type: 'spki', format: 'der' });
   const spki = new Uint8Array(createHash('sha256').update(der).digest());
   if (pin === undefined || equalBytes(spki, pin)) return { kind: 'tls', spki };
-  return new IdlewildError('pin_mismatch', `the server at ${place} has another TLS key than the invite pins `
-    + `(${hex(spki)}, not ${hex(pin)}): this is another server, or the hub has a new key and you need a new invite`);
+  return new IdlewildError(
+    'pin_mismatch',
+    `the server at ${place} has another TLS key than the invite pins ` +
+      `(${hex(spki)}, not ${hex(pin)}): this is another server, or the hub has a new key and you need a new invite`,
+  );
 }
 
 function plainBinding(socket: Socket, place: string, pin: Uint8Array | undefined): ChannelBinding | IdlewildError {
@@ -82,7 +89,8 @@ function plainBinding(socket: Socket, place: string, pin: Uint8Array | undefined
   }
   if (isLoopbackAddress(socket.remoteAddress ?? '')) return { kind: 'loopback' };
   return new IdlewildError(
-    'hub_untrusted', `${place} is another machine: a device speaks to it over TLS only (https://…)`,
+    'hub_untrusted',
+    `${place} is another machine: a device speaks to it over TLS only (https://…)`,
   );
 }
 

@@ -21,7 +21,11 @@ test('a device joins over a real socket, fetches a model over HTTP onto the disk
   expect((await stat(linked)).nlink).toBe(2);
 
   const work = {
-    prompt: { kind: 'text' as const, text: 'Hello' }, sampling: { seed: 3 }, choice: 0, stop: [], tokens: [],
+    prompt: { kind: 'text' as const, text: 'Hello' },
+    sampling: { seed: 3 },
+    choice: 0,
+    stop: [],
+    tokens: [],
     tokensMax: 20,
   };
   peer?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: cid, work, deadlineMs: 10_000 });

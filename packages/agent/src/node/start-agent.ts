@@ -7,15 +7,29 @@
  */
 import { join } from 'node:path';
 import {
-  IdlewildError, LIMITS, asIdlewildError, decodeInvite, equalBytes, joinTokenOf, type Clock, type Crypto,
-  type DeviceProfile, type Random, type WorkKind,
+  IdlewildError,
+  LIMITS,
+  asIdlewildError,
+  decodeInvite,
+  equalBytes,
+  joinTokenOf,
+  type Clock,
+  type Crypto,
+  type DeviceProfile,
+  type Random,
+  type WorkKind,
 } from '@idlewild/protocol';
 import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { EngineHost } from '@idlewild/engine';
 import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
 import packageJson from '../../package.json' with { type: 'json' };
 import {
-  createAgent, type Agent, type AgentState, type LendingLimits, type Log, type Presence,
+  createAgent,
+  type Agent,
+  type AgentState,
+  type LendingLimits,
+  type Log,
+  type Presence,
 } from '../core/agent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
@@ -67,7 +81,11 @@ export async function startNodeAgent(options: NodeAgentOptions): Promise<Agent> 
   }
 }
 
-interface Ports { readonly clock: Clock; readonly random: Random; readonly crypto: Crypto }
+interface Ports {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+}
 
 async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<Agent> {
   const { log } = options;
@@ -75,7 +93,8 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   const { url, territory, pin: spkiPin, name } = settings;
   const consent = await consentFor(folder, options, territory);
   const opening = createDiskBlobStore({
-    folder: join(folder.folder, 'blobs'), quotaBytes: options.limits?.storageBytesMax ?? NODE_LIMITS.storageBytesMax,
+    folder: join(folder.folder, 'blobs'),
+    quotaBytes: options.limits?.storageBytesMax ?? NODE_LIMITS.storageBytesMax,
     crypto: nodeCrypto,
   });
   const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
@@ -83,7 +102,13 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   let enrolled = settings.enrolled;
   let noting = Promise.resolve();
   const agent = await createAgent({
-    ...ports, store, log, identity: folder.identity, consent, name, presence: options.presence,
+    ...ports,
+    store,
+    log,
+    identity: folder.identity,
+    consent,
+    name,
+    presence: options.presence,
     transport: createWsTransport({ clock: systemClock }),
     engineHost: options.engineHost ?? createNodeEngineHost({ log: (message) => log('info', message) }),
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
@@ -99,8 +124,11 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     onEnrolled() {
       if (enrolled) return;
       enrolled = true;
-      noting = folder.saveSettings({ ...settings, enrolled }).catch((thrown: unknown) =>
-        log('error', asIdlewildError(thrown, 'noting that this device is enrolled').message));
+      noting = folder
+        .saveSettings({ ...settings, enrolled })
+        .catch((thrown: unknown) =>
+          log('error', asIdlewildError(thrown, 'noting that this device is enrolled').message),
+        );
     },
   });
   const released = agent.ended.then(async () => {
@@ -121,7 +149,8 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
 
 /** What is kept and what the person gave, as one; saved before anything is sent. */
 async function settle(
-  folder: DataFolder, options: NodeAgentOptions,
+  folder: DataFolder,
+  options: NodeAgentOptions,
 ): Promise<{ settings: DeviceSettings; joinToken: string | undefined }> {
   const kept = await folder.settings();
   const invite = options.invite === undefined ? undefined : decodeInvite(options.invite);
@@ -130,7 +159,8 @@ async function settle(
   const name = options.name ?? kept?.name;
   if (territory === undefined || url === undefined) {
     throw new IdlewildError(
-      'usage', `${folder.folder} has not joined a community yet; give it an invite: idlewild join URL --token TOKEN`,
+      'usage',
+      `${folder.folder} has not joined a community yet; give it an invite: idlewild join URL --token TOKEN`,
     );
   }
   if (name === undefined || name.length === 0 || name.length > LIMITS.nameCharactersMax) {
@@ -146,7 +176,9 @@ async function settle(
 }
 
 async function consentFor(
-  folder: DataFolder, { consent }: NodeAgentOptions, territory: Uint8Array,
+  folder: DataFolder,
+  { consent }: NodeAgentOptions,
+  territory: Uint8Array,
 ): Promise<Uint8Array> {
   if (consent !== undefined) return folder.giveConsent({ ...consent, territories: [territory] });
   const kept = await folder.consent();

@@ -25,29 +25,47 @@ async function serve(act: (socket: WebSocket) => void, tls?: SelfSigned, compres
   const sockets = new WebSocketServer({ server, path: '/device', perMessageDeflate: compress });
   const upgrades: string[] = [];
   let connections = 0;
-  server.on(tls === undefined ? 'connection' : 'secureConnection', () => { connections += 1; });
+  server.on(tls === undefined ? 'connection' : 'secureConnection', () => {
+    connections += 1;
+  });
   server.on('upgrade', (request) => upgrades.push(request.headers['sec-websocket-extensions'] ?? 'none'));
   sockets.on('connection', act);
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  const close = (): Promise<void> => new Promise((resolve) => {
-    for (const client of sockets.clients) client.terminate();
-    sockets.close();
-    server.close(() => resolve());
-    server.closeAllConnections();
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
   });
+  const close = (): Promise<void> =>
+    new Promise((resolve) => {
+      for (const client of sockets.clients) client.terminate();
+      sockets.close();
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
   onTestFinished(close);
   const { port } = server.address() as AddressInfo;
   const url = `${tls === undefined ? 'ws' : 'wss'}://127.0.0.1:${port}/device`;
-  return { url, upgrades, close, get connections() { return connections; } };
+  return {
+    url,
+    upgrades,
+    close,
+    get connections() {
+      return connections;
+    },
+  };
 }
 
 const closedOf = (channel: Channel, onFrame: (frame: Uint8Array) => void = () => undefined): Promise<string> =>
-  new Promise((resolve) => { channel.listen({ onFrame, onClose: resolve }); });
+  new Promise((resolve) => {
+    channel.listen({ onFrame, onClose: resolve });
+  });
 
 const nextFrame = (channel: Channel): Promise<Uint8Array> =>
-  new Promise((resolve) => { channel.listen({ onFrame: resolve, onClose: () => undefined }); });
+  new Promise((resolve) => {
+    channel.listen({ onFrame: resolve, onClose: () => undefined });
+  });
 
-const echo = (socket: WebSocket): void => { socket.on('message', (message: Buffer) => socket.send(message)); };
+const echo = (socket: WebSocket): void => {
+  socket.on('message', (message: Buffer) => socket.send(message));
+};
 
 const refusalOf = (dialled: Promise<Channel>): Promise<unknown> => dialled.then(() => 'dialled', codeOf);
 
@@ -76,13 +94,15 @@ test('frames go both ways in order over loopback, uncompressed even where the se
 test('a frame that comes before anybody listens is not lost', async () => {
   const { url } = await serve((socket) => socket.send(Uint8Array.of(7)));
   const channel = await transport.dial(url, { signal: never });
-  await new Promise<void>((resolve) => { setImmediate(resolve); });
+  await new Promise<void>((resolve) => {
+    setImmediate(resolve);
+  });
   const frame = await nextFrame(channel);
   expect(frame).toEqual(Uint8Array.of(7));
   channel.close('done');
 });
 
-test('over TLS with the right pin the binding is the server\'s key', async () => {
+test("over TLS with the right pin the binding is the server's key", async () => {
   const tls = await createSelfSigned();
   const { url } = await serve(echo, tls);
   const channel = await transport.dial(url, { spkiPin: tls.pin, signal: never });
@@ -111,7 +131,9 @@ test('a pin is never satisfied without TLS', async () => {
   expect(hub.upgrades).toEqual([]);
 });
 
-const outward = Object.values(networkInterfaces()).flat().find((each) => each?.family === 'IPv4' && !each.internal);
+const outward = Object.values(networkInterfaces())
+  .flat()
+  .find((each) => each?.family === 'IPv4' && !each.internal);
 
 test.skipIf(outward === undefined)('plain WebSockets to an address off loopback are refused', async () => {
   // Whatever answers there or not: it is never spoken to in the clear.

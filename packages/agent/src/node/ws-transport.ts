@@ -4,7 +4,13 @@
  */
 import { WebSocket, type RawData } from 'ws';
 import {
-  IdlewildError, LIMITS, utf8, type Channel, type ChannelBinding, type Clock, type Transport,
+  IdlewildError,
+  LIMITS,
+  utf8,
+  type Channel,
+  type ChannelBinding,
+  type Clock,
+  type Transport,
 } from '@idlewild/protocol';
 import { NODE_LIMITS } from './limits.ts';
 import { openSocket } from './open-socket.ts';
@@ -14,7 +20,9 @@ export function createWsTransport({ clock }: { clock: Clock }): Transport {
     async dial(url, { spkiPin, signal }) {
       const { socket, binding } = await openSocket(new URL(url), { spkiPin, signal });
       const webSocket = new WebSocket(url, {
-        createConnection: () => socket, perMessageDeflate: false, maxPayload: LIMITS.frameBytesMax,
+        createConnection: () => socket,
+        perMessageDeflate: false,
+        maxPayload: LIMITS.frameBytesMax,
         followRedirects: false,
         skipUTF8Validation: true,
       });
@@ -62,7 +70,9 @@ function channelOver(webSocket: WebSocket, binding: ChannelBinding, clock: Clock
       webSocket.resume();
     },
     listen({ onFrame, onClose }) {
-      webSocket.on('error', (error) => { failure = error.message; });
+      webSocket.on('error', (error) => {
+        failure = error.message;
+      });
       webSocket.once('close', (code, reason) => onClose(failure ?? (reason.toString() || `code ${code}`)));
       webSocket.on('message', (message: RawData, isBinary) => {
         // `nodebuffer` gives one buffer for a whole message; a text message is no frame, and fails to parse as one.

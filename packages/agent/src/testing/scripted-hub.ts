@@ -3,8 +3,19 @@
  * makes it say, true or not. It decides nothing by itself but to acknowledge heartbeats.
  */
 import {
-  checkDevice, encodeFrame, parseToHub, proveHub, signStatement,
-  type Channel, type CheckedDevice, type Clock, type Crypto, type KeyPair, type ToDevice, type ToHub, type Transport,
+  checkDevice,
+  encodeFrame,
+  parseToHub,
+  proveHub,
+  signStatement,
+  type Channel,
+  type CheckedDevice,
+  type Clock,
+  type Crypto,
+  type KeyPair,
+  type ToDevice,
+  type ToHub,
+  type Transport,
   type UnknownMessage,
 } from '@idlewild/protocol';
 import { createMemoryTransport, type MemoryLink } from '@idlewild/protocol/testing';
@@ -59,21 +70,41 @@ export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 
   const key = await crypto.signingKey(new Uint8Array(32).fill(7));
   const territory = await crypto.signingKey(new Uint8Array(32).fill(8));
   const hub: Hub = {
-    clock, crypto, key, territory,
+    clock,
+    crypto,
+    key,
+    territory,
     behaviour: {
-      unreachable: false, acknowledges: true, insteadOfChallenge: undefined, insteadOfWelcome: undefined,
+      unreachable: false,
+      acknowledges: true,
+      insteadOfChallenge: undefined,
+      insteadOfWelcome: undefined,
       signer: territory,
       heartbeatMs: 5_000,
     },
   };
   const peers: Peer[] = [];
-  const transport = createMemoryTransport(clock, () => delayMs, (url, channel, link) => {
-    if (hub.behaviour.unreachable) return false;
-    peers.push(meet(hub, url, channel, link));
-    return true;
-  });
-  const accept = (url: string, channel: Channel): void => { peers.push(meet(hub, url, channel)); };
-  return { transport, territory, peers, accept, behave: (how) => { hub.behaviour = { ...hub.behaviour, ...how }; } };
+  const transport = createMemoryTransport(
+    clock,
+    () => delayMs,
+    (url, channel, link) => {
+      if (hub.behaviour.unreachable) return false;
+      peers.push(meet(hub, url, channel, link));
+      return true;
+    },
+  );
+  const accept = (url: string, channel: Channel): void => {
+    peers.push(meet(hub, url, channel));
+  };
+  return {
+    transport,
+    territory,
+    peers,
+    accept,
+    behave: (how) => {
+      hub.behaviour = { ...hub.behaviour, ...how };
+    },
+  };
 }
 
 function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer {
@@ -96,23 +127,44 @@ function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer 
     if (message.t === 'prove') {
       const input = { proof: message.proof, challenge, device: deviceKey, nowMs: hub.clock.now() };
       peer.device = await checkDevice(input, hub.crypto);
-      send(hub.behaviour.insteadOfWelcome
-        ?? { t: 'welcome', device: 'dev', session: 'ses', ticket: 'ticket', heartbeatMs: hub.behaviour.heartbeatMs });
+      send(
+        hub.behaviour.insteadOfWelcome ?? {
+          t: 'welcome',
+          device: 'dev',
+          session: 'ses',
+          ticket: 'ticket',
+          heartbeatMs: hub.behaviour.heartbeatMs,
+        },
+      );
     }
   };
   channel.listen({
-    onFrame: (frame) => { onFrame(frame).catch((thrown: unknown) => channel.close(String(thrown))); },
-    onClose: (reason) => { peer.closed = reason; },
+    onFrame: (frame) => {
+      onFrame(frame).catch((thrown: unknown) => channel.close(String(thrown)));
+    },
+    onClose: (reason) => {
+      peer.closed = reason;
+    },
   });
   return peer;
 }
 
 async function proofFor({ clock, crypto, key, behaviour, territory }: Hub, hello: Uint8Array): Promise<Uint8Array> {
-  const certificate = await signStatement('hub-certificate', {
-    v: 1, territory: territory.publicKey, hub: key.publicKey, issuedAtMs: clock.now() - 1_000,
-    expiresAtMs: clock.now() + 86_400_000,
-  }, behaviour.signer, crypto);
+  const certificate = await signStatement(
+    'hub-certificate',
+    {
+      v: 1,
+      territory: territory.publicKey,
+      hub: key.publicKey,
+      issuedAtMs: clock.now() - 1_000,
+      expiresAtMs: clock.now() + 86_400_000,
+    },
+    behaviour.signer,
+    crypto,
+  );
   return proveHub(
-    { version: 1, hello, certificate, nonce: new Uint8Array(32), binding: { kind: 'loopback' } }, key, crypto,
+    { version: 1, hello, certificate, nonce: new Uint8Array(32), binding: { kind: 'loopback' } },
+    key,
+    crypto,
   );
 }

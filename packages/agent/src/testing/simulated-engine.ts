@@ -66,14 +66,16 @@ export const simulatedPromptTokens = (work: Pick<AnswerWork, 'prompt'>): number 
 
 /** The whole answer that uninterrupted work gives: the oracle. `work.tokens` is not looked at. */
 export function simulatedAnswer(
-  work: Omit<AnswerWork, 'tokens'>, options: { salt?: string; contextTokens?: number } = {},
+  work: Omit<AnswerWork, 'tokens'>,
+  options: { salt?: string; contextTokens?: number } = {},
 ): { tokens: number[]; text: string; finish: FinishReason } {
   const root = rootOf(work, options.salt ?? '');
   const own = 16 + (hash(`${root}length`) % 240);
   const room = (options.contextTokens ?? Number.MAX_SAFE_INTEGER) - simulatedPromptTokens(work);
   const length = Math.min(own, work.tokensMax ?? own, room);
   const tokens = Array.from(
-    { length: Math.max(0, length) }, (_, position) => hash(root + position) % VOCABULARY_TOKENS,
+    { length: Math.max(0, length) },
+    (_, position) => hash(root + position) % VOCABULARY_TOKENS,
   );
   return { tokens, text: tokens.map(simulatedText).join(''), finish: length === own ? 'stop' : 'length' };
 }
@@ -87,25 +89,33 @@ export function createSimulatedEngineHost(options: SimulatedEngineOptions): Simu
     setLoading(how) {
       loading = how;
     },
-    load: (model, limits, signal) => new Promise((resolve, reject) => {
-      const how = loading;
-      const onAbort = (cancel: () => void) => (): void => {
-        cancel();
-        reject(new IdlewildError('engine_failed', `loading ${model.cid} was called off`));
-      };
-      if (how === 'hangs') return signal.addEventListener('abort', onAbort(() => undefined));
-      if ('fails' in how) return reject(how.fails);
-      const timer = clock.after(how.ms, () => {
-        const rate = Math.min(options.tokensPerSecond, limits.tokensPerSecondMax ?? Number.MAX_VALUE);
-        const slots = Math.min(options.slots ?? 4, limits.slotsMax);
-        const engine = createEngine(
-          { ...options, tokensPerSecond: rate, slots }, model.contextTokens, () => engines.delete(model.cid),
+    load: (model, limits, signal) =>
+      new Promise((resolve, reject) => {
+        const how = loading;
+        const onAbort = (cancel: () => void) => (): void => {
+          cancel();
+          reject(new IdlewildError('engine_failed', `loading ${model.cid} was called off`));
+        };
+        if (how === 'hangs')
+          return signal.addEventListener(
+            'abort',
+            onAbort(() => undefined),
+          );
+        if ('fails' in how) return reject(how.fails);
+        const timer = clock.after(how.ms, () => {
+          const rate = Math.min(options.tokensPerSecond, limits.tokensPerSecondMax ?? Number.MAX_VALUE);
+          const slots = Math.min(options.slots ?? 4, limits.slotsMax);
+          const engine = createEngine({ ...options, tokensPerSecond: rate, slots }, model.contextTokens, () =>
+            engines.delete(model.cid),
+          );
+          engines.set(model.cid, engine);
+          resolve(engine);
+        });
+        signal.addEventListener(
+          'abort',
+          onAbort(() => timer.cancel()),
         );
-        engines.set(model.cid, engine);
-        resolve(engine);
-      });
-      signal.addEventListener('abort', onAbort(() => timer.cancel()));
-    }),
+      }),
   };
 }
 
@@ -135,8 +145,15 @@ interface Running {
 
 function createEngine(options: Running['options'], contextTokens: number, onGone: () => void): SimulatedEngine {
   const running: Running = {
-    options, contextTokens, streams: new Set(), prefills: new Map(), step: undefined, dueMs: 0, stalled: false,
-    dead: false, death: undefined,
+    options,
+    contextTokens,
+    streams: new Set(),
+    prefills: new Map(),
+    step: undefined,
+    dueMs: 0,
+    stalled: false,
+    dead: false,
+    death: undefined,
   };
   const end = (reason: string): void => {
     running.dead = true;
@@ -147,9 +164,12 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
     }
   };
   return {
-    engineBuild: options.engineBuild ?? 'simulated-1', provider: 'simulated',
+    engineBuild: options.engineBuild ?? 'simulated-1',
+    provider: 'simulated',
     fingerprint: options.fingerprint ?? 'plain',
-    contextTokens, memoryBytes: options.memoryBytes ?? 0, slots: options.slots,
+    contextTokens,
+    memoryBytes: options.memoryBytes ?? 0,
+    slots: options.slots,
     tokensPerSecond: options.tokensPerSecond,
     prefillTokensPerSecond: options.prefillTokensPerSecond ?? options.tokensPerSecond * 10,
     answer: (work, listen) => answer(running, work, listen),
@@ -177,29 +197,40 @@ function answer(running: Running, work: AnswerWork, listen: (event: EngineEvent)
   const promptTokens = simulatedPromptTokens(work);
   const expected = simulatedAnswer(work, { salt, contextTokens: running.contextTokens });
   const stream: Stream = {
-    work, expected, promptTokens, listen, next: work.tokens.length, prefillMs: 0, startedAtMs: clock.monotonic(),
+    work,
+    expected,
+    promptTokens,
+    listen,
+    next: work.tokens.length,
+    prefillMs: 0,
+    startedAtMs: clock.monotonic(),
   };
   const readTokens = promptTokens + work.tokens.length;
   const totalMs = Math.ceil((readTokens * 1_000) / (prefillTokensPerSecond ?? tokensPerSecond * 10));
   const read = (leftMs: number): void => {
     const pieceMs = Math.min(leftMs, PREFILL_PROGRESS_MS);
-    running.prefills.set(stream, clock.after(pieceMs, () => {
-      if (running.stalled) return read(leftMs);
-      if (leftMs > pieceMs) {
-        listen({ t: 'progress', phase: 'prefill' });
-        return read(leftMs - pieceMs);
-      }
-      running.prefills.delete(stream);
-      if (promptTokens >= running.contextTokens) {
-        return listen({
-          t: 'failed', code: 'context_length_exceeded', message: `${promptTokens} of ${running.contextTokens} tokens`,
-        });
-      }
-      stream.prefillMs = clock.monotonic() - stream.startedAtMs;
-      running.streams.add(stream);
-      listen({ t: 'started', promptTokens });
-      schedule(running);
-    }));
+    running.prefills.set(
+      stream,
+      clock.after(pieceMs, () => {
+        if (running.stalled) return read(leftMs);
+        if (leftMs > pieceMs) {
+          listen({ t: 'progress', phase: 'prefill' });
+          return read(leftMs - pieceMs);
+        }
+        running.prefills.delete(stream);
+        if (promptTokens >= running.contextTokens) {
+          return listen({
+            t: 'failed',
+            code: 'context_length_exceeded',
+            message: `${promptTokens} of ${running.contextTokens} tokens`,
+          });
+        }
+        stream.prefillMs = clock.monotonic() - stream.startedAtMs;
+        running.streams.add(stream);
+        listen({ t: 'started', promptTokens });
+        schedule(running);
+      }),
+    );
   };
   if (running.dead) {
     listen({ t: 'failed', code: 'engine_failed', message: 'the engine is gone' });
@@ -240,7 +271,11 @@ function emit(running: Running, stream: Stream): void {
   if (stream.next < tokens.length || !running.streams.has(stream)) return;
   remove(running, stream);
   stream.listen({
-    t: 'finished', finish, s: '', promptTokens: stream.promptTokens, answerTokens: stream.next,
+    t: 'finished',
+    finish,
+    s: '',
+    promptTokens: stream.promptTokens,
+    answerTokens: stream.next,
     prefillMs: stream.prefillMs,
     decodeMs: running.options.clock.monotonic() - stream.startedAtMs - stream.prefillMs,
   });

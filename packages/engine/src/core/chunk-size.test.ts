@@ -47,7 +47,7 @@ test('of a large model, a chunk takes about two steps of decoding instead of two
 
 test('a cache that makes every run dearer leaves chunks at about two steps of decoding', () => {
   const size = createChunkSize({ twoRowsMs: 36, rowMs: 1.4 });
-  for (let position = 0; position < 2_000; ) {
+  for (let position = 0; position < 2_000;) {
     const baseMs = 33 + position * 0.045;
     const rows = size.rows(false);
     expect(rows).toBeGreaterThan(15);

@@ -253,7 +253,11 @@ test('who asks for no number of tokens gets as many as the model says, also over
   const prompt = { kind: 'text', text: 'abcd' } as const;
   const whole = await untilOver(bench(limited).loop, { prompt, tokensMax: undefined });
   expect(whole.at(-1)).toMatchObject({ t: 'finished', finish: 'length', answerTokens: 9 });
-  const rest = await untilOver(bench(limited).loop, { prompt, tokensMax: undefined, tokens: tokensOf(whole).slice(0, 4) });
+  const rest = await untilOver(bench(limited).loop, {
+    prompt,
+    tokensMax: undefined,
+    tokens: tokensOf(whole).slice(0, 4),
+  });
   expect(tokensOf(rest)).toEqual(tokensOf(whole).slice(4));
   const more = await untilOver(bench(limited).loop, { prompt, tokensMax: 14 });
   expect(tokensOf(more)).toHaveLength(14);

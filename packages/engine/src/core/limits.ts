@@ -4,7 +4,10 @@ export const LIMITS = {
   runMsMax: 50,
   /** What prefill chunks are sized for where decoding is faster; the rest is room for what no measurement foresees. */
   runMsAim: 35,
-  /** Of models whose steps take longer than the aim: a chunk in steps of decoding, while others wait and while nobody does. */
+  /**
+   * Of models whose steps take longer than the aim: a chunk in steps of decoding, while others wait and while nobody
+   * does.
+   */
   chunkStepsShared: 1.3,
   chunkStepsAlone: 2,
   /** Rows of a run. One row takes another kernel than two, with other last bits; beyond 512, more bring no speed. */

@@ -13,7 +13,10 @@ async function fingerprintWith(headWidth: number): Promise<string> {
   const heads = 2;
   const model = prepareModelFolder({
     folder: join(folder, `heads-${headWidth}`),
-    from: { shape: { vocab: 300, width: heads * headWidth, layers: 2, heads, kvHeads: heads, feedForward: 64 }, seed: 1 },
+    from: {
+      shape: { vocab: 300, width: heads * headWidth, layers: 2, heads, kvHeads: heads, feedForward: 64 },
+      seed: 1,
+    },
   });
   return (await loadModel(model, { threads: 4, slotsMax: 1 }, systemClock)).loaded.fingerprint;
 }

@@ -137,8 +137,8 @@ async function measureSpeed(
 }
 
 /**
- * The fingerprint of this machine's kernels; for a model on which they are not exact, one that nobody else has, so that no
- * answer which another device goes on with is called exact.
+ * The fingerprint of this machine's kernels; for a model on which they are not exact, one that nobody else has, so that
+ * no answer which another device goes on with is called exact.
  */
 async function classFingerprint(decoder: Decoder, shape: DecoderShape, contextTokens: number): Promise<string> {
   const fingerprint = await fingerprintOf('cpu');
@@ -147,11 +147,14 @@ async function classFingerprint(decoder: Decoder, shape: DecoderShape, contextTo
 }
 
 /**
- * Whether a prompt read at once, one read in chunks and one that ends in a step of decoding give the same bits. Heads wider than
- * 128, for one, go through kernels that split their sums by the number of rows.
+ * Whether a prompt read at once, one read in chunks and one that ends in a step of decoding give the same bits. Heads
+ * wider than 128, for one, go through kernels that split their sums by the number of rows.
  */
 async function isExact(decoder: Decoder, shape: DecoderShape, contextTokens: number): Promise<boolean> {
-  const ids = Array.from({ length: Math.min(EXACT_ROWS, contextTokens) }, (_, i) => (i * 11 + 3) % (shape.vocab ?? 256));
+  const ids = Array.from(
+    { length: Math.min(EXACT_ROWS, contextTokens) },
+    (_, i) => (i * 11 + 3) % (shape.vocab ?? 256),
+  );
   const last = ids.length - 1;
   // Of a context this short every chunk is the whole.
   if (last < LIMITS.rowsFirst) return true;

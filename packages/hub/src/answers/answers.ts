@@ -1,11 +1,21 @@
 /**
  * Answers from acceptance to end: the shell around `machine.ts` that owns the queue, the leases and the timers.
  *
- * submit → journalled → queued → a device by `scheduler/route.ts` → its frames, through the machine, to the caller's sink.
- * A lost, paused or silent device sends its answers back to the head of the queue. It knows neither HTTP nor sockets.
+ * submit → journalled → queued → a device by `scheduler/route.ts` → its frames, through the machine, to the caller's
+ * sink. A lost, paused or silent device sends its answers back to the head of the queue. It knows neither HTTP nor
+ * sockets.
  */
 import {
-  IdlewildError, messageOf, newId, type AnswerEvent, type AnswerWork, type Clock, type ErrorCode, type FinishReason, type Random, type Timer,
+  IdlewildError,
+  messageOf,
+  newId,
+  type AnswerEvent,
+  type AnswerWork,
+  type Clock,
+  type ErrorCode,
+  type FinishReason,
+  type Random,
+  type Timer,
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
@@ -13,7 +23,14 @@ import { explainNone, freeSlots, route, type Candidate, type Demand } from '../s
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { Journal } from './journal.ts';
-import { applyEvent, createAnswerState, type AnswerState, type Attempt, type Effect, type MachineEvent } from './machine.ts';
+import {
+  applyEvent,
+  createAnswerState,
+  type AnswerState,
+  type Attempt,
+  type Effect,
+  type MachineEvent,
+} from './machine.ts';
 
 /** What every answer tells of how it was made. */
 export interface AnswerSummary {
@@ -56,12 +73,18 @@ export interface AnswerHandle {
 
 /** Counts for the metrics page. */
 export interface AnswerMeter {
-  ended(state: 'done' | 'failed' | 'cancelled', code: ErrorCode | 'none', answer: { tokens: number; ms: number; failovers: number }): void;
+  ended(
+    state: 'done' | 'failed' | 'cancelled',
+    code: ErrorCode | 'none',
+    answer: { tokens: number; ms: number; failovers: number },
+  ): void;
   firstToken(ms: number): void;
 }
 
 export interface Answers {
-  /** Resolves once the request is committed. Throws `no_device` or `too_busy` (with `retryAfterSeconds`) before it is. */
+  /**
+   * Resolves once the request is committed. Throws `no_device` or `too_busy` (with `retryAfterSeconds`) before it is.
+   */
   submit(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle>;
   onFrame(device: ConnectedDevice, event: AnswerEvent): void;
   onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
@@ -113,7 +136,10 @@ export function createAnswers(deps: AnswersDeps): Answers {
   let keysReadAtMs = Number.NEGATIVE_INFINITY;
 
   const summaryOf = ({ state, names }: Answer): AnswerSummary => ({
-    devices: state.devices.map((id) => ({ id, name: names.get(id) ?? id })), failovers: state.failovers, seed: state.work.sampling.seed, exact: state.exact,
+    devices: state.devices.map((id) => ({ id, name: names.get(id) ?? id })),
+    failovers: state.failovers,
+    seed: state.work.sampling.seed,
+    exact: state.exact,
   });
 
   function apply(answer: Answer, event: MachineEvent): void {
@@ -147,13 +173,19 @@ export function createAnswers(deps: AnswersDeps): Answers {
       }
       case 'requeue': {
         const device = attempt === undefined ? undefined : releaseLease(attempt);
-        if (effect.code === 'stalled' && device !== undefined) device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
-        log.info({ request: state.request, device: attempt?.device, tokens: state.tokens.length, why: state.lastFailure }, 'attempt failed');
+        if (effect.code === 'stalled' && device !== undefined)
+          device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
+        log.info(
+          { request: state.request, device: attempt?.device, tokens: state.tokens.length, why: state.lastFailure },
+          'attempt failed',
+        );
         queue.unshift(answer);
         return pump();
       }
-      case 'finished': return finish(answer, attempt as Attempt, effect);
-      case 'failed': return fail(answer, effect.code, effect.message);
+      case 'finished':
+        return finish(answer, attempt as Attempt, effect);
+      case 'failed':
+        return fail(answer, effect.code, effect.message);
     }
   }
 
@@ -162,26 +194,53 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const device = releaseLease(attempt);
     open.delete(state.request);
     const outcome: AnswerOutcome = {
-      ...summaryOf(answer), finish: effect.finish, s: effect.s, promptTokens: state.promptTokens ?? 0, answerTokens: state.tokens.length,
+      ...summaryOf(answer),
+      finish: effect.finish,
+      s: effect.s,
+      promptTokens: state.promptTokens ?? 0,
+      answerTokens: state.tokens.length,
     };
     void settle(answer, attempt, device, effect.receipt).catch((error: unknown) => {
-      log.error({ request: state.request, why: messageOf(error) }, 'an answer was delivered but its end could not be written');
+      log.error(
+        { request: state.request, why: messageOf(error) },
+        'an answer was delivered but its end could not be written',
+      );
     });
-    meter.ended('done', 'none', { tokens: state.tokens.length, ms: clock.monotonic() - state.createdAtMs, failovers: state.failovers });
+    meter.ended('done', 'none', {
+      tokens: state.tokens.length,
+      ms: clock.monotonic() - state.createdAtMs,
+      failovers: state.failovers,
+    });
     if (!answer.silenced) sink.finished(outcome);
     pump();
   }
 
-  async function settle(answer: Answer, attempt: Attempt, device: ConnectedDevice | undefined, receipt: Uint8Array): Promise<void> {
+  async function settle(
+    answer: Answer,
+    attempt: Attempt,
+    device: ConnectedDevice | undefined,
+    receipt: Uint8Array,
+  ): Promise<void> {
     const { state } = answer;
     const facts = {
-      lease: attempt.lease, epoch: attempt.epoch, model: state.model, firstToken: answer.attemptFrom, tokens: state.tokens.slice(answer.attemptFrom),
+      lease: attempt.lease,
+      epoch: attempt.epoch,
+      model: state.model,
+      firstToken: answer.attemptFrom,
+      tokens: state.tokens.slice(answer.attemptFrom),
     };
     const valid = device !== undefined && (await deps.checkReceipt(device, receipt, facts));
     await journal.close({
-      request: state.request, state: 'done', reason: undefined, promptTokens: state.promptTokens ?? 0, answerTokens: state.tokens.length,
-      failovers: state.failovers, exact: state.exact,
-      ...(valid ? { receipt: { lease: attempt.lease, device: attempt.device, epoch: attempt.epoch, statement: receipt } } : {}),
+      request: state.request,
+      state: 'done',
+      reason: undefined,
+      promptTokens: state.promptTokens ?? 0,
+      answerTokens: state.tokens.length,
+      failovers: state.failovers,
+      exact: state.exact,
+      ...(valid
+        ? { receipt: { lease: attempt.lease, device: attempt.device, epoch: attempt.epoch, statement: receipt } }
+        : {}),
     });
   }
 
@@ -190,11 +249,24 @@ export function createAnswers(deps: AnswersDeps): Answers {
     open.delete(state.request);
     queue = queue.filter((queued) => queued !== answer);
     const ended = code === 'cancelled' ? 'cancelled' : 'failed';
-    journal.close({
-      request: state.request, state: ended, reason: code, promptTokens: state.promptTokens ?? 0, answerTokens: state.tokens.length,
-      failovers: state.failovers, exact: state.exact,
-    }).catch((error: unknown) => log.error({ request: state.request, why: messageOf(error) }, 'the end of an answer could not be written'));
-    meter.ended(ended, code, { tokens: state.tokens.length, ms: clock.monotonic() - state.createdAtMs, failovers: state.failovers });
+    journal
+      .close({
+        request: state.request,
+        state: ended,
+        reason: code,
+        promptTokens: state.promptTokens ?? 0,
+        answerTokens: state.tokens.length,
+        failovers: state.failovers,
+        exact: state.exact,
+      })
+      .catch((error: unknown) =>
+        log.error({ request: state.request, why: messageOf(error) }, 'the end of an answer could not be written'),
+      );
+    meter.ended(ended, code, {
+      tokens: state.tokens.length,
+      ms: clock.monotonic() - state.createdAtMs,
+      failovers: state.failovers,
+    });
     log.info({ request: state.request, code, tokens: state.tokens.length }, 'answer ended early');
     const details = code === 'too_busy' ? { retryAfterSeconds: 5 } : {};
     if (!answer.silenced) sink.failed(new IdlewildError(code, message, { details }));
@@ -209,8 +281,10 @@ export function createAnswers(deps: AnswersDeps): Answers {
     return candidates;
   };
   const demandOf = (state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded'>, tokens: number): Demand => ({
-    promptTokens: estimatePromptTokens(state.work) + tokens, answerTokens: Math.max(1, (state.work.tokensMax ?? 200) - tokens),
-    numericClass: state.numericClass, excluded: state.excluded,
+    promptTokens: estimatePromptTokens(state.work) + tokens,
+    answerTokens: Math.max(1, (state.work.tokensMax ?? 200) - tokens),
+    numericClass: state.numericClass,
+    excluded: state.excluded,
   });
 
   function dispatch(answer: Answer, device: ConnectedDevice, candidate: Candidate): void {
@@ -219,7 +293,12 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const epoch = state.epoch + 1;
     const msPerToken = (1000 * (candidate.active + 1)) / (candidate.tokensPerSecond ?? 1);
     const attempt: Attempt = {
-      lease, epoch, device: device.id, numericClass: candidate.numericClass ?? '', started: false, progressAtMs: clock.monotonic(),
+      lease,
+      epoch,
+      device: device.id,
+      numericClass: candidate.numericClass ?? '',
+      started: false,
+      progressAtMs: clock.monotonic(),
       stallMs: Math.max(HUB_LIMITS.stallMsMin, HUB_LIMITS.stallTokensMax * msPerToken),
     };
     answer.names.set(device.id, device.name);
@@ -227,7 +306,11 @@ export function createAnswers(deps: AnswersDeps): Answers {
     byLease.set(lease, answer);
     apply(answer, { t: 'dispatched', attempt });
     sessions.order(device, {
-      lease, epoch, model: state.model, work: { ...state.work, tokens: state.tokens }, deadlineMs: Math.max(1, Math.ceil(state.deadlineAtMs - clock.monotonic())),
+      lease,
+      epoch,
+      model: state.model,
+      work: { ...state.work, tokens: state.tokens },
+      deadlineMs: Math.max(1, Math.ceil(state.deadlineAtMs - clock.monotonic())),
     });
   }
 
@@ -283,7 +366,10 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const candidates = candidatesFor(request.territory, request.model.cid);
     const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, 0);
     const choice = route(candidates, demand);
-    if (choice.t === 'none') throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand.excluded), { details: { retryAfterSeconds: 10 } });
+    if (choice.t === 'none')
+      throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand.excluded), {
+        details: { retryAfterSeconds: 10 },
+      });
     const retryAfterSeconds = choice.t === 'wait' ? Math.min(60, Math.max(1, Math.ceil(choice.expectedMs / 1000))) : 1;
     // Those that are being written down count, too: a thousand may come before the first of them has a device.
     let waiting = 0;
@@ -300,13 +386,22 @@ export function createAnswers(deps: AnswersDeps): Answers {
     async submit(request, sink) {
       admit(request);
       const state = createAnswerState({
-        request: newId('req', random), model: request.model.cid, work: request.work, nowMs: clock.monotonic(),
+        request: newId('req', random),
+        model: request.model.cid,
+        work: request.work,
+        nowMs: clock.monotonic(),
         deadlineMs: Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax),
       });
       const answer: Answer = { state, request, sink, names: new Map(), attemptFrom: 0, silenced: false };
       open.set(state.request, answer);
       try {
-        await journal.open({ request: state.request, territory: request.territory, key: request.key, model: state.model, work: request.work });
+        await journal.open({
+          request: state.request,
+          territory: request.territory,
+          key: request.key,
+          model: state.model,
+          work: request.work,
+        });
       } catch (error) {
         open.delete(state.request);
         throw error;
@@ -341,7 +436,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
     async stop() {
       stopping = true;
       sweeper?.cancel();
-      for (const answer of [...open.values()]) apply(answer, { t: 'cancel', code: 'hub_stopping', why: 'the hub is stopping' });
+      for (const answer of [...open.values()])
+        apply(answer, { t: 'cancel', code: 'hub_stopping', why: 'the hub is stopping' });
       await journal.flush();
     },
   };
@@ -350,14 +446,25 @@ export function createAnswers(deps: AnswersDeps): Answers {
 function candidateOf(device: ConnectedDevice, model: string, nowMs: number): Candidate {
   const held = device.status.models.find((entry) => entry.cid === model);
   return {
-    device: device.id, state: stateOf(device), pauseReasons: device.status.pauseReasons, model: held?.state ?? 'none', numericClass: held?.numericClass,
-    slots: device.status.slots, active: device.leases.size, tokensPerSecond: held?.tokensPerSecond, prefillTokensPerSecond: held?.prefillTokensPerSecond,
-    roundTripMs: device.status.roundTripMs ?? 50, mistrusted: nowMs < device.mistrustedUntilMs,
+    device: device.id,
+    state: stateOf(device),
+    pauseReasons: device.status.pauseReasons,
+    model: held?.state ?? 'none',
+    numericClass: held?.numericClass,
+    slots: device.status.slots,
+    active: device.leases.size,
+    tokensPerSecond: held?.tokensPerSecond,
+    prefillTokensPerSecond: held?.prefillTokensPerSecond,
+    roundTripMs: device.status.roundTripMs ?? 50,
+    mistrusted: nowMs < device.mistrustedUntilMs,
   };
 }
 
 /** Four characters a token is near enough for choosing between devices. */
 function estimatePromptTokens(work: AnswerState['work']): number {
-  const characters = work.prompt.kind === 'text' ? work.prompt.text.length : work.prompt.messages.reduce((sum, message) => sum + message.content.length, 0);
+  const characters =
+    work.prompt.kind === 'text'
+      ? work.prompt.text.length
+      : work.prompt.messages.reduce((sum, message) => sum + message.content.length, 0);
   return Math.ceil(characters / 4);
 }

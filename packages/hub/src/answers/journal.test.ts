@@ -12,14 +12,35 @@ import { silentLog } from '../log.ts';
 import { createJournal, type CloseRecord, type Journal, type OpenRecord } from './journal.ts';
 
 const SECRET_PROMPT = 'the king is dead and nobody may know';
-const work: Omit<AnswerWork, 'tokens'> = { prompt: { kind: 'text', text: SECRET_PROMPT }, sampling: { seed: 1 }, choice: 0, stop: [] };
+const work: Omit<AnswerWork, 'tokens'> = {
+  prompt: { kind: 'text', text: SECRET_PROMPT },
+  sampling: { seed: 1 },
+  choice: 0,
+  stop: [],
+};
 const opening = (request: string): OpenRecord => ({ request, territory: 'ter_a', key: 'key_a', model: 'cid', work });
 const closing = (request: string, over: Partial<CloseRecord> = {}): CloseRecord => ({
-  request, state: 'done', reason: undefined, promptTokens: 3, answerTokens: 2, failovers: 0, exact: true, ...over,
+  request,
+  state: 'done',
+  reason: undefined,
+  promptTokens: 3,
+  answerTokens: 2,
+  failovers: 0,
+  exact: true,
+  ...over,
 });
-const yieldToNode = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
+const yieldToNode = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 
-interface Setting { clock: FakeClock; database: OpenDatabase; journal: Journal; folder: string; reopen(): Journal }
+interface Setting {
+  clock: FakeClock;
+  database: OpenDatabase;
+  journal: Journal;
+  folder: string;
+  reopen(): Journal;
+}
 
 async function setUp(): Promise<Setting> {
   const folder = mkdtempSync(join(tmpdir(), 'idlewild-journal-'));
@@ -29,17 +50,43 @@ async function setUp(): Promise<Setting> {
     await database.close();
     rmSync(folder, { recursive: true });
   });
-  await database.db.insertInto('territories').values({ id: 'ter_a', name: 'home', public_key: new Uint8Array(32), created_at_ms: 0 }).execute();
-  await database.db.insertInto('keys').values({
-    id: 'key_a', territory_id: 'ter_a', role: 'caller', name: '', hash: 'x', created_at_ms: 0, expires_at_ms: null, revoked_at_ms: null,
-  }).execute();
+  await database.db
+    .insertInto('territories')
+    .values({ id: 'ter_a', name: 'home', public_key: new Uint8Array(32), created_at_ms: 0 })
+    .execute();
+  await database.db
+    .insertInto('keys')
+    .values({
+      id: 'key_a',
+      territory_id: 'ter_a',
+      role: 'caller',
+      name: '',
+      hash: 'x',
+      created_at_ms: 0,
+      expires_at_ms: null,
+      revoked_at_ms: null,
+    })
+    .execute();
   const random = createSeededRandom(1);
-  const reopen = (): Journal => createJournal({ db: database.db, crypto: nodeCrypto, random, clock, key: new Uint8Array(32).fill(7), log: silentLog });
+  const reopen = (): Journal =>
+    createJournal({
+      db: database.db,
+      crypto: nodeCrypto,
+      random,
+      clock,
+      key: new Uint8Array(32).fill(7),
+      log: silentLog,
+    });
   return { clock, database, journal: reopen(), folder, reopen };
 }
 const rows = async (database: OpenDatabase): Promise<{ journal: number; requests: Record<string, string> }> => ({
   journal: (await database.db.selectFrom('journal').select('seq').execute()).length,
-  requests: Object.fromEntries((await database.db.selectFrom('requests').select(['id', 'state', 'reason']).execute()).map((row) => [row.id, row.reason ?? row.state])),
+  requests: Object.fromEntries(
+    (await database.db.selectFrom('requests').select(['id', 'state', 'reason']).execute()).map((row) => [
+      row.id,
+      row.reason ?? row.state,
+    ]),
+  ),
 });
 
 test('an answer is open once its record is committed, and nothing of it is left when it is done', async () => {
@@ -60,7 +107,10 @@ test('neither prompt nor tokens are in any file of the database, before or after
   const { clock, database, journal, folder } = await setUp();
   void journal.open(opening('req_1'));
   await clock.advance(5);
-  const everything = (): string => readdirSync(folder).map((file) => readFileSync(join(folder, file), 'latin1')).join('');
+  const everything = (): string =>
+    readdirSync(folder)
+      .map((file) => readFileSync(join(folder, file), 'latin1'))
+      .join('');
   expect(everything()).toContain('req_1');
   expect(everything()).not.toContain('nobody may know');
   const [row] = await database.db.selectFrom('journal').select('sealed').execute();
@@ -102,20 +152,27 @@ test('what a crash left open is closed as failed, with its count of tokens, and 
   for (const id of [5, 6, 7]) journal.token('req_1', id);
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
   journal.token('req_1', 8);
-  expect(await reopen().recover()).toEqual([{ request: 'req_1', answerTokens: 3 }, { request: 'req_2', answerTokens: 0 }]);
+  expect(await reopen().recover()).toEqual([
+    { request: 'req_1', answerTokens: 3 },
+    { request: 'req_2', answerTokens: 0 },
+  ]);
   expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'hub_restarted', req_2: 'hub_restarted' } });
   expect(await reopen().recover()).toEqual([]);
 });
 
-test('when the disk refuses, new answers are refused, and the ends of old ones are written once it takes them again', async () => {
+test('when the disk refuses, new answers are refused, and the ends of old ones are written later', async () => {
   const { clock, database, journal } = await setUp();
   void journal.open(opening('req_1'));
   await clock.advance(5);
   // A trigger that raises is a disk that refuses: the transaction fails as a whole.
   await database.db.schema.createTable('full').addColumn('x', 'integer').execute();
   const { sql } = await import('kysely');
-  await sql`create trigger refuse before update on requests begin select raise(abort, 'disk full'); end`.execute(database.db);
-  await sql`create trigger refuse_too before insert on requests begin select raise(abort, 'disk full'); end`.execute(database.db);
+  await sql`create trigger refuse before update on requests begin select raise(abort, 'disk full'); end`.execute(
+    database.db,
+  );
+  await sql`create trigger refuse_too before insert on requests begin select raise(abort, 'disk full'); end`.execute(
+    database.db,
+  );
   const end = journal.close(closing('req_1'));
   const open = journal.open(opening('req_2'));
   await Promise.all([expect(open).rejects.toThrow(/disk full/), clock.advance(HUB_LIMITS.groupCommitMsMax)]);
@@ -131,7 +188,9 @@ test('tokens that the disk refused are not lost: they go with a later batch, in 
   void journal.open(opening('req_1'));
   await clock.advance(5);
   const { sql } = await import('kysely');
-  await sql`create trigger refuse before insert on journal begin select raise(abort, 'disk full'); end`.execute(database.db);
+  await sql`create trigger refuse before insert on journal begin select raise(abort, 'disk full'); end`.execute(
+    database.db,
+  );
   for (const id of [5, 6]) journal.token('req_1', id);
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
   journal.token('req_1', 7);
@@ -147,7 +206,9 @@ test('a hub that stops tries once more to write the ends that the disk refused',
   void journal.open(opening('req_1'));
   await clock.advance(5);
   const { sql } = await import('kysely');
-  await sql`create trigger refuse before update on requests begin select raise(abort, 'disk full'); end`.execute(database.db);
+  await sql`create trigger refuse before update on requests begin select raise(abort, 'disk full'); end`.execute(
+    database.db,
+  );
   void journal.close(closing('req_1'));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
   await sql`drop trigger refuse`.execute(database.db);

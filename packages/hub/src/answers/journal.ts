@@ -1,12 +1,22 @@
 /**
  * The journal: what an open answer needs to be accounted for after a crash, sealed, and erased when it completes.
  *
- * An answer is accepted when its record is committed, and only then is it given to a device. Writes share transactions: one that
- * finds the journal idle goes at once, the others wait for company, at most `groupCommitMsMax`. An answer that opens and closes
- * within one batch leaves only its line in `requests`. The key is a secret of the data directory; prompts and tokens never
- * touch the database in the clear, and the database overwrites what is deleted.
+ * An answer is accepted when its record is committed, and only then is it given to a device. Writes share transactions:
+ * one that finds the journal idle goes at once, the others wait for company, at most `groupCommitMsMax`. An answer that
+ * opens and closes within one batch leaves only its line in `requests`. The key is a secret of the data directory;
+ * prompts and tokens never touch the database in the clear, and the database overwrites what is deleted.
  */
-import { concat, decodeCbor, encodeCbor, utf8, type AnswerWork, type Clock, type Crypto, type Random, type Timer } from '@idlewild/protocol';
+import {
+  concat,
+  decodeCbor,
+  encodeCbor,
+  utf8,
+  type AnswerWork,
+  type Clock,
+  type Crypto,
+  type Random,
+  type Timer,
+} from '@idlewild/protocol';
 import type { Database } from '../db/schema.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
@@ -27,7 +37,12 @@ export interface CloseRecord {
   readonly answerTokens: number;
   readonly failovers: number;
   readonly exact: boolean;
-  readonly receipt?: { readonly lease: string; readonly device: string; readonly epoch: number; readonly statement: Uint8Array };
+  readonly receipt?: {
+    readonly lease: string;
+    readonly device: string;
+    readonly epoch: number;
+    readonly statement: Uint8Array;
+  };
 }
 
 export interface Journal {
@@ -53,11 +68,26 @@ export interface JournalDeps {
   readonly log: Log;
 }
 
-interface Waiting { resolve(): void; reject(error: unknown): void }
-interface Pending<Item> { readonly item: Item; readonly waiting: Waiting }
-interface OpenEntry { seq: number; territory: string; written: boolean; tokens: number[] }
+interface Waiting {
+  resolve(): void;
+  reject(error: unknown): void;
+}
+interface Pending<Item> {
+  readonly item: Item;
+  readonly waiting: Waiting;
+}
+interface OpenEntry {
+  seq: number;
+  territory: string;
+  written: boolean;
+  tokens: number[];
+}
 type Owner = Pick<OpenRecord, 'request' | 'territory'>;
-interface Batch { opens: Pending<OpenRecord>[]; closes: Pending<CloseRecord>[]; touched: Set<string> }
+interface Batch {
+  opens: Pending<OpenRecord>[];
+  closes: Pending<CloseRecord>[];
+  touched: Set<string>;
+}
 
 const emptyBatch = (): Batch => ({ opens: [], closes: [], touched: new Set() });
 
@@ -78,7 +108,9 @@ export function createJournal(deps: JournalDeps): Journal {
     const opens = batch.opens.length > 0;
     // Not by a timer of 0 ms, which takes more than one: a caller waits for this.
     if (opens && idleMs >= HUB_LIMITS.groupCommitGapMs) return void flush();
-    timer = clock.after(opens ? HUB_LIMITS.groupCommitGapMs : HUB_LIMITS.groupCommitMsMax, () => { void flush(); });
+    timer = clock.after(opens ? HUB_LIMITS.groupCommitGapMs : HUB_LIMITS.groupCommitMsMax, () => {
+      void flush();
+    });
   }
   /** A waiting token write must not hold back the opening of an answer. */
   function hurry(): void {
@@ -105,7 +137,14 @@ export function createJournal(deps: JournalDeps): Journal {
   async function write(current: Batch): Promise<void> {
     const chunks = await sealChunks(current);
     try {
-      await commitBatch(db, clock.now(), current.opens.map((pending) => pending.item), current.closes.map((pending) => pending.item), chunks, entries);
+      await commitBatch(
+        db,
+        clock.now(),
+        current.opens.map((pending) => pending.item),
+        current.closes.map((pending) => pending.item),
+        chunks,
+        entries,
+      );
       for (const { item, waiting } of current.opens) {
         const entry = entries.get(item.request);
         if (entry !== undefined) entry.written = true;
@@ -116,7 +155,10 @@ export function createJournal(deps: JournalDeps): Journal {
         waiting.resolve();
       }
     } catch (error) {
-      log.error({ why: (error as Error).message, opens: current.opens.length, closes: current.closes.length }, 'journal batch failed');
+      log.error(
+        { why: (error as Error).message, opens: current.opens.length, closes: current.closes.length },
+        'journal batch failed',
+      );
       for (const { item, waiting } of current.opens) {
         entries.delete(item.request);
         waiting.reject(error);
@@ -135,7 +177,10 @@ export function createJournal(deps: JournalDeps): Journal {
       batch.touched.add(request);
     }
     // Not at once: a disk that is full now is full in 20 ms, too. The opening of an answer does not wait for this.
-    if (batch.touched.size > 0) timer ??= clock.after(HUB_LIMITS.journalRetryMs, () => { void flush(); });
+    if (batch.touched.size > 0)
+      timer ??= clock.after(HUB_LIMITS.journalRetryMs, () => {
+        void flush();
+      });
   }
 
   /**
@@ -147,20 +192,27 @@ export function createJournal(deps: JournalDeps): Journal {
       retries.delete(retry);
       again.cancel();
       const { item, waiting } = pending;
-      return commitBatch(db, clock.now(), [], [item], [], entries).then(() => {
-        entries.delete(item.request);
-        waiting.resolve();
-      }, (error: unknown) => {
-        if (tries < HUB_LIMITS.journalTriesMax) return retryLater(pending, tries + 1);
-        entries.delete(item.request);
-        waiting.reject(error);
-      });
+      return commitBatch(db, clock.now(), [], [item], [], entries).then(
+        () => {
+          entries.delete(item.request);
+          waiting.resolve();
+        },
+        (error: unknown) => {
+          if (tries < HUB_LIMITS.journalTriesMax) return retryLater(pending, tries + 1);
+          entries.delete(item.request);
+          waiting.reject(error);
+        },
+      );
     };
-    const again = clock.after(HUB_LIMITS.journalRetryMs, () => { void retry(); });
+    const again = clock.after(HUB_LIMITS.journalRetryMs, () => {
+      void retry();
+    });
     retries.add(retry);
   }
 
-  /** Sealed rows of this batch: the work of answers that open, and the tokens since the last batch of those that go on. */
+  /**
+   * Sealed rows of this batch: the work of answers that open, and the tokens since the last batch of those that go on.
+   */
   async function sealChunks(current: Batch): Promise<Chunk[]> {
     const closing = new Set(current.closes.map((pending) => pending.item.request));
     const chunks: Chunk[] = [];
@@ -212,7 +264,9 @@ interface JournalRow {
   readonly sealed: Uint8Array;
 }
 /** A row, and the token ids that are sealed in it. */
-interface Chunk extends JournalRow { readonly ids: readonly number[] }
+interface Chunk extends JournalRow {
+  readonly ids: readonly number[];
+}
 
 function createSealer({ crypto, random, key }: Pick<JournalDeps, 'crypto' | 'random' | 'key'>): {
   work(record: OpenRecord): Promise<Chunk>;
@@ -223,60 +277,123 @@ function createSealer({ crypto, random, key }: Pick<JournalDeps, 'crypto' | 'ran
   const bound = (request: string, seq: number): Uint8Array => utf8(`idlewild/v1/journal\n${request}\n${seq}`);
   const seal = async ({ request, territory }: Owner, seq: number, value: unknown): Promise<JournalRow> => {
     const nonce = random.bytes(NONCE_BYTES);
-    return { request_id: request, territory_id: territory, seq, sealed: concat([nonce, await crypto.seal(key, nonce, encodeCbor(value), bound(request, seq))]) };
+    return {
+      request_id: request,
+      territory_id: territory,
+      seq,
+      sealed: concat([nonce, await crypto.seal(key, nonce, encodeCbor(value), bound(request, seq))]),
+    };
   };
   return {
-    work: async (record) => ({ ...await seal(record, 0, record.work), ids: [] }),
-    tokens: async (owner, seq, ids) => ({ ...await seal(owner, seq, ids), ids }),
+    work: async (record) => ({ ...(await seal(record, 0, record.work)), ids: [] }),
+    tokens: async (owner, seq, ids) => ({ ...(await seal(owner, seq, ids)), ids }),
     async unseal({ request_id, seq, sealed }) {
-      const plain = await crypto.open(key, sealed.subarray(0, NONCE_BYTES), sealed.subarray(NONCE_BYTES), bound(request_id, seq));
+      const plain = await crypto.open(
+        key,
+        sealed.subarray(0, NONCE_BYTES),
+        sealed.subarray(NONCE_BYTES),
+        bound(request_id, seq),
+      );
       return decodeCbor(plain, 'a journal entry');
     },
   };
 }
 
 async function commitBatch(
-  db: Database, nowMs: number, opens: readonly OpenRecord[], closes: readonly CloseRecord[], chunks: readonly Chunk[],
+  db: Database,
+  nowMs: number,
+  opens: readonly OpenRecord[],
+  closes: readonly CloseRecord[],
+  chunks: readonly Chunk[],
   entries: ReadonlyMap<string, OpenEntry>,
 ): Promise<void> {
   await db.transaction().execute(async (tx) => {
     if (opens.length > 0) {
-      await tx.insertInto('requests').values(opens.map((open) => ({
-        id: open.request, territory_id: open.territory, key_id: open.key, model_cid: open.model, state: 'open' as const, reason: null,
-        created_at_ms: nowMs, finished_at_ms: null, prompt_tokens: 0, answer_tokens: 0, failovers: 0, exact: 1,
-      }))).execute();
+      await tx
+        .insertInto('requests')
+        .values(
+          opens.map((open) => ({
+            id: open.request,
+            territory_id: open.territory,
+            key_id: open.key,
+            model_cid: open.model,
+            state: 'open' as const,
+            reason: null,
+            created_at_ms: nowMs,
+            finished_at_ms: null,
+            prompt_tokens: 0,
+            answer_tokens: 0,
+            failovers: 0,
+            exact: 1,
+          })),
+        )
+        .execute();
     }
-    if (chunks.length > 0) await tx.insertInto('journal').values(chunks.map(({ request_id, territory_id, seq, sealed }) => ({ request_id, territory_id, seq, sealed }))).execute();
+    if (chunks.length > 0)
+      await tx
+        .insertInto('journal')
+        .values(chunks.map(({ request_id, territory_id, seq, sealed }) => ({ request_id, territory_id, seq, sealed })))
+        .execute();
     for (const close of closes) {
-      await tx.updateTable('requests').set({
-        state: close.state, reason: close.reason ?? null, finished_at_ms: nowMs, prompt_tokens: close.promptTokens,
-        answer_tokens: close.answerTokens, failovers: close.failovers, exact: close.exact ? 1 : 0,
-      }).where('id', '=', close.request).execute();
-      if (entries.get(close.request)?.written !== false) await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
+      await tx
+        .updateTable('requests')
+        .set({
+          state: close.state,
+          reason: close.reason ?? null,
+          finished_at_ms: nowMs,
+          prompt_tokens: close.promptTokens,
+          answer_tokens: close.answerTokens,
+          failovers: close.failovers,
+          exact: close.exact ? 1 : 0,
+        })
+        .where('id', '=', close.request)
+        .execute();
+      if (entries.get(close.request)?.written !== false)
+        await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
       const territory = entries.get(close.request)?.territory;
       if (close.receipt !== undefined && territory !== undefined) {
         const { lease, device, epoch, statement } = close.receipt;
-        await tx.insertInto('receipts').values({
-          lease, territory_id: territory, request_id: close.request, device_id: device, epoch, statement, created_at_ms: nowMs,
-        }).execute();
+        await tx
+          .insertInto('receipts')
+          .values({
+            lease,
+            territory_id: territory,
+            request_id: close.request,
+            device_id: device,
+            epoch,
+            statement,
+            created_at_ms: nowMs,
+          })
+          .execute();
       }
     }
   });
 }
 
 async function recoverOpen(
-  db: Database, clock: Clock, seal: ReturnType<typeof createSealer>,
+  db: Database,
+  clock: Clock,
+  seal: ReturnType<typeof createSealer>,
 ): Promise<{ request: string; answerTokens: number }[]> {
   const left = await db.selectFrom('requests').select('id').where('state', '=', 'open').execute();
   const recovered: { request: string; answerTokens: number }[] = [];
   for (const { id } of left) {
-    const chunks = await db.selectFrom('journal').selectAll().where('request_id', '=', id).where('seq', '>', 0).orderBy('seq').execute();
+    const chunks = await db
+      .selectFrom('journal')
+      .selectAll()
+      .where('request_id', '=', id)
+      .where('seq', '>', 0)
+      .orderBy('seq')
+      .execute();
     let answerTokens = 0;
     for (const chunk of chunks) answerTokens += ((await seal.unseal(chunk)) as number[]).length;
     await db.transaction().execute(async (tx) => {
-      await tx.updateTable('requests')
+      await tx
+        .updateTable('requests')
         .set({ state: 'failed', reason: 'hub_restarted', finished_at_ms: clock.now(), answer_tokens: answerTokens })
-        .where('id', '=', id).where('state', '=', 'open').execute();
+        .where('id', '=', id)
+        .where('state', '=', 'open')
+        .execute();
       await tx.deleteFrom('journal').where('request_id', '=', id).execute();
     });
     recovered.push({ request: id, answerTokens });

@@ -2,15 +2,32 @@
 import { createSeededRandom } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
-import { applyEvent, createAnswerState, type AnswerState, type Attempt, type Effect, type MachineEvent } from './machine.ts';
+import {
+  applyEvent,
+  createAnswerState,
+  type AnswerState,
+  type Attempt,
+  type Effect,
+  type MachineEvent,
+} from './machine.ts';
 
-const fresh = (): AnswerState => createAnswerState({
-  request: 'req_1', model: 'cid', nowMs: 0, deadlineMs: 600_000,
-  work: { prompt: { kind: 'text', text: 'hi' }, sampling: { seed: 1 }, choice: 0, stop: [] },
-});
+const fresh = (): AnswerState =>
+  createAnswerState({
+    request: 'req_1',
+    model: 'cid',
+    nowMs: 0,
+    deadlineMs: 600_000,
+    work: { prompt: { kind: 'text', text: 'hi' }, sampling: { seed: 1 }, choice: 0, stop: [] },
+  });
 
 const attemptOn = (state: AnswerState, device: string, numericClass = 'a', nowMs = 0): Attempt => ({
-  lease: `att_${state.epoch + 1}`, epoch: state.epoch + 1, device, numericClass, stallMs: 3_000, started: false, progressAtMs: nowMs,
+  lease: `att_${state.epoch + 1}`,
+  epoch: state.epoch + 1,
+  device,
+  numericClass,
+  stallMs: 3_000,
+  started: false,
+  progressAtMs: nowMs,
 });
 
 function dispatchTo(state: AnswerState, device: string, numericClass = 'a', nowMs = 0): Attempt {
@@ -19,16 +36,33 @@ function dispatchTo(state: AnswerState, device: string, numericClass = 'a', nowM
   return attempt;
 }
 const leased = (attempt: Attempt): { lease: string; epoch: number } => ({ lease: attempt.lease, epoch: attempt.epoch });
-const started = (attempt: Attempt): MachineEvent => ({ t: 'frame', device: attempt.device, frame: { t: 'answer.started', ...leased(attempt), promptTokens: 3 } });
+const started = (attempt: Attempt): MachineEvent => ({
+  t: 'frame',
+  device: attempt.device,
+  frame: { t: 'answer.started', ...leased(attempt), promptTokens: 3 },
+});
 const token = (attempt: Attempt, i: number, id = 100 + i): MachineEvent => ({
-  t: 'frame', device: attempt.device, frame: { t: 'answer.token', ...leased(attempt), i, id, s: `<${id}>` },
+  t: 'frame',
+  device: attempt.device,
+  frame: { t: 'answer.token', ...leased(attempt), i, id, s: `<${id}>` },
 });
 const finished = (attempt: Attempt, answerTokens: number): MachineEvent => ({
-  t: 'frame', device: attempt.device,
-  frame: { t: 'answer.finished', ...leased(attempt), finish: 'stop', s: '', promptTokens: 3, answerTokens, receipt: new Uint8Array() },
+  t: 'frame',
+  device: attempt.device,
+  frame: {
+    t: 'answer.finished',
+    ...leased(attempt),
+    finish: 'stop',
+    s: '',
+    promptTokens: 3,
+    answerTokens,
+    receipt: new Uint8Array(),
+  },
 });
 const failedFrame = (attempt: Attempt, code: string): MachineEvent => ({
-  t: 'frame', device: attempt.device, frame: { t: 'answer.failed', ...leased(attempt), code, message: 'why' },
+  t: 'frame',
+  device: attempt.device,
+  frame: { t: 'answer.failed', ...leased(attempt), code, message: 'why' },
 });
 const kinds = (effects: readonly Effect[]): string[] => effects.map((effect) => effect.t);
 
@@ -45,7 +79,10 @@ test('after a device is lost the next one goes on behind the tokens that were em
   const state = fresh();
   const first = dispatchTo(state, 'dev_a');
   for (const event of [started(first), token(first, 0), token(first, 1)]) applyEvent(state, event, 1);
-  expect(kinds(applyEvent(state, { t: 'lost', device: 'dev_a', code: 'disconnected', why: 'gone' }, 2))).toEqual(['revoke', 'requeue']);
+  expect(kinds(applyEvent(state, { t: 'lost', device: 'dev_a', code: 'disconnected', why: 'gone' }, 2))).toEqual([
+    'revoke',
+    'requeue',
+  ]);
   const second = dispatchTo(state, 'dev_b');
   expect(second.epoch).toBe(2);
   expect(applyEvent(state, started(second), 3)).toEqual([]);
@@ -75,7 +112,13 @@ test('frames of a lease that is over change nothing', () => {
   applyEvent(state, started(second), 3);
   expect(applyEvent(state, token(first, 0), 4)).toEqual([]);
   expect(applyEvent(state, finished(first, 0), 4)).toEqual([]);
-  expect(applyEvent(state, { t: 'frame', device: 'dev_c', frame: { t: 'answer.token', ...leased(second), i: 0, id: 1, s: '' } }, 4)).toEqual([]);
+  expect(
+    applyEvent(
+      state,
+      { t: 'frame', device: 'dev_c', frame: { t: 'answer.token', ...leased(second), i: 0, id: 1, s: '' } },
+      4,
+    ),
+  ).toEqual([]);
   expect(state.tokens).toEqual([]);
 });
 
@@ -93,14 +136,19 @@ test('a device that repeats or skips a token loses its lease and is not asked ag
 test('what another device would only repeat ends the answer with that code', () => {
   const state = fresh();
   const attempt = dispatchTo(state, 'dev_a');
-  expect(applyEvent(state, failedFrame(attempt, 'context_length_exceeded'), 1)).toContainEqual({ t: 'failed', code: 'context_length_exceeded', message: 'why' });
+  expect(applyEvent(state, failedFrame(attempt, 'context_length_exceeded'), 1)).toContainEqual({
+    t: 'failed',
+    code: 'context_length_exceeded',
+    message: 'why',
+  });
   expect(state.phase).toBe('over');
 });
 
 test('a request that kills every engine is given up after a few of them', () => {
   const state = fresh();
   let effects: readonly Effect[] = [];
-  for (let i = 0; i < HUB_LIMITS.engineFailuresMax; i++) effects = applyEvent(state, failedFrame(dispatchTo(state, `dev_${i}`), 'engine_failed'), i);
+  for (let i = 0; i < HUB_LIMITS.engineFailuresMax; i++)
+    effects = applyEvent(state, failedFrame(dispatchTo(state, `dev_${i}`), 'engine_failed'), i);
   expect(effects.at(-1)).toMatchObject({ t: 'failed', code: 'attempts_exhausted' });
 });
 
@@ -108,7 +156,11 @@ test('silence is a stall once started, and loading with progress is not', () => 
   const state = fresh();
   const attempt = dispatchTo(state, 'dev_a');
   expect(applyEvent(state, { t: 'tick' }, HUB_LIMITS.startMsMax - 1)).toEqual([]);
-  applyEvent(state, { t: 'frame', device: 'dev_a', frame: { t: 'answer.progress', ...leased(attempt), phase: 'loading' } }, HUB_LIMITS.startMsMax - 1);
+  applyEvent(
+    state,
+    { t: 'frame', device: 'dev_a', frame: { t: 'answer.progress', ...leased(attempt), phase: 'loading' } },
+    HUB_LIMITS.startMsMax - 1,
+  );
   expect(applyEvent(state, { t: 'tick' }, HUB_LIMITS.startMsMax + 1)).toEqual([]);
   applyEvent(state, started(attempt), 20_000);
   expect(applyEvent(state, { t: 'tick' }, 22_999)).toEqual([]);
@@ -137,12 +189,19 @@ test('whatever happens, tokens come once, in order, and nothing follows the end 
     let ended = 0;
     for (let step = 0; step < 120; step++) {
       nowMs += pick(400);
-      if (state.phase === 'queued') attempts.push(dispatchTo(state, `dev_${pick(3)}`, random.unit() < 0.8 ? 'a' : 'b', nowMs));
+      if (state.phase === 'queued')
+        attempts.push(dispatchTo(state, `dev_${pick(3)}`, random.unit() < 0.8 ? 'a' : 'b', nowMs));
       // Mostly the current attempt, sometimes one that is long over.
       const attempt = (random.unit() < 0.8 ? attempts.at(-1) : attempts[pick(attempts.length)]) as Attempt;
       const events: MachineEvent[] = [
-        started(attempt), token(attempt, state.tokens.length), token(attempt, state.tokens.length), token(attempt, pick(6)), finished(attempt, pick(9)),
-        { t: 'lost', device: attempt.device, code: 'disconnected', why: 'gone' }, failedFrame(attempt, 'engine_failed'), { t: 'tick' },
+        started(attempt),
+        token(attempt, state.tokens.length),
+        token(attempt, state.tokens.length),
+        token(attempt, pick(6)),
+        finished(attempt, pick(9)),
+        { t: 'lost', device: attempt.device, code: 'disconnected', why: 'gone' },
+        failedFrame(attempt, 'engine_failed'),
+        { t: 'tick' },
       ];
       for (const effect of applyEvent(state, events[pick(events.length)] as MachineEvent, nowMs)) {
         expect(ended, `seed ${seed}`).toBe(0);

@@ -10,7 +10,14 @@
  * Invariants: a token is emitted once, by index, and never changes; a frame that does not carry the current lease and
  * epoch changes nothing; `over` is final. It knows neither devices' speeds nor HTTP.
  */
-import { ERRORS, isErrorCode, type AnswerEvent, type AnswerWork, type ErrorCode, type FinishReason } from '@idlewild/protocol';
+import {
+  ERRORS,
+  isErrorCode,
+  type AnswerEvent,
+  type AnswerWork,
+  type ErrorCode,
+  type FinishReason,
+} from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 
 export interface Attempt {
@@ -66,12 +73,31 @@ export type Effect =
   | { readonly t: 'requeue'; readonly code: ErrorCode };
 
 export function createAnswerState(
-  input: Pick<AnswerState, 'request' | 'model' | 'work'> & { nowMs: number; deadlineMs: number; tokens?: readonly number[] },
+  input: Pick<AnswerState, 'request' | 'model' | 'work'> & {
+    nowMs: number;
+    deadlineMs: number;
+    tokens?: readonly number[];
+  },
 ): AnswerState {
   return {
-    request: input.request, model: input.model, work: input.work, createdAtMs: input.nowMs, deadlineAtMs: input.nowMs + input.deadlineMs,
-    tokens: [...(input.tokens ?? [])], phase: 'queued', queuedAtMs: input.nowMs, attempt: undefined, epoch: 0, promptTokens: undefined, devices: [],
-    failovers: 0, engineFailures: 0, numericClass: undefined, exact: true, excluded: new Set(), lastFailure: undefined,
+    request: input.request,
+    model: input.model,
+    work: input.work,
+    createdAtMs: input.nowMs,
+    deadlineAtMs: input.nowMs + input.deadlineMs,
+    tokens: [...(input.tokens ?? [])],
+    phase: 'queued',
+    queuedAtMs: input.nowMs,
+    attempt: undefined,
+    epoch: 0,
+    promptTokens: undefined,
+    devices: [],
+    failovers: 0,
+    engineFailures: 0,
+    numericClass: undefined,
+    exact: true,
+    excluded: new Set(),
+    lastFailure: undefined,
   };
 }
 
@@ -79,11 +105,16 @@ export function createAnswerState(
 export function applyEvent(state: AnswerState, event: MachineEvent, nowMs: number): readonly Effect[] {
   if (state.phase === 'over') return [];
   switch (event.t) {
-    case 'dispatched': return dispatch(state, event.attempt);
-    case 'frame': return onFrame(state, event.device, event.frame, nowMs);
-    case 'lost': return state.attempt?.device === event.device ? failAttempt(state, event.code, event.why, nowMs, false) : [];
-    case 'tick': return onTick(state, nowMs);
-    case 'cancel': return end(state, event.code, event.why);
+    case 'dispatched':
+      return dispatch(state, event.attempt);
+    case 'frame':
+      return onFrame(state, event.device, event.frame, nowMs);
+    case 'lost':
+      return state.attempt?.device === event.device ? failAttempt(state, event.code, event.why, nowMs, false) : [];
+    case 'tick':
+      return onTick(state, nowMs);
+    case 'cancel':
+      return end(state, event.code, event.why);
   }
 }
 
@@ -97,14 +128,28 @@ function dispatch(state: AnswerState, attempt: Attempt): readonly Effect[] {
 
 function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: number): readonly Effect[] {
   const attempt = state.attempt;
-  if (attempt === undefined || attempt.device !== device || attempt.lease !== frame.lease || attempt.epoch !== frame.epoch) return [];
+  if (
+    attempt === undefined ||
+    attempt.device !== device ||
+    attempt.lease !== frame.lease ||
+    attempt.epoch !== frame.epoch
+  )
+    return [];
   attempt.progressAtMs = nowMs;
   switch (frame.t) {
-    case 'answer.progress': return [];
-    case 'answer.started': return onStarted(state, attempt, frame.promptTokens);
+    case 'answer.progress':
+      return [];
+    case 'answer.started':
+      return onStarted(state, attempt, frame.promptTokens);
     case 'answer.token': {
       if (!attempt.started || frame.i !== state.tokens.length) {
-        return failAttempt(state, 'frame_invalid', `it sent token ${frame.i} where token ${state.tokens.length} was due`, nowMs, true);
+        return failAttempt(
+          state,
+          'frame_invalid',
+          `it sent token ${frame.i} where token ${state.tokens.length} was due`,
+          nowMs,
+          true,
+        );
       }
       if (state.numericClass === undefined) state.numericClass = attempt.numericClass;
       else if (state.numericClass !== attempt.numericClass) state.exact = false;
@@ -113,7 +158,13 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
     }
     case 'answer.finished': {
       if (!attempt.started || frame.answerTokens !== state.tokens.length) {
-        return failAttempt(state, 'frame_invalid', `it finished after ${frame.answerTokens} tokens, having sent ${state.tokens.length}`, nowMs, true);
+        return failAttempt(
+          state,
+          'frame_invalid',
+          `it finished after ${frame.answerTokens} tokens, having sent ${state.tokens.length}`,
+          nowMs,
+          true,
+        );
       }
       // Where an answer ends is a choice of the class as well, even when it adds no token.
       if (state.numericClass !== undefined && state.numericClass !== attempt.numericClass) state.exact = false;
@@ -137,11 +188,27 @@ function onStarted(state: AnswerState, attempt: Attempt, promptTokens: number): 
 }
 
 /** Codes of a device that say something about the request, not about the device: another would say the same. */
-const FINAL: ReadonlySet<ErrorCode> = new Set(['invalid_request', 'unsupported_field', 'context_length_exceeded', 'model_unsupported']);
+const FINAL: ReadonlySet<ErrorCode> = new Set([
+  'invalid_request',
+  'unsupported_field',
+  'context_length_exceeded',
+  'model_unsupported',
+]);
 /** Codes after which this device is not asked again for this answer. */
-const EXCLUDING: ReadonlySet<ErrorCode> = new Set(['consent_refused', 'frame_invalid', 'model_refused', 'model_invalid']);
+const EXCLUDING: ReadonlySet<ErrorCode> = new Set([
+  'consent_refused',
+  'frame_invalid',
+  'model_refused',
+  'model_invalid',
+]);
 
-function failAttempt(state: AnswerState, code: ErrorCode, why: string, nowMs: number, byFrame: boolean): readonly Effect[] {
+function failAttempt(
+  state: AnswerState,
+  code: ErrorCode,
+  why: string,
+  nowMs: number,
+  byFrame: boolean,
+): readonly Effect[] {
   const attempt = state.attempt as Attempt;
   if (FINAL.has(code)) return state.tokens.length === 0 ? end(state, code, why) : end(state, 'attempts_exhausted', why);
   const revoke: Effect[] = byFrame && code !== 'frame_invalid' ? [] : [{ t: 'revoke', attempt }];
@@ -162,22 +229,37 @@ function failAttempt(state: AnswerState, code: ErrorCode, why: string, nowMs: nu
 
 function onTick(state: AnswerState, nowMs: number): readonly Effect[] {
   if (nowMs >= state.deadlineAtMs) {
-    return end(state, 'deadline_exceeded', `the answer was not finished within ${Math.round((nowMs - state.createdAtMs) / 1000)} s`);
+    return end(
+      state,
+      'deadline_exceeded',
+      `the answer was not finished within ${Math.round((nowMs - state.createdAtMs) / 1000)} s`,
+    );
   }
   const attempt = state.attempt;
   if (attempt !== undefined) {
     const silentMs = nowMs - attempt.progressAtMs;
     const allowedMs = attempt.started ? attempt.stallMs : Math.max(attempt.stallMs, HUB_LIMITS.startMsMax);
     if (silentMs < allowedMs) return [];
-    return failAttempt(state, 'stalled', `device ${attempt.device} was silent for ${Math.round(silentMs)} ms`, nowMs, false);
+    return failAttempt(
+      state,
+      'stalled',
+      `device ${attempt.device} was silent for ${Math.round(silentMs)} ms`,
+      nowMs,
+      false,
+    );
   }
   const waitedMs = nowMs - state.queuedAtMs;
   if (state.epoch > 0 && waitedMs >= HUB_LIMITS.failoverWaitMsMax) {
-    const message = `the device was lost (${state.lastFailure ?? 'no reason given'}) and no other came within ${Math.round(waitedMs / 1000)} s`;
-    return end(state, 'no_device', message);
+    const why = state.lastFailure ?? 'no reason given';
+    const waited = `${Math.round(waitedMs / 1000)} s`;
+    return end(state, 'no_device', `the device was lost (${why}) and no other came within ${waited}`);
   }
   if (waitedMs < HUB_LIMITS.queueMsMax) return [];
-  return end(state, 'too_busy', `the request waited ${Math.round(waitedMs / 1000)} s for a free device; try again later`);
+  return end(
+    state,
+    'too_busy',
+    `the request waited ${Math.round(waitedMs / 1000)} s for a free device; try again later`,
+  );
 }
 
 function end(state: AnswerState, code: ErrorCode, message: string): readonly Effect[] {

@@ -12,9 +12,12 @@ async function setUp() {
   const rows = TERRITORIES.map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
   await db.insertInto('territories').values(rows).execute();
   const audit = createAudit({ db, crypto: nodeCrypto, clock });
-  const append = (territory: string, subject: string, details = {}) => db.transaction().execute(
-    (transaction) => audit.append(transaction, { territory, actor: 'key_s', action: 'revokeKey', subject, details }),
-  );
+  const append = (territory: string, subject: string, details = {}) =>
+    db
+      .transaction()
+      .execute((transaction) =>
+        audit.append(transaction, { territory, actor: 'key_s', action: 'revokeKey', subject, details }),
+      );
   return { db, audit, append };
 }
 
@@ -26,7 +29,11 @@ test('entries are numbered without gaps in each territory, and both chains verif
   for (const territory of TERRITORIES) {
     expect(await audit.verify(territory)).toMatchObject({ intact: true, entries: 3 });
     const entries = await audit.list({ territory });
-    expect(entries.map(({ seq, subject }) => [seq, subject])).toEqual([[3, 'key_2'], [2, 'key_1'], [1, 'key_0']]);
+    expect(entries.map(({ seq, subject }) => [seq, subject])).toEqual([
+      [3, 'key_2'],
+      [2, 'key_1'],
+      [1, 'key_0'],
+    ]);
     expect(entries[0]?.details).toEqual({ role: 'caller', i: 2 });
     expect((await audit.list({ territory, beforeSeq: 3, limit: 1 })).map(({ seq }) => seq)).toEqual([2]);
   }
@@ -40,10 +47,12 @@ test('an empty log verifies', async () => {
 test('an act that is rolled back leaves no entry, and the chain goes on', async () => {
   const { db, audit, append } = await setUp();
   await append('ter_a', 'key_0');
-  await expect(db.transaction().execute(async (transaction) => {
-    await audit.append(transaction, { territory: 'ter_a', actor: 'key_s', action: 'revokeKey', subject: 'key_1' });
-    throw new Error('on purpose');
-  })).rejects.toThrow('on purpose');
+  await expect(
+    db.transaction().execute(async (transaction) => {
+      await audit.append(transaction, { territory: 'ter_a', actor: 'key_s', action: 'revokeKey', subject: 'key_1' });
+      throw new Error('on purpose');
+    }),
+  ).rejects.toThrow('on purpose');
   await append('ter_a', 'key_2');
   expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 2 });
 });
@@ -72,10 +81,16 @@ test('a changed, a missing, a swapped and a foreign entry are each found where t
   await at(100).set({ seq: 2 }).execute();
   expect(await broken()).toMatchObject({ seq: 1 });
 
-  const foreign = await db.selectFrom('audit').selectAll().where('territory_id', '=', 'ter_b')
+  const foreign = await db
+    .selectFrom('audit')
+    .selectAll()
+    .where('territory_id', '=', 'ter_b')
     .executeTakeFirstOrThrow();
   await db.deleteFrom('audit').where('territory_id', '=', 'ter_a').execute();
-  await db.insertInto('audit').values({ ...foreign, territory_id: 'ter_a' }).execute();
+  await db
+    .insertInto('audit')
+    .values({ ...foreign, territory_id: 'ter_a' })
+    .execute();
   expect(await broken()).toMatchObject({ seq: 1, why: expect.stringContaining('does not follow') });
 });
 

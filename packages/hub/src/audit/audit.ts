@@ -57,31 +57,63 @@ const SECRET = /iw_[a-z2-7]{52}|iwj1\./;
 export function createAudit({ db, crypto, clock }: { db: Database; crypto: Crypto; clock: Clock }): Audit {
   const genesis = async (territory: string): Promise<Uint8Array> =>
     crypto.sha256(utf8(`idlewild/v1/audit\n${territory}`));
-  const hashOf = async (row: Omit<AuditRow, 'hash' | 'territory_id'>): Promise<Uint8Array> => crypto.sha256(encodeCbor(
-    [row.previous_hash, row.seq, row.at_ms, row.actor, row.action, row.subject, row.details_json],
-  ));
+  const hashOf = async (row: Omit<AuditRow, 'hash' | 'territory_id'>): Promise<Uint8Array> =>
+    crypto.sha256(
+      encodeCbor([row.previous_hash, row.seq, row.at_ms, row.actor, row.action, row.subject, row.details_json]),
+    );
   const page = (territory: string, afterSeq: number): Promise<AuditRow[]> =>
-    db.selectFrom('audit').selectAll().where('territory_id', '=', territory).where('seq', '>', afterSeq)
-      .orderBy('seq').limit(PAGE_ROWS).execute();
+    db
+      .selectFrom('audit')
+      .selectAll()
+      .where('territory_id', '=', territory)
+      .where('seq', '>', afterSeq)
+      .orderBy('seq')
+      .limit(PAGE_ROWS)
+      .execute();
 
   return {
     async append(transaction, { territory, actor, action, subject, details = {} }) {
       checkDetails(action, details);
-      const last = await transaction.selectFrom('audit').select(['seq', 'hash']).where('territory_id', '=', territory)
-        .orderBy('seq', 'desc').limit(1).executeTakeFirst();
+      const last = await transaction
+        .selectFrom('audit')
+        .select(['seq', 'hash'])
+        .where('territory_id', '=', territory)
+        .orderBy('seq', 'desc')
+        .limit(1)
+        .executeTakeFirst();
       const entry = {
-        seq: (last?.seq ?? 0) + 1, at_ms: clock.now(), actor, action, subject, details_json: JSON.stringify(details),
-        previous_hash: last?.hash ?? await genesis(territory),
+        seq: (last?.seq ?? 0) + 1,
+        at_ms: clock.now(),
+        actor,
+        action,
+        subject,
+        details_json: JSON.stringify(details),
+        previous_hash: last?.hash ?? (await genesis(territory)),
       };
       const hash = await hashOf(entry);
-      await transaction.insertInto('audit').values({ ...entry, territory_id: territory, hash }).execute();
+      await transaction
+        .insertInto('audit')
+        .values({ ...entry, territory_id: territory, hash })
+        .execute();
     },
     async list({ territory, beforeSeq = Number.MAX_SAFE_INTEGER, limit = 100 }) {
-      const rows = await db.selectFrom('audit').selectAll().where('territory_id', '=', territory)
-        .where('seq', '<', beforeSeq).orderBy('seq', 'desc').limit(Math.min(limit, PAGE_ROWS)).execute();
+      const rows = await db
+        .selectFrom('audit')
+        .selectAll()
+        .where('territory_id', '=', territory)
+        .where('seq', '<', beforeSeq)
+        .orderBy('seq', 'desc')
+        .limit(Math.min(limit, PAGE_ROWS))
+        .execute();
       return rows.map((row) => ({
-        territory, seq: row.seq, atMs: row.at_ms, actor: row.actor, action: row.action, subject: row.subject,
-        details: JSON.parse(row.details_json) as AuditDetails, hash: row.hash,
+        territory,
+        seq: row.seq,
+        atMs: row.at_ms,
+        actor: row.actor,
+        action: row.action,
+        subject: row.subject,
+        details: JSON.parse(row.details_json) as AuditDetails,
+        hash: row.hash,
       }));
     },
     async verify(territory) {
@@ -111,6 +143,9 @@ function checkDetails(action: string, details: AuditDetails): void {
   const isUnfit = (value: string | number | boolean): boolean =>
     typeof value === 'string' && (value.length > DETAIL_CHARACTERS_MAX || SECRET.test(value));
   if (values.length <= DETAILS_MAX && !values.some(isUnfit)) return;
-  throw new IdlewildError('invalid_request', `the details of ${action} do not belong into an audit log: `
-    + `at most ${DETAILS_MAX} of at most ${DETAIL_CHARACTERS_MAX} characters, and none of them a key or an invite`);
+  throw new IdlewildError(
+    'invalid_request',
+    `the details of ${action} do not belong into an audit log: ` +
+      `at most ${DETAILS_MAX} of at most ${DETAIL_CHARACTERS_MAX} characters, and none of them a key or an invite`,
+  );
 }

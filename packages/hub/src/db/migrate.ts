@@ -16,7 +16,9 @@ export interface Migration {
 
 export const MIGRATIONS: readonly Migration[] = [{ name: '0001-first', up: first }];
 
-interface MigrationTable { migrations: { name: string; applied_at_ms: number } }
+interface MigrationTable {
+  migrations: { name: string; applied_at_ms: number };
+}
 
 export interface MigrateOptions {
   readonly clock: Clock;
@@ -28,16 +30,21 @@ export interface MigrateOptions {
 export async function migrate(db: Kysely<never>, options: MigrateOptions): Promise<string[]> {
   const { clock, columns, migrations = MIGRATIONS } = options;
   const tables = db as unknown as Kysely<MigrationTable>;
-  await tables.schema.createTable('migrations').ifNotExists()
+  await tables.schema
+    .createTable('migrations')
+    .ifNotExists()
     .addColumn('name', 'text', (column) => column.primaryKey())
     .addColumn('applied_at_ms', columns.instant, (column) => column.notNull())
     .execute();
   const done = (await tables.selectFrom('migrations').select('name').orderBy('name').execute()).map((row) => row.name);
   const unknown = done.filter((name, index) => migrations[index]?.name !== name);
   if (unknown.length > 0) {
-    throw new IdlewildError('conflict', 'the database was made by a newer Idlewild: it has the migration '
-      + `"${unknown[0]}", which this version does not know. It was left as it is. Update Idlewild, or start with `
-      + 'another data directory (--data DIR)');
+    throw new IdlewildError(
+      'conflict',
+      'the database was made by a newer Idlewild: it has the migration ' +
+        `"${unknown[0]}", which this version does not know. It was left as it is. Update Idlewild, or start with ` +
+        'another data directory (--data DIR)',
+    );
   }
   const pending = migrations.slice(done.length);
   for (const { name, up } of pending) {

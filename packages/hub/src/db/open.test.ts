@@ -14,8 +14,14 @@ const open = (name: string) => openDatabase({ file: join(folder, name), clock, s
 
 const territory = (id: string) => ({ id, name: 'home', public_key: new Uint8Array(32), created_at_ms: clock.now() });
 const key = (id: string, name: string) => ({
-  id, territory_id: 'ter_a', role: 'caller' as const, name, hash: id,
-  created_at_ms: 1, expires_at_ms: null, revoked_at_ms: null,
+  id,
+  territory_id: 'ter_a',
+  role: 'caller' as const,
+  name,
+  hash: id,
+  created_at_ms: 1,
+  expires_at_ms: null,
+  revoked_at_ms: null,
 });
 
 test('the first opening makes every table and the second changes nothing', async () => {
@@ -64,7 +70,8 @@ test('a file that is no database is refused with the way out and left as it was'
   writeFileSync(file, 'certainly not a database\n'.repeat(400));
   const before = readFileSync(file);
   await expect(open('text.db')).rejects.toMatchObject({
-    code: 'data_corrupt', message: expect.stringMatching(/text\.db.*backup.*--data/s),
+    code: 'data_corrupt',
+    message: expect.stringMatching(/text\.db.*backup.*--data/s),
   });
   expect(readFileSync(file)).toEqual(before);
   expect(readdirSync(folder).filter((name) => name.startsWith('text.db'))).toEqual(['text.db']);
@@ -74,7 +81,11 @@ test('damage in the middle of a database is found at opening, and the file is le
   const { db, close } = await open('hole.db');
   await db.insertInto('territories').values(territory('ter_a')).execute();
   const names = Array.from({ length: 500 }, (_, index) => key(`key_${index}`, 'n'.repeat(200)));
-  for (let i = 0; i < names.length; i += 50) await db.insertInto('keys').values(names.slice(i, i + 50)).execute();
+  for (let i = 0; i < names.length; i += 50)
+    await db
+      .insertInto('keys')
+      .values(names.slice(i, i + 50))
+      .execute();
   await close();
   const file = join(folder, 'hole.db');
   const bytes = readFileSync(file);
@@ -91,13 +102,22 @@ test('a database of a newer version is refused and left as it was', async () => 
   expect(await migrate(newer.db as never, { clock, columns, migrations })).toEqual(['9999-from-the-future']);
   await newer.close();
   await expect(open('newer.db')).rejects.toMatchObject({
-    code: 'conflict', message: expect.stringContaining('9999-from-the-future'),
+    code: 'conflict',
+    message: expect.stringContaining('9999-from-the-future'),
   });
 });
 
 test('a migration that fails leaves the version before it', async () => {
   const { db, close } = await open('half.db');
-  const migrations = [...MIGRATIONS, { name: '0999-breaks', async up() { throw new Error('on purpose'); } }];
+  const migrations = [
+    ...MIGRATIONS,
+    {
+      name: '0999-breaks',
+      async up() {
+        throw new Error('on purpose');
+      },
+    },
+  ];
   await expect(migrate(db as never, { clock, columns: SQLITE_COLUMNS, migrations })).rejects.toThrow('on purpose');
   await close();
   const again = await open('half.db');

@@ -77,8 +77,12 @@ function connect(file: string, sync: 'full' | 'off'): DatabaseSync {
   try {
     sqlite = new DatabaseSync(file, { timeout: BUSY_MS, enableForeignKeyConstraints: true });
   } catch (cause) {
-    throw new IdlewildError('usage', `the database ${file} cannot be opened: ${(cause as Error).message}. `
-      + 'Is its folder there, and may this user write to it?', { cause });
+    throw new IdlewildError(
+      'usage',
+      `the database ${file} cannot be opened: ${(cause as Error).message}. ` +
+        'Is its folder there, and may this user write to it?',
+      { cause },
+    );
   }
   sqlite.exec(`pragma journal_mode = wal; pragma synchronous = ${sync}; pragma secure_delete = on;
     pragma wal_autocheckpoint = ${CHECKPOINT_PAGES}`);

@@ -10,8 +10,14 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import { IdlewildError } from '@idlewild/protocol';
 import {
-  CompiledQuery, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler,
-  type DatabaseConnection, type Dialect, type Driver, type QueryResult,
+  CompiledQuery,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  type QueryResult,
 } from 'kysely';
 
 /** Statements kept prepared; the hub has about a hundred, lists of varying length make more. */
@@ -105,7 +111,7 @@ function createConnection(sqlite: DatabaseSync): DatabaseConnection {
 
 /** SQLite has no booleans; the schema says 0 and 1. */
 const bindable = (value: unknown): SQLInputValue =>
-  (typeof value === 'boolean' ? Number(value) : value as SQLInputValue);
+  typeof value === 'boolean' ? Number(value) : (value as SQLInputValue);
 
 const fileOf = (sqlite: DatabaseSync): string => (sqlite.isOpen ? sqlite.location() : null) ?? 'in memory';
 
@@ -128,7 +134,10 @@ export function explainSqlite(error: unknown, file: string): unknown {
 
 /** `data_corrupt` with the way out. */
 export function damaged(file: string, seen: string, cause?: unknown): IdlewildError {
-  return new IdlewildError('data_corrupt',
-    `the database ${file} is damaged (${seen}). It was left as it is. Put a backup of it in its place, `
-    + 'or start with another data directory (--data DIR)', { details: { file }, cause });
+  return new IdlewildError(
+    'data_corrupt',
+    `the database ${file} is damaged (${seen}). It was left as it is. Put a backup of it in its place, ` +
+      'or start with another data directory (--data DIR)',
+    { details: { file }, cause },
+  );
 }

@@ -50,16 +50,24 @@ function channelOf(socket: WebSocket, binding: ChannelBinding, clock: Clock): Ch
 
 /** Takes upgrades to `DEVICE_PATH` on `server`; any other upgrade is refused. */
 export function attachDeviceSocket(
-  server: Server, options: { binding: ChannelBinding; accept: (channel: Channel) => void; clock: Clock },
+  server: Server,
+  options: { binding: ChannelBinding; accept: (channel: Channel) => void; clock: Clock },
 ): { close(): void } {
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.frameBytesMax, perMessageDeflate: false, clientTracking: true });
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: LIMITS.frameBytesMax,
+    perMessageDeflate: false,
+    clientTracking: true,
+  });
   const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     const path = (request.url ?? '').split('?', 1)[0];
     if (path !== DEVICE_PATH) {
       socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (webSocket) => options.accept(channelOf(webSocket, options.binding, options.clock)));
+    sockets.handleUpgrade(request, socket, head, (webSocket) =>
+      options.accept(channelOf(webSocket, options.binding, options.clock)),
+    );
   };
   server.on('upgrade', onUpgrade);
   return {

@@ -8,7 +8,12 @@ import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import type { Log } from '../log.ts';
 
 export interface ErrorBody {
-  readonly error: { readonly message: string; readonly type: string; readonly param: string | null; readonly code: string };
+  readonly error: {
+    readonly message: string;
+    readonly type: string;
+    readonly param: string | null;
+    readonly code: string;
+  };
 }
 
 function typeOf(status: number): string {
@@ -28,14 +33,26 @@ export const errorBody = (error: IdlewildError): ErrorBody => ({
   },
 });
 
-interface Issue { readonly code?: string; readonly keys?: readonly string[]; readonly message: string; readonly path: readonly PropertyKey[]; readonly errors?: readonly (readonly Issue[])[] }
+interface Issue {
+  readonly code?: string;
+  readonly keys?: readonly string[];
+  readonly message: string;
+  readonly path: readonly PropertyKey[];
+  readonly errors?: readonly (readonly Issue[])[];
+}
 
 /** How the validator reports a zod issue. */
-interface Reported { readonly keyword: string; readonly instancePath: string; readonly message: string; readonly params: Pick<Issue, 'keys' | 'errors'> }
+interface Reported {
+  readonly keyword: string;
+  readonly instancePath: string;
+  readonly message: string;
+  readonly params: Pick<Issue, 'keys' | 'errors'>;
+}
 
 /** The issue that says most: within a union, that of the branch that got furthest. */
 function deepest(issue: Issue): Issue {
-  const inner = issue.errors?.flat().map((nested) => deepest({ ...nested, path: [...issue.path, ...nested.path] })) ?? [];
+  const inner =
+    issue.errors?.flat().map((nested) => deepest({ ...nested, path: [...issue.path, ...nested.path] })) ?? [];
   return inner.reduce((best, candidate) => (candidate.path.length > best.path.length ? candidate : best), issue);
 }
 
@@ -44,31 +61,50 @@ function fromIssue(raw: Issue): IdlewildError {
   const at = issue.path.join('.');
   if (issue.code === 'unrecognized_keys') {
     const field = [at, issue.keys?.[0] ?? ''].filter((part) => part !== '').join('.');
-    return new IdlewildError('unsupported_field', `the field "${field}" is not supported here; remove it and try again`, { details: { param: field } });
+    return new IdlewildError(
+      'unsupported_field',
+      `the field "${field}" is not supported here; remove it and try again`,
+      { details: { param: field } },
+    );
   }
-  return new IdlewildError('invalid_request', `${at === '' ? 'the request' : `"${at}"`}: ${issue.message}`, { details: { param: at } });
+  return new IdlewildError('invalid_request', `${at === '' ? 'the request' : `"${at}"`}: ${issue.message}`, {
+    details: { param: at },
+  });
 }
 
 /** Anything thrown in a route, as one of ours. */
 export function translate(thrown: unknown, request: Pick<FastifyRequest, 'method' | 'url'>): IdlewildError {
   if (hasZodFastifySchemaValidationErrors(thrown)) {
     const { keyword, instancePath, message, params } = thrown.validation[0] as unknown as Reported;
-    return fromIssue({ ...params, code: keyword, message, path: instancePath.split('/').filter((part) => part !== '') });
+    return fromIssue({
+      ...params,
+      code: keyword,
+      message,
+      path: instancePath.split('/').filter((part) => part !== ''),
+    });
   }
   if (codeOf(thrown) === undefined) {
     const code = (thrown as { code?: string }).code ?? '';
     const message = (thrown as Error).message;
-    if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new IdlewildError('body_too_large', `the body of ${request.method} ${request.url} is over the limit of this hub`);
+    if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
+      return new IdlewildError(
+        'body_too_large',
+        `the body of ${request.method} ${request.url} is over the limit of this hub`,
+      );
     if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new IdlewildError('unsupported_media_type', message);
     const status = (thrown as { statusCode?: number }).statusCode;
-    if (status !== undefined && status >= 400 && status < 500) return new IdlewildError('invalid_request', `the body could not be read: ${message}`);
+    if (status !== undefined && status >= 400 && status < 500)
+      return new IdlewildError('invalid_request', `the body could not be read: ${message}`);
   }
   return asIdlewildError(thrown, `${request.method} ${request.url}`);
 }
 
 export function sendError(reply: FastifyReply, error: IdlewildError, log: Log, requestId: string): void {
   if (error.status >= 500 && error.code === 'internal') {
-    log.error({ request: requestId, code: error.code, why: error.message, stack: (error.cause as Error | undefined)?.stack }, 'a request failed');
+    log.error(
+      { request: requestId, code: error.code, why: error.message, stack: (error.cause as Error | undefined)?.stack },
+      'a request failed',
+    );
   }
   const { retryAfterSeconds } = error.details;
   if (typeof retryAfterSeconds === 'number') void reply.header('retry-after', String(retryAfterSeconds));

@@ -27,13 +27,28 @@ beforeAll(async () => {
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 30 });
   const metrics = createMetrics(() => ({ devicesByState: () => ({}), answers: () => hub.answers.counts() }));
   hub = await createHub({
-    database, store, clock: systemClock, random: nodeRandom, crypto: nodeCrypto, secrets: createMemorySecrets(), meter: metrics.meter, log: silentLog,
+    database,
+    store,
+    clock: systemClock,
+    random: nodeRandom,
+    crypto: nodeCrypto,
+    secrets: createMemorySecrets(),
+    meter: metrics.meter,
+    log: silentLog,
   });
   app = await createHubServer({
-    hub, store, metrics, clock: systemClock, random: nodeRandom, log: silentLog, tls: undefined, address: () => ({ url: base }),
+    hub,
+    store,
+    metrics,
+    clock: systemClock,
+    random: nodeRandom,
+    log: silentLog,
+    tls: undefined,
+    address: () => ({ url: base }),
   });
   base = await app.listen({ host: '127.0.0.1', port: 0 });
-  const keyOf = async (role: 'steward' | 'caller'): Promise<string> => (await hub.keys.create({ territory: hub.territory.id, role, actor: 'test' })).key;
+  const keyOf = async (role: 'steward' | 'caller'): Promise<string> =>
+    (await hub.keys.create({ territory: hub.territory.id, role, actor: 'test' })).key;
   steward = await keyOf('steward');
   caller = await keyOf('caller');
   cid = await publishTestModel(hub, store, 'jacobean');
@@ -44,11 +59,25 @@ afterAll(async () => {
   await database.close();
 });
 
-async function join(status: Parameters<typeof joinScriptedDevice>[0]['status'] = {}, key?: KeyPair): Promise<ScriptedDevice> {
-  const invite = await hub.invites.create({ territory: hub.territory.id, uses: 1, expiresInMs: 60_000, createdBy: 'test' });
+async function join(
+  status: Parameters<typeof joinScriptedDevice>[0]['status'] = {},
+  key?: KeyPair,
+): Promise<ScriptedDevice> {
+  const invite = await hub.invites.create({
+    territory: hub.territory.id,
+    uses: 1,
+    expiresInMs: 60_000,
+    createdBy: 'test',
+  });
   const device = await joinScriptedDevice({
-    accept: (channel) => hub.sessions.accept(channel), territory: hub.territory.publicKey, clock: systemClock, random: nodeRandom, crypto: nodeCrypto,
-    joinToken: joinTokenOf(invite.secret), status: { models: [warmModel(cid)], ...status }, ...(key === undefined ? {} : { key }),
+    accept: (channel) => hub.sessions.accept(channel),
+    territory: hub.territory.publicKey,
+    clock: systemClock,
+    random: nodeRandom,
+    crypto: nodeCrypto,
+    joinToken: joinTokenOf(invite.secret),
+    status: { models: [warmModel(cid)], ...status },
+    ...(key === undefined ? {} : { key }),
   });
   await device.joined;
   return device;
@@ -57,11 +86,17 @@ const leave = async (device: ScriptedDevice): Promise<void> => {
   device.link.cut('test over');
   await new Promise((resolve) => setImmediate(resolve));
 };
-const post = (path: string, body: unknown, key: string | undefined = caller): Promise<Response> => fetch(base + path, {
-  method: 'POST', headers: { 'content-type': 'application/json', ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) },
-  body: typeof body === 'string' ? body : JSON.stringify(body),
+const post = (path: string, body: unknown, key: string | undefined = caller): Promise<Response> =>
+  fetch(base + path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+const chat = (over: object = {}): object => ({
+  model: 'jacobean',
+  messages: [{ role: 'user', content: 'Speak.' }],
+  ...over,
 });
-const chat = (over: object = {}): object => ({ model: 'jacobean', messages: [{ role: 'user', content: 'Speak.' }], ...over });
 const errorOf = async (response: Response): Promise<{ code: string; message: string; param: string | null }> =>
   ((await response.json()) as { error: { code: string; message: string; param: string | null } }).error;
 const digest = (ids: readonly number[]): Promise<Uint8Array> => digestTokens(ids, nodeCrypto);
@@ -71,12 +106,27 @@ test('a route that names no action of the policy cannot be registered', async ()
 });
 async function createServerWithBareRoute(): Promise<unknown> {
   const { createServer } = await import('./server.ts');
-  const bare = (scope: App): void => { scope.get('/api/secret', async () => 'all of it'); };
-  return createServer({ ...hub, territory: hub.territory.id, version: '0', tls: undefined, clock: systemClock, random: nodeRandom, log: silentLog }, [bare]);
+  const bare = (scope: App): void => {
+    scope.get('/api/secret', async () => 'all of it');
+  };
+  return createServer(
+    {
+      ...hub,
+      territory: hub.territory.id,
+      version: '0',
+      tls: undefined,
+      clock: systemClock,
+      random: nodeRandom,
+      log: silentLog,
+    },
+    [bare],
+  );
 }
 
 test('without a key, with a wrong or a revoked one there is 401, on every route but the public ones', async () => {
-  const document = (await (await fetch(`${base}/api/openapi.json`)).json()) as { paths: Record<string, Record<string, unknown>> };
+  const document = (await (await fetch(`${base}/api/openapi.json`)).json()) as {
+    paths: Record<string, Record<string, unknown>>;
+  };
   const open = ['/healthz', '/readyz'];
   for (const [path, methods] of Object.entries(document.paths)) {
     for (const method of Object.keys(methods)) {
@@ -94,7 +144,10 @@ test('without a key, with a wrong or a revoked one there is 401, on every route 
 test('a caller is refused what only a steward may, and told what is missing', async () => {
   const response = await post('/api/invites', {});
   expect(response.status).toBe(403);
-  expect(await errorOf(response)).toMatchObject({ code: 'forbidden', message: expect.stringMatching(/caller.*createInvite/) as string });
+  expect(await errorOf(response)).toMatchObject({
+    code: 'forbidden',
+    message: expect.stringMatching(/caller.*createInvite/) as string,
+  });
   expect((await post('/api/invites', {}, steward)).status).toBe(201);
 });
 
@@ -115,14 +168,20 @@ test('what the body says wrong is named: malformed, wrong type, unknown field, u
     if (param !== null) expect(error.param).toBe(param);
   }
   expect((await post('/v1/chat/completions', chat({ model: 'hamlet' }))).status).toBe(404);
-  const noJson = await fetch(`${base}/v1/completions`, { method: 'POST', headers: { authorization: `Bearer ${caller}`, 'content-type': 'text/plain' }, body: 'hi' });
+  const noJson = await fetch(`${base}/v1/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${caller}`, 'content-type': 'text/plain' },
+    body: 'hi',
+  });
   expect(noJson.status).toBe(415);
 });
 
 test('a body of 100 MB is refused without being read to its end', async () => {
   const big = new Uint8Array(100 * 2 ** 20);
   const response = await fetch(`${base}/v1/chat/completions`, {
-    method: 'POST', headers: { authorization: `Bearer ${caller}`, 'content-type': 'application/json' }, body: big,
+    method: 'POST',
+    headers: { authorization: `Bearer ${caller}`, 'content-type': 'application/json' },
+    body: big,
   }).catch((error: unknown) => error);
   // The server answers 413 and closes; a client in mid-upload sees either the answer or the closed connection.
   if (response instanceof Response) expect(response.status).toBe(413);
@@ -134,18 +193,23 @@ test('nobody to answer is 503 with the reason and a time to come back', async ()
   const response = await post('/v1/chat/completions', chat());
   expect(response.status).toBe(503);
   expect(response.headers.get('retry-after')).toBe('10');
-  expect(await errorOf(response)).toMatchObject({ code: 'no_device', message: '1 device holds this model; it is paused by its lender' });
+  expect(await errorOf(response)).toMatchObject({
+    code: 'no_device',
+    message: '1 device holds this model; it is paused by its lender',
+  });
   await leave(device);
 });
 
-test('a whole answer has OpenAI\'s shape and says how it was made', async () => {
+test("a whole answer has OpenAI's shape and says how it was made", async () => {
   const device = await join();
   answerWith(device, ['Good', ' morrow'], nodeCrypto, digest);
   const response = await post('/v1/chat/completions', chat({ seed: 7 }));
   expect(response.status).toBe(200);
   expect(response.headers.get('x-request-id')).toMatch(/^req_/);
   expect(await response.json()).toMatchObject({
-    object: 'chat.completion', model: 'jacobean', choices: [{ index: 0, message: { role: 'assistant', content: 'Good morrow' }, finish_reason: 'stop' }],
+    object: 'chat.completion',
+    model: 'jacobean',
+    choices: [{ index: 0, message: { role: 'assistant', content: 'Good morrow' }, finish_reason: 'stop' }],
     usage: { prompt_tokens: 7, completion_tokens: 2, total_tokens: 9 },
     idlewild: { devices: ['scripted'], failovers: 0, seed: 7, exact: true, hub: hub.id },
   });
@@ -155,11 +219,28 @@ test('a whole answer has OpenAI\'s shape and says how it was made', async () => 
 test('a stream has one event for each token, ends with [DONE], and leaves nothing in the journal', async () => {
   const device = await join();
   answerWith(device, ['Good', ' morrow', '.'], nodeCrypto, digest);
-  const response = await post('/v1/completions', { model: 'jacobean', prompt: 'x', stream: true, stream_options: { include_usage: true } });
+  const response = await post('/v1/completions', {
+    model: 'jacobean',
+    prompt: 'x',
+    stream: true,
+    stream_options: { include_usage: true },
+  });
   expect(response.headers.get('content-type')).toMatch(/^text\/event-stream/);
-  const events = (await response.text()).split('\n\n').filter((line) => line !== '').map((line) => line.slice('data: '.length));
+  const events = (await response.text())
+    .split('\n\n')
+    .filter((line) => line !== '')
+    .map((line) => line.slice('data: '.length));
   expect(events.at(-1)).toBe('[DONE]');
-  const chunks = events.slice(0, -1).map((event) => JSON.parse(event) as { choices: { text: string; finish_reason: string | null }[]; usage: object | null; idlewild?: object });
+  const chunks = events
+    .slice(0, -1)
+    .map(
+      (event) =>
+        JSON.parse(event) as {
+          choices: { text: string; finish_reason: string | null }[];
+          usage: object | null;
+          idlewild?: object;
+        },
+    );
   expect(chunks.map((chunk) => chunk.choices[0]?.text)).toEqual(['Good', ' morrow', '.', '', undefined]);
   expect(chunks.at(-2)?.choices[0]?.finish_reason).toBe('stop');
   expect(chunks.at(-1)).toMatchObject({ usage: { total_tokens: 10 }, idlewild: { failovers: 0 } });
@@ -168,15 +249,25 @@ test('a stream has one event for each token, ends with [DONE], and leaves nothin
   await leave(device);
 });
 
-test('a device\'s refusal before its first token is a proper status, also for a stream', async () => {
+test("a device's refusal before its first token is a proper status, also for a stream", async () => {
   const device = await join();
   device.onMessage = (message) => {
-    if (message.t === 'answer') device.send({ t: 'answer.failed', lease: message.lease, epoch: message.epoch, code: 'context_length_exceeded', message: '600 tokens do not fit 512' });
+    if (message.t === 'answer')
+      device.send({
+        t: 'answer.failed',
+        lease: message.lease,
+        epoch: message.epoch,
+        code: 'context_length_exceeded',
+        message: '600 tokens do not fit 512',
+      });
   };
   for (const stream of [true, false]) {
     const response = await post('/v1/chat/completions', chat({ stream }));
     expect(response.status).toBe(400);
-    expect(await errorOf(response)).toMatchObject({ code: 'context_length_exceeded', message: '600 tokens do not fit 512' });
+    expect(await errorOf(response)).toMatchObject({
+      code: 'context_length_exceeded',
+      message: '600 tokens do not fit 512',
+    });
   }
   await leave(device);
 });
@@ -193,7 +284,10 @@ test('a caller that hangs up cancels its answer on the device', async () => {
   });
   const abort = new AbortController();
   const response = await fetch(`${base}/v1/chat/completions`, {
-    method: 'POST', signal: abort.signal, headers: { authorization: `Bearer ${caller}`, 'content-type': 'application/json' }, body: JSON.stringify(chat({ stream: true })),
+    method: 'POST',
+    signal: abort.signal,
+    headers: { authorization: `Bearer ${caller}`, 'content-type': 'application/json' },
+    body: JSON.stringify(chat({ stream: true })),
   });
   await response.body?.getReader().read();
   abort.abort();
@@ -208,7 +302,9 @@ test('a device fetches blocks with its ticket and nothing else with it', async (
   const asDevice = { headers: { authorization: `Bearer ${ticket}` } };
   const model = await hub.models.resolve(hub.territory.id, 'jacobean');
   expect((await fetch(`${base}/blobs/${model.cid}`, asDevice)).status).toBe(200);
-  expect((await fetch(`${base}/blobs/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy`, asDevice)).status).toBe(404);
+  expect(
+    (await fetch(`${base}/blobs/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy`, asDevice)).status,
+  ).toBe(404);
   expect((await fetch(`${base}/blobs/nonsense`, asDevice)).status).toBe(400);
   expect((await fetch(`${base}/api/devices`, asDevice)).status).toBe(403);
   expect((await post('/v1/chat/completions', chat(), ticket)).status).toBe(403);
@@ -221,10 +317,14 @@ test('when every slot and the queue are full there is 429 with Retry-After', asy
   device.onMessage = () => {};
   const { HUB_LIMITS } = await import('../limits.ts');
   const abort = new AbortController();
-  const waiting = Array.from({ length: HUB_LIMITS.queuedAnswersMax + 1 }, () => fetch(`${base}/v1/completions`, {
-    method: 'POST', signal: abort.signal, headers: { authorization: `Bearer ${caller}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'jacobean', prompt: 'x' }),
-  }).catch(() => undefined));
+  const waiting = Array.from({ length: HUB_LIMITS.queuedAnswersMax + 1 }, () =>
+    fetch(`${base}/v1/completions`, {
+      method: 'POST',
+      signal: abort.signal,
+      headers: { authorization: `Bearer ${caller}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'jacobean', prompt: 'x' }),
+    }).catch(() => undefined),
+  );
   await expect.poll(() => hub.answers.counts().queued, { timeout: 10_000 }).toBe(HUB_LIMITS.queuedAnswersMax);
   const response = await post('/v1/completions', { model: 'jacobean', prompt: 'x' });
   expect(response.status).toBe(429);

@@ -23,16 +23,35 @@ export interface HubServerDeps {
   readonly address: () => { readonly url: string; readonly pin?: Uint8Array };
 }
 
-export async function createHubServer({ hub, store, metrics, clock, random, log, tls, address }: HubServerDeps): Promise<App> {
+export async function createHubServer({
+  hub,
+  store,
+  metrics,
+  clock,
+  random,
+  log,
+  tls,
+  address,
+}: HubServerDeps): Promise<App> {
   const inviteToken = (secret: Uint8Array): { url: string; token: string } => {
     const { url, pin } = address();
-    return { url, token: encodeInvite({ url, secret, territory: hub.territory.publicKey, ...(pin === undefined ? {} : { pin }) }) };
+    return {
+      url,
+      token: encodeInvite({ url, secret, territory: hub.territory.publicKey, ...(pin === undefined ? {} : { pin }) }),
+    };
   };
   const territory = { id: hub.territory.id, name: hub.territory.name };
   return createServer({ ...hub, territory: territory.id, version: HUB_VERSION, tls, clock, random, log }, [
     v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
     apiRoutes({
-      ...hub, territory, hub: hub.id, version: HUB_VERSION, startedAtMs: clock.now(), nowMs: () => clock.now(), onModelsChanged: () => hub.announceModels(), inviteToken,
+      ...hub,
+      territory,
+      hub: hub.id,
+      version: HUB_VERSION,
+      startedAtMs: clock.now(),
+      nowMs: () => clock.now(),
+      onModelsChanged: () => hub.announceModels(),
+      inviteToken,
     }),
     blobRoutes({ store }),
     healthRoutes({ metrics, isReady: () => hub.isReady() }),

@@ -1,4 +1,7 @@
-/** The numbers behind /metrics, in Prometheus' names and base units. No label holds a person's, key's or prompt's anything. */
+/**
+ * The numbers behind /metrics, in Prometheus' names and base units. No label holds a person's, key's or prompt's
+ * anything.
+ */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { AnswerMeter } from '../answers/answers.ts';
 
@@ -19,19 +22,55 @@ const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 export function createMetrics(sources: () => MetricsSources): Metrics {
   const registry = new Registry();
   const registers = [registry];
-  const ended = new Counter({ name: 'idlewild_answers_total', help: 'Answers that ended.', labelNames: ['state', 'code'], registers });
+  const ended = new Counter({
+    name: 'idlewild_answers_total',
+    help: 'Answers that ended.',
+    labelNames: ['state', 'code'],
+    registers,
+  });
   const tokens = new Counter({ name: 'idlewild_answer_tokens_total', help: 'Tokens delivered.', registers });
-  const failovers = new Counter({ name: 'idlewild_failovers_total', help: 'Attempts that were lost after they had started.', registers });
-  const duration = new Histogram({ name: 'idlewild_answer_seconds', help: 'From acceptance to end.', buckets: SECONDS, registers });
-  const first = new Histogram({ name: 'idlewild_first_token_seconds', help: 'From acceptance to the first token.', buckets: SECONDS, registers });
+  const failovers = new Counter({
+    name: 'idlewild_failovers_total',
+    help: 'Attempts that were lost after they had started.',
+    registers,
+  });
+  const duration = new Histogram({
+    name: 'idlewild_answer_seconds',
+    help: 'From acceptance to end.',
+    buckets: SECONDS,
+    registers,
+  });
+  const first = new Histogram({
+    name: 'idlewild_first_token_seconds',
+    help: 'From acceptance to the first token.',
+    buckets: SECONDS,
+    registers,
+  });
   new Gauge({
-    name: 'idlewild_devices', help: 'Connected devices by state.', labelNames: ['state'], registers,
+    name: 'idlewild_devices',
+    help: 'Connected devices by state.',
+    labelNames: ['state'],
+    registers,
     collect() {
       for (const [state, count] of Object.entries(sources().devicesByState())) this.set({ state }, count);
     },
   });
-  new Gauge({ name: 'idlewild_answers_open', help: 'Answers that are open.', registers, collect() { this.set(sources().answers().open); } });
-  new Gauge({ name: 'idlewild_answers_queued', help: 'Answers that wait for a device.', registers, collect() { this.set(sources().answers().queued); } });
+  new Gauge({
+    name: 'idlewild_answers_open',
+    help: 'Answers that are open.',
+    registers,
+    collect() {
+      this.set(sources().answers().open);
+    },
+  });
+  new Gauge({
+    name: 'idlewild_answers_queued',
+    help: 'Answers that wait for a device.',
+    registers,
+    collect() {
+      this.set(sources().answers().queued);
+    },
+  });
   return {
     meter: {
       ended(state, code, answer) {

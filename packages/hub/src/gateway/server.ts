@@ -1,14 +1,19 @@
 /**
  * The HTTP door: every request is authenticated, authorised and parsed before a handler sees it.
  *
- * A route names its action of the policy, or says `public` in so many words; one that does neither cannot be registered. Handlers
- * get a principal and trusted types. OpenAPI comes from the same schemas.
+ * A route names its action of the policy, or says `public` in so many words; one that does neither cannot be
+ * registered. Handlers get a principal and trusted types. OpenAPI comes from the same schemas.
  */
 import type { ServerOptions as TlsServerOptions } from 'node:https';
 import swagger from '@fastify/swagger';
 import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protocol';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { jsonSchemaTransform, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import {
+  jsonSchemaTransform,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod';
 import type { Keys } from '../identity/keys.ts';
 import type { Principal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
@@ -49,17 +54,23 @@ const BEARER = /^Bearer +(\S+)$/i;
 export async function createServer(deps: ServerDeps, routes: readonly ((app: App) => void)[]): Promise<App> {
   const { log, random } = deps;
   const app = fastify({
-    bodyLimit: HUB_LIMITS.bodyBytesMax, genReqId: () => newId('req', random), logger: false,
-    forceCloseConnections: true, routerOptions: { maxParamLength: 256 },
+    bodyLimit: HUB_LIMITS.bodyBytesMax,
+    genReqId: () => newId('req', random),
+    logger: false,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 256 },
     ...(deps.tls === undefined ? {} : { https: deps.tls }),
   }) as unknown as App;
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.decorateRequest('principal', undefined);
   app.removeContentTypeParser('text/plain');
-  app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>
+    done(null, body),
+  );
   app.addHook('onRoute', (route) => {
-    if (route.config?.action === undefined) throw new Error(`the route ${String(route.method)} ${route.url} names no action of the policy`);
+    if (route.config?.action === undefined)
+      throw new Error(`the route ${String(route.method)} ${route.url} names no action of the policy`);
   });
   app.addHook('onRequest', async (request) => {
     const action = request.routeOptions.config.action;
@@ -70,18 +81,35 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   app.setErrorHandler((thrown, request, reply) => {
     const error = translate(thrown, request);
     if (error.code === 'cancelled') return reply.hijack();
-    log.debug({ request: request.id, method: request.method, route: request.routeOptions.url, code: error.code }, 'refused');
+    log.debug(
+      { request: request.id, method: request.method, route: request.routeOptions.url, code: error.code },
+      'refused',
+    );
     sendError(reply, error, log, request.id);
   });
   app.setNotFoundHandler(async (request, reply) => {
     // Whoever has no key learns nothing, not even which routes there are.
     await principalOf(deps, request);
-    sendError(reply, new IdlewildError('not_found', `there is no ${request.method} ${request.url.split('?', 1)[0]}; see /api/openapi.json`), log, request.id);
+    sendError(
+      reply,
+      new IdlewildError(
+        'not_found',
+        `there is no ${request.method} ${request.url.split('?', 1)[0]}; see /api/openapi.json`,
+      ),
+      log,
+      request.id,
+    );
   });
-  app.addHook('onSend', async (request, reply) => { reply.header('x-request-id', request.id); });
+  app.addHook('onSend', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+  });
   await app.register(swagger, {
     openapi: {
-      info: { title: 'Idlewild hub', version: deps.version, description: 'AI from idle devices, for everyone who shares one.' },
+      info: {
+        title: 'Idlewild hub',
+        version: deps.version,
+        description: 'AI from idle devices, for everyone who shares one.',
+      },
       components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
       security: [{ key: [] }],
     },

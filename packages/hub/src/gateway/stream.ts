@@ -1,8 +1,9 @@
 /**
- * One answer to one caller over HTTP: as a stream of server-sent events, one for each token and none merged, or as a whole.
+ * One answer to one caller over HTTP: as a stream of server-sent events, one for each token and none merged, or as a
+ * whole.
  *
- * Headers wait for the device's first event, so a refusal still becomes a proper status. A caller that hangs up, or does not
- * read, cancels its answer.
+ * Headers wait for the device's first event, so a refusal still becomes a proper status. A caller that hangs up, or
+ * does not read, cancels its answer.
  */
 import type { ServerResponse } from 'node:http';
 import { IdlewildError } from '@idlewild/protocol';
@@ -30,7 +31,11 @@ const SSE_HEADERS = {
 } as const;
 
 /** Resolves when the answer is complete. Throws what a device refused before its first event. */
-export async function answerWhole(context: StreamContext, request: AnswerRequest, from: FastifyRequest): Promise<object> {
+export async function answerWhole(
+  context: StreamContext,
+  request: AnswerRequest,
+  from: FastifyRequest,
+): Promise<object> {
   const { shape } = context;
   let text = '';
   let handle: AnswerHandle | undefined;
@@ -44,7 +49,9 @@ export async function answerWhole(context: StreamContext, request: AnswerRequest
     const outcome = await new Promise<AnswerOutcome>((resolve, reject) => {
       const sink: AnswerSink = {
         started: () => {},
-        token: (_i, _id, s) => { text += s; },
+        token: (_i, _id, s) => {
+          text += s;
+        },
         finished: resolve,
         failed: reject,
       };
@@ -54,8 +61,12 @@ export async function answerWhole(context: StreamContext, request: AnswerRequest
       }, reject);
     });
     return {
-      id: context.id, object: shape.object, created: Math.floor(context.nowMs / 1000), model: context.model,
-      choices: [shape.whole(text + outcome.s, outcome.finish)], usage: usageOf(outcome.promptTokens, outcome.answerTokens),
+      id: context.id,
+      object: shape.object,
+      created: Math.floor(context.nowMs / 1000),
+      model: context.model,
+      choices: [shape.whole(text + outcome.s, outcome.finish)],
+      usage: usageOf(outcome.promptTokens, outcome.answerTokens),
       idlewild: noteOf(outcome, context.hub),
     };
   } finally {
@@ -114,11 +125,17 @@ export async function answerStream(context: StreamContext, request: AnswerReques
   });
 }
 
-function createWriter(context: StreamContext, raw: ServerResponse): {
-  first(): void; piece(text: string): void; end(outcome: AnswerOutcome): void; fail(error: IdlewildError): void;
-} {
+function createWriter(
+  context: StreamContext,
+  raw: ServerResponse,
+): { first(): void; piece(text: string): void; end(outcome: AnswerOutcome): void; fail(error: IdlewildError): void } {
   const { shape, includeUsage } = context;
-  const head = { id: context.id, object: shape.chunkObject, created: Math.floor(context.nowMs / 1000), model: context.model };
+  const head = {
+    id: context.id,
+    object: shape.chunkObject,
+    created: Math.floor(context.nowMs / 1000),
+    model: context.model,
+  };
   const usageNull = includeUsage ? { usage: null } : {};
   // Everything but the text is the same for each token of an answer.
   const before = `data: ${JSON.stringify(head).slice(0, -1)},"choices":[`;
@@ -137,7 +154,13 @@ function createWriter(context: StreamContext, raw: ServerResponse): {
       const note = noteOf(outcome, context.hub);
       let tail = outcome.s === '' ? '' : before + shape.piece(outcome.s) + after;
       tail += event({ ...head, choices: [shape.last(outcome.finish)], ...usageNull, idlewild: note });
-      if (includeUsage) tail += event({ ...head, choices: [], usage: usageOf(outcome.promptTokens, outcome.answerTokens), idlewild: note });
+      if (includeUsage)
+        tail += event({
+          ...head,
+          choices: [],
+          usage: usageOf(outcome.promptTokens, outcome.answerTokens),
+          idlewild: note,
+        });
       raw.end(`${tail}data: [DONE]\n\n`);
     },
     fail(error) {

@@ -10,12 +10,23 @@ import { createInvites } from './invites.ts';
 
 const territory = 'ter_a';
 const profile: DeviceProfile = {
-  platform: 'linux', arch: 'x64', cores: 2, memoryBytes: 1, gflops: 1, agentVersion: '0', engineBuild: 'e',
-  fingerprint: 'f', providers: [],
+  platform: 'linux',
+  arch: 'x64',
+  cores: 2,
+  memoryBytes: 1,
+  gflops: 1,
+  agentVersion: '0',
+  engineBuild: 'e',
+  fingerprint: 'f',
+  providers: [],
 };
 const publicKey = (n: number) => new Uint8Array(32).fill(n);
-const device = (n: number, name = `device ${n}`) =>
-  ({ publicKey: publicKey(n), name, consent: new Uint8Array([n]), profile });
+const device = (n: number, name = `device ${n}`) => ({
+  publicKey: publicKey(n),
+  name,
+  consent: new Uint8Array([n]),
+  profile,
+});
 
 async function setUp() {
   const clock = createFakeClock(async () => {});
@@ -77,7 +88,8 @@ test('an unknown, an expired and a foreign join token are each refused by name',
   await expect(invites.redeem('ter_b', token, device(1))).rejects.toThrow(/unknown/);
   await clock.advance(1_000);
   await expect(invites.redeem(territory, token, device(1))).rejects.toMatchObject({
-    code: 'join_token_invalid', message: expect.stringMatching(/expired at 20/),
+    code: 'join_token_invalid',
+    message: expect.stringMatching(/expired at 20/),
   });
 });
 

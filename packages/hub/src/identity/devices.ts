@@ -58,8 +58,12 @@ export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Device
   let seen = new Map<string, { territory: string; id: string; atMs: number }>();
 
   const readIn = async (source: Database, territory: string, id: string): Promise<Device | undefined> => {
-    const row = await source.selectFrom('devices').selectAll()
-      .where('territory_id', '=', territory).where('id', '=', id).executeTakeFirst();
+    const row = await source
+      .selectFrom('devices')
+      .selectAll()
+      .where('territory_id', '=', territory)
+      .where('id', '=', id)
+      .executeTakeFirst();
     return row === undefined ? undefined : deviceOf(row, seen.get(place(territory, id))?.atMs);
   };
   const existing = async (source: Database, territory: string, id: string): Promise<Device> => {
@@ -72,10 +76,22 @@ export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Device
     async enrol(transaction, territory, { publicKey, name, consent, profile }, actor) {
       const id = await idOfKey('dev', publicKey, crypto);
       const atMs = clock.now();
-      const inserted = await transaction.insertInto('devices').values({
-        id, territory_id: territory, name, public_key: publicKey, enrolled_at_ms: atMs, last_seen_at_ms: atMs,
-        revoked_at_ms: null, consent, profile_json: JSON.stringify(profile),
-      }).onConflict((on) => on.columns(['territory_id', 'id']).doNothing()).returning('id').execute();
+      const inserted = await transaction
+        .insertInto('devices')
+        .values({
+          id,
+          territory_id: territory,
+          name,
+          public_key: publicKey,
+          enrolled_at_ms: atMs,
+          last_seen_at_ms: atMs,
+          revoked_at_ms: null,
+          consent,
+          profile_json: JSON.stringify(profile),
+        })
+        .onConflict((on) => on.columns(['territory_id', 'id']).doNothing())
+        .returning('id')
+        .execute();
       if (inserted.length > 0) {
         await audit.append(transaction, { territory, actor, action: 'enrolDevice', subject: id, details: { name } });
       }
@@ -86,24 +102,36 @@ export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Device
       return readIn(transaction ?? db, territory, await idOfKey('dev', publicKey, crypto));
     },
     async list(territory) {
-      const rows = await db.selectFrom('devices').selectAll().where('territory_id', '=', territory)
-        .orderBy('name').orderBy('id').execute();
+      const rows = await db
+        .selectFrom('devices')
+        .selectAll()
+        .where('territory_id', '=', territory)
+        .orderBy('name')
+        .orderBy('id')
+        .execute();
       return rows.map((row) => deviceOf(row, seen.get(place(territory, row.id))?.atMs));
     },
     async revoke({ territory, id, actor }) {
       await db.transaction().execute(async (transaction) => {
         const device = await existing(transaction, territory, id);
         if (device.revokedAtMs !== undefined) return;
-        await transaction.updateTable('devices').set({ revoked_at_ms: clock.now() })
-          .where('territory_id', '=', territory).where('id', '=', id).execute();
+        await transaction
+          .updateTable('devices')
+          .set({ revoked_at_ms: clock.now() })
+          .where('territory_id', '=', territory)
+          .where('id', '=', id)
+          .execute();
         const details = { name: device.name };
         await audit.append(transaction, { territory, actor, action: 'revokeDevice', subject: id, details });
       });
     },
     async describe(territory, id, { name, consent, profile }) {
-      const { numUpdatedRows } = await db.updateTable('devices')
+      const { numUpdatedRows } = await db
+        .updateTable('devices')
         .set({ name, consent, profile_json: JSON.stringify(profile), last_seen_at_ms: clock.now() })
-        .where('territory_id', '=', territory).where('id', '=', id).executeTakeFirst();
+        .where('territory_id', '=', territory)
+        .where('id', '=', id)
+        .executeTakeFirst();
       if (numUpdatedRows === 0n) throw new IdlewildError('not_found', `there is no device ${id} in this territory`);
     },
     touch(territory, id) {
@@ -116,8 +144,12 @@ export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Device
       try {
         await db.transaction().execute(async (transaction) => {
           for (const { territory, id, atMs } of writing.values()) {
-            await transaction.updateTable('devices').set({ last_seen_at_ms: atMs })
-              .where('territory_id', '=', territory).where('id', '=', id).execute();
+            await transaction
+              .updateTable('devices')
+              .set({ last_seen_at_ms: atMs })
+              .where('territory_id', '=', territory)
+              .where('id', '=', id)
+              .execute();
           }
         });
       } catch (error) {
@@ -133,9 +165,14 @@ const place = (territory: string, id: string): string => `${territory} ${id}`;
 
 function deviceOf(row: DeviceRow, seenAtMs = 0): Device {
   return {
-    id: row.id, territory: row.territory_id, name: row.name, publicKey: row.public_key,
-    enrolledAtMs: row.enrolled_at_ms, lastSeenAtMs: Math.max(row.last_seen_at_ms, seenAtMs),
+    id: row.id,
+    territory: row.territory_id,
+    name: row.name,
+    publicKey: row.public_key,
+    enrolledAtMs: row.enrolled_at_ms,
+    lastSeenAtMs: Math.max(row.last_seen_at_ms, seenAtMs),
     ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
-    consent: row.consent, profile: JSON.parse(row.profile_json) as DeviceProfile,
+    consent: row.consent,
+    profile: JSON.parse(row.profile_json) as DeviceProfile,
   };
 }

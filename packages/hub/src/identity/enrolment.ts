@@ -27,8 +27,10 @@ export function createEnrolment({ territory, devices, invites }: EnrolmentDeps):
       const known = await devices.findByKey(territory, publicKey);
       if (known === undefined) {
         if (joinToken === undefined) {
-          throw new IdlewildError('join_token_invalid', 'this device is not enrolled here and sent no join token; '
-            + 'ask a steward for an invite');
+          throw new IdlewildError(
+            'join_token_invalid',
+            'this device is not enrolled here and sent no join token; ' + 'ask a steward for an invite',
+          );
         }
         return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
       }

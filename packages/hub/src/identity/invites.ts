@@ -52,16 +52,25 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
   /** Counts one use and returns the invite's id. */
   async function use(transaction: DatabaseTransaction, territory: string, joinToken: string): Promise<string> {
     const hash = await hashOf(joinToken);
-    const invite = await transaction.selectFrom('invites').select(['id', 'uses_left', 'expires_at_ms'])
-      .where('territory_id', '=', territory).where('hash', '=', hash).executeTakeFirst();
+    const invite = await transaction
+      .selectFrom('invites')
+      .select(['id', 'uses_left', 'expires_at_ms'])
+      .where('territory_id', '=', territory)
+      .where('hash', '=', hash)
+      .executeTakeFirst();
     const refuse = (why: string): IdlewildError =>
       new IdlewildError('join_token_invalid', `the join token ${why}; ask a steward for a new invite`);
     if (invite === undefined) throw refuse('is unknown here');
     if (clock.now() >= invite.expires_at_ms) throw refuse(`expired at ${new Date(invite.expires_at_ms).toISOString()}`);
     // The condition is part of the update: on a database with many writers, reading first would not be enough.
-    const used = await transaction.updateTable('invites').set((row) => ({ uses_left: row('uses_left', '-', 1) }))
-      .where('territory_id', '=', territory).where('id', '=', invite.id).where('uses_left', '>', 0)
-      .returning('id').execute();
+    const used = await transaction
+      .updateTable('invites')
+      .set((row) => ({ uses_left: row('uses_left', '-', 1) }))
+      .where('territory_id', '=', territory)
+      .where('id', '=', invite.id)
+      .where('uses_left', '>', 0)
+      .returning('id')
+      .execute();
     if (used.length === 0) throw refuse('has been used up');
     return invite.id;
   }
@@ -74,10 +83,18 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
       const expiresAtMs = nowMs + expiresInMs;
       const hash = await hashOf(joinTokenOf(secret));
       await db.transaction().execute(async (transaction) => {
-        await transaction.insertInto('invites').values({
-          id, territory_id: territory, hash, uses_left: uses, expires_at_ms: expiresAtMs, created_by: createdBy,
-          created_at_ms: nowMs,
-        }).execute();
+        await transaction
+          .insertInto('invites')
+          .values({
+            id,
+            territory_id: territory,
+            hash,
+            uses_left: uses,
+            expires_at_ms: expiresAtMs,
+            created_by: createdBy,
+            created_at_ms: nowMs,
+          })
+          .execute();
         const details = { uses, expiresAtMs };
         await audit.append(transaction, { territory, actor: createdBy, action: 'createInvite', subject: id, details });
       });

@@ -16,7 +16,11 @@ async function setUp(file = ':memory:') {
   const { db, close } = await openDatabase({ file, clock, sync: 'off' });
   onTestFinished(close);
   const rows = [territory, 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
-  await db.insertInto('territories').values(rows).onConflict((on) => on.doNothing()).execute();
+  await db
+    .insertInto('territories')
+    .values(rows)
+    .onConflict((on) => on.doNothing())
+    .execute();
   const audit = createAudit({ db, crypto: nodeCrypto, clock });
   const keys = createKeys({ db, crypto: nodeCrypto, random: createSeededRandom(1), clock, audit });
   return { clock, db, audit, keys };
@@ -42,7 +46,10 @@ test('the text of a key is nowhere in the database', async () => {
 test('a missing, a malformed and an unknown key are each refused by name', async () => {
   const { keys } = await setUp();
   const refusal = async (key: string | undefined) =>
-    keys.authenticate(key).then(() => 'let in', (error: unknown) => (error as Error).message);
+    keys.authenticate(key).then(
+      () => 'let in',
+      (error: unknown) => (error as Error).message,
+    );
   expect(await refusal(undefined)).toMatch(/no key was sent.*Authorization: Bearer/);
   expect(await refusal('')).toMatch(/no key was sent/);
   expect(await refusal('sk-123')).toMatch(/not a key/);
@@ -104,14 +111,17 @@ test('more keys in use than are remembered are all answered', async () => {
   await db.transaction().execute(async (transaction) => {
     for (const [index, text] of texts.entries()) {
       const hash = Buffer.from(await nodeCrypto.sha256(Buffer.from(text))).toString('hex');
-      await transaction.insertInto('keys').values({ ...template, id: `key_${index}`, hash }).execute();
+      await transaction
+        .insertInto('keys')
+        .values({ ...template, id: `key_${index}`, hash })
+        .execute();
     }
   });
   for (const text of texts) await keys.authenticate(text);
   expect((await keys.authenticate(key)).keyId).toBe(template.id);
 });
 
-test('a list shows a territory its own keys only, and nobody revokes another territory\'s', async () => {
+test("a list shows a territory its own keys only, and nobody revokes another territory's", async () => {
   const { keys } = await setUp();
   const { id } = await keys.create({ territory, role: 'caller', name: 'ada', expiresInMs: 5, actor });
   const other = await keys.create({ territory: 'ter_b', role: 'caller', actor });
@@ -129,7 +139,8 @@ test('making and revoking a key are in the audit log', async () => {
   await keys.revoke({ territory, id, actor: 'key_s' });
   const entries = await audit.list({ territory });
   expect(entries.map(({ actor: who, action, subject }) => [who, action, subject])).toEqual([
-    ['key_s', 'revokeKey', id], ['key_s', 'createKey', id],
+    ['key_s', 'revokeKey', id],
+    ['key_s', 'createKey', id],
   ]);
 });
 

@@ -85,7 +85,11 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
     if (row === undefined) throw refused('this key is unknown here', `check that it is whole, or ${ASK}`);
     if (row.revoked_at_ms !== null) throw refused(`the key ${row.id} was revoked`, ASK);
     const principal: KeyPrincipal = {
-      kind: 'key', keyId: row.id, territory: row.territory_id, role: row.role, name: row.name,
+      kind: 'key',
+      keyId: row.id,
+      territory: row.territory_id,
+      role: row.role,
+      name: row.name,
     };
     const entry = { principal, expiresAtMs: row.expires_at_ms ?? Number.POSITIVE_INFINITY, readAtMs };
     checkExpiry(entry);
@@ -109,8 +113,13 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
       const id = newId('key', random);
       const nowMs = clock.now();
       const row: KeyRow = {
-        id, territory_id: territory, role, name, hash: await hashOf(key),
-        created_at_ms: nowMs, revoked_at_ms: null,
+        id,
+        territory_id: territory,
+        role,
+        name,
+        hash: await hashOf(key),
+        created_at_ms: nowMs,
+        revoked_at_ms: null,
         expires_at_ms: expiresInMs === undefined ? null : nowMs + expiresInMs,
       };
       await db.transaction().execute(async (transaction) => {
@@ -131,23 +140,41 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
       return entry.principal;
     },
     async revokedAmong(territory, ids) {
-      const rows = await db.selectFrom('keys').select('id').where('territory_id', '=', territory)
-        .where('id', 'in', ids).where('revoked_at_ms', 'is not', null).execute();
+      const rows = await db
+        .selectFrom('keys')
+        .select('id')
+        .where('territory_id', '=', territory)
+        .where('id', 'in', ids)
+        .where('revoked_at_ms', 'is not', null)
+        .execute();
       return new Set(rows.map(({ id }) => id));
     },
     async list(territory) {
-      const rows = await db.selectFrom('keys').selectAll().where('territory_id', '=', territory)
-        .orderBy('created_at_ms', 'desc').orderBy('id').execute();
+      const rows = await db
+        .selectFrom('keys')
+        .selectAll()
+        .where('territory_id', '=', territory)
+        .orderBy('created_at_ms', 'desc')
+        .orderBy('id')
+        .execute();
       return rows.map(factsOf);
     },
     async revoke({ territory, id, actor }) {
       await db.transaction().execute(async (transaction) => {
-        const row = await transaction.selectFrom('keys').select('revoked_at_ms')
-          .where('territory_id', '=', territory).where('id', '=', id).executeTakeFirst();
+        const row = await transaction
+          .selectFrom('keys')
+          .select('revoked_at_ms')
+          .where('territory_id', '=', territory)
+          .where('id', '=', id)
+          .executeTakeFirst();
         if (row === undefined) throw new IdlewildError('not_found', `there is no key ${id} in this territory`);
         if (row.revoked_at_ms !== null) return;
-        await transaction.updateTable('keys').set({ revoked_at_ms: clock.now() })
-          .where('territory_id', '=', territory).where('id', '=', id).execute();
+        await transaction
+          .updateTable('keys')
+          .set({ revoked_at_ms: clock.now() })
+          .where('territory_id', '=', territory)
+          .where('id', '=', id)
+          .execute();
         await audit.append(transaction, { territory, actor, action: 'revokeKey', subject: id });
       });
       forget(id);
@@ -159,7 +186,10 @@ const refused = (seen: string, remedy: string): IdlewildError =>
   new IdlewildError('unauthenticated', `${seen}; ${remedy}`);
 
 const factsOf = (row: KeyRow): KeyFacts => ({
-  id: row.id, role: row.role, name: row.name, createdAtMs: row.created_at_ms,
+  id: row.id,
+  role: row.role,
+  name: row.name,
+  createdAtMs: row.created_at_ms,
   ...(row.expires_at_ms === null ? {} : { expiresAtMs: row.expires_at_ms }),
   ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
 });

@@ -20,4 +20,4 @@ export type Principal = KeyPrincipal | DevicePrincipal;
 
 /** How an audit entry names it. */
 export const actorOf = (principal: Principal): string =>
-  (principal.kind === 'key' ? principal.keyId : principal.deviceId);
+  principal.kind === 'key' ? principal.keyId : principal.deviceId;

@@ -41,8 +41,11 @@ export function createDiskSecrets(folder: string): Secrets {
         // Base64 that was cut short is base64 still; a key has one length.
         if (!name.endsWith('.key') || bytes.length === KEY_BYTES) return bytes;
       }
-      throw new IdlewildError('data_corrupt', `${file} is damaged: it should hold a line that begins with # and one of `
-        + 'base64. Put a backup of it in its place');
+      throw new IdlewildError(
+        'data_corrupt',
+        `${file} is damaged: it should hold a line that begins with # and one of ` +
+          'base64. Put a backup of it in its place',
+      );
     },
     write(name, bytes, header) {
       mkdirSync(folder, { recursive: true, mode: 0o700 });

@@ -32,7 +32,11 @@ test('the first start makes a territory whose certificate verifies, and the seco
   const first = await start('commons');
   expect(first).toMatchObject({ name: 'commons', created: true, id: expect.stringMatching(/^ter_/) });
   const { statement } = await openStatement(
-    'hub-certificate', first.certificate, hubCertificateSchema, nodeCrypto, first.publicKey,
+    'hub-certificate',
+    first.certificate,
+    hubCertificateSchema,
+    nodeCrypto,
+    first.publicKey,
   );
   expect(statement.hub).toEqual(first.hub.key.publicKey);
   expect(statement.expiresAtMs - statement.issuedAtMs).toBe(365 * DAY_MS);
@@ -64,7 +68,8 @@ test('a database without its territory key is refused with the way out', async (
   await start();
   const deps = { db, secrets: createMemorySecrets(), crypto: nodeCrypto, random: nodeRandom, clock, audit };
   await expect(openTerritory(deps)).rejects.toMatchObject({
-    code: 'data_corrupt', message: expect.stringMatching(/territory\.key is missing.*backup/),
+    code: 'data_corrupt',
+    message: expect.stringMatching(/territory\.key is missing.*backup/),
   });
 });
 
@@ -73,7 +78,7 @@ test('a database with the key of another territory is refused', async () => {
   const other = await setUp();
   await one.start();
   await other.start();
-  await one.secrets.write('territory.key', await other.secrets.read('territory.key') as Uint8Array, 'swapped');
+  await one.secrets.write('territory.key', (await other.secrets.read('territory.key')) as Uint8Array, 'swapped');
   const refusal = { code: 'data_corrupt', message: expect.stringContaining('belong together') };
   await expect(one.start()).rejects.toMatchObject(refusal);
 });
@@ -84,7 +89,7 @@ test('a key without its database makes the same territory again', async () => {
   expect(await (await setUp(secrets)).start()).toMatchObject({ id, created: true });
 });
 
-test('secrets on disk are their owner\'s alone and open with a line for people', async () => {
+test("secrets on disk are their owner's alone and open with a line for people", async () => {
   const folder = temporaryFolder();
   const { start } = await setUp(createDiskSecrets(folder));
   await start();
@@ -97,7 +102,10 @@ test('secrets on disk are their owner\'s alone and open with a line for people',
 
 const onDisk = (): Secrets => createDiskSecrets(temporaryFolder());
 
-for (const [kind, make] of [['in memory', createMemorySecrets], ['on disk', onDisk]] as const) {
+for (const [kind, make] of [
+  ['in memory', createMemorySecrets],
+  ['on disk', onDisk],
+] as const) {
   test(`a secret ${kind} is read as it was written, the latest wins, and one never written is not there`, async () => {
     const secrets = make();
     expect(await secrets.read('hub.key')).toBeUndefined();
@@ -108,7 +116,7 @@ for (const [kind, make] of [['in memory', createMemorySecrets], ['on disk', onDi
   });
 }
 
-test('a damaged secret is refused by its file\'s name', async () => {
+test("a damaged secret is refused by its file's name", async () => {
   const folder = temporaryFolder();
   const secrets = createDiskSecrets(folder);
   for (const text of ['', 'AAAA\n', '# key\nnot base64!\n', '# key\nAAAA\nBBBB\n', '# key\nAAAA\n']) {

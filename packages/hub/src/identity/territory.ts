@@ -7,8 +7,18 @@
  * old one. The territory's private key is used here only and leaves this file in no form.
  */
 import {
-  IdlewildError, codeOf, equalBytes, hubCertificateSchema, idOfKey, openStatement, signStatement,
-  type Clock, type Crypto, type HubCertificate, type KeyPair, type Random,
+  IdlewildError,
+  codeOf,
+  equalBytes,
+  hubCertificateSchema,
+  idOfKey,
+  openStatement,
+  signStatement,
+  type Clock,
+  type Crypto,
+  type HubCertificate,
+  type KeyPair,
+  type Random,
 } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, Schema } from '../db/schema.ts';
@@ -54,8 +64,11 @@ export async function openTerritory(deps: TerritoryDeps, options: { name?: strin
   const id = await idOfKey('ter', territoryKey.publicKey, crypto);
   const [row] = rows;
   if (row !== undefined && row.id !== id) {
-    throw new IdlewildError('data_corrupt', `territory.key is of the territory ${id}, the database of ${row.id}. `
-      + 'Put the two that belong together in one data directory, or start with another (--data DIR)');
+    throw new IdlewildError(
+      'data_corrupt',
+      `territory.key is of the territory ${id}, the database of ${row.id}. ` +
+        'Put the two that belong together in one data directory, or start with another (--data DIR)',
+    );
   }
   if (seed === undefined) {
     const header = 'Idlewild territory key. Whoever holds it is the territory: keep it secret, and keep a copy.';
@@ -64,8 +77,12 @@ export async function openTerritory(deps: TerritoryDeps, options: { name?: strin
   if (row === undefined) await insertTerritory(deps, { id, name, publicKey: territoryKey.publicKey });
   const hub = await openHubKey(deps);
   return {
-    id, name: row?.name ?? name, publicKey: territoryKey.publicKey, hub, created: row === undefined,
-    ...await certify(deps, territoryKey, hub.key.publicKey),
+    id,
+    name: row?.name ?? name,
+    publicKey: territoryKey.publicKey,
+    hub,
+    created: row === undefined,
+    ...(await certify(deps, territoryKey, hub.key.publicKey)),
   };
 }
 
@@ -74,16 +91,22 @@ function checkSameTerritory(rows: readonly Schema['territories'][], hasKey: bool
     throw new IdlewildError('data_corrupt', 'the database holds more than one territory, and this hub serves one');
   }
   if (rows[0] === undefined || hasKey) return;
-  throw new IdlewildError('data_corrupt', `the database is of territory ${rows[0].id}, but territory.key is missing.`
-    + ' Without it no hub can prove that it belongs there: put a backup of the file back, or start a new territory in '
-    + 'another data directory (--data DIR)');
+  throw new IdlewildError(
+    'data_corrupt',
+    `the database is of territory ${rows[0].id}, but territory.key is missing.` +
+      ' Without it no hub can prove that it belongs there: put a backup of the file back, or start a new territory ' +
+      'in another data directory (--data DIR)',
+  );
 }
 
 async function insertTerritory(
-  { db, clock, audit }: TerritoryDeps, { id, name, publicKey }: { id: string; name: string; publicKey: Uint8Array },
+  { db, clock, audit }: TerritoryDeps,
+  { id, name, publicKey }: { id: string; name: string; publicKey: Uint8Array },
 ): Promise<void> {
   await db.transaction().execute(async (transaction) => {
-    await transaction.insertInto('territories').values({ id, name, public_key: publicKey, created_at_ms: clock.now() })
+    await transaction
+      .insertInto('territories')
+      .values({ id, name, public_key: publicKey, created_at_ms: clock.now() })
       .execute();
     const event = { territory: id, actor: 'hub', action: 'createTerritory', subject: id, details: { name } };
     await audit.append(transaction, event);
@@ -102,18 +125,29 @@ async function openHubKey({ secrets, crypto, random }: TerritoryDeps): Promise<T
 
 /** The certificate that is there when it fits and lasts, else a new one. */
 async function certify(
-  { secrets, crypto, clock }: TerritoryDeps, territoryKey: KeyPair, hub: Uint8Array,
+  { secrets, crypto, clock }: TerritoryDeps,
+  territoryKey: KeyPair,
+  hub: Uint8Array,
 ): Promise<Pick<Territory, 'certificate' | 'certificateExpiresAtMs'>> {
   const nowMs = clock.now();
   const kept = await secrets.read('hub.certificate');
   const said = kept === undefined ? undefined : await readCertificate(kept, territoryKey.publicKey, crypto);
-  if (kept !== undefined && said !== undefined && equalBytes(said.hub, hub) && said.issuedAtMs <= nowMs
-    && said.expiresAtMs - nowMs >= RENEW_BEFORE_MS) {
+  if (
+    kept !== undefined &&
+    said !== undefined &&
+    equalBytes(said.hub, hub) &&
+    said.issuedAtMs <= nowMs &&
+    said.expiresAtMs - nowMs >= RENEW_BEFORE_MS
+  ) {
     return { certificate: kept, certificateExpiresAtMs: said.expiresAtMs };
   }
   const certificateExpiresAtMs = nowMs + CERTIFICATE_MS;
   const statement = {
-    v: 1, territory: territoryKey.publicKey, hub, issuedAtMs: nowMs, expiresAtMs: certificateExpiresAtMs,
+    v: 1,
+    territory: territoryKey.publicKey,
+    hub,
+    issuedAtMs: nowMs,
+    expiresAtMs: certificateExpiresAtMs,
   };
   const certificate = await signStatement('hub-certificate', statement, territoryKey, crypto);
   const header = 'Idlewild hub certificate: the territory vouches for the hub key. Not secret.';
@@ -123,7 +157,9 @@ async function certify(
 
 /** `undefined` for one that this territory did not sign: it is replaced, which its holder has every right to. */
 async function readCertificate(
-  carried: Uint8Array, territory: Uint8Array, crypto: Crypto,
+  carried: Uint8Array,
+  territory: Uint8Array,
+  crypto: Crypto,
 ): Promise<HubCertificate | undefined> {
   try {
     return (await openStatement('hub-certificate', carried, hubCertificateSchema, crypto, territory)).statement;

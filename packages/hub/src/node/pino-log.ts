@@ -9,7 +9,10 @@ export interface PinoLogOptions {
 }
 
 export function createPinoLog({ level, destination }: PinoLogOptions): Log {
-  const logger = pino({ level, base: null, redact: { paths: ['key', 'authorization', 'token', 'secret'], remove: true } }, pino.destination({ dest: destination, sync: false, mkdir: true }));
+  const logger = pino(
+    { level, base: null, redact: { paths: ['key', 'authorization', 'token', 'secret'], remove: true } },
+    pino.destination({ dest: destination, sync: false, mkdir: true }),
+  );
   return {
     debug: (fields, message) => logger.debug(fields, message),
     info: (fields, message) => logger.info(fields, message),

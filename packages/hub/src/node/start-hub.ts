@@ -1,9 +1,11 @@
 /**
  * The hub as a process: a locked data folder, a database file, a listening socket.
  *
- *   DATA/  lock · hub.db · blobs/ · territory.key, hub.key, journal.key, steward.key (0600) · tls.crt, tls.key off loopback
+ *   DATA/  lock · hub.db · blobs/ · territory.key, hub.key, journal.key, steward.key (0600) · tls.crt, tls.key off
+ *   loopback
  *
- * Off loopback it speaks TLS only. Everything it knows is in that folder; killed at any moment, it starts again from there.
+ * Off loopback it speaks TLS only. Everything it knows is in that folder; killed at any moment, it starts again from
+ * there.
  */
 import { writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
@@ -45,7 +47,8 @@ export interface RunningHub {
   stop(): Promise<void>;
 }
 
-export const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 
 /** Throws `data_locked`, `data_corrupt`, `port_in_use` or `usage`. */
 export async function startHub(options: HubOptions): Promise<RunningHub> {
@@ -62,28 +65,55 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
     const database = await openDatabase({ file: join(options.data, 'hub.db'), clock: systemClock });
     undo.push(() => database.close());
     const store = await createDiskBlobStore({
-      folder: join(options.data, 'blobs'), quotaBytes: options.quotaBytes ?? DEFAULT_QUOTA_BYTES, crypto: nodeCrypto,
+      folder: join(options.data, 'blobs'),
+      quotaBytes: options.quotaBytes ?? DEFAULT_QUOTA_BYTES,
+      crypto: nodeCrypto,
     });
-    const metrics = createMetrics(() => ({ devicesByState: () => countStates(hub.sessions, 0), answers: () => hub.answers.counts() }));
+    const metrics = createMetrics(() => ({
+      devicesByState: () => countStates(hub.sessions, 0),
+      answers: () => hub.answers.counts(),
+    }));
     const hub: Hub = await createHub({
-      database, store, clock: systemClock, random: nodeRandom, crypto: nodeCrypto, secrets: createDiskSecrets(options.data), meter: metrics.meter, log,
+      database,
+      store,
+      clock: systemClock,
+      random: nodeRandom,
+      crypto: nodeCrypto,
+      secrets: createDiskSecrets(options.data),
+      meter: metrics.meter,
+      log,
     });
     undo.push(() => hub.stop());
     const address: { url: string; pin?: Uint8Array } = { url: '', ...(spkiPin === undefined ? {} : { pin: spkiPin }) };
     const server = await createHubServer({
-      hub, store, metrics, clock: systemClock, random: nodeRandom, log, tls, address: () => address,
+      hub,
+      store,
+      metrics,
+      clock: systemClock,
+      random: nodeRandom,
+      log,
+      tls,
+      address: () => address,
     });
     undo.push(() => server.close());
     address.url = await listen(server, options, tls !== undefined);
     const binding: ChannelBinding = spkiPin === undefined ? { kind: 'loopback' } : { kind: 'tls', spki: spkiPin };
-    const sockets = attachDeviceSocket(server.server, { binding, clock: systemClock, accept: (channel) => hub.sessions.accept(channel) });
+    const sockets = attachDeviceSocket(server.server, {
+      binding,
+      clock: systemClock,
+      accept: (channel) => hub.sessions.accept(channel),
+    });
     undo.push(() => sockets.close());
     const stewardKeyFile = join(options.data, 'steward.key');
     const stewardKey = await firstStewardKey(hub, stewardKeyFile);
     log.info({ url: address.url, territory: hub.territory.id }, 'hub ready');
     return {
-      url: address.url, stewardKeyFile, territory: hub.territory, ...(stewardKey === undefined ? {} : { stewardKey }),
-      ...(spkiPin === undefined ? {} : { spkiPin }), stop: async () => {
+      url: address.url,
+      stewardKeyFile,
+      territory: hub.territory,
+      ...(stewardKey === undefined ? {} : { stewardKey }),
+      ...(spkiPin === undefined ? {} : { spkiPin }),
+      stop: async () => {
         // First the farewells, while there are still sockets to carry them.
         await hub.stop();
         await unwind();
@@ -100,21 +130,36 @@ async function tlsFor(options: HubOptions): Promise<TlsFiles | undefined> {
   return isLoopback(options.host) ? undefined : ownTls(options.data, systemClock.now());
 }
 
-/** A hub without a steward's key makes one: at its first start, or after the last was revoked. Who moved the file away keeps the key. */
+/**
+ * A hub without a steward's key makes one: at its first start, or after the last was revoked. Who moved the file away
+ * keeps the key.
+ */
 async function firstStewardKey(hub: Hub, file: string): Promise<string | undefined> {
   const nowMs = systemClock.now();
-  const live = (await hub.keys.list(hub.territory.id)).some((key) =>
-    key.role === 'steward' && key.revokedAtMs === undefined && (key.expiresAtMs === undefined || key.expiresAtMs > nowMs));
+  const live = (await hub.keys.list(hub.territory.id)).some(
+    (key) =>
+      key.role === 'steward' &&
+      key.revokedAtMs === undefined &&
+      (key.expiresAtMs === undefined || key.expiresAtMs > nowMs),
+  );
   if (live) return undefined;
   const keep = (key: string): void => writeFileSync(file, `${key}\n`, { mode: 0o600, flush: true });
-  const { key } = await hub.keys.create({ territory: hub.territory.id, role: 'steward', name: 'first steward', actor: hub.id, keep });
+  const { key } = await hub.keys.create({
+    territory: hub.territory.id,
+    role: 'steward',
+    name: 'first steward',
+    actor: hub.id,
+    keep,
+  });
   return key;
 }
 
 /** The address that others can reach: a wildcard host is told as this machine's own address. */
 function reachable(host: string): string {
   if (host !== '0.0.0.0' && host !== '::') return host;
-  const external = Object.values(networkInterfaces()).flatMap((list) => list ?? []).find((entry) => !entry.internal && entry.family === 'IPv4');
+  const external = Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .find((entry) => !entry.internal && entry.family === 'IPv4');
   return external?.address ?? hostname();
 }
 
@@ -124,7 +169,11 @@ async function listen(server: App, { host, port }: HubOptions, secure: boolean):
   } catch (cause) {
     const code = (cause as { code?: string }).code;
     if (code === 'EADDRINUSE') {
-      throw new IdlewildError('port_in_use', `port ${port} on ${host} is in use; stop the program that listens there, or give another --port`, { cause });
+      throw new IdlewildError(
+        'port_in_use',
+        `port ${port} on ${host} is in use; stop the program that listens there, or give another --port`,
+        { cause },
+      );
     }
     if (code === 'EACCES' || code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
       throw new IdlewildError('usage', `cannot listen on ${host}:${port}: ${(cause as Error).message}`, { cause });

@@ -1,8 +1,8 @@
 /**
  * The hub's own TLS certificate: made once, self-signed, trusted by its pin and not by its issuer.
  *
- * Devices and callers pin SHA-256 of its SubjectPublicKeyInfo (RFC 7469), so it may be renewed with the same key. It lives as
- * long as the key does; expiry would only break people whose hub was switched off for a year.
+ * Devices and callers pin SHA-256 of its SubjectPublicKeyInfo (RFC 7469), so it may be renewed with the same key. It
+ * lives as long as the key does; expiry would only break people whose hub was switched off for a year.
  */
 import { X509Certificate, createHash, webcrypto } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -26,7 +26,11 @@ export function spkiPinOf(cert: string): Uint8Array {
     const der = new X509Certificate(cert).publicKey.export({ type: 'spki', format: 'der' });
     return new Uint8Array(createHash('sha256').update(der).digest());
   } catch (cause) {
-    throw new IdlewildError('usage', `the TLS certificate cannot be read: ${(cause as Error).message}; give a PEM file`, { cause });
+    throw new IdlewildError(
+      'usage',
+      `the TLS certificate cannot be read: ${(cause as Error).message}; give a PEM file`,
+      { cause },
+    );
   }
 }
 
@@ -55,24 +59,38 @@ export async function ownTls(folder: string, nowMs: number): Promise<TlsFiles> {
 }
 
 function ownNames(): { type: 'dns' | 'ip'; value: string }[] {
-  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []).map((entry) => entry.address.split('%')[0] as string);
+  const addresses = Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .map((entry) => entry.address.split('%')[0] as string);
   return [
     { type: 'dns', value: 'localhost' },
-    ...[...new Set(addresses)].filter((address) => isIP(address) !== 0).map((value) => ({ type: 'ip' as const, value })),
+    ...[...new Set(addresses)]
+      .filter((address) => isIP(address) !== 0)
+      .map((value) => ({ type: 'ip' as const, value })),
   ];
 }
 
 async function selfSigned(nowMs: number): Promise<TlsFiles> {
-  // Only a hub off loopback needs a certificate, and the library takes 100 ms to load; it needs the metadata polyfill first.
+  // Only a hub off loopback needs a certificate, and the library takes 100 ms to load; it needs the metadata polyfill
+  // first.
   await import('reflect-metadata');
   const x509 = await import('@peculiar/x509');
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
   const notAfter = new Date(nowMs);
   notAfter.setFullYear(notAfter.getFullYear() + VALID_YEARS);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    name: 'CN=Idlewild hub', notBefore: new Date(nowMs - 3_600_000), notAfter, signingAlgorithm: ALGORITHM, keys,
+    name: 'CN=Idlewild hub',
+    notBefore: new Date(nowMs - 3_600_000),
+    notAfter,
+    signingAlgorithm: ALGORITHM,
+    keys,
     extensions: [new x509.BasicConstraintsExtension(false), new x509.SubjectAlternativeNameExtension(ownNames())],
   });
-  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64').replace(/(.{64})/g, '$1\n');
-  return { cert: `${certificate.toString('pem')}\n`, key: `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n` };
+  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
+    .toString('base64')
+    .replace(/(.{64})/g, '$1\n');
+  return {
+    cert: `${certificate.toString('pem')}\n`,
+    key: `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`,
+  };
 }

@@ -26,8 +26,10 @@ const allowed = (principal: Principal): Action[] => everyAction.filter((action) 
 test('the schema declares every action of the table, on the same kind of thing, and no other', () => {
   const answer = schemaToJson(readFileSync(new URL('schema.cedarschema', import.meta.url), 'utf8'));
   if (answer.type === 'failure') throw new Error(answer.errors[0]?.message);
-  const declared = Object.entries(answer.json['']?.actions ?? {})
-    .map(([name, { appliesTo }]) => [name, appliesTo?.resourceTypes.join()]);
+  const declared = Object.entries(answer.json['']?.actions ?? {}).map(([name, { appliesTo }]) => [
+    name,
+    appliesTo?.resourceTypes.join(),
+  ]);
   expect(Object.fromEntries(declared)).toEqual(ACTIONS);
 });
 

@@ -60,7 +60,8 @@ export async function createPolicy(options: { policies?: string } = {}): Promise
     version,
     decide(principal, action, { territory }) {
       const facts: Facts = {
-        who: principal.kind === 'device' ? 'device' : principal.role, sameTerritory: principal.territory === territory,
+        who: principal.kind === 'device' ? 'device' : principal.role,
+        sameTerritory: principal.territory === territory,
       };
       if (allows(facts, action)) return;
       if (!facts.sameTerritory) {
@@ -68,16 +69,21 @@ export async function createPolicy(options: { policies?: string } = {}): Promise
         throw new IdlewildError('forbidden', message, { details: { action, who: facts.who } });
       }
       const able = ROLES.filter((who) => allows({ who, sameTerritory: true }, action)).join(' or a ');
-      const [asker, remedy] = facts.who === 'device'
-        ? ['a device', `that takes the key of a ${able}`]
-        : [`role ${facts.who}`, `ask a ${able}`];
+      const [asker, remedy] =
+        facts.who === 'device'
+          ? ['a device', `that takes the key of a ${able}`]
+          : [`role ${facts.who}`, `ask a ${able}`];
       const message = `${asker} may not ${action}; ${able === '' ? 'nobody may' : remedy}`;
       throw new IdlewildError('forbidden', message, { details: { action, who: facts.who } });
     },
   };
 }
 
-interface Texts { readonly version: string; readonly schema: string; readonly policies: string }
+interface Texts {
+  readonly version: string;
+  readonly schema: string;
+  readonly policies: string;
+}
 
 function prepare(cedar: Cedar, { version, schema, policies }: Texts): void {
   const wrong = (errors: readonly DetailedError[]): Error => new Error(`the policies do not hold: ${texts(errors)}`);
@@ -100,15 +106,22 @@ function evaluate(cedar: Cedar, version: string, { who, sameTerritory }: Facts, 
   const principal = { type: who === 'device' ? 'Device' : 'Key', id: 'principal' };
   const resource = kind === 'Territory' ? place : { type: kind, id: 'resource' };
   const described = (uid: { type: string; id: string }, territory: { type: string; id: string }): EntityJson => ({
-    uid, parents: [territory], attrs: {
+    uid,
+    parents: [territory],
+    attrs: {
       ...(uid.type === 'Key' || uid.type === 'Device' ? { territory: { __entity: territory } } : {}),
       ...(uid.type === 'Key' ? { role: { __entity: { type: 'Role', id: who === 'device' ? 'caller' : who } } } : {}),
     },
   });
   const entities = [described(principal, here), ...(kind === 'Territory' ? [] : [described(resource, place)])];
   const call: StatefulAuthorizationCall = {
-    principal, action: { type: 'Action', id: action }, resource, context: {}, entities,
-    preparsedPolicySetId: version, preparsedSchemaName: version,
+    principal,
+    action: { type: 'Action', id: action },
+    resource,
+    context: {},
+    entities,
+    preparsedPolicySetId: version,
+    preparsedSchemaName: version,
     // A request that the schema does not foresee, such as a device that asks for keys, is refused and no error.
     validateRequest: false,
   };

@@ -3,11 +3,25 @@ import { expect, test } from 'vitest';
 import { explainNone, route, type Candidate, type Demand } from './route.ts';
 
 const candidate = (over: Partial<Candidate> & { device: string }): Candidate => ({
-  state: 'ready', pauseReasons: [], model: 'warm', numericClass: 'a', slots: 4, active: 0, tokensPerSecond: 100, prefillTokensPerSecond: 1_000, roundTripMs: 1,
+  state: 'ready',
+  pauseReasons: [],
+  model: 'warm',
+  numericClass: 'a',
+  slots: 4,
+  active: 0,
+  tokensPerSecond: 100,
+  prefillTokensPerSecond: 1_000,
+  roundTripMs: 1,
   mistrusted: false,
   ...over,
 });
-const demand = (over: Partial<Demand> = {}): Demand => ({ promptTokens: 100, answerTokens: 100, numericClass: undefined, excluded: new Set(), ...over });
+const demand = (over: Partial<Demand> = {}): Demand => ({
+  promptTokens: 100,
+  answerTokens: 100,
+  numericClass: undefined,
+  excluded: new Set(),
+  ...over,
+});
 
 test('the faster of two idle devices gets the answer, and the slower one once the faster is shared', () => {
   const slow = candidate({ device: 'dev_slow', tokensPerSecond: 60 });
@@ -27,7 +41,9 @@ test('a device without a free slot, paused, draining, cold or excluded gets noth
   const full = candidate({ device: 'dev_full', active: 4 });
   expect(route([full], demand())).toMatchObject({ t: 'wait' });
   const others = [
-    candidate({ device: 'dev_1', state: 'paused' }), candidate({ device: 'dev_2', state: 'draining' }), candidate({ device: 'dev_3', model: 'fetching' }),
+    candidate({ device: 'dev_1', state: 'paused' }),
+    candidate({ device: 'dev_2', state: 'draining' }),
+    candidate({ device: 'dev_3', model: 'fetching' }),
     candidate({ device: 'dev_4' }),
   ];
   expect(route(others, demand({ excluded: new Set(['dev_4']) }))).toEqual({ t: 'none' });
@@ -53,9 +69,18 @@ test('the reason for "nobody" counts the devices and says what holds each back',
   const none = new Set<string>();
   const paused = (device: string): Candidate => candidate({ device, state: 'paused' });
   expect(explainNone([], 'm', none)).toMatch(/no device is connected/);
-  expect(explainNone([paused('a'), paused('b')], 'm', none)).toBe('2 devices hold this model; both are paused by their lenders');
+  expect(explainNone([paused('a'), paused('b')], 'm', none)).toBe(
+    '2 devices hold this model; both are paused by their lenders',
+  );
   expect(explainNone([paused('a')], 'm', none)).toBe('1 device holds this model; it is paused by its lender');
-  expect(explainNone([paused('a'), candidate({ device: 'b', model: 'loading' }), candidate({ device: 'c', state: 'draining' })], 'm', none))
-    .toBe('3 devices hold this model; 1 is paused by its lender, 1 is draining, 1 is still loading it');
-  expect(explainNone([candidate({ device: 'a', model: 'none' })], 'm', none)).toBe('1 device is connected, but none holds "m"');
+  expect(
+    explainNone(
+      [paused('a'), candidate({ device: 'b', model: 'loading' }), candidate({ device: 'c', state: 'draining' })],
+      'm',
+      none,
+    ),
+  ).toBe('3 devices hold this model; 1 is paused by its lender, 1 is draining, 1 is still loading it');
+  expect(explainNone([candidate({ device: 'a', model: 'none' })], 'm', none)).toBe(
+    '1 device is connected, but none holds "m"',
+  );
 });

@@ -1,10 +1,10 @@
 /**
  * Which device an answer goes to: the one where it is expected to be complete first.
  *
- * Pure: candidates in, choice out. Expected completion = round trip + prefill + decoding at the device's measured speed, shared with
- * the answers that it already interleaves, + loading when the model is held but not warm. Interrupted answers stay within their
- * numeric class while any device of it can take them, so that the rest is bit-identical. A device that let an answer stall comes last:
- * standing still, it would look the least busy of all.
+ * Pure: candidates in, choice out. Expected completion = round trip + prefill + decoding at the device's measured
+ * speed, shared with the answers that it already interleaves, + loading when the model is held but not warm.
+ * Interrupted answers stay within their numeric class while any device of it can take them, so that the rest is
+ * bit-identical. A device that let an answer stall comes last: standing still, it would look the least busy of all.
  */
 import type { DeviceState } from '@idlewild/protocol';
 
@@ -87,14 +87,19 @@ export function route(candidates: readonly Candidate[], demand: Demand): Route {
 
 const plural = (count: number, one: string, many: string): string => (count === 1 ? one : many);
 
-/** Why nobody can take an answer now, for the person who asked: "2 devices hold this model; both are paused by their lenders". */
+/**
+ * Why nobody can take an answer now, for the person who asked: "2 devices hold this model; both are paused by their
+ * lenders".
+ */
 export function explainNone(candidates: readonly Candidate[], model: string, excluded: ReadonlySet<string>): string {
-  if (candidates.length === 0) return `no device is connected, so nobody can answer for "${model}"; join one, or wait for one`;
+  if (candidates.length === 0)
+    return `no device is connected, so nobody can answer for "${model}"; join one, or wait for one`;
   const holding = candidates.filter((c) => c.model !== 'none' && c.model !== 'failed');
   if (holding.length === 0) {
     const failed = candidates.filter((c) => c.model === 'failed').length;
     const why = failed > 0 ? `; ${failed} failed to load it` : '';
-    return `${candidates.length} ${plural(candidates.length, 'device is', 'devices are')} connected, but none holds "${model}"${why}`;
+    const connected = `${candidates.length} ${plural(candidates.length, 'device is', 'devices are')} connected`;
+    return `${connected}, but none holds "${model}"${why}`;
   }
   const groups: [number, string][] = [
     [holding.filter((c) => c.state === 'paused').length, 'paused by {lender}'],
@@ -103,10 +108,12 @@ export function explainNone(candidates: readonly Candidate[], model: string, exc
     [holding.filter((c) => takesWork(c) && (c.model === 'held' || c.model === 'loading')).length, 'still loading it'],
     [holding.filter((c) => takesWork(c) && servesModel(c) && excluded.has(c.device)).length, 'refused this request'],
   ];
-  const said = groups.filter(([count]) => count > 0).map(([count, what]) => {
-    const subject = count === holding.length ? (count === 1 ? 'it' : count === 2 ? 'both' : 'all') : String(count);
-    const verb = what === 'refused this request' ? '' : subject === 'it' || count === 1 ? 'is ' : 'are ';
-    return `${subject} ${verb}${what.replace('{lender}', count === 1 ? 'its lender' : 'their lenders')}`;
-  });
+  const said = groups
+    .filter(([count]) => count > 0)
+    .map(([count, what]) => {
+      const subject = count === holding.length ? (count === 1 ? 'it' : count === 2 ? 'both' : 'all') : String(count);
+      const verb = what === 'refused this request' ? '' : subject === 'it' || count === 1 ? 'is ' : 'are ';
+      return `${subject} ${verb}${what.replace('{lender}', count === 1 ? 'its lender' : 'their lenders')}`;
+    });
   return `${holding.length} ${plural(holding.length, 'device holds', 'devices hold')} this model; ${said.join(', ')}`;
 }

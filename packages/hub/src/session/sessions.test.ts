@@ -1,7 +1,12 @@
 /** Claims about channels: who gets in, who is dropped, and what a hostile peer gains. */
 import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf, type Channel } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createMemoryChannelPair, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import {
+  createFakeClock,
+  createMemoryChannelPair,
+  createSeededRandom,
+  type FakeClock,
+} from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';
@@ -9,7 +14,10 @@ import { createMemorySecrets } from '../identity/secrets.ts';
 import { silentLog } from '../log.ts';
 import { joinScriptedDevice, type ScriptedDevice, type ScriptedDeviceOptions } from '../testing/scripted-device.ts';
 
-const yieldToNode = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
+const yieldToNode = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 
 interface Setting {
   readonly hub: Hub;
@@ -23,20 +31,35 @@ async function setUp(): Promise<Setting> {
   const random = createSeededRandom(1);
   const database = await openDatabase({ file: ':memory:', clock });
   const hub = await createHub({
-    database, clock, random, crypto: nodeCrypto, store: createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 }), secrets: createMemorySecrets(),
-    meter: { ended: () => {}, firstToken: () => {} }, log: silentLog,
+    database,
+    clock,
+    random,
+    crypto: nodeCrypto,
+    store: createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 }),
+    secrets: createMemorySecrets(),
+    meter: { ended: () => {}, firstToken: () => {} },
+    log: silentLog,
   });
   onTestFinished(async () => {
     await hub.stop();
     await database.close();
   });
   const invite = async (uses = 1): Promise<string> =>
-    joinTokenOf((await hub.invites.create({ territory: hub.territory.id, uses, expiresInMs: 60_000, createdBy: 'test' })).secret);
+    joinTokenOf(
+      (await hub.invites.create({ territory: hub.territory.id, uses, expiresInMs: 60_000, createdBy: 'test' })).secret,
+    );
   return {
-    hub, clock, invite,
+    hub,
+    clock,
+    invite,
     async join(options = {}) {
       const device = await joinScriptedDevice({
-        accept: (channel) => hub.sessions.accept(channel), territory: hub.territory.publicKey, clock, random, crypto: nodeCrypto, ...options,
+        accept: (channel) => hub.sessions.accept(channel),
+        territory: hub.territory.publicKey,
+        clock,
+        random,
+        crypto: nodeCrypto,
+        ...options,
       });
       for (let i = 0; i < 12; i++) await clock.advance(1);
       return device;
@@ -56,13 +79,17 @@ test('a device with an invite is welcomed, gets its ticket, and comes back witho
   expect((await (await join({ key: first.key })).joined).device).toBe(welcome.device);
 });
 
-test('without an invite, with a used one, or for another territory there is no entry, and the reason is told', async () => {
+test('without an invite, with a used one, or for another territory nobody gets in, and is told why', async () => {
   const { join, invite } = await setUp();
   await expect((await join()).joined).rejects.toMatchObject({ code: 'join_token_invalid' });
   const token = await invite();
-  await (await join({ joinToken: token })).joined;
+  await (
+    await join({ joinToken: token })
+  ).joined;
   await expect((await join({ joinToken: token })).joined).rejects.toMatchObject({ code: 'join_token_invalid' });
-  await expect((await join({ territory: new Uint8Array(32), joinToken: await invite() })).joined).rejects.toMatchObject({ code: 'handshake_refused' });
+  await expect((await join({ territory: new Uint8Array(32), joinToken: await invite() })).joined).rejects.toMatchObject(
+    { code: 'handshake_refused' },
+  );
 });
 
 test('one identity has one channel: the older is dropped and told why', async () => {
@@ -103,7 +130,9 @@ test('silence is a death, heartbeats are not', async () => {
 
 test('a hub that stops leaves no timer of a channel behind', async () => {
   const { hub, clock, join, invite } = await setUp();
-  await (await join({ joinToken: await invite() })).joined;
+  await (
+    await join({ joinToken: await invite() })
+  ).joined;
   await hub.stop();
   await clock.advance(1);
   expect(clock.nextInMs()).toBeUndefined();
@@ -117,9 +146,16 @@ test('garbage, oversized and out-of-order frames close the channel and harm nobo
   for (let i = 0; i < 200; i++) {
     const { near, far } = createMemoryChannelPair(clock, () => 0);
     let closed = false;
-    near.listen({ onFrame: () => {}, onClose: () => { closed = true; } });
+    near.listen({
+      onFrame: () => {},
+      onClose: () => {
+        closed = true;
+      },
+    });
     hub.sessions.accept(far);
-    near.send(i === 0 ? new Uint8Array(LIMITS.handshakeFrameBytesMax + 1) : random.bytes(1 + Math.floor(random.unit() * 200)));
+    near.send(
+      i === 0 ? new Uint8Array(LIMITS.handshakeFrameBytesMax + 1) : random.bytes(1 + Math.floor(random.unit() * 200)),
+    );
     await clock.advance(1);
     await clock.advance(1);
     expect(closed, `frame ${i}`).toBe(true);
@@ -149,7 +185,12 @@ test('who says nothing is let go when the handshake takes too long', async () =>
   const { hub, clock } = await setUp();
   const { near, far } = createMemoryChannelPair(clock, () => 0);
   let reason: string | undefined;
-  near.listen({ onFrame: () => {}, onClose: (why) => { reason = why; } });
+  near.listen({
+    onFrame: () => {},
+    onClose: (why) => {
+      reason = why;
+    },
+  });
   hub.sessions.accept(far);
   await clock.advance(LIMITS.handshakeMs + 10);
   expect(reason).toMatch(/longer than 10 s/);
@@ -167,18 +208,22 @@ test('a device that is revoked at any moment of its handshake does not stay', as
       await hub.devices.revoke({ territory: hub.territory.id, id: device, actor: 'test' });
       hub.sessions.drop(device, 'device_revoked', 'it was revoked');
     };
-    const accept = (channel: Channel): void => hub.sessions.accept({
-      ...channel,
-      listen: ({ onFrame, onClose }) => channel.listen({
-        onClose,
-        onFrame(frame) {
-          onFrame(frame);
-          frames++;
-          if (frames === 2) void revoke();
-        },
-      }),
-    });
-    await join({ key: first.key, accept }).then((again) => again.joined).catch(() => undefined);
+    const accept = (channel: Channel): void =>
+      hub.sessions.accept({
+        ...channel,
+        listen: ({ onFrame, onClose }) =>
+          channel.listen({
+            onClose,
+            onFrame(frame) {
+              onFrame(frame);
+              frames++;
+              if (frames === 2) void revoke();
+            },
+          }),
+      });
+    await join({ key: first.key, accept })
+      .then((again) => again.joined)
+      .catch(() => undefined);
     await clock.advance(10);
     expect(hub.sessions.get(device), `revoked ${turns} turns after its proof`).toBeUndefined();
   }

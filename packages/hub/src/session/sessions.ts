@@ -3,13 +3,32 @@
  *
  *   waiting for hello ──hello──► proving ──prove──► open ──close, silence, revocation──► gone
  *
- * One identity has one channel: a second one drops the older, which is told why. Until `open` a peer is nobody: small frames, a
- * deadline, and no more than `handshakesMax` of them. Garbage closes the channel. What frames mean for answers is not known
- * here; they are handed on.
+ * One identity has one channel: a second one drops the older, which is told why. Until `open` a peer is nobody: small
+ * frames, a deadline, and no more than `handshakesMax` of them. Garbage closes the channel. What frames mean for
+ * answers is not known here; they are handed on.
  */
 import {
-  IdlewildError, LIMITS, asIdlewildError, checkAgreementKey, checkDevice, encodeFrame, equalBytes, messageOf, negotiateVersion, newId, parseToHub, proveHub,
-  type AnswerEvent, type Channel, type CheckedDevice, type Clock, type Crypto, type KeyPair, type Random, type Timer, type ToDevice,
+  IdlewildError,
+  LIMITS,
+  asIdlewildError,
+  checkAgreementKey,
+  checkDevice,
+  encodeFrame,
+  equalBytes,
+  messageOf,
+  negotiateVersion,
+  newId,
+  parseToHub,
+  proveHub,
+  type AnswerEvent,
+  type Channel,
+  type CheckedDevice,
+  type Clock,
+  type Crypto,
+  type KeyPair,
+  type Random,
+  type Timer,
+  type ToDevice,
 } from '@idlewild/protocol';
 import { base64url } from 'multiformats/bases/base64';
 import { HUB_LIMITS } from '../limits.ts';
@@ -103,28 +122,52 @@ export function createSessions(deps: SessionsDeps): Sessions {
   }
 
   const watch = (device: ConnectedDevice): void => {
-    watches.set(device, clock.after(LIMITS.heartbeatMs, () => {
-      const silentMs = clock.monotonic() - device.lastFrameAtMs;
-      if (silentMs < LIMITS.heartbeatLostMs) return watch(device);
-      gone(device, 'disconnected', `nothing was heard of it for ${Math.round(silentMs / 1000)} s`);
-      device.channel.close('no heartbeat');
-    }));
+    watches.set(
+      device,
+      clock.after(LIMITS.heartbeatMs, () => {
+        const silentMs = clock.monotonic() - device.lastFrameAtMs;
+        if (silentMs < LIMITS.heartbeatLostMs) return watch(device);
+        gone(device, 'disconnected', `nothing was heard of it for ${Math.round(silentMs / 1000)} s`);
+        device.channel.close('no heartbeat');
+      }),
+    );
   };
 
-  function admitOpen(channel: Channel, who: { id: string; name: string; territory: string }, checked: CheckedDevice): ConnectedDevice {
+  function admitOpen(
+    channel: Channel,
+    who: { id: string; name: string; territory: string },
+    checked: CheckedDevice,
+  ): ConnectedDevice {
     const older = open.get(who.id);
     if (older !== undefined) {
       dropDevice(older, 'superseded', 'the same identity connected again; two processes must not share one device key');
     }
     const nowMs = clock.monotonic();
     const device: ConnectedDevice = {
-      ...who, publicKey: checked.consent.device, session: newId('ses', random), ticket: base64url.baseEncode(random.bytes(32)), channel,
-      profile: checked.proof.profile, consent: checked.consent, agreementKey: checked.proof.agreementKey, status: checked.proof.status, draining: false, leases: new Set(),
-      lastFrameAtMs: nowMs, touchedAtMs: nowMs, mistrustedUntilMs: 0,
+      ...who,
+      publicKey: checked.consent.device,
+      session: newId('ses', random),
+      ticket: base64url.baseEncode(random.bytes(32)),
+      channel,
+      profile: checked.proof.profile,
+      consent: checked.consent,
+      agreementKey: checked.proof.agreementKey,
+      status: checked.proof.status,
+      draining: false,
+      leases: new Set(),
+      lastFrameAtMs: nowMs,
+      touchedAtMs: nowMs,
+      mistrustedUntilMs: 0,
     };
     open.set(device.id, device);
     tickets.set(device.ticket, device);
-    post(channel, { t: 'welcome', device: device.id, session: device.session, ticket: device.ticket, heartbeatMs: LIMITS.heartbeatMs });
+    post(channel, {
+      t: 'welcome',
+      device: device.id,
+      session: device.session,
+      ticket: device.ticket,
+      heartbeatMs: LIMITS.heartbeatMs,
+    });
     log.info({ device: device.id, name: device.name }, 'device connected');
     watch(device);
     events.onJoin(device);
@@ -145,16 +188,24 @@ export function createSessions(deps: SessionsDeps): Sessions {
         return events.onStatus(device);
       }
       case 'agreement':
-        void Promise.resolve(checkAgreementKey({ key: message.key, device: device.publicKey, nowMs: clock.now() }, crypto)).then(
-          () => { device.agreementKey = message.key; },
+        void Promise.resolve(
+          checkAgreementKey({ key: message.key, device: device.publicKey, nowMs: clock.now() }, crypto),
+        ).then(
+          () => {
+            device.agreementKey = message.key;
+          },
           (error: unknown) => log.warn({ device: device.id, why: messageOf(error) }, 'agreement key refused'),
         );
         return;
-      case '?': return send(device, { t: 'unsupported', kind: message.kind });
-      case 'unsupported': return log.warn({ device: device.id, kind: message.kind }, 'device does not know a kind');
+      case '?':
+        return send(device, { t: 'unsupported', kind: message.kind });
+      case 'unsupported':
+        return log.warn({ device: device.id, kind: message.kind }, 'device does not know a kind');
       case 'hello':
-      case 'prove': throw new IdlewildError('frame_invalid', `a "${message.t}" after the handshake`);
-      default: return events.onAnswer(device, message);
+      case 'prove':
+        throw new IdlewildError('frame_invalid', `a "${message.t}" after the handshake`);
+      default:
+        return events.onAnswer(device, message);
     }
   }
 
@@ -166,7 +217,12 @@ export function createSessions(deps: SessionsDeps): Sessions {
       };
       if (stopping || handshakes >= HUB_LIMITS.handshakesMax || open.size >= HUB_LIMITS.devicesMax) {
         channel.listen({ onFrame: () => {}, onClose: () => {} });
-        return refuse(new IdlewildError(stopping ? 'hub_stopping' : 'too_busy', stopping ? 'the hub is stopping' : 'too many devices are joining; try again'));
+        return refuse(
+          new IdlewildError(
+            stopping ? 'hub_stopping' : 'too_busy',
+            stopping ? 'the hub is stopping' : 'too many devices are joining; try again',
+          ),
+        );
       }
       handshakes++;
       let device: ConnectedDevice | undefined;
@@ -180,7 +236,9 @@ export function createSessions(deps: SessionsDeps): Sessions {
         done: false,
         timer: clock.after(LIMITS.handshakeMs, () => {
           over();
-          refuse(new IdlewildError('handshake_refused', `the handshake took longer than ${LIMITS.handshakeMs / 1000} s`));
+          refuse(
+            new IdlewildError('handshake_refused', `the handshake took longer than ${LIMITS.handshakeMs / 1000} s`),
+          );
         }),
       };
       const proofs = createHandshake({ channel, identity, random, crypto, clock, enrolment });
@@ -213,8 +271,11 @@ export function createSessions(deps: SessionsDeps): Sessions {
             return;
           }
           if (deadline.done) return;
-          if (reading !== undefined) return fail(new IdlewildError('handshake_refused', 'a frame came before the last one was answered'));
-          reading = Promise.resolve(readHandshake(frame)).then(() => { reading = undefined; }, fail);
+          if (reading !== undefined)
+            return fail(new IdlewildError('handshake_refused', 'a frame came before the last one was answered'));
+          reading = Promise.resolve(readHandshake(frame)).then(() => {
+            reading = undefined;
+          }, fail);
         },
         onClose(reason) {
           closed = true;
@@ -256,8 +317,12 @@ export function createSessions(deps: SessionsDeps): Sessions {
 }
 
 /** The hub's half of the handshake on one channel: returns who it is once the second frame proves it. */
-function createHandshake(deps: Pick<SessionsDeps, 'identity' | 'random' | 'crypto' | 'clock' | 'enrolment'> & { channel: Channel }): {
-  read(frame: Uint8Array): Promise<{ who: { id: string; name: string; territory: string }; checked: CheckedDevice } | undefined>;
+function createHandshake(
+  deps: Pick<SessionsDeps, 'identity' | 'random' | 'crypto' | 'clock' | 'enrolment'> & { channel: Channel },
+): {
+  read(
+    frame: Uint8Array,
+  ): Promise<{ who: { id: string; name: string; territory: string }; checked: CheckedDevice } | undefined>;
 } {
   const { channel, identity, random, crypto, clock, enrolment } = deps;
   let begun: { device: Uint8Array; challenge: Uint8Array } | undefined;
@@ -271,7 +336,11 @@ function createHandshake(deps: Pick<SessionsDeps, 'identity' | 'random' | 'crypt
         }
         const version = negotiateVersion(message.versions);
         const { certificate, hubKey } = identity;
-        const proof = await proveHub({ version, hello: frame, certificate, nonce: random.bytes(32), binding: channel.binding }, hubKey, crypto);
+        const proof = await proveHub(
+          { version, hello: frame, certificate, nonce: random.bytes(32), binding: channel.binding },
+          hubKey,
+          crypto,
+        );
         const challenge = encodeFrame({ t: 'challenge', proof } satisfies ToDevice);
         begun = { device: message.device, challenge };
         channel.send(challenge);

@@ -1,10 +1,22 @@
 /**
- * A device for the hub's own tests: it joins over a memory channel as the protocol says, and then does exactly what a test tells it.
- * It has no engine and no opinions; the real agent is tested against the real hub in `sim/` and `test/`.
+ * A device for the hub's own tests: it joins over a memory channel as the protocol says, and then does exactly what a
+ * test tells it. It has no engine and no opinions; the real agent is tested against the real hub in `sim/` and `test/`.
  */
 import {
-  checkHub, encodeFrame, numericClassOf, parseToDevice, proveDevice, signStatement,
-  type Channel, type Clock, type Crypto, type DeviceStatus, type KeyPair, type Random, type ToDevice, type ToHub,
+  checkHub,
+  encodeFrame,
+  numericClassOf,
+  parseToDevice,
+  proveDevice,
+  signStatement,
+  type Channel,
+  type Clock,
+  type Crypto,
+  type DeviceStatus,
+  type KeyPair,
+  type Random,
+  type ToDevice,
+  type ToHub,
 } from '@idlewild/protocol';
 import { createMemoryChannelPair, type MemoryLink } from '@idlewild/protocol/testing';
 
@@ -37,14 +49,27 @@ export interface ScriptedDeviceOptions {
 }
 
 export const warmModel = (cid: string): DeviceStatus['models'][number] => ({
-  cid, state: 'warm', fraction: 1, numericClass: 'class-a', tokensPerSecond: 100, prefillTokensPerSecond: 1_000,
+  cid,
+  state: 'warm',
+  fraction: 1,
+  numericClass: 'class-a',
+  tokensPerSecond: 100,
+  prefillTokensPerSecond: 1_000,
 });
 
 export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promise<ScriptedDevice> {
   const { clock, random, crypto, territory } = options;
   const key = options.key ?? (await crypto.signingKey(random.bytes(32)));
   const { near, far, link } = createMemoryChannelPair(clock, () => 0);
-  let status: DeviceStatus = { state: 'ready', pauseReasons: [], slots: 4, active: 0, models: [], roundTripMs: 1, ...options.status };
+  let status: DeviceStatus = {
+    state: 'ready',
+    pauseReasons: [],
+    slots: 4,
+    active: 0,
+    models: [],
+    roundTripMs: 1,
+    ...options.status,
+  };
   const heard: ToDevice[] = [];
   let closedWith: string | undefined;
   let welcome: (message: Extract<ToDevice, { t: 'welcome' }>) => void = () => {};
@@ -55,32 +80,75 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
   });
   joined.catch(() => {});
   const send = (message: ToHub): void => near.send(encodeFrame(message));
-  const hello = encodeFrame({ t: 'hello', versions: [1], device: key.publicKey, territory, nonce: random.bytes(32) } satisfies ToHub);
+  const hello = encodeFrame({
+    t: 'hello',
+    versions: [1],
+    device: key.publicKey,
+    territory,
+    nonce: random.bytes(32),
+  } satisfies ToHub);
 
   async function prove(challenge: Extract<ToDevice, { t: 'challenge' }>, frame: Uint8Array): Promise<void> {
     await checkHub({ proof: challenge.proof, hello, territory, binding: near.binding, nowMs: clock.now() }, crypto);
     const nowMs = clock.now();
     const agreement = await crypto.agreementKey(random.bytes(32));
     const agreementKey = await signStatement(
-      'agreement-key', { v: 1, device: key.publicKey, key: agreement.publicKey, issuedAtMs: nowMs, expiresAtMs: nowMs + 86_400_000 }, key, crypto,
+      'agreement-key',
+      { v: 1, device: key.publicKey, key: agreement.publicKey, issuedAtMs: nowMs, expiresAtMs: nowMs + 86_400_000 },
+      key,
+      crypto,
     );
     const consent = await signStatement(
-      'consent', { v: 1, device: key.publicKey, territories: [territory], kinds: ['answers'], presence: 'ignore', issuedAtMs: nowMs }, key, crypto,
+      'consent',
+      {
+        v: 1,
+        device: key.publicKey,
+        territories: [territory],
+        kinds: ['answers'],
+        presence: 'ignore',
+        issuedAtMs: nowMs,
+      },
+      key,
+      crypto,
     );
     const profile = {
-      platform: 'test', arch: 'test', cores: 1, memoryBytes: 1, gflops: 1, agentVersion: 'test', engineBuild: 'test',
-      fingerprint: await numericClassOf({ model: '', engineBuild: '', provider: '', fingerprint: '', precision: '' }, crypto), providers: [],
+      platform: 'test',
+      arch: 'test',
+      cores: 1,
+      memoryBytes: 1,
+      gflops: 1,
+      agentVersion: 'test',
+      engineBuild: 'test',
+      fingerprint: await numericClassOf(
+        { model: '', engineBuild: '', provider: '', fingerprint: '', precision: '' },
+        crypto,
+      ),
+      providers: [],
     };
     const { joinToken } = options;
     const proof = await proveDevice(
-      { challenge: frame, name: options.name ?? 'scripted', agreementKey, consent, profile, status, ...(joinToken === undefined ? {} : { joinToken }) },
-      key, crypto,
+      {
+        challenge: frame,
+        name: options.name ?? 'scripted',
+        agreementKey,
+        consent,
+        profile,
+        status,
+        ...(joinToken === undefined ? {} : { joinToken }),
+      },
+      key,
+      crypto,
     );
     send({ t: 'prove', proof });
   }
 
   const device: ScriptedDevice = {
-    key, link, heard, joined, onMessage: () => {}, send,
+    key,
+    link,
+    heard,
+    joined,
+    onMessage: () => {},
+    send,
     sendRaw: (frame) => near.send(frame),
     closed: () => closedWith,
     setStatus(change) {
@@ -109,20 +177,51 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
 }
 
 /** Answers every order with `texts`, one token each, then finishes; its receipts are honest. */
-export function answerWith(device: ScriptedDevice, texts: readonly string[], crypto: Crypto, digest: (ids: readonly number[]) => Promise<Uint8Array>): void {
+export function answerWith(
+  device: ScriptedDevice,
+  texts: readonly string[],
+  crypto: Crypto,
+  digest: (ids: readonly number[]) => Promise<Uint8Array>,
+): void {
   device.onMessage = (message) => {
     if (message.t !== 'answer') return;
     void (async () => {
       const { lease, epoch, model, work } = message;
       const from = work.tokens.length;
       device.send({ t: 'answer.started', lease, epoch, promptTokens: 7 });
-      texts.slice(from).forEach((s, k) => device.send({ t: 'answer.token', lease, epoch, i: from + k, id: from + k, s }));
+      texts
+        .slice(from)
+        .forEach((s, k) => device.send({ t: 'answer.token', lease, epoch, i: from + k, id: from + k, s }));
       const ids = texts.map((_, i) => i).slice(from);
-      const receipt = await signStatement('receipt', {
-        v: 1, device: device.key.publicKey, lease, epoch, model, numericClass: 'class-a', promptTokens: 7, firstToken: from, tokens: ids.length,
-        tokensDigest: await digest(ids), prefillMs: 1, decodeMs: 1,
-      }, device.key, crypto);
-      device.send({ t: 'answer.finished', lease, epoch, finish: 'stop', s: '', promptTokens: 7, answerTokens: texts.length, receipt });
+      const receipt = await signStatement(
+        'receipt',
+        {
+          v: 1,
+          device: device.key.publicKey,
+          lease,
+          epoch,
+          model,
+          numericClass: 'class-a',
+          promptTokens: 7,
+          firstToken: from,
+          tokens: ids.length,
+          tokensDigest: await digest(ids),
+          prefillMs: 1,
+          decodeMs: 1,
+        },
+        device.key,
+        crypto,
+      );
+      device.send({
+        t: 'answer.finished',
+        lease,
+        epoch,
+        finish: 'stop',
+        s: '',
+        promptTokens: 7,
+        answerTokens: texts.length,
+        receipt,
+      });
     })();
   };
 }

@@ -55,7 +55,8 @@ export function createBlockPool(quotaBytes: number): BlockPool {
       const free = Math.max(0, quotaBytes - heldBytes - reservedBytes);
       if (bytes > free) {
         throw new IdlewildError(
-          'quota_exceeded', `${what} needs ${bytes} more bytes; ${free} of ${quotaBytes} are free`,
+          'quota_exceeded',
+          `${what} needs ${bytes} more bytes; ${free} of ${quotaBytes} are free`,
         );
       }
       reservedBytes += bytes;

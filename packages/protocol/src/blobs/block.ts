@@ -15,7 +15,10 @@ export const DAG_PB = 0x70;
 const SHA2_256 = 0x12;
 const DIGEST_BYTES = 32;
 
-export interface Block { readonly cid: CID; readonly bytes: Uint8Array }
+export interface Block {
+  readonly cid: CID;
+  readonly bytes: Uint8Array;
+}
 
 export const isStorable = (cid: CID): boolean =>
   cid.version === 1 && cid.multihash.code === SHA2_256 && cid.multihash.digest.length === DIGEST_BYTES;
@@ -27,12 +30,14 @@ export async function verifyBlock(cid: CID, bytes: Uint8Array, crypto: Crypto): 
   }
   if (bytes.length > LIMITS.blockBytesMax) {
     throw new IdlewildError(
-      'blob_too_large', `the block for ${cid} has ${bytes.length} bytes; the limit is ${LIMITS.blockBytesMax}`,
+      'blob_too_large',
+      `the block for ${cid} has ${bytes.length} bytes; the limit is ${LIMITS.blockBytesMax}`,
     );
   }
   if (await matches(cid, bytes, crypto)) return;
   throw new IdlewildError(
-    'blob_mismatch', `the ${bytes.length} bytes given for ${cid} hash to something else; ask another source`,
+    'blob_mismatch',
+    `the ${bytes.length} bytes given for ${cid} hash to something else; ask another source`,
   );
 }
 
@@ -43,7 +48,10 @@ export async function matches(cid: CID, bytes: Uint8Array, crypto: Crypto): Prom
 
 /** Holds bytes against one leaf. Throws what `verifyBlock` throws, and `invalid_request` for a leaf that is not. */
 export async function verifyLeaf(
-  layout: FileLayout, index: number, bytes: Uint8Array, crypto: Crypto,
+  layout: FileLayout,
+  index: number,
+  bytes: Uint8Array,
+  crypto: Crypto,
 ): Promise<FileLayout['leaves'][number]> {
   const leaf = layout.leaves[index];
   if (leaf === undefined) throw new IdlewildError('invalid_request', `file ${layout.root} has no leaf ${index}`);
@@ -51,7 +59,8 @@ export async function verifyLeaf(
   if (bytes.length === leaf.bytes) return leaf;
   // The source told the truth and the tree lied, so this is no mismatch: nobody who serves the leaf is to blame.
   throw new IdlewildError(
-    'blob_invalid', `leaf ${index} of ${layout.root} has ${bytes.length} bytes; its tree says ${leaf.bytes}`,
+    'blob_invalid',
+    `leaf ${index} of ${layout.root} has ${bytes.length} bytes; its tree says ${leaf.bytes}`,
   );
 }
 

@@ -3,7 +3,11 @@ import { IdlewildError } from '../errors.ts';
 import type { FileLayout } from '../ports.ts';
 
 /** Part of one leaf: bytes `[from, to)` counted from the leaf's own start. */
-export interface LeafSpan { readonly leaf: number; readonly from: number; readonly to: number }
+export interface LeafSpan {
+  readonly leaf: number;
+  readonly from: number;
+  readonly to: number;
+}
 
 export interface LeafOffsets {
   /** First byte of a leaf in the file. */
@@ -14,7 +18,9 @@ export interface LeafOffsets {
 
 export function createLeafOffsets(layout: FileLayout): LeafOffsets {
   const starts = new Float64Array(layout.leaves.length + 1);
-  layout.leaves.forEach((leaf, index) => { starts[index + 1] = (starts[index] as number) + leaf.bytes; });
+  layout.leaves.forEach((leaf, index) => {
+    starts[index + 1] = (starts[index] as number) + leaf.bytes;
+  });
   const startOf = (leaf: number): number => starts[leaf] as number;
 
   const leafAt = (offset: number): number => {
@@ -34,7 +40,8 @@ export function createLeafOffsets(layout: FileLayout): LeafOffsets {
       const end = offset + length;
       if (!Number.isInteger(offset) || !Number.isInteger(length) || offset < 0 || length < 0 || end > layout.bytes) {
         throw new IdlewildError(
-          'invalid_request', `bytes ${offset} to ${end} are not inside ${layout.root} of ${layout.bytes} bytes`,
+          'invalid_request',
+          `bytes ${offset} to ${end} are not inside ${layout.root} of ${layout.bytes} bytes`,
         );
       }
       const spans: LeafSpan[] = [];

@@ -55,10 +55,14 @@ export function createMemoryBlobStore(options: { crypto: Crypto; quotaBytes: num
     async read(root, offset, length) {
       const file = files.get(root.toString());
       if (file?.state !== 'finished') throw new IdlewildError('blob_not_found', `file ${root} is not stored`);
-      return concat(createLeafOffsets(file.layout).spansOf(offset, length).map(({ leaf, from, to }) => {
-        const { cid } = file.layout.leaves[leaf] as FileLayout['leaves'][number];
-        return (pool.bytesOf(cid.toString()) as Uint8Array).subarray(from, to);
-      }));
+      return concat(
+        createLeafOffsets(file.layout)
+          .spansOf(offset, length)
+          .map(({ leaf, from, to }) => {
+            const { cid } = file.layout.leaves[leaf] as FileLayout['leaves'][number];
+            return (pool.bytesOf(cid.toString()) as Uint8Array).subarray(from, to);
+          }),
+      );
     },
     hasFile: async (root) => files.get(root.toString())?.state === 'finished',
     async remove(cid) {

@@ -17,7 +17,11 @@ export interface SourceState {
 }
 
 /** What one block's search has heard from one source. */
-export interface Said { attempts: number; final: boolean; words: string }
+export interface Said {
+  attempts: number;
+  final: boolean;
+  words: string;
+}
 
 export interface SourceRing {
   /** Whom to ask next for a block; `undefined` when none is left that might have it. */

@@ -10,10 +10,20 @@ import { createMemoryBlobStore } from './memory-blob-store.ts';
 import { fetchBlock, fetchFile, sourceOfStore, storeFile, type Blame, type TransferProgress } from './transfer.ts';
 
 const MIB = LIMITS.leafBytes;
-const newClock = (): FakeClock => createFakeClock(() => new Promise((resolve) => { setImmediate(resolve); }));
+const newClock = (): FakeClock =>
+  createFakeClock(
+    () =>
+      new Promise((resolve) => {
+        setImmediate(resolve);
+      }),
+  );
 const newStore = (quotaBytes = 64 * MIB): BlobStore => createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes });
 
-interface Origin { readonly layout: FileLayout; readonly bytes: Uint8Array; readonly source: BlobSource }
+interface Origin {
+  readonly layout: FileLayout;
+  readonly bytes: Uint8Array;
+  readonly source: BlobSource;
+}
 async function makeOrigin(leaves: number, seed = 1): Promise<Origin> {
   const bytes = createSeededRandom(seed).bytes((leaves - 1) * MIB + 100);
   const store = newStore();
@@ -23,11 +33,14 @@ async function makeOrigin(leaves: number, seed = 1): Promise<Origin> {
 
 /** A source that does to each answer what `change` says, and remembers what it was asked. */
 function changed(
-  name: string, source: BlobSource, change: (cid: CID, asked: number) => Promise<'pass' | 'garble' | 'absent'>,
+  name: string,
+  source: BlobSource,
+  change: (cid: CID, asked: number) => Promise<'pass' | 'garble' | 'absent'>,
 ): BlobSource & { asked: string[] } {
   const asked: string[] = [];
   return {
-    name, asked,
+    name,
+    asked,
     async fetch(cid, signal) {
       asked.push(cid.toString());
       const what = await change(cid, asked.length);
@@ -92,7 +105,12 @@ test('a source whose bytes do not match is blamed once and not asked again, and 
   const liar = changed('liar', origin.source, async (_cid, asked) => (asked > 2 ? 'garble' : 'pass'));
   const blames: Blame[] = [];
   await fetchFile({
-    root: origin.layout.root, store, sources: [liar, origin.source], clock: newClock(), signal: never, concurrency: 1,
+    root: origin.layout.root,
+    store,
+    sources: [liar, origin.source],
+    clock: newClock(),
+    signal: never,
+    concurrency: 1,
     onBlame: (blame) => blames.push(blame),
   });
   expect(blames.map(({ source }) => source)).toEqual(['liar']);
@@ -130,12 +148,15 @@ test('when nobody is left the error names the block and what each source said', 
   const sources = [
     changed('liar', origin.source, async () => 'garble'),
     changed('stranger', origin.source, async () => 'absent'),
-    changed('broken', origin.source, async () => { throw new Error('connection refused'); }),
+    changed('broken', origin.source, async () => {
+      throw new Error('connection refused');
+    }),
   ];
-  const failed = fetchFile({ root: origin.layout.root, store: newStore(), sources, clock, signal: never })
-    .catch((error: unknown) => error);
+  const failed = fetchFile({ root: origin.layout.root, store: newStore(), sources, clock, signal: never }).catch(
+    (error: unknown) => error,
+  );
   await clock.advance(60_000);
-  const error = await failed as Error;
+  const error = (await failed) as Error;
   expect(codeOf(error)).toBe('blob_not_found');
   expect(error.message).toContain(origin.layout.root.toString());
   expect(error.message).toContain('liar sent bytes that do not match');
@@ -166,7 +187,9 @@ test('no more leaves are in flight than the transfer may hold', async () => {
   let most = 0;
   const source = changed('origin', origin.source, async () => {
     most = Math.max(most, ++flying);
-    await new Promise((resolve) => { setImmediate(resolve); });
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
     flying -= 1;
     return 'pass';
   });
@@ -179,7 +202,11 @@ test('a failing store ends the transfer with its own error and blames nobody', a
   const origin = await makeOrigin(4);
   const blames: Blame[] = [];
   const transfer = fetchFile({
-    root: origin.layout.root, store: newStore(2 * MIB), sources: [origin.source], clock: newClock(), signal: never,
+    root: origin.layout.root,
+    store: newStore(2 * MIB),
+    sources: [origin.source],
+    clock: newClock(),
+    signal: never,
     onBlame: (blame) => blames.push(blame),
   });
   await expect(transfer).rejects.toMatchObject({ code: 'quota_exceeded' });

@@ -19,10 +19,17 @@ export interface TransferOptions {
   readonly onBlame?: (blame: Blame) => void;
 }
 
-export interface Blame { readonly source: string; readonly cid: CID; readonly message: string }
+export interface Blame {
+  readonly source: string;
+  readonly cid: CID;
+  readonly message: string;
+}
 
 /** Bytes of the file that are in the store, of all its bytes. */
-export interface TransferProgress { readonly bytes: number; readonly bytesTotal: number }
+export interface TransferProgress {
+  readonly bytes: number;
+  readonly bytesTotal: number;
+}
 
 export interface FileTransfer extends TransferOptions {
   readonly root: CID;
@@ -38,7 +45,10 @@ export interface FileTransfer extends TransferOptions {
  * Throws `blob_not_found` with what each source said, `cancelled`, and what the store throws.
  */
 export function fetchBlock(
-  cid: CID, sources: readonly BlobSource[], store: BlobStore, options: TransferOptions,
+  cid: CID,
+  sources: readonly BlobSource[],
+  store: BlobStore,
+  options: TransferOptions,
 ): Promise<Uint8Array> {
   return fetchInto(cid, createSourceRing(sources), store, options);
 }
@@ -74,7 +84,9 @@ export async function fetchFile(transfer: FileTransfer): Promise<FileLayout> {
  * Throws `blob_mismatch` when the second reading differs from the first.
  */
 export async function storeFile(
-  store: BlobStore, open: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>, crypto: Crypto,
+  store: BlobStore,
+  open: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  crypto: Crypto,
 ): Promise<FileLayout> {
   const { layout } = await layoutFile(open(), crypto);
   if (await store.hasFile(layout.root)) return layout;
@@ -100,7 +112,10 @@ async function fetchInto(cid: CID, ring: SourceRing, store: BlobStore, options: 
 
 /** Goes round the sources until `accept` takes the bytes of one; it must throw `blob_mismatch` for wrong ones. */
 async function ask(
-  cid: CID, ring: SourceRing, options: TransferOptions, accept: (block: Uint8Array) => Promise<void>,
+  cid: CID,
+  ring: SourceRing,
+  options: TransferOptions,
+  accept: (block: Uint8Array) => Promise<void>,
 ): Promise<Uint8Array> {
   const { clock, signal } = options;
   const heard = new Map<SourceState, Said>();
@@ -135,7 +150,11 @@ async function ask(
 }
 
 async function accepted(
-  cid: CID, block: Uint8Array, state: SourceState, ring: SourceRing, { onBlame }: TransferOptions,
+  cid: CID,
+  block: Uint8Array,
+  state: SourceState,
+  ring: SourceRing,
+  { onBlame }: TransferOptions,
   accept: (block: Uint8Array) => Promise<void>,
 ): Promise<boolean> {
   try {
@@ -154,9 +173,9 @@ function notFound(cid: CID, ring: SourceRing, heard: ReadonlyMap<SourceState, Sa
     return `${state.source.name} ${state.blamed ? 'sent bytes that do not match and is not asked any more' : said}`;
   });
   const sources = words.length === 0 ? 'there is nobody to ask' : words.join('; ');
-  return new IdlewildError(
-    'blob_not_found', `no source gave block ${cid}: ${sources}`, { details: { cid: cid.toString(), sources: words } },
-  );
+  return new IdlewildError('blob_not_found', `no source gave block ${cid}: ${sources}`, {
+    details: { cid: cid.toString(), sources: words },
+  });
 }
 
 function refuseCancelled(signal: AbortSignal, cid: CID): void {
@@ -165,7 +184,10 @@ function refuseCancelled(signal: AbortSignal, cid: CID): void {
 
 /** One question to one source, within its deadline; a source that ignores its signal is left behind. */
 async function fetchInTime(
-  { source }: SourceState, cid: CID, clock: Clock, signal: AbortSignal,
+  { source }: SourceState,
+  cid: CID,
+  clock: Clock,
+  signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
   const deadline = new AbortController();
   const timer = clock.after(LIMITS.blockFetchMs, () => {
@@ -200,7 +222,11 @@ async function pause(delayMs: number, clock: Clock, signal: AbortSignal): Promis
   signal.removeEventListener('abort', wake);
 }
 
-interface MissingLeaf { readonly cid: CID; readonly leafBytes: number; readonly indices: number[] }
+interface MissingLeaf {
+  readonly cid: CID;
+  readonly leafBytes: number;
+  readonly indices: number[];
+}
 
 /** A leaf that occurs several times in a file is fetched once. */
 function missingByCid(layout: FileLayout, assembly: FileAssembly): MissingLeaf[] {
@@ -216,7 +242,9 @@ function missingByCid(layout: FileLayout, assembly: FileAssembly): MissingLeaf[]
 
 /** Works through `items` in order, a few at a time. The first failure stops all, and is thrown then. */
 async function inParallel<Item>(
-  items: readonly Item[], concurrency: number, outer: AbortSignal,
+  items: readonly Item[],
+  concurrency: number,
+  outer: AbortSignal,
   act: (item: Item, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const stop = new AbortController();

@@ -12,7 +12,13 @@ import { createSeededRandom } from '../testing/seeded-random.ts';
 import { DAG_PB, RAW } from './block.ts';
 import { layoutFile, proveLayout, readLayout } from './unixfs.ts';
 
-interface Vector { name: string; seed?: string; text?: string; bytes: number; cid: string }
+interface Vector {
+  name: string;
+  seed?: string;
+  text?: string;
+  bytes: number;
+  cid: string;
+}
 const fixture = new URL('../../fixtures/v1/unixfs.json', import.meta.url);
 const vectors = JSON.parse(readFileSync(fixture, 'utf8')) as { files: Vector[] };
 
@@ -55,7 +61,8 @@ async function nodeOf(
   change: { type?: 'directory' | 'file'; data?: Uint8Array; sizes?: bigint[] } = {},
 ): Promise<{ cid: CID; bytes: Uint8Array }> {
   const file = new UnixFS({
-    type: change.type ?? 'file', ...(change.data === undefined ? {} : { data: change.data }),
+    type: change.type ?? 'file',
+    ...(change.data === undefined ? {} : { data: change.data }),
     blockSizes: change.sizes ?? links.map((link) => BigInt(link.bytes)),
   });
   const Links = links.map((link) => ({ Name: '', Hash: link.cid, Tsize: 1 }));
@@ -82,7 +89,10 @@ test('a tree that lies about itself is refused', async () => {
     garbage: { cid: await cidOf(DAG_PB, garbage, nodeCrypto), bytes: garbage },
   };
   for (const [name, { cid, bytes }] of Object.entries(hostile)) {
-    const blocks = new Map([[cid.toString(), bytes], [good.cid.toString(), good.bytes]]);
+    const blocks = new Map([
+      [cid.toString(), bytes],
+      [good.cid.toString(), good.bytes],
+    ]);
     const reading = readLayout(cid, (asked) => blocks.get(asked.toString()) as Uint8Array);
     await expect(reading, name).rejects.toMatchObject({ code: 'blob_invalid' });
   }

@@ -19,7 +19,11 @@ type Leaf = FileLayout['leaves'][number];
 type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 /** A child in a tree under construction; `treeBytes` (dag-pb's Tsize) counts its block and all blocks below. */
-interface Child { readonly cid: CID; readonly bytes: number; readonly treeBytes: number }
+interface Child {
+  readonly cid: CID;
+  readonly bytes: number;
+  readonly treeBytes: number;
+}
 
 export interface LaidOutFile {
   readonly layout: FileLayout;
@@ -27,10 +31,16 @@ export interface LaidOutFile {
   readonly nodes: readonly Block[];
 }
 
-export interface LayoutLimits { readonly depthMax: number; readonly leavesMax: number; readonly nodesMax: number }
+export interface LayoutLimits {
+  readonly depthMax: number;
+  readonly leavesMax: number;
+  readonly nodesMax: number;
+}
 
 const DEFAULT_LIMITS: LayoutLimits = {
-  depthMax: LIMITS.fileDepthMax, leavesMax: LIMITS.fileLeavesMax, nodesMax: LIMITS.fileNodesMax,
+  depthMax: LIMITS.fileDepthMax,
+  leavesMax: LIMITS.fileLeavesMax,
+  nodesMax: LIMITS.fileNodesMax,
 };
 
 /** Hashes a file as it streams by. Chunks may be of any size. */
@@ -101,7 +111,9 @@ async function buildTree(leaves: readonly Leaf[], crypto: Crypto): Promise<{ roo
  * and whatever `getBlock` throws.
  */
 export async function readLayout(
-  root: CID, getBlock: (cid: CID) => MaybePromise<Uint8Array>, limits: LayoutLimits = DEFAULT_LIMITS,
+  root: CID,
+  getBlock: (cid: CID) => MaybePromise<Uint8Array>,
+  limits: LayoutLimits = DEFAULT_LIMITS,
 ): Promise<FileLayout> {
   if (!isStorable(root)) throw invalid(root, 'its root is not a CIDv1 with sha2-256');
   if (root.code === RAW) {
@@ -145,9 +157,9 @@ function childrenOf(root: CID, cid: CID, block: Uint8Array): Leaf[] {
     links = node.Links;
     file = UnixFS.unmarshal(node.Data ?? new Uint8Array());
   } catch (error) {
-    throw new IdlewildError(
-      'blob_invalid', `node ${cid} of ${root} is no UnixFS node: ${(error as Error).message}`, { cause: error },
-    );
+    throw new IdlewildError('blob_invalid', `node ${cid} of ${root} is no UnixFS node: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   if (file.type !== 'file') throw invalid(root, `node ${cid} is a ${file.type}, not a file`);
   if (file.data !== undefined && file.data.length > 0) {
@@ -174,7 +186,9 @@ function childrenOf(root: CID, cid: CID, block: Uint8Array): Leaf[] {
  * The size of a single raw leaf is only known when its bytes come.
  */
 export async function proveLayout(
-  layout: FileLayout, getBlock: (cid: CID) => MaybePromise<Uint8Array | undefined>, crypto: Crypto,
+  layout: FileLayout,
+  getBlock: (cid: CID) => MaybePromise<Uint8Array | undefined>,
+  crypto: Crypto,
 ): Promise<readonly Block[]> {
   checkShape(layout);
   const built = await buildTree(layout.leaves, crypto);
@@ -189,10 +203,12 @@ export async function proveLayout(
     nodes.push({ cid, bytes });
     return bytes;
   });
-  const same = read.leaves.length === layout.leaves.length && read.leaves.every((leaf, index) => {
-    const claimed = layout.leaves[index] as Leaf;
-    return leaf.cid.equals(claimed.cid) && leaf.bytes === claimed.bytes;
-  });
+  const same =
+    read.leaves.length === layout.leaves.length &&
+    read.leaves.every((leaf, index) => {
+      const claimed = layout.leaves[index] as Leaf;
+      return leaf.cid.equals(claimed.cid) && leaf.bytes === claimed.bytes;
+    });
   if (!same) throw invalid(layout.root, 'its layout lists other leaves than its nodes do');
   return nodes;
 }

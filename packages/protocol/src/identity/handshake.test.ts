@@ -6,35 +6,66 @@ import type { ChannelBinding, KeyPair } from '../ports.ts';
 import { createSeededRandom } from '../testing/seeded-random.ts';
 import { encodeFrame, type Fields } from '../wire/frame.ts';
 import {
-  checkAgreementKey, checkDevice, checkHub, digestTokens, proveDevice, proveHub, sameBinding,
+  checkAgreementKey,
+  checkDevice,
+  checkHub,
+  digestTokens,
+  proveDevice,
+  proveHub,
+  sameBinding,
 } from './handshake.ts';
 import { signStatement } from './signed.ts';
 
 const NOW_MS = 1_800_000_000_000;
 const random = createSeededRandom(1);
 const newKey = async (): Promise<KeyPair> => nodeCrypto.signingKey(random.bytes(32));
-const [territory, otherTerritory, hub, otherHub, device, otherDevice] =
-  [await newKey(), await newKey(), await newKey(), await newKey(), await newKey(), await newKey()];
+const [territory, otherTerritory, hub, otherHub, device, otherDevice] = [
+  await newKey(),
+  await newKey(),
+  await newKey(),
+  await newKey(),
+  await newKey(),
+  await newKey(),
+];
 
-const newHello = (): Uint8Array => encodeFrame({
-  t: 'hello', versions: [1], device: device.publicKey, territory: territory.publicKey, nonce: random.bytes(32),
-});
+const newHello = (): Uint8Array =>
+  encodeFrame({
+    t: 'hello',
+    versions: [1],
+    device: device.publicKey,
+    territory: territory.publicKey,
+    nonce: random.bytes(32),
+  });
 const tls = (byte: number): ChannelBinding => ({ kind: 'tls', spki: new Uint8Array(32).fill(byte) });
 
 interface HubSide {
-  signer: KeyPair; territory: KeyPair; certified: KeyPair; named: KeyPair; version: number; binding: ChannelBinding;
+  signer: KeyPair;
+  territory: KeyPair;
+  certified: KeyPair;
+  named: KeyPair;
+  version: number;
+  binding: ChannelBinding;
   life: [number, number];
 }
 const honestHub: HubSide = {
-  signer: hub, territory, certified: hub, named: territory, version: 1, binding: tls(1), life: [NOW_MS, NOW_MS + 1_000],
+  signer: hub,
+  territory,
+  certified: hub,
+  named: territory,
+  version: 1,
+  binding: tls(1),
+  life: [NOW_MS, NOW_MS + 1_000],
 };
 
 async function hubProof(hello: Uint8Array, change: Partial<HubSide> = {}): Promise<Uint8Array> {
   const side = { ...honestHub, ...change };
   const [issuedAtMs, expiresAtMs] = side.life;
-  const certificate = await signStatement('hub-certificate', {
-    v: 1, territory: side.named.publicKey, hub: side.certified.publicKey, issuedAtMs, expiresAtMs,
-  }, side.territory, nodeCrypto);
+  const certificate = await signStatement(
+    'hub-certificate',
+    { v: 1, territory: side.named.publicKey, hub: side.certified.publicKey, issuedAtMs, expiresAtMs },
+    side.territory,
+    nodeCrypto,
+  );
   const { version, binding } = side;
   return proveHub({ version, hello, certificate, nonce: random.bytes(32), binding }, side.signer, nodeCrypto);
 }
@@ -57,11 +88,12 @@ test.each<[string, Partial<HubSide>, RegExp]>([
 ])('a hub is not trusted when %s', async (_, change, message) => {
   const hello = newHello();
   await expect(check(await hubProof(hello, change), hello)).rejects.toMatchObject({
-    code: 'hub_untrusted', message: expect.stringMatching(message) as string,
+    code: 'hub_untrusted',
+    message: expect.stringMatching(message) as string,
   });
 });
 
-test('a hub\'s proof serves one handshake only', async () => {
+test("a hub's proof serves one handshake only", async () => {
   const proof = await hubProof(newHello());
   await expect(check(proof, newHello())).rejects.toThrow('another handshake');
 });
@@ -77,33 +109,71 @@ test('a certificate counts from its issue to its expiry, give or take the clocks
 
 test('a version that the device does not speak is refused as such', async () => {
   const hello = newHello();
-  await expect(check(await hubProof(hello, { version: 9 }), hello)).rejects.toMatchObject({ code: 'version_unsupported' });
+  await expect(check(await hubProof(hello, { version: 9 }), hello)).rejects.toMatchObject({
+    code: 'version_unsupported',
+  });
 });
 
 interface DeviceSide {
-  signer: KeyPair; consentSigner: KeyPair; consentOf: KeyPair; keySigner: KeyPair; keyOf: KeyPair;
-  keyExpiresAtMs: number; consent: Fields; proof: Fields;
+  signer: KeyPair;
+  consentSigner: KeyPair;
+  consentOf: KeyPair;
+  keySigner: KeyPair;
+  keyOf: KeyPair;
+  keyExpiresAtMs: number;
+  consent: Fields;
+  proof: Fields;
 }
 const honestDevice: DeviceSide = {
-  signer: device, consentSigner: device, consentOf: device, keySigner: device, keyOf: device,
-  keyExpiresAtMs: NOW_MS + 1, consent: {}, proof: {},
+  signer: device,
+  consentSigner: device,
+  consentOf: device,
+  keySigner: device,
+  keyOf: device,
+  keyExpiresAtMs: NOW_MS + 1,
+  consent: {},
+  proof: {},
 };
 
 async function deviceProof(challenge: Uint8Array, change: Partial<DeviceSide> = {}): Promise<Uint8Array> {
   const side = { ...honestDevice, ...change };
-  const agreementKey = await signStatement('agreement-key', {
-    v: 1, device: side.keyOf.publicKey, key: random.bytes(32), issuedAtMs: NOW_MS, expiresAtMs: side.keyExpiresAtMs,
-  }, side.keySigner, nodeCrypto);
-  const consent = await signStatement('consent', {
-    v: 1, device: side.consentOf.publicKey, territories: [], kinds: ['answers'], presence: 'ignore', issuedAtMs: NOW_MS,
-    ...side.consent,
-  }, side.consentSigner, nodeCrypto);
+  const agreementKey = await signStatement(
+    'agreement-key',
+    { v: 1, device: side.keyOf.publicKey, key: random.bytes(32), issuedAtMs: NOW_MS, expiresAtMs: side.keyExpiresAtMs },
+    side.keySigner,
+    nodeCrypto,
+  );
+  const consent = await signStatement(
+    'consent',
+    {
+      v: 1,
+      device: side.consentOf.publicKey,
+      territories: [],
+      kinds: ['answers'],
+      presence: 'ignore',
+      issuedAtMs: NOW_MS,
+      ...side.consent,
+    },
+    side.consentSigner,
+    nodeCrypto,
+  );
   const profile = {
-    platform: 'linux', arch: 'x64', cores: 1, memoryBytes: 1, gflops: 1, agentVersion: '1', engineBuild: '1',
-    fingerprint: '1', providers: [],
+    platform: 'linux',
+    arch: 'x64',
+    cores: 1,
+    memoryBytes: 1,
+    gflops: 1,
+    agentVersion: '1',
+    engineBuild: '1',
+    fingerprint: '1',
+    providers: [],
   };
   const status = { state: 'ready' as const, pauseReasons: [], slots: 1, active: 0, models: [] };
-  return proveDevice({ challenge, name: 'a', agreementKey, consent, profile, status, ...side.proof }, side.signer, nodeCrypto);
+  return proveDevice(
+    { challenge, name: 'a', agreementKey, consent, profile, status, ...side.proof },
+    side.signer,
+    nodeCrypto,
+  );
 }
 
 const challengeOf = (byte: number): Uint8Array => encodeFrame({ t: 'challenge', proof: new Uint8Array(8).fill(byte) });
@@ -128,19 +198,23 @@ test.each<[string, Partial<DeviceSide>, RegExp]>([
   ['its name is empty', { proof: { name: '' } }, /at name/],
 ])('a device is refused when %s', async (_, change, message) => {
   await expect(checkProof(await deviceProof(challengeOf(1), change))).rejects.toMatchObject({
-    code: 'handshake_refused', message: expect.stringMatching(message) as string,
+    code: 'handshake_refused',
+    message: expect.stringMatching(message) as string,
   });
 });
 
-test('a device\'s proof serves one handshake only', async () => {
+test("a device's proof serves one handshake only", async () => {
   const proof = await deviceProof(challengeOf(1));
   await expect(checkProof(proof, challengeOf(2))).rejects.toThrow('another handshake');
 });
 
 test('a statement of one purpose is no statement of another', async () => {
-  const consent = await signStatement('consent', {
-    v: 1, device: device.publicKey, key: random.bytes(32), issuedAtMs: NOW_MS, expiresAtMs: NOW_MS,
-  }, device, nodeCrypto);
+  const consent = await signStatement(
+    'consent',
+    { v: 1, device: device.publicKey, key: random.bytes(32), issuedAtMs: NOW_MS, expiresAtMs: NOW_MS },
+    device,
+    nodeCrypto,
+  );
   const asKey = checkAgreementKey({ key: consent, device: device.publicKey, nowMs: NOW_MS }, nodeCrypto);
   await expect(asKey).rejects.toMatchObject({ code: 'signature_invalid' });
 });

@@ -17,8 +17,14 @@ import type { ChannelBinding, Crypto, KeyPair } from '../ports.ts';
 import { VERSIONS } from '../wire/frame.ts';
 import { openStatement, signStatement } from './signed.ts';
 import {
-  agreementKeySchema, consentSchema, deviceProofSchema, hubCertificateSchema, hubProofSchema,
-  type AgreementKey, type Consent, type DeviceProof,
+  agreementKeySchema,
+  consentSchema,
+  deviceProofSchema,
+  hubCertificateSchema,
+  hubProofSchema,
+  type AgreementKey,
+  type Consent,
+  type DeviceProof,
 } from './statements.ts';
 
 /** Whether two ends describe the same channel. */
@@ -29,7 +35,8 @@ export function sameBinding(left: ChannelBinding, right: ChannelBinding): boolea
 
 export async function proveHub(
   input: { version: number; hello: Uint8Array; certificate: Uint8Array; nonce: Uint8Array; binding: ChannelBinding },
-  hub: KeyPair, crypto: Crypto,
+  hub: KeyPair,
+  crypto: Crypto,
 ): Promise<Uint8Array> {
   return signStatement('hub-proof', { ...input, hello: await crypto.sha256(input.hello) }, hub, crypto);
 }
@@ -39,30 +46,46 @@ export async function proveHub(
  * `nowMs` is the device's wall clock; certificates are allowed `clockSkewMs` on both sides.
  */
 export async function checkHub(
-  input: { proof: Uint8Array; hello: Uint8Array; territory: Uint8Array; binding: ChannelBinding; nowMs: number }, crypto: Crypto,
+  input: { proof: Uint8Array; hello: Uint8Array; territory: Uint8Array; binding: ChannelBinding; nowMs: number },
+  crypto: Crypto,
 ): Promise<{ version: number; hub: Uint8Array }> {
   const distrust = (why: string): never => {
     throw new IdlewildError('hub_untrusted', `the hub did not prove that it belongs to the pinned territory: ${why}`);
   };
-  const proof = await openStatement('hub-proof', input.proof, hubProofSchema, crypto).catch((error: unknown) => distrust(messageOf(error)));
+  const proof = await openStatement('hub-proof', input.proof, hubProofSchema, crypto).catch((error: unknown) =>
+    distrust(messageOf(error)),
+  );
   const { statement } = proof;
-  const certificate = await openStatement('hub-certificate', statement.certificate, hubCertificateSchema, crypto, input.territory)
-    .catch((error: unknown) => distrust(messageOf(error)));
+  const certificate = await openStatement(
+    'hub-certificate',
+    statement.certificate,
+    hubCertificateSchema,
+    crypto,
+    input.territory,
+  ).catch((error: unknown) => distrust(messageOf(error)));
   const { hub, territory, issuedAtMs, expiresAtMs } = certificate.statement;
   if (!equalBytes(hub, proof.key)) distrust('its certificate names another key');
   if (!equalBytes(territory, input.territory)) distrust('its certificate is of another territory');
-  if (input.nowMs < issuedAtMs - LIMITS.clockSkewMs) distrust('its certificate is not valid yet (is this clock right?)');
+  if (input.nowMs < issuedAtMs - LIMITS.clockSkewMs)
+    distrust('its certificate is not valid yet (is this clock right?)');
   if (input.nowMs > expiresAtMs + LIMITS.clockSkewMs) distrust('its certificate has expired');
-  if (!equalBytes(statement.hello, await crypto.sha256(input.hello))) distrust('its proof belongs to another handshake');
-  if (!sameBinding(statement.binding, input.binding)) distrust('it sees another channel than this device: something stands in between');
+  if (!equalBytes(statement.hello, await crypto.sha256(input.hello)))
+    distrust('its proof belongs to another handshake');
+  if (!sameBinding(statement.binding, input.binding))
+    distrust('it sees another channel than this device: something stands in between');
   if (!VERSIONS.includes(statement.version)) {
-    throw new IdlewildError('version_unsupported', `the hub chose protocol version ${statement.version}, which this device does not speak`);
+    throw new IdlewildError(
+      'version_unsupported',
+      `the hub chose protocol version ${statement.version}, which this device does not speak`,
+    );
   }
   return { version: statement.version, hub: proof.key };
 }
 
 export async function proveDevice(
-  input: Omit<DeviceProof, 'challenge'> & { challenge: Uint8Array }, device: KeyPair, crypto: Crypto,
+  input: Omit<DeviceProof, 'challenge'> & { challenge: Uint8Array },
+  device: KeyPair,
+  crypto: Crypto,
 ): Promise<Uint8Array> {
   return signStatement('device-proof', { ...input, challenge: await crypto.sha256(input.challenge) }, device, crypto);
 }
@@ -75,27 +98,37 @@ export interface CheckedDevice {
 
 /** The hub's check of a proof: all of it was signed by `device`, for this challenge. Throws `handshake_refused`. */
 export async function checkDevice(
-  input: { proof: Uint8Array; challenge: Uint8Array; device: Uint8Array; nowMs: number }, crypto: Crypto,
+  input: { proof: Uint8Array; challenge: Uint8Array; device: Uint8Array; nowMs: number },
+  crypto: Crypto,
 ): Promise<CheckedDevice> {
   const refuse = (why: string): never => {
     throw new IdlewildError('handshake_refused', `the device's proof was refused: ${why}`);
   };
   const failed = (error: unknown): never => refuse(messageOf(error));
-  const proof = (await openStatement('device-proof', input.proof, deviceProofSchema, crypto, input.device).catch(failed)).statement;
+  const proof = (
+    await openStatement('device-proof', input.proof, deviceProofSchema, crypto, input.device).catch(failed)
+  ).statement;
   if (!equalBytes(proof.challenge, await crypto.sha256(input.challenge))) refuse('it belongs to another handshake');
-  const consent = (await openStatement('consent', proof.consent, consentSchema, crypto, input.device).catch(failed)).statement;
+  const consent = (await openStatement('consent', proof.consent, consentSchema, crypto, input.device).catch(failed))
+    .statement;
   if (!equalBytes(consent.device, input.device)) refuse('its consent is of another device');
-  const agreementKey = await checkAgreementKey({ key: proof.agreementKey, device: input.device, nowMs: input.nowMs }, crypto).catch(failed);
+  const agreementKey = await checkAgreementKey(
+    { key: proof.agreementKey, device: input.device, nowMs: input.nowMs },
+    crypto,
+  ).catch(failed);
   return { proof, consent, agreementKey };
 }
 
 /** An X25519 key that `device` signed and that has not expired. Throws `signature_invalid`. */
 export async function checkAgreementKey(
-  input: { key: Uint8Array; device: Uint8Array; nowMs: number }, crypto: Crypto,
+  input: { key: Uint8Array; device: Uint8Array; nowMs: number },
+  crypto: Crypto,
 ): Promise<AgreementKey> {
   const { statement } = await openStatement('agreement-key', input.key, agreementKeySchema, crypto, input.device);
-  if (!equalBytes(statement.device, input.device)) throw new IdlewildError('signature_invalid', 'the agreement key is of another device');
-  if (input.nowMs > statement.expiresAtMs + LIMITS.clockSkewMs) throw new IdlewildError('signature_invalid', 'the agreement key has expired');
+  if (!equalBytes(statement.device, input.device))
+    throw new IdlewildError('signature_invalid', 'the agreement key is of another device');
+  if (input.nowMs > statement.expiresAtMs + LIMITS.clockSkewMs)
+    throw new IdlewildError('signature_invalid', 'the agreement key has expired');
   return statement;
 }
 
@@ -109,7 +142,8 @@ export async function digestTokens(tokens: readonly number[], crypto: Crypto): P
 
 /** The hex digest that names a numeric class; see `docs/protocol.md`. */
 export async function numericClassOf(
-  parts: { model: string; engineBuild: string; provider: string; fingerprint: string; precision: string }, crypto: Crypto,
+  parts: { model: string; engineBuild: string; provider: string; fingerprint: string; precision: string },
+  crypto: Crypto,
 ): Promise<string> {
   const text = [parts.model, parts.engineBuild, parts.provider, parts.fingerprint, parts.precision].join('\n');
   const digest = await crypto.sha256(concat([new TextEncoder().encode(`idlewild/v1/numeric-class\n${text}`)]));

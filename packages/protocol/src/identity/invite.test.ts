@@ -4,7 +4,9 @@ import { encodeCbor } from '../wire/frame.ts';
 import { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './invite.ts';
 
 const full: Invite = {
-  url: 'https://hub.example:7860', secret: new Uint8Array(16).fill(1), territory: new Uint8Array(32).fill(2),
+  url: 'https://hub.example:7860',
+  secret: new Uint8Array(16).fill(1),
+  territory: new Uint8Array(32).fill(2),
   pin: new Uint8Array(32).fill(3),
 };
 
@@ -16,8 +18,8 @@ test('an invite survives being written and read, with a pin and without', () => 
 
 test('the same invite is the same text everywhere', () => {
   expect(encodeInvite(full)).toBe(
-    'iwj1.pGFwWCADAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA2FzUAEBAQEBAQEBAQEBAQEBAQFhdFggAgICAgICAgICAgICAgICAgICAgIC'
-    + 'AgICAgICAgICAgJhdXgYaHR0cHM6Ly9odWIuZXhhbXBsZTo3ODYw',
+    'iwj1.pGFwWCADAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA2FzUAEBAQEBAQEBAQEBAQEBAQFhdFggAgICAgICAgICAgICAgICAgICAgIC' +
+      'AgICAgICAgICAgJhdXgYaHR0cHM6Ly9odWIuZXhhbXBsZTo3ODYw',
   );
   expect(joinTokenOf(full.secret)).toBe('AQEBAQEBAQEBAQEBAQEBAQ');
 });

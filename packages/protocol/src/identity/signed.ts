@@ -12,12 +12,22 @@ import { decodeCbor, encodeCbor, refuseUnknownCritical, type Fields } from '../w
 
 export type Purpose = 'hub-certificate' | 'hub-proof' | 'device-proof' | 'agreement-key' | 'consent' | 'receipt';
 
-const signedSchema = z.object({ payload: z.instanceof(Uint8Array), key: z.instanceof(Uint8Array), signature: z.instanceof(Uint8Array) });
+const signedSchema = z.object({
+  payload: z.instanceof(Uint8Array),
+  key: z.instanceof(Uint8Array),
+  signature: z.instanceof(Uint8Array),
+});
 
-const message = (purpose: Purpose, payload: Uint8Array): Uint8Array => concat([utf8(`idlewild/v1/${purpose}\0`), payload]);
+const message = (purpose: Purpose, payload: Uint8Array): Uint8Array =>
+  concat([utf8(`idlewild/v1/${purpose}\0`), payload]);
 
 /** CBOR of `{ payload, key, signature }`. */
-export async function signStatement(purpose: Purpose, statement: Fields, signer: KeyPair, crypto: Crypto): Promise<Uint8Array> {
+export async function signStatement(
+  purpose: Purpose,
+  statement: Fields,
+  signer: KeyPair,
+  crypto: Crypto,
+): Promise<Uint8Array> {
   const payload = encodeCbor(statement);
   const signature = await crypto.sign(signer.privateKey, message(purpose, payload));
   return encodeCbor({ payload, key: signer.publicKey, signature });
@@ -34,15 +44,24 @@ export interface Verified<Statement> {
  * With `expectedKey` only that signer is accepted. Throws `signature_invalid` or `frame_invalid`.
  */
 export async function openStatement<Schema extends z.ZodType>(
-  purpose: Purpose, carried: Uint8Array, schema: Schema, crypto: Crypto, expectedKey?: Uint8Array,
+  purpose: Purpose,
+  carried: Uint8Array,
+  schema: Schema,
+  crypto: Crypto,
+  expectedKey?: Uint8Array,
 ): Promise<Verified<z.infer<Schema>>> {
   const envelope = signedSchema.safeParse(decodeCbor(carried, `a signed ${purpose}`));
-  if (!envelope.success) throw new IdlewildError('frame_invalid', `a signed ${purpose} lacks payload, key or signature`);
+  if (!envelope.success)
+    throw new IdlewildError('frame_invalid', `a signed ${purpose} lacks payload, key or signature`);
   const { payload, key, signature } = envelope.data;
   if (expectedKey !== undefined && !equalBytes(expectedKey, key)) {
     throw new IdlewildError('signature_invalid', `a ${purpose} was signed by another key than expected`);
   }
-  if (key.length !== 32 || signature.length !== 64 || !(await crypto.verify(key, message(purpose, payload), signature))) {
+  if (
+    key.length !== 32 ||
+    signature.length !== 64 ||
+    !(await crypto.verify(key, message(purpose, payload), signature))
+  ) {
     throw new IdlewildError('signature_invalid', `the signature of a ${purpose} does not verify`);
   }
   const fields = decodeCbor(payload, `a ${purpose}`);
@@ -50,7 +69,10 @@ export async function openStatement<Schema extends z.ZodType>(
   const parsed = schema.safeParse(fields);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    throw new IdlewildError('frame_invalid', `a ${purpose} is wrong at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`);
+    throw new IdlewildError(
+      'frame_invalid',
+      `a ${purpose} is wrong at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`,
+    );
   }
   return { statement: parsed.data, key };
 }

@@ -13,7 +13,13 @@ const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes')
 const instantMs = z.int().min(0);
 
 /** "This key is a hub of this territory until then." Signed by the territory's key. */
-export const hubCertificateSchema = z.object({ v: z.literal(1), territory: bytes32, hub: bytes32, issuedAtMs: instantMs, expiresAtMs: instantMs });
+export const hubCertificateSchema = z.object({
+  v: z.literal(1),
+  territory: bytes32,
+  hub: bytes32,
+  issuedAtMs: instantMs,
+  expiresAtMs: instantMs,
+});
 export type HubCertificate = z.infer<typeof hubCertificateSchema>;
 
 export const bindingSchema = z.discriminatedUnion('kind', [
@@ -32,7 +38,13 @@ export const hubProofSchema = z.object({
 export type HubProof = z.infer<typeof hubProofSchema>;
 
 /** Signed by the device's key: "deliver to this X25519 key". */
-export const agreementKeySchema = z.object({ v: z.literal(1), device: bytes32, key: bytes32, issuedAtMs: instantMs, expiresAtMs: instantMs });
+export const agreementKeySchema = z.object({
+  v: z.literal(1),
+  device: bytes32,
+  key: bytes32,
+  issuedAtMs: instantMs,
+  expiresAtMs: instantMs,
+});
 export type AgreementKey = z.infer<typeof agreementKeySchema>;
 
 export const WORK_KINDS = ['answers', 'jobs', 'training', 'storage'] as const;

@@ -58,7 +58,9 @@ export async function openDiskAssembly(parts: DiskAssemblyParts): Promise<DiskAs
 
   return {
     missing,
-    abandon: () => { abandoned = true; },
+    abandon: () => {
+      abandoned = true;
+    },
     async write(index, bytes) {
       await verifyLeaf(layout, index, bytes, crypto);
       refuseAbandoned();

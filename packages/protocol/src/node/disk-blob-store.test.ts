@@ -1,6 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import {
-  existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
 } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -42,7 +49,10 @@ test.for(claims)('$claim', async ({ check }) => {
   await expect(check()).resolves.toBeUndefined();
 });
 
-interface TestFile { readonly bytes: Uint8Array; readonly layout: FileLayout }
+interface TestFile {
+  readonly bytes: Uint8Array;
+  readonly layout: FileLayout;
+}
 async function makeFile(seed: number, length: number): Promise<TestFile> {
   const bytes = createSeededRandom(seed).bytes(length);
   return { bytes, layout: (await layoutFile([bytes], nodeCrypto)).layout };
@@ -171,7 +181,9 @@ function mountSmallDisk(bytes: number): string | undefined {
     // Needs root and mount(8); the test below says that it was skipped.
     return undefined;
   }
-  afterAll(() => { execFileSync('umount', ['-l', folder]); });
+  afterAll(() => {
+    execFileSync('umount', ['-l', folder]);
+  });
   return folder;
 }
 const smallDisk = mountSmallDisk(4 * MIB);

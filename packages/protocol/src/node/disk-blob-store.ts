@@ -21,7 +21,12 @@ import type { BlobStore, Crypto, FileAssembly, FileLayout } from '../ports.ts';
 import { openDiskAssembly, type DiskAssembly } from './disk-assembly.ts';
 import { isAbsent, readAt, storageError, syncFolder } from './disk-files.ts';
 import {
-  createDiskIndex, findFiles, layoutOfFound, type DiskIndex, type FoundFile, type StoredFile,
+  createDiskIndex,
+  findFiles,
+  layoutOfFound,
+  type DiskIndex,
+  type FoundFile,
+  type StoredFile,
 } from './disk-index.ts';
 import { openLooseBlocks, type LooseBlocks } from './disk-loose-blocks.ts';
 import { createQuota, type Quota } from './disk-quota.ts';
@@ -33,7 +38,10 @@ export interface DiskBlobStore extends BlobStore {
   verify(root: CID): Promise<boolean>;
 }
 
-interface Part { readonly assembly: DiskAssembly; readonly nodes: readonly CID[] }
+interface Part {
+  readonly assembly: DiskAssembly;
+  readonly nodes: readonly CID[];
+}
 
 interface Disk {
   readonly crypto: Crypto;
@@ -46,9 +54,11 @@ interface Disk {
 }
 
 /** Opens the store and rebuilds its index. Throws `disk_full` or `internal` when the folder cannot be used. */
-export async function createDiskBlobStore(
-  options: { folder: string; quotaBytes: number; crypto: Crypto },
-): Promise<DiskBlobStore> {
+export async function createDiskBlobStore(options: {
+  folder: string;
+  quotaBytes: number;
+  crypto: Crypto;
+}): Promise<DiskBlobStore> {
   const { folder, crypto } = options;
   const filesFolder = join(folder, 'files');
   const quota = createQuota(options.quotaBytes);
@@ -147,13 +157,15 @@ async function readRange(disk: Disk, root: CID, offset: number, length: number):
   const file = finishedFile(disk, root);
   const pieces: Uint8Array[] = [];
   for (const { leaf, from, to } of file.offsets.spansOf(offset, length)) {
-    const piece = file.verified[leaf] === 1
-      ? await readAt(file.path, file.offsets.startOf(leaf) + from, to - from)
-      : (await readLeaf(disk, file, leaf))?.subarray(from, to);
+    const piece =
+      file.verified[leaf] === 1
+        ? await readAt(file.path, file.offsets.startOf(leaf) + from, to - from)
+        : (await readLeaf(disk, file, leaf))?.subarray(from, to);
     if (piece?.length !== to - from) {
       await demote(disk, file);
       throw new IdlewildError(
-        'blob_not_found', `file ${root} is damaged on this disk at leaf ${leaf}; fetch it again to repair it`,
+        'blob_not_found',
+        `file ${root} is damaged on this disk at leaf ${leaf}; fetch it again to repair it`,
       );
     }
     pieces.push(piece);
@@ -186,7 +198,10 @@ async function openPart(disk: Disk, layout: FileLayout): Promise<Part> {
     for (const { cid, bytes } of nodes) await disk.loose.put(cid, bytes);
     const cids = nodes.map(({ cid }) => cid);
     const assembly = await openDiskAssembly({
-      layout, partPath: partOfRoot(disk, root), finalPath: pathOfRoot(disk, root), crypto: disk.crypto,
+      layout,
+      partPath: partOfRoot(disk, root),
+      finalPath: pathOfRoot(disk, root),
+      crypto: disk.crypto,
       onFinished() {
         disk.parts.delete(root.toString());
         disk.index.add(layout, cids, pathOfRoot(disk, root));

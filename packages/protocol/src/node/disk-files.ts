@@ -17,9 +17,9 @@ export function storageError(thrown: unknown, attempted: string): IdlewildError 
   if (thrown instanceof IdlewildError) return thrown;
   const message = `${attempted}: ${(thrown as Error).message}`;
   const code = FULL.has(systemCodeOf(thrown) ?? '') ? 'disk_full' : 'internal';
-  return new IdlewildError(
-    code, code === 'disk_full' ? `${message}; free some space and try again` : message, { cause: thrown },
-  );
+  return new IdlewildError(code, code === 'disk_full' ? `${message}; free some space and try again` : message, {
+    cause: thrown,
+  });
 }
 
 /** Makes renames and new names in `folder` durable. Windows has no such call and needs none: NTFS journals names. */
@@ -31,11 +31,16 @@ export async function syncFolder(folder: string): Promise<void> {
 
 /** Writes to `temporary`, then renames: at no moment does `target` hold part of the bytes. */
 export async function writeDurably(
-  temporary: string, target: string, folder: string, bytes: Uint8Array,
+  temporary: string,
+  target: string,
+  folder: string,
+  bytes: Uint8Array,
 ): Promise<void> {
   try {
     const handle = await open(temporary, 'w');
-    await writeAll(handle, bytes, 0).then(() => handle.sync()).finally(() => handle.close());
+    await writeAll(handle, bytes, 0)
+      .then(() => handle.sync())
+      .finally(() => handle.close());
     await rename(temporary, target);
     await syncFolder(folder);
   } catch (error) {

@@ -64,7 +64,11 @@ export function createDiskIndex(): DiskIndex {
   };
 }
 
-export interface FoundFile { readonly root: CID; readonly bytes: number; readonly finished: boolean }
+export interface FoundFile {
+  readonly root: CID;
+  readonly bytes: number;
+  readonly finished: boolean;
+}
 
 /** The files of `folder`, finished ones first. */
 export async function findFiles(folder: string): Promise<FoundFile[]> {
@@ -79,7 +83,8 @@ export async function findFiles(folder: string): Promise<FoundFile[]> {
 
 /** What a found file must consist of; `undefined` when its nodes are gone or its size is not theirs. */
 export async function layoutOfFound(
-  { root, bytes }: FoundFile, getNode: (cid: CID) => Promise<Uint8Array | undefined>,
+  { root, bytes }: FoundFile,
+  getNode: (cid: CID) => Promise<Uint8Array | undefined>,
 ): Promise<{ layout: FileLayout; nodes: CID[] } | undefined> {
   if (root.code === RAW) {
     if (bytes > LIMITS.leafBytes) return undefined;

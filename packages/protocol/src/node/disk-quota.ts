@@ -24,7 +24,8 @@ export function createQuota(quotaBytes: number): Quota {
       const free = Math.max(0, quotaBytes - total);
       if (more > free) {
         throw new IdlewildError(
-          'quota_exceeded', `${name} needs ${more} more bytes; ${free} of ${quotaBytes} are free`,
+          'quota_exceeded',
+          `${name} needs ${more} more bytes; ${free} of ${quotaBytes} are free`,
         );
       }
       set(name, bytes);

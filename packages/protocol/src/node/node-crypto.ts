@@ -3,7 +3,15 @@
  * Raw keys are wrapped in the fixed DER prefixes of RFC 8410 because `node:crypto` takes no raw private keys.
  */
 import {
-  createCipheriv, createDecipheriv, createHash, createPrivateKey, createPublicKey, randomBytes, sign, verify, type KeyObject,
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  randomBytes,
+  sign,
+  verify,
+  type KeyObject,
 } from 'node:crypto';
 import { IdlewildError } from '../errors.ts';
 import type { Crypto, KeyPair, Random } from '../ports.ts';
@@ -30,7 +38,11 @@ export const nodeCrypto: Crypto = {
   signingKey: (seed) => keyPairOf('ed25519', seed),
   sign: (privateKey, bytes) => new Uint8Array(sign(null, bytes, privateKeyOf('ed25519', privateKey))),
   verify: (publicKey, bytes, signature) => {
-    const key = createPublicKey({ key: Buffer.concat([ED25519_PUBLIC_PREFIX, publicKey]), format: 'der', type: 'spki' });
+    const key = createPublicKey({
+      key: Buffer.concat([ED25519_PUBLIC_PREFIX, publicKey]),
+      format: 'der',
+      type: 'spki',
+    });
     return verify(null, bytes, key, signature);
   },
   agreementKey: (seed) => keyPairOf('x25519', seed),
@@ -42,14 +54,13 @@ export const nodeCrypto: Crypto = {
     const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(bound);
     decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
     try {
-      return new Uint8Array(Buffer.concat([decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)), decipher.final()]));
+      return new Uint8Array(
+        Buffer.concat([decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)), decipher.final()]),
+      );
     } catch (cause) {
       throw new IdlewildError('signature_invalid', 'sealed bytes were changed or belong to another key', { cause });
     }
   },
 };
 
-export const nodeRandom: Random = {
-  bytes: (length) => new Uint8Array(randomBytes(length)),
-  unit: () => Math.random(),
-};
+export const nodeRandom: Random = { bytes: (length) => new Uint8Array(randomBytes(length)), unit: () => Math.random() };

@@ -25,7 +25,10 @@ export interface BlobStoreHarness {
   reopen(store: BlobStore): Promise<BlobStore>;
 }
 
-export interface Claim { readonly claim: string; check(): Promise<void> }
+export interface Claim {
+  readonly claim: string;
+  check(): Promise<void>;
+}
 
 const MIB = LIMITS.leafBytes;
 const ROOMY = 64 * MIB;
@@ -51,7 +54,11 @@ async function refuses(act: () => Promise<unknown>, code: ErrorCode, what: strin
   same(seen, code, what);
 }
 
-interface TestFile { readonly bytes: Uint8Array; readonly layout: FileLayout; leaf(index: number): Uint8Array }
+interface TestFile {
+  readonly bytes: Uint8Array;
+  readonly layout: FileLayout;
+  leaf(index: number): Uint8Array;
+}
 
 async function asFile(bytes: Uint8Array, crypto: Crypto): Promise<TestFile> {
   const { layout } = await layoutFile([bytes], crypto);
@@ -71,7 +78,10 @@ const leafCid = (file: TestFile, index: number): CID => (file.layout.leaves[inde
 
 /** All claims. Each opens stores of its own. */
 export const blobStoreConformance = (harness: BlobStoreHarness): Claim[] => [
-  ...blockClaims(harness), ...fileClaims(harness), ...sharingClaims(harness), ...quotaClaims(harness),
+  ...blockClaims(harness),
+  ...fileClaims(harness),
+  ...sharingClaims(harness),
+  ...quotaClaims(harness),
   ...hostileClaims(harness),
 ];
 
@@ -133,10 +143,23 @@ const fileClaims = ({ crypto, open, reopen }: BlobStoreHarness): Claim[] => [
         sameBytes(await opened.get(leafCid(file, 3)), file.leaf(3), 'the last leaf');
         same((await opened.get(file.layout.root)) !== undefined, true, 'the root node');
         const { root, bytes: end } = file.layout;
-        for (const [from, to] of [[0, 0], [0, 9], [MIB - 3, MIB + 3], [MIB, 2 * MIB], [5, end], [end, end]] as const) {
+        for (const [from, to] of [
+          [0, 0],
+          [0, 9],
+          [MIB - 3, MIB + 3],
+          [MIB, 2 * MIB],
+          [5, end],
+          [end, end],
+        ] as const) {
           sameBytes(await opened.read(root, from, to - from), file.bytes.slice(from, to), `bytes ${from} to ${to}`);
         }
-        for (const [offset, length] of [[-1, 2], [0, -1], [0, end + 1], [end + 1, 0], [0.5, 1]] as const) {
+        for (const [offset, length] of [
+          [-1, 2],
+          [0, -1],
+          [0, end + 1],
+          [end + 1, 0],
+          [0.5, 1],
+        ] as const) {
           await refuses(() => opened.read(root, offset, length), 'invalid_request', `${length} bytes at ${offset}`);
         }
       }
@@ -315,7 +338,8 @@ const hostileClaims = ({ crypto, open }: BlobStoreHarness): Claim[] => [
       const bytes = utf8('four');
       const leaf = { cid: await cidOf(RAW, bytes, crypto), bytes: 3 };
       const node = dagPb.encode({
-        Data: new UnixFS({ type: 'file', blockSizes: [3n] }).marshal(), Links: [{ Name: '', Hash: leaf.cid, Tsize: 3 }],
+        Data: new UnixFS({ type: 'file', blockSizes: [3n] }).marshal(),
+        Links: [{ Name: '', Hash: leaf.cid, Tsize: 3 }],
       });
       const root = await cidOf(DAG_PB, node, crypto);
       await store.put(root, node);

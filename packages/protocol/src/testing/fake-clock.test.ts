@@ -3,7 +3,13 @@ import { createFakeClock, type FakeClock } from './fake-clock.ts';
 import { createSeededRandom } from './seeded-random.ts';
 
 const newClock = (startMs?: number): FakeClock =>
-  createFakeClock(() => new Promise((resolve) => { setImmediate(resolve); }), startMs);
+  createFakeClock(
+    () =>
+      new Promise((resolve) => {
+        setImmediate(resolve);
+      }),
+    startMs,
+  );
 
 test('time stands still until it is told to go on', async () => {
   const clock = newClock(1_000);
@@ -65,7 +71,9 @@ test('a delay below nothing is now, not the past', async () => {
   const clock = newClock();
   await clock.advance(100);
   let at = 0;
-  clock.after(-50, () => { at = clock.monotonic(); });
+  clock.after(-50, () => {
+    at = clock.monotonic();
+  });
   await clock.advance(0);
   expect(at).toBe(100);
 });

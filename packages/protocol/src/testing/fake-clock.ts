@@ -15,7 +15,12 @@ export interface FakeClock extends Clock {
   nextInMs(): number | undefined;
 }
 
-interface Entry { readonly at: number; readonly order: number; readonly act: () => void; cancelled: boolean }
+interface Entry {
+  readonly at: number;
+  readonly order: number;
+  readonly act: () => void;
+  cancelled: boolean;
+}
 
 const before = (a: Entry, b: Entry): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
 
@@ -66,7 +71,11 @@ export function createFakeClock(yieldToPlatform: () => Promise<void>, startMs = 
     after(delayMs, act): Timer {
       const entry: Entry = { at: nowMs + Math.max(0, delayMs), order: order++, act, cancelled: false };
       push(heap, entry);
-      return { cancel: () => { entry.cancelled = true; } };
+      return {
+        cancel: () => {
+          entry.cancelled = true;
+        },
+      };
     },
     async advance(ms) {
       const until = nowMs + ms;

@@ -5,7 +5,13 @@ import { createFakeClock, type FakeClock } from './fake-clock.ts';
 import { createMemoryChannelPair, createMemoryTransport } from './memory-transport.ts';
 import { createSeededRandom } from './seeded-random.ts';
 
-const newClock = (): FakeClock => createFakeClock(() => new Promise((resolve) => { setImmediate(resolve); }));
+const newClock = (): FakeClock =>
+  createFakeClock(
+    () =>
+      new Promise((resolve) => {
+        setImmediate(resolve);
+      }),
+  );
 
 function record(channel: Channel): string[] {
   const seen: string[] = [];
@@ -99,11 +105,15 @@ test('in a partition nothing arrives, not even a close, and neither end is told'
 test('dialling reaches whoever accepts the address, and nobody else', async () => {
   const clock = newClock();
   const accepted: string[][] = [];
-  const transport = createMemoryTransport(clock, () => 1, (url, channel) => {
-    if (url !== 'ws://hub') return false;
-    accepted.push(record(channel));
-    return true;
-  });
+  const transport = createMemoryTransport(
+    clock,
+    () => 1,
+    (url, channel) => {
+      if (url !== 'ws://hub') return false;
+      accepted.push(record(channel));
+      return true;
+    },
+  );
   const signal = new AbortController().signal;
   const channel = await transport.dial('ws://hub', { signal });
   channel.send(utf8('hello'));

@@ -1,6 +1,6 @@
 /**
- * The `Transport` and `Channel` ports in memory: frames arrive after a delay on a given clock, in order, and a link can be cut
- * or made silent (a partition: nothing arrives and neither end is told).
+ * The `Transport` and `Channel` ports in memory: frames arrive after a delay on a given clock, in order, and a link can
+ * be cut or made silent (a partition: nothing arrives and neither end is told).
  */
 import { IdlewildError } from '../errors.ts';
 import type { Channel, Clock, Transport } from '../ports.ts';
@@ -14,10 +14,18 @@ export interface MemoryLink {
 
 type Handlers = Parameters<Channel['listen']>[0];
 
-interface End { handlers: Handlers | undefined; closed: boolean; reason: string; queue: Uint8Array[] }
+interface End {
+  handlers: Handlers | undefined;
+  closed: boolean;
+  reason: string;
+  queue: Uint8Array[];
+}
 
 /** Two ends of one channel. `delayMs` is asked for each frame; order is kept whatever it says. */
-export function createMemoryChannelPair(clock: Clock, delayMs: () => number): { near: Channel; far: Channel; link: MemoryLink } {
+export function createMemoryChannelPair(
+  clock: Clock,
+  delayMs: () => number,
+): { near: Channel; far: Channel; link: MemoryLink } {
   const newEnd = (): End => ({ handlers: undefined, closed: false, reason: '', queue: [] });
   const ends: [End, End] = [newEnd(), newEnd()];
   const lastArrivalMs: [number, number] = [0, 0];
@@ -52,7 +60,9 @@ export function createMemoryChannelPair(clock: Clock, delayMs: () => number): { 
       close(reason) {
         if (ends[self].closed) return;
         closeEnd(self, reason);
-        deliver(other, () => { if (!silent) closeEnd(other, reason); });
+        deliver(other, () => {
+          if (!silent) closeEnd(other, reason);
+        });
       },
       listen(handlers) {
         ends[self].handlers = handlers;
@@ -75,7 +85,9 @@ export function createMemoryChannelPair(clock: Clock, delayMs: () => number): { 
 
 /** `accept` gets the server's end; it returns false when nobody listens there. */
 export function createMemoryTransport(
-  clock: Clock, delayMs: () => number, accept: (url: string, channel: Channel, link: MemoryLink) => boolean,
+  clock: Clock,
+  delayMs: () => number,
+  accept: (url: string, channel: Channel, link: MemoryLink) => boolean,
 ): Transport {
   return {
     async dial(url, { signal }) {

@@ -29,7 +29,13 @@ export const samplingSchema = z.object({
 export type Sampling = z.infer<typeof samplingSchema>;
 
 export const promptSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('chat'), messages: z.array(z.object({ role: z.string(), content: z.string() })).min(1).max(4_096) }),
+  z.object({
+    kind: z.literal('chat'),
+    messages: z
+      .array(z.object({ role: z.string(), content: z.string() }))
+      .min(1)
+      .max(4_096),
+  }),
   z.object({ kind: z.literal('text'), text: z.string() }),
 ]);
 export type Prompt = z.infer<typeof promptSchema>;
@@ -54,9 +60,17 @@ export type FinishReason = (typeof FINISH_REASONS)[number];
 /** Every event belongs to one lease at one epoch; with any other it changes nothing. */
 const leased = { lease: z.string().max(64), epoch: z.int().min(1) };
 
-export const answerStartedSchema = z.object({ t: z.literal('answer.started'), ...leased, promptTokens: z.int().min(0) });
+export const answerStartedSchema = z.object({
+  t: z.literal('answer.started'),
+  ...leased,
+  promptTokens: z.int().min(0),
+});
 /** Sent while a device loads a model or reads a long prompt, so that silence means a stall. */
-export const answerProgressSchema = z.object({ t: z.literal('answer.progress'), ...leased, phase: z.enum(['loading', 'prefill']) });
+export const answerProgressSchema = z.object({
+  t: z.literal('answer.progress'),
+  ...leased,
+  phase: z.enum(['loading', 'prefill']),
+});
 export const answerTokenSchema = z.object({
   t: z.literal('answer.token'),
   ...leased,
@@ -78,7 +92,12 @@ export const answerFinishedSchema = z.object({
   /** Signed `receipt` statement over this attempt's part. */
   receipt: z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes'),
 });
-export const answerFailedSchema = z.object({ t: z.literal('answer.failed'), ...leased, code: z.string().max(64), message: z.string().max(2_048) });
+export const answerFailedSchema = z.object({
+  t: z.literal('answer.failed'),
+  ...leased,
+  code: z.string().max(64),
+  message: z.string().max(2_048),
+});
 
 export type AnswerStarted = z.infer<typeof answerStartedSchema>;
 export type AnswerProgress = z.infer<typeof answerProgressSchema>;

@@ -5,7 +5,8 @@ import { LIMITS } from '../limits.ts';
 import { createSeededRandom } from '../testing/seeded-random.ts';
 import { decodeCbor, decodeFrame, encodeCbor, encodeFrame, negotiateVersion, refuseUnknownCritical } from './frame.ts';
 
-const refusal = (code: string, text: string): unknown => expect.objectContaining({ code, message: expect.stringContaining(text) });
+const refusal = (code: string, text: string): unknown =>
+  expect.objectContaining({ code, message: expect.stringContaining(text) });
 
 test('the same value gives the same bytes whatever the order of its fields', () => {
   const bytes = hex(encodeCbor({ a: 2, c: 4, ab: 3, bb: 1.5 }));
@@ -18,17 +19,27 @@ test('a field that is undefined is left out', () => {
 });
 
 test.each([
-  ['nothing', ''], ['two items', 'a16174617801'], ['an item cut short', 'a2617461786161'], ['undefined', 'a2617461786161f7'],
-  ['NaN', 'a2617461786161f97e00'], ['infinity', 'a2617461786161f97c00'], ['a tag', 'a2617461786161c001'],
-  ['the same key twice', 'a2617461786174617a'], ['a number as key', 'a2010261746178'],
-  ['a length past its end', '5b7fffffffffffffff'], ['an array that claims 4 billion items', '9b00000000ffffffff'],
+  ['nothing', ''],
+  ['two items', 'a16174617801'],
+  ['an item cut short', 'a2617461786161'],
+  ['undefined', 'a2617461786161f7'],
+  ['NaN', 'a2617461786161f97e00'],
+  ['infinity', 'a2617461786161f97c00'],
+  ['a tag', 'a2617461786161c001'],
+  ['the same key twice', 'a2617461786174617a'],
+  ['a number as key', 'a2010261746178'],
+  ['a length past its end', '5b7fffffffffffffff'],
+  ['an array that claims 4 billion items', '9b00000000ffffffff'],
 ])('%s is not a frame', (_, bytes) => {
   expect(() => decodeFrame(fromHex(bytes))).toThrow(refusal('frame_invalid', 'CBOR'));
 });
 
 test.each([
-  ['a number', encodeCbor(1)], ['an array', encodeCbor([{ t: 'x' }])], ['bytes', encodeCbor(utf8('x'))],
-  ['null', encodeCbor(null)], ['a map without a kind', encodeCbor({ a: 1 })],
+  ['a number', encodeCbor(1)],
+  ['an array', encodeCbor([{ t: 'x' }])],
+  ['bytes', encodeCbor(utf8('x'))],
+  ['null', encodeCbor(null)],
+  ['a map without a kind', encodeCbor({ a: 1 })],
   ['a kind that is no text', encodeCbor({ t: 1 })],
 ])('%s is not a frame either', (_, bytes) => {
   expect(() => decodeFrame(bytes)).toThrow(refusal('frame_invalid', 'a frame must'));
@@ -48,7 +59,7 @@ test('nesting as deep as a frame allows ends in a refusal, not in a crash', () =
   }
 });
 
-test('a name of an object\'s own machinery is a field like any other', () => {
+test("a name of an object's own machinery is a field like any other", () => {
   const items = ['t', 'x', '__proto__', { admin: true }].map(encodeCbor);
   const frame = decodeFrame(concat([fromHex('a2'), ...items]));
   expect(Object.getPrototypeOf(frame)).toBe(Object.prototype);
@@ -91,6 +102,8 @@ test('an encoding that is not the shortest, or of no stated length, is refused',
     'a text of indefinite length': [0xa1, 0x61, 0x74, 0x7f, 0x61, 0x78, 0xff],
   };
   for (const [what, bytes] of Object.entries(encodings)) {
-    expect(() => decodeFrame(Uint8Array.from(bytes)), what).toThrow(expect.objectContaining({ code: 'frame_invalid' }) as Error);
+    expect(() => decodeFrame(Uint8Array.from(bytes)), what).toThrow(
+      expect.objectContaining({ code: 'frame_invalid' }) as Error,
+    );
   }
 });

@@ -17,7 +17,11 @@ export type Fields = Record<string, unknown>;
 export const VERSIONS: readonly number[] = [1];
 
 const DECODE = {
-  strict: true, allowIndefinite: false, allowUndefined: false, allowInfinity: false, allowNaN: false,
+  strict: true,
+  allowIndefinite: false,
+  allowUndefined: false,
+  allowInfinity: false,
+  allowNaN: false,
   rejectDuplicateMapKeys: true,
 } as const;
 
@@ -80,5 +84,8 @@ export function refuseUnknownCritical(fields: Fields, known: readonly string[], 
 export function negotiateVersion(theirs: readonly number[], ours: readonly number[] = VERSIONS): number {
   const shared = ours.find((version) => theirs.includes(version));
   if (shared !== undefined) return shared;
-  throw new IdlewildError('version_unsupported', `no protocol version in common: ours ${ours.join(', ')}; theirs ${theirs.join(', ')}`);
+  throw new IdlewildError(
+    'version_unsupported',
+    `no protocol version in common: ours ${ours.join(', ')}; theirs ${theirs.join(', ')}`,
+  );
 }

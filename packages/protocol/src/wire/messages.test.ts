@@ -6,8 +6,9 @@ import { createSeededRandom } from '../testing/seeded-random.ts';
 import { encodeFrame } from './frame.ts';
 import { parseToDevice, parseToHub } from './messages.ts';
 
-const toHub = (name: string): Record<string, unknown> & { t: string } =>
-  ({ ...(TO_HUB.find((one) => one.name === name) as { message: { t: string } }).message });
+const toHub = (name: string): Record<string, unknown> & { t: string } => ({
+  ...(TO_HUB.find((one) => one.name === name) as { message: { t: string } }).message,
+});
 const refusal = (code: string, text: string): unknown =>
   expect.objectContaining({ code, message: expect.stringContaining(text) });
 
@@ -29,7 +30,11 @@ test('a kind that this side does not know is named, not refused', () => {
 
 test('a critical field that this side does not know refuses the frame, known kind or not', () => {
   const critical = { '!quantum': 1 };
-  for (const frame of [{ ...toHub('hello'), ...critical }, { t: 'train', ...critical }, { t: 'heartbeat', status: critical }]) {
+  for (const frame of [
+    { ...toHub('hello'), ...critical },
+    { t: 'train', ...critical },
+    { t: 'heartbeat', status: critical },
+  ]) {
     expect(() => parseToHub(encodeFrame(frame))).toThrow(refusal('frame_invalid', '"!quantum"'));
   }
 });

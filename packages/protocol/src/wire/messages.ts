@@ -7,7 +7,12 @@ import { z } from 'zod';
 import { IdlewildError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import {
-  answerFailedSchema, answerFinishedSchema, answerProgressSchema, answerStartedSchema, answerTokenSchema, answerWorkSchema,
+  answerFailedSchema,
+  answerFinishedSchema,
+  answerProgressSchema,
+  answerStartedSchema,
+  answerTokenSchema,
+  answerWorkSchema,
 } from './answer.ts';
 import { decodeFrame, refuseUnknownCritical } from './frame.ts';
 
@@ -23,7 +28,11 @@ export const DEVICE_STATES = ['ready', 'busy', 'paused', 'draining', 'offline'] 
  */
 export type DeviceState = (typeof DEVICE_STATES)[number];
 
-export const providerSchema = z.object({ name: z.string().max(32), works: z.boolean(), gflops: z.number().min(0).optional() });
+export const providerSchema = z.object({
+  name: z.string().max(32),
+  works: z.boolean(),
+  gflops: z.number().min(0).optional(),
+});
 
 /** What a device measured of itself, at joining and after. */
 export const profileSchema = z.object({
@@ -114,22 +123,44 @@ export const agreementSchema = z.object({ t: z.literal('agreement'), key: bytes 
 export const unsupportedSchema = z.object({ t: z.literal('unsupported'), kind: z.string().max(64) });
 
 const toHub = {
-  hello: helloSchema, prove: proveSchema, heartbeat: heartbeatSchema, agreement: agreementSchema, unsupported: unsupportedSchema,
-  'answer.started': answerStartedSchema, 'answer.progress': answerProgressSchema, 'answer.token': answerTokenSchema,
-  'answer.finished': answerFinishedSchema, 'answer.failed': answerFailedSchema,
+  hello: helloSchema,
+  prove: proveSchema,
+  heartbeat: heartbeatSchema,
+  agreement: agreementSchema,
+  unsupported: unsupportedSchema,
+  'answer.started': answerStartedSchema,
+  'answer.progress': answerProgressSchema,
+  'answer.token': answerTokenSchema,
+  'answer.finished': answerFinishedSchema,
+  'answer.failed': answerFailedSchema,
 } as const;
 const toDevice = {
-  challenge: challengeSchema, welcome: welcomeSchema, refused: refusedSchema, dropped: droppedSchema, 'heartbeat.ack': heartbeatAckSchema,
-  hold: holdSchema, answer: answerSchema, cancel: cancelSchema, drain: drainSchema, unsupported: unsupportedSchema,
+  challenge: challengeSchema,
+  welcome: welcomeSchema,
+  refused: refusedSchema,
+  dropped: droppedSchema,
+  'heartbeat.ack': heartbeatAckSchema,
+  hold: holdSchema,
+  answer: answerSchema,
+  cancel: cancelSchema,
+  drain: drainSchema,
+  unsupported: unsupportedSchema,
 } as const;
 
 type MessageOf<Table extends Record<string, z.ZodType>> = { [Kind in keyof Table]: z.infer<Table[Kind]> }[keyof Table];
 export type ToHub = MessageOf<typeof toHub>;
 export type ToDevice = MessageOf<typeof toDevice>;
 /** A kind that this side does not know: answer `unsupported`, change nothing. */
-export interface UnknownMessage { readonly t: '?'; readonly kind: string }
+export interface UnknownMessage {
+  readonly t: '?';
+  readonly kind: string;
+}
 
-function parse<Message>(table: Record<string, z.ZodType>, frame: Uint8Array, bytesMax: number): Message | UnknownMessage {
+function parse<Message>(
+  table: Record<string, z.ZodType>,
+  frame: Uint8Array,
+  bytesMax: number,
+): Message | UnknownMessage {
   const fields = decodeFrame(frame, bytesMax);
   const schema = Object.hasOwn(table, fields.t) ? table[fields.t] : undefined;
   refuseUnknownCritical(fields, [], `a "${fields.t.slice(0, 64)}" frame`);
@@ -137,7 +168,10 @@ function parse<Message>(table: Record<string, z.ZodType>, frame: Uint8Array, byt
   const result = schema.safeParse(fields);
   if (result.success) return result.data as Message;
   const issue = result.error.issues[0];
-  throw new IdlewildError('frame_invalid', `a "${fields.t}" frame is wrong at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`);
+  throw new IdlewildError(
+    'frame_invalid',
+    `a "${fields.t}" frame is wrong at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`,
+  );
 }
 
 /** A frame from a device. Throws `frame_invalid` or `frame_too_large`. */

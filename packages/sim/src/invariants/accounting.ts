@@ -55,7 +55,10 @@ export const createAccounting: CreateChecker = (blame) => {
       switch (event.e) {
         case 'asked':
           return void requests.set(event.request, {
-            id: undefined, tokenAtMs: [], end: undefined, writtenUntilMs: undefined,
+            id: undefined,
+            tokenAtMs: [],
+            end: undefined,
+            writtenUntilMs: undefined,
           });
         case 'accepted':
           of(event.request).id = event.id;
@@ -69,7 +72,8 @@ export const createAccounting: CreateChecker = (blame) => {
         case 'failed':
         case 'hungUp':
         case 'cutOff':
-        case 'refused': return ended(event);
+        case 'refused':
+          return ended(event);
         case 'fault':
         case 'healed':
           if (event.kind === 'disk') disk.see(event.e, event.atMs);
@@ -136,8 +140,12 @@ function disagreement({ end, tokenAtMs, writtenUntilMs }: Request, row: RequestR
   switch (end.e) {
     case 'finished': {
       const { answerTokens, failovers, exact } = end.outcome;
-      const same = row.state === 'done' && row.answer_tokens === answerTokens && answerTokens === tokens
-        && row.failovers === failovers && (row.exact === 1) === exact;
+      const same =
+        row.state === 'done' &&
+        row.answer_tokens === answerTokens &&
+        answerTokens === tokens &&
+        row.failovers === failovers &&
+        (row.exact === 1) === exact;
       return same ? undefined : `${said}; its caller saw it done after ${tokens} tokens`;
     }
     case 'failed': {
@@ -145,8 +153,11 @@ function disagreement({ end, tokenAtMs, writtenUntilMs }: Request, row: RequestR
       const same = row.state === state && row.reason === end.code && row.answer_tokens === tokens;
       return same ? undefined : `${said}; its caller saw ${end.code} after ${tokens} tokens`;
     }
-    case 'hungUp': return row.state === 'cancelled' ? undefined : `${said}; its caller hung up`;
-    case 'cutOff': return `${said}; the hub died before its caller heard of an end`;
-    case 'refused': return `${said}; its caller was refused with ${end.code}`;
+    case 'hungUp':
+      return row.state === 'cancelled' ? undefined : `${said}; its caller hung up`;
+    case 'cutOff':
+      return `${said}; the hub died before its caller heard of an end`;
+    case 'refused':
+      return `${said}; its caller was refused with ${end.code}`;
   }
 }

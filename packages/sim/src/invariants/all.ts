@@ -15,7 +15,7 @@ export const INVARIANTS = {
   '5 consent': createConsent,
   '6 revocation': createRevocation,
   '7 audit': createAudit,
-  'bounds': createBounds,
+  bounds: createBounds,
 } as const satisfies { readonly [name: string]: CreateChecker };
 
 export type Invariant = keyof typeof INVARIANTS;

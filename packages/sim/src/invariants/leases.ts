@@ -6,9 +6,19 @@
 import type { Timed, Via } from '../events.ts';
 import type { CreateChecker } from './checker.ts';
 
-interface Order { readonly lease: string; readonly epoch: number; readonly device: string; readonly firstToken: number }
+interface Order {
+  readonly lease: string;
+  readonly epoch: number;
+  readonly device: string;
+  readonly firstToken: number;
+}
 
-interface Request { orders: Order[]; id: string | undefined; tokens: number[]; finished: number }
+interface Request {
+  orders: Order[];
+  id: string | undefined;
+  tokens: number[];
+  finished: number;
+}
 
 export const createLeases: CreateChecker = (blame) => {
   const requests = new Map<number, Request>();
@@ -36,8 +46,10 @@ export const createLeases: CreateChecker = (blame) => {
     if (via === undefined || current === undefined) return blame(`request ${number} got ${what} that no device sent`);
     const { device, frame } = via;
     if (device === current.device && frame.lease === current.lease && frame.epoch === current.epoch) return;
-    blame(`request ${number} got ${what} from ${device} (${frame.lease}, epoch ${frame.epoch}); `
-      + `${current.device} holds ${current.lease}, epoch ${current.epoch}`);
+    blame(
+      `request ${number} got ${what} from ${device} (${frame.lease}, epoch ${frame.epoch}); ` +
+        `${current.device} holds ${current.lease}, epoch ${current.epoch}`,
+    );
   }
 
   return {
@@ -46,7 +58,8 @@ export const createLeases: CreateChecker = (blame) => {
         case 'accepted':
           of(event.request).id = event.id;
           return;
-        case 'ordered': return ordered(event);
+        case 'ordered':
+          return ordered(event);
         case 'token': {
           const { frame } = event.via ?? {};
           held(event.request, `token ${event.i}`, event.via);

@@ -27,7 +27,8 @@ export const createRevocation: CreateChecker = (blame, facts) => {
         case 'act':
           if (!event.action.startsWith('revoke')) return;
           return void revokedAtMs.set(event.subject, event.atMs);
-        case 'asked': return void keys.set(event.request, event.key);
+        case 'asked':
+          return void keys.set(event.request, event.key);
         case 'told':
           if (isPast(event.device, event.atMs) && !BEFORE_PROOF.has(event.kind)) {
             blameOnce(event.device, `the revoked device ${event.device} was sent "${event.kind}"`);

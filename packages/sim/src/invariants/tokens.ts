@@ -34,7 +34,7 @@ export const createTokens: CreateChecker = (blame, facts) => {
     return known;
   };
   const familyOf = (device: string | undefined): number | undefined =>
-    (device === undefined ? undefined : facts.deviceOf(device)?.traits.family);
+    device === undefined ? undefined : facts.deviceOf(device)?.traits.family;
 
   function token(event: Extract<Timed, { e: 'token' }>): void {
     const request = of(event.request);
@@ -60,8 +60,11 @@ export const createTokens: CreateChecker = (blame, facts) => {
     const first = [...request.families][0];
     if (first === undefined) return blame(`request ${number} was finished by nobody`);
     const whole = expectedOf(request, first);
-    const isWhole = whole.finish === outcome.finish && whole.text === request.text + outcome.s
-      && whole.tokens.length === request.tokens.length && whole.tokens.every((id, at) => id === request.tokens[at]);
+    const isWhole =
+      whole.finish === outcome.finish &&
+      whole.text === request.text + outcome.s &&
+      whole.tokens.length === request.tokens.length &&
+      whole.tokens.every((id, at) => id === request.tokens[at]);
     if (request.families.size === 1 && !isWhole) {
       const got = `${request.tokens.length} tokens (${outcome.finish})`;
       const due = `${whole.tokens.length} (${whole.finish})`;
@@ -80,7 +83,11 @@ export const createTokens: CreateChecker = (blame, facts) => {
       switch (event.e) {
         case 'asked':
           return void requests.set(event.request, {
-            work: event.work, tokens: [], text: '', families: new Set(), expected: new Map(),
+            work: event.work,
+            tokens: [],
+            text: '',
+            families: new Set(),
+            expected: new Map(),
           });
         case 'ordered': {
           const { tokens } = of(event.request);
@@ -89,8 +96,10 @@ export const createTokens: CreateChecker = (blame, facts) => {
           const [sent, seen] = [event.tokens.length, tokens.length];
           return blame(`request ${event.request} went on from ${sent} tokens; its caller has ${seen}`);
         }
-        case 'token': return token(event);
-        case 'finished': return finished(event.request, event.outcome, event.via?.device);
+        case 'token':
+          return token(event);
+        case 'finished':
+          return finished(event.request, event.outcome, event.via?.device);
         default:
       }
     },

@@ -4,7 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** Resolves when everything that was ready has run. */
-export const yieldToPlatform = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
+export const yieldToPlatform = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 
 export interface TemporaryFolder {
   readonly path: string;

@@ -1,8 +1,15 @@
 /** One real agent on a fake clock against a scripted hub, with a model of a few bytes in its store. For tests only. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
-  createMemoryBlobStore, encodeManifest, layoutFile, type BlobStore, type Consent, type DeviceProfile, type KeyPair,
-  type ToHub, type Transport,
+  createMemoryBlobStore,
+  encodeManifest,
+  layoutFile,
+  type BlobStore,
+  type Consent,
+  type DeviceProfile,
+  type KeyPair,
+  type ToHub,
+  type Transport,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
@@ -11,13 +18,21 @@ import { signConsent } from '../../core/consent.ts';
 import { createMemoryModelFolders } from '../../core/model-folders.ts';
 import { createScriptedHub, type ScriptedHub, type ScriptedPeer } from '../../testing/scripted-hub.ts';
 import {
-  createSimulatedEngineHost, type SimulatedEngineHost, type SimulatedEngineOptions,
+  createSimulatedEngineHost,
+  type SimulatedEngineHost,
+  type SimulatedEngineOptions,
 } from '../../testing/simulated-engine.ts';
 
 export const PROFILE: DeviceProfile = {
-  platform: 'simulated', arch: 'none', cores: 2, memoryBytes: 2 ** 31, gflops: 10, agentVersion: '0.1.0',
+  platform: 'simulated',
+  arch: 'none',
+  cores: 2,
+  memoryBytes: 2 ** 31,
+  gflops: 10,
+  agentVersion: '0.1.0',
   engineBuild: 'simulated-1',
-  fingerprint: 'plain', providers: [{ name: 'simulated', works: true }],
+  fingerprint: 'plain',
+  providers: [{ name: 'simulated', works: true }],
 };
 
 export interface Fixture {
@@ -44,18 +59,29 @@ export async function putModel(store: BlobStore, text: string, contextTokens = 4
   const assembly = await store.assemble(layout);
   if (assembly.missing().length > 0) await assembly.write(0, bytes);
   await assembly.finish();
-  const manifest = await encodeManifest({
-    v: 1, kind: 'decoder', graph: 'model.onnx', files: [{ path: 'model.onnx', file: layout.root, bytes: bytes.length }],
-    tensors: [],
-    contextTokens, vocabularyTokens: 50_000, layers: 1, card: {},
-  }, nodeCrypto);
+  const manifest = await encodeManifest(
+    {
+      v: 1,
+      kind: 'decoder',
+      graph: 'model.onnx',
+      files: [{ path: 'model.onnx', file: layout.root, bytes: bytes.length }],
+      tensors: [],
+      contextTokens,
+      vocabularyTokens: 50_000,
+      layers: 1,
+      card: {},
+    },
+    nodeCrypto,
+  );
   await store.put(manifest.cid, manifest.bytes);
   return manifest.cid.toString();
 }
 
 export async function createFixture(
   change: Partial<AgentOptions> & {
-    consents?: Partial<Consent>; engine?: Partial<SimulatedEngineOptions>; joinToken?: string;
+    consents?: Partial<Consent>;
+    engine?: Partial<SimulatedEngineOptions>;
+    joinToken?: string;
   } = {},
   wrap: (transport: Transport) => Transport = (transport) => transport,
 ): Promise<Fixture> {
@@ -68,20 +94,42 @@ export async function createFixture(
   const store = options.store ?? createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
   const states: AgentState[] = [];
   const logged: string[] = [];
-  const consent = await signConsent({
-    territories: [hub.territory.publicKey], kinds: ['answers'], presence: 'ignore', ...consents,
-  }, identity, clock, nodeCrypto);
+  const consent = await signConsent(
+    { territories: [hub.territory.publicKey], kinds: ['answers'], presence: 'ignore', ...consents },
+    identity,
+    clock,
+    nodeCrypto,
+  );
   const agent = await createAgent({
-    clock, random, crypto: nodeCrypto, transport: wrap(hub.transport), store, engineHost,
-    folders: createMemoryModelFolders(), identity, consent,
-    sources: () => ({ name: 'nothing', fetch: async () => undefined }), profile: PROFILE, name: 'kettle',
+    clock,
+    random,
+    crypto: nodeCrypto,
+    transport: wrap(hub.transport),
+    store,
+    engineHost,
+    folders: createMemoryModelFolders(),
+    identity,
+    consent,
+    sources: () => ({ name: 'nothing', fetch: async () => undefined }),
+    profile: PROFILE,
+    name: 'kettle',
     hub: { url: 'http://hub', territory: hub.territory.publicKey, joinToken },
     limits: { threads: 1, slotsMax: 2, memoryBytesMax: 2 ** 30 },
-    log: (_level, message) => logged.push(message), onState: (state) => states.push(state), ...options,
+    log: (_level, message) => logged.push(message),
+    onState: (state) => states.push(state),
+    ...options,
   });
   const peer = (): ScriptedPeer => hub.peers.at(-1) as ScriptedPeer;
   return {
-    clock, hub, agent, identity, engineHost, store, states, logged, peer,
+    clock,
+    hub,
+    agent,
+    identity,
+    engineHost,
+    store,
+    states,
+    logged,
+    peer,
     got: <Kind extends ToHub['t']>(kind: Kind) =>
       peer().got.filter((message) => message.t === kind) as unknown as Extract<ToHub, { t: Kind }>[],
     async startWith(...models) {

@@ -42,43 +42,60 @@ export async function serveHub(): Promise<RealHub> {
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
   const server = createServer((request, response) => {
     const isAllowed = request.headers.authorization === 'Bearer ticket';
-    store.get(CID.parse(request.url?.replace('/blobs/', '') ?? '')).then((block) => {
-      if (block === undefined || !isAllowed) response.writeHead(isAllowed ? 404 : 401).end();
-      else response.end(block);
-    }, (error: unknown) => response.destroy(error as Error));
+    store.get(CID.parse(request.url?.replace('/blobs/', '') ?? '')).then(
+      (block) => {
+        if (block === undefined || !isAllowed) response.writeHead(isAllowed ? 404 : 401).end();
+        else response.end(block);
+      },
+      (error: unknown) => response.destroy(error as Error),
+    );
   });
   const sockets = new WebSocketServer({ server, path: '/device' });
   sockets.on('connection', (socket) => hub.accept('real', channelOf(socket)));
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  onTestFinished(() => new Promise<void>((resolve) => {
-    for (const client of sockets.clients) client.terminate();
-    server.close(() => resolve());
-    server.closeAllConnections();
-  }));
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  onTestFinished(
+    () =>
+      new Promise<void>((resolve) => {
+        for (const client of sockets.clients) client.terminate();
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  );
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return { hub, url, store, invite: encodeInvite({ url, secret: SECRET, territory: hub.territory.publicKey }) };
 }
 
-export interface Device { readonly agent: Agent; until(what: (state: AgentState) => boolean): Promise<AgentState> }
+export interface Device {
+  readonly agent: Agent;
+  until(what: (state: AgentState) => boolean): Promise<AgentState>;
+}
 
 export async function start(options: Omit<NodeAgentOptions, 'log' | 'onState'>): Promise<Device> {
   const waiting = new Set<(state: AgentState) => void>();
   const agent = await startNodeAgent({
-    machine: PROFILE, engineHost: createSimulatedEngineHost({ clock: systemClock, tokensPerSecond: 5_000 }),
-    log: () => undefined, onState: (state) => { for (const tell of waiting) tell(state); }, ...options,
+    machine: PROFILE,
+    engineHost: createSimulatedEngineHost({ clock: systemClock, tokensPerSecond: 5_000 }),
+    log: () => undefined,
+    onState: (state) => {
+      for (const tell of waiting) tell(state);
+    },
+    ...options,
   });
   onTestFinished(() => agent.stop());
   return {
     agent,
-    until: (what) => new Promise((resolve) => {
-      const look = (state: AgentState): void => {
-        if (!what(state)) return;
-        waiting.delete(look);
-        resolve(state);
-      };
-      waiting.add(look);
-      look(agent.state());
-    }),
+    until: (what) =>
+      new Promise((resolve) => {
+        const look = (state: AgentState): void => {
+          if (!what(state)) return;
+          waiting.delete(look);
+          resolve(state);
+        };
+        waiting.add(look);
+        look(agent.state());
+      }),
   };
 }
 

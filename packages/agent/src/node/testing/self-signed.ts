@@ -17,13 +17,17 @@ export async function createSelfSigned(): Promise<SelfSigned> {
   const { X509CertificateGenerator } = await import('@peculiar/x509');
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
   const certificate = await X509CertificateGenerator.createSelfSigned({
-    name: 'CN=hub', notBefore: new Date('2020-01-01'), notAfter: new Date('2120-01-01'), keys,
+    name: 'CN=hub',
+    notBefore: new Date('2020-01-01'),
+    notAfter: new Date('2120-01-01'),
+    keys,
     signingAlgorithm: ALGORITHM,
   });
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
   const spki = new Uint8Array(await webcrypto.subtle.exportKey('spki', keys.publicKey));
   return {
-    key: `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`, cert: certificate.toString('pem'),
+    key: `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`,
+    cert: certificate.toString('pem'),
     pin: new Uint8Array(createHash('sha256').update(spki).digest()),
   };
 }

@@ -8,7 +8,8 @@ import type { ColumnTypes } from '../column-types.ts';
 export async function first(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Promise<void> {
   await people(db, { bytes, instant });
   await work(db, { bytes, instant });
-  await db.schema.createTable('audit')
+  await db.schema
+    .createTable('audit')
     .addColumn('territory_id', 'text', (column) => column.notNull().references('territories.id'))
     .addColumn('seq', 'integer', (column) => column.notNull())
     .addColumn('at_ms', instant, (column) => column.notNull())
@@ -23,13 +24,15 @@ export async function first(db: Kysely<unknown>, { bytes, instant }: ColumnTypes
 }
 
 async function people(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Promise<void> {
-  await db.schema.createTable('territories')
+  await db.schema
+    .createTable('territories')
     .addColumn('id', 'text', (column) => column.primaryKey())
     .addColumn('name', 'text', (column) => column.notNull())
     .addColumn('public_key', bytes, (column) => column.notNull())
     .addColumn('created_at_ms', instant, (column) => column.notNull())
     .execute();
-  await db.schema.createTable('keys')
+  await db.schema
+    .createTable('keys')
     .addColumn('id', 'text', (column) => column.primaryKey())
     .addColumn('territory_id', 'text', (column) => column.notNull().references('territories.id'))
     .addColumn('role', 'text', (column) => column.notNull())
@@ -40,7 +43,8 @@ async function people(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Pro
     .addColumn('revoked_at_ms', instant)
     .execute();
   await db.schema.createIndex('keys_by_territory').on('keys').columns(['territory_id', 'created_at_ms']).execute();
-  await db.schema.createTable('invites')
+  await db.schema
+    .createTable('invites')
     .addColumn('id', 'text', (column) => column.primaryKey())
     .addColumn('territory_id', 'text', (column) => column.notNull().references('territories.id'))
     .addColumn('hash', 'text', (column) => column.notNull().unique())
@@ -49,7 +53,8 @@ async function people(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Pro
     .addColumn('created_by', 'text', (column) => column.notNull())
     .addColumn('created_at_ms', instant, (column) => column.notNull())
     .execute();
-  await db.schema.createTable('devices')
+  await db.schema
+    .createTable('devices')
     .addColumn('territory_id', 'text', (column) => column.notNull().references('territories.id'))
     .addColumn('id', 'text', (column) => column.notNull())
     .addColumn('name', 'text', (column) => column.notNull())
@@ -65,7 +70,8 @@ async function people(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Pro
 }
 
 async function work(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Promise<void> {
-  await db.schema.createTable('models')
+  await db.schema
+    .createTable('models')
     .addColumn('territory_id', 'text', (column) => column.notNull().references('territories.id'))
     .addColumn('cid', 'text', (column) => column.notNull())
     .addColumn('name', 'text', (column) => column.notNull())
@@ -75,7 +81,8 @@ async function work(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Promi
     .addPrimaryKeyConstraint('models_primary', ['territory_id', 'cid'])
     .addUniqueConstraint('models_name', ['territory_id', 'name'])
     .execute();
-  await db.schema.createTable('requests')
+  await db.schema
+    .createTable('requests')
     .addColumn('id', 'text', (column) => column.primaryKey())
     .addColumn('territory_id', 'text', (column) => column.notNull().references('territories.id'))
     .addColumn('key_id', 'text', (column) => column.notNull())
@@ -90,16 +97,21 @@ async function work(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Promi
     .addColumn('exact', 'integer', (column) => column.notNull())
     .execute();
   await db.schema.createIndex('requests_by_state').on('requests').columns(['territory_id', 'state']).execute();
-  await db.schema.createIndex('requests_by_key').on('requests')
-    .columns(['territory_id', 'key_id', 'created_at_ms']).execute();
-  await db.schema.createTable('journal')
+  await db.schema
+    .createIndex('requests_by_key')
+    .on('requests')
+    .columns(['territory_id', 'key_id', 'created_at_ms'])
+    .execute();
+  await db.schema
+    .createTable('journal')
     .addColumn('request_id', 'text', (column) => column.notNull().references('requests.id').onDelete('cascade'))
     .addColumn('seq', 'integer', (column) => column.notNull())
     .addColumn('territory_id', 'text', (column) => column.notNull().references('territories.id'))
     .addColumn('sealed', bytes, (column) => column.notNull())
     .addPrimaryKeyConstraint('journal_primary', ['request_id', 'seq'])
     .execute();
-  await db.schema.createTable('receipts')
+  await db.schema
+    .createTable('receipts')
     .addColumn('lease', 'text', (column) => column.primaryKey())
     .addColumn('territory_id', 'text', (column) => column.notNull().references('territories.id'))
     .addColumn('request_id', 'text', (column) => column.notNull())

@@ -23,12 +23,19 @@ type Claim = (text: string, act: Act) => void;
 async function withTables(open: () => Promise<DialectUnderTest>, act: Act): Promise<void> {
   const { db, columns, close } = await open();
   try {
-    await db.schema.createTable('owner').addColumn('id', 'integer', (column) => column.primaryKey())
-      .addColumn('name', 'text', (column) => column.notNull().unique()).execute();
-    await db.schema.createTable('thing').addColumn('id', 'integer', (column) => column.primaryKey())
+    await db.schema
+      .createTable('owner')
+      .addColumn('id', 'integer', (column) => column.primaryKey())
+      .addColumn('name', 'text', (column) => column.notNull().unique())
+      .execute();
+    await db.schema
+      .createTable('thing')
+      .addColumn('id', 'integer', (column) => column.primaryKey())
       .addColumn('owner_id', 'integer', (column) => column.notNull().references('owner.id').onDelete('cascade'))
-      .addColumn('body', columns.bytes).addColumn('size', 'bigint', (column) => column.notNull())
-      .addColumn('flag', 'integer', (column) => column.notNull()).execute();
+      .addColumn('body', columns.bytes)
+      .addColumn('size', 'bigint', (column) => column.notNull())
+      .addColumn('flag', 'integer', (column) => column.notNull())
+      .execute();
     await db.insertInto('owner').values({ id: 1, name: 'ada' }).execute();
     await act(db);
   } finally {
@@ -54,39 +61,61 @@ export function dialectConformance(name: string, open: () => Promise<DialectUnde
 function values(claim: Claim): void {
   claim('bytes, empty bytes and null come back as they went in', async (db) => {
     const bodies = [new Uint8Array([0, 255, 7]), new Uint8Array(0), null];
-    await db.insertInto('thing').values(bodies.map((body, id) => ({ ...thing(id), body }))).execute();
+    await db
+      .insertInto('thing')
+      .values(bodies.map((body, id) => ({ ...thing(id), body })))
+      .execute();
     const rows = await db.selectFrom('thing').select('body').orderBy('id').execute();
     expect(rows.map(({ body }) => (body === null ? null : [...body]))).toEqual([[0, 255, 7], [], null]);
     expect(rows[0]?.body).toBeInstanceOf(Uint8Array);
   });
   claim('integers up to 2^53 − 1 stay numbers', async (db) => {
-    await db.insertInto('thing').values([thing(1, Number.MAX_SAFE_INTEGER), thing(2, -1)]).execute();
+    await db
+      .insertInto('thing')
+      .values([thing(1, Number.MAX_SAFE_INTEGER), thing(2, -1)])
+      .execute();
     const rows = await db.selectFrom('thing').select('size').orderBy('id').execute();
     expect(rows).toEqual([{ size: 2 ** 53 - 1 }, { size: -1 }]);
   });
   claim('returning gives the rows that were written', async (db) => {
     const inserted = await db.insertInto('thing').values(thing(1, 5)).returning(['id', 'size']).execute();
     expect(inserted).toEqual([{ id: 1, size: 5 }]);
-    const updated = await db.updateTable('thing').set((row) => ({ size: row('size', '+', 1) }))
-      .returning('size').execute();
+    const updated = await db
+      .updateTable('thing')
+      .set((row) => ({ size: row('size', '+', 1) }))
+      .returning('size')
+      .execute();
     expect(updated).toEqual([{ size: 6 }]);
     expect(await db.deleteFrom('thing').where('id', '=', 9).returning('id').execute()).toEqual([]);
     expect(await db.deleteFrom('thing').returning('id').execute()).toEqual([{ id: 1 }]);
   });
   claim('a write says how many rows it changed', async (db) => {
-    await db.insertInto('thing').values([thing(1), thing(2)]).execute();
+    await db
+      .insertInto('thing')
+      .values([thing(1), thing(2)])
+      .execute();
     expect((await db.updateTable('thing').set({ size: 3 }).executeTakeFirst()).numUpdatedRows).toBe(2n);
     expect((await db.deleteFrom('thing').where('id', '=', 2).executeTakeFirst()).numDeletedRows).toBe(1n);
   });
   claim('a conflict that is told to do nothing does nothing', async (db) => {
     const insert = () =>
-      db.insertInto('thing').values(thing(1, 1)).onConflict((on) => on.doNothing()).returning('id').execute();
+      db
+        .insertInto('thing')
+        .values(thing(1, 1))
+        .onConflict((on) => on.doNothing())
+        .returning('id')
+        .execute();
     expect(await insert()).toEqual([{ id: 1 }]);
     expect(await insert()).toEqual([]);
   });
   claim('uniqueness and references hold, and deleting cascades', async (db) => {
     await expect(db.insertInto('owner').values({ id: 2, name: 'ada' }).execute()).rejects.toThrow(/unique/i);
-    await expect(db.insertInto('thing').values({ ...thing(1), owner_id: 9 }).execute()).rejects.toThrow(/foreign key/i);
+    await expect(
+      db
+        .insertInto('thing')
+        .values({ ...thing(1), owner_id: 9 })
+        .execute(),
+    ).rejects.toThrow(/foreign key/i);
     await db.insertInto('thing').values(thing(1)).execute();
     await db.deleteFrom('owner').execute();
     expect(await idsOf(db)).toEqual([]);
@@ -98,7 +127,10 @@ function values(claim: Claim): void {
     expect(await idsOf(db)).toEqual([]);
   });
   claim('rows are streamed one by one', async (db) => {
-    await db.insertInto('thing').values([thing(1), thing(2), thing(3)]).execute();
+    await db
+      .insertInto('thing')
+      .values([thing(1), thing(2), thing(3)])
+      .execute();
     const seen: number[] = [];
     for await (const row of db.selectFrom('thing').select('id').orderBy('id').stream()) seen.push(row.id);
     expect(seen).toEqual([1, 2, 3]);
@@ -107,17 +139,21 @@ function values(claim: Claim): void {
 
 function transactions(claim: Claim): void {
   claim('a transaction that throws leaves nothing', async (db) => {
-    await expect(db.transaction().execute(async (transaction) => {
-      await transaction.insertInto('thing').values(thing(1)).execute();
-      throw failure;
-    })).rejects.toBe(failure);
+    await expect(
+      db.transaction().execute(async (transaction) => {
+        await transaction.insertInto('thing').values(thing(1)).execute();
+        throw failure;
+      }),
+    ).rejects.toBe(failure);
     expect(await idsOf(db)).toEqual([]);
   });
   claim('a broken constraint inside a transaction undoes all of it', async (db) => {
-    await expect(db.transaction().execute(async (transaction) => {
-      await transaction.insertInto('thing').values(thing(1)).execute();
-      await transaction.insertInto('thing').values(thing(1)).execute();
-    })).rejects.toThrow(/unique/i);
+    await expect(
+      db.transaction().execute(async (transaction) => {
+        await transaction.insertInto('thing').values(thing(1)).execute();
+        await transaction.insertInto('thing').values(thing(1)).execute();
+      }),
+    ).rejects.toThrow(/unique/i);
     expect(await idsOf(db)).toEqual([]);
     await db.transaction().execute((transaction) => transaction.insertInto('thing').values(thing(2)).execute());
     expect(await idsOf(db)).toEqual([2]);
@@ -133,10 +169,12 @@ function transactions(claim: Claim): void {
     expect(await idsOf(db)).toEqual([1, 3]);
   });
   claim('tables made in a transaction that throws are gone', async (db) => {
-    await expect(db.transaction().execute(async (transaction) => {
-      await transaction.schema.createTable('late').addColumn('id', 'integer').execute();
-      throw failure;
-    })).rejects.toBe(failure);
+    await expect(
+      db.transaction().execute(async (transaction) => {
+        await transaction.schema.createTable('late').addColumn('id', 'integer').execute();
+        throw failure;
+      }),
+    ).rejects.toBe(failure);
     await db.schema.createTable('late').addColumn('id', 'integer').execute();
   });
 }
@@ -144,10 +182,15 @@ function transactions(claim: Claim): void {
 function turns(claim: Claim): void {
   claim('transactions at the same time lose no update', async (db) => {
     await db.insertInto('thing').values(thing(1)).execute();
-    const addOne = () => db.transaction().execute(async (transaction) => {
-      const { size } = await transaction.selectFrom('thing').select('size').executeTakeFirstOrThrow();
-      await transaction.updateTable('thing').set({ size: size + 1 }).where('id', '=', 1).execute();
-    });
+    const addOne = () =>
+      db.transaction().execute(async (transaction) => {
+        const { size } = await transaction.selectFrom('thing').select('size').executeTakeFirstOrThrow();
+        await transaction
+          .updateTable('thing')
+          .set({ size: size + 1 })
+          .where('id', '=', 1)
+          .execute();
+      });
     await Promise.all(Array.from({ length: 20 }, addOne));
     expect(await db.selectFrom('thing').select('size').execute()).toEqual([{ size: 20 }]);
   });
@@ -163,7 +206,10 @@ function turns(claim: Claim): void {
   });
   claim('a failed statement frees its turn', async (db) => {
     await Promise.allSettled([
-      db.insertInto('thing').values({ ...thing(1), owner_id: 9 }).execute(),
+      db
+        .insertInto('thing')
+        .values({ ...thing(1), owner_id: 9 })
+        .execute(),
       db.insertInto('thing').values(thing(2)).execute(),
     ]);
     expect(await idsOf(db)).toEqual([2]);
