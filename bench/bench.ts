@@ -85,9 +85,18 @@ export function createRows({ metrics }: Pick<Bench, 'metrics'>, { only, ...conte
   };
   return {
     run,
-    all: () => chosen.map(({ metric, unit, target, against }) => rows.get(metric) ?? {
-      metric, value: null, unit, target, met: false, against,
-      note: `not measured: ${reasons.get(metric) ?? 'nothing was recorded'}`,
-    }),
+    all: () =>
+      chosen.map(
+        ({ metric, unit, target, against }) =>
+          rows.get(metric) ?? {
+            metric,
+            value: null,
+            unit,
+            target,
+            met: false,
+            against,
+            note: `not measured: ${reasons.get(metric) ?? 'nothing was recorded'}`,
+          },
+      ),
   };
 }

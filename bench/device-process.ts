@@ -16,10 +16,16 @@ export interface DeviceTask {
 
 const { task, say, onStop } = await taskOf<DeviceTask>();
 const agent = await startNodeAgent({
-  data: task.data, name: task.name, invite: task.invite, url: task.url, machine: task.machine,
+  data: task.data,
+  name: task.name,
+  invite: task.invite,
+  url: task.url,
+  machine: task.machine,
   consent: { kinds: ['answers'], presence: 'ignore' },
   limits: { threads: task.threads, slotsMax: task.slots },
-  log: (level, message) => { if (level === 'error') process.stderr.write(`${message}\n`); },
+  log: (level, message) => {
+    if (level === 'error') process.stderr.write(`${message}\n`);
+  },
   onState: (state: AgentState) => say(state),
 });
 onStop(() => agent.stop());

@@ -3,8 +3,13 @@ import { join } from 'node:path';
 import { createPinoLog, startHub } from '@idlewild/hub';
 import { taskOf } from './processes.ts';
 
-export interface HubTask { readonly data: string }
-export interface HubSaid { readonly url: string; readonly stewardKey: string }
+export interface HubTask {
+  readonly data: string;
+}
+export interface HubSaid {
+  readonly url: string;
+  readonly stewardKey: string;
+}
 
 const { task, say, onStop } = await taskOf<HubTask>();
 const log = createPinoLog({ level: 'info', destination: join(task.data, 'hub.log') });

@@ -31,8 +31,10 @@ function readOptions(): Options {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
     options: {
-      json: { type: 'boolean', default: false }, only: { type: 'string', default: '' },
-      threads: { type: 'string', default: '1' }, profile: { type: 'string' },
+      json: { type: 'boolean', default: false },
+      only: { type: 'string', default: '' },
+      threads: { type: 'string', default: '1' },
+      profile: { type: 'string' },
     },
   });
   const name = positionals.join(' ');
@@ -80,9 +82,15 @@ function tableOf(rows: readonly Row[]): string {
   const cells = rows.map((row) => [row.metric, number(row.value), number(row.target), row.unit, verdict(row)]);
   const widths = head.map((title, column) => Math.max(title.length, ...cells.map((line) => line[column]?.length ?? 0)));
   const line = (fields: readonly string[]): string =>
-    fields.map((field, column) => field.padEnd(widths[column] ?? 0)).join('  ').trimEnd();
-  const linesOf = (row: Row, index: number): string[] =>
-    [line(cells[index] ?? []), `    against ${row.against}`, `    ${row.note}`];
+    fields
+      .map((field, column) => field.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd();
+  const linesOf = (row: Row, index: number): string[] => [
+    line(cells[index] ?? []),
+    `    against ${row.against}`,
+    `    ${row.note}`,
+  ];
   return [line(head), ...rows.flatMap(linesOf)].join('\n');
 }
 

@@ -13,25 +13,33 @@ const kept = join(root, '.idlewild', 'bench', 'models');
 
 /** 12 layers and two tables of 32,000 × 768: 134 million parameters. */
 const LARGE: TestDecoderShape = {
-  vocab: 32_000, width: 768, layers: 12, heads: 12, kvHeads: 12, feedForward: 2_048, context: 1_024,
+  vocab: 32_000,
+  width: 768,
+  layers: 12,
+  heads: 12,
+  kvHeads: 12,
+  feedForward: 2_048,
+  context: 1_024,
 };
 const LARGE_SEED = 1;
 
 export const bundledModel = (): string => bundled;
 
 /** The bundled model, its products with constant matrices made `MatMulNBits`. */
-export const fourBitModel = (): string => keep('jacobean-4bit', (folder) => {
-  for (const file of ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json']) {
-    copyFileSync(join(bundled, file), join(folder, file));
-  }
-  const graph = readGraph(new Uint8Array(readFileSync(join(bundled, 'onnx', 'model.onnx'))));
-  writeFileSync(join(folder, 'onnx', 'model.onnx'), writeGraph(quantiseMatMul4(graph)));
-});
+export const fourBitModel = (): string =>
+  keep('jacobean-4bit', (folder) => {
+    for (const file of ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json']) {
+      copyFileSync(join(bundled, file), join(folder, file));
+    }
+    const graph = readGraph(new Uint8Array(readFileSync(join(bundled, 'onnx', 'model.onnx'))));
+    writeFileSync(join(folder, 'onnx', 'model.onnx'), writeGraph(quantiseMatMul4(graph)));
+  });
 
-export const largeModel = (): string => keep('random-134m', (folder) => {
-  for (const [file, text] of Object.entries(modelFolderTexts(LARGE))) writeFileSync(join(folder, file), text);
-  writeFileSync(join(folder, 'onnx', 'model.onnx'), writeGraph(buildDecoder(LARGE, LARGE_SEED)));
-});
+export const largeModel = (): string =>
+  keep('random-134m', (folder) => {
+    for (const [file, text] of Object.entries(modelFolderTexts(LARGE))) writeFileSync(join(folder, file), text);
+    writeFileSync(join(folder, 'onnx', 'model.onnx'), writeGraph(buildDecoder(LARGE, LARGE_SEED)));
+  });
 
 /** A folder is there whole or not at all: it gets its name last. */
 function keep(name: string, fill: (folder: string) => void): string {

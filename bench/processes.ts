@@ -59,7 +59,10 @@ export function startBenchProcess<Said>(options: BenchProcessOptions<Said>): Ben
   ready.catch(() => undefined);
   child.send(task);
   return {
-    pid: child.pid ?? 0, ready, ended, kill,
+    pid: child.pid ?? 0,
+    ready,
+    ended,
+    kill,
     async stop() {
       if (child.connected) child.disconnect();
       const timer = setTimeout(kill, STOP_MS);
@@ -85,7 +88,9 @@ export async function runCommand(words: readonly string[]): Promise<string> {
   process.once('exit', kill);
   const printed = ['', ''];
   [child.stdout, child.stderr].forEach((stream, index) => {
-    stream.setEncoding('utf8').on('data', (text: string) => { printed[index] = `${printed[index] ?? ''}${text}`; });
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      printed[index] = `${printed[index] ?? ''}${text}`;
+    });
   });
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject).once('close', resolve);
@@ -112,7 +117,12 @@ export async function taskOf<Task>(): Promise<BenchTask<Task>> {
     task,
     say: (message) => void (process.connected && process.send?.(message)),
     onStop(stop) {
-      const leave = (): void => { stop().then(() => process.exit(0), () => process.exit(1)); };
+      const leave = (): void => {
+        stop().then(
+          () => process.exit(0),
+          () => process.exit(1),
+        );
+      };
       if (process.connected) process.once('disconnect', leave);
       else leave();
     },

@@ -10,7 +10,15 @@ export function percentile(values: readonly number[], share: number): number {
 
 /** The middle value, or the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
-  return (percentile(values, 0.5) + percentile(values.map((value) => -value), 0.5) * -1) / 2;
+  return (
+    (percentile(values, 0.5) +
+      percentile(
+        values.map((value) => -value),
+        0.5,
+      ) *
+        -1) /
+    2
+  );
 }
 
 /** `from 0.912 to 0.987` */

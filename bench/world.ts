@@ -57,7 +57,8 @@ export async function startWorld(options: WorldOptions): Promise<World> {
   const clear = (): void => rmSync(folder, { recursive: true, force: true });
   process.once('exit', clear);
   const hub = startBenchProcess<HubSaid>({
-    script: join(import.meta.dirname, 'hub-process.ts'), task: { data: join(folder, 'hub') } satisfies HubTask,
+    script: join(import.meta.dirname, 'hub-process.ts'),
+    task: { data: join(folder, 'hub') } satisfies HubTask,
     profileFolder: run.profileFolder,
   });
   const stops: (() => Promise<void>)[] = [() => hub.stop()];
@@ -84,7 +85,12 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     await ready(options.devices);
     const { key } = await steward.keys.create({ role: 'caller', name: 'bench' });
     return {
-      url, key, hubPid: hub.pid, devices, ready, stop,
+      url,
+      key,
+      hubPid: hub.pid,
+      devices,
+      ready,
+      stop,
       async openEngine(model) {
         const files = join(folder, 'device-1', 'models', cids.get(model) ?? '');
         const engine = await openEngine({ steward, model, folder: files, options });
@@ -129,22 +135,32 @@ function startDevice({ name, folder, url, token, machine, options: { run, slots 
   const start = (): void => {
     state = undefined;
     const started = startBenchProcess<AgentState>({
-      script: join(import.meta.dirname, 'device-process.ts'), task, profileFolder: run.profileFolder,
-      onMessage: (said) => { if (child === started) state = said; },
+      script: join(import.meta.dirname, 'device-process.ts'),
+      task,
+      profileFolder: run.profileFolder,
+      onMessage: (said) => {
+        if (child === started) state = said;
+      },
     });
     child = started;
   };
   start();
   return {
     name,
-    get pid() { return child.pid; },
-    get state() { return state; },
+    get pid() {
+      return child.pid;
+    },
+    get state() {
+      return state;
+    },
     answering: () => state?.answering ?? 0,
     killAndRestart() {
       const killed = child;
       killed.kill();
       // Its folder is free once it is gone.
-      void killed.ended.then(() => { if (child === killed) start(); });
+      void killed.ended.then(() => {
+        if (child === killed) start();
+      });
     },
     stop: () => child.stop(),
   };
@@ -162,8 +178,9 @@ async function untilReady({ steward, devices, models, count, signal }: Readiness
   const ends = performance.now() + READY_MS_MAX;
   for (;;) {
     signal.throwIfAborted();
-    const ready = (await steward.devices.list())
-      .filter((device) => device.state === 'ready' && models.every((model) => device.models.includes(model)));
+    const ready = (await steward.devices.list()).filter(
+      (device) => device.state === 'ready' && models.every((model) => device.models.includes(model)),
+    );
     if (ready.length >= count) return;
     const failed = devices.flatMap((device) => device.state?.models ?? []).find(({ state }) => state === 'failed');
     if (failed !== undefined) throw new Error(`a device failed to load a model: ${failed.reason ?? failed.cid}`);
@@ -186,7 +203,8 @@ async function openEngine({ steward, model, folder, options }: EngineChoice): Pr
   const fileBytes = Object.fromEntries(files.map(({ path, bytes }) => [path, bytes]));
   return createNodeEngineHost().load(
     { cid, folder, graph: 'model.onnx', contextTokens, fileBytes },
-    { threads: options.run.threads, slotsMax: options.slots }, options.run.signal,
+    { threads: options.run.threads, slotsMax: options.slots },
+    options.run.signal,
   );
 }
 
@@ -203,4 +221,8 @@ export function processorMsOf(pid: number): number {
 
 /** The engines of a device. Throws where the system does not list a process's children. */
 export const enginePidsOf = (pid: number): number[] =>
-  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter((text) => text !== '').map(Number);
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .filter((text) => text !== '')
+    .map(Number);

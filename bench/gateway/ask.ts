@@ -40,7 +40,12 @@ export function speedOf({ atMs }: Answered): number {
 /** What the hub makes of the request of `askHub`. */
 export function askEngine(engine: Engine, { prompt, seed, tokensMax }: Ask): Promise<Answered> {
   const work: AnswerWork = {
-    prompt: { kind: 'text', text: prompt }, sampling: { seed }, choice: 0, stop: [], tokensMax, tokens: [],
+    prompt: { kind: 'text', text: prompt },
+    sampling: { seed },
+    choice: 0,
+    stop: [],
+    tokensMax,
+    tokens: [],
   };
   const atMs: number[] = [];
   const pieces: string[] = [];
@@ -61,7 +66,10 @@ export function askEngine(engine: Engine, { prompt, seed, tokensMax }: Ask): Pro
   });
 }
 
-export interface Door { readonly url: string; readonly key: string }
+export interface Door {
+  readonly url: string;
+  readonly key: string;
+}
 
 export interface AskOptions {
   /** Told how many pieces have come. */
@@ -76,11 +84,16 @@ export const createConnections = (): Agent => new Agent({ keepAlive: true, maxSo
 /** Rejects when the answer is refused or breaks off. */
 export function askHub(door: Door, connections: Agent, ask: Ask, options: AskOptions = {}): Promise<Answered> {
   const body = JSON.stringify({
-    model: ask.model, prompt: ask.prompt, seed: ask.seed, max_tokens: ask.tokensMax,
-    stream: true, stream_options: { include_usage: true },
+    model: ask.model,
+    prompt: ask.prompt,
+    seed: ask.seed,
+    max_tokens: ask.tokensMax,
+    stream: true,
+    stream_options: { include_usage: true },
   });
   const headers = {
-    'authorization': `Bearer ${door.key}`, 'content-type': 'application/json',
+    authorization: `Bearer ${door.key}`,
+    'content-type': 'application/json',
     'content-length': Buffer.byteLength(body),
   };
   const chunks: Buffer[] = [];
@@ -135,7 +148,10 @@ interface Chunk {
 }
 
 function readEvents(text: string, eventsAtMs: readonly number[]): Answered {
-  const events = text.split('\n\n').filter((event) => event.startsWith('data: ')).map((event) => event.slice(6));
+  const events = text
+    .split('\n\n')
+    .filter((event) => event.startsWith('data: '))
+    .map((event) => event.slice(6));
   if (events.pop() !== '[DONE]') throw new Error(`the stream broke off after ${events.length} events`);
   const pieces: string[] = [];
   const atMs: number[] = [];

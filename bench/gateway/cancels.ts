@@ -45,7 +45,11 @@ export async function measureCancels(run: BenchRun, world: World, plans: readonl
   run.record('gateway.cancel_ms_p99', percentile(tookMs, 0.99), note);
 }
 
-interface Cancel { readonly model: string; readonly seed: number; readonly atPiece: number }
+interface Cancel {
+  readonly model: string;
+  readonly seed: number;
+  readonly atPiece: number;
+}
 
 async function cancelOnce(world: World, engines: readonly number[], cancel: Cancel): Promise<number> {
   const { model, seed, atPiece } = cancel;
@@ -54,8 +58,12 @@ async function cancelOnce(world: World, engines: readonly number[], cancel: Canc
   await new Promise<void>((resolve, reject) => {
     const ask = { model, prompt: 'The king:\n', seed, tokensMax: 400 };
     askHub(world, connections, ask, {
-      onRequest: (request) => { sent = request; },
-      onPieces: (count) => { if (count >= atPiece) resolve(); },
+      onRequest: (request) => {
+        sent = request;
+      },
+      onPieces: (count) => {
+        if (count >= atPiece) resolve();
+      },
     }).then(() => resolve() /* it ended by itself: then there is nothing to stop, and 0 ms would be told */, reject);
   });
   sent?.on('error', () => undefined);

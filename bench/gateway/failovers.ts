@@ -19,7 +19,10 @@ const TOKENS = 240;
 /** Answers may end before the kill has reached the device; those are asked again with another seed. */
 const TRIES_MAX = 120;
 
-interface Kills { readonly gapsMs: number[]; readonly wrong: string[] }
+interface Kills {
+  readonly gapsMs: number[];
+  readonly wrong: string[];
+}
 
 export async function measureFailovers(run: BenchRun, world: World, models: readonly string[]): Promise<void> {
   const all: Kills = { gapsMs: [], wrong: [] };

@@ -18,16 +18,20 @@ const SMALL = 'jacobean';
 const FOUR_BIT = 'jacobean-4bit';
 
 const streamMetrics = [
-  'gateway.stream_ratio_3m', 'gateway.ttft_added_ms', 'gateway.streams64_ratio', 'gateway.cancel_ms_p99',
+  'gateway.stream_ratio_3m',
+  'gateway.ttft_added_ms',
+  'gateway.streams64_ratio',
+  'gateway.cancel_ms_p99',
   'gateway.stream_ratio_134m',
 ];
 const failoverMetrics = ['gateway.failover_gap_ms_p99', 'gateway.failover_wrong'];
 
 export const gateway: Bench = {
   metrics,
-  measured: 'Measured: answers asked of a hub over HTTP on loopback, made by devices in processes of their own, beside '
-    + 'the same answers of the same engines without hub and wire, in turns within one run, every text compared; '
-    + 'nothing on the way merges tokens.',
+  measured:
+    'Measured: answers asked of a hub over HTTP on loopback, made by devices in processes of their own, beside ' +
+    'the same answers of the same engines without hub and wire, in turns within one run, every text compared; ' +
+    'nothing on the way merges tokens.',
   async run(run) {
     await run.group(streamMetrics, () => {
       const options = { run, devices: 2, slots: 32, models: modelsFor(run) };
@@ -62,7 +66,10 @@ async function measureStreams(run: BenchRun, world: World): Promise<void> {
   await run.group(['gateway.ttft_added_ms'], () => measureFirstTokens(run, world, SMALL));
   await run.group(['gateway.streams64_ratio'], () => measureManyStreams(run, world, SMALL));
   await ratioOf({ metric: 'gateway.stream_ratio_134m', model: LARGE, tokens: 48, pairs: 7 });
-  await run.group(['gateway.cancel_ms_p99'], () => measureCancels(run, world, [
-    { model: SMALL, cancels: 80, tokensMax: 200 }, { model: LARGE, cancels: 40, tokensMax: 12 },
-  ]));
+  await run.group(['gateway.cancel_ms_p99'], () =>
+    measureCancels(run, world, [
+      { model: SMALL, cancels: 80, tokensMax: 200 },
+      { model: LARGE, cancels: 40, tokensMax: 12 },
+    ]),
+  );
 }

@@ -14,7 +14,10 @@ const STREAMS = 64;
 const TOKENS = 128;
 const ROUNDS = 3;
 
-interface Round { readonly tokensPerSecond: number; readonly answers: readonly PromiseSettledResult<Answered>[] }
+interface Round {
+  readonly tokensPerSecond: number;
+  readonly answers: readonly PromiseSettledResult<Answered>[];
+}
 
 export async function measureManyStreams(run: BenchRun, world: World, model: string): Promise<void> {
   run.say(`gateway.streams64_ratio: ${ROUNDS} rounds of ${STREAMS} streams of ${TOKENS} tokens on each side`);
@@ -27,8 +30,12 @@ export async function measureManyStreams(run: BenchRun, world: World, model: str
   try {
     for (let round = 0; round <= ROUNDS; round++) {
       run.signal.throwIfAborted();
-      const asks = Array.from({ length: STREAMS }, (_, index): Ask =>
-        ({ model, prompt: `Scene ${index}.\n\n`, seed: round * STREAMS + index, tokensMax: TOKENS }));
+      const asks = Array.from({ length: STREAMS }, (_, index): Ask => ({
+        model,
+        prompt: `Scene ${index}.\n\n`,
+        seed: round * STREAMS + index,
+        tokensMax: TOKENS,
+      }));
       const bare = await timed(asks, (ask, index) => askEngine(engines[index % engines.length] as Engine, ask));
       const before = spentBy(world);
       const through = await timed(asks, (ask) => askHub(world, connections, ask));
@@ -49,10 +56,15 @@ export async function measureManyStreams(run: BenchRun, world: World, model: str
     ...(failures === 0 ? [] : [`${failures} streams failed`]),
     ...(differing === 0 ? [] : [`${differing} streams gave another text than their engine alone`]),
   ];
-  run.record('gateway.streams64_ratio', median(ratios), `${model}, median of ${ROUNDS} rounds ${rangeOf(ratios)}; `
-    + `${of('through')} of ${of('bare')} tokens/s${failures === 0 ? ', no failures' : ''}; of the processor time `
-    + `engines took ${share('engines')}, devices ${share('devices')}, the hub ${share('hub')}, `
-    + `the caller ${share('caller')}`, faults);
+  run.record(
+    'gateway.streams64_ratio',
+    median(ratios),
+    `${model}, median of ${ROUNDS} rounds ${rangeOf(ratios)}; ` +
+      `${of('through')} of ${of('bare')} tokens/s${failures === 0 ? ', no failures' : ''}; of the processor time ` +
+      `engines took ${share('engines')}, devices ${share('devices')}, the hub ${share('hub')}, ` +
+      `the caller ${share('caller')}`,
+    faults,
+  );
 }
 
 async function timed(asks: readonly Ask[], answer: (ask: Ask, index: number) => Promise<Answered>): Promise<Round> {
@@ -66,7 +78,12 @@ async function timed(asks: readonly Ask[], answer: (ask: Ask, index: number) => 
 const differs = (through: PromiseSettledResult<Answered>, bare: PromiseSettledResult<Answered> | undefined): boolean =>
   through.status === 'fulfilled' && (bare?.status !== 'fulfilled' || textOf(through.value) !== textOf(bare.value));
 
-interface Shares { readonly engines: number; readonly devices: number; readonly hub: number; readonly caller: number }
+interface Shares {
+  readonly engines: number;
+  readonly devices: number;
+  readonly hub: number;
+  readonly caller: number;
+}
 
 /** Processor time so far, in milliseconds. */
 function spentBy(world: World): Shares {
@@ -74,7 +91,9 @@ function spentBy(world: World): Shares {
   const devices = world.devices.map(({ pid }) => pid);
   const sum = (pids: readonly number[]): number => pids.reduce((total, pid) => total + processorMsOf(pid), 0);
   return {
-    engines: sum(devices.flatMap(enginePidsOf)), devices: sum(devices), hub: processorMsOf(world.hubPid),
+    engines: sum(devices.flatMap(enginePidsOf)),
+    devices: sum(devices),
+    hub: processorMsOf(world.hubPid),
     caller: (user + system) / 1_000,
   };
 }

@@ -3,10 +3,20 @@ import type { Metric } from '../bench.ts';
 
 const whole = 'the uninterrupted answer of an engine driven by its parent, same seed';
 const engines = 'the same engine processes, threads and work, driven by their parent: no hub, no device, no wire';
-const atLeast = (metric: string, target: number, against: string): Metric =>
-  ({ metric, unit: 'ratio', target, wanted: 'at least', against });
-const atMost = (metric: string, target: number, unit: string, against: string): Metric =>
-  ({ metric, unit, target, wanted: 'at most', against });
+const atLeast = (metric: string, target: number, against: string): Metric => ({
+  metric,
+  unit: 'ratio',
+  target,
+  wanted: 'at least',
+  against,
+});
+const atMost = (metric: string, target: number, unit: string, against: string): Metric => ({
+  metric,
+  unit,
+  target,
+  wanted: 'at most',
+  against,
+});
 
 export const metrics: readonly Metric[] = [
   atLeast('gateway.stream_ratio_134m', 0.95, engines),

@@ -34,8 +34,12 @@ export async function measureStreamRatio(run: BenchRun, world: World, plan: Stre
   });
   const ratios = speeds.map(({ bare, through }) => through / bare);
   const of = (side: 'bare' | 'through'): string => median(speeds.map((speed) => speed[side])).toFixed(1);
-  run.record(metric, median(ratios), `median of ${pairs} pairs ${rangeOf(ratios)}; `
-    + `${of('through')} of ${of('bare')} tokens/s, ${run.threads} thread(s) an engine; no tokens merged`);
+  run.record(
+    metric,
+    median(ratios),
+    `median of ${pairs} pairs ${rangeOf(ratios)}; ` +
+      `${of('through')} of ${of('bare')} tokens/s, ${run.threads} thread(s) an engine; no tokens merged`,
+  );
 }
 
 export async function measureFirstTokens(run: BenchRun, world: World, model: string): Promise<void> {
@@ -47,13 +51,22 @@ export async function measureFirstTokens(run: BenchRun, world: World, model: str
   const added = firstMs.map(({ bare, through }) => through - bare);
   const of = (side: 'bare' | 'through'): string => median(firstMs.map((first) => first[side])).toFixed(1);
   const below = percentile(added, 0.9).toFixed(1);
-  run.record('gateway.ttft_added_ms', median(added), `median of ${added.length} pairs, 90 % below ${below} ms; `
-    + `${of('through')} ms against ${of('bare')} ms, with the commit to disk that accepts a request`);
+  run.record(
+    'gateway.ttft_added_ms',
+    median(added),
+    `median of ${added.length} pairs, 90 % below ${below} ms; ` +
+      `${of('through')} ms against ${of('bare')} ms, with the commit to disk that accepts a request`,
+  );
 }
 
-interface Pair { readonly bare: Answered; readonly through: Answered }
+interface Pair {
+  readonly bare: Answered;
+  readonly through: Answered;
+}
 
-interface PairsPlan extends Omit<Ask, 'seed' | 'prompt'> { readonly pairs: number }
+interface PairsPlan extends Omit<Ask, 'seed' | 'prompt'> {
+  readonly pairs: number;
+}
 
 async function inPairs(run: BenchRun, world: World, plan: PairsPlan, take: (pair: Pair) => void): Promise<void> {
   const { pairs, ...ask } = plan;
@@ -88,5 +101,7 @@ async function askBoth(engine: Engine, world: World, connections: Agent, ask: As
 }
 
 export const sameAnswer = (one: Answered, other: Answered): boolean =>
-  one.tokens === other.tokens && one.finish === other.finish && one.pieces.length === other.pieces.length
-  && one.pieces.every((piece, index) => piece === other.pieces[index]);
+  one.tokens === other.tokens &&
+  one.finish === other.finish &&
+  one.pieces.length === other.pieces.length &&
+  one.pieces.every((piece, index) => piece === other.pieces[index]);
