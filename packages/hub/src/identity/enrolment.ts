@@ -29,7 +29,7 @@ export function createEnrolment({ territory, devices, invites }: EnrolmentDeps):
         if (joinToken === undefined) {
           throw new IdlewildError(
             'join_token_invalid',
-            'this device is not enrolled here and sent no join token; ' + 'ask a steward for an invite',
+            'this device is not enrolled here and sent no join token; ask a steward for an invite',
           );
         }
         return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
