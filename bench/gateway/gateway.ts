@@ -62,10 +62,10 @@ async function inWorld(options: WorldOptions, measure: (world: World) => Promise
 async function measureStreams(run: BenchRun, world: World): Promise<void> {
   const ratioOf = (plan: StreamRatio): Promise<void> =>
     run.group([plan.metric], () => measureStreamRatio(run, world, plan));
-  await ratioOf({ metric: 'gateway.stream_ratio_3m', model: SMALL, tokens: 400, pairs: 11 });
+  await ratioOf({ metric: 'gateway.stream_ratio_3m', model: SMALL, tokens: 300, pairs: 11 });
   await run.group(['gateway.ttft_added_ms'], () => measureFirstTokens(run, world, SMALL));
   await run.group(['gateway.streams64_ratio'], () => measureManyStreams(run, world, SMALL));
-  await ratioOf({ metric: 'gateway.stream_ratio_134m', model: LARGE, tokens: 48, pairs: 7 });
+  await ratioOf({ metric: 'gateway.stream_ratio_134m', model: LARGE, tokens: 40, pairs: 7 });
   await run.group(['gateway.cancel_ms_p99'], () =>
     measureCancels(run, world, [
       { model: SMALL, cancels: 80, tokensMax: 200 },
