@@ -26,4 +26,6 @@ const e2e = {
   teardownTimeout: 30_000,
 };
 
-export default defineConfig({ test: { maxWorkers: 2, projects: [unit, sim, e2e].map((test) => ({ test })) } });
+export default defineConfig({
+  test: { maxWorkers: 2, env: { ORT_DISABLE_TELEMETRY: '1' }, projects: [unit, sim, e2e].map((test) => ({ test })) },
+});

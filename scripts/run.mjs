@@ -31,7 +31,8 @@ if (!Object.hasOwn(tasks, task)) {
 await installOnce();
 const script = join(root, tasks[task]);
 if (!existsSync(script)) fail(`the task '${task}' needs ${tasks[task]}, which this tree does not have`);
-const env = { ...process.env, PATH: [binaries, process.env.PATH ?? ''].join(delimiter) };
+// Tests and benches load ONNX Runtime into their own processes, and it would report its use to its maker.
+const env = { ...process.env, ORT_DISABLE_TELEMETRY: '1', PATH: [binaries, process.env.PATH ?? ''].join(delimiter) };
 process.exitCode = await runChild(houseNode, [script, ...taskArguments], { stdio: 'inherit', env });
 
 /** Installs unless node_modules is what package-lock.json asks for. Waits while another run installs. */

@@ -3,7 +3,8 @@
  * answers.
  *
  * What it may do, enforced by Node's permission flags: read the packages and the model's folder, load native addons
- * (the runtime is one). It may not write files, start processes or workers, and its environment is empty. The flags do
+ * (the runtime is one). It may not write files, start processes or workers, and its environment is empty but for the
+ * word that keeps the runtime from reporting its use to its maker. The flags bind JavaScript, not native code, and do
  * not stop sockets; isolating the network is the agent's matter. Standard output and error are kept, bounded, for the
  * message when it dies.
  */
@@ -78,10 +79,18 @@ export function startEngineProcess(
   return { pid: child.pid, send: pipe.send, kill: () => void child.kill('SIGKILL'), gone };
 }
 
-/** Nothing, but for what Windows cannot start a program without. */
+/**
+ * ONNX Runtime 1.30 reports its use to its maker from Linux too, with a database under the user's home, unless it finds
+ * this in its environment when it is loaded.
+ */
+export const NO_TELEMETRY = { ORT_DISABLE_TELEMETRY: '1' } as const;
+
+/** Nothing else, but for what Windows cannot start a program without. */
 function environment(): NodeJS.ProcessEnv {
   const systemRoot = process.env['SystemRoot'];
-  return process.platform === 'win32' && systemRoot !== undefined ? { SystemRoot: systemRoot } : {};
+  return process.platform === 'win32' && systemRoot !== undefined
+    ? { ...NO_TELEMETRY, SystemRoot: systemRoot }
+    : { ...NO_TELEMETRY };
 }
 
 /**
