@@ -114,6 +114,11 @@ export const ERRORS = {
   },
   device_paused: { status: 503, retryable: true, meaning: 'The lender paused the device.' },
   device_full: { status: 429, retryable: true, meaning: 'The device has no free slot for another answer.' },
+  model_not_ready: {
+    status: 503,
+    retryable: true,
+    meaning: 'The device does not have the model loaded at this moment.',
+  },
   engine_failed: { status: 502, retryable: true, meaning: 'The engine process of a device failed or was killed.' },
 
   model_invalid: {

@@ -268,7 +268,7 @@ test('an engine that dies fails its answers once, and the model is warm again sh
   expect(got('answer.failed')).toMatchObject([{ lease: 'att_1', code: 'engine_failed' }]);
   peer().send(ask(model, { lease: 'early' }));
   await clock.advance(AGENT_LIMITS.reloadMsMin + 100);
-  expect(got('answer.failed').at(-1)).toMatchObject({ lease: 'early', code: 'engine_failed' });
+  expect(got('answer.failed').at(-1)).toMatchObject({ lease: 'early', code: 'model_not_ready' });
   expect(agent.state().models).toMatchObject([{ cid: model, state: 'warm' }]);
   peer().send(ask(model, { lease: 'att_2' }));
   await clock.advance(2_000);
@@ -340,6 +340,6 @@ test('an answer for a model that is not here says so', async () => {
   peer().send(ask('bafyreifoo'));
   await clock.advance(50);
   expect(got('answer.failed')).toMatchObject([
-    { code: 'engine_failed', message: expect.stringContaining('not on this device') as string },
+    { code: 'model_not_ready', message: expect.stringContaining('not on this device') as string },
   ]);
 });

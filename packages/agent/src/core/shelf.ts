@@ -374,7 +374,7 @@ function warmOf(shelf: ShelfState, cid: string): WarmModel | IdlewildError {
   const entry = shelf.entries.find((each) => each.cid === cid);
   if (entry?.warm !== undefined) return entry.warm;
   const seen = entry === undefined ? 'not on this device' : [entry.state, entry.reason ?? []].flat().join(': ');
-  return new IdlewildError('engine_failed', `the model ${cid} is not warm here (${seen})`);
+  return new IdlewildError('model_not_ready', `the model ${cid} is not warm here (${seen})`);
 }
 
 function describe({ cid, state, fraction, reason, warm }: Entry): DeviceModel {

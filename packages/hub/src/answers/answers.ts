@@ -175,6 +175,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
         const device = attempt === undefined ? undefined : releaseLease(attempt);
         if (effect.code === 'stalled' && device !== undefined)
           device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
+        else if (device !== undefined) device.contradicted = true;
         log.info(
           { request: state.request, device: attempt?.device, tokens: state.tokens.length, why: state.lastFailure },
           'attempt failed',
@@ -449,7 +450,8 @@ function candidateOf(device: ConnectedDevice, model: string, nowMs: number): Can
     device: device.id,
     state: stateOf(device),
     pauseReasons: device.status.pauseReasons,
-    model: held?.state ?? 'none',
+    // What refused its last offer is loading, paused or full; its next status, due at once, will say.
+    model: device.contradicted && held?.state === 'warm' ? 'loading' : (held?.state ?? 'none'),
     numericClass: held?.numericClass,
     slots: device.status.slots,
     active: device.leases.size,

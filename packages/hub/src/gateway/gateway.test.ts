@@ -334,3 +334,27 @@ test('when every slot and the queue are full there is 429 with Retry-After', asy
   await expect.poll(() => hub.answers.counts().open).toBe(0);
   await leave(device);
 });
+
+test('a device that refuses what its status offered is offered nothing more before its next status', async () => {
+  const device = await join();
+  let offers = 0;
+  const refused = new Promise<void>((resolve) => {
+    device.onMessage = (message) => {
+      if (message.t !== 'answer') return;
+      offers++;
+      const { lease, epoch } = message;
+      device.send({ t: 'answer.failed', lease, epoch, code: 'engine_failed', message: 'the engine died' });
+      resolve();
+    };
+  });
+  const response = post('/v1/chat/completions', chat());
+  await refused;
+  // Long enough for the hub to have asked again and again.
+  await expect.poll(() => hub.answers.counts()).toEqual({ open: 1, queued: 1 });
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  expect(offers).toBe(1);
+  answerWith(device, ['Good'], nodeCrypto, digest);
+  device.setStatus({});
+  expect((await response).status).toBe(200);
+  await leave(device);
+});

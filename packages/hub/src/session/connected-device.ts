@@ -22,6 +22,8 @@ export interface ConnectedDevice {
   lastFrameAtMs: number;
   /** It let an answer stall: until then it is given one only when nobody else could have it. */
   mistrustedUntilMs: number;
+  /** It refused what its last status offered, so nothing more is offered to it before its next status. */
+  contradicted: boolean;
   touchedAtMs: number;
 }
 

@@ -158,6 +158,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
       lastFrameAtMs: nowMs,
       touchedAtMs: nowMs,
       mistrustedUntilMs: 0,
+      contradicted: false,
     };
     open.set(device.id, device);
     tickets.set(device.ticket, device);
@@ -180,6 +181,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
     switch (message.t) {
       case 'heartbeat': {
         device.status = message.status;
+        device.contradicted = false;
         send(device, { t: 'heartbeat.ack', n: message.n });
         if (device.lastFrameAtMs - device.touchedAtMs >= HUB_LIMITS.touchMs) {
           device.touchedAtMs = device.lastFrameAtMs;
