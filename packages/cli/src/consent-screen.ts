@@ -52,9 +52,13 @@ export async function consentLines({
     'For    answering prompts with the models of this community; no other work',
     `With   ${threads} of ${availableParallelism()} cores, up to ${bytesText(totalmem() / 2)} of memory, disk space in`,
     `       ${data}`,
-    presence === 'respect'
-      ? 'When   nobody uses the machine; it pauses as soon as you do'
-      : 'When   always, also while somebody uses the machine',
+    // Nothing detects presence yet, and a lender is promised only what holds.
+    ...(presence === 'respect'
+      ? [
+          'When   while this command runs. It cannot tell yet whether you use the machine:',
+          '       press p to pause it when you do',
+        ]
+      : ['When   always, also while somebody uses the machine']),
     ...(tokensPerSecondMax === undefined ? [] : [`Speed  at most ${tokensPerSecondMax} tokens per second`]),
     '',
     'Models run as checked graphs in a process of their own; no program from others runs.',

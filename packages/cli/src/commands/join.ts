@@ -39,10 +39,10 @@ export function addJoinCommand(program: Command): void {
     .option('--yes', 'agree without being asked, for scripts')
     .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive)
     .addOption(
-      new Option('--presence <how>', 'whether it pauses while somebody uses the machine (default: respect)').choices([
-        'respect',
-        'ignore',
-      ]),
+      new Option(
+        '--presence <how>',
+        'what the consent says of times when somebody uses the machine; not detected yet (default: respect)',
+      ).choices(['respect', 'ignore']),
     )
     .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
     .addHelpText(

@@ -35,7 +35,10 @@ export function addUpCommand(program: Command): void {
     .option('--data <dir>', 'where it keeps what it knows (default: your data folder)')
     .option('--devices <count>', 'how many devices to lend on this machine', parseDevices, 0)
     .addOption(
-      new Option('--presence <how>', 'whether these devices pause while somebody uses this machine')
+      new Option(
+        '--presence <how>',
+        'what their consent says of times when somebody uses this machine; not detected yet',
+      )
         .choices(['respect', 'ignore'])
         .default('respect'),
     )
