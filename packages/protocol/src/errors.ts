@@ -103,7 +103,6 @@ export const ERRORS = {
     retryable: false,
     meaning: 'A signature does not verify over the bytes that were carried.',
   },
-  stale_lease: { status: 409, retryable: false, meaning: 'The lease or its epoch is over; the frame changes nothing.' },
   disconnected: { status: 503, retryable: true, meaning: 'The other side of the channel is gone.' },
   stalled: { status: 504, retryable: true, meaning: 'A device stopped making progress on an answer.' },
 

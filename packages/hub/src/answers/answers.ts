@@ -66,7 +66,6 @@ export interface AnswerRequest {
 
 export interface AnswerHandle {
   readonly request: string;
-  summary(): AnswerSummary;
   /** The caller is gone: the device stops, the record is closed, the sink hears nothing more. */
   cancel(why: string): void;
 }
@@ -410,7 +409,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
       sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
       const handle: AnswerHandle = {
         request: state.request,
-        summary: () => summaryOf(answer),
         cancel(why) {
           answer.silenced = true;
           apply(answer, { t: 'cancel', code: 'cancelled', why });

@@ -1,5 +1,5 @@
 /** The steward's and the CLI's endpoints under /api: status, devices, keys, invites, models, requests, audit. */
-import { IdlewildError, WORK_KINDS, hex, type DeviceState } from '@idlewild/protocol';
+import { IdlewildError, hex, type DeviceState } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { Answers } from '../answers/answers.ts';
 import type { Audit } from '../audit/audit.ts';
@@ -78,7 +78,6 @@ function statusRoutes(app: App, deps: ApiDeps): void {
         devices: countStates(deps.sessions, enrolled),
         models: (await deps.models.list(deps.territory.id)).length,
         answers: deps.answers.counts(),
-        kindsOfWork: WORK_KINDS.slice(0, 1),
       };
     },
   });

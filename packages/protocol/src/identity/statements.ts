@@ -35,7 +35,6 @@ export const hubProofSchema = z.object({
   nonce: bytes32,
   binding: bindingSchema,
 });
-export type HubProof = z.infer<typeof hubProofSchema>;
 
 /** Signed by the device's key: "deliver to this X25519 key". */
 export const agreementKeySchema = z.object({
