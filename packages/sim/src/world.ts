@@ -8,8 +8,6 @@ import {
   IdlewildError,
   createMemoryBlobStore,
   decodeCbor,
-  encodeManifest,
-  storeFile,
   type AnswerEvent,
   type AnswerWork,
   type BlobSource,
@@ -19,7 +17,7 @@ import {
 } from '@idlewild/protocol';
 import { createMemorySecrets, type AnswerSink, type Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, storeTinyModel, type FakeClock } from '@idlewild/protocol/testing';
 import { createAgenda, type Agenda } from './agenda.ts';
 import { createCallers, type CallerKey, type Callers } from './callers.ts';
 import { createChance, type Chance } from './chance.ts';
@@ -253,26 +251,8 @@ async function startHub(making: Making): Promise<void> {
 }
 
 /** A model of a few bytes: the simulated engine reads none of them, but they go the way of all models. */
-async function publish(store: BlobStore): Promise<string> {
-  const bytes = new TextEncoder().encode('a model of very few parameters');
-  const layout = await storeFile(store, () => [bytes], nodeCrypto);
-  const manifest = await encodeManifest(
-    {
-      v: 1,
-      kind: 'decoder',
-      graph: 'model.onnx',
-      files: [{ path: 'model.onnx', file: layout.root, bytes: bytes.length }],
-      tensors: [],
-      contextTokens: CONTEXT_TOKENS,
-      vocabularyTokens: 50_000,
-      layers: 1,
-      card: {},
-    },
-    nodeCrypto,
-  );
-  await store.put(manifest.cid, manifest.bytes);
-  return manifest.cid.toString();
-}
+const publish = (store: BlobStore): Promise<string> =>
+  storeTinyModel(store, 'a model of very few parameters', { crypto: nodeCrypto, contextTokens: CONTEXT_TOKENS });
 
 async function createDevices(making: Making, steward: Steward): Promise<SimDevice[]> {
   const {

@@ -3,3 +3,4 @@ export { createFakeClock, type FakeClock } from './fake-clock.ts';
 export { createMemoryChannelPair, createMemoryTransport, type MemoryLink } from './memory-transport.ts';
 export { createSeededRandom } from './seeded-random.ts';
 export { blobStoreConformance, type BlobStoreHarness, type Claim } from './blob-store-conformance.ts';
+export { storeTinyModel } from './tiny-model.ts';

@@ -2,8 +2,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   createMemoryBlobStore,
-  encodeManifest,
-  layoutFile,
   type BlobStore,
   type Consent,
   type DeviceProfile,
@@ -12,7 +10,7 @@ import {
   type Transport,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, storeTinyModel, type FakeClock } from '@idlewild/protocol/testing';
 import { createAgent, type Agent, type AgentOptions, type AgentState } from '../../core/agent.ts';
 import { signConsent } from '../../core/consent.ts';
 import { createMemoryModelFolders } from '../../core/model-folders.ts';
@@ -53,29 +51,8 @@ export interface Fixture {
 }
 
 /** A model whose one file holds `text`; its manifest's CID. */
-export async function putModel(store: BlobStore, text: string, contextTokens = 4_096): Promise<string> {
-  const bytes = new TextEncoder().encode(text);
-  const { layout } = await layoutFile([bytes], nodeCrypto);
-  const assembly = await store.assemble(layout);
-  if (assembly.missing().length > 0) await assembly.write(0, bytes);
-  await assembly.finish();
-  const manifest = await encodeManifest(
-    {
-      v: 1,
-      kind: 'decoder',
-      graph: 'model.onnx',
-      files: [{ path: 'model.onnx', file: layout.root, bytes: bytes.length }],
-      tensors: [],
-      contextTokens,
-      vocabularyTokens: 50_000,
-      layers: 1,
-      card: {},
-    },
-    nodeCrypto,
-  );
-  await store.put(manifest.cid, manifest.bytes);
-  return manifest.cid.toString();
-}
+export const putModel = (store: BlobStore, text: string, contextTokens = 4_096): Promise<string> =>
+  storeTinyModel(store, text, { crypto: nodeCrypto, contextTokens });
 
 export async function createFixture(
   change: Partial<AgentOptions> & {
