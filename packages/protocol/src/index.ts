@@ -34,8 +34,11 @@ export {
 export {
   FINISH_REASONS,
   answerWorkSchema,
+  chatMessageSchema,
+  formSchema,
   promptSchema,
   samplingSchema,
+  toolSchema,
   type AnswerEvent,
   type AnswerFailed,
   type AnswerFinished,
@@ -43,14 +46,23 @@ export {
   type AnswerStarted,
   type AnswerToken,
   type AnswerWork,
+  type CallPart,
+  type ChatMessage,
   type FinishReason,
+  type Form,
+  type Logprobs,
   type Prompt,
   type Sampling,
+  type Tool,
+  type ToolCall,
+  type ToolChoice,
 } from './wire/answer.ts';
 export {
+  DEVICE_FEATURES,
   DEVICE_STATES,
   parseToDevice,
   parseToHub,
+  type DeviceFeature,
   type DeviceModel,
   type DeviceProfile,
   type DeviceState,
@@ -86,14 +98,18 @@ export {
   type CheckedDevice,
 } from './identity/handshake.ts';
 export {
+  MODEL_KINDS,
   cidOf,
   decodeManifest,
   encodeManifest,
   manifestBytes,
   manifestSchema,
+  modelCardSchema,
   type Manifest,
   type ManifestFile,
   type ManifestTensor,
+  type ModelCard,
+  type ModelKind,
 } from './manifest.ts';
 export { exp, ln } from './sampler/ln.ts';
 export { gumbel, noise, philox } from './sampler/philox.ts';

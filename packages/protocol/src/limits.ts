@@ -47,6 +47,14 @@ export const LIMITS = {
   /** Stop strings, as in OpenAI's API. */
   stopStringsMax: 4,
   stopCharactersMax: 256,
+  /** As in OpenAI's API. */
+  logprobsMax: 20,
+  logitBiasMax: 1_024,
+  toolsMax: 128,
+  toolNameCharactersMax: 64,
+  toolCallsMax: 128,
+  /** Parts of calls in one event: a token may end one call and begin the next. */
+  callPartsMax: 16,
   /** Prompt of one request: about 128 k tokens of text; with the ids of an answer taken over it fits one frame. */
   promptBytesMax: 524_288,
   tokensMax: 131_072,

@@ -35,9 +35,31 @@ export const manifestTensorSchema = z.object({
   dims: z.array(z.int().min(0)).max(16),
 });
 
+export const MODEL_KINDS = ['decoder', 'encoder', 'classifier'] as const;
+export type ModelKind = (typeof MODEL_KINDS)[number];
+
+const cardText = z.string().max(4_096).optional();
+/** What people must know of a model, as its makers say it. All texts are somebody else's. */
+export const modelCardSchema = z.object({
+  /** An SPDX identifier where the source has one. */
+  licence: z.string().max(256).optional(),
+  description: cardText,
+  /** Where it comes from: `hf:org/name@revision`, or a folder's name. */
+  source: z.string().max(512).optional(),
+  /** BCP 47. */
+  languages: z.array(z.string().max(35)).max(256).optional(),
+  intendedUse: cardText,
+  limitations: cardText,
+  /** What it was made from. */
+  baseModel: z.string().max(256).optional(),
+  parameters: z.int().min(0).optional(),
+});
+export type ModelCard = z.infer<typeof modelCardSchema>;
+
 export const manifestSchema = z.object({
   v: z.literal(1),
-  kind: z.literal('decoder'),
+  /** A decoder makes text, an encoder makes a vector of a text, a classifier says which of its labels fits it. */
+  kind: z.enum(MODEL_KINDS),
   /** `path` of the weight-free graph. */
   graph: path,
   files: z.array(manifestFileSchema).min(1).max(1_024),
@@ -46,7 +68,7 @@ export const manifestSchema = z.object({
   contextTokens: z.int().min(1),
   vocabularyTokens: z.int().min(1),
   layers: z.int().min(1),
-  card: z.object({ licence: z.string().max(256).optional(), description: z.string().max(4_096).optional() }),
+  card: modelCardSchema,
 });
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestFile = z.infer<typeof manifestFileSchema>;

@@ -167,9 +167,9 @@ function onEvent(lane: LaneState, attempt: Attempt, event: EngineEvent): void {
         return fail(lane, attempt, 'engine_failed', `token ${event.i} has a text of ${event.s.length} characters`);
       }
       attempt.tokens.push(event.id);
-      return send({ t: 'answer.token', lease, epoch, i: event.i, id: event.id, s: event.s });
+      return send({ ...event, t: 'answer.token', lease, epoch });
     case 'started':
-      return send({ t: 'answer.started', lease, epoch, promptTokens: event.promptTokens });
+      return send({ ...event, t: 'answer.started', lease, epoch });
     case 'progress':
       return send({ t: 'answer.progress', lease, epoch, phase: event.phase });
     case 'failed':
@@ -188,7 +188,7 @@ async function finish(
 ): Promise<void> {
   const { crypto, identity, send, onChanged } = lane.ports;
   const { lease, epoch, model, work } = attempt.message;
-  const { finish: reason, s, promptTokens, answerTokens, prefillMs, decodeMs } = event;
+  const { finish: reason, s, calls, promptTokens, answerTokens, prefillMs, decodeMs } = event;
   const tokensDigest = await digestTokens(attempt.tokens, crypto);
   const receipt = await signStatement(
     'receipt',
@@ -211,7 +211,17 @@ async function finish(
   );
   // A cancel may have come while the receipt was signed.
   if (!close(lane, attempt)) return;
-  send({ t: 'answer.finished', lease, epoch, finish: reason, s, promptTokens, answerTokens, receipt });
+  send({
+    t: 'answer.finished',
+    lease,
+    epoch,
+    finish: reason,
+    s,
+    ...(calls === undefined ? {} : { calls }),
+    promptTokens,
+    answerTokens,
+    receipt,
+  });
   onChanged();
 }
 

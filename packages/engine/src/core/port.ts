@@ -6,17 +6,25 @@
  * time before the first token, tokens by ascending index, then exactly one `finished` or `failed`. After `cancel` none
  * follows.
  */
-import type { AnswerWork, ErrorCode, FinishReason } from '@idlewild/protocol';
+import type { AnswerWork, CallPart, ErrorCode, FinishReason, Logprobs } from '@idlewild/protocol';
 
 export type EngineEvent =
-  | { readonly t: 'started'; readonly promptTokens: number }
+  | { readonly t: 'started'; readonly promptTokens: number; readonly cachedTokens?: number }
   | { readonly t: 'progress'; readonly phase: 'loading' | 'prefill' }
-  | { readonly t: 'token'; readonly i: number; readonly id: number; readonly s: string }
+  | {
+      readonly t: 'token';
+      readonly i: number;
+      readonly id: number;
+      readonly s: string;
+      readonly calls?: CallPart[];
+      readonly lp?: Logprobs;
+    }
   | {
       readonly t: 'finished';
       readonly finish: FinishReason;
       /** Text that was held back until the end. */
       readonly s: string;
+      readonly calls?: CallPart[];
       readonly promptTokens: number;
       /** Over all attempts, so `work.tokens` counts. */
       readonly answerTokens: number;

@@ -23,22 +23,64 @@ export const samplingSchema = z.object({
   frequencyPenalty: finite.min(-2).max(2),
   /** Subtracted once if the token is in the answer already. */
   presencePenalty: finite.min(-2).max(2),
+  /** Added to the logits of these tokens before anything else, as pairs of id and bias. */
+  logitBias: z
+    .array(z.tuple([z.int().min(0), finite.min(-100).max(100)]))
+    .max(LIMITS.logitBiasMax)
+    .optional(),
   /** Unsigned, at most 2^53 − 1. */
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
 });
 export type Sampling = z.infer<typeof samplingSchema>;
 
+/** A function that the caller offers; `parameters` is the text of a JSON Schema. */
+export const toolSchema = z.object({
+  name: z.string().min(1).max(LIMITS.toolNameCharactersMax),
+  description: z.string().optional(),
+  parameters: z.string().optional(),
+  /** Arguments must follow the schema exactly; otherwise they are any JSON object. */
+  strict: z.boolean().optional(),
+});
+export type Tool = z.infer<typeof toolSchema>;
+
+/** One call of a tool as the model made it; `arguments` is JSON text. */
+export const toolCallSchema = z.object({
+  id: z.string().max(64),
+  name: z.string().min(1).max(LIMITS.toolNameCharactersMax),
+  arguments: z.string(),
+});
+export type ToolCall = z.infer<typeof toolCallSchema>;
+
+export const chatMessageSchema = z.object({
+  role: z.string(),
+  content: z.string(),
+  /** Of an assistant's message. */
+  toolCalls: z.array(toolCallSchema).max(LIMITS.toolCallsMax).optional(),
+  /** Of a tool's message: the call that it answers. */
+  toolCallId: z.string().max(64).optional(),
+});
+export type ChatMessage = z.infer<typeof chatMessageSchema>;
+
 export const promptSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('chat'),
-    messages: z
-      .array(z.object({ role: z.string(), content: z.string() }))
-      .min(1)
-      .max(4_096),
+    messages: z.array(chatMessageSchema).min(1).max(4_096),
+    tools: z.array(toolSchema).max(LIMITS.toolsMax).optional(),
   }),
   z.object({ kind: z.literal('text'), text: z.string() }),
 ]);
 export type Prompt = z.infer<typeof promptSchema>;
+
+/** What the answer's text must be: any JSON object, or JSON that follows a schema (its text, JSON Schema). */
+export const formSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('json') }),
+  z.object({ kind: z.literal('schema'), schema: z.string() }),
+]);
+export type Form = z.infer<typeof formSchema>;
+
+/** Whether the answer may, must or must not call tools, or which one it must call. */
+export const toolChoiceSchema = z.union([z.enum(['auto', 'required', 'none']), z.object({ name: z.string() })]);
+export type ToolChoice = z.infer<typeof toolChoiceSchema>;
 
 export const answerWorkSchema = z.object({
   prompt: promptSchema,
@@ -49,12 +91,25 @@ export const answerWorkSchema = z.object({
   /** Absent: as many as the model's own defaults say, else until it stops or its context is full. */
   tokensMax: z.int().min(1).max(LIMITS.tokensMax).optional(),
   stop: z.array(z.string().min(1).max(LIMITS.stopCharactersMax)).max(LIMITS.stopStringsMax),
+  /** Absent: any text. Not together with tools that may be called. */
+  form: formSchema.optional(),
+  /** Absent: `auto` where the prompt has tools. */
+  toolChoice: toolChoiceSchema.optional(),
+  /** At most one call in the answer. */
+  oneCall: z.boolean().optional(),
+  /** How many alternatives to tell beside each token's own probability; absent: no probabilities. */
+  logprobs: z.int().min(0).max(LIMITS.logprobsMax).optional(),
+  /**
+   * Opaque name of who may share cached prompts: a device reuses what it computed for an earlier prompt only where the
+   * scope is the same, since the time that it saves tells that the prompt was there. Absent: nothing is reused or kept.
+   */
+  scope: z.string().max(64).optional(),
   /** Ids of tokens already emitted by earlier attempts. */
   tokens: z.array(z.int().min(0)).max(LIMITS.tokensMax),
 });
 export type AnswerWork = z.infer<typeof answerWorkSchema>;
 
-export const FINISH_REASONS = ['stop', 'length'] as const;
+export const FINISH_REASONS = ['stop', 'length', 'tool_calls'] as const;
 export type FinishReason = (typeof FINISH_REASONS)[number];
 
 /** Every event belongs to one lease at one epoch; with any other it changes nothing. */
@@ -64,6 +119,8 @@ export const answerStartedSchema = z.object({
   t: z.literal('answer.started'),
   ...leased,
   promptTokens: z.int().min(0),
+  /** Of these, how many did not have to be read, because the device had kept them. */
+  cachedTokens: z.int().min(0).optional(),
 });
 /** Sent while a device loads a model or reads a long prompt, so that silence means a stall. */
 export const answerProgressSchema = z.object({
@@ -71,6 +128,27 @@ export const answerProgressSchema = z.object({
   ...leased,
   phase: z.enum(['loading', 'prefill']),
 });
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
+/** Natural logarithm of a probability under the model's own distribution; −9999 stands for −∞. */
+const logprob = finite.max(0);
+/** A token's bytes are what it adds to the text; they may be part of a character. */
+const alternativeSchema = z.object({ id: z.int().min(0), p: logprob, b: bytes });
+export const logprobsSchema = z.object({
+  p: logprob,
+  b: bytes,
+  /** The likeliest tokens, likeliest first. */
+  top: z.array(alternativeSchema).max(LIMITS.logprobsMax),
+});
+export type Logprobs = z.infer<typeof logprobsSchema>;
+
+/** What is added to call `i` of the answer: its name, once and first, and text of its arguments. */
+export const callPartSchema = z.object({
+  i: z.int().min(0).max(LIMITS.toolCallsMax),
+  name: z.string().max(LIMITS.toolNameCharactersMax).optional(),
+  s: z.string().max(LIMITS.tokenTextCharactersMax),
+});
+export type CallPart = z.infer<typeof callPartSchema>;
+
 export const answerTokenSchema = z.object({
   t: z.literal('answer.token'),
   ...leased,
@@ -79,6 +157,10 @@ export const answerTokenSchema = z.object({
   id: z.int().min(0),
   /** What this token adds to the text; empty while a character or a possible stop string is incomplete. */
   s: z.string().max(LIMITS.tokenTextCharactersMax),
+  /** What it adds to calls of tools, in order; text of calls is not in `s`. */
+  calls: z.array(callPartSchema).max(LIMITS.callPartsMax).optional(),
+  /** Where the work asks for them. */
+  lp: logprobsSchema.optional(),
 });
 export const answerFinishedSchema = z.object({
   t: z.literal('answer.finished'),
@@ -86,11 +168,13 @@ export const answerFinishedSchema = z.object({
   finish: z.enum(FINISH_REASONS),
   /** Text that was held back until the end. */
   s: z.string().max(LIMITS.tokenTextCharactersMax),
+  /** Parts of calls that were. */
+  calls: z.array(callPartSchema).max(LIMITS.callPartsMax).optional(),
   promptTokens: z.int().min(0),
   /** Over all attempts. */
   answerTokens: z.int().min(0),
   /** Signed `receipt` statement over this attempt's part. */
-  receipt: z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes'),
+  receipt: bytes,
 });
 export const answerFailedSchema = z.object({
   t: z.literal('answer.failed'),

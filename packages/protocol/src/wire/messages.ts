@@ -34,6 +34,13 @@ export const providerSchema = z.object({
   gflops: z.number().min(0).optional(),
 });
 
+/**
+ * - `form`: answers that must be JSON. `tools`: calls of tools. `logprobs`, `bias`: as their names say.
+ * - `embed`: vectors and labels of texts. `relay`: gives blobs to other devices.
+ */
+export const DEVICE_FEATURES = ['form', 'tools', 'logprobs', 'bias', 'embed', 'relay'] as const;
+export type DeviceFeature = (typeof DEVICE_FEATURES)[number];
+
 /** What a device measured of itself, at joining and after. */
 export const profileSchema = z.object({
   platform: z.string().max(32),
@@ -46,6 +53,8 @@ export const profileSchema = z.object({
   engineBuild: z.string().max(128),
   /** Hex digest of the fingerprint graph's output: the CPU kernel family as its last bits show it. */
   fingerprint: z.string().max(64),
+  /** What its agent and engine can do beyond plain answers; absent: nothing more. */
+  features: z.array(z.string().max(32)).max(64).optional(),
   /** Execution providers and whether each passed its kernel self-test. */
   providers: z.array(providerSchema).max(16),
 });
