@@ -86,6 +86,8 @@ test('every kind of message has a fixture', () => {
     'answer.token': true,
     'answer.finished': true,
     'answer.failed': true,
+    'embed.done': true,
+    'embed.failed': true,
   };
   const toDevice: Record<ToDevice['t'], true> = {
     challenge: true,
@@ -95,6 +97,7 @@ test('every kind of message has a fixture', () => {
     'heartbeat.ack': true,
     hold: true,
     answer: true,
+    embed: true,
     cancel: true,
     drain: true,
     unsupported: true,

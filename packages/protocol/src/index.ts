@@ -57,6 +57,7 @@ export {
   type ToolCall,
   type ToolChoice,
 } from './wire/answer.ts';
+export { embedWorkSchema, type EmbedDone, type EmbedEvent, type EmbedFailed, type EmbedWork } from './wire/embed.ts';
 export {
   DEVICE_FEATURES,
   DEVICE_STATES,

@@ -57,5 +57,9 @@ export const LIMITS = {
   callPartsMax: 16,
   /** Prompt of one request: about 128 k tokens of text; with the ids of an answer taken over it fits one frame. */
   promptBytesMax: 524_288,
+  /** Texts of one embed order; a hub sends fewer where their vectors would not fit into one reply. */
+  embedInputsMax: 256,
+  /** All vectors of one reply: a frame less what is around them. */
+  embedVectorBytesMax: 1_048_576,
   tokensMax: 131_072,
 } as const;

@@ -68,6 +68,19 @@ export const manifestSchema = z.object({
   contextTokens: z.int().min(1),
   vocabularyTokens: z.int().min(1),
   layers: z.int().min(1),
+  /** Of an encoder: the numbers of one vector. */
+  dimensions: z
+    .int()
+    .min(1)
+    .max(LIMITS.embedVectorBytesMax / 4)
+    .optional(),
+  /**
+   * Of an encoder made so that the beginning of a vector is a vector (Matryoshka): the lengths it may be cut to, all
+   * where the list is empty.
+   */
+  matryoshka: z.array(z.int().min(1)).max(256).optional(),
+  /** Of a classifier, in the order of its outputs. */
+  labels: z.array(z.string().max(256)).min(1).max(10_000).optional(),
   card: modelCardSchema,
 });
 export type Manifest = z.infer<typeof manifestSchema>;

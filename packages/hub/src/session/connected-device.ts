@@ -1,5 +1,5 @@
 /** A device with an open channel, as the rest of the hub sees it. */
-import type { AnswerWork, Channel, Consent, DeviceProfile, DeviceState, DeviceStatus } from '@idlewild/protocol';
+import type { AnswerWork, Channel, Consent, DeviceProfile, DeviceState, DeviceStatus, EmbedWork } from '@idlewild/protocol';
 
 export interface ConnectedDevice {
   readonly id: string;
@@ -39,5 +39,13 @@ export interface AnswerOrder {
   readonly epoch: number;
   readonly model: string;
   readonly work: AnswerWork;
+  readonly deadlineMs: number;
+}
+
+export interface EmbedOrder {
+  readonly lease: string;
+  readonly epoch: number;
+  readonly model: string;
+  readonly work: EmbedWork;
   readonly deadlineMs: number;
 }

@@ -25,6 +25,7 @@ import {
   type CheckedDevice,
   type Clock,
   type Crypto,
+  type EmbedEvent,
   type KeyPair,
   type Random,
   type Timer,
@@ -33,7 +34,7 @@ import {
 import { base64url } from 'multiformats/bases/base64';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import type { AnswerOrder, ConnectedDevice } from './connected-device.ts';
+import type { AnswerOrder, ConnectedDevice, EmbedOrder } from './connected-device.ts';
 
 /** Who may be a device here; asked once per handshake. */
 export interface Enrolment {
@@ -56,6 +57,7 @@ export interface SessionEvents {
   /** Status or leases changed. */
   onStatus(device: ConnectedDevice): void;
   onAnswer(device: ConnectedDevice, event: AnswerEvent): void;
+  onEmbed(device: ConnectedDevice, event: EmbedEvent): void;
   onGone(device: ConnectedDevice, code: 'disconnected' | 'superseded' | 'device_revoked', why: string): void;
 }
 
@@ -66,6 +68,7 @@ export interface Sessions {
   byTicket(ticket: string): ConnectedDevice | undefined;
   list(): IterableIterator<ConnectedDevice>;
   order(device: ConnectedDevice, order: AnswerOrder): void;
+  embed(device: ConnectedDevice, order: EmbedOrder): void;
   revokeLease(device: ConnectedDevice, lease: string, epoch: number): void;
   hold(device: ConnectedDevice, models: readonly { cid: string; name: string; bytes: number }[]): void;
   drain(device: string, reason: string): boolean;
@@ -206,6 +209,9 @@ export function createSessions(deps: SessionsDeps): Sessions {
       case 'hello':
       case 'prove':
         throw new IdlewildError('frame_invalid', `a "${message.t}" after the handshake`);
+      case 'embed.done':
+      case 'embed.failed':
+        return events.onEmbed(device, message);
       default:
         return events.onAnswer(device, message);
     }
@@ -292,6 +298,10 @@ export function createSessions(deps: SessionsDeps): Sessions {
     order(device, order) {
       device.leases.add(order.lease);
       send(device, { t: 'answer', ...order });
+    },
+    embed(device, order) {
+      device.leases.add(order.lease);
+      send(device, { t: 'embed', ...order });
     },
     revokeLease(device, lease, epoch) {
       device.leases.delete(lease);

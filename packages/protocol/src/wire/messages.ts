@@ -14,6 +14,7 @@ import {
   answerTokenSchema,
   answerWorkSchema,
 } from './answer.ts';
+import { embedDoneSchema, embedFailedSchema, embedSchema } from './embed.ts';
 import { decodeFrame, refuseUnknownCritical } from './frame.ts';
 
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
@@ -142,6 +143,8 @@ const toHub = {
   'answer.token': answerTokenSchema,
   'answer.finished': answerFinishedSchema,
   'answer.failed': answerFailedSchema,
+  'embed.done': embedDoneSchema,
+  'embed.failed': embedFailedSchema,
 } as const;
 const toDevice = {
   challenge: challengeSchema,
@@ -151,6 +154,7 @@ const toDevice = {
   'heartbeat.ack': heartbeatAckSchema,
   hold: holdSchema,
   answer: answerSchema,
+  embed: embedSchema,
   cancel: cancelSchema,
   drain: drainSchema,
   unsupported: unsupportedSchema,
