@@ -29,6 +29,7 @@ export type {
 } from './graph.ts';
 export { LIMITS as GRAPH_LIMITS } from './limits.ts';
 export { OPERATORS } from './operators.ts';
+export { countParameters } from './parameters.ts';
 export { decodeMessage, encodeMessage } from './protobuf.ts';
 export type { EncodedMessage } from './protobuf.ts';
 export { quantiseBlocks4, quantiseMatMul4 } from './quantise.ts';
