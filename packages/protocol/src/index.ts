@@ -72,6 +72,7 @@ export {
   type ToHub,
   type UnknownMessage,
 } from './wire/messages.ts';
+export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { openStatement, signStatement, type Purpose, type Verified } from './identity/signed.ts';
 export {

@@ -9,6 +9,7 @@ import { apiRoutes } from './routes-api.ts';
 import { blobRoutes } from './routes-blobs.ts';
 import { healthRoutes } from './routes-health.ts';
 import { v1Routes } from './routes-v1.ts';
+import { wellKnownRoutes } from './routes-well-known.ts';
 import { createServer, type App } from './server.ts';
 
 export interface HubServerDeps {
@@ -55,5 +56,6 @@ export async function createHubServer({
     }),
     blobRoutes({ store }),
     healthRoutes({ metrics, isReady: () => hub.isReady() }),
+    wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),
   ]);
 }

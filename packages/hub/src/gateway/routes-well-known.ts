@@ -1,0 +1,53 @@
+/**
+ * What a stranger may know of this hub: what it speaks, whose it is and where its doors are. It is the same for all who
+ * ask and tells nothing of what goes on here.
+ */
+import { VERSIONS, WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from '@idlewild/protocol';
+import { DEVICE_PATH } from './device-socket.ts';
+import { typed, type App } from './server.ts';
+
+export interface WellKnownDeps {
+  readonly hub: string;
+  readonly version: string;
+  readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
+  /** SHA-256 of the SubjectPublicKeyInfo; absent where this hub does not speak TLS itself. */
+  readonly pin: () => Uint8Array | undefined;
+}
+
+/** It changes with an upgrade or another certificate; nobody needs to know that sooner. */
+const CACHE_CONTROL = 'public, max-age=300';
+
+export const wellKnownRoutes =
+  ({ hub, version, territory: { id, name, publicKey }, pin }: WellKnownDeps) =>
+  (app: App): void => {
+    typed(app).route({
+      method: 'GET',
+      url: WELL_KNOWN_PATH,
+      config: { action: 'public' },
+      schema: {
+        summary: 'What this hub is: versions, territory, endpoints',
+        tags: ['hub'],
+        response: { 200: wellKnownSchema },
+      },
+      handler: async (_request, reply): Promise<WellKnown> => {
+        const spki = pin();
+        // No page of another origin may read it: a web site is not to find out whose hub runs on its visitor's machine.
+        reply.header('cache-control', CACHE_CONTROL);
+        return {
+          v: 1,
+          hub: { id: hub, version },
+          protocols: [...VERSIONS],
+          territory: { id, name, key: wellKnownKey(publicKey) },
+          endpoints: {
+            openai: '/v1',
+            api: '/api',
+            openapi: '/api/openapi.json',
+            device: DEVICE_PATH,
+            blobs: '/blobs',
+            health: '/healthz',
+          },
+          tls: spki === undefined ? null : { spki: wellKnownKey(spki) },
+        };
+      },
+    });
+  };
