@@ -2,7 +2,7 @@
  * What a device tells its hub about itself. Everything that computes runs in engine processes of its own, so the
  * agent's event loop goes on and a driver that crashes takes only its own process along.
  */
-import { IdlewildError, asIdlewildError, type Clock, type DeviceProfile } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError, type Clock, type DeviceFeature, type DeviceProfile } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
 import { availableParallelism, totalmem } from 'node:os';
 import { startEngineProcess, type ProcessOptions } from './engine-process.ts';
@@ -10,8 +10,11 @@ import type { Measured } from './frames.ts';
 
 export type Machine = Pick<
   DeviceProfile,
-  'platform' | 'arch' | 'cores' | 'memoryBytes' | 'gflops' | 'engineBuild' | 'fingerprint' | 'providers'
+  'platform' | 'arch' | 'cores' | 'memoryBytes' | 'gflops' | 'engineBuild' | 'fingerprint' | 'features' | 'providers'
 >;
+
+/** What this engine does beyond plain answers; a hub gives a device no work that needs more. */
+const ENGINE_FEATURES: readonly DeviceFeature[] = ['form', 'tools', 'logprobs', 'bias'];
 
 export interface MeasureOptions extends ProcessOptions {
   /** For each provider's process; a graphics driver may hang. */
@@ -43,6 +46,7 @@ export async function measureMachine(options: MeasureOptions = {}): Promise<Mach
     gflops: cpu.gflops,
     engineBuild: cpu.engineBuild,
     fingerprint: cpu.fingerprint,
+    features: [...ENGINE_FEATURES],
     providers: [{ name: 'cpu', works: true, gflops: cpu.gflops }, webgpu],
   };
 }

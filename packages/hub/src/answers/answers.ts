@@ -11,16 +11,19 @@ import {
   newId,
   type AnswerEvent,
   type AnswerWork,
+  type CallPart,
   type Clock,
   type ErrorCode,
   type FinishReason,
+  type Logprobs,
   type Random,
   type Timer,
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import { explainNone, freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
-import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import { candidateOf, estimatePromptTokens } from '../scheduler/candidate.ts';
+import { explainNone, featuresOf, freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
+import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { Journal } from './journal.ts';
 import {
@@ -44,14 +47,19 @@ export interface AnswerOutcome extends AnswerSummary {
   readonly finish: FinishReason;
   /** Text that was held back until the end. */
   readonly s: string;
+  /** Parts of calls that were. */
+  readonly calls: readonly CallPart[] | undefined;
   readonly promptTokens: number;
+  /** Of these, how many the device had kept from an earlier prompt. */
+  readonly cachedTokens: number;
   readonly answerTokens: number;
 }
 
 /** Where one answer goes. After `finished` or `failed` nothing follows. */
 export interface AnswerSink {
   started(promptTokens: number): void;
-  token(i: number, id: number, s: string): void;
+  /** `calls` and `lp` where the work asks for tools or probabilities. */
+  token(i: number, id: number, s: string, calls: readonly CallPart[] | undefined, lp: Logprobs | undefined): void;
   finished(outcome: AnswerOutcome): void;
   failed(error: IdlewildError): void;
 }
@@ -119,6 +127,7 @@ interface Answer {
   readonly state: AnswerState;
   readonly request: AnswerRequest;
   readonly sink: AnswerSink;
+  readonly features: Demand['features'];
   readonly names: Map<string, string>;
   /** Index of the first token of the current attempt. */
   attemptFrom: number;
@@ -160,7 +169,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
       case 'token':
         if (effect.i === 0) meter.firstToken(clock.monotonic() - state.createdAtMs);
         journal.token(state.request, effect.id);
-        if (!answer.silenced) sink.token(effect.i, effect.id, effect.s);
+        if (!answer.silenced) sink.token(effect.i, effect.id, effect.s, effect.calls, effect.lp);
         return;
       case 'started':
         if (!answer.silenced) sink.started(effect.promptTokens);
@@ -197,7 +206,9 @@ export function createAnswers(deps: AnswersDeps): Answers {
       ...summaryOf(answer),
       finish: effect.finish,
       s: effect.s,
+      calls: effect.calls,
       promptTokens: state.promptTokens ?? 0,
+      cachedTokens: state.cachedTokens,
       answerTokens: state.tokens.length,
     };
     void settle(answer, attempt, device, effect.receipt).catch((error: unknown) => {
@@ -280,11 +291,16 @@ export function createAnswers(deps: AnswersDeps): Answers {
     }
     return candidates;
   };
-  const demandOf = (state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded'>, tokens: number): Demand => ({
+  const demandOf = (
+    state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded'>,
+    features: Demand['features'],
+    tokens: number,
+  ): Demand => ({
     promptTokens: estimatePromptTokens(state.work) + tokens,
     answerTokens: Math.max(1, (state.work.tokensMax ?? 200) - tokens),
     numericClass: state.numericClass,
     excluded: state.excluded,
+    features,
   });
 
   function dispatch(answer: Answer, device: ConnectedDevice, candidate: Candidate): void {
@@ -318,14 +334,15 @@ export function createAnswers(deps: AnswersDeps): Answers {
     if (queue.length === 0) return;
     const waiting = queue;
     queue = [];
-    /** Models (of a territory) for which nobody is free: the rest of their queue need not be looked at. */
+    /** Models of a territory, and features, for which nobody is free: the rest of their queue is not looked at. */
     const full = new Set<string>();
     const left: Answer[] = [];
     for (const answer of waiting) {
       if (answer.state.phase !== 'queued') continue;
-      const kind = `${answer.request.territory} ${answer.state.model}`;
+      const demand = demandOf(answer.state, answer.features, answer.state.tokens.length);
+      const kind = `${answer.request.territory} ${answer.state.model} ${demand.features.join(' ')}`;
       const candidates = full.has(kind) ? [] : candidatesFor(answer.request.territory, answer.state.model);
-      const choice = route(candidates, demandOf(answer.state, answer.state.tokens.length));
+      const choice = route(candidates, demand);
       const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
       if (choice.t === 'device' && device !== undefined) {
         dispatch(answer, device, candidates.find((candidate) => candidate.device === device.id) as Candidate);
@@ -361,13 +378,13 @@ export function createAnswers(deps: AnswersDeps): Answers {
     if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }
 
-  function admit(request: AnswerRequest): void {
+  function admit(request: AnswerRequest, features: Demand['features']): void {
     if (stopping) throw new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
     const candidates = candidatesFor(request.territory, request.model.cid);
-    const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, 0);
+    const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, features, 0);
     const choice = route(candidates, demand);
     if (choice.t === 'none')
-      throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand.excluded), {
+      throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand), {
         details: { retryAfterSeconds: 10 },
       });
     const retryAfterSeconds = choice.t === 'wait' ? Math.min(60, Math.max(1, Math.ceil(choice.expectedMs / 1000))) : 1;
@@ -384,7 +401,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
 
   return {
     async submit(request, sink) {
-      admit(request);
+      const features = featuresOf(request.work);
+      admit(request, features);
       const state = createAnswerState({
         request: newId('req', random),
         model: request.model.cid,
@@ -392,7 +410,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
         nowMs: clock.monotonic(),
         deadlineMs: Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax),
       });
-      const answer: Answer = { state, request, sink, names: new Map(), attemptFrom: 0, silenced: false };
+      const answer: Answer = { state, request, sink, features, names: new Map(), attemptFrom: 0, silenced: false };
       open.set(state.request, answer);
       try {
         await journal.open({
@@ -440,31 +458,4 @@ export function createAnswers(deps: AnswersDeps): Answers {
       await journal.flush();
     },
   };
-}
-
-function candidateOf(device: ConnectedDevice, model: string, nowMs: number): Candidate {
-  const held = device.status.models.find((entry) => entry.cid === model);
-  return {
-    device: device.id,
-    state: stateOf(device),
-    pauseReasons: device.status.pauseReasons,
-    // What refused its last offer is loading, paused or full; its next status, due at once, will say.
-    model: device.contradicted && held?.state === 'warm' ? 'loading' : (held?.state ?? 'none'),
-    numericClass: held?.numericClass,
-    slots: device.status.slots,
-    active: device.leases.size,
-    tokensPerSecond: held?.tokensPerSecond,
-    prefillTokensPerSecond: held?.prefillTokensPerSecond,
-    roundTripMs: device.status.roundTripMs ?? 50,
-    mistrusted: nowMs < device.mistrustedUntilMs,
-  };
-}
-
-/** Four characters a token is near enough for choosing between devices. */
-function estimatePromptTokens(work: AnswerState['work']): number {
-  const characters =
-    work.prompt.kind === 'text'
-      ? work.prompt.text.length
-      : work.prompt.messages.reduce((sum, message) => sum + message.content.length, 0);
-  return Math.ceil(characters / 4);
 }

@@ -15,8 +15,10 @@ import {
   isErrorCode,
   type AnswerEvent,
   type AnswerWork,
+  type CallPart,
   type ErrorCode,
   type FinishReason,
+  type Logprobs,
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 
@@ -44,6 +46,8 @@ export interface AnswerState {
   attempt: Attempt | undefined;
   epoch: number;
   promptTokens: number | undefined;
+  /** Of these, how many the first device to start had kept. */
+  cachedTokens: number;
   /** Ids of devices that contributed or tried, in order, without repeats in a row. */
   readonly devices: string[];
   failovers: number;
@@ -65,8 +69,21 @@ export type MachineEvent =
 
 export type Effect =
   | { readonly t: 'started'; readonly promptTokens: number }
-  | { readonly t: 'token'; readonly i: number; readonly id: number; readonly s: string }
-  | { readonly t: 'finished'; readonly finish: FinishReason; readonly s: string; readonly receipt: Uint8Array }
+  | {
+      readonly t: 'token';
+      readonly i: number;
+      readonly id: number;
+      readonly s: string;
+      readonly calls: readonly CallPart[] | undefined;
+      readonly lp: Logprobs | undefined;
+    }
+  | {
+      readonly t: 'finished';
+      readonly finish: FinishReason;
+      readonly s: string;
+      readonly calls: readonly CallPart[] | undefined;
+      readonly receipt: Uint8Array;
+    }
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string }
   /** Tell the device that its attempt is over. */
   | { readonly t: 'revoke'; readonly attempt: Attempt }
@@ -91,6 +108,7 @@ export function createAnswerState(
     attempt: undefined,
     epoch: 0,
     promptTokens: undefined,
+    cachedTokens: 0,
     devices: [],
     failovers: 0,
     engineFailures: 0,
@@ -140,7 +158,7 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
     case 'answer.progress':
       return [];
     case 'answer.started':
-      return onStarted(state, attempt, frame.promptTokens);
+      return onStarted(state, attempt, frame.promptTokens, frame.cachedTokens ?? 0);
     case 'answer.token': {
       if (!attempt.started || frame.i !== state.tokens.length) {
         return failAttempt(
@@ -154,7 +172,7 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
       if (state.numericClass === undefined) state.numericClass = attempt.numericClass;
       else if (state.numericClass !== attempt.numericClass) state.exact = false;
       state.tokens.push(frame.id);
-      return [{ t: 'token', i: frame.i, id: frame.id, s: frame.s }];
+      return [{ t: 'token', i: frame.i, id: frame.id, s: frame.s, calls: frame.calls, lp: frame.lp }];
     }
     case 'answer.finished': {
       if (!attempt.started || frame.answerTokens !== state.tokens.length) {
@@ -170,7 +188,7 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
       if (state.numericClass !== undefined && state.numericClass !== attempt.numericClass) state.exact = false;
       state.phase = 'over';
       state.attempt = undefined;
-      return [{ t: 'finished', finish: frame.finish, s: frame.s, receipt: frame.receipt }];
+      return [{ t: 'finished', finish: frame.finish, s: frame.s, calls: frame.calls, receipt: frame.receipt }];
     }
     case 'answer.failed': {
       const code = isErrorCode(frame.code) ? frame.code : 'engine_failed';
@@ -179,11 +197,17 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
   }
 }
 
-function onStarted(state: AnswerState, attempt: Attempt, promptTokens: number): readonly Effect[] {
+function onStarted(
+  state: AnswerState,
+  attempt: Attempt,
+  promptTokens: number,
+  cachedTokens: number,
+): readonly Effect[] {
   if (attempt.started) return [];
   attempt.started = true;
   if (state.promptTokens !== undefined) return [];
   state.promptTokens = promptTokens;
+  state.cachedTokens = Math.min(cachedTokens, promptTokens);
   return [{ t: 'started', promptTokens }];
 }
 

@@ -1,6 +1,6 @@
 /** Claims about choosing a device, and about the words when there is none. */
 import { expect, test } from 'vitest';
-import { explainNone, route, type Candidate, type Demand } from './route.ts';
+import { explainNone, featuresOf, route, type Candidate, type Demand } from './route.ts';
 
 const candidate = (over: Partial<Candidate> & { device: string }): Candidate => ({
   state: 'ready',
@@ -13,6 +13,7 @@ const candidate = (over: Partial<Candidate> & { device: string }): Candidate => 
   prefillTokensPerSecond: 1_000,
   roundTripMs: 1,
   mistrusted: false,
+  features: [],
   ...over,
 });
 const demand = (over: Partial<Demand> = {}): Demand => ({
@@ -20,6 +21,7 @@ const demand = (over: Partial<Demand> = {}): Demand => ({
   answerTokens: 100,
   numericClass: undefined,
   excluded: new Set(),
+  features: [],
   ...over,
 });
 
@@ -66,7 +68,7 @@ test('a device that let an answer stall gets another only when nobody else could
 });
 
 test('the reason for "nobody" counts the devices and says what holds each back', () => {
-  const none = new Set<string>();
+  const none = demand();
   const paused = (device: string): Candidate => candidate({ device, state: 'paused' });
   expect(explainNone([], 'm', none)).toMatch(/no device is connected/);
   expect(explainNone([paused('a'), paused('b')], 'm', none)).toBe(
@@ -83,4 +85,28 @@ test('the reason for "nobody" counts the devices and says what holds each back',
   expect(explainNone([candidate({ device: 'a', model: 'none' })], 'm', none)).toBe(
     '1 device is connected, but none holds "m"',
   );
+});
+
+test('only a device that says it can do what the work needs gets it, and the others are told of', () => {
+  const plain = candidate({ device: 'dev_plain', tokensPerSecond: 1_000 });
+  const able = candidate({ device: 'dev_able', features: ['form', 'tools'] });
+  expect(route([plain, able], demand())).toMatchObject({ device: 'dev_plain' });
+  expect(route([plain, able], demand({ features: ['form'] }))).toMatchObject({ device: 'dev_able' });
+  expect(route([plain, able], demand({ features: ['form', 'logprobs'] }))).toEqual({ t: 'none' });
+  expect(explainNone([plain], 'm', demand({ features: ['form', 'bias'] }))).toBe(
+    '1 device holds this model; it cannot answer in JSON and bias tokens before an update of its agent',
+  );
+  expect(explainNone([plain, able], 'm', demand({ features: ['logprobs'] }))).toBe(
+    '2 devices hold this model; both cannot tell log probabilities before an update of their agent',
+  );
+});
+
+test('work needs what its fields ask for, and a conversation that tells of calls needs tools', () => {
+  const sampling = { seed: 1 };
+  const text = { prompt: { kind: 'text' as const, text: 'x' }, sampling };
+  expect(featuresOf(text)).toEqual([]);
+  const biased = { ...text, form: { kind: 'json' as const }, logprobs: 0, sampling: { seed: 1, logitBias: [] } };
+  expect(featuresOf(biased)).toEqual(['form', 'logprobs', 'bias']);
+  const messages = [{ role: 'tool', content: '4', toolCallId: 'call_1' }];
+  expect(featuresOf({ prompt: { kind: 'chat', messages }, sampling })).toEqual(['tools']);
 });

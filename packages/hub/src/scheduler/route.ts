@@ -6,7 +6,7 @@
  * Interrupted answers stay within their numeric class while any device of it can take them, so that the rest is
  * bit-identical. A device that let an answer stall comes last: standing still, it would look the least busy of all.
  */
-import type { DeviceState } from '@idlewild/protocol';
+import type { AnswerWork, DeviceFeature, DeviceState } from '@idlewild/protocol';
 
 export interface Candidate {
   readonly device: string;
@@ -15,6 +15,8 @@ export interface Candidate {
   /** What the device has of the model; `none` when it is not even fetching it. */
   readonly model: 'none' | 'fetching' | 'held' | 'loading' | 'warm' | 'failed';
   readonly numericClass: string | undefined;
+  /** What it says that it can do beyond plain answers. */
+  readonly features: readonly string[];
   readonly slots: number;
   /** Leases that the hub has given it. */
   readonly active: number;
@@ -31,6 +33,8 @@ export interface Demand {
   readonly answerTokens: number;
   readonly numericClass: string | undefined;
   readonly excluded: ReadonlySet<string>;
+  /** What a device must be able to do beyond plain answers. */
+  readonly features: readonly DeviceFeature[];
 }
 
 export type Route =
@@ -54,9 +58,37 @@ export function expectedMs(candidate: Candidate, demand: Demand): number {
 const servesModel = (candidate: Candidate): boolean => candidate.model === 'warm';
 const takesWork = (candidate: Candidate): boolean => candidate.state === 'ready' || candidate.state === 'busy';
 
+const canDo = (candidate: Candidate, features: readonly DeviceFeature[]): boolean =>
+  features.every((feature) => candidate.features.includes(feature));
+
+const NOTHING_MORE: readonly DeviceFeature[] = [];
+
+/** What `work` needs of a device beyond plain answers. */
+export function featuresOf({
+  prompt,
+  form,
+  logprobs,
+  sampling,
+}: Pick<AnswerWork, 'prompt' | 'form' | 'logprobs' | 'sampling'>): readonly DeviceFeature[] {
+  const needed: DeviceFeature[] = [];
+  if (form !== undefined) needed.push('form');
+  // Also for a conversation that only tells of calls: a device without the feature would leave them out in silence.
+  if (prompt.kind === 'chat' && (prompt.tools !== undefined || prompt.messages.some(tellsOfCalls)))
+    needed.push('tools');
+  if (logprobs !== undefined) needed.push('logprobs');
+  if (sampling.logitBias !== undefined) needed.push('bias');
+  return needed.length === 0 ? NOTHING_MORE : needed;
+}
+
+const tellsOfCalls = (message: { readonly toolCalls?: unknown; readonly toolCallId?: unknown }): boolean =>
+  message.toolCalls !== undefined || message.toolCallId !== undefined;
+
 /** Those among whom the answer would be given out now; empty when nobody can take it at all. */
-function poolFor(candidates: readonly Candidate[], { numericClass, excluded }: Demand): readonly Candidate[] {
-  const able = candidates.filter((c) => takesWork(c) && servesModel(c) && !excluded.has(c.device));
+function poolFor(candidates: readonly Candidate[], demand: Demand): readonly Candidate[] {
+  const { numericClass, excluded, features } = demand;
+  const able = candidates.filter(
+    (c) => takesWork(c) && servesModel(c) && !excluded.has(c.device) && canDo(c, features),
+  );
   const steady = able.filter((c) => !c.mistrusted);
   const trusted = steady.length > 0 ? steady : able;
   const sameClass = numericClass === undefined ? trusted : trusted.filter((c) => c.numericClass === numericClass);
@@ -87,11 +119,24 @@ export function route(candidates: readonly Candidate[], demand: Demand): Route {
 
 const plural = (count: number, one: string, many: string): string => (count === 1 ? one : many);
 
+const FEATURE_WORDS: Readonly<Record<DeviceFeature, string>> = {
+  form: 'answer in JSON',
+  tools: 'call tools',
+  logprobs: 'tell log probabilities',
+  bias: 'bias tokens',
+  embed: 'make vectors of texts',
+  relay: 'give blobs to others',
+};
+
 /**
  * Why nobody can take an answer now, for the person who asked: "2 devices hold this model; both are paused by their
  * lenders".
  */
-export function explainNone(candidates: readonly Candidate[], model: string, excluded: ReadonlySet<string>): string {
+export function explainNone(
+  candidates: readonly Candidate[],
+  model: string,
+  { excluded, features }: Pick<Demand, 'excluded' | 'features'>,
+): string {
   if (candidates.length === 0)
     return `no device is connected, so nobody can answer for "${model}"; join one, or wait for one`;
   const holding = candidates.filter((c) => c.model !== 'none' && c.model !== 'failed');
@@ -101,19 +146,26 @@ export function explainNone(candidates: readonly Candidate[], model: string, exc
     const connected = `${candidates.length} ${plural(candidates.length, 'device is', 'devices are')} connected`;
     return `${connected}, but none holds "${model}"${why}`;
   }
+  const serving = holding.filter((c) => takesWork(c) && servesModel(c));
+  const unable = serving.filter((c) => !excluded.has(c.device) && !canDo(c, features));
+  const missing = features.filter((feature) => unable.some((c) => !c.features.includes(feature)));
+  const cannot = `cannot ${missing.map((feature) => FEATURE_WORDS[feature]).join(' and ')}`;
   const groups: [number, string][] = [
     [holding.filter((c) => c.state === 'paused').length, 'paused by {lender}'],
     [holding.filter((c) => c.state === 'draining').length, 'draining'],
     [holding.filter((c) => takesWork(c) && c.model === 'fetching').length, 'still fetching it'],
     [holding.filter((c) => takesWork(c) && (c.model === 'held' || c.model === 'loading')).length, 'still loading it'],
-    [holding.filter((c) => takesWork(c) && servesModel(c) && excluded.has(c.device)).length, 'refused this request'],
+    [serving.filter((c) => excluded.has(c.device)).length, 'refused this request'],
+    [unable.length, `${cannot} before an update of {its} agent`],
   ];
   const said = groups
     .filter(([count]) => count > 0)
     .map(([count, what]) => {
       const subject = count === holding.length ? (count === 1 ? 'it' : count === 2 ? 'both' : 'all') : String(count);
-      const verb = what === 'refused this request' ? '' : subject === 'it' || count === 1 ? 'is ' : 'are ';
-      return `${subject} ${verb}${what.replace('{lender}', count === 1 ? 'its lender' : 'their lenders')}`;
+      const isVerb = what === 'refused this request' || what.startsWith('cannot');
+      const verb = isVerb ? '' : subject === 'it' || count === 1 ? 'is ' : 'are ';
+      const words = what.replace('{lender}', plural(count, 'its lender', 'their lenders'));
+      return `${subject} ${verb}${words.replace('{its}', plural(count, 'its', 'their'))}`;
     });
   return `${holding.length} ${plural(holding.length, 'device holds', 'devices hold')} this model; ${said.join(', ')}`;
 }

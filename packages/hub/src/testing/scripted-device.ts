@@ -3,17 +3,23 @@
  * test tells it. It has no engine and no opinions; the real agent is tested against the real hub in `sim/` and `test/`.
  */
 import {
+  DEVICE_FEATURES,
   checkHub,
   encodeFrame,
   numericClassOf,
   parseToDevice,
   proveDevice,
   signStatement,
+  type AnswerWork,
+  type CallPart,
   type Channel,
   type Clock,
   type Crypto,
+  type DeviceFeature,
   type DeviceStatus,
+  type FinishReason,
   type KeyPair,
+  type Logprobs,
   type Random,
   type ToDevice,
   type ToHub,
@@ -46,6 +52,8 @@ export interface ScriptedDeviceOptions {
   readonly key?: KeyPair;
   readonly joinToken?: string;
   readonly status?: Partial<DeviceStatus>;
+  /** What it says that it can do; everything unless told otherwise. */
+  readonly features?: readonly DeviceFeature[];
 }
 
 export const warmModel = (cid: string): DeviceStatus['models'][number] => ({
@@ -124,6 +132,7 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
         crypto,
       ),
       providers: [],
+      features: [...(options.features ?? DEVICE_FEATURES)],
     };
     const { joinToken } = options;
     const proof = await proveDevice(
@@ -176,10 +185,31 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
   return device;
 }
 
+/** One token as a device may be told to send it. */
+export type ScriptedToken = string | { readonly s: string; readonly calls?: CallPart[]; readonly lp?: Logprobs };
+
+export interface Script {
+  readonly tokens: readonly ScriptedToken[];
+  readonly finish?: FinishReason;
+  /** What is held back until the end. */
+  readonly rest?: { readonly s?: string; readonly calls?: CallPart[] };
+  readonly cachedTokens?: number;
+}
+
 /** Answers every order with `texts`, one token each, then finishes; its receipts are honest. */
 export function answerWith(
   device: ScriptedDevice,
-  texts: readonly string[],
+  texts: readonly ScriptedToken[],
+  crypto: Crypto,
+  digest: (ids: readonly number[]) => Promise<Uint8Array>,
+): void {
+  answerAs(device, () => ({ tokens: texts }), crypto, digest);
+}
+
+/** Answers each order with what `script` makes of its work. */
+export function answerAs(
+  device: ScriptedDevice,
+  script: (work: AnswerWork) => Script,
   crypto: Crypto,
   digest: (ids: readonly number[]) => Promise<Uint8Array>,
 ): void {
@@ -187,12 +217,15 @@ export function answerWith(
     if (message.t !== 'answer') return;
     void (async () => {
       const { lease, epoch, model, work } = message;
+      const { tokens, finish = 'stop', rest = {}, cachedTokens } = script(work);
       const from = work.tokens.length;
-      device.send({ t: 'answer.started', lease, epoch, promptTokens: 7 });
-      texts
-        .slice(from)
-        .forEach((s, k) => device.send({ t: 'answer.token', lease, epoch, i: from + k, id: from + k, s }));
-      const ids = texts.map((_, i) => i).slice(from);
+      const cached = cachedTokens === undefined ? {} : { cachedTokens };
+      device.send({ t: 'answer.started', lease, epoch, promptTokens: 7, ...cached });
+      tokens.slice(from).forEach((token, k) => {
+        const said = typeof token === 'string' ? { s: token } : token;
+        device.send({ t: 'answer.token', lease, epoch, i: from + k, id: from + k, ...said });
+      });
+      const ids = tokens.map((_, i) => i).slice(from);
       const receipt = await signStatement(
         'receipt',
         {
@@ -212,16 +245,8 @@ export function answerWith(
         device.key,
         crypto,
       );
-      device.send({
-        t: 'answer.finished',
-        lease,
-        epoch,
-        finish: 'stop',
-        s: '',
-        promptTokens: 7,
-        answerTokens: texts.length,
-        receipt,
-      });
+      const end = { promptTokens: 7, answerTokens: tokens.length, receipt };
+      device.send({ t: 'answer.finished', lease, epoch, finish, s: '', ...rest, ...end });
     })();
   };
 }

@@ -1,0 +1,32 @@
+/** A connected device as the scheduler sees it, and how much work an answer looks like before anybody tokenised it. */
+import type { AnswerWork } from '@idlewild/protocol';
+import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import type { Candidate } from './route.ts';
+
+export function candidateOf(device: ConnectedDevice, model: string, nowMs: number): Candidate {
+  const held = device.status.models.find((entry) => entry.cid === model);
+  return {
+    device: device.id,
+    state: stateOf(device),
+    pauseReasons: device.status.pauseReasons,
+    // What refused its last offer is loading, paused or full; its next status, due at once, will say.
+    model: device.contradicted && held?.state === 'warm' ? 'loading' : (held?.state ?? 'none'),
+    numericClass: held?.numericClass,
+    features: device.profile.features ?? [],
+    slots: device.status.slots,
+    active: device.leases.size,
+    tokensPerSecond: held?.tokensPerSecond,
+    prefillTokensPerSecond: held?.prefillTokensPerSecond,
+    roundTripMs: device.status.roundTripMs ?? 50,
+    mistrusted: nowMs < device.mistrustedUntilMs,
+  };
+}
+
+/** Four characters a token is near enough for choosing between devices. */
+export function estimatePromptTokens(work: Pick<AnswerWork, 'prompt'>): number {
+  const characters =
+    work.prompt.kind === 'text'
+      ? work.prompt.text.length
+      : work.prompt.messages.reduce((sum, message) => sum + message.content.length, 0);
+  return Math.ceil(characters / 4);
+}
