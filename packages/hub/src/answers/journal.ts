@@ -17,6 +17,7 @@ import {
   type Random,
   type Timer,
 } from '@idlewild/protocol';
+import { countUsage } from '../callers/usage.ts';
 import type { Database } from '../db/schema.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
@@ -35,6 +36,10 @@ export interface CloseRecord {
   readonly reason: string | undefined;
   readonly promptTokens: number;
   readonly answerTokens: number;
+  /** Of the prompt's tokens; 0 where nobody says. */
+  readonly cachedTokens?: number;
+  /** What devices say they spent. */
+  readonly deviceMs?: number;
   readonly failovers: number;
   readonly exact: boolean;
   readonly receipt?: {
@@ -325,6 +330,7 @@ async function commitBatch(
             answer_tokens: 0,
             failovers: 0,
             exact: 1,
+            choice: open.work.choice,
           })),
         )
         .execute();
@@ -334,8 +340,9 @@ async function commitBatch(
         .insertInto('journal')
         .values(chunks.map(({ request_id, territory_id, seq, sealed }) => ({ request_id, territory_id, seq, sealed })))
         .execute();
+    const ended: string[] = [];
     for (const close of closes) {
-      await tx
+      const { numUpdatedRows } = await tx
         .updateTable('requests')
         .set({
           state: close.state,
@@ -343,11 +350,15 @@ async function commitBatch(
           finished_at_ms: nowMs,
           prompt_tokens: close.promptTokens,
           answer_tokens: close.answerTokens,
+          cached_tokens: close.cachedTokens ?? 0,
+          device_ms: Math.round(close.deviceMs ?? 0),
           failovers: close.failovers,
           exact: close.exact ? 1 : 0,
         })
         .where('id', '=', close.request)
-        .execute();
+        .where('state', '=', 'open')
+        .executeTakeFirstOrThrow();
+      if (numUpdatedRows > 0n) ended.push(close.request);
       if (entries.get(close.request)?.written !== false)
         await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
       const territory = entries.get(close.request)?.territory;
@@ -367,6 +378,7 @@ async function commitBatch(
           .execute();
       }
     }
+    await countUsage(tx, ended);
   });
 }
 
@@ -395,6 +407,7 @@ async function recoverOpen(
         .where('state', '=', 'open')
         .execute();
       await tx.deleteFrom('journal').where('request_id', '=', id).execute();
+      await countUsage(tx, [id]);
     });
     recovered.push({ request: id, answerTokens });
   }

@@ -8,13 +8,17 @@ import { IdlewildError, type Clock } from '@idlewild/protocol';
 import type { Kysely } from 'kysely';
 import type { ColumnTypes } from './column-types.ts';
 import { first } from './migrations/0001-first.ts';
+import { callers } from './migrations/0002-callers.ts';
 
 export interface Migration {
   readonly name: string;
   up(db: Kysely<unknown>, columns: ColumnTypes): Promise<void>;
 }
 
-export const MIGRATIONS: readonly Migration[] = [{ name: '0001-first', up: first }];
+export const MIGRATIONS: readonly Migration[] = [
+  { name: '0001-first', up: first },
+  { name: '0002-callers', up: callers },
+];
 
 interface MigrationTable {
   migrations: { name: string; applied_at_ms: number };

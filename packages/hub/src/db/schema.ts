@@ -5,7 +5,7 @@
  * milliseconds since 1970, booleans are 0 or 1, `*_json` columns hold JSON text: what SQLite and PostgreSQL have in
  * common.
  */
-import type { Kysely, Selectable, Transaction } from 'kysely';
+import type { Generated, Kysely, Selectable, Transaction } from 'kysely';
 
 export interface Territories {
   id: string;
@@ -28,6 +28,9 @@ export interface Keys {
   created_at_ms: number;
   expires_at_ms: number | null;
   revoked_at_ms: number | null;
+  /** `null` is the territory's default, 0 is no limit. */
+  requests_per_minute: number | null;
+  tokens_per_minute: number | null;
 }
 
 export interface Invites {
@@ -85,6 +88,42 @@ export interface Requests {
   failovers: number;
   /** 0 when an answer went on in another numeric class. */
   exact: 0 | 1;
+  /** Which of several answers to one prompt it is; the prompt is counted with choice 0. */
+  choice: Generated<number>;
+  /** Of the prompt's tokens, how many the device had kept and did not read again. */
+  cached_tokens: Generated<number>;
+  /** What devices spent on it by their receipts. */
+  device_ms: Generated<number>;
+}
+
+/** Sums over the requests that ended on one day; written in the transaction that ends a request. */
+export interface Usage {
+  territory_id: string;
+  key_id: string;
+  model_cid: string;
+  /** Days since 1970, UTC. */
+  day: number;
+  /** Prompts asked, whatever became of them; several choices are one. */
+  requests: number;
+  failed: number;
+  cancelled: number;
+  prompt_tokens: number;
+  cached_tokens: number;
+  answer_tokens: number;
+  device_ms: number;
+}
+
+/** An answer that its caller may ask for again under the same Idempotency-Key, sealed. */
+export interface KeptAnswers {
+  territory_id: string;
+  /** Keyed hash of caller and Idempotency-Key. */
+  id: string;
+  key_id: string;
+  sealed: Uint8Array;
+  /** Of `sealed`. */
+  bytes: number;
+  created_at_ms: number;
+  expires_at_ms: number;
 }
 
 /** What an open request needs to go on after a crash, sealed; its rows go when the request is finished. */
@@ -129,6 +168,8 @@ export interface Schema {
   journal: Journal;
   receipts: Receipts;
   audit: AuditEntries;
+  usage: Usage;
+  kept_answers: KeptAnswers;
 }
 
 /** The handle that rooms are given. While a transaction of it is open, only the transaction's own handle answers. */

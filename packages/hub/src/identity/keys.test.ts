@@ -152,3 +152,28 @@ test('which of some keys are revoked is read from the database, and within the t
   expect(await keys.revokedAmong(territory, [kept.id, revoked.id, 'key_unknown'])).toEqual(new Set([revoked.id]));
   expect(await keys.revokedAmong('ter_b', [revoked.id])).toEqual(new Set());
 });
+
+test('a key has the limits that it was made with, until a steward gives it others', async () => {
+  const { db, keys } = await setUp();
+  const { id, key } = await keys.create({ territory, role: 'caller', actor, limits: { requestsPerMinute: 60 } });
+  expect(await keys.authenticate(key)).toMatchObject({ requestsPerMinute: 60 });
+  await keys.limit({ territory, id, tokensPerMinute: 1_000, actor });
+  expect(await keys.authenticate(key)).toMatchObject({ requestsPerMinute: 60, tokensPerMinute: 1_000 });
+  await keys.limit({ territory, id, requestsPerMinute: 'default', tokensPerMinute: 'none', actor });
+  const principal = await keys.authenticate(key);
+  expect(principal).toMatchObject({ tokensPerMinute: 'none' });
+  expect(principal).not.toHaveProperty('requestsPerMinute');
+  expect((await keys.list(territory))[0]).toMatchObject({ id, tokensPerMinute: 'none' });
+  const acts = await db.selectFrom('audit').select(['action', 'subject']).where('action', '=', 'limitKey').execute();
+  expect(acts).toEqual([
+    { action: 'limitKey', subject: id },
+    { action: 'limitKey', subject: id },
+  ]);
+});
+
+test('a key of another territory gets no limit', async () => {
+  const { keys } = await setUp();
+  const { id } = await keys.create({ territory: 'ter_b', role: 'caller', actor });
+  const limiting = keys.limit({ territory, id, requestsPerMinute: 1, actor });
+  await expect(limiting).rejects.toMatchObject({ code: 'not_found' });
+});

@@ -9,7 +9,7 @@ import { IdlewildError, hex, newId, utf8, type Clock, type Crypto, type Random }
 import { base32 } from 'multiformats/bases/base32';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, KeyRow, Role } from '../db/schema.ts';
-import type { KeyPrincipal } from './principal.ts';
+import type { KeyLimits, KeyPrincipal } from './principal.ts';
 
 const KEY = /^iw_[a-z2-7]{52}$/;
 const SECRET_BYTES = 32;
@@ -24,6 +24,7 @@ export interface KeyOrder {
   readonly role: Role;
   readonly name?: string;
   readonly expiresInMs?: number;
+  readonly limits?: KeyLimits;
   /** Who makes it, for the audit log. */
   readonly actor: string;
   /** Keeps the text before the key becomes valid, so that no crash leaves a key that nobody has. */
@@ -37,7 +38,7 @@ export interface NewKey {
   readonly role: Role;
 }
 
-export interface KeyFacts {
+export interface KeyFacts extends KeyLimits {
   readonly id: string;
   readonly role: Role;
   readonly name: string;
@@ -46,12 +47,23 @@ export interface KeyFacts {
   readonly revokedAtMs?: number;
 }
 
+/** A limit that is not named stays as it is; `default` is what holds for every key of the territory. */
+export interface LimitOrder {
+  readonly territory: string;
+  readonly id: string;
+  readonly requestsPerMinute?: number | 'none' | 'default' | undefined;
+  readonly tokensPerMinute?: number | 'none' | 'default' | undefined;
+  readonly actor: string;
+}
+
 export interface Keys {
   create(order: KeyOrder): Promise<NewKey>;
   /** `key` as the caller sent it, without `Bearer`. Throws `unauthenticated`: missing, unknown, expired or revoked. */
   authenticate(key: string | undefined): Promise<KeyPrincipal>;
   /** Those of `ids` that are revoked, as the database has it now. */
   revokedAmong(territory: string, ids: readonly string[]): Promise<ReadonlySet<string>>;
+  /** From the next request on, here; in other processes within `FRESH_MS`. Throws `not_found`. */
+  limit(order: LimitOrder): Promise<KeyFacts>;
   /** Newest first. */
   list(territory: string): Promise<KeyFacts[]>;
   /** Throws `not_found`; revoking twice is once. */
@@ -90,6 +102,7 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
       territory: row.territory_id,
       role: row.role,
       name: row.name,
+      ...limitsOf(row),
     };
     const entry = { principal, expiresAtMs: row.expires_at_ms ?? Number.POSITIVE_INFINITY, readAtMs };
     checkExpiry(entry);
@@ -108,7 +121,7 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
   }
 
   return {
-    async create({ territory, role, name = '', expiresInMs, actor, keep }) {
+    async create({ territory, role, name = '', expiresInMs, limits = {}, actor, keep }) {
       const key = `iw_${base32.baseEncode(random.bytes(SECRET_BYTES))}`;
       const id = newId('key', random);
       const nowMs = clock.now();
@@ -121,10 +134,12 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
         created_at_ms: nowMs,
         revoked_at_ms: null,
         expires_at_ms: expiresInMs === undefined ? null : nowMs + expiresInMs,
+        requests_per_minute: columnOf(limits.requestsPerMinute ?? 'default'),
+        tokens_per_minute: columnOf(limits.tokensPerMinute ?? 'default'),
       };
       await db.transaction().execute(async (transaction) => {
         await transaction.insertInto('keys').values(row).execute();
-        const details = { role, name };
+        const details = { role, name, ...limits };
         await audit.append(transaction, { territory, actor, action: 'createKey', subject: id, details });
         keep?.(key);
       });
@@ -149,6 +164,30 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
         .execute();
       return new Set(rows.map(({ id }) => id));
     },
+    async limit({ territory, id, requestsPerMinute, tokensPerMinute, actor }) {
+      const facts = await db.transaction().execute(async (transaction) => {
+        const row = await transaction
+          .updateTable('keys')
+          .set({
+            id,
+            ...(requestsPerMinute === undefined ? {} : { requests_per_minute: columnOf(requestsPerMinute) }),
+            ...(tokensPerMinute === undefined ? {} : { tokens_per_minute: columnOf(tokensPerMinute) }),
+          })
+          .where('territory_id', '=', territory)
+          .where('id', '=', id)
+          .returningAll()
+          .executeTakeFirst();
+        if (row === undefined) throw unknown(id);
+        const details = {
+          ...(requestsPerMinute === undefined ? {} : { requestsPerMinute }),
+          ...(tokensPerMinute === undefined ? {} : { tokensPerMinute }),
+        };
+        await audit.append(transaction, { territory, actor, action: 'limitKey', subject: id, details });
+        return factsOf(row);
+      });
+      forget(id);
+      return facts;
+    },
     async list(territory) {
       const rows = await db
         .selectFrom('keys')
@@ -167,7 +206,7 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
           .where('territory_id', '=', territory)
           .where('id', '=', id)
           .executeTakeFirst();
-        if (row === undefined) throw new IdlewildError('not_found', `there is no key ${id} in this territory`);
+        if (row === undefined) throw unknown(id);
         if (row.revoked_at_ms !== null) return;
         await transaction
           .updateTable('keys')
@@ -185,6 +224,21 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
 const refused = (seen: string, remedy: string): IdlewildError =>
   new IdlewildError('unauthenticated', `${seen}; ${remedy}`);
 
+const unknown = (id: string): IdlewildError =>
+  new IdlewildError('not_found', `there is no key ${id} in this territory`);
+
+/** A limit as its column holds it. */
+const columnOf = (limit: number | 'none' | 'default'): number | null =>
+  limit === 'default' ? null : limit === 'none' ? 0 : limit;
+
+function limitsOf(row: Pick<KeyRow, 'requests_per_minute' | 'tokens_per_minute'>): KeyLimits {
+  const limit = (column: number): number | 'none' => (column === 0 ? 'none' : column);
+  return {
+    ...(row.requests_per_minute === null ? {} : { requestsPerMinute: limit(row.requests_per_minute) }),
+    ...(row.tokens_per_minute === null ? {} : { tokensPerMinute: limit(row.tokens_per_minute) }),
+  };
+}
+
 const factsOf = (row: KeyRow): KeyFacts => ({
   id: row.id,
   role: row.role,
@@ -192,4 +246,5 @@ const factsOf = (row: KeyRow): KeyFacts => ({
   createdAtMs: row.created_at_ms,
   ...(row.expires_at_ms === null ? {} : { expiresAtMs: row.expires_at_ms }),
   ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
+  ...limitsOf(row),
 });

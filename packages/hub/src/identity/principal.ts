@@ -1,7 +1,13 @@
 /** Who asks. Known from a key or from a connected device; what it may do is the policy's matter. */
 import type { Role } from '../db/schema.ts';
 
-export interface KeyPrincipal {
+/** How much a key may ask for in a minute. Absent: what holds for every key of the territory. */
+export interface KeyLimits {
+  readonly requestsPerMinute?: number | 'none';
+  readonly tokensPerMinute?: number | 'none';
+}
+
+export interface KeyPrincipal extends KeyLimits {
   readonly kind: 'key';
   readonly keyId: string;
   readonly territory: string;

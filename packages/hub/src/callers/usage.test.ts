@@ -1,0 +1,152 @@
+import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { Kysely } from 'kysely';
+import { DatabaseSync } from 'node:sqlite';
+import { expect, onTestFinished, test } from 'vitest';
+import { createJournal, type CloseRecord, type Journal } from '../answers/journal.ts';
+import { SQLITE_COLUMNS } from '../db/column-types.ts';
+import { MIGRATIONS, migrate } from '../db/migrate.ts';
+import { openDatabase } from '../db/open.ts';
+import type { Database, RequestState, Schema } from '../db/schema.ts';
+import { createSqliteDialect } from '../db/sqlite-dialect.ts';
+import { silentLog } from '../log.ts';
+import { readUsage } from './usage.ts';
+
+const territory = 'ter_a';
+const DAY_MS = 86_400_000;
+/** 2027-01-15T08:00:00Z: where the fake clock starts. */
+const TODAY = '2027-01-15';
+
+async function setUp(): Promise<{ db: Database; journal: Journal; clock: ReturnType<typeof createFakeClock> }> {
+  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const { db, close } = await openDatabase({ file: ':memory:', clock, sync: 'off' });
+  onTestFinished(close);
+  await db
+    .insertInto('territories')
+    .values({ id: territory, name: 'a', public_key: new Uint8Array(32), created_at_ms: 0 })
+    .execute();
+  const key = new Uint8Array(32).fill(1);
+  const random = createSeededRandom(1);
+  return { db, clock, journal: createJournal({ db, crypto: nodeCrypto, random, clock, key, log: silentLog }) };
+}
+
+const opened = (request: string, over: { key?: string; model?: string; choice?: number } = {}) => ({
+  request,
+  territory,
+  key: over.key ?? 'key_a',
+  model: over.model ?? 'cid_a',
+  work: { prompt: { kind: 'text' as const, text: 'x' }, sampling: { seed: 1 }, choice: over.choice ?? 0, stop: [] },
+});
+const closed = (request: string, over: Partial<CloseRecord> = {}): CloseRecord => ({
+  request,
+  state: 'done',
+  reason: undefined,
+  promptTokens: 10,
+  answerTokens: 5,
+  failovers: 0,
+  exact: true,
+  ...over,
+});
+async function ask(journal: Journal, open: ReturnType<typeof opened>, end: Partial<CloseRecord> = {}): Promise<void> {
+  const opening = journal.open(open);
+  await journal.flush();
+  await opening;
+  const closing = journal.close(closed(open.request, end));
+  await journal.flush();
+  await closing;
+}
+const all = (db: Database, more: { key?: string; model?: string } = {}) =>
+  readUsage(db, { territory, from: '2000-01-01', to: '2100-01-01', ...more }, 1_000);
+
+test('requests are summed by key, model and day, whatever became of them', async () => {
+  const { db, journal, clock } = await setUp();
+  await ask(journal, opened('r1'), { cachedTokens: 4, deviceMs: 20.4 });
+  await ask(journal, opened('r2'), { state: 'failed', reason: 'no_device', answerTokens: 2 });
+  await ask(journal, opened('r3'), { state: 'cancelled', reason: 'cancelled', answerTokens: 1 });
+  await ask(journal, opened('r4', { key: 'key_b' }));
+  await ask(journal, opened('r5', { model: 'cid_b' }));
+  await clock.advance(DAY_MS);
+  await ask(journal, opened('r6'));
+  const mine = await all(db, { key: 'key_a', model: 'cid_a' });
+  expect(mine).toMatchObject([
+    { day: '2027-01-16', requests: 1, promptTokens: 10, answerTokens: 5 },
+    {
+      day: TODAY,
+      requests: 3,
+      failed: 1,
+      cancelled: 1,
+      promptTokens: 30,
+      answerTokens: 8,
+      cachedTokens: 4,
+      deviceMs: 20,
+    },
+  ]);
+  expect(await all(db)).toHaveLength(4);
+  expect(await readUsage(db, { territory, from: TODAY, to: TODAY }, 1_000)).toHaveLength(3);
+  expect(await readUsage(db, { territory: 'ter_b', from: TODAY, to: TODAY }, 1_000)).toEqual([]);
+});
+
+test('several choices are one request and one prompt', async () => {
+  const { db, journal } = await setUp();
+  for (const choice of [0, 1, 2]) await ask(journal, opened(`r${choice}`, { choice }));
+  expect(await all(db)).toMatchObject([{ requests: 1, promptTokens: 10, answerTokens: 15 }]);
+});
+
+test('what ends in one batch is counted once, and an end that comes twice changes nothing', async () => {
+  const { db, journal } = await setUp();
+  const ids = Array.from({ length: 40 }, (_, index) => `r${index}`);
+  const openings = ids.map((id) => journal.open(opened(id)));
+  const closings = ids.map((id) => journal.close(closed(id)));
+  await journal.flush();
+  await Promise.all([...openings, ...closings]);
+  const again = journal.close(closed('r0'));
+  await journal.flush();
+  await again;
+  expect(await all(db)).toMatchObject([{ requests: 40, promptTokens: 400, answerTokens: 200 }]);
+});
+
+test('what a crash left open counts with the tokens that were journalled', async () => {
+  const { db, journal } = await setUp();
+  const opening = journal.open(opened('r1'));
+  await journal.flush();
+  await opening;
+  for (const id of [5, 6, 7]) journal.token('r1', id);
+  await journal.flush();
+  expect(await journal.recover()).toEqual([{ request: 'r1', answerTokens: 3 }]);
+  expect(await all(db)).toMatchObject([{ requests: 1, failed: 1, answerTokens: 3 }]);
+});
+
+test('a database of before there were sums gets those of what was answered', async () => {
+  const clock = createFakeClock(async () => {});
+  const db = new Kysely<Schema>({ dialect: createSqliteDialect(new DatabaseSync(':memory:')) });
+  onTestFinished(() => db.destroy());
+  const upTo = (count: number) =>
+    migrate(db as never, { clock, columns: SQLITE_COLUMNS, migrations: MIGRATIONS.slice(0, count) });
+  await upTo(1);
+  const ofRequest = (id: string, state: RequestState) => ({
+    id,
+    territory_id: territory,
+    key_id: 'key_a',
+    model_cid: 'cid_a',
+    state,
+    reason: null,
+    created_at_ms: clock.now(),
+    finished_at_ms: state === 'open' ? null : clock.now(),
+    prompt_tokens: 7,
+    answer_tokens: 3,
+    failovers: 0,
+    exact: 1 as const,
+  });
+  await db
+    .insertInto('territories')
+    .values({ id: territory, name: 'a', public_key: new Uint8Array(32), created_at_ms: 0 })
+    .execute();
+  await db
+    .insertInto('requests')
+    .values([ofRequest('r1', 'done'), ofRequest('r2', 'cancelled'), ofRequest('r3', 'open')])
+    .execute();
+  await upTo(2);
+  expect(await all(db)).toMatchObject([
+    { day: TODAY, requests: 2, cancelled: 1, failed: 0, promptTokens: 14, answerTokens: 6 },
+  ]);
+});
