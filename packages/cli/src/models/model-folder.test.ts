@@ -1,11 +1,10 @@
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { externalise, readGraph, writeGraph } from '@idlewild/graph';
+import { externalise, quantiseMatMul4, readGraph, writeGraph } from '@idlewild/graph';
 import { decodeManifest } from '@idlewild/protocol';
 import { afterAll, expect, test } from 'vitest';
 import { readModelFolder, type ModelFolder } from './model-folder.ts';
-import { readLicence } from './model-texts.ts';
 import { memoryPart } from './parts.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'idlewild-model-'));
@@ -13,6 +12,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const jacobean = join(import.meta.dirname, '../../../../models/jacobean');
 const { signal } = new AbortController();
 const read = (from: string): Promise<ModelFolder> => readModelFolder(from, { signal, onProgress: () => undefined });
+
+const bytesOf = (model: ModelFolder): number => model.files.reduce((sum, { layout }) => sum + layout.bytes, 0);
 
 /** The bundled model without its corpus, to be spoilt. */
 function copy(name: string): string {
@@ -34,7 +35,8 @@ test('the bundled model becomes a manifest of a weight-free graph, its weights a
     'weights.bin',
   ]);
   expect(manifest).toMatchObject({ graph: 'model.onnx', contextTokens: 512, vocabularyTokens: 2_048, layers: 6 });
-  expect(manifest.card).toEqual({ licence: 'cc0-1.0' });
+  expect(manifest.card).toMatchObject({ licence: 'cc0-1.0', languages: ['en'], parameters: 3_148_246 });
+  expect(manifest.card.description).toMatch(/^A small decoder/);
   expect(manifest.files.find(({ path }) => path === 'model.onnx')?.bytes).toBeLessThan(100_000);
   expect(seen.at(-1)).toBe(manifest.files.reduce((sum, { bytes }) => sum + bytes, 0));
 });
@@ -55,6 +57,36 @@ test('weights in side files stay in them', async () => {
   expect(model.files.map(({ path }) => path)).toContain('model.onnx_data');
   rmSync(join(from, 'onnx/model.onnx_data'));
   await expect(read(from)).rejects.toThrow(/onnx\/model\.onnx says that weights lie in "model\.onnx_data"/);
+});
+
+test('of several graphs the one that is asked for is read, with its own weights in several files', async () => {
+  const from = copy('several');
+  const graph = readGraph(new Uint8Array(readFileSync(join(from, 'onnx/model.onnx'))));
+  writeFileSync(join(from, 'onnx/model_q4.onnx'), writeGraph(quantiseMatMul4(graph)));
+  // The large tensors in the one file and the rest in the other, as exporters do past 2 GB.
+  const first = externalise(graph, { location: 'model_fp16.onnx_data', inlineBytesMax: 200_000 });
+  const second = externalise(first.graph, { location: 'model_fp16.onnx_data_1' });
+  writeFileSync(join(from, 'onnx/model_fp16.onnx'), writeGraph(second.graph));
+  writeFileSync(join(from, 'onnx/model_fp16.onnx_data'), Buffer.concat([...first.chunks()]));
+  writeFileSync(join(from, 'onnx/model_fp16.onnx_data_1'), Buffer.concat([...second.chunks()]));
+
+  expect((await read(from)).graph).toMatchObject({ quant: 'f32', quants: ['q4', 'f16', 'f32'] });
+  const q4 = await readModelFolder(from, { signal, onProgress: () => undefined, quant: 'q4' });
+  const parameters = (model: ModelFolder): number | undefined => model.card.parameters;
+  expect(bytesOf(q4)).toBeLessThan(bytesOf(await read(from)) / 2);
+  expect(parameters(q4)).toBe(parameters(await read(from)));
+  const split = await readModelFolder(from, { signal, onProgress: () => undefined, quant: 'f16' });
+  expect(split.files.map(({ path }) => path)).toEqual(
+    expect.arrayContaining(['model_fp16.onnx_data', 'model_fp16.onnx_data_1']),
+  );
+});
+
+test('a card given with the command goes before that of the folder', async () => {
+  const options = { signal, onProgress: () => undefined };
+  const given = await readModelFolder(jacobean, { ...options, cardText: '---\nlicense: mit\n---\n# x\n\nOurs.' });
+  expect(given.card).toEqual({ licence: 'mit', description: 'Ours.', parameters: 3_148_246 });
+  const known = await readModelFolder(jacobean, { ...options, card: { licence: 'ours', source: 'hf:a/b@c' } });
+  expect(decodeManifest(known.manifest.bytes).card).toMatchObject({ licence: 'ours', source: 'hf:a/b@c' });
 });
 
 test('what is missing or wrong is named', async () => {
@@ -83,10 +115,4 @@ test('a range of a file in pieces is the same as of the whole', async () => {
       expect(Buffer.from(await part.read(from, to - from))).toEqual(whole.subarray(from, to));
     }
   }
-});
-
-test('the licence is read from the front matter and from nowhere else', () => {
-  expect(readLicence('---\nlanguage: en\nlicense: apache-2.0\n---\n# x')).toBe('apache-2.0');
-  expect(readLicence('---\nlicense: "mit"\n---')).toBe('mit');
-  expect(readLicence('# x\nlicense: mit')).toBeUndefined();
 });

@@ -5,12 +5,13 @@
  * The same folder gives the same CID. The ONNX file is read once and its weights are handed on as views of that
  * memory, so nothing is in memory twice and nothing is written; side files are read from the disk as they are needed.
  */
-import { open, readFile, stat } from 'node:fs/promises';
+import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { UploadFile } from '@idlewild/client';
 import {
   GRAPH_LIMITS,
   checkGraph,
+  countParameters,
   describeDecoder,
   externalise,
   isExternal,
@@ -19,40 +20,54 @@ import {
   type Externalised,
   type Graph,
 } from '@idlewild/graph';
-import { IdlewildError, codeOf, encodeManifest, layoutFile, type Manifest } from '@idlewild/protocol';
+import { IdlewildError, codeOf, encodeManifest, layoutFile, type Manifest, type ModelCard } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { bytesText } from '../text/units.ts';
-import { readContext, readJson, readLicence, readVocabulary } from './model-texts.ts';
+import { readCard } from './card.ts';
+import { chooseGraph, type GraphChoice, type ListedFile, type Quant } from './graph-files.ts';
+import { readContext, readJson, readVocabulary } from './model-texts.ts';
 import { diskPart, memoryPart, type Part } from './parts.ts';
 
-const GRAPHS = ['onnx/model.onnx', 'model.onnx'] as const;
 const GRAPH_PATH = 'model.onnx';
-/** What an engine reads beside the graph, and which of it must be there. */
-const TEXTS: Readonly<Record<string, 'needed' | 'optional'>> = {
+/** What goes along with the graph: what an engine reads, which of it must be there, and the terms of its makers. */
+export const MODEL_TEXTS: Readonly<Record<string, 'needed' | 'optional'>> = {
   'config.json': 'needed',
   'tokenizer.json': 'needed',
   'tokenizer_config.json': 'optional',
   'generation_config.json': 'optional',
   'chat_template.jinja': 'optional',
+  LICENSE: 'optional',
+  'LICENSE.md': 'optional',
+  'LICENSE.txt': 'optional',
 };
 const READ_BYTES = 16_777_216;
 
 export interface ModelFolder {
   readonly manifest: { readonly cid: { toString(): string }; readonly bytes: Uint8Array };
   readonly files: readonly UploadFile[];
+  readonly card: ModelCard;
+  readonly graph: GraphChoice;
   /** For people. */
   readonly summary: string;
 }
 
 export interface ReadOptions {
   readonly signal: AbortSignal;
+  /** Which of several graphs; see `chooseGraph` for what is chosen without it. */
+  readonly quant?: Quant | undefined;
+  /** Text of a model card, in place of the folder's README.md. */
+  readonly cardText?: string | undefined;
+  /** What is known better than any text says it. */
+  readonly card?: ModelCard | undefined;
   onProgress(doneBytes: number, totalBytes: number): void;
 }
 
 /** Throws `not_found`, `model_invalid`, `model_unsupported` or `model_refused`, naming the file; `cancelled`. */
-export async function readModelFolder(folder: string, { signal, onProgress }: ReadOptions): Promise<ModelFolder> {
+export async function readModelFolder(folder: string, options: ReadOptions): Promise<ModelFolder> {
+  const { signal, onProgress } = options;
   await expectFolder(folder);
-  const graphFile = await findGraph(folder);
+  const choice = chooseGraph(await listGraphs(folder), options.quant, folder);
+  const graphFile = choice.path;
   const texts = await readTexts(folder);
   const config = readJson('config.json', new TextDecoder().decode(texts.get('config.json')));
   readJson('tokenizer.json', new TextDecoder().decode(texts.get('tokenizer.json')));
@@ -65,7 +80,11 @@ export async function readModelFolder(folder: string, { signal, onProgress }: Re
   naming(graphFile, () => checkGraph(external.graph, { files: new Map(parts.map((part) => [part.path, part.bytes])) }));
 
   const files = await layOut(parts, signal, onProgress);
-  const licence = await readCard(folder);
+  const card: ModelCard = {
+    ...readCard(options.cardText ?? (await readReadme(folder))),
+    parameters: countParameters(graph),
+    ...options.card,
+  };
   const manifest: Manifest = {
     v: 1,
     kind: 'decoder',
@@ -75,11 +94,11 @@ export async function readModelFolder(folder: string, { signal, onProgress }: Re
     contextTokens: readContext(config),
     vocabularyTokens: shape.vocab ?? readVocabulary(config),
     layers: shape.layers,
-    card: licence === undefined ? {} : { licence },
+    card,
   };
   const { layers, contextTokens } = manifest;
-  const summary = `${layers} layers, ${contextTokens} tokens of context, licence ${licence ?? 'not stated'}`;
-  return { manifest: await encodeManifest(manifest, nodeCrypto), files, summary };
+  const summary = `${layers} layers, ${contextTokens} tokens of context, licence ${card.licence ?? 'not stated'}`;
+  return { manifest: await encodeManifest(manifest, nodeCrypto), files, card, graph: choice, summary };
 }
 
 /** In an order that does not depend on the folder's. */
@@ -128,17 +147,22 @@ async function expectFolder(folder: string): Promise<void> {
   );
 }
 
-async function findGraph(folder: string): Promise<string> {
-  for (const file of GRAPHS) if (typeof (await sizeOf(join(folder, file))) === 'number') return file;
-  throw new IdlewildError(
-    'not_found',
-    `${folder} holds no ${GRAPHS.join(' and no ')}; export the model to ONNX with a key-value cache`,
-  );
+/** What may be a graph or lies beside one. */
+async function listGraphs(folder: string): Promise<ListedFile[]> {
+  const files: ListedFile[] = [];
+  for (const inside of ['onnx/', '']) {
+    if ((await sizeOf(join(folder, inside))) !== 'folder') continue;
+    for (const name of await readdir(join(folder, inside))) {
+      const bytes = await sizeOf(join(folder, inside, name));
+      if (typeof bytes === 'number') files.push({ path: `${inside}${name}`, bytes });
+    }
+  }
+  return files;
 }
 
 async function readTexts(folder: string): Promise<Map<string, Uint8Array>> {
   const texts = new Map<string, Uint8Array>();
-  for (const [file, need] of Object.entries(TEXTS)) {
+  for (const [file, need] of Object.entries(MODEL_TEXTS)) {
     if (typeof (await sizeOf(join(folder, file))) === 'number') texts.set(file, await readFile(join(folder, file)));
     else if (need === 'needed')
       throw new IdlewildError('not_found', `${folder} holds no ${file}, which an engine needs`);
@@ -152,7 +176,7 @@ async function sideFiles(folder: string, graphFile: string, graph: Graph): Promi
   for (const tensor of graph.tensors.values()) {
     if (!isExternal(tensor) || sides.has(tensor.external.location)) continue;
     const { location } = tensor.external;
-    const named = basename(location) === location && location !== GRAPH_PATH && !Object.hasOwn(TEXTS, location);
+    const named = basename(location) === location && location !== GRAPH_PATH && !Object.hasOwn(MODEL_TEXTS, location);
     const bytes = named ? await sizeOf(join(folder, location)) : undefined;
     if (typeof bytes !== 'number') {
       throw new IdlewildError(
@@ -171,9 +195,9 @@ function freeName(sides: ReadonlyMap<string, Part>): string {
   return name;
 }
 
-const readCard = async (folder: string): Promise<string | undefined> => {
+const readReadme = async (folder: string): Promise<string> => {
   const file = join(folder, 'README.md');
-  return typeof (await sizeOf(file)) === 'number' ? readLicence(await readFile(file, 'utf8')) : undefined;
+  return typeof (await sizeOf(file)) === 'number' ? readFile(file, 'utf8') : '';
 };
 
 /** Into one array of the file's size: Node's own `readFile` may hold two. */

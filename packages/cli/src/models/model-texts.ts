@@ -31,13 +31,3 @@ function positive(config: Json, fields: readonly string[], what: string): number
     `config.json does not say ${what}: it has no positive number "${fields[0] ?? ''}"`,
   );
 }
-
-const LICENCE_CHARACTERS_MAX = 256;
-
-/** `license` in the front matter of a model card (Hugging Face's README.md). */
-export function readLicence(card: string): string | undefined {
-  const matter = /^---\r?\n([\s\S]*?)\r?\n---/.exec(card)?.[1];
-  const value = matter === undefined ? undefined : /^licen[sc]e:\s*(.+?)\s*$/m.exec(matter)?.[1];
-  const plain = value?.replace(/^(["'])(.*)\1$/, '$2');
-  return plain === undefined || plain === '' ? undefined : plain.slice(0, LICENCE_CHARACTERS_MAX);
-}
