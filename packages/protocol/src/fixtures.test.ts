@@ -86,6 +86,7 @@ test('every kind of message has a fixture', () => {
     'answer.token': true,
     'answer.finished': true,
     'answer.failed': true,
+    'blob.have': true,
     'embed.done': true,
     'embed.failed': true,
   };
@@ -100,6 +101,7 @@ test('every kind of message has a fixture', () => {
     embed: true,
     cancel: true,
     drain: true,
+    'blob.want': true,
     unsupported: true,
   };
   const kinds = (to: string): unknown[] => {

@@ -68,9 +68,11 @@ export {
   type DeviceProfile,
   type DeviceState,
   type DeviceStatus,
+  type Lent,
   type ToDevice,
   type ToHub,
   type UnknownMessage,
+  type WantedModel,
 } from './wire/messages.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';

@@ -29,6 +29,11 @@ export const LIMITS = {
   sourceBackoffMsMax: 3_000,
   /** Leaves of one file in flight: what a transfer holds in memory. */
   transferConcurrency: 4,
+  /**
+   * One part of a block on its way through the hub. Answers share its channel: this is 13 ms of a line of 5 MB/s, and
+   * none is sent while an answer runs.
+   */
+  relayBytesMax: 65_536,
   /** One device tells the hub it is alive this often; three missed beats are a death. */
   heartbeatMs: 5_000,
   /** Silence after which either side gives the channel up. */

@@ -83,6 +83,8 @@ export interface FileLayout {
 export interface FileAssembly {
   /** Indices of the leaves that are not there yet, ascending. */
   missing(): readonly number[];
+  /** The bytes of one leaf that is there, hashed again; `undefined` for one that is not. */
+  read(leaf: number): Promise<Uint8Array | undefined>;
   /** Verifies and keeps one leaf. Throws `blob_mismatch`, `disk_full`, `quota_exceeded`. */
   write(leaf: number, bytes: Uint8Array): Promise<void>;
   /** Makes the complete file durable. Throws `blob_not_found` while leaves are missing. */
@@ -104,6 +106,8 @@ export interface BlobStore {
   /** Bytes `[offset, offset + length)` of a finished file. */
   read(root: CID, offset: number, length: number): Promise<Uint8Array>;
   hasFile(root: CID): Promise<boolean>;
+  /** Bytes of the quota that a file takes, finished or not; its dag-pb nodes and loose blocks come on top. */
+  takenBy(root: CID): Promise<number>;
   /** Forgets a block or a finished or unfinished file. */
   remove(cid: CID): Promise<void>;
   usage(): Promise<{ readonly bytes: number; readonly quotaBytes: number }>;

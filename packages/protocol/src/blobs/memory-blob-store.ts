@@ -65,6 +65,11 @@ export function createMemoryBlobStore(options: { crypto: Crypto; quotaBytes: num
       );
     },
     hasFile: async (root) => files.get(root.toString())?.state === 'finished',
+    async takenBy(root) {
+      const file = files.get(root.toString());
+      if (file === undefined) return 0;
+      return [...file.held].reduce((sum, key) => sum + (pool.bytesOf(key)?.length ?? 0), file.reservedBytes);
+    },
     async remove(cid) {
       const file = files.get(cid.toString());
       if (file !== undefined) removeFile(memory, file);
@@ -119,6 +124,10 @@ function assemblyOf({ pool, crypto }: Memory, file: StoredFile): FileAssembly {
   };
   return {
     missing,
+    async read(index) {
+      const key = layout.leaves[index]?.cid.toString();
+      return key !== undefined && held.has(key) ? pool.bytesOf(key)?.slice() : undefined;
+    },
     async write(index, bytes) {
       const leaf = await verifyLeaf(layout, index, bytes, crypto);
       refuseRemoved();

@@ -69,6 +69,35 @@ test('a file is fetched leaf by leaf, with progress, and only once', async () =>
   expect(source.asked).toHaveLength(6);
 });
 
+test('a fetch may begin anywhere in a file, and its leaves can be read before it is finished', async () => {
+  const origin = await makeOrigin(5);
+  const store = newStore();
+  const source = changed('origin', origin.source, async () => 'pass');
+  const read: (boolean | undefined)[] = [];
+  await fetchFile({
+    root: origin.layout.root,
+    store,
+    sources: [source],
+    clock: newClock(),
+    signal: never,
+    concurrency: 1,
+    beginAt: 0.5,
+    onOpened(layout, assembly) {
+      const { write } = assembly;
+      Object.assign(assembly, {
+        async write(index: number, bytes: Uint8Array) {
+          await write(index, bytes);
+          read.push((await assembly.read(index))?.length === layout.leaves[index]?.bytes);
+        },
+      });
+    },
+  });
+  const leaves = origin.layout.leaves.map(({ cid }) => cid.toString());
+  expect(source.asked.slice(1).map((cid) => leaves.indexOf(cid))).toEqual([2, 3, 4, 0, 1]);
+  expect(read).toEqual([true, true, true, true, true]);
+  expect(await store.read(origin.layout.root, 0, origin.bytes.length)).toEqual(origin.bytes);
+});
+
 test('a file of one leaf, an empty file and a file of one leaf many times over are fetched', async () => {
   for (const bytes of [new Uint8Array(), createSeededRandom(2).bytes(7), new Uint8Array(6 * MIB)]) {
     const held = newStore();

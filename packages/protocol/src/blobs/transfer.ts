@@ -37,6 +37,13 @@ export interface FileTransfer extends TransferOptions {
   readonly sources: readonly BlobSource[];
   /** Leaves in flight at once. */
   readonly concurrency?: number;
+  /**
+   * Where in the missing leaves to begin, in [0, 1); the rest follows round the end. Devices that begin at different
+   * places have different leaves to give to each other.
+   */
+  readonly beginAt?: number;
+  /** The leaves can be read from the assembly as they come, before the file is finished. */
+  readonly onOpened?: (layout: FileLayout, assembly: FileAssembly) => void;
   readonly onProgress?: (progress: TransferProgress) => void;
 }
 
@@ -63,7 +70,8 @@ export async function fetchFile(transfer: FileTransfer): Promise<FileLayout> {
   const layout = await readLayout(root, (cid) => fetchInto(cid, ring, store, transfer));
   if (await store.hasFile(root)) return layout;
   const assembly = await store.assemble(layout);
-  const missing = missingByCid(layout, assembly);
+  transfer.onOpened?.(layout, assembly);
+  const missing = turned(missingByCid(layout, assembly), transfer.beginAt ?? 0);
   let bytes = layout.bytes;
   for (const { indices, leafBytes } of missing) bytes -= indices.length * leafBytes;
   onProgress?.({ bytes, bytesTotal: layout.bytes });
@@ -238,6 +246,11 @@ function missingByCid(layout: FileLayout, assembly: FileAssembly): MissingLeaf[]
     found.set(cid.toString(), leaf);
   }
   return [...found.values()];
+}
+
+function turned<Item>(items: readonly Item[], beginAt: number): readonly Item[] {
+  const first = Math.floor(items.length * beginAt);
+  return [...items.slice(first), ...items.slice(0, first)];
 }
 
 /** Works through `items` in order, a few at a time. The first failure stops all, and is thrown then. */

@@ -58,6 +58,10 @@ export const consentSchema = z.object({
   /** `ignore`: work also while a person uses the machine; only an explicit consent says so. */
   presence: z.enum(['ignore', 'respect']),
   tokensPerSecondMax: z.number().gt(0).optional(),
+  /** Bytes of models on the disk. */
+  diskBytesMax: z.int().min(0).optional(),
+  /** For giving blobs to other devices; 0 is not at all. */
+  uploadBytesPerSecondMax: z.number().min(0).optional(),
   issuedAtMs: instantMs,
 });
 export type Consent = z.infer<typeof consentSchema>;

@@ -6,7 +6,7 @@
  */
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { refuseIncomplete, verifyLeaf } from '../blobs/block.ts';
+import { matches, refuseIncomplete, verifyLeaf } from '../blobs/block.ts';
 import { createLeafOffsets } from '../blobs/leaf-offsets.ts';
 import { equalBytes } from '../bytes.ts';
 import { IdlewildError } from '../errors.ts';
@@ -60,6 +60,15 @@ export async function openDiskAssembly(parts: DiskAssemblyParts): Promise<DiskAs
     missing,
     abandon: () => {
       abandoned = true;
+    },
+    async read(index) {
+      const leaf = layout.leaves[index];
+      if (leaf === undefined || present[index] !== 1) return undefined;
+      // Between the two names of a file that is being finished it lies under the second.
+      const bytes =
+        (await readAt(partPath, offsets.startOf(index), leaf.bytes)) ??
+        (await readAt(finalPath, offsets.startOf(index), leaf.bytes));
+      return bytes?.length === leaf.bytes && (await matches(leaf.cid, bytes, crypto)) ? bytes : undefined;
     },
     async write(index, bytes) {
       await verifyLeaf(layout, index, bytes, crypto);

@@ -83,6 +83,7 @@ export async function createDiskBlobStore(options: {
     assemble: (layout) => assemble(disk, layout),
     read: (root, offset, length) => readRange(disk, root, offset, length),
     hasFile: async (root) => index.file(root) !== undefined,
+    takenBy: async (root) => quota.heldBy(quotaName(root)),
     remove: (cid) => remove(disk, cid),
     usage: async () => quota.usage(),
     pathOf: (root) => finishedFile(disk, root).path,
@@ -174,10 +175,18 @@ async function readRange(disk: Disk, root: CID, offset: number, length: number):
 }
 
 /** Of a file that is there already. */
-const FINISHED: FileAssembly = { missing: () => [], write: async () => {}, finish: async () => {} };
+const finishedAssembly = (disk: Disk, { leaves }: FileLayout): FileAssembly => ({
+  missing: () => [],
+  read: async (leaf) => {
+    const cid = leaves[leaf]?.cid;
+    return cid === undefined ? undefined : getBlock(disk, cid);
+  },
+  write: async () => {},
+  finish: async () => {},
+});
 
 async function assemble(disk: Disk, layout: FileLayout): Promise<FileAssembly> {
-  if (disk.index.file(layout.root) !== undefined) return FINISHED;
+  if (disk.index.file(layout.root) !== undefined) return finishedAssembly(disk, layout);
   const key = layout.root.toString();
   let opening = disk.parts.get(key);
   if (opening === undefined) {

@@ -7,6 +7,7 @@ export interface Quota {
   /** Counts what is on disk already, room or not: a quota may have been lowered since. */
   count(name: string, bytes: number): void;
   release(name: string): void;
+  heldBy(name: string): number;
   usage(): { readonly bytes: number; readonly quotaBytes: number };
 }
 
@@ -32,6 +33,7 @@ export function createQuota(quotaBytes: number): Quota {
     },
     count: set,
     release: (name) => set(name, 0),
+    heldBy: (name) => held.get(name) ?? 0,
     usage: () => ({ bytes: total, quotaBytes }),
   };
 }

@@ -189,14 +189,18 @@ const fileClaims = ({ crypto, open, reopen }: BlobStoreHarness): Claim[] => [
       for (const index of [4, 1]) await assembly.write(index, file.leaf(index));
       const again = await reopen(store);
       same([await again.hasFile(file.layout.root), await again.has(leafCid(file, 1))], [false, false], 'unfinished');
+      same(await again.takenBy(file.layout.root), file.bytes.length, 'bytes of the quota, finished or not');
       await refuses(() => again.read(file.layout.root, 0, 1), 'blob_not_found', 'reading an unfinished file');
       const resumed = await again.assemble(file.layout);
       same(resumed.missing(), [0, 2, 3], 'what is missing after the restart');
+      sameBytes(await resumed.read(4), file.leaf(4), 'a leaf that is there, read from the assembly');
+      same([await resumed.read(0), await resumed.read(5)], [undefined, undefined], 'leaves that are not there');
       await refuses(() => resumed.finish(), 'blob_not_found', 'finishing with leaves missing');
       await writeAll(again, file);
       sameBytes(await again.read(file.layout.root, 0, file.bytes.length), file.bytes, 'the file');
       const done = await again.assemble(file.layout);
       same(done.missing(), [], 'a finished file misses nothing');
+      sameBytes(await done.read(1), file.leaf(1), 'a leaf of a finished file, read from its assembly');
       await done.finish();
     },
   },

@@ -70,9 +70,22 @@ export const deviceModelSchema = z.object({
   numericClass: z.string().max(64).optional(),
   tokensPerSecond: z.number().min(0).optional(),
   prefillTokensPerSecond: z.number().min(0).optional(),
+  /** Resident bytes, measured when it was loaded last. */
+  memoryBytes: z.int().min(0).optional(),
   reason: z.string().max(512).optional(),
 });
 export type DeviceModel = z.infer<typeof deviceModelSchema>;
+
+/** How much of the machine its lender lends. */
+export const lentSchema = z.object({
+  /** Resident bytes of all models together. */
+  memoryBytes: z.int().min(0),
+  /** Bytes of models on the disk. */
+  diskBytes: z.int().min(0),
+  /** For giving blobs to other devices; 0 is not at all. */
+  uploadBytesPerSecond: z.number().min(0),
+});
+export type Lent = z.infer<typeof lentSchema>;
 
 export const statusSchema = z.object({
   state: z.enum(['ready', 'busy', 'paused', 'draining']),
@@ -82,6 +95,8 @@ export const statusSchema = z.object({
   models: z.array(deviceModelSchema).max(LIMITS.modelsPerDeviceMax),
   /** Round trip that the device measured last. */
   roundTripMs: z.number().min(0).optional(),
+  /** Absent: it says nothing of bounds, and whatever does not fit fails there. */
+  lent: lentSchema.optional(),
 });
 export type DeviceStatus = z.infer<typeof statusSchema>;
 
@@ -111,10 +126,21 @@ export const refusedSchema = z.object({ t: z.literal('refused'), ...endSchema })
 export const droppedSchema = z.object({ t: z.literal('dropped'), ...endSchema });
 export const heartbeatSchema = z.object({ t: z.literal('heartbeat'), n: z.int().min(0), status: statusSchema });
 export const heartbeatAckSchema = z.object({ t: z.literal('heartbeat.ack'), n: z.int().min(0) });
+export const wantedModelSchema = z.object({
+  cid: cidText,
+  name,
+  /** Of all its files. */
+  bytes: z.int().min(0),
+  /** It is never removed to make room for another. */
+  pinned: z.boolean().optional(),
+  /** Requests per minute for it in the whole territory, roughly; what a swap of models in memory is judged by. */
+  demand: z.number().min(0).optional(),
+});
+export type WantedModel = z.infer<typeof wantedModelSchema>;
 /** The models that the hub wants on the device, in order of preference; blob URLs are relative to the hub's address. */
 export const holdSchema = z.object({
   t: z.literal('hold'),
-  models: z.array(z.object({ cid: cidText, name, bytes: z.int().min(0) })).max(LIMITS.modelsPerDeviceMax),
+  models: z.array(wantedModelSchema).max(LIMITS.modelsPerDeviceMax),
   /** Base URLs that serve `/blobs/CID`, tried in order. */
   sources: z.array(z.string().max(512)).max(16),
 });
@@ -128,6 +154,23 @@ export const answerSchema = z.object({
   deadlineMs: z.int().min(1),
 });
 export const cancelSchema = z.object({ t: z.literal('cancel'), lease: z.string().max(64), epoch: z.int().min(1) });
+/** Gives a part of a block to the hub, which passes it to another device. */
+export const blobWantSchema = z.object({
+  t: z.literal('blob.want'),
+  id: z.int().min(0),
+  cid: cidText,
+  offset: z.int().min(0).max(LIMITS.blockBytesMax),
+  length: z.int().min(1).max(LIMITS.relayBytesMax),
+});
+/** The answer to a `blob.want`. Without bytes: the device does not have it, or `busyMs` says when to ask again. */
+export const blobHaveSchema = z.object({
+  t: z.literal('blob.have'),
+  id: z.int().min(0),
+  /** Of the whole block. */
+  total: z.int().min(0).max(LIMITS.blockBytesMax).optional(),
+  bytes: bytes.refine((value) => value.length <= LIMITS.relayBytesMax, 'must be one part').optional(),
+  busyMs: z.int().min(0).optional(),
+});
 export const drainSchema = z.object({ t: z.literal('drain'), reason: z.string().max(512) });
 export const agreementSchema = z.object({ t: z.literal('agreement'), key: bytes });
 export const unsupportedSchema = z.object({ t: z.literal('unsupported'), kind: z.string().max(64) });
@@ -143,6 +186,7 @@ const toHub = {
   'answer.token': answerTokenSchema,
   'answer.finished': answerFinishedSchema,
   'answer.failed': answerFailedSchema,
+  'blob.have': blobHaveSchema,
   'embed.done': embedDoneSchema,
   'embed.failed': embedFailedSchema,
 } as const;
@@ -157,6 +201,7 @@ const toDevice = {
   embed: embedSchema,
   cancel: cancelSchema,
   drain: drainSchema,
+  'blob.want': blobWantSchema,
   unsupported: unsupportedSchema,
 } as const;
 
