@@ -121,6 +121,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
       },
       onStatus: () => answers.pump(),
       onAnswer: (device, event) => answers.onFrame(device, event),
+      onBlob: () => {},
       onEmbed: () => undefined,
       onGone(device, code, why) {
         devices.touch(territory.id, device.id);

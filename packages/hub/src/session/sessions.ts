@@ -30,6 +30,8 @@ import {
   type Random,
   type Timer,
   type ToDevice,
+  type ToHub,
+  type WantedModel,
 } from '@idlewild/protocol';
 import { base64url } from 'multiformats/bases/base64';
 import { HUB_LIMITS } from '../limits.ts';
@@ -52,11 +54,16 @@ export interface HubIdentity {
   readonly certificate: Uint8Array;
 }
 
+/** What a device gives, or does not, when it is asked for a part of a block. */
+export type BlobPart = Extract<ToHub, { t: 'blob.have' }>;
+export type BlobWish = Omit<Extract<ToDevice, { t: 'blob.want' }>, 't'>;
+
 export interface SessionEvents {
   onJoin(device: ConnectedDevice): void;
   /** Status or leases changed. */
   onStatus(device: ConnectedDevice): void;
   onAnswer(device: ConnectedDevice, event: AnswerEvent): void;
+  onBlob(device: ConnectedDevice, part: BlobPart): void;
   onEmbed(device: ConnectedDevice, event: EmbedEvent): void;
   onGone(device: ConnectedDevice, code: 'disconnected' | 'superseded' | 'device_revoked', why: string): void;
 }
@@ -70,7 +77,9 @@ export interface Sessions {
   order(device: ConnectedDevice, order: AnswerOrder): void;
   embed(device: ConnectedDevice, order: EmbedOrder): void;
   revokeLease(device: ConnectedDevice, lease: string, epoch: number): void;
-  hold(device: ConnectedDevice, models: readonly { cid: string; name: string; bytes: number }[]): void;
+  hold(device: ConnectedDevice, models: readonly WantedModel[]): void;
+  /** Asks for a part of a block; what comes goes to `onBlob`. */
+  want(device: ConnectedDevice, wish: BlobWish): void;
   drain(device: string, reason: string): boolean;
   drop(device: string, code: 'superseded' | 'device_revoked', message: string): boolean;
   /** Closes every channel; devices will reconnect elsewhere. */
@@ -202,6 +211,8 @@ export function createSessions(deps: SessionsDeps): Sessions {
           (error: unknown) => log.warn({ device: device.id, why: messageOf(error) }, 'agreement key refused'),
         );
         return;
+      case 'blob.have':
+        return events.onBlob(device, message);
       case '?':
         return send(device, { t: 'unsupported', kind: message.kind });
       case 'unsupported':
@@ -307,6 +318,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
       device.leases.delete(lease);
       send(device, { t: 'cancel', lease, epoch });
     },
+    want: (device, wish) => send(device, { t: 'blob.want', ...wish }),
     hold: (device, models) => send(device, { t: 'hold', models: [...models], sources: ['/'] }),
     drain(id, reason) {
       const device = open.get(id);
