@@ -24,6 +24,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   not_found: EXIT.notFound,
   model_not_found: EXIT.notFound,
   too_busy: EXIT.notNow,
+  rate_limit_exceeded: EXIT.notNow,
   no_device: EXIT.notNow,
   hub_stopping: EXIT.notNow,
   hub_restarted: EXIT.notNow,

@@ -49,6 +49,16 @@ export const ERRORS = {
     retryable: true,
     meaning: 'Every queue that could take the request is full; see Retry-After.',
   },
+  rate_limit_exceeded: {
+    status: 429,
+    retryable: true,
+    meaning: 'The key asks for more in a minute than its limit; see Retry-After and the x-ratelimit-* headers.',
+  },
+  idempotency_conflict: {
+    status: 409,
+    retryable: false,
+    meaning: 'The Idempotency-Key was used for another request already.',
+  },
   cancelled: { status: 499, retryable: true, meaning: 'The caller hung up or cancelled.' },
   internal: {
     status: 500,

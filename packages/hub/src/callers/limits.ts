@@ -1,0 +1,171 @@
+/**
+ * How fast a key may ask: requests and tokens per minute, each a bucket.
+ *
+ * A request takes one request and its estimated tokens when it comes, or nothing and a time to come back. What its
+ * answers really used is charged as they end, and the estimate given back when the request is over; the order of the
+ * two does not matter. An estimate larger than the whole bucket waits for a full one and then goes: a limit is a speed,
+ * and what goes beyond it is a debt that holds up the next request.
+ */
+import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
+import type { KeyLimits } from '../identity/principal.ts';
+import { changed, filled, fullBucket, resized, untilLevelMs, type Bucket } from './bucket.ts';
+import type { Buckets, KeyBuckets } from './buckets.ts';
+
+/** What holds for keys that have no limit of their own. */
+export interface DefaultLimits {
+  readonly requestsPerMinute?: number | undefined;
+  readonly tokensPerMinute?: number | undefined;
+}
+
+export interface Level {
+  readonly perMinute: number;
+  /** Whole ones that may be taken now. */
+  readonly remaining: number;
+  /** Until the bucket is full again. */
+  readonly resetMs: number;
+}
+
+/** How a key stands; a limit that it does not have is absent. */
+export interface Standing {
+  readonly requests?: Level;
+  readonly tokens?: Level;
+}
+
+export interface LimitedKey extends KeyLimits {
+  readonly keyId: string;
+}
+
+/** What was taken for a request that may run. */
+export interface Admission {
+  readonly standing: Standing;
+  /** The request is over: its estimate is given back. Twice is once. */
+  release(): void;
+}
+
+export interface Refusal {
+  readonly standing: Standing;
+  readonly error: IdlewildError;
+}
+
+export interface Limits {
+  /** Takes one request and `tokens`, or neither. */
+  admit(key: LimitedKey, tokens: number): MaybePromise<Admission | Refusal>;
+  /** Tokens that were used, whatever was estimated. */
+  charge(keyId: string, tokens: number): void;
+  standing(key: LimitedKey): MaybePromise<Standing>;
+}
+
+export interface LimitsDeps {
+  readonly buckets: Buckets;
+  readonly defaults: DefaultLimits;
+  /** A store of buckets that fails must not fail an answer that is over. */
+  readonly onFault: (error: unknown) => void;
+}
+
+export function createLimits({ buckets, defaults, onFault }: LimitsDeps): Limits {
+  const limitOf = (own: number | 'none' | undefined, common: number | undefined): number | undefined =>
+    own === 'none' ? undefined : (own ?? common);
+
+  function current(key: LimitedKey, kept: KeyBuckets, nowMs: number): KeyBuckets {
+    const requests = limitOf(key.requestsPerMinute, defaults.requestsPerMinute);
+    const tokens = limitOf(key.tokensPerMinute, defaults.tokensPerMinute);
+    return {
+      ...(requests === undefined ? {} : { requests: bucketNow(kept.requests, requests, nowMs) }),
+      ...(tokens === undefined ? {} : { tokens: bucketNow(kept.tokens, tokens, nowMs) }),
+    };
+  }
+  const isLimited = (key: LimitedKey): boolean =>
+    limitOf(key.requestsPerMinute, defaults.requestsPerMinute) !== undefined ||
+    limitOf(key.tokensPerMinute, defaults.tokensPerMinute) !== undefined;
+
+  /** Outside any request: nobody waits for it, and nobody is told. */
+  function change(keyId: string, amount: number): void {
+    if (amount === 0) return;
+    void (async () => {
+      await buckets.update(keyId, (kept, nowMs) => ({
+        buckets: kept.tokens === undefined ? kept : { ...kept, tokens: changed(filled(kept.tokens, nowMs), amount) },
+        result: undefined,
+      }));
+    })().catch(onFault);
+  }
+
+  return {
+    admit(key, estimate) {
+      if (!isLimited(key)) return { standing: {}, release: () => {} };
+      return buckets.update<Admission | Refusal>(key.keyId, (kept, nowMs) => {
+        const before = current(key, kept, nowMs);
+        const { requests } = before;
+        const tokens = Math.min(estimate, before.tokens?.perMinute ?? 0);
+        const missing = firstMissing(before, tokens);
+        if (missing !== undefined) {
+          return { buckets: before, result: { standing: standingOf(before), error: refusal(missing) } };
+        }
+        const after: KeyBuckets = {
+          ...(requests === undefined ? {} : { requests: changed(requests, -1) }),
+          ...(before.tokens === undefined ? {} : { tokens: changed(before.tokens, -tokens) }),
+        };
+        let held = tokens;
+        const release = (): void => {
+          change(key.keyId, held);
+          held = 0;
+        };
+        return { buckets: after, result: { standing: standingOf(after), release } };
+      });
+    },
+    charge: (keyId, tokens) => change(keyId, -tokens),
+    standing(key) {
+      if (!isLimited(key)) return {};
+      return buckets.update(key.keyId, (kept, nowMs) => {
+        const now = current(key, kept, nowMs);
+        return { buckets: now, result: standingOf(now) };
+      });
+    },
+  };
+}
+
+const bucketNow = (kept: Bucket | undefined, perMinute: number, nowMs: number): Bucket =>
+  kept === undefined ? fullBucket(perMinute, nowMs) : filled(resized(kept, perMinute), nowMs);
+
+const levelOf = (bucket: Bucket): Level => ({
+  perMinute: bucket.perMinute,
+  remaining: Math.max(0, Math.floor(bucket.level)),
+  resetMs: untilLevelMs(bucket, bucket.perMinute),
+});
+
+const standingOf = ({ requests, tokens }: KeyBuckets): Standing => ({
+  ...(requests === undefined ? {} : { requests: levelOf(requests) }),
+  ...(tokens === undefined ? {} : { tokens: levelOf(tokens) }),
+});
+
+interface Missing {
+  readonly what: 'requests' | 'tokens';
+  readonly bucket: Bucket;
+  readonly wanted: number;
+  readonly waitMs: number;
+}
+
+/** What a request has to wait for longest; `undefined` when it may go. */
+function firstMissing({ requests, tokens }: KeyBuckets, wanted: number): Missing | undefined {
+  const missing: Missing[] = [];
+  // A hair of tolerance: sums of fractions may end just below the whole that they stand for.
+  const lacks = (bucket: Bucket, amount: number): boolean => bucket.level < amount - 1e-9;
+  if (requests !== undefined && lacks(requests, 1)) {
+    missing.push({ what: 'requests', bucket: requests, wanted: 1, waitMs: untilLevelMs(requests, 1) });
+  }
+  if (tokens !== undefined && lacks(tokens, wanted)) {
+    missing.push({ what: 'tokens', bucket: tokens, wanted, waitMs: untilLevelMs(tokens, wanted) });
+  }
+  return missing.toSorted((a, b) => b.waitMs - a.waitMs)[0];
+}
+
+function refusal({ what, bucket, wanted, waitMs }: Missing): IdlewildError {
+  const retryAfterMs = Math.max(1, Math.ceil(waitMs));
+  const retryAfterSeconds = Math.ceil(retryAfterMs / 1_000);
+  const asked = what === 'tokens' ? `, this one needs about ${Math.ceil(wanted)}` : '';
+  const message =
+    `this key may use ${bucket.perMinute} ${what} per minute and has ` +
+    `${Math.max(0, Math.floor(bucket.level))} left${asked}; try again in ${retryAfterSeconds} s`;
+  return new IdlewildError('rate_limit_exceeded', message, {
+    details: { limit: what, retryAfterMs, retryAfterSeconds },
+  });
+}
