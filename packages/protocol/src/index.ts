@@ -116,6 +116,7 @@ export {
   type ModelKind,
 } from './manifest.ts';
 export { exp, ln } from './sampler/ln.ts';
+export { LOGPROB_MIN, logSoftmax, type LogSoftmax } from './sampler/log-softmax.ts';
 export { gumbel, noise, philox } from './sampler/philox.ts';
 export { TEMPERATURE_MIN, createSampler, sampleToken, type Sampler, type SamplerContext } from './sampler/sampler.ts';
 export { DAG_PB, RAW, isStorable, verifyBlock, type Block } from './blobs/block.ts';

@@ -8,6 +8,7 @@ import { fromHex } from '../bytes.ts';
 import { createSeededRandom } from '../testing/seeded-random.ts';
 import type { Sampling } from '../wire/answer.ts';
 import { exp, ln } from './ln.ts';
+import { LOGPROB_MIN, logSoftmax } from './log-softmax.ts';
 import { gumbel, keyOf, noise, philox } from './philox.ts';
 import { createSampler, sampleToken, type SamplerContext } from './sampler.ts';
 
@@ -16,7 +17,16 @@ interface Fixtures {
   exp: { x: string; y: string }[];
   philox: { counter: string; key: string; block: string }[];
   noise: { seed: number; choice: number; position: number; token: number; value: string }[];
-  tokens: { logits: string; sampling: Sampling; prompt: number[]; answer: number[]; choice: number; token: number }[];
+  tokens: TokenCase[];
+  constrained: (TokenCase & { allowed: string })[];
+}
+interface TokenCase {
+  logits: string;
+  sampling: Sampling;
+  prompt: number[];
+  answer: number[];
+  choice: number;
+  token: number;
 }
 const fixtures = JSON.parse(
   readFileSync(new URL('../../fixtures/v1/sampler.json', import.meta.url), 'utf8'),
@@ -40,8 +50,15 @@ const NEUTRAL: Sampling = {
 };
 
 /** The definition in docs/protocol-sampler.md, word for word and without a thought for speed. */
-function plainToken(logits: Float32Array, sampling: Sampling, { prompt, answer, choice }: SamplerContext): number {
+function plainToken(
+  logits: Float32Array,
+  sampling: Sampling,
+  { prompt, answer, choice, allowed }: SamplerContext,
+): number {
   const rows = Array.from(logits, (logit, id) => ({ id, value: logit }));
+  for (const [id, bias] of sampling.logitBias ?? []) if (rows[id] !== undefined) rows[id].value += bias;
+  for (const row of rows)
+    if (allowed !== undefined && (((allowed[row.id >> 5] ?? 0) >> (row.id & 31)) & 1) === 0) row.value = -Infinity;
   const seen = new Set([...Array.from(prompt), ...Array.from(answer)]);
   for (const row of rows) {
     if (seen.has(row.id))
@@ -139,6 +156,56 @@ test('the sampler gives the token that the plain definition gives', () => {
   }
 });
 
+test('no penalty and no bias brings back a token that the mask forbids', () => {
+  const random = createSeededRandom(8);
+  const sampler = createSampler();
+  for (let round = 0; round < 600; round++) {
+    const size = 1 + Math.floor(random.unit() * 140);
+    const id = (): number => Math.floor(random.unit() * size);
+    const logits = Float32Array.from({ length: size }, () => (random.unit() - 0.5) * 10);
+    const allowed = new Int32Array(Math.ceil(size / 32) - (size > 40 && round % 3 === 0 ? 1 : 0));
+    for (let i = 0; i < 3; i++) {
+      const at = id() % (allowed.length * 32);
+      allowed[at >> 5]! |= 1 << (at & 31);
+    }
+    const sampling: Sampling = {
+      ...NEUTRAL,
+      temperature: round % 5 === 0 ? 0 : 1.2,
+      topK: round % 2 === 0 ? 0 : 7,
+      topP: round % 4 === 0 ? 0.8 : 1,
+      repetitionPenalty: round % 3 === 0 ? 0.5 : 1.4,
+      frequencyPenalty: -2,
+      presencePenalty: -2,
+      logitBias: [
+        [id(), 100],
+        [id(), -100],
+        [size + 5, 100],
+      ],
+      seed: round,
+    };
+    const context = { prompt: [id()], answer: [id(), id()], choice: 0, allowed };
+    const token = sampler(logits, sampling, context);
+    expect((allowed[token >> 5]! >> (token & 31)) & 1).toBe(1);
+    expect(token).toBe(plainToken(logits, sampling, context));
+  }
+});
+
+test('log probabilities are those of the softmax, likeliest first, and never −∞', () => {
+  const random = createSeededRandom(9);
+  const logits = Float32Array.from({ length: 500 }, () => Math.round((random.unit() - 0.5) * 90) / 2);
+  logits[3] = -Infinity;
+  const { of, top } = logSoftmax(logits);
+  const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+  for (const [id, logit] of logits.entries())
+    if (id !== 3) expect(of(id)).toBeCloseTo(Math.log(Math.exp(logit) / total), 9);
+  expect([of(3), of(9_999)]).toEqual([LOGPROB_MIN, LOGPROB_MIN]);
+  const order = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]! || a - b);
+  for (const count of [0, 1, 20, 900]) expect(top(count)).toEqual(order.slice(0, count));
+  expect(logSoftmax(Float32Array.of(7)).of(0)).toBe(0);
+  for (const bad of [[Number.NaN, 1], [1, Number.NaN], [Infinity], [-Infinity], []])
+    expect(() => logSoftmax(Float32Array.from(bad))).toThrow(expect.objectContaining({ code: 'engine_failed' }));
+});
+
 test('a large flat vocabulary gives the same token with and without the shortcuts', () => {
   const random = createSeededRandom(6);
   const sampler = createSampler();
@@ -186,5 +253,10 @@ test('fixtures: every value and token is as it was when it was published', () =>
   for (const { logits, sampling, token, ...context } of fixtures.tokens) {
     expect(sampleToken(float32s(logits), sampling, context)).toBe(token);
   }
+  for (const { logits, sampling, token, allowed, ...context } of fixtures.constrained) {
+    const mask = Int32Array.from(words32(allowed));
+    expect(sampleToken(float32s(logits), sampling, { ...context, allowed: mask })).toBe(token);
+  }
   expect(fixtures.tokens.length).toBeGreaterThan(50);
+  expect(fixtures.constrained.length).toBeGreaterThan(50);
 });

@@ -2,10 +2,10 @@
  * From logits to the next token: a pure function, the same bits in every language. docs/protocol-sampler.md says it in
  * prose.
  *
- * All arithmetic is float64 on the float32 logits, in this order: repetition penalty (prompt and answer), frequency and
- * presence penalty (answer), [temperature 0: the highest, ties to the lowest id], division by temperature, top-k,
- * top-p, and the highest of logit + noise over what is left, ties to the lowest id (Gumbel-max: Maddison, Tarlow, Minka
- * 2014). What is skipped here for speed provably cannot change the result; the tests compare with the plain definition.
+ * All arithmetic is float64 on the float32 logits, in this order: bias, mask, repetition penalty (prompt and answer),
+ * frequency and presence penalty (answer), [temperature 0: the highest, ties to the lowest id], division by
+ * temperature, top-k, top-p, and the highest of logit + noise over what is left, ties to the lowest id (Gumbel-max:
+ * Maddison, Tarlow, Minka 2014). The mask is −∞, which no later step lifts. What is skipped here for speed provably cannot change the result; the tests compare with the plain definition.
  */
 import { IdlewildError } from '../errors.ts';
 import type { Sampling } from '../wire/answer.ts';
@@ -18,6 +18,11 @@ export interface SamplerContext {
   /** Tokens of the answer so far; their number is the position of the token to be chosen. */
   readonly answer: ArrayLike<number>;
   readonly choice: number;
+  /**
+   * One bit for each token, the lowest first: only tokens whose bit is set can be chosen, and none beyond the last word.
+   * Absent: all can.
+   */
+  readonly allowed?: Int32Array | undefined;
 }
 
 /**
@@ -47,6 +52,8 @@ export function createSampler(): Sampler {
       counts = new Uint32Array(logits.length);
     }
     for (let id = 0; id < values.length; id++) values[id] = logits[id] as number;
+    if (sampling.logitBias !== undefined) addBias(values, sampling.logitBias);
+    if (context.allowed !== undefined) mask(values, context.allowed);
     penalise(values, counts, sampling, context);
     const likeliest = highest(values);
     if (sampling.temperature < TEMPERATURE_MIN) return likeliest;
@@ -61,6 +68,22 @@ export function createSampler(): Sampler {
 
 /** One token with buffers of its own; a loop takes `createSampler`. */
 export const sampleToken: Sampler = (logits, sampling, context) => createSampler()(logits, sampling, context);
+
+/** Ids outside the vocabulary are passed over: who knows its size has refused them. */
+function addBias(values: Float64Array, bias: NonNullable<Sampling['logitBias']>): void {
+  for (const [id, added] of bias) if (id < values.length) values[id] = (values[id] as number) + added;
+}
+
+function mask(values: Float64Array, allowed: Int32Array): void {
+  const covered = Math.min(values.length, allowed.length * 32);
+  for (let id = 0; id < covered; id += 32) {
+    const word = allowed[id >>> 5] as number;
+    if (word === -1) continue;
+    const end = Math.min(id + 32, covered);
+    for (let token = id; token < end; token++) if (((word >>> (token & 31)) & 1) === 0) values[token] = -Infinity;
+  }
+  values.fill(-Infinity, covered);
+}
 
 function penalise(values: Float64Array, counts: Uint32Array, sampling: Sampling, context: SamplerContext): void {
   const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling;
