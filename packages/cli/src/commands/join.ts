@@ -18,6 +18,7 @@ interface JoinOptions {
   readonly yes?: boolean;
   readonly tokensPerSecondMax?: number;
   readonly presence?: 'respect' | 'ignore';
+  readonly interface?: string;
   readonly stopWithStdin?: boolean;
 }
 
@@ -30,7 +31,7 @@ export function addJoinCommand(program: Command): void {
     .summary('lend this machine to a community')
     .description(
       'Lend this machine to a community. It asks before anything runs; Ctrl-C ends the lending after the answers ' +
-        'under way.',
+        'under way. Without an address and an invite, the first time, it lists the hubs that this network tells of.',
     )
     .argument('[url]', "the hub's address, as `idlewild invite` told it; a later join knows it")
     .option('--token <token>', "the invite's token; - reads it from stdin")
@@ -44,23 +45,38 @@ export function addJoinCommand(program: Command): void {
         'what the consent says of times when somebody uses the machine; not detected yet (default: respect)',
       ).choices(['respect', 'ignore']),
     )
+    .option('--interface <address>', 'without an address: listen for hubs on this one network only')
     .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
     .addHelpText(
       'after',
       `
 Example:
   $ idlewild join https://10.0.0.5:7860 --token iwj1.pGF1…
-  $ idlewild join                      again, with what was agreed
+  $ idlewild join                      again, with what was agreed; at first, what hubs there are
 
 While it runs, the key p pauses and resumes; a script sends SIGUSR2.`,
     )
-    .action(async (url: string | undefined, options: JoinOptions, command: Command) =>
-      lend(contextOf(command), url, options),
-    );
+    .action(async (url: string | undefined, options: JoinOptions, command: Command) => {
+      const context = contextOf(command);
+      if (knowsNobody(url, options)) {
+        const { showHubs } = await import('../lan/show-hubs.ts');
+        return showHubs(context, { interface: options.interface });
+      }
+      return lend(context, url, options);
+    });
 }
 
+/** Neither an address nor an invite, nor a hub joined before. Who says yes beforehand wants to lend, and not a list. */
+const knowsNobody = (url: string | undefined, options: JoinOptions): boolean =>
+  url === undefined &&
+  options.token === undefined &&
+  options.yes !== true &&
+  !existsSync(join(folderOf(options), 'device.json'));
+
+const folderOf = ({ data }: JoinOptions): string => resolve(data ?? join(defaultDataFolder(), 'device'));
+
 async function lend(context: Context, url: string | undefined, options: JoinOptions): Promise<void> {
-  const data = resolve(options.data ?? join(defaultDataFolder(), 'device'));
+  const data = folderOf(options);
   // What the work needs is loaded while the token is on its way; with --yes nothing else stands between.
   const loading = options.yes === true ? import('@idlewild/agent/node') : undefined;
   const invite = options.token === '-' ? await readFirstLine() : options.token;

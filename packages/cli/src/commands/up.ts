@@ -1,10 +1,11 @@
 /** `idlewild up`: a hub on this machine, and, if asked for, this machine lent to it. */
 import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { RunningHub } from '@idlewild/hub';
+import type { Log, RunningHub } from '@idlewild/hub';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { bold, contextOf, dim, type Context } from '../context.ts';
 import { ADDRESS_FILE, defaultDataFolder, stewardKey } from '../data-folder.ts';
+import type { Announcement } from '../lan/announce.ts';
 import type { LocalDevices } from '../processes/local-devices.ts';
 import { factLines } from '../text/table.ts';
 import { plainText } from '../text/units.ts';
@@ -17,6 +18,8 @@ interface UpOptions {
   readonly presence: string;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
+  /** `true` means on every network. */
+  readonly announce?: string | true;
   readonly stopWithStdin?: boolean;
 }
 
@@ -44,6 +47,7 @@ export function addUpCommand(program: Command): void {
     )
     .option('--tls-cert <file>', "a certificate (PEM) instead of the hub's own")
     .option('--tls-key <file>', 'its key (PEM)')
+    .option('--announce [address]', 'tell this network of it; with an address of this machine, only that one network')
     .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
     .addHelpText('after', '\nExample:\n  $ idlewild up --host 0.0.0.0 --devices 1')
     .action(async (options: UpOptions, command: Command) => up(contextOf(command), options));
@@ -54,6 +58,10 @@ async function up(context: Context, options: UpOptions): Promise<void> {
   const { told } = untilTold(options.stopWithStdin === true);
   const data = resolve(options.data ?? defaultDataFolder());
   const tls = await tlsOf(options);
+  if (options.announce !== undefined) {
+    const { refuseUnreachable } = await import('../lan/announce.ts');
+    refuseUnreachable(options.host, interfaceOf(options));
+  }
   const [{ startHub, createPinoLog }, { withPin }] = await Promise.all([
     import('@idlewild/hub'),
     import('../pinned-fetch.ts'),
@@ -64,17 +72,21 @@ async function up(context: Context, options: UpOptions): Promise<void> {
   const address = hub.spkiPin === undefined ? hub.url : withPin(hub.url, hub.spkiPin);
   const noted = join(data, ADDRESS_FILE);
   writeFileSync(noted, `${JSON.stringify({ url: address, pid: process.pid })}\n`, { mode: 0o600 });
+  let announcement: Announcement | undefined;
   try {
+    if (options.announce !== undefined) announcement = await tellNetwork(options, hub, log);
     const pin = hub.spkiPin === undefined ? {} : { pin: Buffer.from(hub.spkiPin).toString('base64url') };
     const { url, stewardKeyFile, territory } = hub;
-    if (context.json) context.printJson({ url, stewardKeyFile, territory: territory.id, ...pin });
-    else sayReady(context, hub, address, data);
+    const announced = announcement === undefined ? {} : { announced: announcement.name };
+    if (context.json) context.printJson({ url, stewardKeyFile, territory: territory.id, ...pin, ...announced });
+    else sayReady(context, hub, { address, data, announced: announcement?.name });
     const devices = options.devices === 0 ? undefined : await lend(context, options, address, data);
     await told;
     context.note('stopping');
     await devices?.stop();
   } finally {
     rmSync(noted, { force: true });
+    await announcement?.stop();
     await hub.stop();
   }
 }
@@ -86,7 +98,27 @@ async function tlsOf({ tlsCert: cert, tlsKey: key }: UpOptions): Promise<{ cert:
   throw new IdlewildError('usage', 'a certificate needs its key: give --tls-cert and --tls-key, or neither');
 }
 
-function sayReady(context: Context, hub: RunningHub, address: string, data: string): void {
+const interfaceOf = ({ announce }: UpOptions): string | undefined => (announce === true ? undefined : announce);
+
+async function tellNetwork(options: UpOptions, hub: RunningHub, log: Log): Promise<Announcement> {
+  const { announce } = await import('../lan/announce.ts');
+  const { id, territory, version, spkiPin } = hub;
+  return announce({
+    hub: { hub: id, territory, isEncrypted: spkiPin !== undefined, version },
+    host: options.host,
+    port: Number(new URL(hub.url).port),
+    lan: { interface: interfaceOf(options) },
+    onProblem: (error) => log.warn({ why: error.message }, 'the network could not be told'),
+  });
+}
+
+interface Told {
+  readonly address: string;
+  readonly data: string;
+  readonly announced: string | undefined;
+}
+
+function sayReady(context: Context, hub: RunningHub, { address, data, announced }: Told): void {
   const out = process.stdout;
   context.print(`${bold('Idlewild', out)} is up at ${bold(address, out)}`);
   context.print('');
@@ -97,6 +129,7 @@ function sayReady(context: Context, hub: RunningHub, address: string, data: stri
   for (const line of factLines([
     ['community', `${hub.territory.name} (${hub.territory.id})`],
     ['data', data],
+    ...(announced === undefined ? [] : [['announced', `on this network as "${announced}"`] as const]),
   ]))
     context.print(`  ${line}`);
   context.print(`  steward's key  ${key}`);

@@ -22,6 +22,7 @@ import type { App } from '../gateway/server.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { createDiskSecrets } from '../identity/secrets.ts';
 import { silentLog, type Log } from '../log.ts';
+import { HUB_VERSION } from '../version.ts';
 import { ownTls, readTls, spkiPinOf, type TlsFiles } from './tls.ts';
 
 const DEFAULT_QUOTA_BYTES = 200 * 2 ** 30;
@@ -38,6 +39,8 @@ export interface HubOptions {
 }
 
 export interface RunningHub {
+  readonly id: string;
+  readonly version: string;
   readonly url: string;
   /** Only at the first start; also in `stewardKeyFile`. */
   readonly stewardKey?: string;
@@ -108,6 +111,8 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
     const stewardKey = await firstStewardKey(hub, stewardKeyFile);
     log.info({ url: address.url, territory: hub.territory.id }, 'hub ready');
     return {
+      id: hub.id,
+      version: HUB_VERSION,
       url: address.url,
       stewardKeyFile,
       territory: hub.territory,
