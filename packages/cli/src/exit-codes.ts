@@ -28,6 +28,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   no_device: EXIT.notNow,
   hub_stopping: EXIT.notNow,
   hub_restarted: EXIT.notNow,
+  source_unreachable: EXIT.notNow,
   cancelled: EXIT.interrupted,
 };
 

@@ -161,6 +161,11 @@ export const ERRORS = {
   },
   port_in_use: { status: 500, retryable: false, meaning: 'Another program listens on that port.' },
   hub_unreachable: { status: 503, retryable: true, meaning: 'The hub does not answer at that address.' },
+  source_unreachable: {
+    status: 502,
+    retryable: true,
+    meaning: 'Where a model is to be fetched from, such as Hugging Face, does not answer, or not as it should.',
+  },
   usage: { status: 400, retryable: false, meaning: 'The command line is off; the message says how to write it.' },
 } as const satisfies Record<string, ErrorEntry>;
 

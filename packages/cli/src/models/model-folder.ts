@@ -5,6 +5,7 @@
  * The same folder gives the same CID. The ONNX file is read once and its weights are handed on as views of that
  * memory, so nothing is in memory twice and nothing is written; side files are read from the disk as they are needed.
  */
+import { readFileSync } from 'node:fs';
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { UploadFile } from '@idlewild/client';
@@ -99,6 +100,19 @@ export async function readModelFolder(folder: string, options: ReadOptions): Pro
   const { layers, contextTokens } = manifest;
   const summary = `${layers} layers, ${contextTokens} tokens of context, licence ${card.licence ?? 'not stated'}`;
   return { manifest: await encodeManifest(manifest, nodeCrypto), files, card, graph: choice, summary };
+}
+
+/**
+ * What can be told of a model by its graph alone, before its weights are there. The files beside it in which these lie.
+ * Throws what `readModelFolder` would.
+ */
+export async function judgeGraph(file: string, name: string): Promise<readonly string[]> {
+  const graph = naming(name, () => readGraph(new Uint8Array(readFileSync(file))));
+  naming(name, () => describeDecoder(graph));
+  const sides = new Set([...graph.tensors.values()].flatMap((t) => (isExternal(t) ? [t.external.location] : [])));
+  const files = new Map([...sides].map((side) => [side, Number.MAX_SAFE_INTEGER]));
+  naming(name, () => checkGraph(graph, { files }));
+  return [...sides];
 }
 
 /** In an order that does not depend on the folder's. */
