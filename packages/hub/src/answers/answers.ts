@@ -70,6 +70,8 @@ export interface AnswerRequest {
   readonly model: { readonly cid: string; readonly name: string };
   readonly work: Omit<AnswerWork, 'tokens'>;
   readonly deadlineMs?: number;
+  /** False for further choices of a prompt: usage counts the prompt with the first. */
+  readonly countsPrompt?: boolean | undefined;
 }
 
 export interface AnswerHandle {
@@ -131,6 +133,9 @@ interface Answer {
   readonly names: Map<string, string>;
   /** Index of the first token of the current attempt. */
   attemptFrom: number;
+  attemptAtMs: number;
+  /** How long devices had it, over all attempts that are over. */
+  deviceMs: number;
   silenced: boolean;
 }
 
@@ -157,6 +162,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
   }
 
   function releaseLease(attempt: Attempt): ConnectedDevice | undefined {
+    const answer = byLease.get(attempt.lease);
+    if (answer !== undefined) answer.deviceMs += clock.monotonic() - answer.attemptAtMs;
     byLease.delete(attempt.lease);
     const device = sessions.get(attempt.device);
     device?.leases.delete(attempt.lease);
@@ -246,6 +253,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
       state: 'done',
       reason: undefined,
       promptTokens: state.promptTokens ?? 0,
+      cachedTokens: state.cachedTokens,
+      deviceMs: answer.deviceMs,
       answerTokens: state.tokens.length,
       failovers: state.failovers,
       exact: state.exact,
@@ -266,6 +275,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
         state: ended,
         reason: code,
         promptTokens: state.promptTokens ?? 0,
+        cachedTokens: state.cachedTokens,
+        deviceMs: answer.deviceMs,
         answerTokens: state.tokens.length,
         failovers: state.failovers,
         exact: state.exact,
@@ -319,6 +330,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     };
     answer.names.set(device.id, device.name);
     answer.attemptFrom = state.tokens.length;
+    answer.attemptAtMs = clock.monotonic();
     byLease.set(lease, answer);
     apply(answer, { t: 'dispatched', attempt });
     sessions.order(device, {
@@ -410,7 +422,17 @@ export function createAnswers(deps: AnswersDeps): Answers {
         nowMs: clock.monotonic(),
         deadlineMs: Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax),
       });
-      const answer: Answer = { state, request, sink, features, names: new Map(), attemptFrom: 0, silenced: false };
+      const answer: Answer = {
+        state,
+        request,
+        sink,
+        features,
+        names: new Map(),
+        attemptFrom: 0,
+        attemptAtMs: 0,
+        deviceMs: 0,
+        silenced: false,
+      };
       open.set(state.request, answer);
       try {
         await journal.open({
@@ -419,6 +441,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
           key: request.key,
           model: state.model,
           work: request.work,
+          countsPrompt: request.countsPrompt,
         });
       } catch (error) {
         open.delete(state.request);

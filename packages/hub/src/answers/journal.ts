@@ -28,6 +28,8 @@ export interface OpenRecord {
   readonly key: string;
   readonly model: string;
   readonly work: Omit<AnswerWork, 'tokens'>;
+  /** False for further choices of a prompt: usage counts the prompt with the first. */
+  readonly countsPrompt?: boolean | undefined;
 }
 
 export interface CloseRecord {
@@ -38,7 +40,7 @@ export interface CloseRecord {
   readonly answerTokens: number;
   /** Of the prompt's tokens; 0 where nobody says. */
   readonly cachedTokens?: number;
-  /** What devices say they spent. */
+  /** How long devices had it. */
   readonly deviceMs?: number;
   readonly failovers: number;
   readonly exact: boolean;
@@ -330,7 +332,7 @@ async function commitBatch(
             answer_tokens: 0,
             failovers: 0,
             exact: 1,
-            choice: open.work.choice,
+            counts_prompt: open.countsPrompt === false ? (0 as const) : (1 as const),
           })),
         )
         .execute();

@@ -17,8 +17,7 @@ export async function countUsage(transaction: DatabaseTransaction, requests: rea
   for (let from = 0; from < requests.length; from += IDS_MAX) {
     const ids = requests.slice(from, from + IDS_MAX);
     const day = sql<number>`finished_at_ms / ${sql.lit(DAY_MS)}`;
-    const first = (value: 'prompt_tokens' | 'cached_tokens') =>
-      sql<number>`sum(case when choice = 0 then ${sql.ref(value)} else 0 end)`;
+    const first = (value: 'prompt_tokens' | 'cached_tokens') => sql<number>`sum(counts_prompt * ${sql.ref(value)})`;
     const ofState = (state: 'failed' | 'cancelled') =>
       sql<number>`sum(case when state = ${sql.lit(state)} then 1 else 0 end)`;
     await transaction
@@ -44,7 +43,7 @@ export async function countUsage(transaction: DatabaseTransaction, requests: rea
             'key_id',
             'model_cid',
             day.as('day'),
-            sql<number>`sum(case when choice = 0 then 1 else 0 end)`.as('requests'),
+            sql<number>`sum(counts_prompt)`.as('requests'),
             ofState('failed').as('failed'),
             ofState('cancelled').as('cancelled'),
             first('prompt_tokens').as('prompt_tokens'),

@@ -88,11 +88,11 @@ export interface Requests {
   failovers: number;
   /** 0 when an answer went on in another numeric class. */
   exact: 0 | 1;
-  /** Which of several answers to one prompt it is; the prompt is counted with choice 0. */
-  choice: Generated<number>;
+  /** 0 for further choices of a prompt, which is counted with the first. */
+  counts_prompt: Generated<0 | 1>;
   /** Of the prompt's tokens, how many the device had kept and did not read again. */
   cached_tokens: Generated<number>;
-  /** What devices spent on it by their receipts. */
+  /** How long devices had it, as the hub saw it. */
   device_ms: Generated<number>;
 }
 

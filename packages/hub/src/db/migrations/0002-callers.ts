@@ -10,10 +10,14 @@ const COUNTS = ['requests', 'failed', 'cancelled', 'prompt_tokens', 'cached_toke
 export async function callers(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Promise<void> {
   for (const column of ['requests_per_minute', 'tokens_per_minute'])
     await db.schema.alterTable('keys').addColumn(column, 'bigint').execute();
-  for (const column of ['choice', 'cached_tokens', 'device_ms'])
+  for (const [column, value] of [
+    ['counts_prompt', 1],
+    ['cached_tokens', 0],
+    ['device_ms', 0],
+  ] as const)
     await db.schema
       .alterTable('requests')
-      .addColumn(column, 'integer', (column) => column.notNull().defaultTo(0))
+      .addColumn(column, 'integer', (column) => column.notNull().defaultTo(value))
       .execute();
   let usage = db.schema
     .createTable('usage')
