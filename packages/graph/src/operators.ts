@@ -19,11 +19,12 @@ const ONNX = `
 
 /** https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md */
 const MICROSOFT = `
-  Attention BiasAdd BiasGelu BiasSplitGelu DecoderMaskedMultiHeadAttention DequantizeLinear DynamicQuantizeMatMul
-  FastGelu FusedConv FusedGemm FusedMatMul GatherBlockQuantized Gelu GemmFastGelu GroupQueryAttention MatMulBnb4
-  MatMulInteger16 MatMulIntegerToFloat MatMulNBits MoE MultiHeadAttention PackedAttention QAttention QMoE
-  QuantizeLinear QuickGelu RelativePositionBias RotaryEmbedding SimplifiedLayerNormalization
-  SkipLayerNormalization SkipSimplifiedLayerNormalization SparseAttention UnfoldTensor`;
+  Attention BiasAdd BiasGelu BiasSplitGelu DecoderMaskedMultiHeadAttention DequantizeLinear
+  DynamicQuantizeMatMul EmbedLayerNormalization FastGelu FusedConv FusedGemm FusedMatMul GatherBlockQuantized
+  Gelu GemmFastGelu GroupQueryAttention MatMulBnb4 MatMulInteger16 MatMulIntegerToFloat MatMulNBits MoE
+  MultiHeadAttention PackedAttention QAttention QMoE QuantizeLinear QuickGelu RelativePositionBias
+  RotaryEmbedding SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization
+  SparseAttention UnfoldTensor`;
 
 const words = (text: string): ReadonlySet<string> => new Set(text.trim().split(/\s+/));
 
