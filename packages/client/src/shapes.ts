@@ -4,7 +4,7 @@
  * Instants are ISO 8601 texts, sizes are bytes, CIDs are texts. A field that this version does not know is kept out of
  * the types and left in the values.
  */
-import type { DeviceModel, DeviceProfile, DeviceState } from '@idlewild/protocol';
+import type { DeviceModel, DeviceProfile, DeviceState, ModelCard } from '@idlewild/protocol';
 
 export interface Message {
   readonly role: 'system' | 'developer' | 'user' | 'assistant';
@@ -152,7 +152,8 @@ export interface ModelDetails extends Model {
   readonly files: readonly { readonly path: string; readonly bytes: number; readonly cid: string }[];
   readonly tensors: number;
   readonly layers: number;
-  readonly card: { readonly licence?: string; readonly description?: string };
+  /** What its makers say of it: somebody else's texts. */
+  readonly card: ModelCard;
 }
 
 export interface ModelRequest {

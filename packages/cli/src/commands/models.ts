@@ -1,10 +1,10 @@
 /** `idlewild models`: what the community's devices answer with. */
-import { basename, resolve } from 'node:path';
 import type { ModelDetails } from '@idlewild/client';
 import type { Command } from 'commander';
-import { contextOf, interruptSignal, type Context } from '../context.ts';
+import { contextOf } from '../context.ts';
 import { factLines, tableLines } from '../text/table.ts';
-import { bytesText, countText, plainText, whenText } from '../text/units.ts';
+import { bytesText, countText, parametersText, plainText, whenText, wrap } from '../text/units.ts';
+import { addAddCommand } from './add-model.ts';
 
 export function addModelCommands(program: Command): void {
   const models = program
@@ -12,20 +12,7 @@ export function addModelCommands(program: Command): void {
     .summary('publish models and see where they are')
     .description('Publish models and see where they are.');
 
-  models
-    .command('add')
-    .summary('publish a model from a folder')
-    .description(
-      'Publish a model from a folder in the layout of Hugging Face: tokenizer.json, config.json, onnx/model.onnx. ' +
-        'Interrupted, the same command goes on where it stopped.',
-    )
-    .argument('<dir>', 'the folder')
-    .option('--name <name>', 'what callers ask for (default: the name of the folder)')
-    .option('--replace', 'take the name from another model')
-    .addHelpText('after', '\nExample:\n  $ idlewild models add models/jacobean')
-    .action(async (folder: string, options: { name?: string; replace?: boolean }, command: Command) => {
-      await addModel(contextOf(command), folder, options);
-    });
+  addAddCommand(models);
 
   models
     .command('list')
@@ -63,7 +50,7 @@ export function addModelCommands(program: Command): void {
   models
     .command('show')
     .summary('show one model')
-    .description('Show one model: its files, its size, its licence.')
+    .description('Show one model: its size and files, and what its makers say of it.')
     .argument('<name>', 'its name')
     .addHelpText('after', '\nExample:\n  $ idlewild models show jacobean')
     .action(async (name: string, _: unknown, command: Command) => {
@@ -85,35 +72,8 @@ export function addModelCommands(program: Command): void {
     });
 }
 
-async function addModel(
-  context: Context,
-  folder: string,
-  options: { name?: string; replace?: boolean },
-): Promise<void> {
-  const signal = interruptSignal();
-  const client = await context.client();
-  const { readModelFolder } = await import('../models/model-folder.ts');
-  const reading = context.progress('reading');
-  const model = await readModelFolder(folder, { signal, onProgress: reading.update }).finally(reading.end);
-  const sending = context.progress('sending');
-  const name = options.name ?? basename(resolve(folder)).toLowerCase();
-  const added = await client.models
-    .upload({
-      name,
-      replace: options.replace,
-      manifest: model.manifest,
-      files: model.files,
-      signal,
-      onProgress: sending.update,
-    })
-    .finally(sending.end);
-  context.note(`${bytesText(added.bytes)} in ${countText(model.files.length, 'file')}, ${model.summary}`);
-  context.show({ name: added.name, cid: added.cid, bytes: added.bytes }, () => [
-    `${plainText(added.name)}  ${added.cid}`,
-  ]);
-}
-
 function detailLines(model: ModelDetails): string[] {
+  const { card } = model;
   return [
     ...factLines([
       ['name', model.name],
@@ -122,13 +82,38 @@ function detailLines(model: ModelDetails): string[] {
       ['context', countText(model.contextTokens, 'token')],
       ['layers', String(model.layers)],
       ['tensors', String(model.tensors)],
-      ['licence', model.card.licence ?? 'not stated'],
+      ...(card.parameters === undefined ? [] : [['parameters', parametersText(card.parameters)] as const]),
+      ['licence', card.licence ?? 'not stated'],
+      ...stated([
+        ['source', card.source],
+        ['made from', card.baseModel],
+        ['languages', card.languages?.join(', ')],
+      ]),
       ['devices', `${countText(model.devices, 'device')} ready to answer with it`],
     ]),
+    ...textLines('Description', card.description),
+    ...textLines('Intended use', card.intendedUse),
+    ...textLines('Limits', card.limitations),
     '',
     ...tableLines(
       [{ title: 'FILE' }, { title: 'SIZE', align: 'right' }, { title: 'CID' }],
       model.files.map(({ path, bytes, cid }) => [path, bytesText(bytes), cid]),
     ),
   ];
+}
+
+type Fact = readonly [name: string, value: string];
+
+const stated = (facts: readonly (readonly [name: string, value: string | undefined])[]): Fact[] =>
+  facts.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]));
+
+const TEXT_COLUMNS = 100;
+
+/** What somebody else wrote, under a title that we wrote, indented so that the two cannot be mistaken. */
+function textLines(title: string, text: string | undefined): string[] {
+  if (text === undefined) return [];
+  const lines = plainText(text)
+    .split('\n')
+    .flatMap((line) => wrap(line.trim(), TEXT_COLUMNS));
+  return ['', title, ...lines.map((line) => `  ${line}`)];
 }

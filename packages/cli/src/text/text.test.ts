@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { parseDuration, parseDurationSeconds } from './duration.ts';
 import { progressLine } from './progress.ts';
 import { factLines, tableLines } from './table.ts';
-import { bytesText, plainText, rateText, whenText } from './units.ts';
+import { bytesText, parametersText, plainText, rateText, whenText, wrap } from './units.ts';
 
 test.each([
   ['90m', 5_400_000],
@@ -66,8 +66,26 @@ test('a name from elsewhere cannot steer the terminal', () => {
   expect(tableLines([{ title: 'N' }], [['x\u001b[31m\ny']])).toEqual(['N', 'x[31m y']);
 });
 
-test('a progress line says how far, how much and how fast', () => {
-  expect(progressLine('sending', 50_000_000, 200_000_000, 2)).toBe(
-    'sending ██████░░░░░░░░░░░░░░░░░░ 25 %  50.0 MB of 200 MB  25.0 MB/s',
-  );
+test('a progress line says how far, how much, how fast, and how long it will take', () => {
+  const figures = { doneBytes: 50_000_000, totalBytes: 200_000_000, hadBytes: 0, seconds: 2 };
+  const line = 'sending ██████░░░░░░░░░░░░░░░░░░ 25 %  50.0 MB of 200 MB';
+  expect(progressLine('sending', figures)).toBe(`${line}  25.0 MB/s  6 s left`);
+  // What was there before the start is no speed.
+  expect(progressLine('sending', { ...figures, hadBytes: 40_000_000 })).toBe(`${line}  5.0 MB/s  30 s left`);
+  expect(progressLine('sending', { ...figures, hadBytes: 50_000_000 })).toBe(line);
+});
+
+test('long texts are broken between words', () => {
+  expect(wrap('one two three', 7)).toEqual(['one two', 'three']);
+  expect(wrap('extraordinary x', 7)).toEqual(['extraordinary', 'x']);
+  expect(wrap(' ', 7)).toEqual([]);
+});
+
+test('sizes of models read as people say them', () => {
+  expect([412, 3_148_246, 134_000_000, 7_600_000_000].map(parametersText)).toEqual([
+    '412',
+    '3.1 million',
+    '134 million',
+    '7.6 billion',
+  ]);
 });

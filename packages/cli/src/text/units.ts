@@ -39,9 +39,33 @@ export function whenText(instant: string | null | undefined, nowMs: number): str
   return seconds < 0 ? `${spanText(-seconds)} ago` : `in ${spanText(seconds)}`;
 }
 
+/** `3.1 million`, `7.6 billion`, as people say it of models. */
+export function parametersText(count: number): string {
+  if (count >= 999_500_000) return `${(count / 1e9).toFixed(count < 99.5e9 ? 1 : 0)} billion`;
+  return count >= 999_500 ? `${(count / 1e6).toFixed(count < 99.5e6 ? 1 : 0)} million` : String(count);
+}
+
 export const countText = (count: number, one: string, many = `${one}s`): string =>
   `${count} ${count === 1 ? one : many}`;
 
-/** Text from elsewhere without what could steer a terminal: of the control characters, line feeds and tabs stay. */
-// oxlint-disable-next-line no-control-regex
-export const plainText = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
+/**
+ * Text from elsewhere without what could steer a terminal or turn the direction of what follows it: of the control
+ * characters, line feeds and tabs stay.
+ */
+export const plainText = (text: string): string =>
+  // oxlint-disable-next-line no-control-regex
+  text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '');
+
+/** Lines of at most so many characters, broken between words; a longer word has a line of its own. */
+export function wrap(text: string, charactersMax: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(/\s+/)) {
+    const longer = line === '' ? word : `${line} ${word}`;
+    if (longer.length > charactersMax && line !== '') {
+      lines.push(line);
+      line = word;
+    } else line = longer;
+  }
+  return line === '' ? lines : [...lines, line];
+}
