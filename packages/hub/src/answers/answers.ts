@@ -70,8 +70,6 @@ export interface AnswerRequest {
   readonly model: { readonly cid: string; readonly name: string };
   readonly work: Omit<AnswerWork, 'tokens'>;
   readonly deadlineMs?: number;
-  /** False for further choices of a prompt: usage counts the prompt with the first. */
-  readonly countsPrompt?: boolean | undefined;
 }
 
 export interface AnswerHandle {
@@ -441,7 +439,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
           key: request.key,
           model: state.model,
           work: request.work,
-          countsPrompt: request.countsPrompt,
         });
       } catch (error) {
         open.delete(state.request);

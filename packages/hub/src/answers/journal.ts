@@ -28,8 +28,6 @@ export interface OpenRecord {
   readonly key: string;
   readonly model: string;
   readonly work: Omit<AnswerWork, 'tokens'>;
-  /** False for further choices of a prompt: usage counts the prompt with the first. */
-  readonly countsPrompt?: boolean | undefined;
 }
 
 export interface CloseRecord {
@@ -332,7 +330,7 @@ async function commitBatch(
             answer_tokens: 0,
             failovers: 0,
             exact: 1,
-            counts_prompt: open.countsPrompt === false ? (0 as const) : (1 as const),
+            counts_prompt: open.work.choice === 0 ? (1 as const) : (0 as const),
           })),
         )
         .execute();

@@ -30,13 +30,12 @@ async function setUp(): Promise<{ db: Database; journal: Journal; clock: ReturnT
   return { db, clock, journal: createJournal({ db, crypto: nodeCrypto, random, clock, key, log: silentLog }) };
 }
 
-const opened = (request: string, over: { key?: string; model?: string; countsPrompt?: boolean } = {}) => ({
+const opened = (request: string, over: { key?: string; model?: string; choice?: number } = {}) => ({
   request,
   territory,
   key: over.key ?? 'key_a',
   model: over.model ?? 'cid_a',
-  work: { prompt: { kind: 'text' as const, text: 'x' }, sampling: { seed: 1 }, choice: 0, stop: [] },
-  countsPrompt: over.countsPrompt,
+  work: { prompt: { kind: 'text' as const, text: 'x' }, sampling: { seed: 1 }, choice: over.choice ?? 0, stop: [] },
 });
 const closed = (request: string, over: Partial<CloseRecord> = {}): CloseRecord => ({
   request,
@@ -89,7 +88,7 @@ test('requests are summed by key, model and day, whatever became of them', async
 
 test('several choices are one request and one prompt', async () => {
   const { db, journal } = await setUp();
-  for (const choice of [0, 1, 2]) await ask(journal, opened(`r${choice}`, { countsPrompt: choice === 0 }));
+  for (const choice of [0, 1, 2]) await ask(journal, opened(`r${choice}`, { choice }));
   expect(await all(db)).toMatchObject([{ requests: 1, promptTokens: 10, answerTokens: 15 }]);
 });
 
