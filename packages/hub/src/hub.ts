@@ -26,7 +26,8 @@ import { createDevices, type Devices } from './identity/devices.ts';
 import { createEnrolment } from './identity/enrolment.ts';
 import { createInvites, type Invites } from './identity/invites.ts';
 import { createKeys, type Keys } from './identity/keys.ts';
-import type { Secrets } from './identity/secrets.ts';
+import { createScopes, type ScopeOf } from './identity/scope.ts';
+import type { Secrets, SecretName } from './identity/secrets.ts';
 import { openTerritory } from './identity/territory.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
@@ -58,6 +59,8 @@ export interface Hub {
   readonly audit: Audit;
   readonly sessions: Sessions;
   readonly answers: Answers;
+  /** Names who may share cached prompts. */
+  readonly scopeOf: ScopeOf;
   /** Tells every device which models to hold. */
   announceModels(): Promise<void>;
   /** Whether the database answers. */
@@ -66,17 +69,15 @@ export interface Hub {
   stop(): Promise<void>;
 }
 
-const JOURNAL_KEY_BYTES = 32;
+const SECRET_BYTES = 32;
+const JOURNAL_KEY = 'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.';
+const SCOPE_KEY = 'Idlewild scope key: names who may share cached prompts. Without it they are computed once more.';
 
-async function journalKey(secrets: Secrets, random: Random): Promise<Uint8Array> {
-  const kept = await secrets.read('journal.key');
+async function secretOf(name: SecretName, header: string, { secrets, random }: HubDeps): Promise<Uint8Array> {
+  const kept = await secrets.read(name);
   if (kept !== undefined) return kept;
-  const made = random.bytes(JOURNAL_KEY_BYTES);
-  await secrets.write(
-    'journal.key',
-    made,
-    'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.',
-  );
+  const made = random.bytes(SECRET_BYTES);
+  await secrets.write(name, made, header);
   return made;
 }
 
@@ -92,7 +93,14 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
   const models = createModels({ db, store, clock, audit });
   const policy = await createPolicy();
   const enrolment = createEnrolment({ territory: territory.id, devices, invites });
-  const journal = createJournal({ db, crypto, random, clock, key: await journalKey(secrets, random), log });
+  const journal = createJournal({
+    db,
+    crypto,
+    random,
+    clock,
+    key: await secretOf('journal.key', JOURNAL_KEY, deps),
+    log,
+  });
   for (const { request, answerTokens } of await journal.recover()) {
     log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
   }
@@ -153,6 +161,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     audit,
     sessions,
     answers,
+    scopeOf: createScopes({ crypto, secret: await secretOf('scope.key', SCOPE_KEY, deps) }),
     async announceModels() {
       const list = await holdings();
       for (const device of sessions.list()) sessions.hold(device, list);

@@ -47,6 +47,28 @@ export const HUB_LIMITS = {
   /** A block or leaf in one PUT. */
   blobBodyBytesMax: 2_097_152,
   messagesMax: 1_024,
+  /** Choices of one request, over all its prompts: as in OpenAI's API, and the wire counts them in seven bits. */
+  answersPerRequestMax: 128,
+  /** What a caller may write beside a request: a user, an identifier, a cache key. */
+  labelCharactersMax: 512,
+  /** A caller that asks under an Idempotency-Key and hangs up has this long to come again before it is cancelled. */
+  repeatGraceMs: 30_000,
+  /** An answer under an Idempotency-Key is given again for this long after its end. */
+  keptAnswerMs: 600_000,
+  /** Longer ones can be joined while they run, and are not kept afterwards. */
+  keptBytesMax: 8_388_608,
+  /** Of one key, the oldest going first: what a caller may make a hub write to its disk. */
+  keptBytesPerKeyMax: 16_777_216,
+  keptAnswersPerKeyMax: 1_024,
+  /** Held in memory while an answer runs, for whoever joins: the most tokens that are asked for, as events. */
+  recordedBytesMax: 33_554_432,
+  /** A caller that reads nothing of what it asked again loses its connection, and the hub the memory for it. */
+  replayStallMsMax: 60_000,
+  /** As in OpenAI's API. */
+  clientRequestIdCharactersMax: 512,
+  idempotencyKeyCharactersMax: 255,
+  /** Rows of one look at usage: two years of a key with a model, or a month of forty. */
+  usageRowsMax: 10_000,
   /** Erased prompts stay in the write-ahead log at most this long. */
   housekeepingMs: 10_000,
   /** Devices are written as seen at most this often. */

@@ -39,6 +39,7 @@ interface Issue {
   readonly message: string;
   readonly path: readonly PropertyKey[];
   readonly errors?: readonly (readonly Issue[])[];
+  readonly expected?: string;
 }
 
 /** How the validator reports a zod issue. */
@@ -46,7 +47,7 @@ interface Reported {
   readonly keyword: string;
   readonly instancePath: string;
   readonly message: string;
-  readonly params: Pick<Issue, 'keys' | 'errors'>;
+  readonly params: Pick<Issue, 'keys' | 'errors' | 'expected'>;
 }
 
 /** The issue that says most: within a union, that of the branch that got furthest. */
@@ -67,6 +68,11 @@ function fromIssue(raw: Issue): IdlewildError {
       { details: { param: field } },
     );
   }
+  // A field that only null passes is one that is refused by name, with its reason as the message.
+  if (issue.expected === 'null')
+    return new IdlewildError('unsupported_field', `the field "${at}" is not supported here: ${issue.message}`, {
+      details: { param: at },
+    });
   return new IdlewildError('invalid_request', `${at === '' ? 'the request' : `"${at}"`}: ${issue.message}`, {
     details: { param: at },
   });

@@ -155,10 +155,11 @@ test('what the body says wrong is named: malformed, wrong type, unknown field, u
   const cases: [unknown, string, string | null][] = [
     ['{"model": ', 'invalid_request', null],
     [chat({ temperature: 'hot' }), 'invalid_request', 'temperature'],
-    [chat({ logit_bias: {} }), 'unsupported_field', 'logit_bias'],
+    [chat({ min_p: 0.1 }), 'unsupported_field', 'min_p'],
+    [chat({ functions: [] }), 'unsupported_field', 'functions'],
     [chat({ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: 'x' }] }] }), 'invalid_request', null],
     [chat({ messages: [] }), 'invalid_request', 'messages'],
-    [chat({ n: 2 }), 'invalid_request', 'n'],
+    [chat({ n: 129 }), 'invalid_request', 'n'],
     [{ messages: [{ role: 'user', content: 'x' }] }, 'invalid_request', 'model'],
   ];
   for (const [body, code, param] of cases) {

@@ -1,26 +1,36 @@
-/** OpenAI's endpoints: /v1/chat/completions, /v1/completions, /v1/models. */
-import { IdlewildError, LIMITS, type Clock, type Prompt, type Random } from '@idlewild/protocol';
+/**
+ * OpenAI's endpoints: /v1/chat/completions, /v1/completions, /v1/responses, /v1/models.
+ *
+ * A body becomes drafts of work, a draft becomes one order for each choice, and all orders of a request are answered
+ * together. What OpenAI stores and this hub does not is refused with the reason.
+ */
+import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
 import { z } from 'zod';
-import type { Answers } from '../answers/answers.ts';
+import type { AnswerRequest, Answers } from '../answers/answers.ts';
 import { actorOf } from '../identity/principal.ts';
-import type { Models } from '../models/registry.ts';
+import type { ScopeOf } from '../identity/scope.ts';
+import type { Model, Models } from '../models/registry.ts';
+import type { Sessions } from '../session/sessions.ts';
+import { chatRequestSchema, chatWork, type ChatRequest } from './openai/chat-request.ts';
+import { createChoicesFormat } from './openai/choices-format.ts';
 import {
-  CHAT,
-  COMPLETION,
-  chatPrompt,
-  chatRequestSchema,
   completionRequestSchema,
-  workOf,
-  type ChatRequest,
+  completionWorks,
+  promptsOf,
   type CompletionRequest,
-  type Shape,
-} from './openai.ts';
+} from './openai/completion-request.ts';
+import { answerStream, answerWhole, type AnswerFormat } from './openai/deliver.ts';
+import { modelResource } from './openai/model-resource.ts';
+import { createResponseFormat } from './openai/response-format.ts';
+import { responseRequestSchema, responseWork } from './openai/response-request.ts';
+import { checkBiases, checkSize, refuse, type WorkDraft } from './openai/work.ts';
 import { principal, typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
-import { answerStream, answerWhole } from './stream.ts';
 
 export interface V1Deps {
   readonly answers: Answers;
   readonly models: Models;
+  readonly sessions: Pick<Sessions, 'list'>;
+  readonly scopeOf: ScopeOf;
   readonly territory: { readonly id: string; readonly name: string };
   readonly hub: string;
   readonly clock: Clock;
@@ -30,86 +40,181 @@ export interface V1Deps {
 export const v1Routes =
   (deps: V1Deps) =>
   (app: App): void => {
-    const { answers, models, territory, clock, random } = deps;
-
-    async function answer(
-      request: FastifyRequest,
-      reply: FastifyReply,
-      body: ChatRequest | CompletionRequest,
-      prompt: Prompt,
-      shape: Shape,
-    ): Promise<unknown> {
-      const promptBytes = Buffer.byteLength(
-        prompt.kind === 'text' ? prompt.text : prompt.messages.map((message) => message.content).join(''),
-      );
-      if (promptBytes > LIMITS.promptBytesMax) {
-        throw new IdlewildError(
-          'body_too_large',
-          `the prompt of ${promptBytes} bytes is over the limit of ${LIMITS.promptBytesMax}`,
-        );
-      }
-      const model = await models.resolve(territory.id, body.model);
-      const context = {
-        answers,
-        hub: deps.hub,
-        nowMs: clock.now(),
-        id: `${shape.idPrefix}${request.id}`,
-        model: body.model,
-        shape,
-        includeUsage: body.stream_options?.include_usage === true,
-      };
-      const order = {
-        territory: territory.id,
-        key: actorOf(principal(request)),
-        model: { cid: model.cid, name: body.model },
-        work: workOf(body, prompt, random),
-      };
-      if (body.stream === true) {
-        await answerStream(context, order, reply);
-        return reply;
-      }
-      if (body.stream_options !== undefined && body.stream_options !== null) {
-        throw new IdlewildError('invalid_request', '"stream_options" is only allowed with "stream": true', {
-          details: { param: 'stream_options' },
-        });
-      }
-      return answerWhole(context, order, request);
-    }
-
+    const ask = createAsk(deps);
     typed(app).route({
       method: 'POST',
       url: '/v1/chat/completions',
       config: { action: 'answer' },
       schema: { body: chatRequestSchema, summary: 'Answers a conversation', tags: ['answers'] },
-      handler: async (request, reply) => answer(request, reply, request.body, chatPrompt(request.body), CHAT),
+      handler: async (request, reply) => {
+        const { body } = request;
+        const draft = chatWork(body, seedOf(body, deps.random));
+        return ask(request, reply, body, [draft], choicesFormat(deps, request, body, [draft]));
+      },
     });
     typed(app).route({
       method: 'POST',
       url: '/v1/completions',
       config: { action: 'answer' },
       schema: { body: completionRequestSchema, summary: 'Goes on from a text', tags: ['answers'] },
-      handler: async (request, reply) =>
-        answer(request, reply, request.body, { kind: 'text', text: request.body.prompt }, COMPLETION),
-    });
-
-    const asOpenAi = (model: { name: string; addedAtMs: number }): object => ({
-      id: model.name,
-      object: 'model',
-      created: Math.floor(model.addedAtMs / 1000),
-      owned_by: territory.name,
+      handler: async (request, reply) => {
+        const { body } = request;
+        const drafts = completionWorks(body, seedOf(body, deps.random));
+        const n = body.n ?? 1;
+        const echo = body.echo === true ? promptsOf(body).flatMap((text) => Array<string>(n).fill(text)) : [];
+        return ask(request, reply, body, drafts, choicesFormat(deps, request, body, drafts, echo));
+      },
     });
     typed(app).route({
-      method: 'GET',
-      url: '/v1/models',
-      config: { action: 'listModels' },
-      schema: { summary: 'The models of the territory', tags: ['answers'] },
-      handler: async () => ({ object: 'list', data: (await models.list(territory.id)).map(asOpenAi) }),
+      method: 'POST',
+      url: '/v1/responses',
+      config: { action: 'answer' },
+      schema: { body: responseRequestSchema, summary: 'Answers a conversation, as a response', tags: ['answers'] },
+      handler: async (request, reply) => {
+        const { body } = request;
+        const draft = responseWork(body, seedOf({}, deps.random));
+        const context = { requestId: request.id, request: body, hub: deps.hub, now: () => deps.clock.now() };
+        return ask(request, reply, body, [draft], createResponseFormat(context));
+      },
     });
-    typed(app).route({
-      method: 'GET',
-      url: '/v1/models/:name',
-      config: { action: 'listModels' },
-      schema: { params: z.object({ name: z.string() }), summary: 'One model', tags: ['answers'] },
-      handler: async (request) => asOpenAi(await models.show(territory.id, request.params.name)),
-    });
+    modelRoutes(app, deps);
+    notKeptRoutes(app);
   };
+
+/** Without a seed a request gets one and is told, so that its answer can be asked for again. */
+const seedOf = ({ seed }: { readonly seed?: number | null | undefined }, random: Random): number =>
+  seed === null || seed === undefined ? Math.floor(random.unit() * 2 ** 31) : Math.abs(seed);
+
+interface AskedBody {
+  readonly model: string;
+  readonly n?: number | null | undefined;
+  readonly stream?: boolean | null | undefined;
+  readonly stream_options?: object | null | undefined;
+  readonly prompt_cache_key?: string | null | undefined;
+}
+
+type Ask = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  body: AskedBody,
+  drafts: readonly WorkDraft[],
+  format: AnswerFormat,
+) => Promise<unknown>;
+
+/** From drafts to orders, and on to the caller. */
+function createAsk({ answers, models, scopeOf, territory }: V1Deps): Ask {
+  async function ordersOf(key: string, body: AskedBody, drafts: readonly WorkDraft[]): Promise<AnswerRequest[]> {
+    const { cid, manifest } = await models.resolve(territory.id, body.model);
+    if (manifest.kind !== 'decoder')
+      throw refuse('model', `"${body.model}" is of kind "${manifest.kind}" and makes no text; see /v1/models`);
+    const scope = await scopeOf(key, body.prompt_cache_key ?? undefined);
+    const model = { cid, name: body.model };
+    return drafts.flatMap((draft) => {
+      checkSize(draft);
+      checkBiases(draft, manifest.vocabularyTokens);
+      return Array.from({ length: body.n ?? 1 }, (_, choice) => ({
+        territory: territory.id,
+        key,
+        model,
+        work: { ...draft, choice, scope },
+      }));
+    });
+  }
+  return async (request, reply, body, drafts, format) => {
+    const isStream = body.stream === true;
+    if (!isStream && body.stream_options !== undefined && body.stream_options !== null)
+      throw refuse('stream_options', 'is only allowed with "stream": true');
+    const orders = await ordersOf(actorOf(principal(request)), body, drafts);
+    const delivery = { answers, orders, format, request, reply };
+    if (!isStream) return answerWhole(delivery);
+    await answerStream(delivery);
+    return reply;
+  };
+}
+
+function choicesFormat(
+  { hub, clock }: V1Deps,
+  request: FastifyRequest,
+  body: ChatRequest | CompletionRequest,
+  drafts: readonly WorkDraft[],
+  echo: readonly string[] = [],
+): AnswerFormat {
+  const n = body.n ?? 1;
+  const first = drafts[0];
+  const tools = first?.prompt.kind === 'chat' ? first.prompt.tools : undefined;
+  return createChoicesFormat({
+    kind: 'messages' in body ? 'chat' : 'completion',
+    requestId: request.id,
+    model: body.model,
+    hub,
+    nowMs: clock.now(),
+    includeUsage: body.stream_options?.include_usage === true,
+    n,
+    choices: n * drafts.length,
+    wantsLogprobs: first?.logprobs !== undefined,
+    mayCall: tools !== undefined && first?.toolChoice !== 'none',
+    echo,
+  });
+}
+
+function modelRoutes(app: App, { models, sessions, territory }: V1Deps): void {
+  const resourceOf = (model: Model): object => modelResource(model, territory, [...sessions.list()]);
+  typed(app).route({
+    method: 'GET',
+    url: '/v1/models',
+    config: { action: 'listModels' },
+    schema: { summary: 'The models of the territory', tags: ['answers'] },
+    handler: async () => ({ object: 'list', data: (await models.list(territory.id)).map(resourceOf) }),
+  });
+  const params = z.object({ name: z.string() });
+  typed(app).route({
+    method: 'GET',
+    url: '/v1/models/:name',
+    config: { action: 'listModels' },
+    schema: { params, summary: 'One model', tags: ['answers'] },
+    handler: async (request) => resourceOf(await models.show(territory.id, request.params.name)),
+  });
+  typed(app).route({
+    method: 'DELETE',
+    url: '/v1/models/:name',
+    config: { action: 'listModels' },
+    schema: { params, summary: 'Refused: see DELETE /api/models/{name}', tags: ['answers'] },
+    handler: async (request) => {
+      throw new IdlewildError(
+        'not_found',
+        `models are not deleted here; a steward removes one with DELETE /api/models/${request.params.name}`,
+      );
+    },
+  });
+}
+
+/** What OpenAI keeps after an answer is given. Whoever asks for it learns why there is none. */
+const NOT_KEPT: readonly (readonly ['GET' | 'POST' | 'DELETE', string])[] = [
+  ['GET', '/v1/responses/:id'],
+  ['DELETE', '/v1/responses/:id'],
+  ['POST', '/v1/responses/:id/cancel'],
+  ['GET', '/v1/responses/:id/input_items'],
+  ['GET', '/v1/chat/completions'],
+  ['GET', '/v1/chat/completions/:id'],
+  ['POST', '/v1/chat/completions/:id'],
+  ['DELETE', '/v1/chat/completions/:id'],
+  ['GET', '/v1/chat/completions/:id/messages'],
+];
+
+function notKeptRoutes(app: App): void {
+  for (const [method, url] of NOT_KEPT) {
+    typed(app).route({
+      method,
+      url,
+      config: { action: 'answer' },
+      schema: { summary: 'Refused: answers are not kept', tags: ['answers'] },
+      handler: async () => {
+        throw new IdlewildError(
+          'not_found',
+          'this hub keeps no answer that was given, so there is none to get, change, cancel or delete; ' +
+            'keep what you need, and hang up to cancel',
+        );
+      },
+    });
+  }
+}

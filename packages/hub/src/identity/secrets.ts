@@ -10,7 +10,7 @@ import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
 
 const KEY_BYTES = 32;
 
-export type SecretName = 'territory.key' | 'hub.key' | 'hub.certificate' | 'journal.key';
+export type SecretName = 'territory.key' | 'hub.key' | 'hub.certificate' | 'journal.key' | 'scope.key';
 
 export interface Secrets {
   /** Throws `data_corrupt` for something that was not written by `write`. */

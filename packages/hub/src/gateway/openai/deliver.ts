@@ -1,0 +1,121 @@
+/**
+ * Answers to one caller over HTTP: as a stream of server-sent events, one for each token and none merged, or as a
+ * whole. What the events and the whole look like is its endpoint's matter.
+ *
+ * Headers wait for a device's first event, so a refusal still becomes a proper status. A caller that hangs up, or does
+ * not read, cancels all its answers.
+ */
+import type { CallPart, Logprobs } from '@idlewild/protocol';
+import { IdlewildError } from '@idlewild/protocol';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { AnswerOutcome, AnswerRequest, Answers } from '../../answers/answers.ts';
+import { HUB_LIMITS } from '../../limits.ts';
+import { answerAll, type AnswersHandle } from './answer-all.ts';
+import { createChoiceCollector, type Choice } from './choice.ts';
+
+/** Server-sent events as text, ready to be written; an empty text is none. */
+export interface EventWriter {
+  /** What goes out with the headers. */
+  open(): string;
+  token(index: number, s: string, calls: readonly CallPart[] | undefined, lp: Logprobs | undefined): string;
+  finished(index: number, outcome: AnswerOutcome): string;
+  done(outcomes: readonly AnswerOutcome[]): string;
+  failed(error: IdlewildError): string;
+}
+
+/** What one endpoint makes of the answers to one request. */
+export interface AnswerFormat {
+  createEvents(): EventWriter;
+  whole(choices: readonly Choice[]): object;
+}
+
+export interface Delivery {
+  readonly answers: Pick<Answers, 'submit'>;
+  /** One for each choice. */
+  readonly orders: readonly AnswerRequest[];
+  readonly format: AnswerFormat;
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+}
+
+const SSE_HEADERS = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-cache, no-transform',
+  // nginx and its like would otherwise collect tokens before passing them on.
+  'x-accel-buffering': 'no',
+} as const;
+
+/** Resolves when all answers are complete. Throws what a device refused. */
+export async function answerWhole({ answers, orders, format, request }: Delivery): Promise<object> {
+  const collectors = orders.map((_, index) => createChoiceCollector(request.id, index));
+  let handle: AnswersHandle | undefined;
+  const onClose = (): void => handle?.cancel('the caller hung up');
+  request.raw.socket.once('close', onClose);
+  try {
+    const outcomes = await new Promise<readonly AnswerOutcome[]>((resolve, reject) => {
+      handle = answerAll(answers, orders, {
+        started: () => {},
+        token: (index, s, calls, lp) => collectors[index]?.token(s, calls, lp),
+        finished: () => {},
+        done: resolve,
+        failed: reject,
+      });
+      if (request.raw.socket.destroyed) onClose();
+    });
+    return format.whole(collectors.map((collector, index) => collector.end(outcomes[index] as AnswerOutcome)));
+  } finally {
+    request.raw.socket.off('close', onClose);
+  }
+}
+
+/** Resolves when the stream has begun or ended; throws what happened before the headers were sent. */
+export async function answerStream({ answers, orders, format, request, reply }: Delivery): Promise<void> {
+  const { raw } = reply;
+  const events = format.createEvents();
+  let handle: AnswersHandle | undefined;
+  let over = false;
+  const write = (text: string): void => {
+    if (text !== '') raw.write(text);
+  };
+  await new Promise<void>((resolve, reject) => {
+    const begin = (): void => {
+      if (raw.headersSent) return;
+      reply.hijack();
+      const given = reply.getHeaders() as Record<string, string>;
+      raw.writeHead(200, { ...SSE_HEADERS, 'x-request-id': request.id, ...given });
+      const opening = events.open();
+      if (opening === '') raw.flushHeaders();
+      else raw.write(opening);
+      resolve();
+    };
+    raw.once('close', () => {
+      if (!over) handle?.cancel('the caller hung up');
+      if (!raw.headersSent) reject(new IdlewildError('cancelled', 'the caller hung up'));
+    });
+    handle = answerAll(answers, orders, {
+      started: begin,
+      token(index, s, calls, lp) {
+        write(events.token(index, s, calls, lp));
+        if (raw.writableLength > HUB_LIMITS.callerBufferedBytesMax) {
+          over = true;
+          handle?.cancel('the caller does not read its stream');
+          raw.destroy();
+        }
+      },
+      finished(index, outcome) {
+        begin();
+        write(events.finished(index, outcome));
+      },
+      done(outcomes) {
+        over = true;
+        raw.end(events.done(outcomes));
+      },
+      failed(error) {
+        over = true;
+        if (!raw.headersSent) return reject(error);
+        raw.end(events.failed(error));
+      },
+    });
+    if (raw.destroyed) handle.cancel('the caller hung up');
+  });
+}

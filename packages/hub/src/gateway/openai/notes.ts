@@ -1,0 +1,56 @@
+/** What goes with every answer whatever its shape: how it was made, and what it used. */
+import type { AnswerOutcome } from '../../answers/answers.ts';
+
+/** What Idlewild adds to every answer, and to the last chunk of a stream. */
+export interface IdlewildNote {
+  /** Names of the devices that worked on it, in order. */
+  readonly devices: readonly string[];
+  readonly failovers: number;
+  readonly seed: number;
+  /** Whether the whole is bit-identical to an uninterrupted answer. */
+  readonly exact: boolean;
+  readonly hub: string;
+}
+
+/** Of several choices: all their devices, all their failovers, and exact only if each is. */
+export const noteOf = (outcomes: readonly AnswerOutcome[], hub: string): IdlewildNote => ({
+  devices:
+    outcomes.length === 1
+      ? (outcomes[0]?.devices ?? []).map((device) => device.name)
+      : [...new Set(outcomes.flatMap((outcome) => outcome.devices.map((device) => device.name)))],
+  failovers: outcomes.reduce((sum, outcome) => sum + outcome.failovers, 0),
+  seed: outcomes[0]?.seed ?? 0,
+  exact: outcomes.every((outcome) => outcome.exact),
+  hub,
+});
+
+export interface TokenCounts {
+  readonly prompt: number;
+  readonly cached: number;
+  readonly answer: number;
+}
+
+/** `n` choices share each prompt, which counts once: as the first of them saw it. */
+export function countTokens(outcomes: readonly AnswerOutcome[], n: number): TokenCounts {
+  const firsts = outcomes.filter((_, index) => index % n === 0);
+  return {
+    prompt: firsts.reduce((sum, outcome) => sum + outcome.promptTokens, 0),
+    cached: firsts.reduce((sum, outcome) => sum + outcome.cachedTokens, 0),
+    answer: outcomes.reduce((sum, outcome) => sum + outcome.answerTokens, 0),
+  };
+}
+
+export interface Usage {
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
+  readonly prompt_tokens_details: { readonly cached_tokens: number };
+}
+
+/** As chat and completions tell it. */
+export const usageOf = ({ prompt, cached, answer }: TokenCounts): Usage => ({
+  prompt_tokens: prompt,
+  completion_tokens: answer,
+  total_tokens: prompt + answer,
+  prompt_tokens_details: { cached_tokens: cached },
+});
