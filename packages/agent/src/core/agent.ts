@@ -8,27 +8,32 @@
  */
 import {
   IdlewildError,
+  LIMITS,
   asIdlewildError,
   idOfKey,
   type BlobSource,
   type BlobStore,
   type Consent,
+  type DeviceFeature,
   type DeviceModel,
   type DeviceProfile,
   type DeviceState,
   type DeviceStatus,
   type KeyPair,
+  type Lent,
   type Timer,
 } from '@idlewild/protocol';
 import type { EngineHost } from '@idlewild/engine';
 import { createAgreementKeys, type AgreementKeys } from './agreement-key.ts';
 import { openConsent, refusalOf } from './consent.ts';
+import { readManifest } from './fetch-model.ts';
+import { createGiver, type Giver } from './give-blobs.ts';
 import { createLane, type Lane } from './lane.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import type { ModelFolders } from './model-folders.ts';
 import type { WorkMessage } from './session-machine.ts';
 import { createSession, type HubAddress, type Session, type SessionPorts } from './session.ts';
-import { createShelf, type Shelf } from './shelf.ts';
+import { createShelf, type Shelf, type ShelfPorts } from './shelf/shelf.ts';
 
 /** What the lender lends of the machine. */
 export interface LendingLimits {
@@ -70,6 +75,8 @@ export interface AgentOptions extends SessionPorts {
   /** A source of blocks below `baseUrl`, which is relative to the hub's address, or absolute. */
   sources(baseUrl: string, ticket: string): BlobSource;
   readonly presence?: Presence | undefined;
+  /** Memory of the machine that nobody uses; absent where nothing tells. */
+  freeMemoryBytes?(): number;
   /** Ed25519. */
   readonly identity: KeyPair;
   /** The signed consent statement. */
@@ -105,6 +112,8 @@ interface Parts {
   readonly session: Session;
   readonly lane: Lane;
   readonly shelf: Shelf;
+  readonly giver: Giver;
+  readonly lent: Lent;
   readonly keys: AgreementKeys;
   readonly pauses: Set<string>;
   presence: { stop(): void } | undefined;
@@ -129,7 +138,12 @@ export async function createAgent(options: AgentOptions): Promise<Agent> {
   const consent = await openConsent(options.consent, identity.publicKey, crypto);
   const deviceId = await idOfKey('dev', identity.publicKey, crypto);
   const ended = Promise.withResolvers<IdlewildError | undefined>();
-  const parts = assemble(options, consent, deviceId, ended.resolve);
+  const lent: Lent = {
+    memoryBytes: options.limits.memoryBytesMax,
+    diskBytes: (await options.store.usage()).quotaBytes,
+    uploadBytesPerSecond: consent.uploadBytesPerSecondMax ?? AGENT_LIMITS.uploadBytesPerSecond,
+  };
+  const parts = assemble({ options, consent, deviceId, lent, found: await findModels(options) }, ended.resolve);
   return {
     deviceId,
     ended: ended.promise,
@@ -146,7 +160,24 @@ export async function createAgent(options: AgentOptions): Promise<Agent> {
   };
 }
 
-function assemble(options: AgentOptions, consent: Consent, deviceId: string, finish: Parts['finish']): Parts {
+/** Models that an earlier process left whole: the hub must know of them before it decides what lies where. */
+async function findModels({ folders, store, log }: AgentOptions): Promise<string[]> {
+  const found: string[] = [];
+  for (const cid of await folders.list()) {
+    try {
+      if ((await readManifest(cid, { store })) !== undefined) found.push(cid);
+    } catch (thrown) {
+      log('warn', asIdlewildError(thrown, `looking at the model ${cid}`).message);
+    }
+  }
+  return found.slice(0, LIMITS.modelsPerDeviceMax);
+}
+
+interface Given extends Pick<Parts, 'options' | 'consent' | 'deviceId' | 'lent'> {
+  readonly found: readonly string[];
+}
+
+function assemble({ options, consent, deviceId, lent, found }: Given, finish: Parts['finish']): Parts {
   const { clock, random, crypto, identity, limits, log } = options;
   const onChanged = (): void => changed(parts);
   const keys = createAgreementKeys({
@@ -157,7 +188,7 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
     onRotated: (key) => parts.session.send({ t: 'agreement', key }),
     onFailed: (error) => log('error', 'the agreement key could not be renewed', { error: String(error) }),
   });
-  const shelf = createShelf({
+  const shelfPorts: ShelfPorts = {
     ...options,
     memoryBytesMax: limits.memoryBytesMax,
     engineLimits: {
@@ -169,7 +200,16 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
     refusal: () => refusal(parts),
     onEngineGone: (cid, error) => parts.lane.failAll(error, cid),
     onChanged,
+    inUse: (cid) => parts.lane.running(cid) > 0,
     onFailed: (cid, error) => log('warn', error.message, { model: cid, code: error.code }),
+  };
+  const shelf = createShelf(shelfPorts, found);
+  const giver = createGiver({
+    clock,
+    uploadBytesPerSecondMax: lent.uploadBytesPerSecond,
+    mayGive: () => parts.lane.running() === 0 && refusal(parts) === undefined,
+    leaf: (cid) => shelf.leaf(cid),
+    send: (message) => parts.session.send(message),
   });
   const lane = createLane({
     clock,
@@ -180,10 +220,14 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
     refusal: () => refusal(parts),
     warm: (cid) => parts.shelf.warm(cid),
     send: (message) => parts.session.send(message),
-    onChanged,
+    onChanged() {
+      shelf.answersEnded();
+      onChanged();
+    },
   });
   const session = createSession(options, {
     ...options,
+    profile: lent.uploadBytesPerSecond === 0 ? options.profile : withFeature(options.profile, 'relay'),
     agreementKey: keys.signed,
     status: () => statusOf(parts),
     onOpened(welcome) {
@@ -214,6 +258,8 @@ function assemble(options: AgentOptions, consent: Consent, deviceId: string, fin
     session,
     lane,
     shelf,
+    giver,
+    lent,
     keys,
     finish,
     pauses: new Set(),
@@ -238,12 +284,24 @@ function onMessage(parts: Parts, message: WorkMessage): void {
       return parts.lane.offer(message);
     case 'cancel':
       return parts.lane.cancel(message.lease, message.epoch);
+    case 'blob.want':
+      parts.giver
+        .want(message)
+        .catch((thrown: unknown) =>
+          parts.options.log('warn', asIdlewildError(thrown, `giving the block ${message.cid}`).message),
+        );
+      return;
     case 'drain':
       parts.options.log('info', 'the hub asks this device to drain', { reason: message.reason });
       parts.drainingByHub = true;
       return changed(parts);
   }
 }
+
+const withFeature = (profile: DeviceProfile, feature: DeviceFeature): DeviceProfile => ({
+  ...profile,
+  features: [...new Set([...(profile.features ?? []), feature])],
+});
 
 /** The lender first, then the day's circumstances. */
 function refusal(parts: Parts): IdlewildError | undefined {
@@ -308,6 +366,7 @@ async function release(parts: Parts, error: IdlewildError | undefined): Promise<
   if (error !== undefined) log('error', error.message, { code: error.code });
   parts.presence?.stop();
   parts.keys.stop();
+  parts.giver.close();
   await new Promise<void>((resolve) => {
     const timer = clock.after(AGENT_LIMITS.closeMsMax, () => {
       log('error', `engines did not close within ${AGENT_LIMITS.closeMsMax} ms`);
@@ -360,7 +419,7 @@ function statusOf(parts: Parts): DeviceStatus {
         : slots > 0 && active >= slots
           ? 'busy'
           : 'ready';
-  return { state, pauseReasons: [...pauses], slots, active, models: [...shelf.models()] };
+  return { state, pauseReasons: [...pauses], slots, active, models: [...shelf.models()], lent: parts.lent };
 }
 
 function stateOf(parts: Parts): AgentState {

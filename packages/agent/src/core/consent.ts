@@ -23,6 +23,10 @@ export interface ConsentChoice {
   readonly kinds: readonly WorkKind[];
   readonly presence: 'ignore' | 'respect';
   readonly tokensPerSecondMax?: number | undefined;
+  /** Bytes of models on the disk. */
+  readonly diskBytesMax?: number | undefined;
+  /** For giving blobs to other devices; 0 is not at all. */
+  readonly uploadBytesPerSecondMax?: number | undefined;
 }
 
 export interface WorkAsked {
@@ -56,7 +60,7 @@ export function signConsent(
   clock: Clock,
   crypto: Crypto,
 ): Promise<Uint8Array> {
-  const { tokensPerSecondMax, ...rest } = choice;
+  const { tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax, ...rest } = choice;
   return signStatement(
     'consent',
     {
@@ -66,6 +70,8 @@ export function signConsent(
       ...rest,
       issuedAtMs: Math.floor(clock.now()),
       ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
+      ...(diskBytesMax === undefined ? {} : { diskBytesMax }),
+      ...(uploadBytesPerSecondMax === undefined ? {} : { uploadBytesPerSecondMax }),
     },
     identity,
     crypto,

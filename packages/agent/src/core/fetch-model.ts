@@ -13,6 +13,8 @@ import {
   type BlobSource,
   type BlobStore,
   type Clock,
+  type FileAssembly,
+  type FileLayout,
   type Manifest,
 } from '@idlewild/protocol';
 import type { ModelFolders } from './model-folders.ts';
@@ -27,6 +29,9 @@ export interface ModelTransfer {
   readonly sources: readonly BlobSource[];
   readonly signal: AbortSignal;
   readonly onBlame: (blame: Blame) => void;
+  /** Where in each file to begin; as in `FileTransfer`. */
+  readonly beginAt: number;
+  readonly onOpened: (layout: FileLayout, assembly: FileAssembly) => void;
   /** Share of the model's bytes that is there. */
   readonly onFraction: (fraction: number) => void;
 }
@@ -40,11 +45,16 @@ function parseCid(text: string): CID {
   }
 }
 
+/** The manifest of a model, whether or not its files are there; `undefined` when the store has not got it. */
+export async function knownManifest(cid: string, { store }: Pick<Ports, 'store'>): Promise<Manifest | undefined> {
+  const block = await store.get(parseCid(cid));
+  return block === undefined ? undefined : decodeManifest(block);
+}
+
 /** The manifest of a model that the store holds whole, or `undefined`. */
 export async function readManifest(cid: string, { store }: Pick<Ports, 'store'>): Promise<Manifest | undefined> {
-  const block = await store.get(parseCid(cid));
-  if (block === undefined) return undefined;
-  const manifest = decodeManifest(block);
+  const manifest = await knownManifest(cid, { store });
+  if (manifest === undefined) return undefined;
   for (const { file } of manifest.files) if (!(await store.hasFile(file))) return undefined;
   return manifest;
 }
@@ -54,7 +64,7 @@ export async function readManifest(cid: string, { store }: Pick<Ports, 'store'>)
  * `blob_not_found` with what each source said, `blob_invalid`, `disk_full`, `quota_exceeded`.
  */
 export async function fetchModel(cid: string, { clock, store }: Ports, transfer: ModelTransfer): Promise<Manifest> {
-  const { sources, signal, onBlame, onFraction } = transfer;
+  const { sources, signal, beginAt, onBlame, onOpened, onFraction } = transfer;
   const manifest = decodeManifest(await fetchBlock(parseCid(cid), sources, store, { clock, signal, onBlame }));
   const totalBytes = Math.max(1, manifestBytes(manifest));
   let doneBytes = 0;
@@ -65,7 +75,9 @@ export async function fetchModel(cid: string, { clock, store }: Ports, transfer:
       store,
       sources,
       signal,
+      beginAt,
       onBlame,
+      onOpened,
       onProgress: (progress) => onFraction(Math.min(1, (doneBytes + progress.bytes) / totalBytes)),
     });
     if (layout.bytes !== bytes) {

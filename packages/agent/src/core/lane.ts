@@ -58,7 +58,8 @@ export interface Lane {
   failAll(error: IdlewildError, cid?: string): void;
   /** Ends all answers without a word: there is nobody left to tell. */
   dropAll(): void;
-  running(): number;
+  /** Answers that run; with `cid`, those of one model. */
+  running(cid?: string): number;
 }
 
 interface Attempt {
@@ -98,7 +99,10 @@ export function createLane(ports: LanePorts): Lane {
       for (const attempt of [...lane.running.values()]) drop(lane, attempt);
       ports.onChanged();
     },
-    running: () => lane.running.size,
+    running: (cid) =>
+      cid === undefined
+        ? lane.running.size
+        : [...lane.running.values()].filter(({ message }) => message.model === cid).length,
   };
 }
 

@@ -39,4 +39,35 @@ export const AGENT_LIMITS = {
   progressMs: 1_000,
   /** Memory over bytes on disk (packed weights, KV cache), until an engine has said what it really takes. */
   memoryPerFileByte: 1.5,
+  /** The machine keeps this much for its owner, whatever was lent: below it everything begins to swap. */
+  machineFreeBytesMin: 268_435_456,
+  /** A machine without free memory is looked at again this often. */
+  machineFullMs: 15_000,
+  /**
+   * After models were swapped in memory nothing is swapped for this long: a swap takes seconds in which nobody is
+   * answered, and demand that alternates must not cause more of them than answers.
+   */
+  swapMs: 120_000,
+  /** A model that is asked for this many times as often as the one that goes waits only for the shorter time. */
+  swapGain: 4,
+  swapClearMs: 20_000,
+  /** Requests per minute: below it a comparison is noise. */
+  swapDemandMin: 0.5,
+  /** Nodes above the leaves, manifests: what a model takes on the disk beyond its files. */
+  diskOverheadShare: 0.000_1,
+  /** The last use of a model is written down at most this often; it only orders evictions. */
+  useNotedMs: 60_000,
+  /** Given to other devices, where the lender names no other figure: a fifth of a common fibre line. */
+  uploadBytesPerSecond: 5_000_000,
+  /** What was not given lately may be given at once, up to this long's worth: a small model goes in one go. */
+  uploadBurstMs: 2_000,
+  /** Wishes for blobs that are answered at once; more are told to come back. */
+  givingMax: 4,
+  /** A leaf is read and hashed once for all its parts; after this long without another one it is let go. */
+  givenKeptMs: 5_000,
+  /** A leaf that is on its way here is waited for this often and this long each time. */
+  comingTries: 20,
+  comingMs: 15,
+  /** When to ask again a device that answers. */
+  givingBusyMs: 1_000,
 } as const;

@@ -12,6 +12,10 @@ export interface ModelFolders {
   list(): Promise<readonly string[]>;
   /** Makes the folder from finished files of the store. Throws `blob_not_found`, `disk_full`. */
   prepare(cid: string, manifest: Manifest): Promise<EngineModel>;
+  /** Notes when a model was used last, milliseconds since 1970; does nothing for one that is not noted. */
+  noteUse(cid: string, atMs: number): Promise<void>;
+  /** `undefined` for a model that is not noted. */
+  usedAt(cid: string): Promise<number | undefined>;
   /** Forgets the model and its folder; the store's files are the shelf's to remove. */
   remove(cid: string): Promise<void>;
 }
@@ -27,12 +31,16 @@ export const engineModelOf = (cid: string, manifest: Manifest, folder: string): 
 
 /** For engines that read no files. */
 export function createMemoryModelFolders(): ModelFolders {
-  const noted = new Set<string>();
+  const noted = new Map<string, number>();
   return {
     note: async (cid) => {
-      noted.add(cid);
+      if (!noted.has(cid)) noted.set(cid, 0);
     },
-    list: async () => [...noted],
+    list: async () => [...noted.keys()],
+    noteUse: async (cid, atMs) => {
+      if (noted.has(cid)) noted.set(cid, atMs);
+    },
+    usedAt: async (cid) => noted.get(cid),
     prepare: async (cid, manifest) => engineModelOf(cid, manifest, `memory/${cid}`),
     remove: async (cid) => {
       noted.delete(cid);

@@ -127,12 +127,15 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
 
 /** The same fields in the same order whoever wrote them, keys as hexadecimal. */
 function readable(consent: Consent): Record<string, unknown> {
-  const { territories, kinds, presence, tokensPerSecondMax, issuedAtMs } = consent;
+  const { territories, kinds, presence, tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax, issuedAtMs } =
+    consent;
   return {
     territories: territories.map(hex),
     kinds,
     presence,
     ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
+    ...(diskBytesMax === undefined ? {} : { diskBytesMax }),
+    ...(uploadBytesPerSecondMax === undefined ? {} : { uploadBytesPerSecondMax }),
     issuedAt: new Date(issuedAtMs).toISOString(),
   };
 }

@@ -2,7 +2,7 @@
  * The `ModelFolders` port on a disk: `FOLDER/CID/PATH` is a hard link to the store's file. Links cost no bytes, and
  * Node's permission flags, which resolve symbolic links, let an engine read the folder without seeing the store.
  */
-import { copyFile, constants, link, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { copyFile, constants, link, mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { CID } from 'multiformats/cid';
 import { IdlewildError, type ErrorCode } from '@idlewild/protocol';
@@ -39,6 +39,12 @@ export function createNodeModelFolders({
       }
       return engineModelOf(cid, manifest, join(folder, cid));
     },
+    // The folder's own time of change is the last use: a fetch or a first load counts as one, which is as it should be.
+    noteUse: (cid, atMs) =>
+      utimes(join(folder, cid), atMs / 1_000, atMs / 1_000).catch((error: unknown) => {
+        if (codeOfError(error) !== 'ENOENT') throw error;
+      }),
+    usedAt: async (cid) => (await stat(join(folder, cid)).catch(() => undefined))?.mtimeMs,
     remove: (cid) => rm(join(folder, cid), { recursive: true, force: true }),
   };
 }

@@ -31,6 +31,7 @@ import {
   type Log,
   type Presence,
 } from '../core/agent.ts';
+import { openConsent } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
 import { NODE_LIMITS } from './limits.ts';
@@ -42,6 +43,10 @@ export interface LenderChoice {
   readonly kinds: readonly WorkKind[];
   readonly presence: 'ignore' | 'respect';
   readonly tokensPerSecondMax?: number | undefined;
+  /** Bytes of models on the disk; 20 GiB. */
+  readonly diskBytesMax?: number | undefined;
+  /** For giving blobs to other devices; 5 MB, and 0 is not at all. */
+  readonly uploadBytesPerSecondMax?: number | undefined;
 }
 
 export interface NodeAgentOptions {
@@ -55,7 +60,7 @@ export interface NodeAgentOptions {
   readonly url?: string | undefined;
   /** Replaces the kept consent; needed at the first start. */
   readonly consent?: LenderChoice | undefined;
-  readonly limits?: (Partial<LendingLimits> & { readonly storageBytesMax?: number }) | undefined;
+  readonly limits?: Partial<LendingLimits> | undefined;
   /** What `measureMachine` said, where several devices of one machine share a measurement. */
   readonly machine?: Machine | undefined;
   readonly engineHost?: EngineHost | undefined;
@@ -92,9 +97,14 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   const { settings, joinToken } = await settle(folder, options);
   const { url, territory, pin: spkiPin, name } = settings;
   const consent = await consentFor(folder, options, territory);
+  const { diskBytesMax = NODE_LIMITS.storageBytesMax } = await openConsent(
+    consent,
+    folder.identity.publicKey,
+    nodeCrypto,
+  );
   const opening = createDiskBlobStore({
     folder: join(folder.folder, 'blobs'),
-    quotaBytes: options.limits?.storageBytesMax ?? NODE_LIMITS.storageBytesMax,
+    quotaBytes: diskBytesMax,
     crypto: nodeCrypto,
   });
   const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
@@ -109,6 +119,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     consent,
     name,
     presence: options.presence,
+    freeMemoryBytes: () => process.availableMemory(),
     transport: createWsTransport({ clock: systemClock }),
     engineHost: options.engineHost ?? createNodeEngineHost({ log: (message) => log('info', message) }),
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),

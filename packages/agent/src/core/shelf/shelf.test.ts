@@ -7,9 +7,9 @@ import {
   type DeviceModel,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
-import { AGENT_LIMITS } from './limits.ts';
-import { createMemoryModelFolders } from './model-folders.ts';
+import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
+import { AGENT_LIMITS } from '../limits.ts';
+import { createMemoryModelFolders } from '../model-folders.ts';
 
 const newStore = (): BlobStore => createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
 

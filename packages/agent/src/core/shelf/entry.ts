@@ -1,0 +1,165 @@
+/** One model on the shelf, what all parts of the shelf share, and how a change of state is told. */
+import {
+  IdlewildError,
+  type BlobSource,
+  type BlobStore,
+  type Clock,
+  type Crypto,
+  type DeviceModel,
+  type FileAssembly,
+  type Manifest,
+  type Random,
+  type Timer,
+  type ToDevice,
+  type WantedModel,
+} from '@idlewild/protocol';
+import type { EngineHost, EngineLimits } from '@idlewild/engine';
+import type { WarmModel } from '../lane.ts';
+import type { ModelFolders } from '../model-folders.ts';
+
+export type HoldMessage = Extract<ToDevice, { t: 'hold' }>;
+
+export interface ShelfPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+  readonly store: BlobStore;
+  readonly folders: ModelFolders;
+  readonly engineHost: EngineHost;
+  readonly engineLimits: EngineLimits;
+  /** Resident bytes that all engines together may take. */
+  readonly memoryBytesMax: number;
+  /** Memory of the machine that nobody uses; absent where nothing tells. */
+  freeMemoryBytes?(): number;
+  sourceFor(baseUrl: string, ticket: string): BlobSource;
+  /** Why models may not be held or loaded now, or `undefined`. */
+  refusal(): IdlewildError | undefined;
+  /** Whether answers of this model are running. */
+  inUse(cid: string): boolean;
+  /** An engine is gone or about to go: its answers end with this error. */
+  onEngineGone(cid: string, error: IdlewildError): void;
+  onChanged(): void;
+  onFailed(cid: string, error: IdlewildError): void;
+}
+
+/** A leaf of a file that is being fetched, or was in this fetch. */
+export interface PartialLeaf {
+  readonly assembly: FileAssembly;
+  readonly index: number;
+}
+
+export interface Entry {
+  readonly cid: string;
+  wanted: WantedModel;
+  state: DeviceModel['state'];
+  fraction: number;
+  reason: string | undefined;
+  /** Once all bytes are there. */
+  manifest: Manifest | undefined;
+  warm: WarmModel | undefined;
+  warmSinceMs: number;
+  /** Measured by the last load; an estimate before. */
+  memoryBytes: number | undefined;
+  memoryMeasured: boolean;
+  /** On the wall clock, for it outlives restarts; `undefined` until it is looked up. */
+  usedAtMs: number | undefined;
+  usedNotedMs: number;
+  /** Leaves by CID, while the model is fetched. */
+  readonly partial: Map<string, PartialLeaf>;
+  /** CIDs of all leaves, once somebody asked for one. */
+  leaves: ReadonlySet<string> | undefined;
+  failures: number;
+  deaths: number;
+  /** While set, the entry waits for it. */
+  retry: Timer | undefined;
+  /** Nothing will change by trying again. */
+  hopeless: boolean;
+}
+
+export const newEntry = (cid: string, wanted: WantedModel = { cid, name: cid, bytes: 0 }): Entry => ({
+  cid,
+  wanted,
+  state: 'fetching',
+  fraction: 0,
+  reason: undefined,
+  manifest: undefined,
+  warm: undefined,
+  warmSinceMs: 0,
+  memoryBytes: undefined,
+  memoryMeasured: false,
+  usedAtMs: undefined,
+  usedNotedMs: Number.NEGATIVE_INFINITY,
+  partial: new Map(),
+  leaves: undefined,
+  failures: 0,
+  deaths: 0,
+  retry: undefined,
+  hopeless: false,
+});
+
+export interface ShelfState {
+  readonly ports: ShelfPorts;
+  /** Wanted models in order of preference; before the first hold those that an earlier process left. */
+  entries: Entry[];
+  /** Whether a hub has said what it wants. */
+  told: boolean;
+  /** Base URLs of the last hold. */
+  bases: readonly string[];
+  ticket: string | undefined;
+  /** What the worker is doing now, to be called off when it is no longer wanted. */
+  current: { readonly entry: Entry; readonly phase: 'fetch' | 'load'; readonly abort: AbortController } | undefined;
+  /** Set while the worker runs; resolves when it has nothing left to do. */
+  working: Promise<void> | undefined;
+  again: boolean;
+  /** Models whose engine and bytes are to be removed; at the first hold also what an earlier process left. */
+  readonly unwanted: Map<string, Entry>;
+  swept: boolean;
+  /** Something waits for answers to end. */
+  waitsForAnswers: boolean;
+  /** When a model was unloaded last to make room for another, monotonic. */
+  swappedAtMs: number | undefined;
+  /** The next look at what waits for memory. */
+  look: Timer | undefined;
+  closed: boolean;
+  wake(): void;
+}
+
+export function setState({ ports }: ShelfState, entry: Entry, state: Entry['state'], reason?: string): void {
+  if (entry.state === state && entry.reason === reason) return;
+  entry.state = state;
+  entry.reason = reason;
+  ports.onChanged();
+}
+
+export function waitFor(shelf: ShelfState, entry: Entry, afterMs: number): void {
+  entry.retry = shelf.ports.clock.after(afterMs, () => {
+    entry.retry = undefined;
+    shelf.wake();
+  });
+}
+
+export function describe({ cid, state, fraction, reason, warm, memoryBytes, memoryMeasured }: Entry): DeviceModel {
+  return {
+    cid,
+    state,
+    fraction,
+    ...(memoryMeasured && memoryBytes !== undefined ? { memoryBytes } : {}),
+    ...(reason === undefined ? {} : { reason: reason.slice(0, 512) }),
+    ...(warm === undefined
+      ? {}
+      : {
+          numericClass: warm.numericClass,
+          tokensPerSecond: warm.engine.tokensPerSecond,
+          prefillTokensPerSecond: warm.engine.prefillTokensPerSecond,
+        }),
+  };
+}
+
+/** Ends an engine; its answers go back to the hub. */
+export async function unload(shelf: ShelfState, entry: Entry, error: IdlewildError): Promise<void> {
+  const { warm } = entry;
+  if (warm === undefined) return;
+  entry.warm = undefined;
+  shelf.ports.onEngineGone(entry.cid, error);
+  await warm.engine.close();
+}
