@@ -279,6 +279,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
 function onMessage(parts: Parts, message: WorkMessage): void {
   switch (message.t) {
     case 'hold':
+      parts.giver.forget();
       return parts.shelf.hold(message);
     case 'answer':
       return parts.lane.offer(message);

@@ -24,6 +24,8 @@ export interface GiverPorts {
 
 export interface Giver {
   want(message: WantMessage): Promise<void>;
+  /** What may be given has changed: every leaf is looked up again. */
+  forget(): void;
   /** Forgets what it kept; nothing is left that would keep a process. */
   close(): void;
 }
@@ -99,6 +101,7 @@ export function createGiver(ports: GiverPorts): Giver {
         giving -= 1;
       }
     },
+    forget: () => kept.clear(),
     close() {
       closed = true;
       forgetting?.cancel();

@@ -55,6 +55,8 @@ export const AGENT_LIMITS = {
   swapDemandMin: 0.5,
   /** Nodes above the leaves, manifests: what a model takes on the disk beyond its files. */
   diskOverheadShare: 0.000_1,
+  /** A model that was removed from the disk for another removes none itself for this long. */
+  evictedMs: 600_000,
   /** The last use of a model is written down at most this often; it only orders evictions. */
   useNotedMs: 60_000,
   /** Given to other devices, where the lender names no other figure: a fifth of a common fibre line. */

@@ -1,17 +1,17 @@
 /** One model on the shelf, what all parts of the shelf share, and how a change of state is told. */
-import {
+import type {
   IdlewildError,
-  type BlobSource,
-  type BlobStore,
-  type Clock,
-  type Crypto,
-  type DeviceModel,
-  type FileAssembly,
-  type Manifest,
-  type Random,
-  type Timer,
-  type ToDevice,
-  type WantedModel,
+  BlobSource,
+  BlobStore,
+  Clock,
+  Crypto,
+  DeviceModel,
+  FileAssembly,
+  Manifest,
+  Random,
+  Timer,
+  ToDevice,
+  WantedModel,
 } from '@idlewild/protocol';
 import type { EngineHost, EngineLimits } from '@idlewild/engine';
 import type { WarmModel } from '../lane.ts';
@@ -64,6 +64,8 @@ export interface Entry {
   /** On the wall clock, for it outlives restarts; `undefined` until it is looked up. */
   usedAtMs: number | undefined;
   usedNotedMs: number;
+  /** When it was removed to make room for another, monotonic; until it is back. */
+  evictedAtMs: number | undefined;
   /** Leaves by CID, while the model is fetched. */
   readonly partial: Map<string, PartialLeaf>;
   /** CIDs of all leaves, once somebody asked for one. */
@@ -89,6 +91,7 @@ export const newEntry = (cid: string, wanted: WantedModel = { cid, name: cid, by
   memoryMeasured: false,
   usedAtMs: undefined,
   usedNotedMs: Number.NEGATIVE_INFINITY,
+  evictedAtMs: undefined,
   partial: new Map(),
   leaves: undefined,
   failures: 0,

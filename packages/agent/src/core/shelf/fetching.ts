@@ -20,6 +20,7 @@ export async function fetchEntry(shelf: ShelfState, entry: Entry, signal: AbortS
     entry.partial.clear();
   }
   entry.failures = 0;
+  entry.evictedAtMs = undefined;
   entry.fraction = 1;
   setState(shelf, entry, 'held');
 }
@@ -46,7 +47,7 @@ function transfer(shelf: ShelfState, entry: Entry, ticket: string, signal: Abort
 
 /** Whether the rest of the model fits now. Says in the entry's reason why not. */
 async function makeDiskRoom(shelf: ShelfState, entry: Entry): Promise<boolean> {
-  const { store, inUse } = shelf.ports;
+  const { store, clock, inUse } = shelf.ports;
   const manifest = await knownManifest(entry.cid, shelf.ports);
   const there = await filesOf(shelf, entry);
   const bytes = manifest === undefined ? entry.wanted.bytes : manifestBytes(manifest);
@@ -55,15 +56,18 @@ async function makeDiskRoom(shelf: ShelfState, entry: Entry): Promise<boolean> {
   const needBytes = Math.ceil(missingBytes * (1 + AGENT_LIMITS.diskOverheadShare));
   const { bytes: usedBytes, quotaBytes } = await store.usage();
   const rank = shelf.entries.indexOf(entry);
+  // What has just made room does not take the next one's: it comes back where there is room without.
+  const { evictedAtMs } = entry;
+  const isPatient = evictedAtMs !== undefined && clock.monotonic() - evictedAtMs < AGENT_LIMITS.evictedMs;
   const others: OnDisk[] = [];
   for (const [index, other] of shelf.entries.entries()) {
     const files = other === entry ? there : await filesOf(shelf, other);
-    const mayGo = index > rank && other.wanted.pinned !== true && !inUse(other.cid) && files.size > 0;
+    const mayGo = !isPatient && index > rank && other.wanted.pinned !== true && !inUse(other.cid) && files.size > 0;
     others.push({ cid: other.cid, usedAtMs: other.usedAtMs ?? 0, mayGo, files });
   }
   const evicted = chooseEvictions(needBytes, quotaBytes - usedBytes, others);
   if (evicted === undefined) {
-    const was = entry.fraction > 0 && entry.state === 'failed' ? 'it was removed to make room; ' : '';
+    const was = evictedAtMs === undefined ? '' : 'it was removed to make room; ';
     const free = Math.max(0, quotaBytes - usedBytes);
     const why = `${was}fetching it takes ${needBytes} bytes of disk; ${free} of ${quotaBytes} lent are free`;
     setState(shelf, entry, 'failed', why);
@@ -81,6 +85,8 @@ async function evict(shelf: ShelfState, victim: Entry, wanted: Entry): Promise<v
   const why = `it made room on the disk for "${wanted.wanted.name}", which is wanted more`;
   await unload(shelf, victim, new IdlewildError('engine_failed', `the model ${victim.cid} was removed: ${why}`));
   await removeModel(victim.cid, await keptFiles(shelf, victim), shelf.ports);
+  victim.evictedAtMs = shelf.ports.clock.monotonic();
+  victim.fraction = 0;
   victim.manifest = undefined;
   victim.leaves = undefined;
   victim.partial.clear();
