@@ -17,7 +17,7 @@ const CONNECTIONS_MAX = 8;
 
 export interface Answer {
   readonly status: number;
-  /** Of the last answer, and under them what the ones before it said. */
+  /** Of the last answer, and of those before it what begins with `x-`. */
   readonly headers: Readonly<Record<string, string>>;
   /** Ends with `source_unreachable` when it stalls or breaks. To be read to its end or `drop`ped. */
   readonly body: AsyncIterable<Uint8Array>;
@@ -69,20 +69,21 @@ export function createWeb({ settings, env, clock, stallMs = STALL_MS }: WebOptio
       let url = new URL(`${settings.endpoint}${path}`);
       const seen: Record<string, string> = {};
       for (let hop = 0; hop <= REDIRECTS_MAX; hop++) {
-        const own = { ...headers, 'user-agent': 'idlewild', 'accept-encoding': 'identity' };
+        const plain = { ...headers, 'user-agent': 'idlewild', 'accept-encoding': 'identity' };
         const signed =
           settings.token !== undefined && url.origin === endpoint.origin
-            ? { ...own, authorization: `Bearer ${settings.token}` }
-            : own;
+            ? { ...plain, authorization: `Bearer ${settings.token}` }
+            : plain;
         const answer = await ask(url, signed, signal);
-        Object.assign(seen, plainHeaders(answer.headers));
+        const own = plainHeaders(answer.headers);
         const status = answer.statusCode ?? 500;
         const target = status >= 301 && status <= 308 && status !== 304 ? answer.headers.location : undefined;
         if (target === undefined) {
           const body = bodyOf(answer, { url, signal, clock, stallMs });
-          return { status, headers: seen, body, drop: () => void answer.destroy() };
+          return { status, headers: { ...seen, ...own }, body, drop: () => void answer.destroy() };
         }
         answer.resume();
+        Object.assign(seen, Object.fromEntries(Object.entries(own).filter(([name]) => name.startsWith('x-'))));
         url = nextUrl(url, target);
       }
       throw new IdlewildError('source_unreachable', `${endpoint.host} redirects in circles`);
