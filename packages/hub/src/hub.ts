@@ -20,6 +20,8 @@ import {
 import { createAnswers, type AnswerMeter, type Answers, type ReceiptFacts } from './answers/answers.ts';
 import { createJournal } from './answers/journal.ts';
 import { createAudit, type Audit } from './audit/audit.ts';
+import { createCallers, type Callers } from './callers/callers.ts';
+import type { DefaultLimits } from './callers/limits.ts';
 import type { OpenDatabase } from './db/open.ts';
 import type { Database } from './db/schema.ts';
 import { createDevices, type Devices } from './identity/devices.ts';
@@ -44,6 +46,8 @@ export interface HubDeps {
   readonly crypto: Crypto;
   readonly secrets: Secrets;
   readonly meter: AnswerMeter;
+  /** For keys that have no limit of their own; absent: they have none. */
+  readonly limits?: DefaultLimits | undefined;
   readonly log: Log;
 }
 
@@ -59,6 +63,8 @@ export interface Hub {
   readonly audit: Audit;
   readonly sessions: Sessions;
   readonly answers: Answers;
+  readonly limits: Callers['limits'];
+  readonly repeats: Callers['repeats'];
   /** Names who may share cached prompts. */
   readonly scopeOf: ScopeOf;
   /** Tells every device which models to hold. */
@@ -93,14 +99,9 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
   const models = createModels({ db, store, clock, audit });
   const policy = await createPolicy();
   const enrolment = createEnrolment({ territory: territory.id, devices, invites });
-  const journal = createJournal({
-    db,
-    crypto,
-    random,
-    clock,
-    key: await secretOf('journal.key', JOURNAL_KEY, deps),
-    log,
-  });
+  const sealing = { db, crypto, random, clock, key: await secretOf('journal.key', JOURNAL_KEY, deps), log };
+  const callers = createCallers({ ...sealing, defaults: deps.limits ?? {} });
+  const journal = callers.charging(createJournal(sealing));
   for (const { request, answerTokens } of await journal.recover()) {
     log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
   }
@@ -147,7 +148,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     revokedKeys: (of, ids) => keys.revokedAmong(of, ids),
     checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
   });
-  const housekeeping = keepHouse(deps, devices, journal);
+  const housekeeping = keepHouse(deps, [() => journal.flush(), () => devices.flush(), () => callers.keepHouse()]);
 
   return {
     id: opened.hub.id,
@@ -161,6 +162,8 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     audit,
     sessions,
     answers,
+    limits: callers.limits,
+    repeats: callers.repeats,
     scopeOf: createScopes({ crypto, secret: await secretOf('scope.key', SCOPE_KEY, deps) }),
     async announceModels() {
       const list = await holdings();
@@ -178,6 +181,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     async stop() {
       housekeeping.stop();
       await answers.stop();
+      await callers.stop();
       sessions.stop('the hub is stopping');
       await devices.flush();
       await journal.flush();
@@ -185,22 +189,15 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
   };
 }
 
-/** What is due from time to time: last sightings are written, and erased pages leave the write-ahead log. */
-function keepHouse(
-  { clock, database, log }: HubDeps,
-  devices: Devices,
-  journal: { flush(): Promise<void> },
-): { stop(): void } {
+/** What is due from time to time, one after the other; after it erased pages leave the write-ahead log. */
+function keepHouse({ clock, database, log }: HubDeps, chores: readonly (() => Promise<void>)[]): { stop(): void } {
   let timer: Timer;
   const round = (): void => {
     timer = clock.after(HUB_LIMITS.housekeepingMs, round);
-    journal
-      .flush()
-      .then(() => devices.flush())
-      .then(() => {
-        database.checkpoint();
-      })
-      .catch((error: unknown) => log.error({ why: messageOf(error) }, 'housekeeping failed'));
+    (async () => {
+      for (const chore of chores) await chore();
+      database.checkpoint();
+    })().catch((error: unknown) => log.error({ why: messageOf(error) }, 'housekeeping failed'));
   };
   timer = clock.after(HUB_LIMITS.housekeepingMs, round);
   return { stop: () => timer.cancel() };

@@ -16,7 +16,9 @@ export interface ErrorBody {
   };
 }
 
-function typeOf(status: number): string {
+function typeOf({ status, code, details }: IdlewildError): string {
+  // As OpenAI has it: `requests` or `tokens`.
+  if (code === 'rate_limit_exceeded' && typeof details.limit === 'string') return details.limit;
   if (status === 401) return 'authentication_error';
   if (status === 403) return 'permission_error';
   if (status === 404) return 'not_found_error';
@@ -27,7 +29,7 @@ function typeOf(status: number): string {
 export const errorBody = (error: IdlewildError): ErrorBody => ({
   error: {
     message: error.code === 'internal' ? ERRORS.internal.meaning : error.message,
-    type: typeOf(error.status),
+    type: typeOf(error),
     param: typeof error.details.param === 'string' ? error.details.param : null,
     code: error.code,
   },
@@ -112,7 +114,11 @@ export function sendError(reply: FastifyReply, error: IdlewildError, log: Log, r
       'a request failed',
     );
   }
-  const { retryAfterSeconds } = error.details;
+  const { retryAfterSeconds, retryAfterMs } = error.details;
   if (typeof retryAfterSeconds === 'number') void reply.header('retry-after', String(retryAfterSeconds));
+  // Finer than seconds, and what OpenAI's client looks at first.
+  if (typeof retryAfterMs === 'number') void reply.header('retry-after-ms', String(retryAfterMs));
+  // That client tries 409 and 5xx again unless it is told that it need not.
+  void reply.header('x-should-retry', String(error.retryable));
   void reply.status(error.status).send(errorBody(error));
 }

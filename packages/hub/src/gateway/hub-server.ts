@@ -4,6 +4,7 @@ import { encodeInvite, type BlobStore, type Clock, type Random } from '@idlewild
 import type { Hub } from '../hub.ts';
 import type { Log } from '../log.ts';
 import { HUB_VERSION } from '../version.ts';
+import { callerHooks } from './caller-hooks.ts';
 import type { Metrics } from './metrics.ts';
 import { apiRoutes } from './routes-api.ts';
 import { blobRoutes } from './routes-blobs.ts';
@@ -43,6 +44,7 @@ export async function createHubServer({
   };
   const territory = { id: hub.territory.id, name: hub.territory.name };
   return createServer({ ...hub, territory: territory.id, version: HUB_VERSION, tls, clock, random, log }, [
+    callerHooks({ ...hub, clock, log }),
     v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
     apiRoutes({
       ...hub,

@@ -72,7 +72,9 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     if (route.config?.action === undefined)
       throw new Error(`the route ${String(route.method)} ${route.url} names no action of the policy`);
   });
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
+    // First of all, so that refusals and streams carry it, too.
+    reply.header('x-request-id', request.id);
     const action = request.routeOptions.config.action;
     if (action === undefined || action === 'public') return;
     request.principal = await principalOf(deps, request);
@@ -99,9 +101,6 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
       log,
       request.id,
     );
-  });
-  app.addHook('onSend', async (request, reply) => {
-    reply.header('x-request-id', request.id);
   });
   await app.register(swagger, {
     openapi: {

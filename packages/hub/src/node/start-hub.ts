@@ -13,6 +13,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { IdlewildError, type ChannelBinding } from '@idlewild/protocol';
 import { createDiskBlobStore, lockFolder, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
+import type { DefaultLimits } from '../callers/limits.ts';
 import { openDatabase } from '../db/open.ts';
 import { attachDeviceSocket } from '../gateway/device-socket.ts';
 import { createMetrics } from '../gateway/metrics.ts';
@@ -35,6 +36,8 @@ export interface HubOptions {
   /** Paths of PEM files; off loopback, absent means the hub's own certificate. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly quotaBytes?: number | undefined;
+  /** For keys that have no limit of their own; absent: they have none. */
+  readonly limits?: DefaultLimits | undefined;
   readonly log?: Log | undefined;
 }
 
@@ -84,6 +87,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       crypto: nodeCrypto,
       secrets: createDiskSecrets(options.data),
       meter: metrics.meter,
+      limits: options.limits,
       log,
     });
     undo.push(() => hub.stop());

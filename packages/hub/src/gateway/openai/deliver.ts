@@ -46,11 +46,12 @@ const SSE_HEADERS = {
 } as const;
 
 /** Resolves when all answers are complete. Throws what a device refused. */
-export async function answerWhole({ answers, orders, format, request }: Delivery): Promise<object> {
+export async function answerWhole({ answers, orders, format, request, reply }: Delivery): Promise<object> {
   const collectors = orders.map((_, index) => createChoiceCollector(request.id, index));
   let handle: AnswersHandle | undefined;
   const onClose = (): void => handle?.cancel('the caller hung up');
-  request.raw.socket.once('close', onClose);
+  // Not the socket's: a request that is carried out apart from its connection has none.
+  reply.raw.once('close', onClose);
   try {
     const outcomes = await new Promise<readonly AnswerOutcome[]>((resolve, reject) => {
       handle = answerAll(answers, orders, {
@@ -60,11 +61,11 @@ export async function answerWhole({ answers, orders, format, request }: Delivery
         done: resolve,
         failed: reject,
       });
-      if (request.raw.socket.destroyed) onClose();
+      if (reply.raw.destroyed) onClose();
     });
     return format.whole(collectors.map((collector, index) => collector.end(outcomes[index] as AnswerOutcome)));
   } finally {
-    request.raw.socket.off('close', onClose);
+    reply.raw.off('close', onClose);
   }
 }
 

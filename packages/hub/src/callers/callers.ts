@@ -1,0 +1,74 @@
+/**
+ * The room put together: limits, usage and repeats of all callers, and the seam at which answers tell what they used.
+ *
+ * That seam is the journal, through which everything goes that was accepted, however it ends: so nothing that makes
+ * answers has to know of limits.
+ */
+import { messageOf, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import type { Journal } from '../answers/journal.ts';
+import type { Database } from '../db/schema.ts';
+import type { Log } from '../log.ts';
+import { createMemoryBuckets } from './buckets.ts';
+import { createKeptAnswers } from './kept-answers.ts';
+import { createLimits, type DefaultLimits, type Limits } from './limits.ts';
+import { createRepeats, type Repeats } from './repeats.ts';
+
+export interface Callers {
+  readonly limits: Limits;
+  readonly repeats: Repeats;
+  /** The same journal; what ends in it is charged to its key. */
+  charging(journal: Journal): Journal;
+  /** What is due from time to time: erases answers that were kept long enough. */
+  keepHouse(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface CallersDeps {
+  readonly db: Database;
+  readonly crypto: Crypto;
+  readonly random: Random;
+  readonly clock: Clock;
+  /** The journal's, 32 bytes. */
+  readonly key: Uint8Array;
+  readonly defaults: DefaultLimits;
+  readonly log: Log;
+}
+
+export function createCallers({ db, crypto, random, clock, key, defaults, log }: CallersDeps): Callers {
+  const onFault = (error: unknown): void => log.error({ why: messageOf(error) }, 'a limit could not be charged');
+  const limits = createLimits({ buckets: createMemoryBuckets(clock), defaults, onFault });
+  const kept = createKeptAnswers({ db, crypto, random, clock, key, log });
+  const repeats = createRepeats({ kept, clock, log });
+  return {
+    limits,
+    repeats,
+    charging: (journal) => chargingJournal(journal, limits),
+    keepHouse: () => kept.expire(),
+    stop: () => repeats.stop(),
+  };
+}
+
+function chargingJournal(journal: Journal, limits: Limits): Journal {
+  const open = new Map<string, { readonly key: string; readonly countsPrompt: boolean }>();
+  return {
+    ...journal,
+    async open(record) {
+      open.set(record.request, { key: record.key, countsPrompt: record.work.choice === 0 });
+      try {
+        await journal.open(record);
+      } catch (error) {
+        open.delete(record.request);
+        throw error;
+      }
+    },
+    close(record) {
+      const opened = open.get(record.request);
+      if (opened !== undefined) {
+        open.delete(record.request);
+        const prompt = opened.countsPrompt ? record.promptTokens : 0;
+        limits.charge(opened.key, prompt + record.answerTokens);
+      }
+      return journal.close(record);
+    },
+  };
+}
