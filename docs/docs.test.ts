@@ -15,7 +15,7 @@ import { errorsDocument } from '../scripts/errors-document.ts';
 
 const root = dirname(import.meta.dirname);
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
-const documents = ['*.md', 'docs/**/*.md', 'models/*/*.md', 'packages/*/*.md']
+const documents = ['*.md', 'docs/**/*.md', 'examples/**/*.md', 'models/*/*.md', 'packages/*/*.md']
   .flatMap((pattern) => globSync(pattern, { cwd: root }))
   .sort();
 

@@ -30,6 +30,7 @@ const mayImport: Readonly<Record<string, Allowed>> = {
   bench: 'anything',
   scripts: ['protocol'],
   docs: ['protocol'],
+  examples: [],
   root: ['protocol'],
 };
 
@@ -76,7 +77,7 @@ const packageBreach = (path: string, room: string, specifier: string): string | 
 const forTestsOnly = (path: string): boolean =>
   isTest(path) || /\/testing\//.test(path) || /^(test|bench|packages\/sim)\//.test(path);
 
-const isRootRoom = (room: string): boolean => ['root', 'scripts', 'docs', 'test', 'bench'].includes(room);
+const isRootRoom = (room: string): boolean => ['root', 'scripts', 'docs', 'examples', 'test', 'bench'].includes(room);
 
 /** 'packages/hub/src/x.ts' is in hub; 'bench/main.ts' in bench; 'tidy.test.ts' in root. */
 export const roomOf = (path: string): string => {
