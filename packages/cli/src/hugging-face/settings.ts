@@ -1,6 +1,6 @@
 /**
  * Where models of Hugging Face come from and as whom they are asked for, in the words of its own tools: HF_ENDPOINT for
- * a mirror, HF_TOKEN or the file that `hf auth login` leaves for what needs an account.
+ * a mirror, HF_TOKEN or the file that `hf auth login` leaves for what needs an account; and through which proxies.
  */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -27,6 +27,25 @@ export function readSettings(env: Environment): Settings {
   const token = tokenIn(env);
   // On a road that others can read, an account is not worth a download.
   return { endpoint, token: url.protocol === 'https:' || isLoopback(url.hostname) ? token : undefined };
+}
+
+/**
+ * The environment's proxies as Node takes them. It passes over what it does not understand and connects directly, so
+ * that is refused here: an address without `http://` gets it, as elsewhere, and another kind of proxy throws `usage`.
+ */
+export function proxiesOf(env: Environment): Readonly<Record<string, string>> {
+  const of = (name: string): string | undefined => env[name.toLowerCase()] ?? env[name];
+  const proxies: Record<string, string> = {};
+  for (const name of ['HTTPS_PROXY', 'HTTP_PROXY'] as const) {
+    const given = (of(name) ?? of('ALL_PROXY') ?? '').trim();
+    if (given === '') continue;
+    const url = given.includes('://') ? given : `http://${given}`;
+    if (!/^https?:$/.test(URL.parse(url)?.protocol ?? '')) {
+      throw new IdlewildError('usage', `${name} names no proxy for HTTP; write it like http://proxy.example:3128`);
+    }
+    proxies[name] = url;
+  }
+  return { ...proxies, NO_PROXY: of('NO_PROXY') ?? '' };
 }
 
 export const isLoopback = (host: string): boolean => /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(host);

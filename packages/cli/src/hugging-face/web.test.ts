@@ -10,7 +10,7 @@ import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { createFakeClock } from '@idlewild/protocol/testing';
 import { systemClock } from '@idlewild/protocol/node';
 import { expect, onTestFinished, test } from 'vitest';
-import { readSettings, type Environment } from './settings.ts';
+import { proxiesOf, readSettings, type Environment } from './settings.ts';
 import { createWeb, type Answer, type Web } from './web.ts';
 
 const { signal } = new AbortController();
@@ -91,6 +91,19 @@ test('what NO_PROXY names is asked directly', async () => {
   await expect(open('http://other.test', env).get('/a', { signal })).rejects.toMatchObject({
     code: 'source_unreachable',
   });
+});
+
+test('a proxy that would be passed over in silence is refused, one without http:// is not', () => {
+  expect(proxiesOf({ HTTPS_PROXY: 'a.test:3128', http_proxy: 'https://u:p@b.test', NO_PROXY: 'c' })).toEqual({
+    HTTPS_PROXY: 'http://a.test:3128',
+    HTTP_PROXY: 'https://u:p@b.test',
+    NO_PROXY: 'c',
+  });
+  expect(proxiesOf({ all_proxy: 'a.test' })).toMatchObject({
+    HTTPS_PROXY: 'http://a.test',
+    HTTP_PROXY: 'http://a.test',
+  });
+  expect(() => proxiesOf({ ALL_PROXY: 'socks5://a.test' })).toThrow(/HTTPS_PROXY names no proxy for HTTP/);
 });
 
 test('redirects are followed so far, to no other protocol, and out of TLS never', async () => {

@@ -8,7 +8,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { IdlewildError, type Clock } from '@idlewild/protocol';
-import type { Environment, Settings } from './settings.ts';
+import { proxiesOf, type Environment, type Settings } from './settings.ts';
 
 /** Silence after which a connection is given up. */
 const STALL_MS = 30_000;
@@ -33,14 +33,14 @@ export interface Web {
 
 export interface WebOptions {
   readonly settings: Settings;
-  /** For HTTPS_PROXY, HTTP_PROXY and NO_PROXY. */
+  /** For HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY. */
   readonly env: Environment;
   readonly clock: Clock;
   readonly stallMs?: number;
 }
 
 export function createWeb({ settings, env, clock, stallMs = STALL_MS }: WebOptions): Web {
-  const options = { keepAlive: true, maxSockets: CONNECTIONS_MAX, proxyEnv: { ...env } };
+  const options = { keepAlive: true, maxSockets: CONNECTIONS_MAX, proxyEnv: proxiesOf(env) };
   const agents = { http: new HttpAgent(options), https: new HttpsAgent(options) };
   const endpoint = new URL(settings.endpoint);
 
