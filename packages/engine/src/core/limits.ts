@@ -32,6 +32,31 @@ export const LIMITS = {
   templateCharactersMax: 65_536,
   /** Templates count messages; the wire allows 4,096. */
   templateRangeMax: 16_384,
+  /**
+   * Texts of an encoder that are run at once, and their tokens together: beyond this, more bring no speed (measured:
+   * BERT's shapes on a CPU).
+   */
+  textsAtOnceMax: 16,
+  textTokensAtOnceMax: 256,
+  /** Scores of one layer's attention, which grow with the square of a text: 3,300 tokens of twelve heads. */
+  scoresBytesMax: 536_870_912,
+  /** A schema's text: a hundred times what people write, and a tenth of a second of tables for a large vocabulary. */
+  schemaCharactersMax: 32_768,
+  /** Schemas within a schema, references followed once. */
+  schemaNodesMax: 1_024,
+  schemaDepthMax: 32,
+  schemaEnumMax: 512,
+  /** Items or characters that a schema may demand at least: they are what the shortest answer is made of. */
+  schemaCountMax: 1_024,
+  patternCountMax: 128,
+  /** A grammar as the library reads it; its tables grow with it. */
+  grammarCharactersMax: 131_072,
+  /** Ways in which a text can be read at once; real schemas have a dozen. */
+  grammarWaysMax: 256,
+  /** Grammars kept ready: the forms of that many programs at once. */
+  grammarsKeptMax: 16,
+  /** Draws for one token before the shortest ending is taken; the mask is nearly exact. */
+  drawsMax: 8,
   /** What a runtime says when it fails; the wire's bound on a message is 2,048. */
   messageCharactersMax: 1_000,
 } as const;

@@ -6,7 +6,7 @@
  * time before the first token, tokens by ascending index, then exactly one `finished` or `failed`. After `cancel` none
  * follows.
  */
-import type { AnswerWork, CallPart, ErrorCode, FinishReason, Logprobs } from '@idlewild/protocol';
+import type { AnswerWork, CallPart, EmbedWork, ErrorCode, FinishReason, Logprobs, ModelKind } from '@idlewild/protocol';
 
 export type EngineEvent =
   | { readonly t: 'started'; readonly promptTokens: number; readonly cachedTokens?: number }
@@ -33,6 +33,12 @@ export type EngineEvent =
     }
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string };
 
+/** In the order of the inputs: what was made of each text, and how many tokens it has. */
+export interface Embedded {
+  readonly vectors: readonly Float32Array[];
+  readonly tokens: readonly number[];
+}
+
 export interface Engine {
   /** What the numeric class is made of, beside the model's CID. */
   readonly engineBuild: string;
@@ -44,7 +50,15 @@ export interface Engine {
   /** Answers that it interleaves at once; more wait. */
   readonly slots: number;
   answer(work: AnswerWork, listen: (event: EngineEvent) => void): { cancel(): void };
-  /** Tokens per second of decoding and of prefill, one stream, as measured at loading. */
+  /**
+   * Vectors of texts, or probabilities of labels; of encoders and classifiers only. The same text gives the same bits
+   * whatever else runs. Throws `context_length_exceeded` with the index of the text as `input` in its details,
+   * `invalid_request`, `model_unsupported`, `engine_failed`, or `cancelled` once `signal` is aborted.
+   */
+  embed?(work: EmbedWork, signal: AbortSignal): Promise<Embedded>;
+  /**
+   * Tokens per second of decoding and of prefill, one stream, as measured at loading. What makes no text decodes none.
+   */
   readonly tokensPerSecond: number;
   readonly prefillTokensPerSecond: number;
   /** Ends the process; answers still open fail with `engine_failed`. */
@@ -55,6 +69,8 @@ export interface Engine {
 
 export interface EngineModel {
   readonly cid: string;
+  /** A decoder, if it is not said. */
+  readonly kind?: ModelKind | undefined;
   /** Folder that holds the files of the manifest under their paths. */
   readonly folder: string;
   /** Path of the weight-free graph within it. */

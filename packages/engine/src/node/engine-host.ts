@@ -5,11 +5,18 @@
  * load again at once. A cancelled answer is silent from the moment of the call, whatever is still under way in the
  * pipe.
  */
-import { IdlewildError, asIdlewildError, type AnswerWork, type Clock, type Timer } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  asIdlewildError,
+  type AnswerWork,
+  type Clock,
+  type EmbedWork,
+  type Timer,
+} from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
-import type { Engine, EngineEvent, EngineHost, EngineLimits, EngineModel } from '../core/port.ts';
+import type { Embedded, Engine, EngineEvent, EngineHost, EngineLimits, EngineModel } from '../core/port.ts';
 import { startEngineProcess, type EngineProcess, type ProcessOptions } from './engine-process.ts';
-import type { FromEngine, Loaded } from './frames.ts';
+import { embeddedOf, type FromEngine, type Loaded } from './frames.ts';
 
 export interface EngineHostOptions extends ProcessOptions {
   /** Told what people who look after a device want to know; never a prompt or an answer. */
@@ -87,6 +94,7 @@ function createProcessEngine(
 ): ProcessEngine {
   const clock = options.clock ?? systemClock;
   const open = new Map<number, (event: EngineEvent) => void>();
+  const embeds = new Map<number, OpenEmbed>();
   const mourners: ((reason: string) => void)[] = [];
   let next = 0;
   let dead: string | undefined;
@@ -94,6 +102,8 @@ function createProcessEngine(
   let heardMs = 0;
   let pingsOpen = 0;
   let watching: Timer | undefined;
+
+  const isQuiet = (): boolean => open.size === 0 && embeds.size === 0 && pingsOpen === 0;
 
   function ping(): void {
     pingsOpen++;
@@ -104,7 +114,7 @@ function createProcessEngine(
   function watch(): void {
     watching ??= clock.after(PING_MS, () => {
       watching = undefined;
-      if (open.size === 0 && pingsOpen === 0) return;
+      if (isQuiet()) return;
       if (clock.monotonic() - heardMs > SILENT_MS_MAX) return child.kill();
       ping();
       watch();
@@ -118,6 +128,8 @@ function createProcessEngine(
     const listeners = [...open.values()];
     open.clear();
     for (const listen of listeners) listen(failed);
+    for (const { reject } of embeds.values()) reject(new IdlewildError('engine_failed', reason));
+    embeds.clear();
     if (closing) return;
     options.log?.(`model ${model.cid} lost its engine: ${reason}`);
     for (const mourn of mourners.splice(0)) mourn(reason);
@@ -131,7 +143,7 @@ function createProcessEngine(
     } catch (error) {
       return refuse(listen, asIdlewildError(error, 'handing a request to the engine process'));
     }
-    if (open.size === 0 && pingsOpen === 0) heardMs = clock.monotonic();
+    if (isQuiet()) heardMs = clock.monotonic();
     open.set(n, listen);
     watch();
     return {
@@ -144,8 +156,28 @@ function createProcessEngine(
     };
   }
 
+  function embed(work: EmbedWork, signal: AbortSignal): Promise<Embedded> {
+    return new Promise((resolve, reject) => {
+      if (dead !== undefined) throw new IdlewildError('engine_failed', dead);
+      if (signal.aborted) throw new IdlewildError('cancelled', 'the texts are no longer wanted');
+      const n = next++;
+      child.send({ t: 'embed', n, work });
+      if (isQuiet()) heardMs = clock.monotonic();
+      const onAbort = (): void => {
+        if (!embeds.delete(n)) return;
+        child.send({ t: 'cancel', n });
+        ping();
+        reject(new IdlewildError('cancelled', 'the texts are no longer wanted'));
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      embeds.set(n, { resolve, reject });
+      watch();
+    });
+  }
+
   const engine: Engine = {
     ...loaded,
+    ...((model.kind ?? 'decoder') === 'decoder' ? {} : { embed }),
     contextTokens: model.contextTokens,
     slots: limits.slotsMax,
     answer,
@@ -170,12 +202,29 @@ function createProcessEngine(
       // Anything else after loading means that the process and its host disagree: it is ended, and its answers fail.
       if (message.t === 'failed') return child.kill();
       if (message.t === 'pong') pingsOpen--;
+      if (message.t === 'embedded' || message.t === 'embed.failed') settle(embeds, message);
       if (message.t !== 'event') return;
       const listen = open.get(message.n);
       if (message.event.t === 'finished' || message.event.t === 'failed') open.delete(message.n);
       listen?.(message.event);
     },
   };
+}
+
+interface OpenEmbed {
+  resolve(done: Embedded): void;
+  reject(error: IdlewildError): void;
+}
+
+function settle(
+  embeds: Map<number, OpenEmbed>,
+  message: Extract<FromEngine, { t: 'embedded' | 'embed.failed' }>,
+): void {
+  const open = embeds.get(message.n);
+  embeds.delete(message.n);
+  if (message.t === 'embedded') return open?.resolve(embeddedOf(message));
+  const { code, message: text, input } = message;
+  open?.reject(new IdlewildError(code, text, { details: input === undefined ? {} : { input } }));
 }
 
 /** Fails a request after `answer` has returned, as all events come. */

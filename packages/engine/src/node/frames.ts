@@ -5,9 +5,16 @@
  * Both ends are this package in one version, so there is no negotiation; what is not a frame is a fault and ends the
  * pipe.
  */
-import { IdlewildError, decodeCbor, encodeCbor, type AnswerWork, type ErrorCode } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  decodeCbor,
+  encodeCbor,
+  type AnswerWork,
+  type EmbedWork,
+  type ErrorCode,
+} from '@idlewild/protocol';
 import type { Duplex } from 'node:stream';
-import type { EngineEvent, EngineLimits, EngineModel } from '../core/port.ts';
+import type { Embedded, EngineEvent, EngineLimits, EngineModel } from '../core/port.ts';
 
 /** A prompt of the longest that the wire allows, and the tokens of earlier attempts. */
 const FRAME_BYTES_MAX = 16_777_216;
@@ -34,6 +41,7 @@ export interface Measured {
 export type ToEngine =
   | { readonly t: 'load'; readonly model: EngineModel; readonly limits: EngineLimits }
   | { readonly t: 'answer'; readonly n: number; readonly work: AnswerWork }
+  | { readonly t: 'embed'; readonly n: number; readonly work: EmbedWork }
   | { readonly t: 'cancel'; readonly n: number }
   | { readonly t: 'measure'; readonly provider: 'cpu' | 'webgpu' }
   | { readonly t: 'ping' }
@@ -43,8 +51,34 @@ export type FromEngine =
   | { readonly t: 'loaded'; readonly loaded: Loaded }
   | { readonly t: 'measured'; readonly measured: Measured }
   | { readonly t: 'event'; readonly n: number; readonly event: EngineEvent }
+  | {
+      readonly t: 'embedded';
+      readonly n: number;
+      readonly vectors: readonly Uint8Array[];
+      readonly tokens: readonly number[];
+    }
+  | {
+      readonly t: 'embed.failed';
+      readonly n: number;
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly input?: number | undefined;
+    }
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string }
   | { readonly t: 'pong' };
+
+/** The message that carries vectors: their bytes as they lie in memory, for both ends are one machine. */
+export const embeddedMessage = (n: number, { vectors, tokens }: Embedded): FromEngine => ({
+  t: 'embedded',
+  n,
+  vectors: vectors.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength)),
+  tokens,
+});
+
+export const embeddedOf = (message: Extract<FromEngine, { t: 'embedded' }>): Embedded => ({
+  vectors: message.vectors.map((bytes) => new Float32Array(bytes.slice().buffer)),
+  tokens: message.tokens,
+});
 
 export interface FramePipe<Out> {
   send(message: Out): void;

@@ -78,7 +78,8 @@ export async function loadModel(
   return { loop, loaded };
 }
 
-function readCheckedGraph(model: EngineModel): Graph {
+/** Throws `model_invalid` or `model_refused`. */
+export function readCheckedGraph(model: EngineModel): Graph {
   let bytes: Uint8Array;
   try {
     bytes = new Uint8Array(readFileSync(join(model.folder, model.graph)));

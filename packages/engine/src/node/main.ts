@@ -5,11 +5,13 @@
  * It has no environment, may read only what it was started for, and writes nothing. It exits on anything that it did
  * not expect: its host then fails the open answers and may start another.
  */
-import { IdlewildError, asIdlewildError } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError, type EmbedWork } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
 import { Socket } from 'node:net';
 import type { DecodeLoop } from '../core/decode-loop.ts';
-import { openFramePipe, type FromEngine, type ToEngine } from './frames.ts';
+import type { EmbedLoop } from '../core/embed-loop.ts';
+import { embeddedMessage, openFramePipe, type FromEngine, type ToEngine } from './frames.ts';
+import { loadEncoder } from './load-encoder.ts';
 import { loadModel } from './load.ts';
 import { measureHere } from './measure-here.ts';
 
@@ -17,6 +19,7 @@ const PIPE_DESCRIPTOR = 3;
 
 function runEngineProcess(): void {
   let loop: DecodeLoop | undefined;
+  let embedLoop: EmbedLoop | undefined;
   const open = new Map<number, { cancel(): void }>();
   const pipe = openFramePipe<FromEngine, ToEngine>(
     new Socket({ fd: PIPE_DESCRIPTOR, readable: true, writable: true }),
@@ -28,9 +31,30 @@ function runEngineProcess(): void {
     () => process.exit(0),
   );
 
+  async function embed(n: number, work: EmbedWork): Promise<void> {
+    const abort = new AbortController();
+    open.set(n, { cancel: () => abort.abort() });
+    try {
+      if (embedLoop === undefined) throw new IdlewildError('model_unsupported', 'this model gives no vectors');
+      pipe.send(embeddedMessage(n, await embedLoop.embed(work, abort.signal)));
+    } catch (thrown) {
+      if (abort.signal.aborted) return;
+      const { code, message, details } = asIdlewildError(thrown, 'making vectors');
+      const input = typeof details.input === 'number' ? details.input : undefined;
+      pipe.send({ t: 'embed.failed', n, code, message, input });
+    } finally {
+      open.delete(n);
+    }
+  }
+
   async function receive(message: ToEngine): Promise<void> {
     switch (message.t) {
       case 'load': {
+        if ((message.model.kind ?? 'decoder') !== 'decoder') {
+          const made = await loadEncoder(message.model, message.limits, systemClock);
+          embedLoop = made.embedLoop;
+          return pipe.send({ t: 'loaded', loaded: made.loaded });
+        }
         const made = await loadModel(message.model, message.limits, systemClock);
         loop = made.loop;
         return pipe.send({ t: 'loaded', loaded: made.loaded });
@@ -38,9 +62,13 @@ function runEngineProcess(): void {
       case 'measure':
         return pipe.send({ t: 'measured', measured: await measureHere(message.provider, systemClock) });
       case 'answer': {
+        const { n } = message;
+        if (embedLoop !== undefined) {
+          const event = { t: 'failed', code: 'model_unsupported', message: 'this model makes no text' } as const;
+          return pipe.send({ t: 'event', n, event });
+        }
         if (loop === undefined)
           throw new IdlewildError('internal', 'an answer was asked for before a model was loaded');
-        const { n } = message;
         const handle = loop.answer(message.work, (event) => {
           if (event.t === 'finished' || event.t === 'failed') open.delete(n);
           pipe.send({ t: 'event', n, event });
@@ -48,6 +76,8 @@ function runEngineProcess(): void {
         open.set(n, handle);
         return;
       }
+      case 'embed':
+        return embed(message.n, message.work);
       case 'cancel':
         open.get(message.n)?.cancel();
         open.delete(message.n);
