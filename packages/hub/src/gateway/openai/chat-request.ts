@@ -8,6 +8,7 @@ import {
   callArguments,
   callId,
   functionFields,
+  formatTypes,
   functionNamed,
   given,
   ignored,
@@ -17,13 +18,15 @@ import {
   sampledFields,
   schemaFormFields,
   textFormat,
+  textOrParts,
   textPart,
   tokensMax,
+  toolChoices,
 } from './fields.ts';
 import { formOf, refuse, samplingOf, stopsOf, toolsOf, type AskedTools, type WorkDraft } from './work.ts';
 
 const parts = z.array(textPart).min(1).max(HUB_LIMITS.messagesMax);
-const content = z.union([z.string(), parts]);
+const content = z.union([z.string(), parts], { error: textOrParts });
 const name = ignored(z.string().max(64), 'chat templates have no place for it');
 
 const toolCall = z.strictObject({
@@ -73,17 +76,20 @@ const chatTool = z.strictObject({
   function: z.strictObject(functionFields),
 });
 const namedTool = z.strictObject({ type: z.literal('function', onlyFunctions), function: functionNamed });
-const toolChoice = z.union([
-  z.enum(['none', 'auto', 'required']),
-  namedTool,
-  z.strictObject({
-    type: z.literal('allowed_tools'),
-    allowed_tools: z.strictObject({
-      mode: z.enum(['auto', 'required']),
-      tools: z.array(namedTool).min(1).max(LIMITS.toolsMax),
+const toolChoice = z.union(
+  [
+    z.enum(['none', 'auto', 'required']),
+    namedTool,
+    z.strictObject({
+      type: z.literal('allowed_tools'),
+      allowed_tools: z.strictObject({
+        mode: z.enum(['auto', 'required']),
+        tools: z.array(namedTool).min(1).max(LIMITS.toolsMax),
+      }),
     }),
-  }),
-]);
+  ],
+  { error: toolChoices },
+);
 
 export const chatRequestSchema = z.strictObject({
   ...sampledFields,
@@ -93,11 +99,15 @@ export const chatRequestSchema = z.strictObject({
   logprobs: given(z.boolean()),
   top_logprobs: given(z.int().min(0).max(LIMITS.logprobsMax)),
   response_format: given(
-    z.union([
-      textFormat,
-      jsonFormat,
-      z.strictObject({ type: z.literal('json_schema'), json_schema: z.strictObject(schemaFormFields) }),
-    ]),
+    z.discriminatedUnion(
+      'type',
+      [
+        textFormat,
+        jsonFormat,
+        z.strictObject({ type: z.literal('json_schema'), json_schema: z.strictObject(schemaFormFields) }),
+      ],
+      { error: formatTypes },
+    ),
   ),
   tools: given(z.array(chatTool).max(LIMITS.toolsMax)),
   tool_choice: given(toolChoice),

@@ -12,7 +12,7 @@ const prompt = z.string({ error: onlyText }).min(1, onlyText);
 
 export const completionRequestSchema = z.strictObject({
   ...sampledFields,
-  prompt: z.union([prompt, z.array(prompt).min(1).max(HUB_LIMITS.answersPerRequestMax)]),
+  prompt: z.union([prompt, z.array(prompt).min(1).max(HUB_LIMITS.answersPerRequestMax)], { error: onlyText }),
   best_of: given(z.int().min(1).max(HUB_LIMITS.answersPerRequestMax)),
   echo: given(z.boolean()),
   logprobs: given(z.int().min(0).max(LOGPROBS_MAX)),

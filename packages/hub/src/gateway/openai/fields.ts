@@ -30,10 +30,13 @@ export const modelField = z
   .describe('A name from /v1/models; one of kind "decoder".');
 
 const seed = z.int().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER);
-const stop = z.union([
-  z.string().min(1).max(LIMITS.stopCharactersMax),
-  z.array(z.string().min(1).max(LIMITS.stopCharactersMax)).max(LIMITS.stopStringsMax),
-]);
+const stop = z.union(
+  [
+    z.string().min(1).max(LIMITS.stopCharactersMax),
+    z.array(z.string().min(1).max(LIMITS.stopCharactersMax)).max(LIMITS.stopStringsMax),
+  ],
+  { error: `must be a text or a list of at most ${LIMITS.stopStringsMax} texts` },
+);
 const logitBias = z
   .record(z.string().regex(/^\d{1,9}$/, 'must have token ids as its keys'), z.number().min(-100).max(100))
   .refine((biases) => Object.keys(biases).length <= LIMITS.logitBiasMax, {
@@ -116,6 +119,9 @@ export const schemaFormFields = {
   strict: given(z.boolean()).describe('Answers follow the schema exactly, whatever this says.'),
 };
 
+export const formatTypes = 'must be "text", "json_object" or "json_schema"';
+export const toolChoices = 'must be "none", "auto", "required", or an object that names a function';
+export const textOrParts = 'must be a text or a list of parts';
 export const textFormat = z.strictObject({ type: z.literal('text') });
 export const jsonFormat = z.strictObject({ type: z.literal('json_object') });
 

@@ -12,6 +12,7 @@ import {
   bookkeepingFields,
   callArguments,
   callId,
+  formatTypes,
   functionFields,
   functionName,
   given,
@@ -23,7 +24,9 @@ import {
   schemaFormFields,
   temperature,
   textFormat,
+  textOrParts,
   tokensMax,
+  toolChoices,
   topP,
 } from './fields.ts';
 import { formOf, refuse, samplingOf, toolsOf, type AskedTools, type WorkDraft } from './work.ts';
@@ -53,15 +56,15 @@ const messageType = z.literal('message').optional();
 export const responseItemSchemas = {
   message: z.strictObject({
     type: messageType,
-    role: z.enum(['user', 'system', 'developer'], 'must be "user", "system", "developer" or "assistant"'),
-    content: z.union([z.string(), inputParts]),
+    role: z.enum(['user', 'system', 'developer']),
+    content: z.union([z.string(), inputParts], { error: textOrParts }),
     ...itemFields,
     phase: ignored(z.string(), 'it is for models that reason'),
   }),
   assistant: z.strictObject({
     type: messageType,
     role: z.literal('assistant'),
-    content: z.union([z.string(), assistantParts]),
+    content: z.union([z.string(), assistantParts], { error: textOrParts }),
     ...itemFields,
     phase: ignored(z.string(), 'it is for models that reason'),
   }),
@@ -76,31 +79,41 @@ export const responseItemSchemas = {
   function_call_output: z.strictObject({
     type: z.literal('function_call_output'),
     call_id: callId,
-    output: z.union([z.string(), inputParts]),
+    output: z.union([z.string(), inputParts], { error: textOrParts }),
     ...itemFields,
   }),
 };
 const { message, assistant, function_call: functionCall, function_call_output: functionOutput } = responseItemSchemas;
-const item = z.union([message, assistant, functionCall, functionOutput]);
+const spoken = z.discriminatedUnion('role', [message, assistant], {
+  error: 'must be "user", "system", "developer" or "assistant"',
+});
+const item = z.discriminatedUnion('type', [spoken, functionCall, functionOutput], {
+  error: 'must be "message", "function_call" or "function_call_output"',
+});
 
 const onlyFunctions = 'only functions are supported';
 const functionTool = z.strictObject({ type: z.literal('function', onlyFunctions), ...functionFields });
 const namedFunction = z.strictObject({ type: z.literal('function', onlyFunctions), name: functionName });
-const toolChoice = z.union([
-  z.enum(['none', 'auto', 'required']),
-  namedFunction,
-  z.strictObject({
-    type: z.literal('allowed_tools'),
-    mode: z.enum(['auto', 'required']),
-    tools: z.array(namedFunction).min(1).max(LIMITS.toolsMax),
-  }),
-]);
+const toolChoice = z.union(
+  [
+    z.enum(['none', 'auto', 'required']),
+    namedFunction,
+    z.strictObject({
+      type: z.literal('allowed_tools'),
+      mode: z.enum(['auto', 'required']),
+      tools: z.array(namedFunction).min(1).max(LIMITS.toolsMax),
+    }),
+  ],
+  { error: toolChoices },
+);
 
 const LOGPROBS = 'message.output_text.logprobs';
 
 export const responseRequestSchema = z.strictObject({
   model: modelField,
-  input: z.union([z.string().min(1, 'must not be empty'), z.array(item).min(1).max(HUB_LIMITS.messagesMax)]),
+  input: z.union([z.string().min(1, 'must not be empty'), z.array(item).min(1).max(HUB_LIMITS.messagesMax)], {
+    error: 'must be a text or a list of items',
+  }),
   instructions: given(z.string()),
   max_output_tokens: tokensMax,
   temperature,
@@ -109,7 +122,11 @@ export const responseRequestSchema = z.strictObject({
   text: given(
     z.strictObject({
       format: given(
-        z.union([textFormat, jsonFormat, z.strictObject({ type: z.literal('json_schema'), ...schemaFormFields })]),
+        z.discriminatedUnion(
+          'type',
+          [textFormat, jsonFormat, z.strictObject({ type: z.literal('json_schema'), ...schemaFormFields })],
+          { error: formatTypes },
+        ),
       ),
       verbosity: refused('say in the prompt how long an answer is to be, or use "max_output_tokens"'),
     }),
