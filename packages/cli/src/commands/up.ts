@@ -106,10 +106,17 @@ async function tellNetwork(options: UpOptions, hub: RunningHub, log: Log): Promi
   return announce({
     hub: { hub: id, territory, isEncrypted: spkiPin !== undefined, version },
     host: options.host,
-    port: Number(new URL(hub.url).port),
+    port: portOf(hub.url),
     lan: { interface: interfaceOf(options) },
     onProblem: (error) => log.warn({ why: error.message }, 'the network could not be told'),
   });
+}
+
+/** A URL leaves out the port that its scheme has anyway. */
+function portOf(address: string): number {
+  const { port, protocol } = new URL(address);
+  if (port !== '') return Number(port);
+  return protocol === 'https:' ? 443 : 80;
 }
 
 interface Told {
