@@ -8,6 +8,7 @@ import { callerHooks } from './caller-hooks.ts';
 import type { Metrics } from './metrics.ts';
 import { apiRoutes } from './routes-api.ts';
 import { blobRoutes } from './routes-blobs.ts';
+import { callerRoutes } from './routes-callers.ts';
 import { healthRoutes } from './routes-health.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
@@ -56,6 +57,7 @@ export async function createHubServer({
       onModelsChanged: () => hub.announceModels(),
       inviteToken,
     }),
+    callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
     blobRoutes({ store }),
     healthRoutes({ metrics, isReady: () => hub.isReady() }),
     wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),

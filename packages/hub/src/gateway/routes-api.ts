@@ -11,6 +11,7 @@ import { actorOf } from '../identity/principal.ts';
 import type { Models } from '../models/registry.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/sessions.ts';
+import { keyLimitsSchema, limitsView } from './routes-callers.ts';
 import { principal, typed, type App } from './server.ts';
 
 export interface ApiDeps {
@@ -190,6 +191,7 @@ function keyRoutes(app: App, deps: ApiDeps): void {
         createdAt: iso(key.createdAtMs),
         expiresAt: isoOrNull(key.expiresAtMs),
         revokedAt: isoOrNull(key.revokedAtMs),
+        ...limitsView(key),
       })),
   });
   typed(app).route({
@@ -205,12 +207,13 @@ function keyRoutes(app: App, deps: ApiDeps): void {
           .min(1)
           .max(3_650 * DAY_SECONDS)
           .optional(),
+        ...keyLimitsSchema,
       }),
       summary: 'Makes a key; its text is shown this once',
       tags: ['keys'],
     },
     handler: async (request, reply) => {
-      const { role, name, expiresInSeconds } = request.body;
+      const { role, name, expiresInSeconds, requestsPerMinute, tokensPerMinute } = request.body;
       const expiresInMs = expiresInSeconds === undefined ? undefined : expiresInSeconds * 1000;
       const made = await keys.create({
         territory: territory.id,
@@ -218,6 +221,10 @@ function keyRoutes(app: App, deps: ApiDeps): void {
         actor: actorOf(principal(request)),
         ...(name === undefined ? {} : { name }),
         ...(expiresInMs === undefined ? {} : { expiresInMs }),
+        limits: {
+          ...(requestsPerMinute === undefined ? {} : { requestsPerMinute }),
+          ...(tokensPerMinute === undefined ? {} : { tokensPerMinute }),
+        },
       });
       return reply
         .status(201)

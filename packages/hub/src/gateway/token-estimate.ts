@@ -17,8 +17,8 @@ export function estimateTokens(path: string, body: unknown): number {
   if (path.endsWith('/embeddings')) return prompt;
   const most = ANSWER_FIELDS.map((name) => fields[name]).find((value) => isCount(value)) ?? ANSWER_TOKENS;
   const choices = isCount(fields.n) ? fields.n : 1;
-  const prompts = Array.isArray(fields.prompt) ? Math.max(1, fields.prompt.length) : 1;
-  return prompt + most * choices * prompts;
+  const prompts = Array.isArray(fields.prompt) ? fields.prompt.filter((part) => typeof part !== 'number').length : 1;
+  return prompt + most * choices * Math.max(1, prompts);
 }
 
 const isCount = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value) && value >= 1;

@@ -31,6 +31,10 @@ export const ACTIONS = {
   createKey: 'Territory',
   listKeys: 'Territory',
   revokeKey: 'Key',
+  limitKey: 'Key',
+  /** What the asker's own key used. */
+  readOwnUsage: 'Territory',
+  readUsage: 'Territory',
 } as const satisfies Record<string, ResourceKind>;
 
 export type Action = keyof typeof ACTIONS;

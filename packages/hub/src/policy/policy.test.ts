@@ -38,7 +38,14 @@ test('a steward may do everything in its territory', () => {
 });
 
 test('a caller asks and reads, and nothing else', () => {
-  expect(allowed(key('caller')).sort()).toEqual(['answer', 'listModels', 'readOwnRequests', 'readStatus', 'showModel']);
+  expect(allowed(key('caller')).sort()).toEqual([
+    'answer',
+    'listModels',
+    'readOwnRequests',
+    'readOwnUsage',
+    'readStatus',
+    'showModel',
+  ]);
 });
 
 test('a device fetches blobs, and nothing else', () => {

@@ -21,6 +21,8 @@ export interface Resource {
 }
 
 export interface Policy {
+  /** For what shows more to some than to others. */
+  allows(principal: Principal, action: Action, resource: Resource): boolean;
   /** Throws `forbidden`, naming what is missing and who could. */
   decide(principal: Principal, action: Action, resource: Resource): void;
   /** Names the policies that hold; another text is another version. */
@@ -56,13 +58,16 @@ export async function createPolicy(options: { policies?: string } = {}): Promise
     return decision;
   }
 
+  const factsOf = (principal: Principal, { territory }: Resource): Facts => ({
+    who: principal.kind === 'device' ? 'device' : principal.role,
+    sameTerritory: principal.territory === territory,
+  });
+
   return {
     version,
-    decide(principal, action, { territory }) {
-      const facts: Facts = {
-        who: principal.kind === 'device' ? 'device' : principal.role,
-        sameTerritory: principal.territory === territory,
-      };
+    allows: (principal, action, resource) => allows(factsOf(principal, resource), action),
+    decide(principal, action, resource) {
+      const facts = factsOf(principal, resource);
       if (allows(facts, action)) return;
       if (!facts.sameTerritory) {
         const message = `this ${principal.kind} belongs to another territory, and nothing crosses a territory`;
