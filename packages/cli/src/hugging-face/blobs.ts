@@ -82,7 +82,10 @@ async function transfer(folder: string, file: RemoteFile, options: TransferOptio
   const handle = await open(path, 'a');
   try {
     const hash = hashFor(file);
-    for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
+    for await (const chunk of createReadStream(path)) {
+      if (options.patience.signal.aborted) throw new IdlewildError('cancelled', 'interrupted');
+      hash.update(chunk as Uint8Array);
+    }
     const part: Part = { folder, file, handle, hash, bytes: await partBytes(folder, file), onHeld: options.onHeld };
     part.onHeld(part.bytes);
     const rest = (): Promise<void> => fetchRest(part, options);

@@ -8,6 +8,7 @@
  */
 import { link, copyFile, constants, mkdir, readFile, rm, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { ENCODER_TEXTS, type ModelConfig } from '@idlewild/graph';
 import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
 import { lockFolder } from '@idlewild/protocol/node';
 import { readCard } from '../models/card.ts';
@@ -82,10 +83,11 @@ export async function fetchModel(reference: Reference, options: FetchModelOption
     await fetching.begin(wanted);
     await fetching.all(wanted.filter(({ path }) => !isWeights(path, choice)));
     const at = (path: string): string => join(folder, 'blobs', hashOf(repository, path) ?? '');
-    refuseKind(readJson('config.json', await readFile(at('config.json'), 'utf8')), name);
+    const config = readJson('config.json', await readFile(at('config.json'), 'utf8'));
+    refuseKind(config, name);
     const { licence = 'not stated' } = readCard(await readText(at('README.md')));
     say(`licence ${licence}, see ${repository.page}`);
-    await fetching.all(await weightsOf(repository, choice, { fetching, at, wanted }));
+    await fetching.all(await weightsOf(repository, choice, { fetching, at, wanted, config }));
     const model = await assemble(join(folder, repository.commit), repository, at, fetching.done());
     return {
       folder: model,
@@ -124,7 +126,7 @@ function wantedFiles({ files, repository }: Repository, choice: GraphChoice): Re
     if (need === 'needed' && !byPath.has(path))
       throw new IdlewildError('not_found', `hf:${repository} holds no ${path}, which an engine needs`);
   }
-  const texts = [...Object.keys(MODEL_TEXTS), README];
+  const texts = new Set([...Object.keys(MODEL_TEXTS), ...ENCODER_TEXTS, README]);
   for (const path of texts) {
     const { bytes = 0 } = byPath.get(path) ?? {};
     if (bytes > TEXT_BYTES_MAX)
@@ -147,19 +149,27 @@ const hashOf = ({ files }: Repository, path: string): string | undefined =>
 async function weightsOf(
   repository: Repository,
   choice: GraphChoice,
-  { fetching, at, wanted }: { fetching: Fetching; at: (path: string) => string; wanted: readonly RemoteFile[] },
+  { fetching, at, wanted, config }: WeightsOptions,
 ): Promise<RemoteFile[]> {
   const weights = wanted.filter(({ path }) => isWeights(path, choice));
   const graph = weights.find(({ path }) => path === choice.path);
   if (graph === undefined || graph.bytes > BARE_GRAPH_BYTES_MAX) return weights;
   await fetching.all([graph]);
   const inside = choice.path.includes('/') ? `${dirname(choice.path)}/` : '';
-  return (await judgeGraph(at(choice.path), choice.path)).map((location) => {
+  return judgeGraph(at(choice.path), choice.path, config).map((location) => {
     const side = repository.files.find(({ path }) => path === `${inside}${location}`);
     if (side !== undefined) return side;
     const message = `${choice.path} says that weights lie in "${location}", and the repository has no such file`;
     throw new IdlewildError('model_invalid', message);
   });
+}
+
+interface WeightsOptions {
+  readonly fetching: Fetching;
+  /** Where a file lies that is here. */
+  readonly at: (path: string) => string;
+  readonly wanted: readonly RemoteFile[];
+  readonly config: ModelConfig;
 }
 
 async function expectRoom(

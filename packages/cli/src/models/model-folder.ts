@@ -14,12 +14,15 @@ import {
   checkGraph,
   countParameters,
   describeDecoder,
+  describeEncoder,
   externalise,
   isExternal,
+  modelKindOf,
   readGraph,
   writeGraph,
   type Externalised,
   type Graph,
+  type ModelConfig,
 } from '@idlewild/graph';
 import { IdlewildError, codeOf, encodeManifest, layoutFile, type Manifest, type ModelCard } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
@@ -106,9 +109,9 @@ export async function readModelFolder(folder: string, options: ReadOptions): Pro
  * What can be told of a model by its graph alone, before its weights are there. The files beside it in which these lie.
  * Throws what `readModelFolder` would.
  */
-export async function judgeGraph(file: string, name: string): Promise<readonly string[]> {
+export function judgeGraph(file: string, name: string, config: ModelConfig): readonly string[] {
   const graph = naming(name, () => readGraph(new Uint8Array(readFileSync(file))));
-  naming(name, () => describeDecoder(graph));
+  naming(name, () => modelKindOf(graph, config) === 'decoder' ? describeDecoder(graph) : describeEncoder(graph, config));
   const sides = new Set([...graph.tensors.values()].flatMap((t) => (isExternal(t) ? [t.external.location] : [])));
   const files = new Map([...sides].map((side) => [side, Number.MAX_SAFE_INTEGER]));
   naming(name, () => checkGraph(graph, { files }));
