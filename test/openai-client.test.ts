@@ -7,7 +7,9 @@ import OpenAI, {
   NotFoundError,
   PermissionDeniedError,
 } from 'openai';
+import { zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
 import { LONG, hear } from './answers.ts';
 import { createWorld, MODEL, type DeviceProcess, type HubProcess, type World } from './world.ts';
 
@@ -49,8 +51,8 @@ test('before any device is there the client is told that nobody can answer, and 
 
 test('the models are listed', async () => {
   const models = await openai.models.list();
-  expect(models.data).toMatchObject([{ id: MODEL, object: 'model', owned_by: 'home' }]);
-  expect(await openai.models.retrieve(MODEL)).toMatchObject({ id: MODEL });
+  expect(models.data).toMatchObject([{ id: MODEL, object: 'model', owned_by: 'home', context_window: 512 }]);
+  expect(await openai.models.retrieve(MODEL)).toMatchObject({ id: MODEL, kind: 'decoder', devices_ready: 1 });
 });
 
 test('a chat answered whole and streamed is the same text, with usage and the note of how it was made', async () => {
@@ -142,19 +144,140 @@ test("what goes wrong is one of the client's own errors, with a code and a messa
   expect(long).toMatchObject({ code: 'context_length_exceeded', message: expect.stringContaining('512') as string });
 });
 
+test('three choices of one seed are three answers, the first of them the only one of a request for one', async () => {
+  const asked = { ...completion, max_tokens: 12, n: 3 };
+  const whole = await openai.completions.create(asked);
+  const texts = whole.choices.map((choice) => choice.text);
+  expect(whole.choices.map((choice) => choice.index)).toEqual([0, 1, 2]);
+  expect(new Set(texts).size).toBe(3);
+  expect(texts[0]).toBe(await textOf({ max_tokens: 12 }));
+  expect(whole.usage?.completion_tokens).toBe(36);
+  const streamed = ['', '', ''];
+  for await (const chunk of await openai.completions.create({ ...asked, stream: true }))
+    for (const choice of chunk.choices) streamed[choice.index] += choice.text;
+  expect(streamed).toEqual(texts);
+});
+
+test('several prompts are answered in one request, each after its text where it is echoed', async () => {
+  const prompt = [LONG.prompt, 'CORIOLANUS:\nO world,'];
+  const both = await openai.completions.create({ ...completion, prompt, max_tokens: 8, echo: true });
+  const alone = await Promise.all(prompt.map((text) => textOf({ prompt: text, max_tokens: 8 })));
+  expect(both.choices.map((choice) => choice.text)).toEqual(prompt.map((text, i) => text + alone[i]));
+});
+
+test('log probabilities are of the tokens that the text is made of, and the greedy token is the likeliest', async () => {
+  const asked = { ...chat, max_tokens: 16, temperature: 0, logprobs: true, top_logprobs: 3 };
+  const whole = await openai.chat.completions.create(asked);
+  const told = whole.choices[0]?.logprobs?.content ?? [];
+  const bytes = told.flatMap((token) => token.bytes ?? []);
+  expect(Buffer.from(bytes).toString('utf8')).toBe(whole.choices[0]?.message.content);
+  for (const token of told) {
+    expect(token.logprob).toBeLessThanOrEqual(0);
+    expect(token.top_logprobs).toHaveLength(3);
+    expect(token.top_logprobs[0]).toMatchObject({ token: token.token, logprob: token.logprob });
+  }
+  const streamed: unknown[] = [];
+  for await (const chunk of await openai.chat.completions.create({ ...asked, stream: true }))
+    streamed.push(...(chunk.choices[0]?.logprobs?.content ?? []));
+  expect(streamed).toEqual(told);
+  const completed = await openai.completions.create({ ...completion, max_tokens: 6, logprobs: 2 });
+  const { tokens = [], text_offset: offsets = [] } = completed.choices[0]?.logprobs ?? {};
+  expect(tokens.join('')).toBe(completed.choices[0]?.text);
+  expect(offsets).toEqual(tokens.map((_, i) => tokens.slice(0, i).join('').length));
+});
+
+test('a bias decides which token comes, and a penalty which does not come again', async () => {
+  const plain = await openai.completions.create({ ...completion, max_tokens: 8, temperature: 0 });
+  const forced = await openai.completions.create({
+    ...completion,
+    max_tokens: 4,
+    logprobs: 0,
+    logit_bias: { 300: 100 },
+  });
+  expect(new Set(forced.choices[0]?.logprobs?.tokens).size).toBe(1);
+  expect(await textOf({ max_tokens: 8, temperature: 0, ...({ repetition_penalty: 2 } as object) })).not.toBe(
+    plain.choices[0]?.text,
+  );
+});
+
+const verdict = z.object({ mood: z.enum(['merry', 'grave']), loud: z.boolean() });
+
+test('an answer of a model that babbles follows the schema it was asked for, however hot it is', async () => {
+  for (const seed of [1, 2, 3]) {
+    const asked = { ...chat, seed, temperature: 1.2, response_format: zodResponseFormat(verdict, 'verdict') };
+    const parsed = await openai.chat.completions.parse(asked);
+    expect(parsed.choices[0]).toMatchObject({ finish_reason: 'stop' });
+    expect(verdict.parse(parsed.choices[0]?.message.parsed)).toBeTruthy();
+  }
+  const streamed = openai.chat.completions.stream({ ...chat, response_format: zodResponseFormat(verdict, 'verdict') });
+  const final = await streamed.finalChatCompletion();
+  expect(verdict.parse(JSON.parse(final.choices[0]?.message.content ?? ''))).toBeTruthy();
+});
+
+const judge = {
+  type: 'function',
+  function: {
+    name: 'judge',
+    description: 'Judges a speech.',
+    strict: true,
+    parameters: {
+      type: 'object',
+      properties: { mood: { enum: ['merry', 'grave'] }, loud: { type: 'boolean' } },
+      required: ['mood', 'loud'],
+      additionalProperties: false,
+    },
+  },
+} as const;
+
+test('a tool that must be called is called with what its schema allows, whole and streamed', async () => {
+  const tools = [judge as unknown as OpenAI.ChatCompletionTool];
+  const asked = { ...chat, tools, tool_choice: { type: 'function', function: { name: 'judge' } } } as const;
+  const whole = await openai.chat.completions.create(asked);
+  const [call] = whole.choices[0]?.message.tool_calls ?? [];
+  expect(whole.choices[0]).toMatchObject({ finish_reason: 'tool_calls', message: { content: null } });
+  expect(call).toMatchObject({ type: 'function', function: { name: 'judge' } });
+  const args = call?.type === 'function' ? call.function.arguments : '';
+  expect(verdict.parse(JSON.parse(args))).toBeTruthy();
+  const final = await openai.chat.completions.stream(asked).finalChatCompletion();
+  const [streamed] = final.choices[0]?.message.tool_calls ?? [];
+  expect(streamed?.type === 'function' && streamed.function.arguments).toBe(args);
+});
+
+test('a response is the same answer by another name, whole, streamed, in a form and as a call', async () => {
+  const asked = { model: MODEL, input: messages[0]?.content ?? '', max_output_tokens: 24, temperature: 0 };
+  const whole = await openai.responses.create(asked);
+  const same = await openai.chat.completions.create({ ...chat, max_tokens: 24, temperature: 0 });
+  expect(whole.output_text).toBe(same.choices[0]?.message.content);
+  expect(whole.usage?.output_tokens).toBe(same.usage?.completion_tokens);
+  const stream = openai.responses.stream(asked);
+  let text = '';
+  stream.on('response.output_text.delta', (event) => (text += event.delta));
+  expect((await stream.finalResponse()).output_text).toBe(whole.output_text);
+  expect(text).toBe(whole.output_text);
+
+  const format = zodTextFormat(verdict, 'verdict');
+  const parsed = await openai.responses.parse({ ...asked, max_output_tokens: 64, text: { format } });
+  expect(verdict.parse(parsed.output_parsed)).toBeTruthy();
+  const { type, function: definition } = judge;
+  const tools = [{ type, ...definition } as unknown as OpenAI.Responses.FunctionTool];
+  const called = await openai.responses.create({ ...asked, max_output_tokens: 64, tools, tool_choice: 'required' });
+  const call = called.output.find((item) => item.type === 'function_call');
+  expect(verdict.parse(JSON.parse(call?.arguments ?? ''))).toBeTruthy();
+});
+
 test.each<[string, object]>([
-  ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }],
-  ['tool_choice', { tool_choice: 'auto' }],
-  ['logit_bias', { logit_bias: { 1: 5 } }],
-  ['response_format', { response_format: { type: 'json_object' } }],
-  ['logprobs', { logprobs: true }],
-  ['top_logprobs', { top_logprobs: 2 }],
-  ['n', { n: 2 }],
   ['functions', { functions: [] }],
+  ['function_call', { function_call: 'auto' }],
   ['modalities', { modalities: ['audio'] }],
+  ['audio', { audio: { format: 'wav', voice: 'ash' } }],
+  ['prediction', { prediction: { type: 'content', content: 'x' } }],
   ['reasoning_effort', { reasoning_effort: 'high' }],
+  ['web_search_options', { web_search_options: {} }],
+  ['service_tier', { service_tier: 'flex' }],
   ['store', { store: true }],
-  ['messages.0.tool_calls', { messages: [{ role: 'assistant', content: 'x', tool_calls: [] }] }],
+  ['top_logprobs', { top_logprobs: 2 }],
+  ['min_p', { min_p: 0.1 }],
+  ['messages.0.audio', { messages: [{ role: 'assistant', content: 'x', audio: { id: 'x' } }] }],
 ])('the field "%s" is refused by name and never ignored', async (name, more) => {
   const refused = await openai.chat.completions.create({ ...chat, ...more }).catch((error: unknown) => error);
   expect(refused).toBeInstanceOf(BadRequestError);
@@ -163,10 +286,19 @@ test.each<[string, object]>([
 
 test.each<[string, object]>([
   ['best_of', { best_of: 2 }],
-  ['echo', { echo: true }],
+  ['echo', { echo: true, logprobs: 1 }],
   ['suffix', { suffix: 'x' }],
 ])('the field "%s" of a completion is refused by name', async (name, more) => {
   const asked = openai.completions.create({ ...completion, ...more });
+  await expect(asked).rejects.toMatchObject({ status: 400, param: name });
+});
+
+test.each<[string, object]>([
+  ['store', { store: true }],
+  ['previous_response_id', { previous_response_id: 'resp_x' }],
+  ['reasoning', { reasoning: { effort: 'high' } }],
+])('the field "%s" of a response is refused by name', async (name, more) => {
+  const asked = openai.responses.create({ model: MODEL, input: 'Speak.', ...more });
   await expect(asked).rejects.toMatchObject({ status: 400, param: name });
 });
 
