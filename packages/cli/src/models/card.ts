@@ -19,7 +19,7 @@ const LANGUAGE = /^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$/;
 /** Headings in the order in which they are preferred. */
 const DESCRIPTION = [/^model (description|summary|overview)/i, /^(description|summary|overview|introduction)\b/i];
 const INTENDED_USE = [/^intended us/i, /^(direct|primary) (intended )?use/i, /^(uses|use cases?|usage intent)$/i];
-const LIMITATIONS = [/^(?!intended).*\blimitations?\b/i, /^(bias|risks?|ethical)\b/i, /^out.of.scope/i];
+const LIMITATIONS = [/^(?!intended).*\b(limitations?|limits)\b/i, /^(bias|risks?|ethical)\b/i, /^out.of.scope/i];
 
 export function readCard(markdown: string): ModelCard {
   const { values, body } = readFrontMatter(markdown.slice(0, CARD_CHARACTERS_MAX));
