@@ -1,4 +1,7 @@
 /** `@idlewild/graph`: ONNX as data. Pure: bytes and values in, bytes and values out. */
+export { computeInInt8 } from './accuracy.ts';
+export { liftAttention } from './attention.ts';
+export type { Attention, LiftedDecoder } from './attention.ts';
 export { createGraphBuilder } from './builder.ts';
 export type { AttributeInput, Attributes, GraphBuilder, GraphBuilderOptions } from './builder.ts';
 export { checkGraph } from './check.ts';
@@ -31,6 +34,7 @@ export type {
   Tensor,
   ValueInfo,
 } from './graph.ts';
+export { floatOfHalf } from './half.ts';
 export { LIMITS as GRAPH_LIMITS } from './limits.ts';
 export { OPERATORS } from './operators.ts';
 export { countParameters } from './parameters.ts';
@@ -40,4 +44,6 @@ export { quantiseBlocks4, quantiseMatMul4 } from './quantise.ts';
 export type { Quantise4Options, Quantised4 } from './quantise.ts';
 export { readGraph } from './read.ts';
 export type { Int, Message, MessageName } from './schema.ts';
+export { cutAtAttention } from './segments.ts';
+export type { Segment } from './segments.ts';
 export { writeGraph, writeGraphChunks } from './write.ts';

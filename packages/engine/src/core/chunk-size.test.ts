@@ -3,7 +3,7 @@ import { createChunkSize, type RunCost } from './chunk-size.ts';
 import { LIMITS } from './limits.ts';
 
 /**
- * Rows of forty chunks in a row on a machine that costs `baseMs` a run and `rowMs` a row; sometimes two rows are
+ * Rows of forty chunks in a row on a machine that costs `baseMs` a run and `rowMs` a row; sometimes a row is
  * decoded between.
  */
 function chunksOn(baseMs: number, rowMs: number, known?: RunCost): { rows: number[]; tookMs: number[] } {
@@ -11,7 +11,7 @@ function chunksOn(baseMs: number, rowMs: number, known?: RunCost): { rows: numbe
   const rows = Array.from({ length: 40 }, (_, i) => {
     const ran = size.rows(false);
     size.note(ran, baseMs + ran * rowMs);
-    if (i % 3 === 0) size.note(2, baseMs + 2 * rowMs);
+    if (i % 3 === 0) size.note(1, baseMs + rowMs);
     return ran;
   });
   return { rows, tookMs: rows.map((ran) => baseMs + ran * rowMs) };
@@ -24,7 +24,7 @@ test('chunks fill the time they may take, whatever a machine costs', () => {
     [5, 1],
     [14, 1],
   ] as const) {
-    for (const known of [undefined, { twoRowsMs: baseMs + 2 * rowMs, rowMs }]) {
+    for (const known of [undefined, { stepMs: baseMs + rowMs, rowMs }]) {
       const { rows, tookMs } = chunksOn(baseMs, rowMs, known);
       if (known === undefined) expect(rows[0]).toBe(LIMITS.rowsFirst);
       for (const took of tookMs.slice(known === undefined ? 8 : 0)) expect(took).toBeLessThanOrEqual(LIMITS.runMsMax);
@@ -39,14 +39,14 @@ test('of a large model, a chunk takes about two steps of decoding instead of two
     [33, 1.4],
     [300, 4],
   ] as const) {
-    const { rows, tookMs } = chunksOn(baseMs, rowMs, { twoRowsMs: baseMs + 2 * rowMs, rowMs });
+    const { rows, tookMs } = chunksOn(baseMs, rowMs, { stepMs: baseMs + rowMs, rowMs });
     expect(Math.min(...rows)).toBeGreaterThan(15);
     expect(Math.max(...tookMs)).toBeLessThan(2.2 * (baseMs + 2 * rowMs));
   }
 });
 
 test('a cache that makes every run dearer leaves chunks at about two steps of decoding', () => {
-  const size = createChunkSize({ twoRowsMs: 36, rowMs: 1.4 });
+  const size = createChunkSize({ stepMs: 34.6, rowMs: 1.4 });
   for (let position = 0; position < 2_000;) {
     const baseMs = 33 + position * 0.045;
     const rows = size.rows(false);
@@ -59,7 +59,7 @@ test('a cache that makes every run dearer leaves chunks at about two steps of de
 });
 
 test('a run that was disturbed is forgotten', () => {
-  const size = createChunkSize({ twoRowsMs: 1, rowMs: 0.1 });
+  const size = createChunkSize({ stepMs: 1, rowMs: 0.1 });
   const before = size.rows(false);
   size.note(before, 900);
   expect(size.rows(false)).toBeLessThan(before / 4);
@@ -68,10 +68,10 @@ test('a run that was disturbed is forgotten', () => {
 });
 
 test('while others wait for their tokens, a chunk stays within the bound wherever a step of decoding does', () => {
-  for (const twoRowsMs of [1, 10, 36, 38]) {
-    const rowMs = twoRowsMs / 25;
-    const rows = createChunkSize({ twoRowsMs, rowMs }).rows(true);
-    expect(twoRowsMs + (rows - 2) * rowMs).toBeLessThanOrEqual(LIMITS.runMsMax);
-    expect(rows).toBeGreaterThan(LIMITS.rowsMin);
+  for (const stepMs of [1, 10, 36, 38]) {
+    const rowMs = stepMs / 25;
+    const rows = createChunkSize({ stepMs, rowMs }).rows(true);
+    expect(stepMs + (rows - 1) * rowMs).toBeLessThanOrEqual(LIMITS.runMsMax);
+    expect(rows).toBeGreaterThan(1);
   }
 });

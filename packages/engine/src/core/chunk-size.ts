@@ -1,22 +1,22 @@
 /**
- * How many rows of a prompt to run at once, from what earlier runs took.
+ * How many rows to run at once, from what earlier runs took.
  *
- * A run costs what reading the weights and the cache costs, whatever its rows, and something for each row more. Both
- * are followed: of a large model two rows take nearly as long as ten, and holding every run to one bound would make its
- * prompts crawl. So a chunk takes what was set as the aim or, where that is longer, a multiple of a step of decoding:
- * little more than one while another answer waits for its next token, two while nobody does.
+ * A run costs what reading the weights costs, whatever its rows, and something for each row more. Both are followed: of
+ * a large model one row takes nearly as long as ten, and holding every run to one bound would make its prompts crawl.
+ * So a run takes what was set as the aim or, where that is longer, a multiple of a step of decoding: little more than
+ * one while another answer waits for its next token, two while nobody does.
  */
 import { LIMITS } from './limits.ts';
 
 export interface RunCost {
-  /** Milliseconds of a run of two rows. */
-  readonly twoRowsMs: number;
+  /** Milliseconds of a run of one row, or of what a decoder makes of one. */
+  readonly stepMs: number;
   /** What each further row adds. */
   readonly rowMs: number;
 }
 
 export interface ChunkSize {
-  /** `isShared`: other answers wait for their turn meanwhile. */
+  /** Of all answers together. `isShared`: other answers wait for their next token meanwhile. */
   rows(isShared: boolean): number;
   note(rows: number, tookMs: number): void;
 }
@@ -35,21 +35,21 @@ export function createChunkSize(known?: RunCost): ChunkSize {
     rows(isShared) {
       if (cost === undefined) return LIMITS.rowsFirst;
       const steps = isShared ? LIMITS.chunkStepsShared : LIMITS.chunkStepsAlone;
-      const roomMs = Math.max(LIMITS.runMsAim, steps * cost.twoRowsMs) - cost.twoRowsMs;
-      const fitting = LIMITS.rowsMin + Math.floor(roomMs / Math.max(cost.rowMs, MS_MIN));
+      const roomMs = Math.max(LIMITS.runMsAim, steps * cost.stepMs) - cost.stepMs;
+      const fitting = 1 + Math.floor(roomMs / Math.max(cost.rowMs, MS_MIN));
       return Math.min(fitting, LIMITS.rowsMax, largest * LIMITS.rowsGrowthMax);
     },
     note(ran, tookMs) {
-      cost ??= { twoRowsMs: (LIMITS.rowsMin * tookMs) / ran, rowMs: tookMs / ran };
-      const { twoRowsMs, rowMs } = cost;
-      if (ran <= LIMITS.rowsMin) {
-        cost = { twoRowsMs: twoRowsMs + NEWEST * (tookMs - twoRowsMs), rowMs };
+      cost ??= { stepMs: tookMs / ran, rowMs: tookMs / ran };
+      const { stepMs, rowMs } = cost;
+      if (ran === 1) {
+        cost = { stepMs: stepMs + NEWEST * (tookMs - stepMs), rowMs };
         return;
       }
       // What made this run dearer than expected, a longer cache or a busy machine, makes its parts dearer alike.
-      const expectedMs = twoRowsMs + (ran - LIMITS.rowsMin) * rowMs;
+      const expectedMs = stepMs + (ran - 1) * rowMs;
       const factor = 1 + NEWEST * (tookMs / Math.max(expectedMs, MS_MIN) - 1);
-      cost = { twoRowsMs: twoRowsMs * factor, rowMs: rowMs * factor };
+      cost = { stepMs: stepMs * factor, rowMs: rowMs * factor };
       largest = Math.max(largest, ran);
     },
   };

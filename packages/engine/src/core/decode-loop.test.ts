@@ -3,7 +3,8 @@ import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { collect, createMemorySession, textOf, tokensOf, work, type MemorySession } from '../testing/index.ts';
 import { createDecodeLoop, type DecodeLoop, type DecodeLoopOptions } from './decode-loop.ts';
-import { createDecoder } from './decoder.ts';
+import { createWholeDecoder } from './whole-decoder.ts';
+import type { DecoderPart } from './decoder.ts';
 import { LIMITS } from './limits.ts';
 import type { EngineEvent } from './port.ts';
 import { readSettings } from './settings.ts';
@@ -32,7 +33,7 @@ function bench(over: Partial<DecodeLoopOptions> & { msPerRow?: number } = {}): B
     vocabulary: VOCABULARY,
     ...(msPerRow > 0 && { spend: (rows: number) => clock.advance(rows * msPerRow) }),
   });
-  const decoder = createDecoder(session, session.shape, contextTokens);
+  const decoder = createWholeDecoder(session, session.shape, { contextTokens, cacheBytesMax: 1_000_000 });
   return {
     clock,
     session,
@@ -226,12 +227,12 @@ test('more answers than may wait are refused', async () => {
 test('a runtime that fails costs the answer that it ran for, and no other', async () => {
   const clock = createFakeClock(settle);
   const session = createMemorySession({ vocabulary: VOCABULARY });
-  const decoder = createDecoder(session, session.shape, 100);
+  const decoder = createWholeDecoder(session, session.shape, { contextTokens: 100, cacheBytesMax: 1_000_000 });
   const failing = {
     ...decoder,
-    run: (...[cache, ids, keep, row]: Parameters<typeof decoder.run>) => {
-      if (keep > 20 && ids.includes(97)) throw new Error('out of memory');
-      return decoder.run(cache, ids, keep, row);
+    run: (parts: readonly DecoderPart[]) => {
+      if (parts.some(({ from, ids }) => from > 10 && ids.includes(97))) throw new Error('out of memory');
+      return decoder.run(parts);
     },
   };
   const loop = createDecodeLoop({ decoder: failing, settings, contextTokens: 100, slotsMax: 4, clock });

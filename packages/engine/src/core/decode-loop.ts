@@ -1,16 +1,21 @@
 /**
- * Answers in turn: one run for each, round and round, so that none waits for more than one run of each of the others.
+ * Answers side by side: each turn is one run of the decoder for a token of every answer that is being made, and for a
+ * piece of the prompts that are still being read.
  *
- * Prompts are read in chunks whose size follows what runs take, so that none is longer than `LIMITS.runMsMax`, or than
- * two steps of decoding where these take longer. Decoding is paced to the tokens per second that the lender allows,
- * over all answers together.
+ * Answers join and leave between runs. A run is sized so that none waits longer than `LIMITS.runMsMax` for another's
+ * prompt, or than little more than a step of decoding where that takes longer. Callers take turns: whose prompt was read
+ * longest ago is read next, and whose answers are fewest is let in first. Decoding is paced to the tokens per second
+ * that the lender allows, over all answers together. Where memory for keys and values ends, what is kept for later goes
+ * first, then the answer that came last begins again when there is room; that changes when tokens come, never which.
  */
 import { IdlewildError, asIdlewildError, codeOf, createSampler, type AnswerWork, type Clock } from '@idlewild/protocol';
 import { createChunkSize, type RunCost } from './chunk-size.ts';
-import type { Decoder } from './decoder.ts';
+import type { Decoder, DecoderPart, Kv } from './decoder.ts';
 import { LIMITS } from './limits.ts';
 import type { EngineEvent } from './port.ts';
+import { createPrefixCache } from './prefix-cache.ts';
 import { createSequence, type Sequence } from './sequence.ts';
+import { createSharing, type Sharing } from './sharing.ts';
 import type { ModelSettings } from './settings.ts';
 
 export interface DecodeLoopOptions {
@@ -37,31 +42,46 @@ interface Waiting {
   sequence: Sequence | undefined;
 }
 
+/** An answer that has a slot. */
+export interface Active {
+  readonly sequence: Sequence;
+  readonly scope: string | undefined;
+  /** Replaced when it begins with what another has. */
+  kv: Kv;
+  /** Another answer that reads the same beginning: this one goes on from there when it is that far. */
+  follows: { readonly leader: Active; readonly length: number } | undefined;
+  /** Number of the turn in which its rows were run last. */
+  turn: number;
+}
+
+/** One answer's rows in a run. */
+interface Member {
+  readonly active: Active;
+  readonly part: DecoderPart;
+}
+
 export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
-  const { decoder, settings, clock } = options;
+  const { decoder, clock } = options;
   const waiting: Waiting[] = [];
-  const active: Sequence[] = [];
+  /** In order of admission. */
+  const active: Active[] = [];
   const chunks = createChunkSize(options.runCost);
   const pace = createPace(options.tokensPerSecondMax, clock);
-  const sequenceOptions = {
-    settings,
-    clock,
-    contextTokens: options.contextTokens,
-    vocabulary: options.vocabulary,
-    emptyCache: decoder.empty,
-    sampler: createSampler(),
-  };
+  const sharing = createSharing(decoder, createPrefixCache(decoder, clock), active);
+  const sampler = createSampler();
+  let turn = 0;
   let running = false;
   let wake = (): void => undefined;
 
   function admit(): void {
     while (active.length < options.slotsMax && waiting.length > 0) {
-      const next = waiting.shift() as Waiting;
+      const next = takeFair(waiting, active);
       if (next.cancelled) continue;
       try {
-        next.sequence = createSequence(next.work, (event) => next.cancelled || next.listen(event), sequenceOptions);
+        const begun = begin(next, options, sampler, sharing);
         // Its first event may have made the listener cancel it.
-        if (!next.sequence.isOver && !next.cancelled) active.push(next.sequence);
+        if (!begun.sequence.isOver && !next.cancelled) active.push({ ...begun, turn });
+        else decoder.release(begun.kv);
       } catch (error) {
         const { code, message } = asEngineError(error, 'reading the request');
         next.listen({ t: 'failed', code, message });
@@ -69,43 +89,107 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     }
   }
 
-  /** One run of one answer. */
-  async function step(sequence: Sequence): Promise<void> {
-    const rows = sequence.next(chunks.rows(active.length > 0));
-    try {
-      const before = clock.monotonic();
-      const { cache, logits } = await decoder.run(sequence.cache, rows.ids, rows.keep, rows.logitsRow);
-      chunks.note(rows.ids.length, clock.monotonic() - before);
-      if (sequence.isOver) return;
-      sequence.cache = cache;
-      sequence.advance(rows, logits);
-    } catch (error) {
-      sequence.fail(asEngineError(error, 'running the model'));
+  /** Takes those out that are over; what they ran stays for who comes after. */
+  function dismiss(): void {
+    for (let i = active.length - 1; i >= 0; i--) {
+      const gone = active[i] as Active;
+      if (!gone.sequence.isOver) continue;
+      active.splice(i, 1);
+      sharing.leave(gone);
     }
   }
 
-  /** The next answer in turn that may run now: reading a prompt always may, making a token when the pace allows. */
-  function takeTurn(): Sequence | undefined {
-    const mayDecode = pace.waitMs() <= 0;
-    const index = active.findIndex((sequence) => mayDecode || !sequence.isDecoding);
-    return index < 0 ? undefined : active.splice(index, 1)[0];
+  /** Room for the rows of `member`, at the cost of what is kept and of those who came later; `undefined`: not now. */
+  function withRoom(own: Active, part: DecoderPart, chosen: readonly Member[]): boolean {
+    const positions = part.from + part.ids.length;
+    while (!decoder.reserve(own.kv, positions)) {
+      if (sharing.evict()) continue;
+      const isFree = (each: Active): boolean => each.kv.length > 0 && chosen.every((member) => member.active !== each);
+      const youngest = active.findLast(isFree);
+      if (youngest === undefined || active.indexOf(youngest) <= active.indexOf(own)) return false;
+      decoder.release(youngest.kv);
+      youngest.sequence.restart(0);
+    }
+    return true;
+  }
+
+  function memberOf(own: Active, rowsMax: number, chosen: readonly Member[]): Member | undefined {
+    const rows = own.sequence.next(rowsMax);
+    const part = { ...rows, kv: own.kv };
+    if (withRoom(own, part, chosen)) return { active: own, part };
+    if (chosen.length === 0 && active.every((each) => each === own || each.kv.length === 0)) {
+      const message = `keys and values of ${rows.from + rows.ids.length} tokens do not fit the memory lent to this model`;
+      own.sequence.fail(new IdlewildError('device_full', message));
+    }
+    return undefined;
+  }
+
+  /** The rows of the next run; none when pace or memory allow none now. */
+  function compose(): Member[] {
+    const chosen: Member[] = [];
+    const inTurn = active.filter((each) => sharing.isReady(each)).sort((a, b) => a.turn - b.turn);
+    const isDecoding = inTurn.some(({ sequence }) => sequence.isDecoding);
+    const rowsMax = Math.min(chunks.rows(isDecoding || inTurn.length > 1), decoder.rowsMax);
+    let rows = 0;
+    const take = (own: Active, most: number): void => {
+      const member = memberOf(own, most, chosen);
+      if (member === undefined) return;
+      chosen.push(member);
+      rows += member.part.ids.length;
+    };
+    // Who runs one at a time gives each its turn, whatever it is for; who runs many makes everybody's token first.
+    const decoding = decoder.partsMax === 1 ? inTurn.slice(0, 1) : inTurn;
+    for (const own of decoding) {
+      if (!own.sequence.isDecoding || chosen.length >= decoder.partsMax || rows >= decoder.rowsMax) continue;
+      if (pace.waitMs() > 0) continue;
+      pace.count();
+      take(own, 1);
+    }
+    for (const own of inTurn) {
+      if (own.sequence.isDecoding || own.sequence.isOver || chosen.length >= decoder.partsMax) continue;
+      const left = Math.min(decoder.rowsMax - rows, Math.max(rowsMax - rows, chosen.length === rows ? LIMITS.promptRowsMin : 0));
+      if (left > 0) take(own, left);
+    }
+    return chosen;
+  }
+
+  async function step(members: readonly Member[]): Promise<void> {
+    turn++;
+    for (const member of members) member.active.turn = turn;
+    const before = clock.monotonic();
+    let logits: readonly (Float32Array | undefined)[];
+    try {
+      logits = await decoder.run(members.map(({ part }) => part));
+    } catch (error) {
+      const failure = asEngineError(error, 'running the model');
+      // What one of them brought must not cost the others: each is run again by itself.
+      if (members.length === 1) members[0]?.active.sequence.fail(failure);
+      else for (const member of members) if (!member.active.sequence.isOver) await step([member]);
+      return;
+    }
+    chunks.note(
+      members.reduce((sum, { part }) => sum + part.ids.length, 0),
+      clock.monotonic() - before,
+    );
+    for (const [i, { active: own, part }] of members.entries()) {
+      try {
+        own.sequence.advance(part, logits[i]);
+      } catch (error) {
+        own.sequence.fail(asEngineError(error, 'choosing a token'));
+      }
+    }
   }
 
   async function run(): Promise<void> {
     // Begins after `answer` has returned: a listener may need the handle that it returns.
     await Promise.resolve();
     for (;;) {
-      for (let i = active.length - 1; i >= 0; i--) if (active[i]?.isOver === true) active.splice(i, 1);
+      dismiss();
       admit();
       if (active.length === 0) break;
-      const sequence = takeTurn();
-      if (sequence === undefined) {
-        await pause(pace.waitMs());
-        continue;
-      }
-      if (sequence.isDecoding) pace.count();
-      await step(sequence);
-      if (!sequence.isOver) active.push(sequence);
+      const members = compose();
+      if (members.length > 0) await step(members);
+      else if (active.every(({ sequence }) => !sequence.isOver)) await pause(Math.max(1, pace.waitMs()));
     }
     running = false;
   }
@@ -151,6 +235,45 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
       };
     },
   };
+}
+
+function begin(
+  next: Waiting,
+  { decoder, settings, clock, contextTokens, vocabulary }: DecodeLoopOptions,
+  sampler: ReturnType<typeof createSampler>,
+  sharing: Sharing,
+): Omit<Active, 'turn'> {
+  const { scope } = next.work;
+  let kv: Kv | undefined;
+  let follows: Active['follows'];
+  try {
+    const sequence = createSequence(next.work, (event) => next.cancelled || next.listen(event), {
+      settings,
+      clock,
+      contextTokens,
+      vocabulary,
+      sampler,
+      reuse(tokens) {
+        const found = scope === undefined ? undefined : sharing.find(scope, tokens);
+        kv = found?.kv;
+        follows = found?.follows;
+        return follows?.length ?? kv?.length ?? 0;
+      },
+    });
+    next.sequence = sequence;
+    return { sequence, scope, kv: kv ?? decoder.open(), follows };
+  } catch (error) {
+    if (kv !== undefined) decoder.release(kv);
+    throw error;
+  }
+}
+
+/** Takes the next one out: the first of the caller who has fewest answers in the making. */
+function takeFair(waiting: Waiting[], active: readonly Active[]): Waiting {
+  const load = (entry: Waiting): number => active.filter(({ scope }) => scope === entry.work.scope).length;
+  let best = 0;
+  for (let i = 1; i < waiting.length; i++) if (load(waiting[i] as Waiting) < load(waiting[best] as Waiting)) best = i;
+  return waiting.splice(best, 1)[0] as Waiting;
 }
 
 /** What is not ours is the runtime's: the attempt failed, and another device may succeed. */

@@ -10,13 +10,20 @@ export const LIMITS = {
    */
   chunkStepsShared: 1.3,
   chunkStepsAlone: 2,
-  /** Rows of a run. One row takes another kernel than two, with other last bits; beyond 512, more bring no speed. */
+  /** Rows of a run. In the runtime's own attention one row takes another kernel than two; beyond 512, more bring no speed. */
   rowsMin: 2,
   rowsMax: 512,
+  /** Rows of prompts in a run that has others' tokens to make, however full it is: a prompt must come to its end. */
+  promptRowsMin: 4,
   /** Rows of the first chunk, before anything is measured. */
   rowsFirst: 16,
   /** A chunk may be this much larger than any before it: what a row costs was measured on fewer. */
   rowsGrowthMax: 2,
+  /** Sequences kept for those that begin alike, and for how long after their last use. */
+  prefixesMax: 64,
+  prefixKeptMs: 600_000,
+  /** Tokens in common below which sharing is not worth its page. */
+  prefixTokensMin: 16,
   /** Answers that wait for a slot; the agent hands out slots, so waiting is the exception. */
   waitingMax: 64,
   /** While a prompt is read, silence is broken this often. */
@@ -53,6 +60,8 @@ export const LIMITS = {
   grammarCharactersMax: 131_072,
   /** Ways in which a text can be read at once; real schemas have a dozen. */
   grammarWaysMax: 256,
+  /** Calls of functions in one answer, as the wire allows. */
+  callsMax: 128,
   /** Grammars kept ready: the forms of that many programs at once. */
   grammarsKeptMax: 16,
   /** Draws for one token before the shortest ending is taken; the mask is nearly exact. */

@@ -86,6 +86,8 @@ export interface EngineLimits {
   /** Over all answers of this engine together; absent is unlimited. */
   readonly tokensPerSecondMax?: number | undefined;
   readonly slotsMax: number;
+  /** Memory for keys and values of all answers together; absent: 1 GiB. */
+  readonly cacheBytesMax?: number | undefined;
 }
 
 export interface EngineHost {

@@ -1,10 +1,9 @@
 /**
  * One answer in the making: which rows to run next, and what the logits of the last one mean.
  *
- * Invariants: rows are run in steps of two at least, so a step at position p runs p − 1 again (its key and value come
- * out the same); a prompt of one token is run twice in one step. Tokens of earlier attempts go through the same text
- * stream and stop filter in silence, so what is said after them is what the first attempt would have said. Position and
- * tokens alone decide, never how the work was cut.
+ * Invariants: a token is run once, at its position, unless its keys and values were given up. Tokens of earlier attempts
+ * go through the same text stream and stop filter in silence, so what is said after them is what the first attempt would
+ * have said. Position and tokens alone decide, never how the work was cut.
  */
 import {
   IdlewildError,
@@ -15,26 +14,31 @@ import {
   type Sampling,
 } from '@idlewild/protocol';
 import { createAnswerText } from './answer-text.ts';
-import type { Cache } from './decoder.ts';
 import { LIMITS } from './limits.ts';
 import type { EngineEvent } from './port.ts';
 import type { ModelSettings } from './settings.ts';
 
-/** Rows to run: `ids` at positions `keep`, `keep` + 1, …; with `logitsRow`, the next token comes of it. */
+/** Rows to run: `ids` at positions `from`, `from` + 1, …; `before` is the token ahead of them, absent at the start. */
 export interface Rows {
   readonly ids: readonly number[];
-  readonly keep: number;
-  readonly logitsRow?: number;
+  readonly from: number;
+  readonly before: number | undefined;
+  /** Whether the next token comes of the last row. */
+  readonly wantsLogits: boolean;
 }
 
 export interface Sequence {
-  /** Keys and values of the rows run so far. */
-  cache: Cache;
+  /** Prompt and answer so far. */
+  tokens(): readonly number[];
+  /** Of these, how many need not be run, since their keys and values are there. */
+  readonly cached: number;
   /** True once `finished` or `failed` was said, or it was cancelled. */
   readonly isOver: boolean;
   /** Whether the next run is of one new token; pacing counts those. */
   readonly isDecoding: boolean;
   next(rowsMax: number): Rows;
+  /** Keys and values are there of the first `cached` tokens only. */
+  restart(cached: number): void;
   /** The rows of `next` were run; `logits` where it asked for them. */
   advance(rows: Rows, logits: Float32Array | undefined): void;
   fail(error: IdlewildError): void;
@@ -45,7 +49,8 @@ export interface SequenceOptions {
   readonly settings: ModelSettings;
   readonly contextTokens: number;
   readonly vocabulary: number | undefined;
-  readonly emptyCache: Cache;
+  /** How many tokens of the beginning need not be run; at least one is left. */
+  readonly reuse: (tokens: readonly number[]) => number;
   readonly sampler: Sampler;
   readonly clock: Clock;
 }
@@ -62,12 +67,11 @@ export function createSequence(
   checkIds(work.tokens, options.vocabulary);
   const tokensMax = work.tokensMax ?? settings.tokensDefault;
   const sampling: Sampling = settings.completeSampling(work.sampling);
-  const text = createAnswerText(settings.tokenizer, settings.endIds, work.stop);
+  const text = createAnswerText({ tokenizer: settings.tokenizer, endIds: settings.endIds, stops: work.stop });
   const answer: number[] = [];
   const startedMs = clock.monotonic();
   let firstTokenMs: number | undefined;
   let progressMs = startedMs;
-  /** Positions of the cache whose rows are final. */
   let cached = 0;
   let over = false;
 
@@ -76,7 +80,6 @@ export function createSequence(
   };
   const end = (): void => {
     over = true;
-    sequence.cache = [];
   };
   const tokenAt = (position: number): number =>
     (position < prompt.length ? prompt[position] : answer[position - prompt.length]) as number;
@@ -102,7 +105,10 @@ export function createSequence(
   }
 
   const sequence: Sequence = {
-    cache: options.emptyCache,
+    tokens: () => [...prompt, ...answer],
+    get cached() {
+      return cached;
+    },
     get isOver() {
       return over;
     },
@@ -111,15 +117,17 @@ export function createSequence(
     },
     next(rowsMax) {
       const all = length();
-      if (all === 1) return { ids: [tokenAt(0), tokenAt(0)], keep: 0, logitsRow: 0 };
-      const keep = all - cached === 1 ? cached - 1 : cached;
-      const until = Math.min(all, keep + Math.max(rowsMax, LIMITS.rowsMin));
-      const ids = Array.from({ length: until - keep }, (_, row) => tokenAt(keep + row));
-      return until === all ? { ids, keep, logitsRow: ids.length - 1 } : { ids, keep };
+      const until = Math.min(all, cached + Math.max(rowsMax, 1));
+      const ids = Array.from({ length: until - cached }, (_, row) => tokenAt(cached + row));
+      const before = cached === 0 ? undefined : tokenAt(cached - 1);
+      return { ids, from: cached, before, wantsLogits: until === all };
     },
-    advance({ ids, keep, logitsRow }, logits) {
+    restart(kept) {
+      cached = kept;
+    },
+    advance({ ids, from }, logits) {
       if (over) return;
-      cached = logitsRow === undefined ? keep + ids.length : keep + logitsRow + 1;
+      cached = from + ids.length;
       const now = clock.monotonic();
       if (logits === undefined) {
         if (now - progressMs < LIMITS.progressMs) return;
@@ -136,7 +144,9 @@ export function createSequence(
     cancel: end,
   };
 
-  say({ t: 'started', promptTokens: prompt.length });
+  cached = options.reuse([...prompt, ...work.tokens]);
+  const cachedTokens = Math.min(cached, prompt.length);
+  say({ t: 'started', promptTokens: prompt.length, ...(cachedTokens === 0 ? {} : { cachedTokens }) });
   for (const id of work.tokens) if (!over) take(id, true);
   return sequence;
 }

@@ -4,6 +4,7 @@
  * Shapes are row-major. A tensor that came out of `run` may be fed to the next `run` as it is: that is how a key-value
  * cache goes round.
  */
+import { floatOfHalf } from '@idlewild/graph';
 import type { MaybePromise } from '@idlewild/protocol';
 
 export type TensorType = 'float32' | 'float16' | 'int64';
@@ -29,4 +30,12 @@ export interface GraphSession {
     wanted: readonly string[],
   ): Promise<Readonly<Record<string, GraphTensor>>>;
   close(): MaybePromise<void>;
+}
+
+/** `length` elements from `from` as numbers of float32: a view where the tensor holds such, else a copy. */
+export function floatsOfTensor({ data }: GraphTensor, from: number, length: number): Float32Array {
+  if (data instanceof Float32Array) return data.subarray(from, from + length);
+  const values = data as ArrayLike<number>;
+  const decode = data instanceof Uint16Array ? floatOfHalf : Number;
+  return Float32Array.from({ length }, (_, i) => decode(values[from + i] as number));
 }

@@ -2,7 +2,7 @@
  * The claim that failover stands on: with the real runtime, an answer taken over after any token goes on as if nothing
  * had happened.
  */
-import { describeDecoder, quantiseMatMul4, readGraph, trimmablePast, writeGraph, type Graph } from '@idlewild/graph';
+import { describeDecoder, quantiseMatMul4, readGraph, type Graph } from '@idlewild/graph';
 import type { AnswerWork } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -10,10 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { createDecodeLoop, type DecodeLoop } from '../core/decode-loop.ts';
-import { createDecoder } from '../core/decoder.ts';
 import { readSettings } from '../core/settings.ts';
 import { collect, prepareModelFolder, textOf, tokensOf, work } from '../testing/index.ts';
-import { openOrtSession } from './ort-session.ts';
+import { openDecoder } from './open-decoder.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'idlewild-exactness-'));
 const closing: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
@@ -23,9 +22,7 @@ afterAll(async () => {
 
 async function openLoop(name: string, transform: (graph: Graph) => Graph, threads: number): Promise<DecodeLoop> {
   const model = prepareModelFolder({ folder: join(folder, name), from: 'jacobean', transform });
-  const graph = trimmablePast(readGraph(new Uint8Array(readFileSync(join(model.folder, model.graph)))));
-  const session = await openOrtSession(writeGraph(graph), { threads, sideFolder: model.folder });
-  closing.push(() => session.close());
+  const graph = readGraph(new Uint8Array(readFileSync(join(model.folder, model.graph))));
   const text = (file: string): string => readFileSync(join(model.folder, file), 'utf8');
   const settings = readSettings({
     tokenizer: text('tokenizer.json'),
@@ -33,7 +30,17 @@ async function openLoop(name: string, transform: (graph: Graph) => Graph, thread
     config: text('config.json'),
     generationConfig: text('generation_config.json'),
   });
-  const decoder = createDecoder(session, describeDecoder(graph), model.contextTokens);
+  const { decoder, exact } = await openDecoder(graph, {
+    shape: describeDecoder(graph),
+    contextTokens: model.contextTokens,
+    cacheBytesMax: 100_000_000,
+    threads,
+    attentionHeads: settings.attentionHeads,
+    slides: settings.slides,
+    sideFolder: model.folder,
+  });
+  closing.push(() => decoder.close());
+  expect(exact).toBe(true);
   return createDecodeLoop({ decoder, settings, contextTokens: model.contextTokens, slotsMax: 3, clock: systemClock });
 }
 

@@ -1,0 +1,37 @@
+/** AssemblyScript to WebAssembly, and the module of ours that carries it. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { main } from 'assemblyscript/asc';
+
+const OPTIONS = '-O3 --noAssert --runtime stub --enable simd --importMemory --noExportMemory --outFile kernel.wasm';
+
+/** The compiled file. Throws what the compiler says of it. */
+export async function compileKernel(file: string): Promise<Uint8Array> {
+  let wasm: Uint8Array | undefined;
+  const { error, stderr } = await main([file, ...OPTIONS.split(' ')], {
+    readFile: (name) => (name === file ? readFileSync(join(import.meta.dirname, file), 'utf8') : null),
+    writeFile: (_, contents) => {
+      if (contents instanceof Uint8Array) wasm = contents;
+    },
+    listFiles: () => [],
+  });
+  if (error !== null || wasm === undefined) throw new Error(`${file}: ${error?.message ?? ''}\n${stderr.toString()}`);
+  return wasm;
+}
+
+const LINE = 112;
+
+/** Source of a module that exports the kernel's bytes. */
+export function kernelModule(wasm: Uint8Array): string {
+  const text = Buffer.from(wasm).toString('hex');
+  const lines = Array.from({ length: Math.ceil(text.length / LINE) }, (_, i) => text.slice(i * LINE, (i + 1) * LINE));
+  return `/** The attention kernel, compiled from kernels/attention.as.ts by kernels/build.ts; not written by hand. */
+import { fromHex } from '@idlewild/protocol';
+
+export const ATTENTION_WASM: Uint8Array = fromHex(
+  [
+${lines.map((line) => `    '${line}',`).join('\n')}
+  ].join(''),
+);
+`;
+}
