@@ -88,8 +88,7 @@ function entryOf(quant: Quant, files: readonly ListedFile[]): [Quant, Found][] {
 const isSideOf = (path: string, graph: string): boolean =>
   path.startsWith(graph) && /^[._]data(_\d{1,4})?$/.test(path.slice(graph.length));
 
-function whyInstead({ quant, path }: Found, plain: Found | undefined): string {
-  if (plain === undefined) return `there is no graph in full precision; ${path} is the first that is`;
-  const plainText = `the one in full precision has ${bytesText(plain.bytes)}`;
-  return quant === 'f32' ? `there is no smaller one; it has ${bytesText(plain.bytes)}` : plainText;
+function whyInstead({ quant }: Found, plain: Found | undefined): string {
+  if (plain === undefined) return 'there is none in full precision';
+  return `${quant === 'f32' ? 'there is no smaller one; it' : 'the one in full precision'} has ${bytesText(plain.bytes)}`;
 }

@@ -1,7 +1,15 @@
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { externalise, quantiseMatMul4, readGraph, writeGraph } from '@idlewild/graph';
+import {
+  DTYPE,
+  createGraphBuilder,
+  externalise,
+  quantiseMatMul4,
+  readGraph,
+  writeGraph,
+  type Graph,
+} from '@idlewild/graph';
 import { decodeManifest } from '@idlewild/protocol';
 import { afterAll, expect, test } from 'vitest';
 import { readModelFolder, type ModelFolder } from './model-folder.ts';
@@ -81,6 +89,16 @@ test('of several graphs the one that is asked for is read, with its own weights 
   );
 });
 
+test('a graph of 16 bits is read, weights, cache and all', async () => {
+  const from = copy('half');
+  rmSync(join(from, 'onnx/model.onnx'));
+  writeFileSync(join(from, 'onnx/model_fp16.onnx'), writeGraph(halfDecoder(2_048, 16)));
+  const { graph, card, manifest } = await read(from);
+  expect(graph).toMatchObject({ quant: 'f16', why: 'there is none in full precision' });
+  expect(card.parameters).toBe(2 * 2_048 * 16);
+  expect(decodeManifest(manifest.bytes)).toMatchObject({ kind: 'decoder', layers: 1, vocabularyTokens: 2_048 });
+});
+
 test('a card given with the command goes before that of the folder', async () => {
   const options = { signal, onProgress: () => undefined };
   const given = await readModelFolder(jacobean, { ...options, cardText: '---\nlicense: mit\n---\n# x\n\nOurs.' });
@@ -116,3 +134,23 @@ test('a range of a file in pieces is the same as of the whole', async () => {
     }
   }
 });
+
+/** What a decoder of 16 bits declares, over hardly any arithmetic. */
+function halfDecoder(vocab: number, width: number): Graph {
+  const b = createGraphBuilder();
+  const { float16, int64 } = DTYPE;
+  const ids = b.input('input_ids', int64, ['batch', 'sequence']);
+  b.input('attention_mask', int64, ['batch', 'total']);
+  b.output('logits', float16, ['batch', 'sequence', vocab]);
+  const weights = (name: string, rows: number, columns: number): string =>
+    b.tensor(name, [rows, columns], new Uint16Array(rows * columns), float16);
+  const hidden = b.op('Gather', [weights('embedding', vocab, width), ids]);
+  b.op('MatMul', [hidden, weights('head', width, vocab)], {}, 'logits');
+  const row = b.op('Unsqueeze', [hidden, b.ints(1)]);
+  for (const part of ['key', 'value']) {
+    const past = b.input(`past_key_values.0.${part}`, float16, ['batch', 1, 'past', width]);
+    b.output(`present.0.${part}`, float16, ['batch', 1, 'total', width]);
+    b.op('Concat', [past, row], { axis: 2 }, `present.0.${part}`);
+  }
+  return b.build();
+}
