@@ -49,6 +49,20 @@ export const HUB_LIMITS = {
   messagesMax: 1_024,
   /** Choices of one request, over all its prompts: as in OpenAI's API, and the wire counts them in seven bits. */
   answersPerRequestMax: 128,
+  /** Texts of one request for vectors, as in OpenAI's API. */
+  embedInputsMax: 2_048,
+  /** Of one part, about a second of a small device: what its loss costs, and what an answer beside it waits for. */
+  embedPartInputsMax: 32,
+  embedPartBytesMax: 65_536,
+  /** A part is late after this many times what it was expected to take, and never before the minimum. */
+  embedStallFactor: 10,
+  embedStallMsMin: 10_000,
+  embedAttemptsMax: 8,
+  /** Requests for vectors that are open at once, and their texts together, which are kept in memory. */
+  embedsOpenMax: 256,
+  embedsOpenBytesMax: 268_435_456,
+  /** Objects and lists within each other in one JSON Schema: real ones have about twenty. */
+  schemaDepthMax: 128,
   /** What a caller may write beside a request: a user, an identifier, a cache key. */
   labelCharactersMax: 512,
   /** A caller that asks under an Idempotency-Key and hangs up has this long to come again before it is cancelled. */

@@ -70,6 +70,8 @@ export interface AnswerRequest {
   readonly model: { readonly cid: string; readonly name: string };
   readonly work: Omit<AnswerWork, 'tokens'>;
   readonly deadlineMs?: number;
+  /** How long it may wait for a device; `HUB_LIMITS.queueMsMax` unless said. */
+  readonly queueMs?: number;
 }
 
 export interface AnswerHandle {
@@ -419,6 +421,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
         work: request.work,
         nowMs: clock.monotonic(),
         deadlineMs: Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax),
+        queueMs: request.queueMs ?? HUB_LIMITS.queueMsMax,
       });
       const answer: Answer = {
         state,

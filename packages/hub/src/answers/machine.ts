@@ -39,6 +39,8 @@ export interface AnswerState {
   readonly work: Omit<AnswerWork, 'tokens'>;
   readonly createdAtMs: number;
   readonly deadlineAtMs: number;
+  /** How long it may wait for its first device. */
+  readonly queueMs: number;
   /** Ids of all emitted tokens. */
   readonly tokens: number[];
   phase: 'queued' | 'running' | 'over';
@@ -93,6 +95,7 @@ export function createAnswerState(
   input: Pick<AnswerState, 'request' | 'model' | 'work'> & {
     nowMs: number;
     deadlineMs: number;
+    queueMs?: number;
     tokens?: readonly number[];
   },
 ): AnswerState {
@@ -102,6 +105,7 @@ export function createAnswerState(
     work: input.work,
     createdAtMs: input.nowMs,
     deadlineAtMs: input.nowMs + input.deadlineMs,
+    queueMs: input.queueMs ?? HUB_LIMITS.queueMsMax,
     tokens: [...(input.tokens ?? [])],
     phase: 'queued',
     queuedAtMs: input.nowMs,
@@ -278,7 +282,7 @@ function onTick(state: AnswerState, nowMs: number): readonly Effect[] {
     const waited = `${Math.round(waitedMs / 1000)} s`;
     return end(state, 'no_device', `the device was lost (${why}) and no other came within ${waited}`);
   }
-  if (waitedMs < HUB_LIMITS.queueMsMax) return [];
+  if (waitedMs < state.queueMs) return [];
   return end(
     state,
     'too_busy',

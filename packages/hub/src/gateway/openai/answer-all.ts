@@ -6,6 +6,7 @@
 import type { CallPart, IdlewildError, Logprobs } from '@idlewild/protocol';
 import { asIdlewildError } from '@idlewild/protocol';
 import type { AnswerHandle, AnswerOutcome, AnswerRequest, Answers, AnswerSink } from '../../answers/answers.ts';
+import { HUB_LIMITS } from '../../limits.ts';
 
 export interface AnswersSink {
   /** A device began with answer `index`. */
@@ -58,7 +59,9 @@ export function answerAll(
   });
 
   requests.forEach((request, index) => {
-    answers.submit(request, sinkOf(index)).then(
+    // The first stands for all: that the others wait behind it is no sign of a hub that is too busy.
+    const order = index === 0 ? request : { ...request, queueMs: HUB_LIMITS.answerMsMax };
+    answers.submit(order, sinkOf(index)).then(
       (handle) => {
         if (over === undefined) handles.push(handle);
         else handle.cancel(over);

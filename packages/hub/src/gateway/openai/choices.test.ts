@@ -305,7 +305,9 @@ test('a choice of tools reaches the device; those that are not allowed are not s
   expect(works[1]?.prompt).toMatchObject({ tools: [{ name: 'metre', description: 'counts feet' }] });
 });
 
-test('fields that contradict each other are refused, naming one', async () => {
+const nested = (depth: number): object => (depth === 0 ? {} : { not: nested(depth - 1) });
+
+test('fields that contradict each other are refused, and schemas without end, naming one', async () => {
   await say('never');
   const tools = [rhyme];
   const json = { response_format: { type: 'json_object' } };
@@ -317,6 +319,10 @@ test('fields that contradict each other are refused, naming one', async () => {
     [{ tools: [rhyme, rhyme] }, 'tools'],
     [{ tools, ...json }, 'response_format'],
     [{ logit_bias: { 99_999_999: 1 } }, 'logit_bias'],
+    [
+      { response_format: { type: 'json_schema', json_schema: { name: 'deep', schema: nested(200) } } },
+      'response_format',
+    ],
   ];
   for (const [more, param] of cases) {
     const refused = await caught(openai.chat.completions.create({ ...chat, ...more }));

@@ -19,7 +19,6 @@ import {
   itemIdOf,
   messageItem,
   outputTextPart,
-  responseHead,
   standing,
   statusOf,
   type ItemStatus,
@@ -35,8 +34,8 @@ type OpenItem =
       readonly call: { -readonly [K in keyof Call]: Call[K] };
     };
 
-export function createResponseEvents(context: ResponseContext): EventWriter {
-  const head = responseHead(context);
+/** `head` is what every event about the response as a whole repeats of it. */
+export function createResponseEvents(context: ResponseContext, head: object): EventWriter {
   const aligner = createLogprobsAligner();
   const output: object[] = [];
   let open: OpenItem | undefined;

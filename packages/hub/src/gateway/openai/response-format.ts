@@ -4,12 +4,16 @@ import type { AnswerFormat } from './deliver.ts';
 import { createResponseEvents } from './response-events.ts';
 import { endOf, itemsOf, responseHead, standing, statusOf, type ResponseContext } from './response-resource.ts';
 
-export const createResponseFormat = (context: ResponseContext): AnswerFormat => ({
-  createEvents: () => createResponseEvents(context),
-  whole(choices) {
-    const choice = choices[0] as Choice;
-    const { outcome } = choice;
-    const items = itemsOf(context, choice);
-    return { ...responseHead(context), ...standing(statusOf(outcome), items, endOf(context, outcome)) };
-  },
-});
+export function createResponseFormat(context: ResponseContext): AnswerFormat {
+  // Now, for it tells when the response was asked for.
+  const head = responseHead(context);
+  return {
+    createEvents: () => createResponseEvents(context, head),
+    whole(choices) {
+      const choice = choices[0] as Choice;
+      const { outcome } = choice;
+      const items = itemsOf(context, choice);
+      return { ...head, ...standing(statusOf(outcome), items, endOf(context, outcome)) };
+    },
+  };
+}

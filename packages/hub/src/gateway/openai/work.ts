@@ -5,6 +5,7 @@
  */
 import type { AnswerWork, Tool, ToolChoice } from '@idlewild/protocol';
 import { IdlewildError, LIMITS } from '@idlewild/protocol';
+import { HUB_LIMITS } from '../../limits.ts';
 
 /** Work but for what makes one choice differ from another. */
 export type WorkDraft = Omit<AnswerWork, 'tokens' | 'choice'>;
@@ -94,7 +95,7 @@ function toolOf({ name, description, parameters, strict }: FunctionAsked): Tool 
   return {
     name,
     ...(description === null || description === undefined ? {} : { description }),
-    ...(parameters === null || parameters === undefined ? {} : { parameters: JSON.stringify(parameters) }),
+    ...(parameters === null || parameters === undefined ? {} : { parameters: schemaText(parameters, 'tools') }),
     ...(strict === true ? { strict: true } : {}),
   };
 }
@@ -111,7 +112,18 @@ export function formOf(format: Given<SchemaFormat>, tools: AskedTools, param: st
     throw refuse(param, 'other than text is not supported together with "tools" that may be called; ask in two turns');
   const { schema } = format;
   if (format.type === 'json_object' || schema === null || schema === undefined) return { form: { kind: 'json' } };
-  return { form: { kind: 'schema', schema: JSON.stringify(schema) } };
+  return { form: { kind: 'schema', schema: schemaText(schema, param) } };
+}
+
+/** Throws `invalid_request` for what is nested so deeply that writing it down would end in an overflow. */
+function schemaText(schema: object, param: string): string {
+  let level: readonly object[] = [schema];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth >= HUB_LIMITS.schemaDepthMax)
+      throw refuse(param, `has a schema with more than ${HUB_LIMITS.schemaDepthMax} levels`);
+    level = level.flatMap((each) => Object.values(each).filter((value) => typeof value === 'object' && value !== null));
+  }
+  return JSON.stringify(schema);
 }
 
 /** Throws `body_too_large` when everything that a device must read is more than one frame may hold. */
