@@ -9,6 +9,7 @@
 import { PAST_KEEP, type DecoderShape } from '@idlewild/graph';
 import { IdlewildError } from '@idlewild/protocol';
 import type { GraphSession, GraphTensor } from '../core/session.ts';
+import { mix } from './memory-decoder.ts';
 
 export interface MemorySessionOptions {
   readonly vocabulary: number;
@@ -84,12 +85,4 @@ function check(
     fault(`at positions ${positions.join(', ')} after ${keep}`);
   if (mask.length !== keep + ids.length || mask.includes(0))
     fault(`with a mask of ${mask.length} for ${keep + ids.length} positions`);
-}
-
-/** SplitMix32's finaliser: unsigned. */
-function mix(value: number): number {
-  let mixed = (value + 0x9e3779b9) | 0;
-  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x21f0aaad);
-  mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
-  return (mixed ^ (mixed >>> 15)) >>> 0;
 }
