@@ -12,7 +12,7 @@ import type { Repeats } from '../callers/repeats.ts';
 import type { KeyPrincipal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import { repeat } from './repeat.ts';
+import { noteRun, repeat, type Runs } from './repeat.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
 import { estimateTokens } from './token-estimate.ts';
 
@@ -28,11 +28,13 @@ export const callerHooks =
   (deps: CallerHooksDeps) =>
   (app: App): void => {
     const { limits, clock, log } = deps;
+    const runs: Runs = new Map();
     const pathOf = (request: FastifyRequest): string => request.url.split('?', 1)[0] ?? '';
     const callerOf = (request: FastifyRequest): KeyPrincipal | undefined =>
       request.url.startsWith('/v1/') && request.principal?.kind === 'key' ? request.principal : undefined;
 
     app.addHook('onRequest', async (request, reply) => {
+      noteRun(runs, request, reply);
       const clientRequest = clientRequestId(request);
       const caller = callerOf(request);
       if (caller === undefined) return;
@@ -44,7 +46,7 @@ export const callerHooks =
       if (caller === undefined || request.method !== 'POST') return;
       const idempotencyKey = request.headers['idempotency-key'];
       if (idempotencyKey !== undefined) {
-        return repeat({ app, ...deps }, { request, reply, caller, idempotencyKey: String(idempotencyKey) });
+        return repeat({ app, runs, ...deps }, { request, reply, caller, idempotencyKey: String(idempotencyKey) });
       }
       const admission = await limits.admit(caller, estimateTokens(pathOf(request), request.body));
       tell(reply, admission.standing);

@@ -6,6 +6,7 @@
  * refusals included, repeats as it is, and this file knows no route. `x-request-id` is that of each request itself;
  * the id within the answer is the same for all.
  */
+import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { IdlewildError, utf8, type Clock, type Timer } from '@idlewild/protocol';
 import type { Recording, Repeats, Started } from '../callers/repeats.ts';
@@ -13,10 +14,23 @@ import type { KeyPrincipal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
 
+/** Runs that were given to the server and are not there yet, by the id of the request that they are for. */
+export type Runs = Map<string, (raw: ServerResponse) => void>;
+
+/** Names the run to the hook that sees it first; an id that nobody awaits means nothing. */
+const RUN_HEADER = 'x-idlewild-run';
+
+/** To be called for every request as it comes: what is a run can be cancelled from then on. */
+export function noteRun(runs: Runs, request: FastifyRequest, reply: FastifyReply): void {
+  const id = request.headers[RUN_HEADER];
+  if (typeof id === 'string') runs.get(id)?.(reply.raw);
+}
+
 export interface RepeatDeps {
   readonly app: App;
   readonly repeats: Repeats;
   readonly clock: Clock;
+  readonly runs: Runs;
 }
 
 export interface RepeatedRequest {
@@ -35,12 +49,13 @@ const NOT_CARRIED = new Set([
   'expect',
   'upgrade',
   'idempotency-key',
+  RUN_HEADER,
 ]);
 const NOT_REPLAYED = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date', 'x-request-id']);
 
 /** Throws `invalid_request` for a header that is none, and `idempotency_conflict`. */
 export async function repeat(
-  { app, repeats, clock }: RepeatDeps,
+  { app, repeats, clock, runs }: RepeatDeps,
   { request, reply, caller, idempotencyKey }: RepeatedRequest,
 ): Promise<FastifyReply> {
   if (idempotencyKey.length < 1 || idempotencyKey.length > HUB_LIMITS.idempotencyKeyCharactersMax) {
@@ -55,7 +70,7 @@ export async function repeat(
     key: caller.keyId,
     idempotencyKey,
     asked: utf8(`${request.method} ${request.url}\n${payload}`),
-    start: (signal) => carryOut(app, request, payload, signal),
+    start: (signal) => carryOut(app, runs, request, payload, signal),
   });
   const body = listenTo(recording, clock);
   reply.raw.once('close', () => body.destroy());
@@ -74,19 +89,33 @@ export async function repeat(
   }
 }
 
-async function carryOut(app: App, request: FastifyRequest, payload: string, signal: AbortSignal): Promise<Started> {
+async function carryOut(
+  app: App,
+  runs: Runs,
+  request: FastifyRequest,
+  payload: string,
+  signal: AbortSignal,
+): Promise<Started> {
+  runs.set(request.id, (raw) => {
+    // To the route it is a caller that hangs up.
+    const end = (): void => void raw.destroy();
+    if (signal.aborted) return end();
+    signal.addEventListener('abort', end);
+    raw.once('close', () => signal.removeEventListener('abort', end));
+    return undefined;
+  });
   const headers = Object.entries(request.headers).filter(
     ([name, value]) => value !== undefined && !NOT_CARRIED.has(name),
   );
-  const response = await app.inject({
+  const injected = app.inject({
     method: 'POST',
     url: request.url,
-    headers: Object.fromEntries(headers) as Record<string, string>,
+    headers: { ...(Object.fromEntries(headers) as Record<string, string>), [RUN_HEADER]: request.id },
     payload,
     remoteAddress: request.ip,
     payloadAsStream: true,
-    signal,
   });
+  const response = await injected.finally(() => runs.delete(request.id));
   const told = Object.entries(response.headers).filter(([, value]) => value !== undefined);
   return {
     head: {
