@@ -36,6 +36,7 @@ export type {
 } from './graph.ts';
 export { floatOfHalf } from './half.ts';
 export { LIMITS as GRAPH_LIMITS } from './limits.ts';
+export { keepAllLogits } from './logits-to-keep.ts';
 export { OPERATORS } from './operators.ts';
 export { countParameters } from './parameters.ts';
 export { decodeMessage, encodeMessage } from './protobuf.ts';

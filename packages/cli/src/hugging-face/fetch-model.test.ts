@@ -373,6 +373,9 @@ test('a repository without a graph is refused with how to get one, and where the
   await expect(fetchTiny(plain)).rejects.toThrow(/; or try hf:onnx-community\/plain-ONNX$/);
   const merged = { ...files, 'onnx/decoder_model_merged.onnx': { bytes: Buffer.alloc(9) } };
   mirror.commit('acme/plain', { files: merged });
+  await expect(fetchTiny({ quant: 'f16', reference: 'hf:onnx-community/plain-ONNX' })).rejects.toThrow(
+    /^hf:onnx-community\/plain-ONNX holds no f16 graph; it has q4, f32$/,
+  );
   await expect(fetchTiny(plain)).rejects.toThrow(/decoder_model_merged\.onnx is of an older layout/);
 });
 

@@ -12,7 +12,7 @@ import { ENCODER_TEXTS, type ModelConfig } from '@idlewild/graph';
 import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
 import { lockFolder } from '@idlewild/protocol/node';
 import { readCard } from '../models/card.ts';
-import { chooseGraph, type GraphChoice, type Quant } from '../models/graph-files.ts';
+import { chooseGraph, isWithoutGraphs, type GraphChoice, type Quant } from '../models/graph-files.ts';
 import { MODEL_TEXTS, judgeGraph } from '../models/model-folder.ts';
 import { readJson } from '../models/model-texts.ts';
 import { bytesText } from '../text/units.ts';
@@ -105,13 +105,13 @@ export async function fetchModel(reference: Reference, options: FetchModelOption
   }
 }
 
-/** With a hint where to find what is not there. */
+/** Of a repository without any graph, with a hint where to find one. */
 async function choose(repository: Repository, { quant, web, signal }: FetchModelOptions): Promise<GraphChoice> {
   try {
     return chooseGraph(repository.files, quant, `hf:${repository.repository}`);
   } catch (error) {
+    if (!isWithoutGraphs(repository.files)) throw error;
     const hint = await suggestion(repository, web, signal);
-    if (quant !== undefined && hint === '') throw error;
     throw new IdlewildError('not_found', `${(error as Error).message}${hint}`, { cause: error });
   }
 }

@@ -64,8 +64,11 @@ export function chooseGraph(files: readonly ListedFile[], quant: Quant | undefin
   return { ...first, quants, why: whyInstead(first, plain) };
 }
 
+export const isWithoutGraphs = (files: readonly ListedFile[]): boolean =>
+  QUANTS.every((quant) => entryOf(quant, files).length === 0);
+
 /** What to do about a model that is not in ONNX. */
-export const EXPORT_HINT =
+const EXPORT_HINT =
   'export the model with a key-value cache: `optimum-cli export onnx --model MODEL --task text-generation-with-past DIR`';
 
 type Found = Omit<GraphChoice, 'quants' | 'why'>;

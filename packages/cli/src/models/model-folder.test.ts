@@ -99,6 +99,17 @@ test('a graph of 16 bits is read, weights, cache and all', async () => {
   expect(decodeManifest(manifest.bytes)).toMatchObject({ kind: 'decoder', layers: 1, vocabularyTokens: 2_048 });
 });
 
+test('a graph that asks how many rows of logits to keep is published as one that keeps them all', async () => {
+  const from = copy('keeping');
+  const decoder = halfDecoder(2_048, 16);
+  const b = createGraphBuilder({ from: decoder });
+  b.input('num_logits_to_keep', DTYPE.int64, []);
+  writeFileSync(join(from, 'onnx/model.onnx'), writeGraph(b.build()));
+  const part = (await read(from)).files.find(({ path }) => path === 'model.onnx');
+  const published = readGraph((await part?.read(0, part.layout.bytes)) ?? new Uint8Array());
+  expect(published.inputs.map(({ name }) => name)).toEqual(decoder.inputs.map(({ name }) => name));
+});
+
 test('a card given with the command goes before that of the folder', async () => {
   const options = { signal, onProgress: () => undefined };
   const given = await readModelFolder(jacobean, { ...options, cardText: '---\nlicense: mit\n---\n# x\n\nOurs.' });

@@ -17,6 +17,7 @@ import {
   describeEncoder,
   externalise,
   isExternal,
+  keepAllLogits,
   modelKindOf,
   readGraph,
   writeGraph,
@@ -76,7 +77,7 @@ export async function readModelFolder(folder: string, options: ReadOptions): Pro
   const config = readJson('config.json', new TextDecoder().decode(texts.get('config.json')));
   readJson('tokenizer.json', new TextDecoder().decode(texts.get('tokenizer.json')));
   const bytes = await readWhole(join(folder, graphFile), signal);
-  const graph = naming(graphFile, () => readGraph(bytes));
+  const graph = naming(graphFile, () => keepAllLogits(readGraph(bytes)));
   const sides = await sideFiles(dirname(join(folder, graphFile)), graphFile, graph);
   const shape = naming(graphFile, () => describeDecoder(graph));
   const external = naming(graphFile, () => externalise(graph, { location: freeName(sides) }));
@@ -110,7 +111,7 @@ export async function readModelFolder(folder: string, options: ReadOptions): Pro
  * Throws what `readModelFolder` would.
  */
 export function judgeGraph(file: string, name: string, config: ModelConfig): readonly string[] {
-  const graph = naming(name, () => readGraph(new Uint8Array(readFileSync(file))));
+  const graph = naming(name, () => keepAllLogits(readGraph(new Uint8Array(readFileSync(file)))));
   naming(name, () => modelKindOf(graph, config) === 'decoder' ? describeDecoder(graph) : describeEncoder(graph, config));
   const sides = new Set([...graph.tensors.values()].flatMap((t) => (isExternal(t) ? [t.external.location] : [])));
   const files = new Map([...sides].map((side) => [side, Number.MAX_SAFE_INTEGER]));
