@@ -75,6 +75,9 @@ export const responseItemSchemas = {
     arguments: callArguments,
     ...itemFields,
     parsed_arguments: ignored(z.unknown(), "the official client's own reading of `arguments`"),
+    namespace: refused('functions have no namespaces here'),
+    caller: refused('only the model calls'),
+    async: refused('a call waits for its output'),
   }),
   function_call_output: z.strictObject({
     type: z.literal('function_call_output'),
