@@ -12,6 +12,7 @@ import { addKeyCommands } from './commands/keys.ts';
 import { addModelCommands } from './commands/models.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addUpCommand } from './commands/up.ts';
+import { addUsageCommand } from './commands/usage.ts';
 
 export function createProgram(): Command {
   const program = new Command('idlewild')
@@ -45,6 +46,7 @@ Examples:
   addChatCommand(program);
   addDeviceCommands(program);
   addKeyCommands(program);
+  addUsageCommand(program);
   addStatusCommand(program);
   return program;
 }

@@ -41,6 +41,28 @@ async function codeOfFailure(work: Promise<unknown>): Promise<string> {
   );
 }
 
+test('a question under a name carries it, and usage and limits go to their routes', async () => {
+  const seen: unknown[] = [];
+  await withHub(
+    (request, response, body) => {
+      seen.push([request.method, request.url, request.headers['idempotency-key'], body.toString()]);
+      response.end(request.url === '/v1/chat/completions' ? chunk('to ') + ending : '[]');
+    },
+    async (client) => {
+      for await (const _ of client.chat(ask, { idempotencyKey: 'once' }));
+      await client.usage();
+      await client.usage({ from: '2027-01-01', key: 'key_a', model: undefined });
+      await client.keys.limit('key_a', { requestsPerMinute: 'none' });
+    },
+  );
+  expect(seen).toMatchObject([
+    ['POST', '/v1/chat/completions', 'once', expect.any(String)],
+    ['GET', '/api/usage', undefined, ''],
+    ['GET', '/api/usage?from=2027-01-01&key=key_a', undefined, ''],
+    ['PATCH', '/api/keys/key_a', undefined, '{"requestsPerMinute":"none"}'],
+  ]);
+});
+
 test('an answer is its pieces and one end', async () => {
   const seen: unknown[] = [];
   await withHub(

@@ -17,11 +17,15 @@ import type {
   HubStatus,
   InviteRequest,
   Key,
+  KeyLimitsRequest,
   KeyRequest,
+  LimitedKey,
   Model,
   ModelDetails,
   ModelRequest,
   RequestRecord,
+  UsageQuery,
+  UsageRow,
 } from './shapes.ts';
 import { uploadModel, type UploadModel } from './upload.ts';
 
@@ -50,6 +54,8 @@ export interface Client {
   readonly keys: {
     list(options?: CallOptions): Promise<Key[]>;
     create(request: KeyRequest, options?: CallOptions): Promise<CreatedKey>;
+    /** Holds from the key's next request on. */
+    limit(id: string, limits: KeyLimitsRequest, options?: CallOptions): Promise<LimitedKey>;
     revoke(id: string, options?: CallOptions): Promise<void>;
   };
   readonly invites: { create(request: InviteRequest, options?: CallOptions): Promise<CreatedInvite> };
@@ -62,6 +68,8 @@ export interface Client {
     upload(upload: UploadModel): Promise<AddedModel>;
     remove(name: string, options?: CallOptions): Promise<void>;
   };
+  /** Newest day first: the asker's own, or for a steward everybody's. */
+  usage(query?: UsageQuery, options?: CallOptions): Promise<UsageRow[]>;
   readonly requests: { list(options?: CallOptions): Promise<RequestRecord[]> };
 }
 
@@ -92,6 +100,7 @@ export function createClientWith({ hub, key, fetch }: ClientOptions): Client {
     keys: {
       list: (options) => json('GET', '/api/keys', undefined, options),
       create: (request, options) => json('POST', '/api/keys', request, options),
+      limit: (id, limits, options) => json('PATCH', at('/api/keys', id), limits, options),
       revoke: (id, options) => json('DELETE', at('/api/keys', id), undefined, options),
     },
     invites: { create: (request, options) => json('POST', '/api/invites', request, options) },
@@ -101,6 +110,11 @@ export function createClientWith({ hub, key, fetch }: ClientOptions): Client {
       add: (request, options) => json('POST', '/api/models', request, options),
       upload: (upload) => uploadModel(connection, upload),
       remove: (name, options) => json('DELETE', at('/api/models', name), undefined, options),
+    },
+    usage: (query = {}, options) => {
+      const asked = Object.entries(query).filter(([, value]) => value !== undefined) as [string, string][];
+      const text = new URLSearchParams(asked).toString();
+      return json('GET', `/api/usage${text === '' ? '' : `?${text}`}`, undefined, options);
     },
     requests: { list: (options) => json('GET', '/api/requests', undefined, options) },
   };

@@ -10,6 +10,11 @@ export type Fetch = typeof fetch;
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Names a question for an answer: asked again under the same name, it is not answered twice but gives the same
+   * answer, for ten minutes. Take a new one for each question.
+   */
+  readonly idempotencyKey?: string | undefined;
 }
 
 export interface HubConnection {
@@ -28,7 +33,8 @@ export function createHubConnection(hub: string, key: string | undefined, fetch:
   const exchange = async (method: string, path: string, init: RequestInit, options: CallOptions): Promise<Response> => {
     const headers = new Headers(init.headers);
     if (key !== undefined) headers.set('authorization', `Bearer ${key}`);
-    const { signal } = options;
+    const { signal, idempotencyKey } = options;
+    if (idempotencyKey !== undefined) headers.set('idempotency-key', idempotencyKey);
     let response: Response;
     try {
       response = await fetch(base + path, { ...init, method, headers, ...(signal === undefined ? {} : { signal }) });

@@ -24,7 +24,10 @@ export type {
   IdlewildNote,
   InviteRequest,
   Key,
+  KeyLimits,
+  KeyLimitsRequest,
   KeyRequest,
+  LimitedKey,
   Message,
   Model,
   ModelDetails,
@@ -33,5 +36,7 @@ export type {
   SamplingOptions,
   TextPiece,
   Usage,
+  UsageQuery,
+  UsageRow,
 } from './shapes.ts';
 export type { UploadFile, UploadModel } from './upload.ts';

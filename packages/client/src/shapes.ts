@@ -105,7 +105,14 @@ export interface DeviceDetails extends Device {
   readonly modelStates: readonly DeviceModelState[];
 }
 
-export interface Key {
+/** In a minute; `null` is what holds for every key of the territory. */
+export interface KeyLimits {
+  readonly requestsPerMinute: number | 'none' | null;
+  /** Of prompts and answers. */
+  readonly tokensPerMinute: number | 'none' | null;
+}
+
+export interface Key extends KeyLimits {
   readonly id: string;
   readonly role: string;
   readonly name: string | null;
@@ -114,10 +121,49 @@ export interface Key {
   readonly revokedAt: string | null;
 }
 
+/** A limit that is not named stays. */
+export interface KeyLimitsRequest {
+  readonly requestsPerMinute?: number | 'none' | 'default' | undefined;
+  readonly tokensPerMinute?: number | 'none' | 'default' | undefined;
+}
+
+export interface LimitedKey extends KeyLimits {
+  readonly id: string;
+  readonly name: string | null;
+}
+
+/** Days are `YYYY-MM-DD` in UTC, both included; absent are the last thirty. */
+export interface UsageQuery {
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+  /** Id of a key; absent: the asker's own, or for a steward all. */
+  readonly key?: string | undefined;
+  readonly model?: string | undefined;
+}
+
+/** What one key used of one model on one day. */
+export interface UsageRow {
+  readonly day: string;
+  readonly key: string;
+  readonly keyName: string;
+  /** Its name, or its CID when it is not published any more. */
+  readonly model: string;
+  readonly requests: number;
+  readonly failed: number;
+  readonly cancelled: number;
+  readonly promptTokens: number;
+  /** Of these, how many a device had kept. */
+  readonly cachedTokens: number;
+  readonly answerTokens: number;
+  readonly deviceMs: number;
+}
+
 export interface KeyRequest {
   readonly role: string;
   readonly name?: string | undefined;
   readonly expiresInSeconds?: number | undefined;
+  readonly requestsPerMinute?: number | 'none' | undefined;
+  readonly tokensPerMinute?: number | 'none' | undefined;
 }
 
 /** `key` is shown this once; the hub keeps its hash. */

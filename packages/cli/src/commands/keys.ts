@@ -1,16 +1,32 @@
 /** `idlewild keys`: who may call, and as what. */
+import type { KeyLimitsRequest } from '@idlewild/client';
 import { Option, type Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
+import { limitText, parseLimitChange, parsePerMinuteOrNone } from '../text/limits.ts';
 import { tableLines } from '../text/table.ts';
 import { whenText } from '../text/units.ts';
 
 export function addKeyCommands(program: Command): void {
   const keys = program
     .command('keys')
-    .summary('make, list and revoke keys')
-    .description('Make, list and revoke the keys with which callers and stewards ask.');
+    .summary('make, list, limit and revoke keys')
+    .description('Make, list, limit and revoke the keys with which callers and stewards ask.');
+  addCreate(keys);
+  addList(keys);
+  addLimit(keys);
+  addRevoke(keys);
+}
 
+interface CreateOptions {
+  readonly role: string;
+  readonly name?: string;
+  readonly expires?: number;
+  readonly requestsPerMinute?: number | 'none';
+  readonly tokensPerMinute?: number | 'none';
+}
+
+function addCreate(keys: Command): void {
   keys
     .command('create')
     .summary('make a key')
@@ -22,18 +38,23 @@ export function addKeyCommands(program: Command): void {
       'how long it lasts, like 90m, 24h or 30d (default: until revoked)',
       parseDurationSeconds,
     )
+    .option('--requests-per-minute <count>', 'how often it may ask; none is no limit', parsePerMinuteOrNone)
+    .option('--tokens-per-minute <count>', 'how much it may use, prompts and answers', parsePerMinuteOrNone)
     .addHelpText('after', '\nExample:\n  $ idlewild keys create --name "Ada\'s notebook" --expires 30d')
-    .action(async (options: { role: string; name?: string; expires?: number }, command: Command) => {
+    .action(async (options: CreateOptions, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const { role, name, expires: expiresInSeconds } = options;
-      const made = await client.keys.create({ role, name, expiresInSeconds });
+      const { expires: expiresInSeconds, ...rest } = options;
+      const { role } = rest;
+      const made = await client.keys.create({ ...rest, expiresInSeconds });
       context.note(
         `a ${role}'s key${made.expiresAt === null ? '' : `, good until ${made.expiresAt}`}; it is not shown again`,
       );
       context.show({ id: made.id, key: made.key, role: made.role, expiresAt: made.expiresAt }, () => [made.key]);
     });
+}
 
+function addList(keys: Command): void {
   keys
     .command('list')
     .summary('list the keys, without their texts')
@@ -51,6 +72,8 @@ export function addKeyCommands(program: Command): void {
             { title: 'MADE' },
             { title: 'EXPIRES' },
             { title: 'REVOKED' },
+            { title: 'REQUESTS/MIN', align: 'right' },
+            { title: 'TOKENS/MIN', align: 'right' },
             { title: 'ID' },
           ],
           all.map((key) => [
@@ -59,12 +82,43 @@ export function addKeyCommands(program: Command): void {
             whenText(key.createdAt, nowMs),
             whenText(key.expiresAt, nowMs),
             whenText(key.revokedAt, nowMs),
+            limitText(key.requestsPerMinute),
+            limitText(key.tokensPerMinute),
             key.id,
           ]),
         ),
       );
     });
+}
 
+function addLimit(keys: Command): void {
+  keys
+    .command('limit')
+    .summary('limit how fast a key may ask')
+    .description('Limit how fast a key may ask, from its next request on. A limit that is not named stays.')
+    .argument('<key>', 'its id, the beginning of its id, or its name')
+    .option('--requests-per-minute <count>', 'a number, none, or default: what holds for every key', parseLimitChange)
+    .option('--tokens-per-minute <count>', 'the same for tokens of prompts and answers', parseLimitChange)
+    .addHelpText('after', '\nExample:\n  $ idlewild keys limit "Ada\'s notebook" --tokens-per-minute 20000')
+    .action(async (wanted: string, limits: KeyLimitsRequest, command: Command) => {
+      const context = contextOf(command);
+      if (Object.keys(limits).length === 0) {
+        const { IdlewildError } = await import('@idlewild/protocol');
+        throw new IdlewildError('usage', 'name a limit: --requests-per-minute or --tokens-per-minute');
+      }
+      const client = await context.client();
+      const { pick } = await import('../pick.ts');
+      const live = (await client.keys.list()).filter((key) => key.revokedAt === null);
+      const key = pick(live, wanted, 'key');
+      const now = await client.keys.limit(key.id, limits);
+      context.show(now, () => [
+        `${key.name ?? key.id}: ${limitText(now.requestsPerMinute)} requests, ` +
+          `${limitText(now.tokensPerMinute)} tokens per minute (– is what holds for every key)`,
+      ]);
+    });
+}
+
+function addRevoke(keys: Command): void {
   keys
     .command('revoke')
     .summary('revoke a key')

@@ -7,6 +7,7 @@ import { bold, contextOf, dim, type Context } from '../context.ts';
 import { ADDRESS_FILE, defaultDataFolder, stewardKey } from '../data-folder.ts';
 import type { Announcement } from '../lan/announce.ts';
 import type { LocalDevices } from '../processes/local-devices.ts';
+import { parsePerMinute } from '../text/limits.ts';
 import { factLines } from '../text/table.ts';
 import { plainText } from '../text/units.ts';
 
@@ -20,6 +21,8 @@ interface UpOptions {
   readonly tlsKey?: string;
   /** `true` means on every network. */
   readonly announce?: string | true;
+  readonly requestsPerMinute?: number;
+  readonly tokensPerMinute?: number;
   readonly stopWithStdin?: boolean;
 }
 
@@ -48,6 +51,8 @@ export function addUpCommand(program: Command): void {
     .option('--tls-cert <file>', "a certificate (PEM) instead of the hub's own")
     .option('--tls-key <file>', 'its key (PEM)')
     .option('--announce [address]', 'tell this network of it; with an address of this machine, only that one network')
+    .option('--requests-per-minute <count>', 'how often a key without a limit of its own may ask', parsePerMinute)
+    .option('--tokens-per-minute <count>', 'how much it may use, prompts and answers', parsePerMinute)
     .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
     .addHelpText('after', '\nExample:\n  $ idlewild up --host 0.0.0.0 --devices 1')
     .action(async (options: UpOptions, command: Command) => up(contextOf(command), options));
@@ -68,7 +73,8 @@ async function up(context: Context, options: UpOptions): Promise<void> {
   ]);
   mkdirSync(data, { recursive: true, mode: 0o700 });
   const log = createPinoLog({ level: 'info', destination: openSync(join(data, 'hub.log'), 'a', 0o600) });
-  const hub = await startHub({ data, host: options.host, port: options.port, tls, log });
+  const { host, port, requestsPerMinute, tokensPerMinute } = options;
+  const hub = await startHub({ data, host, port, tls, limits: { requestsPerMinute, tokensPerMinute }, log });
   const address = hub.spkiPin === undefined ? hub.url : withPin(hub.url, hub.spkiPin);
   const noted = join(data, ADDRESS_FILE);
   writeFileSync(noted, `${JSON.stringify({ url: address, pid: process.pid })}\n`, { mode: 0o600 });
