@@ -192,6 +192,38 @@ test('keys are made, told apart and revoked', async () => {
   expect(JSON.parse(refused.err)).toMatchObject({ error: { code: 'unauthenticated' } });
 });
 
+test('a key is limited, is told so, and what it used is shown', async () => {
+  const { id, key: limited } = (await json([
+    'keys',
+    'create',
+    '--name',
+    'slow',
+    '--requests-per-minute',
+    '1',
+    '--tokens-per-minute',
+    'none',
+  ])) as { id: string; key: string };
+  const asCaller = { IDLEWILD_HUB: url, IDLEWILD_KEY: limited };
+  const ask = ['chat', '-m', MODEL, '--max-tokens', '8', 'hello', '--json'];
+  const first = await call(ask, { env: asCaller });
+  expect(first.code).toBe(EXIT.ok);
+  const told = (JSON.parse(first.out) as { usage: { prompt_tokens: number; completion_tokens: number } }).usage;
+  const refused = await call(ask, { env: asCaller });
+  expect(refused.code).toBe(EXIT.notNow);
+  expect(JSON.parse(refused.err)).toMatchObject({ error: { code: 'rate_limit_exceeded' } });
+  const limits = { requestsPerMinute: 'none', tokensPerMinute: 90_000 };
+  const change = ['keys', 'limit', 'slow', '--requests-per-minute', 'none', '--tokens-per-minute', '90000'];
+  expect(await json(change)).toMatchObject({ id, ...limits });
+  expect(await json(['keys', 'list'])).toContainEqual(expect.objectContaining({ id, ...limits }));
+  expect((await call(ask, { env: asCaller })).code).toBe(EXIT.ok);
+  const used = await call(['usage', '--days', '1', '--json'], { env: asCaller });
+  expect(JSON.parse(used.out)).toMatchObject([
+    { key: id, keyName: 'slow', model: MODEL, requests: 2, promptTokens: 2 * told.prompt_tokens },
+  ]);
+  expect(await json(['usage', '--of', 'slow'])).toMatchObject([{ key: id, failed: 0 }]);
+  expect((await call(['usage', '--of', 'slow'])).out).toMatch(/^DAY .*\n.* slow .*\nall /);
+});
+
 test('a signal pauses a device and resumes it, and both are told', async () => {
   const from = device.lines.length;
   process.kill(device.pid, 'SIGUSR2');
@@ -223,6 +255,9 @@ test.each([
   [['join', '--data', '/nonexistent/a', '--yes'], EXIT.usage, 'usage'],
   [['up', '--announce'], EXIT.usage, 'usage'],
   [['up', '--tls-cert', 'a.pem'], EXIT.usage, 'usage'],
+  [['keys', 'limit', 'anybody'], EXIT.usage, 'usage'],
+  [['keys', 'create', '--requests-per-minute', '0'], EXIT.usage, 'usage'],
+  [['usage', '--of', 'nobody'], EXIT.notFound, 'not_found'],
   [['status', '--hub', 'http://127.0.0.1:9'], EXIT.unreachable, 'hub_unreachable'],
   [['status', '--key', 'wrong'], EXIT.refused, 'unauthenticated'],
   [['join', 'http://127.0.0.1:9', '--token', 'iwj1.x', '--yes'], EXIT.refused, 'join_token_invalid'],
