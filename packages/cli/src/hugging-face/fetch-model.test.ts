@@ -2,6 +2,8 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { writeGraph } from '@idlewild/graph';
+import { buildEncoder, encoderFolderTexts } from '@idlewild/graph/testing';
 import type { Clock } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
@@ -359,6 +361,18 @@ test('what nobody here runs is refused before its weights are fetched', async ()
     message: expect.stringMatching(/^onnx\/model\.onnx: .*Softmix/) as string,
   });
   expect(sentBytes()).toBe(spoilt.length);
+});
+
+test('an encoder comes with the files that say how its rows become a vector', async () => {
+  const shape = { vocab: 200, width: 32, layers: 1, heads: 2, feedForward: 64, context: 64 };
+  const texts = Object.entries(encoderFolderTexts({ shape, seed: 1, pooling: 'mean' }));
+  const files = Object.fromEntries(texts.map(([path, text]) => [path, { bytes: Buffer.from(text) }]));
+  const graph = { bytes: writeGraph(buildEncoder(shape, 1)), large: true };
+  mirror.commit('acme/encoder', { files: { ...files, 'onnx/model.onnx': graph } });
+  const fetched = await fetchTiny({ reference: 'hf:acme/encoder' });
+  const names = readdirSync(fetched.folder, { recursive: true }).map(String);
+  expect(names).toEqual(expect.arrayContaining(['modules.json', '1_Pooling/config.json', 'onnx/model.onnx']));
+  await fetched.close(false);
 });
 
 test('a repository without a graph is refused with how to get one, and where there is one', async () => {
