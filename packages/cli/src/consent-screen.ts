@@ -3,6 +3,7 @@
  * stop, in the words of what the consent will hold and nothing more.
  */
 import { availableParallelism, totalmem } from 'node:os';
+import { AGENT_LIMITS } from '@idlewild/agent';
 import { IdlewildError, decodeInvite, idOfKey } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { bytesText } from './text/units.ts';
@@ -14,6 +15,8 @@ export interface ConsentQuestion {
   readonly data: string;
   readonly presence: 'respect' | 'ignore';
   readonly tokensPerSecondMax: number | undefined;
+  readonly diskBytesMax: number | undefined;
+  readonly uploadBytesPerSecondMax: number | undefined;
   readonly json: boolean;
 }
 
@@ -40,6 +43,8 @@ export async function consentLines({
   data,
   presence,
   tokensPerSecondMax,
+  diskBytesMax = AGENT_LIMITS.diskBytes,
+  uploadBytesPerSecondMax = AGENT_LIMITS.uploadBytesPerSecond,
 }: ConsentQuestion): Promise<string[]> {
   const decoded = invite === undefined ? undefined : decodeInvite(invite);
   const hub = address ?? decoded?.url;
@@ -50,8 +55,11 @@ export async function consentLines({
     ...(community === undefined ? [] : [`       community ${community}`]),
     ...(name === undefined ? [] : [`As     ${name}`]),
     'For    answering prompts with the models of this community; no other work',
-    `With   ${threads} of ${availableParallelism()} cores, up to ${bytesText(totalmem() / 2)} of memory, disk space in`,
-    `       ${data}`,
+    `With   ${threads} of ${availableParallelism()} cores, up to ${bytesText(totalmem() / 2)} of memory and`,
+    `       ${bytesText(diskBytesMax)} of disk in ${data}`,
+    ...(uploadBytesPerSecondMax === 0
+      ? []
+      : [`       up to ${bytesText(uploadBytesPerSecondMax)}/s for giving models to other devices of the community`]),
     // Nothing detects presence yet, and a lender is promised only what holds.
     ...(presence === 'respect'
       ? [

@@ -83,6 +83,38 @@ export const HUB_LIMITS = {
   idempotencyKeyCharactersMax: 255,
   /** Rows of one look at usage: two years of a key with a model, or a month of forty. */
   usageRowsMax: 10_000,
+  /** Requests of ten minutes ago count half: a wave of them moves models, a single one does not. */
+  demandHalfLifeMs: 600_000,
+  /** What lies where is looked at this often, and never more often than the gap. */
+  placementMs: 30_000,
+  placementGapMs: 100,
+  /** What devices hold that are away, so that a restart moves nothing. */
+  placesRememberedMax: 10_000,
+  /** As devices estimate it, until one has loaded the model. */
+  memoryPerModelByte: 1.5,
+  /** Passing smaller ones on costs more than it saves. */
+  relayLeafBytesMin: 65_536,
+  /** Leaves of which the hub knows the model: 256 GiB of models, in about 50 MB of memory. */
+  indexedLeavesMax: 262_144,
+  /** Leaves that are known to be with devices that still fetch: the oldest are with devices that are done by now. */
+  givenLeavesMax: 65_536,
+  /** One leaf each is held in memory while it is passed on. */
+  relaysMax: 64,
+  relaysPerDeviceMax: 2,
+  /** Parts of one leaf under way at once, so that the way there and back costs half. */
+  relayPartsMax: 2,
+  /** 64 KiB in this time is slower than any line that is worth asking. */
+  relayPartMs: 2_000,
+  relayTriesMax: 2,
+  /** How long a device waits for a leaf that another is being given, before the hub's store gives it, too. */
+  relayPatienceMs: 1_500,
+  /** After these a device is asked again. */
+  peerBusyMsMax: 5_000,
+  peerAbsentMs: 200,
+  peerSilentMs: 30_000,
+  peerLiedMs: 3_600_000,
+  peersLookedAtMax: 64,
+  holdersReadMs: 500,
   /** Erased prompts stay in the write-ahead log at most this long. */
   housekeepingMs: 10_000,
   /** Devices are written as seen at most this often. */

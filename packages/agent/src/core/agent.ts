@@ -194,6 +194,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     engineLimits: {
       threads: limits.threads,
       slotsMax: limits.slotsMax,
+      cacheBytesMax: Math.floor(limits.memoryBytesMax * AGENT_LIMITS.cacheShare),
       tokensPerSecondMax: consent.tokensPerSecondMax,
     },
     sourceFor: (baseUrl, ticket) => options.sources(baseUrl, ticket),

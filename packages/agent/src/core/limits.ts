@@ -59,6 +59,8 @@ export const AGENT_LIMITS = {
   evictedMs: 600_000,
   /** The last use of a model is written down at most this often; it only orders evictions. */
   useNotedMs: 60_000,
+  /** Bytes of models on the disk, where the lender names no other figure. */
+  diskBytes: 20_000_000_000,
   /** Given to other devices, where the lender names no other figure: a fifth of a common fibre line. */
   uploadBytesPerSecond: 5_000_000,
   /** What was not given lately may be given at once, up to this long's worth: a small model goes in one go. */
@@ -72,4 +74,6 @@ export const AGENT_LIMITS = {
   comingMs: 15,
   /** When to ask again a device that answers. */
   givingBusyMs: 1_000,
+  /** Of the memory lent, what keys and values of one model's answers may take. */
+  cacheShare: 0.25,
 } as const;

@@ -12,8 +12,6 @@ export const NODE_LIMITS = {
   closeReasonBytesMax: 123,
   /** Of files like device.json, so that a wrong one is not read into memory whole. */
   settingsBytesMax: 1_048_576,
-  /** Bytes of models on the disk, where the lender names no other figure. */
-  storageBytesMax: 20 * 2 ** 30,
   /** Answers at once, where the lender names no other figure: they share the speed of one. */
-  slotsMax: 4,
+  slotsMax: 8,
 } as const;

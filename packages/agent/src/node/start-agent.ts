@@ -34,6 +34,7 @@ import {
 import { openConsent } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
+import { AGENT_LIMITS } from '../core/limits.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { createNodeModelFolders } from './model-folders.ts';
 import { createWsTransport } from './ws-transport.ts';
@@ -43,7 +44,7 @@ export interface LenderChoice {
   readonly kinds: readonly WorkKind[];
   readonly presence: 'ignore' | 'respect';
   readonly tokensPerSecondMax?: number | undefined;
-  /** Bytes of models on the disk; 20 GiB. */
+  /** Bytes of models on the disk; 20 GB. */
   readonly diskBytesMax?: number | undefined;
   /** For giving blobs to other devices; 5 MB, and 0 is not at all. */
   readonly uploadBytesPerSecondMax?: number | undefined;
@@ -97,11 +98,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   const { settings, joinToken } = await settle(folder, options);
   const { url, territory, pin: spkiPin, name } = settings;
   const consent = await consentFor(folder, options, territory);
-  const { diskBytesMax = NODE_LIMITS.storageBytesMax } = await openConsent(
-    consent,
-    folder.identity.publicKey,
-    nodeCrypto,
-  );
+  const { diskBytesMax = AGENT_LIMITS.diskBytes } = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
   const opening = createDiskBlobStore({
     folder: join(folder.folder, 'blobs'),
     quotaBytes: diskBytesMax,

@@ -17,6 +17,8 @@ interface JoinOptions {
   readonly data?: string;
   readonly yes?: boolean;
   readonly tokensPerSecondMax?: number;
+  readonly disk?: number;
+  readonly upload?: number;
   readonly presence?: 'respect' | 'ignore';
   readonly interface?: string;
   readonly stopWithStdin?: boolean;
@@ -39,6 +41,12 @@ export function addJoinCommand(program: Command): void {
     .option('--data <dir>', 'where its key, its consent and the models are kept (default: your data folder)')
     .option('--yes', 'agree without being asked, for scripts')
     .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive)
+    .option('--disk <size>', 'keep at most this much of models on the disk, as in 20GB (default: 20GB)', parseBytes)
+    .option(
+      '--upload <rate>',
+      'give other devices at most this much a second, as in 5MB, which is the default; 0 is none',
+      parseBytes,
+    )
     .addOption(
       new Option(
         '--presence <how>',
@@ -85,14 +93,17 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
     invite !== undefined ||
     !existsSync(join(data, 'consent.json')) ||
     options.presence !== undefined ||
+    options.disk !== undefined ||
+    options.upload !== undefined ||
     options.tokensPerSecondMax !== undefined;
   const name = options.name ?? (isFirst ? hostname().slice(0, 64) : undefined);
-  const { presence = 'respect', tokensPerSecondMax } = options;
+  const { presence = 'respect', tokensPerSecondMax, disk: diskBytesMax, upload: uploadBytesPerSecondMax } = options;
+  const chosen = { presence, tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax };
   const address = url === undefined ? undefined : await plainAddress(url);
   if (isFirst && invite === undefined) await refuseWithoutInvite(data);
   if (asksConsent && options.yes !== true) {
     const { askConsent } = await import('../consent-screen.ts');
-    await askConsent({ address, invite, name, data, presence, tokensPerSecondMax, json: context.json });
+    await askConsent({ address, invite, name, data, ...chosen, json: context.json });
   }
   const { untilTold } = await import('../processes/until-told.ts');
   const { told } = untilTold(options.stopWithStdin === true);
@@ -108,7 +119,7 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
     url: address,
     log: fileLog(join(data, 'device.log')),
     onState: tell,
-    consent: asksConsent ? { kinds: ['answers'], presence, tokensPerSecondMax } : undefined,
+    consent: asksConsent ? { kinds: ['answers'], ...chosen } : undefined,
   }).finally(live.clear);
   const stopKeys = takeKeys(agent, context);
   const ended = await Promise.race([agent.ended, told.then(() => 'told' as const)]);
@@ -216,4 +227,13 @@ function parsePositive(text: string): number {
   const value = Number(text);
   if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number above 0.');
   return value;
+}
+
+const SIZES: Readonly<Record<string, number>> = { '': 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12 };
+
+/** `20GB`, `500 MB`, `0`; decimal, as disks are sold. */
+function parseBytes(text: string): number {
+  const [, count = '', unit = ''] = /^(\d+(?:\.\d+)?) *([KMGT]?)B?$/i.exec(text.trim()) ?? [];
+  if (count === '') throw new InvalidArgumentError('It must be a size as in 20GB.');
+  return Math.round(Number(count) * (SIZES[unit.toUpperCase()] ?? 1));
 }

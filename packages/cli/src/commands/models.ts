@@ -6,6 +6,16 @@ import { factLines, tableLines } from '../text/table.ts';
 import { bytesText, countText, parametersText, plainText, whenText, wrap } from '../text/units.ts';
 import { addAddCommand } from './add-model.ts';
 
+const PINNING = [
+  [
+    'pin',
+    'keep a model on the devices that have it',
+    'Keep a model on the devices that have it: none removes it to make room for another.',
+    'pinned',
+  ],
+  ['unpin', 'let a model make room again', 'Let a model make room for others again.', 'unpinned'],
+] as const;
+
 export function addModelCommands(program: Command): void {
   const models = program
     .command('models')
@@ -32,6 +42,7 @@ export function addModelCommands(program: Command): void {
                 { title: 'SIZE', align: 'right' },
                 { title: 'CONTEXT', align: 'right' },
                 { title: 'DEVICES', align: 'right' },
+                { title: 'PINNED' },
                 { title: 'ADDED' },
                 { title: 'CID' },
               ],
@@ -40,6 +51,7 @@ export function addModelCommands(program: Command): void {
                 bytesText(model.bytes),
                 String(model.contextTokens),
                 String(model.devices),
+                model.pinned ? 'yes' : '',
                 whenText(model.addedAt, nowMs),
                 model.cid,
               ]),
@@ -58,6 +70,20 @@ export function addModelCommands(program: Command): void {
       const model = await (await context.client()).models.get(name);
       context.show(model, () => detailLines(model));
     });
+
+  for (const [word, summary, description, done] of PINNING) {
+    models
+      .command(word)
+      .summary(summary)
+      .description(description)
+      .argument('<name>', 'its name')
+      .addHelpText('after', `\nExample:\n  $ idlewild models ${word} jacobean`)
+      .action(async (name: string, _: unknown, command: Command) => {
+        const context = contextOf(command);
+        await (await context.client()).models[word](name);
+        context.show({ name, pinned: word === 'pin' }, () => [`${done} ${name}`]);
+      });
+  }
 
   models
     .command('remove')
@@ -90,6 +116,7 @@ function detailLines(model: ModelDetails): string[] {
         ['languages', card.languages?.join(', ')],
       ]),
       ['devices', `${countText(model.devices, 'device')} ready to answer with it`],
+      ...(model.pinned ? [['pinned', 'devices that hold it keep it'] as const] : []),
     ]),
     ...textLines('Description', card.description),
     ...textLines('Intended use', card.intendedUse),

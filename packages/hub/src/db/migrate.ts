@@ -9,6 +9,7 @@ import type { Kysely } from 'kysely';
 import type { ColumnTypes } from './column-types.ts';
 import { first } from './migrations/0001-first.ts';
 import { callers } from './migrations/0002-callers.ts';
+import { placement } from './migrations/0003-placement.ts';
 
 export interface Migration {
   readonly name: string;
@@ -18,6 +19,7 @@ export interface Migration {
 export const MIGRATIONS: readonly Migration[] = [
   { name: '0001-first', up: first },
   { name: '0002-callers', up: callers },
+  { name: '0003-placement', up: placement },
 ];
 
 interface MigrationTable {

@@ -69,6 +69,8 @@ export interface Models {
   /** Of all its files. */
   bytes: number;
   added_at_ms: number;
+  /** 1: devices keep it whatever else is wanted. */
+  pinned: 0 | 1;
 }
 
 export const REQUEST_STATES = ['open', 'done', 'failed', 'cancelled'] as const;

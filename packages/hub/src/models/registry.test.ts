@@ -29,9 +29,20 @@ async function setUp() {
     const files = [];
     for (const [path, text] of Object.entries(texts)) files.push({ path, file: await put(text), bytes: text.length });
     const [graph] = Object.keys(texts) as [string];
-    const { cid, bytes } = await encodeManifest(change({
-      v: 1, kind: 'decoder', graph, files, tensors: [], contextTokens: 8, vocabularyTokens: 8, layers: 1, card: {},
-    }), nodeCrypto);
+    const { cid, bytes } = await encodeManifest(
+      change({
+        v: 1,
+        kind: 'decoder',
+        graph,
+        files,
+        tensors: [],
+        contextTokens: 8,
+        vocabularyTokens: 8,
+        layers: 1,
+        card: {},
+      }),
+      nodeCrypto,
+    );
     await store.put(cid, bytes);
     return cid.toString();
   }
@@ -69,10 +80,12 @@ test('a taken name and a taken model are conflicts that name the other', async (
   const [one, two] = [await storeModel({ g: 'one' }), await storeModel({ g: 'two' })];
   await models.add({ territory, name: 'm', manifest: one, actor });
   await expect(models.add({ territory, name: 'm', manifest: two, actor })).rejects.toMatchObject({
-    code: 'conflict', message: expect.stringContaining(one),
+    code: 'conflict',
+    message: expect.stringContaining(one),
   });
   await expect(models.add({ territory, name: 'n', manifest: one, actor })).rejects.toMatchObject({
-    code: 'conflict', message: expect.stringContaining('"m"'),
+    code: 'conflict',
+    message: expect.stringContaining('"m"'),
   });
 });
 
@@ -107,22 +120,26 @@ test('a model whose manifest or files are not here is refused, and what is missi
   const weights = await rootOf('weights');
   await store.remove(weights);
   await expect(models.add({ territory, name: 'm', manifest, actor })).rejects.toMatchObject({
-    code: 'blob_not_found', message: expect.stringContaining(`weights.bin (${weights.toString()})`),
+    code: 'blob_not_found',
+    message: expect.stringContaining(`weights.bin (${weights.toString()})`),
     details: { missing: [weights.toString()] },
   });
   const absent = 'bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua';
   await expect(models.add({ territory, name: 'm', manifest: absent, actor })).rejects.toMatchObject({
-    code: 'blob_not_found', details: { missing: [absent] },
+    code: 'blob_not_found',
+    details: { missing: [absent] },
   });
 });
 
 test('a manifest that lies about the size of a file is refused', async () => {
   const { models, storeModel } = await setUp();
   const manifest = await storeModel({ g: 'x' }, (honest) => ({
-    ...honest, files: honest.files.map((file) => ({ ...file, bytes: 1_000 })),
+    ...honest,
+    files: honest.files.map((file) => ({ ...file, bytes: 1_000 })),
   }));
   await expect(models.add({ territory, name: 'm', manifest, actor })).rejects.toMatchObject({
-    code: 'model_invalid', message: 'the manifest says that g has 1000 bytes; it has 1',
+    code: 'model_invalid',
+    message: 'the manifest says that g has 1000 bytes; it has 1',
   });
 });
 
@@ -130,8 +147,9 @@ const badNames = ['', ' m', 'a/b', '.hidden', 'a b', 'ü', 'x'.repeat(65), '-m']
 
 test.each(badNames)('"%s" is no name for a model', async (name) => {
   const { models, storeModel } = await setUp();
-  await expect(models.add({ territory, name, manifest: await storeModel({ g: 'x' }), actor }))
-    .rejects.toMatchObject({ code: 'invalid_request' });
+  await expect(models.add({ territory, name, manifest: await storeModel({ g: 'x' }), actor })).rejects.toMatchObject({
+    code: 'invalid_request',
+  });
 });
 
 const badManifests = ['', 'nonsense', 'QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG'];
@@ -164,3 +182,22 @@ async function rootOf(text: string): Promise<CID> {
   const scratch = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 });
   return (await storeFile(scratch, () => [Buffer.from(text)], nodeCrypto)).root;
 }
+
+test('a pinned model stays pinned under its name, and pinning is told to the audit log once', async () => {
+  const { audit, models, storeModel } = await setUp();
+  await models.add({ territory, name: 'm', manifest: await storeModel({ g: 'x' }), actor });
+  const pin = { territory, name: 'm', actor };
+  expect((await models.pin({ ...pin, pinned: true })).pinned).toBe(true);
+  await models.pin({ ...pin, pinned: true });
+  const manifest = await storeModel({ g: 'y' });
+  expect((await models.add({ territory, name: 'm', manifest, replace: true, actor })).pinned).toBe(true);
+  expect((await models.pin({ ...pin, pinned: false })).pinned).toBe(false);
+  expect((await audit.list({ territory })).map(({ action }) => action)).toEqual([
+    'unpinModel',
+    'addModel',
+    'pinModel',
+    'addModel',
+  ]);
+  const elsewhere = models.pin({ ...pin, territory: 'ter_b', pinned: true });
+  await expect(elsewhere).rejects.toMatchObject({ code: 'model_not_found' });
+});

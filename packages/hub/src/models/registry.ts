@@ -7,8 +7,15 @@
  * not deleted between being found and being referred to.
  */
 import {
-  IdlewildError, LIMITS, decodeManifest, manifestBytes, readLayout,
-  type BlobStore, type Clock, type Manifest, type ManifestFile,
+  IdlewildError,
+  LIMITS,
+  decodeManifest,
+  manifestBytes,
+  readLayout,
+  type BlobStore,
+  type Clock,
+  type Manifest,
+  type ManifestFile,
 } from '@idlewild/protocol';
 import { CID } from 'multiformats/cid';
 import type { Audit } from '../audit/audit.ts';
@@ -30,6 +37,8 @@ export interface Model {
   /** Of all its files. */
   readonly bytes: number;
   readonly addedAtMs: number;
+  /** Devices keep it whatever else is wanted. */
+  readonly pinned: boolean;
 }
 
 export interface ModelOrder {
@@ -42,6 +51,13 @@ export interface ModelOrder {
   readonly actor: string;
 }
 
+export interface PinOrder {
+  readonly territory: string;
+  readonly name: string;
+  readonly pinned: boolean;
+  readonly actor: string;
+}
+
 export interface Models {
   /**
    * Adds a model; the same name and CID again change nothing. Throws `blob_not_found` naming what is not here,
@@ -50,6 +66,8 @@ export interface Models {
   add(order: ModelOrder): Promise<Model>;
   /** Throws `model_not_found`. */
   remove(order: { readonly territory: string; readonly name: string; readonly actor: string }): Promise<void>;
+  /** Pins or unpins. Throws `model_not_found`. */
+  pin(order: PinOrder): Promise<Model>;
   /** By name. */
   list(territory: string): Promise<Model[]>;
   /** Throws `model_not_found`. */
@@ -58,7 +76,10 @@ export interface Models {
   resolve(territory: string, name: string): Promise<Pick<Model, 'cid' | 'manifest' | 'bytes'>>;
 }
 
-interface Inserted { readonly row: ModelRow; readonly replaced?: ModelRow }
+interface Inserted {
+  readonly row: ModelRow;
+  readonly replaced?: ModelRow;
+}
 
 export interface ModelsDeps {
   readonly db: Database;
@@ -71,8 +92,13 @@ export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
   const manifestOf = createManifestCache();
   const inTurn = createTurns();
   const modelOf = (row: ModelRow): Model => ({
-    territory: row.territory_id, name: row.name, cid: row.cid, manifest: manifestOf(row.cid, row.manifest),
-    bytes: row.bytes, addedAtMs: row.added_at_ms,
+    territory: row.territory_id,
+    name: row.name,
+    cid: row.cid,
+    manifest: manifestOf(row.cid, row.manifest),
+    bytes: row.bytes,
+    addedAtMs: row.added_at_ms,
+    pinned: row.pinned === 1,
   });
 
   async function show(territory: string, name: string): Promise<Model> {
@@ -98,8 +124,13 @@ export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
       if (same !== undefined && same.name === name) return { row: same };
       checkFree(order, cid, named, same);
       const row: ModelRow = {
-        cid, territory_id: territory, name, manifest: block, bytes: manifestBytes(manifestOf(cid, block)),
+        cid,
+        territory_id: territory,
+        name,
+        manifest: block,
+        bytes: manifestBytes(manifestOf(cid, block)),
         added_at_ms: clock.now(),
+        pinned: named?.pinned ?? 0,
       };
       if (named !== undefined) await deleteRow(transaction, named);
       await transaction.insertInto('models').values(row).execute();
@@ -110,33 +141,57 @@ export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
   }
 
   return {
-    add: (order) => inTurn(async () => {
-      checkName(order.name);
-      const cid = parseCid(order.manifest);
-      const block = await store.get(cid);
-      if (block === undefined) {
-        const message = `the manifest ${order.manifest} is not here yet; upload it, then add the model again`;
-        throw new IdlewildError('blob_not_found', message, { details: { missing: [order.manifest] } });
-      }
-      await checkFiles(manifestOf(cid.toString(), block).files, store);
-      const { row, replaced } = await insert(order, cid.toString(), block);
-      if (replaced !== undefined) await deleteBlobs(replaced);
-      return modelOf(row);
-    }),
-    remove: ({ territory, name, actor }) => inTurn(async () => {
-      const removed = await db.transaction().execute(async (transaction) => {
-        const row = await rowByName(transaction, territory, name);
-        if (row === undefined) throw unknownModel(name);
-        await deleteRow(transaction, row);
-        const event = { territory, actor, action: 'removeModel', subject: row.cid, details: { name } };
-        await audit.append(transaction, event);
-        return row;
-      });
-      await deleteBlobs(removed);
-    }),
+    add: (order) =>
+      inTurn(async () => {
+        checkName(order.name);
+        const cid = parseCid(order.manifest);
+        const block = await store.get(cid);
+        if (block === undefined) {
+          const message = `the manifest ${order.manifest} is not here yet; upload it, then add the model again`;
+          throw new IdlewildError('blob_not_found', message, { details: { missing: [order.manifest] } });
+        }
+        await checkFiles(manifestOf(cid.toString(), block).files, store);
+        const { row, replaced } = await insert(order, cid.toString(), block);
+        if (replaced !== undefined) await deleteBlobs(replaced);
+        return modelOf(row);
+      }),
+    remove: ({ territory, name, actor }) =>
+      inTurn(async () => {
+        const removed = await db.transaction().execute(async (transaction) => {
+          const row = await rowByName(transaction, territory, name);
+          if (row === undefined) throw unknownModel(name);
+          await deleteRow(transaction, row);
+          const event = { territory, actor, action: 'removeModel', subject: row.cid, details: { name } };
+          await audit.append(transaction, event);
+          return row;
+        });
+        await deleteBlobs(removed);
+      }),
+    pin: ({ territory, name, pinned, actor }) =>
+      inTurn(() =>
+        db.transaction().execute(async (transaction) => {
+          const row = await rowByName(transaction, territory, name);
+          if (row === undefined) throw unknownModel(name);
+          const value = pinned ? 1 : 0;
+          if (row.pinned === value) return modelOf(row);
+          await transaction
+            .updateTable('models')
+            .set({ pinned: value })
+            .where('territory_id', '=', territory)
+            .where('cid', '=', row.cid)
+            .execute();
+          const action = pinned ? 'pinModel' : 'unpinModel';
+          await audit.append(transaction, { territory, actor, action, subject: row.cid, details: { name } });
+          return modelOf({ ...row, pinned: value });
+        }),
+      ),
     async list(territory) {
-      const rows = await db.selectFrom('models').selectAll().where('territory_id', '=', territory)
-        .orderBy('name').execute();
+      const rows = await db
+        .selectFrom('models')
+        .selectAll()
+        .where('territory_id', '=', territory)
+        .orderBy('name')
+        .execute();
       return rows.map(modelOf);
     },
     show,
@@ -162,8 +217,11 @@ const unknownModel = (name: string): IdlewildError =>
 function checkName(name: string): void {
   if (NAME.test(name) && name.length <= LIMITS.nameCharactersMax) return;
   const shown = name.slice(0, LIMITS.nameCharactersMax);
-  throw new IdlewildError('invalid_request', `"${shown}" cannot be the name of a model: a name is 1 to `
-    + `${LIMITS.nameCharactersMax} letters, digits, ".", "_", ":" and "-", beginning with a letter or digit`);
+  throw new IdlewildError(
+    'invalid_request',
+    `"${shown}" cannot be the name of a model: a name is 1 to ` +
+      `${LIMITS.nameCharactersMax} letters, digits, ".", "_", ":" and "-", beginning with a letter or digit`,
+  );
 }
 
 type MaybeRow = ModelRow | undefined;
@@ -174,8 +232,10 @@ function checkFree({ name, replace }: ModelOrder, cid: string, named: MaybeRow, 
     throw new IdlewildError('conflict', message);
   }
   if (named === undefined || replace === true) return;
-  throw new IdlewildError('conflict', `another model has the name "${name}" (${named.cid}); `
-    + 'choose another name, or ask to replace it');
+  throw new IdlewildError(
+    'conflict',
+    `another model has the name "${name}" (${named.cid}); ` + 'choose another name, or ask to replace it',
+  );
 }
 
 /** The CID of a manifest, as it is written here: CIDv1, dag-cbor. */
@@ -197,14 +257,17 @@ async function checkFiles(files: readonly ManifestFile[], store: BlobStore): Pro
   const missing: ManifestFile[] = [];
   for (const file of files) if (!(await store.hasFile(file.file))) missing.push(file);
   if (missing.length > 0) {
-    const named = missing.slice(0, NAMED_MAX).map(({ path, file }) => `${path} (${file.toString()})`).join(', ');
+    const named = missing
+      .slice(0, NAMED_MAX)
+      .map(({ path, file }) => `${path} (${file.toString()})`)
+      .join(', ');
     const more = missing.length > NAMED_MAX ? ` and ${missing.length - NAMED_MAX} more` : '';
     const message = `${missing.length} of ${files.length} files are not here yet: ${named}${more}; upload them first`;
     const details = { missing: missing.map(({ file }) => file.toString()) };
     throw new IdlewildError('blob_not_found', message, { details });
   }
   for (const { path, file, bytes } of files) {
-    const layout = await readLayout(file, async (cid) => await store.get(cid) ?? gone(cid));
+    const layout = await readLayout(file, async (cid) => (await store.get(cid)) ?? gone(cid));
     if (layout.bytes === bytes) continue;
     const message = `the manifest says that ${path} has ${bytes} bytes; it has ${layout.bytes}`;
     throw new IdlewildError('model_invalid', message);

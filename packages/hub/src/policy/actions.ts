@@ -19,6 +19,8 @@ export const ACTIONS = {
   showModel: 'Model',
   addModel: 'Territory',
   removeModel: 'Model',
+  /** Also its opposite. */
+  pinModel: 'Model',
   uploadBlob: 'Territory',
   fetchBlob: 'Territory',
 

@@ -154,6 +154,7 @@ export function describe({ cid, state, fraction, reason, warm, memoryBytes, memo
           numericClass: warm.numericClass,
           tokensPerSecond: warm.engine.tokensPerSecond,
           prefillTokensPerSecond: warm.engine.prefillTokensPerSecond,
+          ...(warm.engine.sharedCost === undefined ? {} : { sharedCost: warm.engine.sharedCost }),
         }),
   };
 }

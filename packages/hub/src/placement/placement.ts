@@ -1,0 +1,246 @@
+/**
+ * Tells each device which models to hold: the shell around `place.ts`. It gathers what there is (models, devices, what
+ * they lend and have, what is asked for), and sends each device its list when that has changed.
+ *
+ * Everything here can be lost: what devices hold they say themselves when they come back. It is looked at again when a
+ * device comes, goes or changes, when models change, when one is asked for that nobody has ready, and now and then.
+ */
+import {
+  codeOf,
+  messageOf,
+  type Clock,
+  type DeviceFeature,
+  type DeviceModel,
+  type Timer,
+  type WantedModel,
+} from '@idlewild/protocol';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Log } from '../log.ts';
+import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import type { Sessions } from '../session/sessions.ts';
+import { createDemand } from './demand.ts';
+import { place, type Holding, type PlacedDevice, type PlacedModel } from './place.ts';
+
+/** A model of the territory. */
+export interface PlaceableModel {
+  readonly cid: string;
+  readonly name: string;
+  /** Of all its files. */
+  readonly bytes: number;
+  readonly pinned: boolean;
+}
+
+export interface PlacementDeps {
+  readonly clock: Clock;
+  readonly sessions: Pick<Sessions, 'list' | 'get' | 'hold'>;
+  readonly log: Log;
+  models(): Promise<readonly PlaceableModel[]>;
+  /** Answers that wait for a device, by model. */
+  queued(): ReadonlyMap<string, number>;
+}
+
+export interface Placement {
+  /** Somebody asks for the model. */
+  asked(model: string): void;
+  /** Whether a device that can do this is about to have the model ready, so that it is worth waiting for. */
+  isComing(model: string, features: readonly DeviceFeature[]): boolean;
+  onJoin(device: ConnectedDevice): void;
+  onStatus(device: ConnectedDevice): void;
+  onGone(device: ConnectedDevice): void;
+  /** Models were added, removed or pinned; resolves when every device has been told. */
+  refresh(): Promise<void>;
+  stop(): void;
+}
+
+/** What a device was told last. */
+interface Told {
+  holdings: readonly Holding[];
+  /** What was sent in this session; empty before anything was. */
+  text: string;
+  session: string;
+}
+
+interface State extends PlacementDeps {
+  readonly demand: ReturnType<typeof createDemand>;
+  readonly told: Map<string, Told>;
+  /** What was seen of each device when places were given last. */
+  readonly seen: Map<string, string>;
+  /** Demand as devices are told it: it moves in steps of two, so that they are not told at every request. */
+  readonly levels: Map<string, number>;
+  readonly memoryBytes: Map<string, number>;
+  list: readonly PlaceableModel[];
+  next: Timer | undefined;
+  ranAtMs: number;
+  stopped: boolean;
+}
+
+export function createPlacement(deps: PlacementDeps): Placement {
+  const state: State = {
+    ...deps,
+    demand: createDemand(HUB_LIMITS.demandHalfLifeMs),
+    told: new Map(),
+    seen: new Map(),
+    levels: new Map(),
+    memoryBytes: new Map(),
+    list: [],
+    next: undefined,
+    ranAtMs: Number.NEGATIVE_INFINITY,
+    stopped: false,
+  };
+  const { clock, sessions } = deps;
+  return {
+    asked(model) {
+      state.demand.asked(model, clock.monotonic());
+      for (const device of sessions.list()) if (modelOf(device, model)?.state === 'warm') return;
+      soon(state);
+    },
+    isComing: (model, features) => isComing(state, model, features),
+    onJoin: () => soon(state),
+    onStatus(device) {
+      for (const { cid, memoryBytes } of device.status.models) {
+        if (memoryBytes !== undefined) state.memoryBytes.set(cid, memoryBytes);
+      }
+      if (state.seen.get(device.id) !== signatureOf(device)) soon(state);
+    },
+    onGone(device) {
+      state.seen.delete(device.id);
+      soon(state);
+    },
+    async refresh() {
+      state.list = await deps.models();
+      run(state);
+    },
+    stop() {
+      state.stopped = true;
+      state.next?.cancel();
+    },
+  };
+}
+
+/** One look for everything that changes within a moment. */
+function soon(state: State, afterMs = 0): void {
+  if (state.stopped) return;
+  const { clock, ranAtMs } = state;
+  const waitMs = Math.max(afterMs, ranAtMs + HUB_LIMITS.placementGapMs - clock.monotonic(), 0);
+  state.next?.cancel();
+  state.next = clock.after(waitMs, () => run(state));
+}
+
+function run(state: State): void {
+  const { clock, sessions, log } = state;
+  state.ranAtMs = clock.monotonic();
+  try {
+    const devices = [...sessions.list()];
+    const demand = demandOf(state);
+    const holds = place(
+      devices.map((device) => placedOf(state, device)),
+      state.list.map((model) => placedModelOf(state, model)),
+      demand,
+      state.ranAtMs,
+    );
+    for (const device of devices) tell(state, device, holds.get(device.id) ?? [], demand);
+    forget(state);
+  } catch (error) {
+    log.error({ code: codeOf(error), why: messageOf(error) }, 'models could not be placed');
+  }
+  soon(state, HUB_LIMITS.placementMs);
+}
+
+/** Requests per minute by CID; a request that waits counts as one more in every minute. */
+function demandOf({ clock, demand, list, queued }: State): Map<string, number> {
+  const waiting = queued();
+  const nowMs = clock.monotonic();
+  return new Map(list.map(({ cid }) => [cid, demand.of(cid, nowMs) + (waiting.get(cid) ?? 0)]));
+}
+
+const modelOf = (device: ConnectedDevice, cid: string): DeviceModel | undefined =>
+  device.status.models.find((model) => model.cid === cid);
+
+const isLive = (device: ConnectedDevice): boolean =>
+  device.consent.kinds.includes('answers') && ['ready', 'busy'].includes(stateOf(device));
+
+const failedOf = ({ status }: ConnectedDevice): string[] =>
+  status.models.filter(({ state }) => state === 'failed').map(({ cid }) => cid);
+
+/** What decides about a device's place, beside what everybody asks for. */
+const signatureOf = (device: ConnectedDevice): string =>
+  JSON.stringify([device.session, isLive(device), device.status.lent, failedOf(device)]);
+
+function placedOf({ told, seen, clock }: State, device: ConnectedDevice): PlacedDevice {
+  seen.set(device.id, signatureOf(device));
+  const { lent, models } = device.status;
+  const found = (): Holding[] =>
+    models.map(({ cid, state }) => ({
+      cid,
+      warm: state === 'warm' || state === 'loading',
+      sinceMs: clock.monotonic(),
+    }));
+  return {
+    id: device.id,
+    live: isLive(device),
+    memoryBytes: lent?.memoryBytes ?? Number.POSITIVE_INFINITY,
+    diskBytes: lent?.diskBytes ?? Number.POSITIVE_INFINITY,
+    tokensPerSecond: Math.max(0, ...models.map(({ tokensPerSecond }) => tokensPerSecond ?? 0)),
+    holding: told.get(device.id)?.holdings ?? found(),
+    failed: new Set(failedOf(device)),
+  };
+}
+
+const placedModelOf = ({ memoryBytes }: State, { cid, bytes, pinned }: PlaceableModel): PlacedModel => ({
+  cid,
+  bytes,
+  pinned,
+  memoryBytes: memoryBytes.get(cid) ?? Math.ceil(bytes * HUB_LIMITS.memoryPerModelByte),
+});
+
+function tell(
+  state: State,
+  device: ConnectedDevice,
+  holdings: readonly Holding[],
+  demand: ReadonlyMap<string, number>,
+): void {
+  const models = holdings.flatMap(({ cid }): WantedModel[] => {
+    const model = state.list.find((each) => each.cid === cid);
+    if (model === undefined) return [];
+    const { name, bytes, pinned } = model;
+    return [{ cid, name, bytes, demand: levelOf(state, cid, demand.get(cid) ?? 0), ...(pinned ? { pinned } : {}) }];
+  });
+  const text = JSON.stringify(models);
+  const before = state.told.get(device.id);
+  state.told.set(device.id, { holdings, text, session: device.session });
+  if (before?.text === text && before.session === device.session) return;
+  state.sessions.hold(device, models);
+}
+
+/** The demand in steps of two, which it keeps until it is well beyond them. */
+function levelOf({ levels }: State, cid: string, demand: number): number {
+  const before = levels.get(cid) ?? 0;
+  const isSame = before === 0 ? demand < 1 : demand > before / 2 && demand < before * 3;
+  if (isSame) return before;
+  const level = demand < 0.5 ? 0 : 2 ** Math.round(Math.log2(demand));
+  levels.set(cid, level);
+  return level;
+}
+
+/** What is known of models that are gone, and of devices that have been away for longer than a restart takes. */
+function forget({ list, told, levels, memoryBytes, demand, sessions }: State): void {
+  const cids = new Set(list.map(({ cid }) => cid));
+  demand.keep(cids);
+  for (const known of [levels, memoryBytes]) for (const cid of known.keys()) if (!cids.has(cid)) known.delete(cid);
+  for (const device of told.keys()) {
+    if (told.size <= HUB_LIMITS.placesRememberedMax) return;
+    if (sessions.get(device) === undefined) told.delete(device);
+  }
+}
+
+function isComing({ told, sessions }: State, model: string, features: readonly DeviceFeature[]): boolean {
+  for (const device of sessions.list()) {
+    const can = device.profile.features ?? [];
+    if (!isLive(device) || !features.every((feature) => can.includes(feature))) continue;
+    const held = modelOf(device, model);
+    if (held?.state === 'loading') return true;
+    const isMeant = told.get(device.id)?.holdings.some(({ cid, warm }) => cid === model && warm) === true;
+    if (held?.state === 'held' && held.reason === undefined && isMeant) return true;
+  }
+  return false;
+}

@@ -1,0 +1,142 @@
+/**
+ * The book-keeping of a placement under way: what each device holds so far, how much room is left on it, and how many
+ * copies of each model there are. All of it is counted as it changes, for a community may have thousands of devices.
+ */
+import type { Holding, PlacedDevice, PlacedModel, PlaceRules } from './place.ts';
+
+/** Nodes and manifests, which a device keeps beside the files. */
+const DISK_OVERHEAD = 1.002;
+
+export interface Spot {
+  readonly device: PlacedDevice;
+  holds(model: PlacedModel): boolean;
+  isWarm(model: PlacedModel): boolean;
+  warm(): readonly PlacedModel[];
+  cold(): readonly PlacedModel[];
+  sinceMs(model: PlacedModel): number;
+  freeDisk(): number;
+  /** What files of so many bytes take on a disk. */
+  onDisk(bytes: number): number;
+  /** Whether there is room for it; of what it holds already only the memory is asked for. */
+  fits(model: PlacedModel, warm: boolean): boolean;
+  /** Whether it could be warm here without these. */
+  fitsWithout(model: PlacedModel, going: readonly PlacedModel[]): boolean;
+  /** Holds it from now on; what was so already keeps its time. */
+  put(model: PlacedModel, warm: boolean): void;
+  drop(model: PlacedModel): void;
+  /** Warm ones first, each in the order in which they came: an order by demand would change with every request. */
+  holdings(): readonly Holding[];
+}
+
+export interface Spots {
+  /** By device id. */
+  readonly spots: readonly Spot[];
+  /** Copies on devices that take work and can make it ready. */
+  warmCopies(model: PlacedModel): number;
+  heldCopies(model: PlacedModel): number;
+}
+
+interface Counts {
+  warm: number;
+  held: number;
+}
+
+/** What no longer exists or no longer fits is left out. */
+export function createSpots(
+  devices: readonly PlacedDevice[],
+  models: readonly PlacedModel[],
+  rules: PlaceRules,
+  nowMs: number,
+): Spots {
+  const counts = new Map<string, Counts>(models.map(({ cid }) => [cid, { warm: 0, held: 0 }]));
+  const byCid = new Map(models.map((model) => [model.cid, model]));
+  const spots = devices
+    .toSorted((left, right) => (left.id < right.id ? -1 : 1))
+    .map((device) => {
+      const spot = createSpot(device, counts, rules, nowMs);
+      for (const { cid, warm, sinceMs } of device.holding) {
+        const model = byCid.get(cid);
+        if (model !== undefined && !spot.holds(model)) spot.restore(model, warm, sinceMs);
+      }
+      return spot;
+    });
+  return {
+    spots,
+    warmCopies: ({ cid }) => counts.get(cid)?.warm ?? 0,
+    heldCopies: ({ cid }) => counts.get(cid)?.held ?? 0,
+  };
+}
+
+interface Held {
+  readonly model: PlacedModel;
+  readonly warm: boolean;
+  readonly sinceMs: number;
+}
+
+function createSpot(
+  device: PlacedDevice,
+  counts: ReadonlyMap<string, Counts>,
+  rules: PlaceRules,
+  nowMs: number,
+): Spot & { restore(model: PlacedModel, warm: boolean, sinceMs: number): void } {
+  const held = new Map<string, Held>();
+  let diskBytes = device.diskBytes;
+  let memoryBytes = device.memoryBytes;
+  const onDisk = (bytes: number): number => Math.ceil(bytes * DISK_OVERHEAD);
+  const list = (warm: boolean): PlacedModel[] =>
+    [...held.values()].filter((each) => each.warm === warm).map(({ model }) => model);
+  const count = ({ model, warm }: Held, by: 1 | -1): void => {
+    diskBytes -= by * onDisk(model.bytes);
+    if (warm) memoryBytes -= by * model.memoryBytes;
+    const counted = counts.get(model.cid);
+    if (counted === undefined || !device.live || device.failed.has(model.cid)) return;
+    counted.held += by;
+    if (warm) counted.warm += by;
+  };
+  const set = (next: Held): void => {
+    const before = held.get(next.model.cid);
+    if (before !== undefined) count(before, -1);
+    held.set(next.model.cid, next);
+    count(next, 1);
+  };
+  const hasDisk = (model: PlacedModel, freedBytes = 0, freedModels = 0): boolean =>
+    held.has(model.cid) ||
+    (held.size - freedModels < rules.modelsPerDeviceMax && onDisk(model.bytes) <= diskBytes + freedBytes);
+  const fits = (model: PlacedModel, warm: boolean): boolean =>
+    device.memoryBytes >= model.memoryBytes && hasDisk(model) && (!warm || model.memoryBytes <= memoryBytes);
+  const isWarm = ({ cid }: PlacedModel): boolean => held.get(cid)?.warm === true;
+  return {
+    device,
+    onDisk,
+    fits,
+    isWarm,
+    freeDisk: () => diskBytes,
+    holds: ({ cid }) => held.has(cid),
+    warm: () => list(true),
+    cold: () => list(false),
+    sinceMs: ({ cid }) => held.get(cid)?.sinceMs ?? nowMs,
+    fitsWithout(model, going) {
+      const freedMemory = going.reduce((sum, other) => sum + (isWarm(other) ? other.memoryBytes : 0), 0);
+      const freedDisk = going.reduce((sum, other) => sum + onDisk(other.bytes), 0);
+      return model.memoryBytes <= memoryBytes + freedMemory && hasDisk(model, freedDisk, going.length);
+    },
+    put(model, warm) {
+      if (held.get(model.cid)?.warm !== warm) set({ model, warm, sinceMs: nowMs });
+    },
+    drop({ cid }) {
+      const before = held.get(cid);
+      if (before === undefined) return;
+      count(before, -1);
+      held.delete(cid);
+    },
+    holdings: () =>
+      [...held.values()]
+        .toSorted((left, right) => Number(right.warm) - Number(left.warm))
+        .map(({ model, warm, sinceMs }) => ({ cid: model.cid, warm, sinceMs })),
+    restore(model, warm, sinceMs) {
+      if (!fits(model, false)) return;
+      const stays = warm && fits(model, true);
+      set({ model, warm: stays, sinceMs: stays === warm ? sinceMs : nowMs });
+    },
+  };
+}
