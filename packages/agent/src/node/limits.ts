@@ -12,6 +12,6 @@ export const NODE_LIMITS = {
   closeReasonBytesMax: 123,
   /** Of files like device.json, so that a wrong one is not read into memory whole. */
   settingsBytesMax: 1_048_576,
-  /** Answers at once, where the lender names no other figure: they share the speed of one. */
+  /** Answers at once, where the lender names no other figure; more than this gain little from company. */
   slotsMax: 8,
 } as const;

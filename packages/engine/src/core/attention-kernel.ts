@@ -4,7 +4,6 @@
  * Addresses are bytes in that memory; strides count floats. Views go stale when the memory grows: they are made anew for
  * each use.
  */
-/// <reference path="./webassembly.d.ts" />
 import { IdlewildError } from '@idlewild/protocol';
 import { ATTENTION_WASM } from './attention-wasm.ts';
 import { PAGE_POSITIONS, type PageMemory } from './kv-pages.ts';
@@ -53,6 +52,19 @@ interface Exports {
   append(...numbers: readonly number[]): void;
   attend(...numbers: readonly number[]): void;
 }
+
+/** WebAssembly, as far as this uses it; the types that core code is compiled with do not have it. */
+interface WebAssemblyApi {
+  readonly Memory: new (descriptor: { initial: number; maximum: number }) => {
+    readonly buffer: ArrayBuffer;
+    /** Throws a `RangeError` when there is no more. */
+    grow(pages: number): number;
+  };
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (module: object, imports: object) => { readonly exports: object };
+}
+
+const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyApi };
 
 const FLOAT = 4;
 const WASM_PAGE = 65_536;

@@ -89,7 +89,7 @@ test('a prompt is read beside the tokens of others, in runs within the bound, an
 });
 
 test('the next turn of a conversation reads only what is new, and says the same', async () => {
-  const first = `${'He jests at scars that never felt a wound. '.repeat(5)}`;
+  const first = 'He jests at scars that never felt a wound. '.repeat(5);
   const { loop, decoder } = bench();
   const before = await answerOf(loop, { ...text(first), scope: 'ann', tokensMax: 12 });
   const second = first + settings.tokenizer.decode(tokensOf(before));
@@ -126,8 +126,7 @@ test('several answers to one prompt read it once', async () => {
 test('when the leader of a shared prompt is cancelled, its followers go on with what it read', async () => {
   const { loop } = bench({ stepMs: 1, rowMs: 1 });
   const over = { ...text('z'.repeat(300)), scope: 'ann', tokensMax: 5 };
-  let leader: { cancel(): void } | undefined;
-  leader = loop.answer(work(over), (event) => event.t === 'progress' && leader?.cancel());
+  const leader = loop.answer(work(over), (event) => event.t === 'progress' && leader.cancel());
   const follower = await answerOf(loop, { ...over, choice: 1 });
   expect(follower.at(-1)).toMatchObject({ t: 'finished', answerTokens: 5 });
   expect(tokensOf(follower)).toEqual(tokensOf(await answerOf(bench().loop, { ...over, choice: 1 })));

@@ -61,6 +61,8 @@ export interface Engine {
    */
   readonly tokensPerSecond: number;
   readonly prefillTokensPerSecond: number;
+  /** What each further answer adds to a step of decoding, as a share of it; absent: answers take turns, which is 1. */
+  readonly sharedCost?: number | undefined;
   /** Ends the process; answers still open fail with `engine_failed`. */
   close(): Promise<void>;
   /** Called once when the engine is gone without `close`. */

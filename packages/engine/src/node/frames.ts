@@ -28,6 +28,7 @@ export interface Loaded {
   readonly memoryBytes: number;
   readonly tokensPerSecond: number;
   readonly prefillTokensPerSecond: number;
+  readonly sharedCost?: number;
 }
 
 export interface Measured {

@@ -27,6 +27,7 @@ import { MODEL_TEXT_FILES, readSettings, type ModelTexts } from '../core/setting
 import type { Loaded } from './frames.ts';
 import { openDecoder } from './open-decoder.ts';
 import { openOrtSession, type Provider } from './ort-session.ts';
+import { createXGrammarLibrary } from './xgrammar.ts';
 
 /**
  * Part of every numeric class: to be raised with any change of this package that may change a logit's bits or a token.
@@ -71,6 +72,7 @@ export async function loadModel(
     contextTokens,
     vocabulary: shape.vocab,
     slotsMax: limits.slotsMax,
+    grammars: createXGrammarLibrary(),
     runCost,
     tokensPerSecondMax: limits.tokensPerSecondMax,
   });
@@ -78,7 +80,16 @@ export async function loadModel(
   const fingerprint = exact ? await fingerprintOf('cpu') : `inexact-${hex(randomBytes(INEXACT_BYTES))}`;
   // What the lender allows is what others may expect.
   const tokensPerSecond = Math.min(speed.tokensPerSecond, limits.tokensPerSecondMax ?? Number.POSITIVE_INFINITY);
-  const loaded = { engineBuild: ENGINE_BUILD, provider: 'cpu', fingerprint, memoryBytes, ...speed, tokensPerSecond };
+  const sharedCost = decoder.partsMax === 1 ? 1 : Math.min(1, runCost.rowMs / runCost.stepMs);
+  const loaded = {
+    engineBuild: ENGINE_BUILD,
+    provider: 'cpu',
+    fingerprint,
+    memoryBytes,
+    ...speed,
+    tokensPerSecond,
+    sharedCost,
+  };
   return { loop, loaded };
 }
 

@@ -9,22 +9,29 @@ import {
   IdlewildError,
   messageOf,
   newId,
-  type AnswerEvent,
-  type AnswerWork,
-  type CallPart,
   type Clock,
   type ErrorCode,
-  type FinishReason,
-  type Logprobs,
   type Random,
   type Timer,
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
+import { createAffinity, type Marks } from '../scheduler/affinity.ts';
 import { candidateOf, estimatePromptTokens } from '../scheduler/candidate.ts';
 import { explainNone, featuresOf, freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
+import type { Placement } from '../placement/placement.ts';
 import type { Sessions } from '../session/sessions.ts';
+import type {
+  AnswerSummary,
+  AnswerOutcome,
+  AnswerSink,
+  AnswerRequest,
+  AnswerHandle,
+  AnswerMeter,
+  Answers,
+} from './port.ts';
+import { inTurn } from './in-turn.ts';
 import type { Journal } from './journal.ts';
 import {
   applyEvent,
@@ -35,74 +42,7 @@ import {
   type MachineEvent,
 } from './machine.ts';
 
-/** What every answer tells of how it was made. */
-export interface AnswerSummary {
-  readonly devices: readonly { readonly id: string; readonly name: string }[];
-  readonly failovers: number;
-  readonly seed: number;
-  readonly exact: boolean;
-}
-
-export interface AnswerOutcome extends AnswerSummary {
-  readonly finish: FinishReason;
-  /** Text that was held back until the end. */
-  readonly s: string;
-  /** Parts of calls that were. */
-  readonly calls: readonly CallPart[] | undefined;
-  readonly promptTokens: number;
-  /** Of these, how many the device had kept from an earlier prompt. */
-  readonly cachedTokens: number;
-  readonly answerTokens: number;
-}
-
-/** Where one answer goes. After `finished` or `failed` nothing follows. */
-export interface AnswerSink {
-  started(promptTokens: number): void;
-  /** `calls` and `lp` where the work asks for tools or probabilities. */
-  token(i: number, id: number, s: string, calls: readonly CallPart[] | undefined, lp: Logprobs | undefined): void;
-  finished(outcome: AnswerOutcome): void;
-  failed(error: IdlewildError): void;
-}
-
-export interface AnswerRequest {
-  readonly territory: string;
-  readonly key: string;
-  readonly model: { readonly cid: string; readonly name: string };
-  readonly work: Omit<AnswerWork, 'tokens'>;
-  readonly deadlineMs?: number;
-  /** How long it may wait for a device; `HUB_LIMITS.queueMsMax` unless said. */
-  readonly queueMs?: number;
-}
-
-export interface AnswerHandle {
-  readonly request: string;
-  /** The caller is gone: the device stops, the record is closed, the sink hears nothing more. */
-  cancel(why: string): void;
-}
-
-/** Counts for the metrics page. */
-export interface AnswerMeter {
-  ended(
-    state: 'done' | 'failed' | 'cancelled',
-    code: ErrorCode | 'none',
-    answer: { tokens: number; ms: number; failovers: number },
-  ): void;
-  firstToken(ms: number): void;
-}
-
-export interface Answers {
-  /**
-   * Resolves once the request is committed. Throws `no_device` or `too_busy` (with `retryAfterSeconds`) before it is.
-   */
-  submit(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle>;
-  onFrame(device: ConnectedDevice, event: AnswerEvent): void;
-  onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
-  /** Devices or their states changed: the queue is looked at again. */
-  pump(): void;
-  counts(): { readonly open: number; readonly queued: number };
-  /** Ends everything that is open, for a hub that stops. */
-  stop(): Promise<void>;
-}
+export type { AnswerSummary, AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers };
 
 export interface AnswersDeps {
   readonly clock: Clock;
@@ -110,6 +50,8 @@ export interface AnswersDeps {
   readonly sessions: Pick<Sessions, 'list' | 'get' | 'order' | 'revokeLease'>;
   readonly journal: Journal;
   readonly meter: AnswerMeter;
+  /** What lies where is told what is asked for, and says whether something is worth waiting for. */
+  readonly placement?: Pick<Placement, 'asked' | 'isComing'>;
   /** Which of these keys of a territory are revoked by now. */
   readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /** Checks a receipt against what the hub saw; a wrong one is logged and not kept. */
@@ -134,6 +76,7 @@ interface Answer {
   /** Index of the first token of the current attempt. */
   attemptFrom: number;
   attemptAtMs: number;
+  readonly marks: Marks;
   /** How long devices had it, over all attempts that are over. */
   deviceMs: number;
   silenced: boolean;
@@ -141,6 +84,7 @@ interface Answer {
 
 export function createAnswers(deps: AnswersDeps): Answers {
   const { clock, random, sessions, journal, meter, log } = deps;
+  const affinity = createAffinity(clock, random);
   const open = new Map<string, Answer>();
   const byLease = new Map<string, Answer>();
   let queue: Answer[] = [];
@@ -295,10 +239,11 @@ export function createAnswers(deps: AnswersDeps): Answers {
     pump();
   }
 
-  const candidatesFor = (territory: string, model: string): Candidate[] => {
+  const candidatesFor = (territory: string, model: string, marks?: Marks): Candidate[] => {
     const candidates: Candidate[] = [];
+    const known = marks === undefined ? undefined : affinity.recall(marks);
     for (const device of sessions.list()) {
-      if (device.territory === territory) candidates.push(candidateOf(device, model, clock.monotonic()));
+      if (device.territory === territory) candidates.push(candidateOf(device, model, clock.monotonic(), known));
     }
     return candidates;
   };
@@ -332,6 +277,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     answer.attemptFrom = state.tokens.length;
     answer.attemptAtMs = clock.monotonic();
     byLease.set(lease, answer);
+    affinity.remember(answer.marks, device.id);
     apply(answer, { t: 'dispatched', attempt });
     sessions.order(device, {
       lease,
@@ -349,11 +295,13 @@ export function createAnswers(deps: AnswersDeps): Answers {
     /** Models of a territory, and features, for which nobody is free: the rest of their queue is not looked at. */
     const full = new Set<string>();
     const left: Answer[] = [];
-    for (const answer of waiting) {
+    for (const answer of inTurn(waiting, open.values())) {
       if (answer.state.phase !== 'queued') continue;
       const demand = demandOf(answer.state, answer.features, answer.state.tokens.length);
       const kind = `${answer.request.territory} ${answer.state.model} ${demand.features.join(' ')}`;
-      const candidates = full.has(kind) ? [] : candidatesFor(answer.request.territory, answer.state.model);
+      const candidates = full.has(kind)
+        ? []
+        : candidatesFor(answer.request.territory, answer.state.model, answer.marks);
       const choice = route(candidates, demand);
       const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
       if (choice.t === 'device' && device !== undefined) {
@@ -395,7 +343,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const candidates = candidatesFor(request.territory, request.model.cid);
     const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, features, 0);
     const choice = route(candidates, demand);
-    if (choice.t === 'none')
+    // A device that is loading the model is worth waiting for; the queue's own bound ends a wait in vain.
+    if (choice.t === 'none' && deps.placement?.isComing(request.model.cid, features) !== true)
       throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand), {
         details: { retryAfterSeconds: 10 },
       });
@@ -414,6 +363,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
   return {
     async submit(request, sink) {
       const features = featuresOf(request.work);
+      deps.placement?.asked(request.model.cid);
       admit(request, features);
       const state = createAnswerState({
         request: newId('req', random),
@@ -428,6 +378,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
         request,
         sink,
         features,
+        marks: affinity.marksOf(state.model, request.work),
         names: new Map(),
         attemptFrom: 0,
         attemptAtMs: 0,
@@ -473,6 +424,11 @@ export function createAnswers(deps: AnswersDeps): Answers {
     },
     pump,
     counts: () => ({ open: open.size, queued: queue.length }),
+    queuedByModel() {
+      const counts = new Map<string, number>();
+      for (const { state } of queue) counts.set(state.model, (counts.get(state.model) ?? 0) + 1);
+      return counts;
+    },
     async stop() {
       stopping = true;
       sweeper?.cancel();

@@ -3,7 +3,16 @@ import type { AnswerWork } from '@idlewild/protocol';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Candidate } from './route.ts';
 
-export function candidateOf(device: ConnectedDevice, model: string, nowMs: number): Candidate {
+/** Four characters a token is near enough for choosing between devices. */
+const CHARACTERS_PER_TOKEN = 4;
+
+/** `known`: characters of the prompt that devices have read before, by device. */
+export function candidateOf(
+  device: ConnectedDevice,
+  model: string,
+  nowMs: number,
+  known: ReadonlyMap<string, number> = new Map(),
+): Candidate {
   const held = device.status.models.find((entry) => entry.cid === model);
   return {
     device: device.id,
@@ -17,16 +26,17 @@ export function candidateOf(device: ConnectedDevice, model: string, nowMs: numbe
     active: device.leases.size,
     tokensPerSecond: held?.tokensPerSecond,
     prefillTokensPerSecond: held?.prefillTokensPerSecond,
+    sharedCost: held?.sharedCost ?? 1,
+    knownTokens: Math.floor((known.get(device.id) ?? 0) / CHARACTERS_PER_TOKEN),
     roundTripMs: device.status.roundTripMs ?? 50,
     mistrusted: nowMs < device.mistrustedUntilMs,
   };
 }
 
-/** Four characters a token is near enough for choosing between devices. */
 export function estimatePromptTokens(work: Pick<AnswerWork, 'prompt'>): number {
   const characters =
     work.prompt.kind === 'text'
       ? work.prompt.text.length
       : work.prompt.messages.reduce((sum, message) => sum + message.content.length, 0);
-  return Math.ceil(characters / 4);
+  return Math.ceil(characters / CHARACTERS_PER_TOKEN);
 }

@@ -13,6 +13,8 @@ const candidate = (over: Partial<Candidate> & { device: string }): Candidate => 
   prefillTokensPerSecond: 1_000,
   roundTripMs: 1,
   mistrusted: false,
+  sharedCost: 1,
+  knownTokens: 0,
   features: [],
   ...over,
 });
@@ -109,4 +111,19 @@ test('work needs what its fields ask for, and a conversation that tells of calls
   expect(featuresOf(biased)).toEqual(['form', 'logprobs', 'bias']);
   const messages = [{ role: 'tool', content: '4', toolCallId: 'call_1' }];
   expect(featuresOf({ prompt: { kind: 'chat', messages }, sampling })).toEqual(['tools']);
+});
+
+test('a device that knows the beginning of a conversation gets its next turn, while that is faster', () => {
+  const knows = candidate({ device: 'dev_knows', knownTokens: 780 });
+  const other = candidate({ device: 'dev_other' });
+  expect(route([other, knows], demand({ promptTokens: 800 }))).toMatchObject({ device: 'dev_knows' });
+  const busy = { ...knows, active: 3 };
+  expect(route([other, busy], demand({ promptTokens: 800, answerTokens: 2_000 }))).toMatchObject({ device: 'dev_other' });
+});
+
+test('a device that makes tokens of several answers at once may be shared where one that takes turns is not', () => {
+  const batching = candidate({ device: 'dev_batching', tokensPerSecond: 20, active: 3, sharedCost: 0.1 });
+  const turns = candidate({ device: 'dev_turns', tokensPerSecond: 12, active: 0 });
+  expect(route([batching, turns], demand())).toMatchObject({ device: 'dev_batching' });
+  expect(route([{ ...batching, sharedCost: 1 }, turns], demand())).toMatchObject({ device: 'dev_turns' });
 });

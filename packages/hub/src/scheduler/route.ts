@@ -22,6 +22,10 @@ export interface Candidate {
   readonly active: number;
   readonly tokensPerSecond: number | undefined;
   readonly prefillTokensPerSecond: number | undefined;
+  /** What each answer beside one's own adds to a step of decoding, as a share of it: 1 where they take turns. */
+  readonly sharedCost: number;
+  /** Roughly how much of the prompt it has read before and may still know. */
+  readonly knownTokens: number;
   readonly roundTripMs: number;
   /** It let an answer stall lately. */
   readonly mistrusted: boolean;
@@ -51,8 +55,9 @@ const UNKNOWN_PREFILL_TOKENS_PER_SECOND = 50;
 export function expectedMs(candidate: Candidate, demand: Demand): number {
   const decode = candidate.tokensPerSecond ?? UNKNOWN_TOKENS_PER_SECOND;
   const prefill = candidate.prefillTokensPerSecond ?? UNKNOWN_PREFILL_TOKENS_PER_SECOND;
-  const sharing = candidate.active + 1;
-  return candidate.roundTripMs + (demand.promptTokens / prefill + (demand.answerTokens * sharing) / decode) * 1000;
+  const sharing = 1 + candidate.active * candidate.sharedCost;
+  const promptTokens = Math.max(0, demand.promptTokens - candidate.knownTokens);
+  return candidate.roundTripMs + (promptTokens / prefill + (demand.answerTokens * sharing) / decode) * 1000;
 }
 
 const servesModel = (candidate: Candidate): boolean => candidate.model === 'warm';

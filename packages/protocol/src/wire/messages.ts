@@ -70,6 +70,8 @@ export const deviceModelSchema = z.object({
   numericClass: z.string().max(64).optional(),
   tokensPerSecond: z.number().min(0).optional(),
   prefillTokensPerSecond: z.number().min(0).optional(),
+  /** What each further answer adds to a step of decoding, as a share of it; absent: answers take turns, which is 1. */
+  sharedCost: z.number().min(0).max(1).optional(),
   /** Resident bytes, measured when it was loaded last. */
   memoryBytes: z.int().min(0).optional(),
   reason: z.string().max(512).optional(),

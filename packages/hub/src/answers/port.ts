@@ -1,0 +1,82 @@
+/** What others see of answers: how one is asked for, where it goes, and what is told of it. */
+import type {
+  AnswerEvent,
+  AnswerWork,
+  CallPart,
+  ErrorCode,
+  FinishReason,
+  IdlewildError,
+  Logprobs,
+} from '@idlewild/protocol';
+import type { ConnectedDevice } from '../session/connected-device.ts';
+
+/** What every answer tells of how it was made. */
+export interface AnswerSummary {
+  readonly devices: readonly { readonly id: string; readonly name: string }[];
+  readonly failovers: number;
+  readonly seed: number;
+  readonly exact: boolean;
+}
+
+export interface AnswerOutcome extends AnswerSummary {
+  readonly finish: FinishReason;
+  /** Text that was held back until the end. */
+  readonly s: string;
+  /** Parts of calls that were. */
+  readonly calls: readonly CallPart[] | undefined;
+  readonly promptTokens: number;
+  /** Of these, how many the device had kept from an earlier prompt. */
+  readonly cachedTokens: number;
+  readonly answerTokens: number;
+}
+
+/** Where one answer goes. After `finished` or `failed` nothing follows. */
+export interface AnswerSink {
+  started(promptTokens: number): void;
+  /** `calls` and `lp` where the work asks for tools or probabilities. */
+  token(i: number, id: number, s: string, calls: readonly CallPart[] | undefined, lp: Logprobs | undefined): void;
+  finished(outcome: AnswerOutcome): void;
+  failed(error: IdlewildError): void;
+}
+
+export interface AnswerRequest {
+  readonly territory: string;
+  readonly key: string;
+  readonly model: { readonly cid: string; readonly name: string };
+  readonly work: Omit<AnswerWork, 'tokens'>;
+  readonly deadlineMs?: number;
+  /** How long it may wait for a device; `HUB_LIMITS.queueMsMax` unless said. */
+  readonly queueMs?: number;
+}
+
+export interface AnswerHandle {
+  readonly request: string;
+  /** The caller is gone: the device stops, the record is closed, the sink hears nothing more. */
+  cancel(why: string): void;
+}
+
+/** Counts for the metrics page. */
+export interface AnswerMeter {
+  ended(
+    state: 'done' | 'failed' | 'cancelled',
+    code: ErrorCode | 'none',
+    answer: { tokens: number; ms: number; failovers: number },
+  ): void;
+  firstToken(ms: number): void;
+}
+
+export interface Answers {
+  /**
+   * Resolves once the request is committed. Throws `no_device` or `too_busy` (with `retryAfterSeconds`) before it is.
+   */
+  submit(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle>;
+  onFrame(device: ConnectedDevice, event: AnswerEvent): void;
+  onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
+  /** Devices or their states changed: the queue is looked at again. */
+  pump(): void;
+  counts(): { readonly open: number; readonly queued: number };
+  /** Answers that wait for a device, by the CID of their model. */
+  queuedByModel(): ReadonlyMap<string, number>;
+  /** Ends everything that is open, for a hub that stops. */
+  stop(): Promise<void>;
+}
