@@ -67,6 +67,9 @@ export interface Client {
     /** Sends what the hub lacks of a model, then adds it. */
     upload(upload: UploadModel): Promise<AddedModel>;
     remove(name: string, options?: CallOptions): Promise<void>;
+    /** Devices that hold a pinned model keep it, whatever else is wanted. */
+    pin(name: string, options?: CallOptions): Promise<void>;
+    unpin(name: string, options?: CallOptions): Promise<void>;
   };
   /** Newest day first: the asker's own, or for a steward everybody's. */
   usage(query?: UsageQuery, options?: CallOptions): Promise<UsageRow[]>;
@@ -110,6 +113,8 @@ export function createClientWith({ hub, key, fetch }: ClientOptions): Client {
       add: (request, options) => json('POST', '/api/models', request, options),
       upload: (upload) => uploadModel(connection, upload),
       remove: (name, options) => json('DELETE', at('/api/models', name), undefined, options),
+      pin: (name, options) => json('PUT', at('/api/models', name, '/pin'), undefined, options),
+      unpin: (name, options) => json('DELETE', at('/api/models', name, '/pin'), undefined, options),
     },
     usage: (query = {}, options) => {
       const asked = Object.entries(query).filter(([, value]) => value !== undefined) as [string, string][];

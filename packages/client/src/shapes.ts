@@ -192,6 +192,8 @@ export interface Model {
   readonly contextTokens: number;
   /** How many devices hold it. */
   readonly devices: number;
+  /** Devices that hold it keep it, whatever else is wanted. */
+  readonly pinned: boolean;
 }
 
 export interface ModelDetails extends Model {
