@@ -12,6 +12,8 @@ import { IdlewildError, asIdlewildError, codeOf, createSampler, type AnswerWork,
 import { createChunkSize, type RunCost } from './chunk-size.ts';
 import type { Decoder, DecoderPart, Kv } from './decoder.ts';
 import { LIMITS } from './limits.ts';
+import type { GrammarLibrary } from './grammar/library.ts';
+import { createGuides, type Preparation } from './guides.ts';
 import type { EngineEvent } from './port.ts';
 import { createPrefixCache } from './prefix-cache.ts';
 import { createSequence, type Sequence } from './sequence.ts';
@@ -28,6 +30,8 @@ export interface DecodeLoopOptions {
   /** As measured at loading. */
   readonly runCost?: RunCost | undefined;
   readonly clock: Clock;
+  /** Absent: answers that must follow a form or may call tools are refused. */
+  readonly grammars?: GrammarLibrary | undefined;
 }
 
 export interface DecodeLoop {
@@ -40,6 +44,8 @@ interface Waiting {
   readonly listen: (event: EngineEvent) => void;
   cancelled: boolean;
   sequence: Sequence | undefined;
+  /** What its form and tools need; passed on to the sequence, or closed. */
+  prepared: Preparation | undefined;
 }
 
 /** An answer that has a slot. */
@@ -69,6 +75,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
   const pace = createPace(options.tokensPerSecondMax, clock);
   const sharing = createSharing(decoder, createPrefixCache(decoder, clock), active);
   const sampler = createSampler();
+  const guides = createGuides(options.settings, options.grammars);
   let turn = 0;
   let running = false;
   let wake = (): void => undefined;
@@ -76,7 +83,10 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
   function admit(): void {
     while (active.length < options.slotsMax && waiting.length > 0) {
       const next = takeFair(waiting, active);
-      if (next.cancelled) continue;
+      if (next.cancelled) {
+        next.prepared?.guide.close();
+        continue;
+      }
       try {
         const begun = begin(next, options, sampler, sharing);
         // Its first event may have made the listener cancel it.
@@ -147,7 +157,10 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     }
     for (const own of inTurn) {
       if (own.sequence.isDecoding || own.sequence.isOver || chosen.length >= decoder.partsMax) continue;
-      const left = Math.min(decoder.rowsMax - rows, Math.max(rowsMax - rows, chosen.length === rows ? LIMITS.promptRowsMin : 0));
+      const left = Math.min(
+        decoder.rowsMax - rows,
+        Math.max(rowsMax - rows, chosen.length === rows ? LIMITS.promptRowsMin : 0),
+      );
       if (left > 0) take(own, left);
     }
     return chosen;
@@ -206,26 +219,34 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     wake = () => undefined;
   }
 
+  function enqueue(entry: Waiting): void {
+    waiting.push(entry);
+    wake();
+    if (running) return;
+    running = true;
+    void run();
+  }
+
   return {
     answer(work, listen) {
-      const entry: Waiting = { work, listen, cancelled: false, sequence: undefined };
-      if (waiting.length >= LIMITS.waitingMax) {
-        queueMicrotask(
-          () =>
-            entry.cancelled ||
-            listen({
-              t: 'failed',
-              code: 'device_full',
-              message: `${waiting.length} answers wait for this engine already`,
-            }),
+      const entry: Waiting = { work, listen, cancelled: false, sequence: undefined, prepared: undefined };
+      const fail = ({ code, message }: IdlewildError): void => {
+        if (!entry.cancelled) listen({ t: 'failed', code, message });
+      };
+      const isFull = waiting.length >= LIMITS.waitingMax;
+      const preparing = isFull ? undefined : guides.prepare(work);
+      if (isFull) {
+        const message = `${waiting.length} answers wait for this engine already`;
+        queueMicrotask(() => fail(new IdlewildError('device_full', message)));
+      } else if (preparing === undefined) enqueue(entry);
+      else {
+        preparing.then(
+          (prepared) => {
+            entry.prepared = prepared;
+            enqueue(entry);
+          },
+          (error: unknown) => fail(asEngineError(error, 'preparing the form of an answer')),
         );
-      } else {
-        waiting.push(entry);
-        wake();
-        if (!running) {
-          running = true;
-          void run();
-        }
       }
       return {
         cancel() {
@@ -247,19 +268,21 @@ function begin(
   let kv: Kv | undefined;
   let follows: Active['follows'];
   try {
-    const sequence = createSequence(next.work, (event) => next.cancelled || next.listen(event), {
+    const say = (event: EngineEvent): unknown => next.cancelled || next.listen(event);
+    const options = {
       settings,
       clock,
       contextTokens,
       vocabulary,
       sampler,
-      reuse(tokens) {
+      reuse(tokens: readonly number[]) {
         const found = scope === undefined ? undefined : sharing.find(scope, tokens);
         kv = found?.kv;
         follows = found?.follows;
         return follows?.length ?? kv?.length ?? 0;
       },
-    });
+    };
+    const sequence = createSequence(next.work, say, options, next.prepared);
     next.sequence = sequence;
     return { sequence, scope, kv: kv ?? decoder.open(), follows };
   } catch (error) {

@@ -25,6 +25,8 @@ const tokenizer: Tokenizer = {
   },
   decode: () => '',
   idOf: () => undefined,
+  size: 0,
+  bytesOf: () => undefined,
 };
 
 interface Harness {

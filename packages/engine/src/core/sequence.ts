@@ -10,11 +10,14 @@ import {
   type AnswerWork,
   type Clock,
   type FinishReason,
+  type Logprobs,
   type Sampler,
   type Sampling,
 } from '@idlewild/protocol';
 import { createAnswerText } from './answer-text.ts';
+import type { Preparation } from './guides.ts';
 import { LIMITS } from './limits.ts';
+import { tellLogprobs } from './logprobs.ts';
 import type { EngineEvent } from './port.ts';
 import type { ModelSettings } from './settings.ts';
 
@@ -55,19 +58,46 @@ export interface SequenceOptions {
   readonly clock: Clock;
 }
 
-/** Tokenises and says `started`. Throws `context_length_exceeded`, `invalid_request` or `model_unsupported`. */
+/**
+ * Tokenises and says `started`. `prepared` is what `Guides.prepare` made of the work, and is closed with the sequence.
+ * Throws `context_length_exceeded`, `invalid_request` or `model_unsupported`.
+ */
 export function createSequence(
   work: AnswerWork,
   listen: (event: EngineEvent) => void,
   options: SequenceOptions,
+  prepared?: Preparation,
 ): Sequence {
+  try {
+    return begin(work, listen, options, prepared);
+  } catch (error) {
+    prepared?.guide.close();
+    throw error;
+  }
+}
+
+function begin(
+  work: AnswerWork,
+  listen: (event: EngineEvent) => void,
+  options: SequenceOptions,
+  prepared: Preparation | undefined,
+): Sequence {
+  const guide = prepared?.guide;
   const { settings, contextTokens, clock, sampler } = options;
   const prompt = settings.encodePrompt(work.prompt, contextTokens);
   checkContext(prompt.length, work.tokensMax, contextTokens);
-  checkIds(work.tokens, options.vocabulary);
+  checkIds(work.tokens, options.vocabulary, 'of an earlier attempt');
+  checkIds(
+    (work.sampling.logitBias ?? []).map(([id]) => id),
+    options.vocabulary,
+    'with a bias',
+  );
+  // Before anything is said: what does not fit the form is refused.
+  for (const id of work.tokens) guide?.take(id);
   const tokensMax = work.tokensMax ?? settings.tokensDefault;
   const sampling: Sampling = settings.completeSampling(work.sampling);
-  const text = createAnswerText({ tokenizer: settings.tokenizer, endIds: settings.endIds, stops: work.stop });
+  const { tokenizer, endIds } = settings;
+  const text = createAnswerText({ tokenizer, endIds, stops: work.stop, calls: prepared?.calls });
   const answer: number[] = [];
   const startedMs = clock.monotonic();
   let firstTokenMs: number | undefined;
@@ -79,28 +109,40 @@ export function createSequence(
     if (!over) listen(event);
   };
   const end = (): void => {
+    if (!over) guide?.close();
     over = true;
   };
   const tokenAt = (position: number): number =>
     (position < prompt.length ? prompt[position] : answer[position - prompt.length]) as number;
   const length = (): number => prompt.length + answer.length;
+  const tokensLeft = (): number => Math.min((tokensMax ?? Infinity) - answer.length, contextTokens - length());
 
   /** Takes one token in; `quiet` for those that were said by an earlier attempt. */
-  function take(id: number, quiet: boolean): void {
+  function take(id: number, quiet: boolean, lp?: Logprobs): void {
     const i = answer.push(id) - 1;
-    const { text: added, ended } = text.push(id);
-    if (!quiet) say({ t: 'token', i, id, s: added });
+    const { text: s, calls, ended } = text.push(id);
+    if (!quiet) say({ t: 'token', i, id, s, ...(calls.length > 0 && { calls }), ...(lp && { lp }) });
     if (ended) finish('stop');
-    else if (answer.length === tokensMax || length() >= contextTokens) finish('length');
+    else if (tokensLeft() > 0) return;
+    else finish(work.form !== undefined && guide?.isComplete === true ? 'stop' : 'length');
+  }
+
+  /** The next token of these logits, as far as the form allows. */
+  function choose(logits: Float32Array): number {
+    const draw = (allowed?: Int32Array): number =>
+      sampler(logits, sampling, { prompt, answer, choice: work.choice, allowed });
+    return guide === undefined ? draw() : guide.choose(draw, tokensLeft() - 1);
   }
 
   function finish(reason: FinishReason): void {
     const now = clock.monotonic();
     const prefillMs = (firstTokenMs ?? now) - startedMs;
     const decodeMs = now - startedMs - prefillMs;
-    const { text: s, stopped } = text.rest();
+    const { text: s, calls, stopped } = text.rest();
+    const isCall = text.callCount > 0 && guide?.isComplete === true;
+    const why = stopped ? 'stop' : isCall ? 'tool_calls' : reason;
     const counts = { promptTokens: prompt.length, answerTokens: answer.length, prefillMs, decodeMs };
-    say({ t: 'finished', finish: stopped ? 'stop' : reason, s, ...counts });
+    say({ t: 'finished', finish: why, s, ...(calls.length > 0 && { calls }), ...counts });
     end();
   }
 
@@ -135,7 +177,11 @@ export function createSequence(
         return say({ t: 'progress', phase: 'prefill' });
       }
       firstTokenMs ??= now;
-      take(sampler(logits, sampling, { prompt, answer, choice: work.choice }), false);
+      const id = choose(logits);
+      guide?.take(id);
+      const lp = work.logprobs === undefined ? undefined : tellLogprobs(logits, id, work.logprobs, tokenizer.bytesOf);
+      take(id, false, lp);
+      if (!over && guide?.isOver === true) finish('stop');
     },
     fail(error) {
       say({ t: 'failed', code: error.code, message: error.message });
@@ -148,6 +194,7 @@ export function createSequence(
   const cachedTokens = Math.min(cached, prompt.length);
   say({ t: 'started', promptTokens: prompt.length, ...(cachedTokens === 0 ? {} : { cachedTokens }) });
   for (const id of work.tokens) if (!over) take(id, true);
+  if (!over && guide?.isOver === true) finish('stop');
   return sequence;
 }
 
@@ -166,11 +213,8 @@ function checkContext(promptTokens: number, tokensMax: number | undefined, conte
 }
 
 /** An id outside the table would be an error of the runtime, and blamed on the device. Throws `invalid_request`. */
-function checkIds(ids: readonly number[], vocabulary: number | undefined): void {
+function checkIds(ids: readonly number[], vocabulary: number | undefined, which: string): void {
   const wrong = vocabulary === undefined ? undefined : ids.find((id) => id >= vocabulary);
   if (wrong !== undefined)
-    throw new IdlewildError(
-      'invalid_request',
-      `token ${wrong} of an earlier attempt is not one of this model's ${vocabulary}`,
-    );
+    throw new IdlewildError('invalid_request', `token ${wrong} ${which} is not one of this model's ${vocabulary}`);
 }

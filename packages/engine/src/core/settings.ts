@@ -6,6 +6,7 @@
  * there in a form that nobody writes is refused by name.
  */
 import { IdlewildError, type AnswerWork, type Prompt, type Sampling } from '@idlewild/protocol';
+import { callFormatOf, type CallFormat } from './call-formats.ts';
 import { createChatTemplate, type ChatTemplate } from './templates.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
 
@@ -29,6 +30,8 @@ export const MODEL_TEXT_FILES: Readonly<Record<keyof ModelTexts, string>> = {
 
 export interface ModelSettings {
   readonly tokenizer: Tokenizer;
+  /** How the model writes calls of functions. */
+  readonly callFormat: CallFormat;
   /** Tokens after which an answer is over. */
   readonly endIds: ReadonlySet<number>;
   /** Heads of attention, where the configuration says: more threads than these split sums within a head. */
@@ -54,10 +57,14 @@ export function readSettings(texts: ModelTexts): ModelSettings {
   const config = parse(texts.config, MODEL_TEXT_FILES.config);
   const generation = parse(texts.generationConfig, MODEL_TEXT_FILES.generationConfig);
   const tokenizer = createTokenizer(parse(texts.tokenizer, MODEL_TEXT_FILES.tokenizer), tokenizerConfig);
-  const template = chatTemplateOf(texts.chatTemplate, tokenizerConfig, tokenizer);
+  const templates = templateSources(texts.chatTemplate, tokenizerConfig);
+  const template = chatTemplateOf(templates.plain, tokenizerConfig, tokenizer);
+  const toolTemplate =
+    templates.tools === undefined ? template : chatTemplateOf(templates.tools, tokenizerConfig, tokenizer);
   const beginning = tokenText(tokenizerConfig['bos_token']);
   return {
     tokenizer,
+    callFormat: callFormatOf(templates.tools ?? templates.plain),
     endIds: endIdsOf(generation, config, tokenizerConfig, tokenizer),
     attentionHeads: countOf(config['num_attention_heads'] ?? config['n_head']),
     slides: slides(config),
@@ -65,7 +72,7 @@ export function readSettings(texts: ModelTexts): ModelSettings {
     encodePrompt(prompt, tokensMax) {
       const ids =
         prompt.kind === 'chat'
-          ? template().encode(prompt.messages, tokensMax)
+          ? (prompt.tools === undefined ? template : toolTemplate)().encode(prompt.messages, tokensMax, prompt.tools)
           : tokenizer.encode(prompt.text, { whole: true, tokensMax });
       if (ids.length > 0) return ids;
       // With nothing before it, the first token is predicted from the token that begins every text.
@@ -112,8 +119,7 @@ function tokenText(value: unknown): string | undefined {
 }
 
 /** A template that is missing or broken matters only to who asks for a chat: it throws then. */
-function chatTemplateOf(file: string | undefined, tokenizerConfig: Json, tokenizer: Tokenizer): () => ChatTemplate {
-  const source = file ?? templateText(tokenizerConfig['chat_template']);
+function chatTemplateOf(source: string | undefined, tokenizerConfig: Json, tokenizer: Tokenizer): () => ChatTemplate {
   if (source === undefined) {
     return () => {
       throw new IdlewildError(
@@ -131,13 +137,20 @@ function chatTemplateOf(file: string | undefined, tokenizerConfig: Json, tokeniz
   return () => (template ??= createChatTemplate(source, specialTokens, tokenizer));
 }
 
-/** One template, or several by name of which `default` is for conversations. */
-function templateText(value: unknown): string | undefined {
-  if (typeof value === 'string') return value;
-  if (!Array.isArray(value)) return undefined;
-  const named = value.find((entry: { name?: unknown } | null) => entry?.name === 'default') as
-    { template?: unknown } | undefined;
-  return typeof named?.template === 'string' ? named.template : undefined;
+/** One template, or several by name: `default` is for conversations, `tool_use` for those with tools. */
+function templateSources(
+  file: string | undefined,
+  tokenizerConfig: Json,
+): { plain?: string | undefined; tools?: string | undefined } {
+  const value = tokenizerConfig['chat_template'];
+  if (file !== undefined) return { plain: file };
+  if (typeof value === 'string') return { plain: value };
+  const named = (name: string): string | undefined => {
+    const entries = (Array.isArray(value) ? value : []) as ({ name?: unknown; template?: unknown } | null)[];
+    const template = entries.find((entry) => entry?.name === name)?.template;
+    return typeof template === 'string' ? template : undefined;
+  };
+  return { plain: named('default'), tools: named('tool_use') };
 }
 
 function endIdsOf(generation: Json, config: Json, tokenizerConfig: Json, tokenizer: Tokenizer): ReadonlySet<number> {
@@ -169,6 +182,7 @@ function completeSampling(asked: AnswerWork['sampling'], generation: Json): Samp
     repetitionPenalty: asked.repetitionPenalty ?? number('repetition_penalty', (value) => value > 0 && value <= 100, 1),
     frequencyPenalty: asked.frequencyPenalty ?? 0,
     presencePenalty: asked.presencePenalty ?? 0,
+    ...(asked.logitBias !== undefined && { logitBias: asked.logitBias }),
     seed: asked.seed,
   };
 }

@@ -7,22 +7,19 @@
  * of it. Other text is encoded as it would be without this. The same messages give the same tokens on any day: the
  * template is not told the date.
  */
-import { IdlewildError } from '@idlewild/protocol';
+import { IdlewildError, type ChatMessage, type Tool } from '@idlewild/protocol';
 import { Environment, Interpreter, Template } from '@huggingface/jinja';
+import { callFormatOf } from './call-formats.ts';
 import { LIMITS } from './limits.ts';
 import type { AddedToken, Tokenizer } from './tokenizer.ts';
-
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
-}
+import { templateInput, type TemplateMessage } from './tool-messages.ts';
 
 export interface ChatTemplate {
   /**
    * Throws `invalid_request` for a conversation that the template refuses, `model_unsupported` for a template that
    * fails, `context_length_exceeded` for one that is certainly longer than `tokensMax`.
    */
-  encode(messages: readonly ChatMessage[], tokensMax: number): number[];
+  encode(messages: readonly ChatMessage[], tokensMax: number, tools?: readonly Tool[]): number[];
 }
 
 /** Roles that templates know. Others are refused: a template pastes the role between its own marks. */
@@ -53,21 +50,35 @@ export function createChatTemplate(
   const controls = tokenizer.addedTokens.filter(
     (token) => token.special || (token.content.trim() !== '' && source.includes(token.content)),
   );
+  const toolOptions = {
+    isNative: callFormatOf(source).isNative,
+    hasSystem: source.includes('system'),
+    idCharacters: /length *!= *9\b/.test(source) ? 9 : undefined,
+  };
   return {
-    encode(messages, tokensMax) {
-      const marker = unusedCharacter([source, ...messages.map(({ content }) => content)]);
-      const safe = messages.map(({ role, content }) => {
-        if (!ROLES.includes(role)) {
-          throw new IdlewildError(
-            'invalid_request',
-            `messages have the role "${role.slice(0, 64)}"; known are ${ROLES.join(', ')}`,
-          );
-        }
+    encode(messages, tokensMax, tools = []) {
+      const wrong = messages.find(({ role }) => !ROLES.includes(role));
+      if (wrong !== undefined) {
+        throw new IdlewildError(
+          'invalid_request',
+          `messages have the role "${wrong.role.slice(0, 64)}"; known are ${ROLES.join(', ')}`,
+        );
+      }
+      const input = templateInput(messages, tools, toolOptions);
+      const marker = unusedCharacter(source + JSON.stringify(input));
+      const safe = (message: TemplateMessage): unknown => {
+        const { role, content, ...rest } = message;
         // Templates look for marks in the model's own turns, to take its reasoning out of the history: these stay as
         // they are.
-        return { role, content: breakUp(content, role === 'assistant' ? special : controls, marker) };
+        const broken = breakUp(content, role === 'assistant' ? special : controls, marker);
+        return { role, content: broken, ...(breakUpAll(rest, controls, marker) as object) };
+      };
+      const text = render(template, {
+        ...specialTokens,
+        messages: input.messages.map(safe),
+        tools: breakUpAll(input.tools, controls, marker),
+        add_generation_prompt: true,
       });
-      const text = render(template, { ...specialTokens, messages: safe, add_generation_prompt: true });
       return text
         .split(marker)
         .flatMap((piece) => (piece === '' ? [] : tokenizer.encode(piece, { whole: false, tokensMax })));
@@ -155,12 +166,22 @@ function breakUp(text: string, tokens: readonly AddedToken[], marker: string): s
   return broken + text.slice(from);
 }
 
+/** The same for all texts within a value, keys too. */
+function breakUpAll(value: unknown, tokens: readonly AddedToken[], marker: string): unknown {
+  if (typeof value === 'string') return breakUp(value, tokens, marker);
+  if (Array.isArray(value)) return value.map((one) => breakUpAll(one, tokens, marker));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, one]) => [breakUp(key, tokens, marker), breakUpAll(one, tokens, marker)]),
+  );
+}
+
 const firstCharacterLength = (text: string): number => ((text.codePointAt(0) as number) > 0xffff ? 2 : 1);
 
-function unusedCharacter(texts: readonly string[]): string {
+function unusedCharacter(text: string): string {
   for (let code = MARKER_FIRST; code <= MARKER_LAST; code++) {
     const character = String.fromCharCode(code);
-    if (!texts.some((text) => text.includes(character))) return character;
+    if (!text.includes(character)) return character;
   }
   throw new IdlewildError('invalid_request', 'the messages use every private-use character of Unicode; leave one out');
 }

@@ -9,6 +9,7 @@
 import { IdlewildError } from '@idlewild/protocol';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { LIMITS } from './limits.ts';
+import { createTokenBytes, type TokenBytes } from './token-bytes.ts';
 
 export interface AddedToken {
   readonly id: number;
@@ -31,6 +32,10 @@ export interface Tokenizer {
   encode(text: string, options: EncodeOptions): number[];
   decode(ids: readonly number[]): string;
   idOf(token: string): number | undefined;
+  /** One more than the highest id. */
+  readonly size: number;
+  /** What a token writes; special tokens write their name. */
+  readonly bytesOf: TokenBytes;
 }
 
 export interface TextStream {
@@ -51,9 +56,12 @@ export function createTokenizer(definition: object, config: object): Tokenizer {
     });
   }
   let longest = 1;
-  // Vocabularies may have gaps.
-  for (const token of inner.get_vocab().keys())
+  let size = 0;
+  for (const [token, id] of inner.get_vocab()) {
+    size = Math.max(size, id + 1);
+    // Vocabularies may have gaps.
     if (typeof token === 'string') longest = Math.max(longest, token.length);
+  }
   if (longest > LIMITS.tokenCharactersMax) {
     throw new IdlewildError(
       'model_unsupported',
@@ -88,6 +96,8 @@ export function createTokenizer(definition: object, config: object): Tokenizer {
         ? ''
         : inner.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
     idOf: (token) => inner.token_to_id(token),
+    size,
+    bytesOf: createTokenBytes(definition, (id) => inner.id_to_token(id), addedTokens),
   };
 }
 

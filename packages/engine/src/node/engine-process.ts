@@ -106,6 +106,7 @@ export function permissionFlags(readable: readonly string[]): string[] {
     'onnxruntime-common',
     '@huggingface/tokenizers',
     '@huggingface/jinja',
+    '@mlc-ai/web-xgrammar',
   ]) {
     const path = fileURLToPath(import.meta.resolve(name));
     folders.add(packageRoot(path));

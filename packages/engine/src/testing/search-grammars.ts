@@ -22,7 +22,7 @@ export function createSearchGrammars(): GrammarLibrary {
             return {
               accept: (id) => take(tokens[id]),
               acceptText: (text) => take(utf8(text)),
-              fill(mask) {
+              maskInto(mask) {
                 mask.fill(0);
                 for (const [id, bytes] of tokens.entries())
                   if (bytes !== undefined && automaton.step(state, bytes) !== undefined)
