@@ -24,6 +24,8 @@ import { createCallers, type Callers } from './callers/callers.ts';
 import type { DefaultLimits } from './callers/limits.ts';
 import type { OpenDatabase } from './db/open.ts';
 import type { Database } from './db/schema.ts';
+import { accountIn } from './embeddings/account.ts';
+import { createEmbeddings, type Embeddings } from './embeddings/embeddings.ts';
 import { createDevices, type Devices } from './identity/devices.ts';
 import { createEnrolment } from './identity/enrolment.ts';
 import { createInvites, type Invites } from './identity/invites.ts';
@@ -63,6 +65,7 @@ export interface Hub {
   readonly audit: Audit;
   readonly sessions: Sessions;
   readonly answers: Answers;
+  readonly embeddings: Embeddings;
   readonly limits: Callers['limits'];
   readonly repeats: Callers['repeats'];
   /** Names who may share cached prompts. */
@@ -126,28 +129,35 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
           (list) => sessions.hold(device, list),
           (error: unknown) => log.error({ why: messageOf(error) }, 'models could not be read'),
         );
-        answers.pump();
+        pump();
       },
-      onStatus: () => answers.pump(),
+      onStatus: () => pump(),
       onAnswer: (device, event) => answers.onFrame(device, event),
       onBlob: () => {},
-      onEmbed: () => undefined,
+      onEmbed: (device, event) => embeddings.onFrame(device, event),
       onGone(device, code, why) {
         devices.touch(territory.id, device.id);
         answers.onGone(device, code, why);
+        embeddings.onGone(device, code, why);
       },
     },
   });
+  const revokedKeys: typeof keys.revokedAmong = (of, ids) => keys.revokedAmong(of, ids);
+  const common = { clock, random, sessions, meter: deps.meter, log, revokedKeys };
   const answers: Answers = createAnswers({
-    clock,
-    random,
-    sessions,
+    ...common,
     journal,
-    meter: deps.meter,
-    log,
-    revokedKeys: (of, ids) => keys.revokedAmong(of, ids),
     checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
   });
+  const embeddings: Embeddings = createEmbeddings({
+    ...common,
+    account: accountIn(journal),
+    onFree: () => answers.pump(),
+  });
+  const pump = (): void => {
+    answers.pump();
+    embeddings.pump();
+  };
   const housekeeping = keepHouse(deps, [() => journal.flush(), () => devices.flush(), () => callers.keepHouse()]);
 
   return {
@@ -162,6 +172,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     audit,
     sessions,
     answers,
+    embeddings,
     limits: callers.limits,
     repeats: callers.repeats,
     scopeOf: createScopes({ crypto, secret: await secretOf('scope.key', SCOPE_KEY, deps) }),
@@ -180,6 +191,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     },
     async stop() {
       housekeeping.stop();
+      embeddings.stop();
       await answers.stop();
       await callers.stop();
       sessions.stop('the hub is stopping');

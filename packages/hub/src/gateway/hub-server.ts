@@ -9,6 +9,7 @@ import type { Metrics } from './metrics.ts';
 import { apiRoutes } from './routes-api.ts';
 import { blobRoutes } from './routes-blobs.ts';
 import { callerRoutes } from './routes-callers.ts';
+import { embeddingsRoutes } from './routes-embeddings.ts';
 import { healthRoutes } from './routes-health.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
@@ -47,6 +48,7 @@ export async function createHubServer({
   return createServer({ ...hub, territory: territory.id, version: HUB_VERSION, tls, clock, random, log }, [
     callerHooks({ ...hub, clock, log }),
     v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
+    embeddingsRoutes({ ...hub, territory, hub: hub.id, clock }),
     apiRoutes({
       ...hub,
       territory,

@@ -9,12 +9,12 @@ const CHARACTERS_PER_TOKEN = 4;
 /** What an answer has that does not say how long it may be; the scheduler thinks so, too. */
 const ANSWER_TOKENS = 200;
 
-/** `path` without its query. Embeddings have no answer that counts. */
+/** `path` without its query. Embeddings and labels have no answer that counts. */
 export function estimateTokens(path: string, body: unknown): number {
   if (typeof body !== 'object' || body === null) return 0;
   const fields = body as Readonly<Record<string, unknown>>;
   const prompt = Math.ceil(charactersIn(PROMPT_FIELDS.map((name) => fields[name])) / CHARACTERS_PER_TOKEN);
-  if (path.endsWith('/embeddings')) return prompt;
+  if (/\/(embeddings|classify)$/.test(path)) return prompt;
   const most = ANSWER_FIELDS.map((name) => fields[name]).find((value) => isCount(value)) ?? ANSWER_TOKENS;
   const choices = isCount(fields.n) ? fields.n : 1;
   const prompts = Array.isArray(fields.prompt) ? fields.prompt.filter((part) => typeof part !== 'number').length : 1;

@@ -1,5 +1,5 @@
 /** A whole hub behind its HTTP door on loopback, in memory, with scripted devices that join on request. */
-import { createMemoryBlobStore, digestTokens, joinTokenOf, type AnswerWork } from '@idlewild/protocol';
+import { createMemoryBlobStore, digestTokens, joinTokenOf, type AnswerWork, type Manifest } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { openDatabase } from '../db/open.ts';
 import { createHubServer } from '../gateway/hub-server.ts';
@@ -36,6 +36,8 @@ export interface TestDoor {
 
 /** What a test has an interest in; the rest is in memory, without limits and silent. */
 export interface TestDoorOptions extends Partial<Pick<HubDeps, 'database' | 'secrets' | 'limits' | 'log'>> {
+  /** In which the model differs from a decoder. */
+  readonly manifest?: Partial<Manifest>;
   /** For keys that are there already. */
   readonly key?: string;
 }
@@ -52,7 +54,7 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
   url = await app.listen({ host: '127.0.0.1', port: 0 });
   const territory = hub.territory.id;
   const key = options.key ?? (await hub.keys.create({ territory, role: 'caller', actor: 'test' })).key;
-  const cid = await publishTestModel(hub, store, modelName);
+  const cid = await publishTestModel(hub, store, modelName, options.manifest);
   const devices = new Set<ScriptedDevice>();
   return {
     hub,

@@ -1,5 +1,5 @@
 /** A model of a few bytes for tests of the hub, which never looks inside one. */
-import type { BlobStore } from '@idlewild/protocol';
+import type { BlobStore, Manifest } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { storeTinyModel } from '@idlewild/protocol/testing';
 import type { Hub } from '../hub.ts';
@@ -9,8 +9,10 @@ export async function publishTestModel(
   hub: Pick<Hub, 'models' | 'territory'>,
   store: BlobStore,
   name: string,
+  manifest: Partial<Manifest> = {},
 ): Promise<string> {
-  const manifest = await storeTinyModel(store, `the graph of ${name}`, { crypto: nodeCrypto, contextTokens: 512 });
-  await hub.models.add({ territory: hub.territory.id, name, manifest, actor: 'test' });
-  return manifest;
+  const options = { crypto: nodeCrypto, contextTokens: 512, manifest };
+  const cid = await storeTinyModel(store, `the graph of ${name}`, options);
+  await hub.models.add({ territory: hub.territory.id, name, manifest: cid, actor: 'test' });
+  return cid;
 }

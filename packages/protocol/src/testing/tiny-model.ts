@@ -1,14 +1,20 @@
 /** A model of a few bytes, for whoever moves models about without looking inside. */
 import { storeFile } from '../blobs/transfer.ts';
 import { utf8 } from '../bytes.ts';
-import { encodeManifest } from '../manifest.ts';
+import { encodeManifest, type Manifest } from '../manifest.ts';
 import type { BlobStore, Crypto } from '../ports.ts';
 
-/** Stores a model whose one file holds `text`, with its manifest; returns the manifest's CID as text. */
+export interface TinyModelOptions {
+  readonly crypto: Crypto;
+  readonly contextTokens?: number;
+  readonly manifest?: Partial<Manifest>;
+}
+
+/** Stores a model whose one file holds `text`, with its manifest (a decoder's, but for `manifest`); returns its CID. */
 export async function storeTinyModel(
   store: BlobStore,
   text: string,
-  { crypto, contextTokens = 4_096 }: { crypto: Crypto; contextTokens?: number },
+  { crypto, contextTokens = 4_096, manifest = {} }: TinyModelOptions,
 ): Promise<string> {
   const graph = utf8(text);
   const { root } = await storeFile(store, () => [graph], crypto);
@@ -23,6 +29,7 @@ export async function storeTinyModel(
       vocabularyTokens: 50_000,
       layers: 1,
       card: {},
+      ...manifest,
     },
     crypto,
   );

@@ -11,7 +11,7 @@ import { HUB_LIMITS } from '../../limits.ts';
 import { refuse } from './work.ts';
 
 const text = z.string().min(1, 'must not be empty');
-const tokens = z.array(z.int().min(0)).max(LIMITS.tokensMax);
+const tokens = z.array(z.int().min(0)).min(1, 'must not be empty').max(LIMITS.tokensMax);
 const commonFields = {
   model: z.string().min(1).max(LIMITS.nameCharactersMax).describe('A name from /v1/models.'),
   input: z
@@ -19,7 +19,7 @@ const commonFields = {
       text,
       z.array(text).min(1, 'must not be empty').max(HUB_LIMITS.embedInputsMax),
       tokens,
-      z.array(tokens).max(HUB_LIMITS.embedInputsMax),
+      z.array(tokens).min(1, 'must not be empty').max(HUB_LIMITS.embedInputsMax),
     ])
     .describe('A text, or several. Arrays of tokens are refused.'),
   user: z.string().max(HUB_LIMITS.labelCharactersMax).nullable().optional(),

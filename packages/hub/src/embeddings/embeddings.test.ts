@@ -1,0 +1,243 @@
+/** Claims about requests for vectors, with a whole hub on a fake clock and scripted devices. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createMemoryBlobStore, joinTokenOf, type EmbedWork, type ToDevice } from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { expect, onTestFinished, test } from 'vitest';
+import { openDatabase } from '../db/open.ts';
+import { createHub, type Hub } from '../hub.ts';
+import { createMemorySecrets } from '../identity/secrets.ts';
+import { HUB_LIMITS } from '../limits.ts';
+import { silentLog } from '../log.ts';
+import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
+import { publishTestModel } from '../testing/test-model.ts';
+import type { EmbedOutcome } from './embeddings.ts';
+
+type Order = Extract<ToDevice, { t: 'embed' }>;
+
+interface World {
+  readonly clock: FakeClock;
+  readonly hub: Hub;
+  readonly ended: string[];
+  readonly keyId: string;
+  join(name: string, features?: readonly 'embed'[]): Promise<ScriptedDevice>;
+  submit(inputs: readonly string[], signal?: AbortSignal): Promise<EmbedOutcome>;
+}
+
+async function createWorld(): Promise<World> {
+  const clock = createFakeClock(() => nextTurn());
+  const random = createSeededRandom(5);
+  const database = await openDatabase({ file: ':memory:', clock });
+  const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
+  const ended: string[] = [];
+  const meter = { ended: (state: string, code: string) => void ended.push(`${state} ${code}`), firstToken: () => {} };
+  const ports = { clock, random, crypto: nodeCrypto, log: silentLog };
+  const hub = await createHub({ ...ports, database, store, secrets: createMemorySecrets(), meter });
+  onTestFinished(async () => {
+    await hub.stop();
+    await database.close();
+  });
+  const territory = hub.territory.id;
+  const { id: keyId } = await hub.keys.create({ territory, role: 'caller', actor: 'test' });
+  const cid = await publishTestModel(hub, store, 'minilm', { kind: 'encoder', dimensions: 2 });
+  return {
+    clock,
+    hub,
+    ended,
+    keyId,
+    async join(name, features = ['embed']) {
+      const invite = await hub.invites.create({ territory, uses: 1, expiresInMs: 60_000, createdBy: 'test' });
+      const joining = joinScriptedDevice({
+        ...ports,
+        name,
+        features,
+        accept: (channel) => hub.sessions.accept(channel),
+        territory: hub.territory.publicKey,
+        joinToken: joinTokenOf(invite.secret),
+        status: { models: [warmModel(cid)], slots: 3 },
+      });
+      await clock.advance(50);
+      const device = await joining;
+      await clock.advance(50);
+      await device.joined;
+      return device;
+    },
+    submit: (inputs, signal = new AbortController().signal) =>
+      hub.embeddings.submit(
+        { territory, key: keyId, model: { cid, name: 'minilm', dimensions: 2 }, kind: 'embed', inputs },
+        signal,
+      ),
+  };
+}
+
+const vectorOf = (text: string): Uint8Array =>
+  new Uint8Array(Float32Array.of(text.length, text.charCodeAt(text.length - 1)).buffer);
+const doneWith = ({ inputs }: EmbedWork) => ({
+  vectors: inputs.map(vectorOf),
+  tokens: inputs.map((text) => text.length),
+});
+const done = (device: ScriptedDevice, { lease, epoch, work }: Order): void =>
+  device.send({ t: 'embed.done', lease, epoch, ...doneWith(work) });
+/** Orders that came, oldest first. */
+const orders = (device: ScriptedDevice): Order[] => device.heard.filter((message) => message.t === 'embed');
+/** Also what came before. */
+function serve(device: ScriptedDevice): void {
+  device.onMessage = (message) => void (message.t === 'embed' && done(device, message));
+  for (const order of orders(device)) done(device, order);
+}
+
+const TEXTS = Array.from({ length: 300 }, (_, i) => `text number ${i}`);
+const expectAll = (outcome: EmbedOutcome, texts = TEXTS): void => {
+  expect(outcome.vectors).toEqual(texts.map(vectorOf));
+  expect(outcome.promptTokens).toBe(texts.join('').length);
+};
+
+test('a request is shared by several devices, its vectors come in order, and what was used is written', async () => {
+  const { clock, hub, join, submit, ended, keyId } = await createWorld();
+  const [ada, bea] = [await join('ada'), await join('bea')];
+  serve(ada);
+  serve(bea);
+  const asked = submit(TEXTS);
+  await clock.advance(500);
+  const outcome = await asked;
+  expectAll(outcome);
+  expect(outcome).toMatchObject({ devices: ['ada', 'bea'], failovers: 0 });
+  expect(Math.min(orders(ada).length, orders(bea).length)).toBeGreaterThan(2);
+  expect(ended).toEqual(['done none']);
+  await clock.advance(100);
+  const rows = await hub.db.selectFrom('requests').selectAll().execute();
+  expect(rows).toMatchObject([
+    { key_id: keyId, state: 'done', prompt_tokens: outcome.promptTokens, answer_tokens: 0, failovers: 0 },
+  ]);
+  expect(await hub.db.selectFrom('journal').selectAll().execute()).toEqual([]);
+  expect(await hub.db.selectFrom('usage').selectAll().execute()).toMatchObject([
+    { prompt_tokens: outcome.promptTokens },
+  ]);
+  expect(hub.embeddings.counts()).toEqual({ open: 0 });
+});
+
+test('parts of a device that dies, fails, stalls or answers nonsense go to another, and the vectors are the same', async () => {
+  const { clock, join, submit } = await createWorld();
+  const [ada, bea] = [await join('ada'), await join('bea')];
+  ada.onMessage = (message) => {
+    if (message.t !== 'embed') return;
+    const { lease, epoch, work } = message;
+    const nth = orders(ada).length;
+    if (nth === 1) ada.send({ t: 'embed.failed', lease, epoch, code: 'engine_failed', message: 'killed' });
+    if (nth === 2) ada.send({ t: 'embed.done', lease, epoch, vectors: [new Uint8Array(8)], tokens: [1] });
+    if (nth === 3) ada.send({ t: 'embed.done', lease, epoch: epoch + 1, ...doneWith(work) });
+    // The third is never answered under its own epoch.
+    ada.setStatus({});
+  };
+  const asked = submit(TEXTS);
+  await clock.advance(50);
+  serve(bea);
+  await clock.advance(HUB_LIMITS.embedStallMsMin / 2);
+  ada.link.cut('the plug was pulled');
+  await clock.advance(1_000);
+  const outcome = await asked;
+  expectAll(outcome);
+  expect(outcome.failovers).toBeGreaterThanOrEqual(3);
+  expect(outcome.devices.toSorted()).toEqual(['ada', 'bea']);
+});
+
+test('a device that says nothing loses the part after a while, and comes last from then on', async () => {
+  const { clock, join, submit } = await createWorld();
+  const ada = await join('ada');
+  const asked = submit(['one']);
+  await clock.advance(HUB_LIMITS.embedStallMsMin - 200);
+  const bea = await join('bea');
+  serve(bea);
+  await clock.advance(400);
+  expectAll(await asked, ['one']);
+  expect(ada.heard.filter(({ t }) => t === 'cancel')).toHaveLength(1);
+  const again = submit(['two']);
+  await clock.advance(200);
+  expect((await again).devices).toEqual(['bea']);
+});
+
+test('what a text is refused for ends the request, with the number of the text in it', async () => {
+  const { clock, join, submit, ended } = await createWorld();
+  const ada = await join('ada');
+  ada.onMessage = (message) => {
+    if (message.t !== 'embed') return;
+    const { lease, epoch, work } = message;
+    if (!work.inputs.includes('text number 40')) return done(ada, message);
+    const input = work.inputs.indexOf('text number 40');
+    ada.send({ t: 'embed.failed', lease, epoch, code: 'context_length_exceeded', message: 'too long', input });
+  };
+  const asked = submit(TEXTS).catch((error: unknown) => error);
+  await clock.advance(200);
+  expect(await asked).toMatchObject({ code: 'context_length_exceeded', message: 'input 40: too long' });
+  expect(ended).toEqual(['failed context_length_exceeded']);
+});
+
+test('an engine that every attempt kills is given up', async () => {
+  const { clock, join, submit } = await createWorld();
+  const ada = await join('ada');
+  ada.onMessage = (message) => {
+    if (message.t !== 'embed') return;
+    const { lease, epoch } = message;
+    ada.send({ t: 'embed.failed', lease, epoch, code: 'engine_failed', message: 'killed' });
+    ada.setStatus({});
+  };
+  const asked = submit(['poison']).catch((error: unknown) => error);
+  await clock.advance(3_000);
+  expect(await asked).toMatchObject({ code: 'attempts_exhausted' });
+  expect(orders(ada)).toHaveLength(HUB_LIMITS.embedAttemptsMax);
+});
+
+test('without a device that can, a request is refused at once; one that loses its only device waits a while', async () => {
+  const { clock, join, submit } = await createWorld();
+  await expect(submit(['a'])).rejects.toMatchObject({ code: 'no_device' });
+  const old = await join('old', []);
+  await expect(submit(['a'])).rejects.toMatchObject({ message: expect.stringContaining('vectors of texts') as string });
+  old.link.cut('gone');
+  const ada = await join('ada');
+  const asked = submit(['a']).catch((error: unknown) => error);
+  await clock.advance(10);
+  ada.link.cut('gone');
+  await clock.advance(HUB_LIMITS.failoverWaitMsMax - 1_000);
+  const bea = await join('bea');
+  serve(bea);
+  await clock.advance(200);
+  expectAll((await asked) as EmbedOutcome, ['a']);
+  bea.onMessage = () => bea.link.cut('gone');
+  const lost = submit(['b']).catch((error: unknown) => error);
+  await clock.advance(HUB_LIMITS.failoverWaitMsMax + 1_000);
+  expect(await lost).toMatchObject({ code: 'no_device' });
+});
+
+test('a caller that hangs up frees the device, and a revoked key gets nothing more', async () => {
+  const { clock, hub, join, submit, ended, keyId } = await createWorld();
+  const ada = await join('ada');
+  const abort = new AbortController();
+  const asked = submit(TEXTS, abort.signal).catch((error: unknown) => error);
+  await clock.advance(10);
+  abort.abort();
+  expect(await asked).toMatchObject({ code: 'cancelled' });
+  await clock.advance(10);
+  expect(ada.heard.filter(({ t }) => t === 'cancel')).toHaveLength(orders(ada).length);
+  expect([...hub.sessions.list()][0]?.leases.size).toBe(0);
+  const revoked = submit(TEXTS).catch((error: unknown) => error);
+  await hub.keys.revoke({ territory: hub.territory.id, id: keyId, actor: 'test' });
+  await clock.advance(1_000);
+  expect(await revoked).toMatchObject({ code: 'unauthenticated' });
+  expect(ended).toEqual(['cancelled cancelled', 'failed unauthenticated']);
+});
+
+test('two requests take turns, so that a small one does not wait for the whole of a large one', async () => {
+  const { clock, join, submit } = await createWorld();
+  const ada = await join('ada');
+  const served: string[] = [];
+  ada.onMessage = (message) => {
+    if (message.t !== 'embed') return;
+    served.push(message.work.inputs[0] as string);
+    clock.after(100, () => done(ada, message));
+  };
+  const large = submit(TEXTS);
+  const small = submit(['small']);
+  await clock.advance(5_000);
+  await Promise.all([large, small]);
+  expect(served.indexOf('small')).toBeLessThan(4);
+});

@@ -1,0 +1,383 @@
+/**
+ * Vectors and labels of texts: a request is cut into parts, each goes to a device under a lease with a deadline, and the
+ * whole is given when the last part is there.
+ *
+ *   waiting ──a free device──► running ──embed.done──► done
+ *      ▲                          │
+ *      └── lost, silent, failed ──┘   the next attempt has the next epoch, on whatever device is the best then
+ *
+ * The same text gives the same vector, so a part is simply asked for again; nothing is journalled, and who gets no
+ * answer because the hub stopped asks again. What was used is told once, at the end. A frame that does not carry the
+ * current lease and epoch of its part changes nothing.
+ */
+import {
+  ERRORS,
+  IdlewildError,
+  isErrorCode,
+  messageOf,
+  newId,
+  type Clock,
+  type EmbedDone,
+  type EmbedEvent,
+  type EmbedFailed,
+  type EmbedWork,
+  type ErrorCode,
+  type Random,
+  type Timer,
+} from '@idlewild/protocol';
+import type { AnswerMeter } from '../answers/answers.ts';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Log } from '../log.ts';
+import { candidateOf } from '../scheduler/candidate.ts';
+import { explainNone, type Candidate } from '../scheduler/route.ts';
+import type { ConnectedDevice } from '../session/connected-device.ts';
+import type { Sessions } from '../session/sessions.ts';
+import { cutParts, estimateTokens, expectedMs, routePart, type Part } from './parts.ts';
+
+export interface EmbedRequest {
+  readonly territory: string;
+  readonly key: string;
+  /** `dimensions`: numbers of one result, as the manifest says. */
+  readonly model: { readonly cid: string; readonly name: string; readonly dimensions: number };
+  readonly kind: EmbedWork['kind'];
+  readonly inputs: readonly string[];
+}
+
+export interface EmbedOutcome {
+  /** In the order of the inputs, each float32, little-endian. */
+  readonly vectors: readonly Uint8Array[];
+  readonly promptTokens: number;
+  /** Names of the devices that worked on it, in order of their first part. */
+  readonly devices: readonly string[];
+  readonly failovers: number;
+}
+
+/** What a request used, once it is over, however it ended. */
+export interface EmbedAccount {
+  readonly request: string;
+  readonly territory: string;
+  readonly key: string;
+  readonly model: string;
+  readonly state: 'done' | 'failed' | 'cancelled';
+  readonly reason: ErrorCode | undefined;
+  readonly promptTokens: number;
+  readonly deviceMs: number;
+  readonly failovers: number;
+}
+
+export interface Embeddings {
+  /**
+   * Throws `no_device` or `too_busy` at once; later also what a device refuses (`context_length_exceeded`, with the
+   * index of the text in its message), `attempts_exhausted`, `deadline_exceeded`, `cancelled`, `hub_stopping`.
+   */
+  submit(request: EmbedRequest, signal: AbortSignal): Promise<EmbedOutcome>;
+  onFrame(device: ConnectedDevice, event: EmbedEvent): void;
+  onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
+  /** Devices or their states changed. */
+  pump(): void;
+  counts(): { readonly open: number };
+  stop(): void;
+}
+
+export interface EmbeddingsDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly sessions: Pick<Sessions, 'list' | 'get' | 'embed' | 'revokeLease'>;
+  readonly meter: AnswerMeter;
+  /** Writes what was used, for the sums of the key and its limits. */
+  account(account: EmbedAccount): Promise<void>;
+  /** Which of these keys of a territory are revoked by now. */
+  readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
+  /** A slot is free that somebody else may want. */
+  onFree(): void;
+  readonly log: Log;
+}
+
+interface Attempt {
+  readonly lease: string;
+  readonly epoch: number;
+  readonly device: string;
+  readonly startedAtMs: number;
+  /** Silence until then is a stall. */
+  readonly stallAtMs: number;
+}
+
+interface PartState {
+  readonly part: Part;
+  readonly tokens: number;
+  readonly job: Job;
+  isDone: boolean;
+  epoch: number;
+  failures: number;
+  waitingSinceMs: number;
+  attempt: Attempt | undefined;
+  lastFailure: string;
+}
+
+interface Job {
+  readonly request: EmbedRequest;
+  readonly id: string;
+  readonly parts: readonly PartState[];
+  readonly bytes: number;
+  readonly createdAtMs: number;
+  readonly vectors: Uint8Array[];
+  readonly devices: Set<string>;
+  promptTokens: number;
+  deviceMs: number;
+  failovers: number;
+  over: boolean;
+  settle(result: EmbedOutcome | IdlewildError): void;
+}
+
+/** Another device would say the same. */
+const FINAL: ReadonlySet<string> = new Set<ErrorCode>([
+  'invalid_request',
+  'context_length_exceeded',
+  'model_unsupported',
+  'unsupported_field',
+]);
+
+export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
+  const { clock, random, sessions, log } = deps;
+  /** In turn. */
+  const jobs = new Set<Job>();
+  const running = new Map<string, PartState>();
+  let sweeper: Timer | undefined;
+  let stopping = false;
+  let keysReadAtMs = Number.NEGATIVE_INFINITY;
+
+  const candidatesFor = ({ territory, model }: EmbedRequest): Candidate[] =>
+    [...sessions.list()]
+      .filter((device) => device.territory === territory)
+      .map((device) => candidateOf(device, model.cid, clock.monotonic()));
+  const embedding = (device: string): number =>
+    [...running.values()].filter(({ attempt }) => attempt?.device === device).length;
+  const noDevice = (request: EmbedRequest): IdlewildError =>
+    new IdlewildError(
+      'no_device',
+      explainNone(candidatesFor(request), request.model.name, { excluded: new Set(), features: ['embed'] }),
+      { details: { retryAfterSeconds: 10 } },
+    );
+
+  function end(job: Job, result: EmbedOutcome | IdlewildError): void {
+    if (job.over) return;
+    job.over = true;
+    jobs.delete(job);
+    for (const part of job.parts) take(part, true);
+    const code = 'vectors' in result ? undefined : result.code;
+    const state = code === undefined ? 'done' : code === 'cancelled' ? 'cancelled' : 'failed';
+    const { id: request, promptTokens, deviceMs, failovers } = job;
+    const { territory, key, model } = job.request;
+    const ms = clock.monotonic() - job.createdAtMs;
+    deps.meter.ended(state, code ?? 'none', { tokens: 0, ms, failovers });
+    deps
+      .account({ request, territory, key, model: model.cid, state, reason: code, promptTokens, deviceMs, failovers })
+      .catch((error: unknown) => log.error({ request, why: messageOf(error) }, 'what was used could not be written'));
+    job.settle(result);
+    pump();
+    deps.onFree();
+  }
+
+  /** Takes a part from the device that has it; `tell` where that does not know. */
+  function take(part: PartState, tell: boolean): ConnectedDevice | undefined {
+    const { attempt } = part;
+    if (attempt === undefined) return undefined;
+    part.attempt = undefined;
+    part.waitingSinceMs = clock.monotonic();
+    part.job.deviceMs += clock.monotonic() - attempt.startedAtMs;
+    running.delete(attempt.lease);
+    const device = sessions.get(attempt.device);
+    device?.leases.delete(attempt.lease);
+    if (tell && device !== undefined) sessions.revokeLease(device, attempt.lease, attempt.epoch);
+    return device;
+  }
+
+  function give(part: PartState, candidate: Candidate, device: ConnectedDevice): void {
+    const { job } = part;
+    const lease = newId('att', random);
+    const epoch = ++part.epoch;
+    const nowMs = clock.monotonic();
+    const stallMs = Math.max(
+      HUB_LIMITS.embedStallMsMin,
+      HUB_LIMITS.embedStallFactor * expectedMs(candidate, part.tokens),
+    );
+    part.attempt = { lease, epoch, device: device.id, startedAtMs: nowMs, stallAtMs: nowMs + stallMs };
+    running.set(lease, part);
+    job.devices.add(device.name);
+    const work = { kind: job.request.kind, inputs: [...part.part.inputs] };
+    sessions.embed(device, { lease, epoch, model: job.request.model.cid, work, deadlineMs: Math.ceil(stallMs) });
+  }
+
+  /** A part of each request in turn, for as long as devices take some. */
+  function pump(): void {
+    let waiting = [...jobs];
+    while (waiting.length > 0) {
+      waiting = waiting.filter((job) => {
+        const part = job.parts.find(({ isDone, attempt }) => !isDone && attempt === undefined);
+        if (part === undefined || job.over) return false;
+        const choice = routePart(candidatesFor(job.request), part.tokens, embedding);
+        const device = choice.t === 'device' ? sessions.get(choice.candidate.device) : undefined;
+        if (choice.t !== 'device' || device === undefined) return false;
+        give(part, choice.candidate, device);
+        // The others are first next time.
+        jobs.delete(job);
+        jobs.add(job);
+        return true;
+      });
+    }
+  }
+
+  function done(part: PartState, event: EmbedDone): void {
+    const { job } = part;
+    const bytes = job.request.model.dimensions * Float32Array.BYTES_PER_ELEMENT;
+    const count = part.part.inputs.length;
+    const isWhole = event.vectors.length === count && event.tokens.length === count;
+    if (!isWhole || event.vectors.some((vector) => vector.length !== bytes))
+      return failed(part, 'engine_failed', 'it gave other vectors than were asked for');
+    take(part, false);
+    part.isDone = true;
+    for (const [index, vector] of event.vectors.entries()) job.vectors[part.part.from + index] = vector;
+    job.promptTokens += event.tokens.reduce((sum, tokens) => sum + tokens, 0);
+    if (job.parts.some((each) => !each.isDone)) return pump();
+    const { vectors, promptTokens, failovers } = job;
+    end(job, { vectors, promptTokens, failovers, devices: [...job.devices] });
+  }
+
+  /** One failed attempt: the device is given nothing more before its next status, the part goes to another. */
+  function failed(part: PartState, code: ErrorCode, why: string): void {
+    const { job, attempt } = part;
+    const device = take(part, code === 'stalled');
+    if (device !== undefined) device.contradicted = true;
+    if (device !== undefined && code === 'stalled')
+      device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
+    job.failovers++;
+    part.failures++;
+    part.lastFailure = `${code}: ${why}`;
+    log.info({ request: job.id, device: attempt?.device, why: part.lastFailure }, 'a part failed');
+    if (part.failures < HUB_LIMITS.embedAttemptsMax) return pump();
+    end(job, new IdlewildError('attempts_exhausted', `${part.failures} devices in turn failed; ${part.lastFailure}`));
+  }
+
+  function refused(part: PartState, { code, message, input }: EmbedFailed): void {
+    if (!FINAL.has(code)) return failed(part, isErrorCode(code) ? code : 'engine_failed', message);
+    const said = input === undefined ? message : `input ${part.part.from + input}: ${message}`;
+    take(part, false);
+    end(part.job, new IdlewildError(code as ErrorCode, said, { details: { param: 'input' } }));
+  }
+
+  async function endRevoked(): Promise<void> {
+    for (const [territory, of] of Map.groupBy(jobs, (job) => job.request.territory)) {
+      const revoked = await deps.revokedKeys(territory, [...new Set(of.map(({ request }) => request.key))]);
+      for (const job of of) {
+        const { key } = job.request;
+        if (revoked.has(key)) end(job, new IdlewildError('unauthenticated', `the key ${key} was revoked`));
+      }
+    }
+  }
+
+  function sweep(): void {
+    sweeper = undefined;
+    const nowMs = clock.monotonic();
+    for (const part of [...running.values()])
+      if (part.attempt !== undefined && nowMs >= part.attempt.stallAtMs)
+        failed(part, 'stalled', 'nothing came in time');
+    for (const job of [...jobs]) {
+      if (nowMs - job.createdAtMs >= HUB_LIMITS.answerMsMax)
+        end(job, new IdlewildError('deadline_exceeded', `not done within ${HUB_LIMITS.answerMsMax / 1_000} s`));
+      else if (hasWaitedInVain(job, nowMs)) end(job, noDevice(job.request));
+    }
+    pump();
+    if (nowMs - keysReadAtMs >= HUB_LIMITS.keysReadMs) {
+      keysReadAtMs = nowMs;
+      endRevoked().catch((error: unknown) => log.error({ why: messageOf(error) }, 'revoked keys could not be read'));
+    }
+    if (jobs.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
+  }
+
+  /** Nobody who could take it came in time. Devices that are busy will have time for it. */
+  function hasWaitedInVain(job: Job, nowMs: number): boolean {
+    const waiting = job.parts.filter(({ isDone, attempt }) => !isDone && attempt === undefined);
+    const isLate = waiting.some(({ waitingSinceMs }) => nowMs - waitingSinceMs >= HUB_LIMITS.failoverWaitMsMax);
+    return isLate && routePart(candidatesFor(job.request), 1, embedding).t === 'none';
+  }
+
+  function admit(request: EmbedRequest, bytes: number): void {
+    if (stopping) throw new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
+    if (routePart(candidatesFor(request), 1, embedding).t === 'none') throw noDevice(request);
+    const openBytes = [...jobs].reduce((sum, job) => sum + job.bytes, bytes);
+    if (jobs.size < HUB_LIMITS.embedsOpenMax && openBytes <= HUB_LIMITS.embedsOpenBytesMax) return;
+    const message = `${jobs.size} requests for vectors are open already; try again in a moment`;
+    throw new IdlewildError('too_busy', message, { details: { retryAfterSeconds: 5 } });
+  }
+
+  return {
+    async submit(request, signal) {
+      const bytes = request.inputs.reduce((sum, input) => sum + Buffer.byteLength(input), 0);
+      admit(request, bytes);
+      if (signal.aborted) throw cancelled();
+      if (request.inputs.length === 0) throw new IdlewildError('invalid_request', 'there is no text in this request');
+      const { promise, resolve, reject } = Promise.withResolvers<EmbedOutcome>();
+      const job = createJob(request, newId('req', random), bytes, clock.monotonic(), (result) =>
+        'vectors' in result ? resolve(result) : reject(result),
+      );
+      jobs.add(job);
+      const onAbort = (): void => end(job, cancelled());
+      signal.addEventListener('abort', onAbort, { once: true });
+      sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
+      pump();
+      return promise.finally(() => signal.removeEventListener('abort', onAbort));
+    },
+    onFrame(device, event) {
+      const part = running.get(event.lease);
+      if (part?.attempt?.epoch !== event.epoch || part.attempt.device !== device.id) return;
+      if (event.t === 'embed.done') done(part, event);
+      else refused(part, event);
+      deps.onFree();
+    },
+    onGone(device, code, why) {
+      for (const part of [...running.values()]) if (part.attempt?.device === device.id) failed(part, code, why);
+    },
+    pump,
+    counts: () => ({ open: jobs.size }),
+    stop() {
+      stopping = true;
+      sweeper?.cancel();
+      for (const job of [...jobs]) end(job, new IdlewildError('hub_stopping', ERRORS.hub_stopping.meaning));
+    },
+  };
+}
+
+const cancelled = (): IdlewildError => new IdlewildError('cancelled', 'the caller hung up');
+
+function createJob(request: EmbedRequest, id: string, bytes: number, nowMs: number, settle: Job['settle']): Job {
+  const parts: PartState[] = [];
+  const job: Job = {
+    request,
+    id,
+    parts,
+    bytes,
+    createdAtMs: nowMs,
+    vectors: [],
+    devices: new Set(),
+    promptTokens: 0,
+    deviceMs: 0,
+    failovers: 0,
+    over: false,
+    settle,
+  };
+  for (const part of cutParts(request.inputs, request.model.dimensions)) {
+    const tokens = estimateTokens(part);
+    parts.push({
+      part,
+      tokens,
+      job,
+      isDone: false,
+      epoch: 0,
+      failures: 0,
+      waitingSinceMs: nowMs,
+      attempt: undefined,
+      lastFailure: '',
+    });
+  }
+  return job;
+}
