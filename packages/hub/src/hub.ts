@@ -36,7 +36,9 @@ import { openTerritory } from './identity/territory.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
 import { createModels, type Models } from './models/registry.ts';
+import { createPlacement, type Placement } from './placement/placement.ts';
 import { createPolicy, type Policy } from './policy/policy.ts';
+import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
 import type { ConnectedDevice } from './session/connected-device.ts';
 import { createSessions, type Sessions } from './session/sessions.ts';
 
@@ -48,6 +50,8 @@ export interface HubDeps {
   readonly crypto: Crypto;
   readonly secrets: Secrets;
   readonly meter: AnswerMeter;
+  /** Bytes of blobs that devices were given. */
+  onBlobServed?(origin: BlobOrigin, bytes: number): void;
   /** For keys that have no limit of their own; absent: they have none. */
   readonly limits?: DefaultLimits | undefined;
   readonly log: Log;
@@ -66,11 +70,12 @@ export interface Hub {
   readonly sessions: Sessions;
   readonly answers: Answers;
   readonly embeddings: Embeddings;
+  readonly blobs: BlobDesk;
   readonly limits: Callers['limits'];
   readonly repeats: Callers['repeats'];
   /** Names who may share cached prompts. */
   readonly scopeOf: ScopeOf;
-  /** Tells every device which models to hold. */
+  /** Models have changed: they are placed anew, and every device is told which to hold. */
   announceModels(): Promise<void>;
   /** Whether the database answers. */
   isReady(): Promise<boolean>;
@@ -109,9 +114,6 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
   }
 
-  async function holdings(): Promise<{ cid: string; name: string; bytes: number }[]> {
-    return (await models.list(territory.id)).map(({ cid, name, bytes }) => ({ cid, name, bytes }));
-  }
   const sessions: Sessions = createSessions({
     clock,
     random,
@@ -125,18 +127,20 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     },
     events: {
       onJoin(device) {
-        void holdings().then(
-          (list) => sessions.hold(device, list),
-          (error: unknown) => log.error({ why: messageOf(error) }, 'models could not be read'),
-        );
+        placement.onJoin(device);
         pump();
       },
-      onStatus: () => pump(),
+      onStatus(device) {
+        placement.onStatus(device);
+        pump();
+      },
       onAnswer: (device, event) => answers.onFrame(device, event),
-      onBlob: () => {},
+      onBlob: (device, part) => blobs.onPart(device, part),
       onEmbed: (device, event) => embeddings.onFrame(device, event),
       onGone(device, code, why) {
         devices.touch(territory.id, device.id);
+        blobs.onGone(device);
+        placement.onGone(device);
         answers.onGone(device, code, why);
         embeddings.onGone(device, code, why);
       },
@@ -144,8 +148,24 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
   });
   const revokedKeys: typeof keys.revokedAmong = (of, ids) => keys.revokedAmong(of, ids);
   const common = { clock, random, sessions, meter: deps.meter, log, revokedKeys };
+  const blobs: BlobDesk = createBlobDesk({
+    clock,
+    crypto,
+    store,
+    sessions,
+    log,
+    onServed: (origin, bytes) => deps.onBlobServed?.(origin, bytes),
+  });
+  const placement: Placement = createPlacement({
+    clock,
+    sessions,
+    log,
+    models: () => models.list(territory.id),
+    queued: () => answers.queuedByModel(),
+  });
   const answers: Answers = createAnswers({
     ...common,
+    placement,
     journal,
     checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
   });
@@ -158,6 +178,8 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     answers.pump();
     embeddings.pump();
   };
+  await blobs.update(await models.list(territory.id));
+  await placement.refresh();
   const housekeeping = keepHouse(deps, [() => journal.flush(), () => devices.flush(), () => callers.keepHouse()]);
 
   return {
@@ -173,12 +195,13 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     sessions,
     answers,
     embeddings,
+    blobs,
     limits: callers.limits,
     repeats: callers.repeats,
     scopeOf: createScopes({ crypto, secret: await secretOf('scope.key', SCOPE_KEY, deps) }),
     async announceModels() {
-      const list = await holdings();
-      for (const device of sessions.list()) sessions.hold(device, list);
+      await blobs.update(await models.list(territory.id));
+      await placement.refresh();
     },
     async isReady() {
       try {
@@ -191,6 +214,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     },
     async stop() {
       housekeeping.stop();
+      placement.stop();
       embeddings.stop();
       await answers.stop();
       await callers.stop();

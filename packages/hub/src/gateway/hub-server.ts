@@ -60,7 +60,7 @@ export async function createHubServer({
       inviteToken,
     }),
     callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
-    blobRoutes({ store }),
+    blobRoutes({ store, blobs: hub.blobs }),
     healthRoutes({ metrics, isReady: () => hub.isReady() }),
     wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),
   ]);

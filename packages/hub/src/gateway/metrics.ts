@@ -7,6 +7,8 @@ import type { AnswerMeter } from '../answers/answers.ts';
 
 export interface Metrics {
   readonly meter: AnswerMeter;
+  /** Bytes of blobs that devices were given. */
+  blob(origin: 'store' | 'peer', bytes: number): void;
   /** Prometheus text format. */
   render(): Promise<string>;
   readonly contentType: string;
@@ -32,6 +34,12 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
   const failovers = new Counter({
     name: 'idlewild_failovers_total',
     help: 'Attempts that were lost after they had started.',
+    registers,
+  });
+  const blobs = new Counter({
+    name: 'idlewild_blob_bytes_total',
+    help: "Bytes of blobs given to devices, from the hub's store or from other devices.",
+    labelNames: ['source'],
     registers,
   });
   const duration = new Histogram({
@@ -81,6 +89,7 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
       },
       firstToken: (ms) => first.observe(ms / 1000),
     },
+    blob: (source, bytes) => blobs.inc({ source }, bytes),
     render: () => registry.metrics(),
     contentType: registry.contentType,
   };

@@ -289,6 +289,7 @@ function modelRoutes(app: App, deps: ApiDeps): void {
         addedAt: iso(model.addedAtMs),
         contextTokens: model.manifest.contextTokens,
         devices: devicesWith(model.cid),
+        pinned: model.pinned,
       })),
   });
   typed(app).route({
@@ -306,6 +307,7 @@ function modelRoutes(app: App, deps: ApiDeps): void {
         addedAt: iso(model.addedAtMs),
         contextTokens: manifest.contextTokens,
         devices: devicesWith(model.cid),
+        pinned: model.pinned,
         layers: manifest.layers,
         vocabularyTokens: manifest.vocabularyTokens,
         tensors: manifest.tensors.length,
@@ -351,6 +353,23 @@ function modelRoutes(app: App, deps: ApiDeps): void {
       return reply.status(204).send();
     },
   });
+  for (const [method, pinned, summary] of [
+    ['PUT', true, 'Pins a model: devices that hold it keep it'],
+    ['DELETE', false, 'Unpins a model'],
+  ] as const) {
+    typed(app).route({
+      method,
+      url: '/api/models/:name/pin',
+      config: { action: 'pinModel' },
+      schema: { params: nameParams, summary, tags: ['models'] },
+      handler: async (request, reply) => {
+        const { name } = request.params;
+        await models.pin({ territory: territory.id, name, pinned, actor: actorOf(principal(request)) });
+        await deps.onModelsChanged();
+        return reply.status(204).send();
+      },
+    });
+  }
 }
 
 const LISTED_MAX = 200;

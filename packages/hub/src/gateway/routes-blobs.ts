@@ -1,12 +1,14 @@
 /**
  * Bytes in and out, block by block: what enters is verified against its CID before it is kept, so a broken upload is
- * resumed by asking which leaves are missing, and a device fetches exactly the leaves it lacks.
+ * resumed by asking which leaves are missing, and a device fetches exactly the leaves it lacks. Whether they come from
+ * the store or from another device is decided in `relay/`.
  */
 import { IdlewildError, readLayout, type BlobStore, type FileAssembly, type FileLayout } from '@idlewild/protocol';
 import { CID } from 'multiformats/cid';
 import { z } from 'zod';
 import { HUB_LIMITS } from '../limits.ts';
-import { typed, type App } from './server.ts';
+import type { BlobDesk } from '../relay/blob-desk.ts';
+import { principal, typed, type App } from './server.ts';
 
 const RAW = 0x55;
 const bytesBody = z.custom<Buffer>((value) => Buffer.isBuffer(value), 'the body must be application/octet-stream');
@@ -20,7 +22,7 @@ function parseCid(text: string): CID {
 }
 
 export const blobRoutes =
-  ({ store }: { readonly store: BlobStore }) =>
+  ({ store, blobs }: { readonly store: BlobStore; readonly blobs: BlobDesk }) =>
   (app: App): void => {
     /** Uploads under way; dropped when finished, and rebuilt from the store if the hub restarts. */
     const uploads = new Map<string, FileAssembly>();
@@ -55,9 +57,15 @@ export const blobRoutes =
       config: { action: 'fetchBlob' },
       schema: { params: z.object({ cid: z.string() }), summary: 'One block by its CID', tags: ['bytes'] },
       handler: async (request, reply) => {
-        const bytes = await store.get(parseCid(request.params.cid));
-        if (bytes === undefined)
+        const asker = principal(request);
+        const served = await blobs.fetch(
+          parseCid(request.params.cid),
+          asker.kind === 'device' ? asker.deviceId : undefined,
+        );
+        if (served === undefined)
           throw new IdlewildError('blob_not_found', `this hub does not hold ${request.params.cid}`);
+        const { bytes } = served;
+        reply.raw.once('close', () => served.ended(reply.raw.writableFinished));
         return reply
           .header('content-type', 'application/octet-stream')
           .header('cache-control', 'private, max-age=31536000, immutable')

@@ -87,6 +87,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       crypto: nodeCrypto,
       secrets: createDiskSecrets(options.data),
       meter: metrics.meter,
+      onBlobServed: metrics.blob,
       limits: options.limits,
       log,
     });

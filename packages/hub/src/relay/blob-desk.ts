@@ -35,7 +35,6 @@ export interface BlobDesk {
   fetch(cid: CID, device?: string): Promise<Served | undefined>;
   update: LeafIndex['update'];
   onPart(device: ConnectedDevice, part: BlobPart): void;
-  onStatus(): void;
   onGone(device: ConnectedDevice): void;
 }
 
@@ -74,10 +73,8 @@ export function createBlobDesk(deps: BlobDeskDeps): BlobDesk {
     fetch: (cid, device) => fetch(desk, cid, device),
     update: (models) => desk.index.update(models),
     onPart: (device, part) => desk.relay.onPart(device, part),
-    onStatus: () => desk.peers.changed(),
     onGone(device) {
       desk.peers.forget(device.id);
-      desk.peers.changed();
       desk.relay.onGone(device);
     },
   };

@@ -20,8 +20,6 @@ export interface Peers {
   began(device: string): void;
   ended(device: string, bytes: number): void;
   avoid(device: string, forMs: number): void;
-  /** Devices came, went or changed. */
-  changed(): void;
   forget(device: string): void;
 }
 
@@ -115,9 +113,6 @@ export function createPeers(clock: Clock, sessions: Pick<Sessions, 'list' | 'get
     avoid(device, forMs) {
       const peer = peerOf(device);
       peer.avoidUntilMs = Math.max(peer.avoidUntilMs, clock.monotonic() + forMs);
-    },
-    changed() {
-      holdersAtMs = Number.NEGATIVE_INFINITY;
     },
     forget(device) {
       for (const devices of given.values()) devices.delete(device);

@@ -1,5 +1,13 @@
 /** A device with an open channel, as the rest of the hub sees it. */
-import type { AnswerWork, Channel, Consent, DeviceProfile, DeviceState, DeviceStatus, EmbedWork } from '@idlewild/protocol';
+import type {
+  AnswerWork,
+  Channel,
+  Consent,
+  DeviceProfile,
+  DeviceState,
+  DeviceStatus,
+  EmbedWork,
+} from '@idlewild/protocol';
 
 export interface ConnectedDevice {
   readonly id: string;
