@@ -77,6 +77,18 @@ test("openai-js/chat.mjs streams with OpenAI's client and says who answered", as
   expect(out).toMatch(/^› What news of the "king"[\s\S]{60,}\n\n\d+ tokens by ada, 0 failovers\n$/);
 });
 
+test('openai-js/json.mjs prints what the schema promises, from a model that knows no JSON', async () => {
+  const { code, out, err } = await node('openai-js/json.mjs');
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  expect(out).toMatch(/^[\s\S]{0,24}, (king|duke|servant), (alive|dead)\n$/);
+});
+
+test('openai-js/tools.mjs calls the function and goes on with its result', async () => {
+  const { code, out, err } = await node('openai-js/tools.mjs');
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  expect(out).toMatch(/count_ships\(\{.*"harbour":\s*"(Dover|Calais|Ostia)".*\}\) = \{"harbour":"\w+","ships":\d+\}/);
+});
+
 test('langchain-js/chat.mjs runs a chain', async () => {
   const { code, out, err } = await node('langchain-js/chat.mjs', ['the ships']);
   expect({ code, err }).toEqual({ code: 0, err: '' });
