@@ -74,10 +74,21 @@ test('a chat answered whole and streamed is the same text, with usage and the no
   expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('')).toBe(whole.choices[0]?.message.content);
   expect(chunks[0]?.choices[0]?.delta.role).toBe('assistant');
   expect(chunks.at(-2)?.choices[0]?.finish_reason).toBe(whole.choices[0]?.finish_reason);
-  expect(chunks.at(-1)).toMatchObject({ choices: [], usage: whole.usage, idlewild: whole.idlewild });
+  const { prompt_tokens_details: _, ...counts } = whole.usage ?? {};
+  expect(chunks.at(-1)).toMatchObject({ choices: [], usage: counts, idlewild: whole.idlewild });
   expect(new Set(chunks.map((chunk) => chunk.id)).size).toBe(1);
   // One event for each token that has a text, none merged, beside the first and the two last.
   expect(chunks.length).toBeGreaterThan(answerTokens / 2);
+});
+
+test('a prompt that was read is not read again for its caller, but it is for another', async () => {
+  const asked = { model: MODEL, messages: [{ role: 'user' as const, content: 'What is the city but the people?' }] };
+  const cached = async (client: OpenAI): Promise<number | undefined> =>
+    (await client.chat.completions.create({ ...asked, max_tokens: 4 })).usage?.prompt_tokens_details?.cached_tokens;
+  expect(await cached(openai)).toBeLessThan(16);
+  expect(await cached(openai)).toBeGreaterThan(16);
+  const other = await hub.client.keys.create({ role: 'caller' });
+  expect(await cached(clientWith(other.key))).toBe(0);
 });
 
 test('a text is gone on with, whole and streamed', async () => {
@@ -231,7 +242,12 @@ const judge = {
 
 test('a tool that must be called is called with what its schema allows, whole and streamed', async () => {
   const tools = [judge as unknown as OpenAI.ChatCompletionTool];
-  const asked = { ...chat, tools, tool_choice: { type: 'function', function: { name: 'judge' } } } as const;
+  const asked = {
+    ...chat,
+    max_tokens: 160,
+    tools,
+    tool_choice: { type: 'function', function: { name: 'judge' } },
+  } as const;
   const whole = await openai.chat.completions.create(asked);
   const [call] = whole.choices[0]?.message.tool_calls ?? [];
   expect(whole.choices[0]).toMatchObject({ finish_reason: 'tool_calls', message: { content: null } });
