@@ -283,6 +283,7 @@ function onMessage(parts: Parts, message: WorkMessage): void {
       parts.giver.forget();
       return parts.shelf.hold(message);
     case 'answer':
+    case 'embed':
       return parts.lane.offer(message);
     case 'cancel':
       return parts.lane.cancel(message.lease, message.epoch);

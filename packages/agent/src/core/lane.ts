@@ -1,5 +1,6 @@
 /**
- * The interactive lane: answers under leases, from the hub's frame to the engine and back as a stream of events.
+ * The interactive lane: answers under leases, from the hub's frame to the engine and back as a stream of events; and
+ * vectors of texts, which are an answer of one event.
  *
  *   answer frame ──► guard ──► warm engine ──► free slot ──► running ──► finished | failed
  *                      └─ refused at once with the reason   └─ cancel, deadline, pause, engine death, lost channel
@@ -28,6 +29,8 @@ import type { Engine, EngineEvent } from '@idlewild/engine';
 import { AGENT_LIMITS } from './limits.ts';
 
 export type AnswerMessage = Extract<ToDevice, { t: 'answer' }>;
+export type EmbedMessage = Extract<ToDevice, { t: 'embed' }>;
+type OrderMessage = AnswerMessage | EmbedMessage;
 
 export interface WarmModel {
   readonly engine: Engine;
@@ -52,7 +55,7 @@ export interface LanePorts {
 }
 
 export interface Lane {
-  offer(message: AnswerMessage): void;
+  offer(message: OrderMessage): void;
   cancel(lease: string, epoch: number): void;
   /** Ends answers with `answer.failed`, so that the hub moves them; with `cid`, those of one model only. */
   failAll(error: IdlewildError, cid?: string): void;
@@ -63,7 +66,7 @@ export interface Lane {
 }
 
 interface Attempt {
-  readonly message: AnswerMessage;
+  readonly message: OrderMessage;
   readonly model: WarmModel;
   readonly tokens: number[];
   handle?: { cancel(): void };
@@ -106,7 +109,7 @@ export function createLane(ports: LanePorts): Lane {
   };
 }
 
-function offer(lane: LaneState, message: AnswerMessage): void {
+function offer(lane: LaneState, message: OrderMessage): void {
   if (!isNew(lane, message.lease, message.epoch)) return;
   const older = lane.running.get(message.lease);
   if (older !== undefined) drop(lane, older);
@@ -126,7 +129,7 @@ function isNew({ epochs }: LaneState, lease: string, epoch: number): boolean {
 }
 
 /** The warm model that takes the answer now, or the error that refuses it. */
-function placeFor({ ports, running }: LaneState, message: AnswerMessage): WarmModel | IdlewildError {
+function placeFor({ ports, running }: LaneState, message: OrderMessage): WarmModel | IdlewildError {
   const refusal = ports.refusal();
   if (refusal !== undefined) return refusal;
   const model = ports.warm(message.model);
@@ -147,24 +150,49 @@ function placeFor({ ports, running }: LaneState, message: AnswerMessage): WarmMo
   return model;
 }
 
-function start(lane: LaneState, message: AnswerMessage, model: WarmModel): void {
+function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
   const attempt: Attempt = { message, model, tokens: [], over: false };
   lane.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
   attempt.deadline = lane.ports.clock.after(deadlineMs, () =>
     fail(lane, attempt, 'deadline_exceeded', `the answer was not finished within its ${deadlineMs} ms`),
   );
-  const handle = model.engine.answer(message.work, (event) => onEvent(lane, attempt, event));
+  const handle =
+    message.t === 'embed'
+      ? startEmbed(lane, attempt, message)
+      : model.engine.answer(message.work, (event) => onEvent(lane, attempt, message, event));
   attempt.handle = handle;
   // An engine may fail an answer before it hands out the handle.
   if (attempt.over) handle.cancel();
   else lane.ports.onChanged();
 }
 
-function onEvent(lane: LaneState, attempt: Attempt, event: EngineEvent): void {
+/** The whole of the vectors comes at once. */
+function startEmbed(lane: LaneState, attempt: Attempt, { lease, epoch, work }: EmbedMessage): { cancel(): void } {
+  const abort = new AbortController();
+  const { engine } = attempt.model;
+  const embedding =
+    engine.embed?.(work, abort.signal) ??
+    Promise.reject(new IdlewildError('model_unsupported', 'this model makes text, and no vectors'));
+  embedding.then(
+    ({ vectors, tokens }) => {
+      if (!close(lane, attempt)) return;
+      const bytes = vectors.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
+      lane.ports.send({ t: 'embed.done', lease, epoch, vectors: bytes, tokens: [...tokens] });
+      lane.ports.onChanged();
+    },
+    (thrown: unknown) => {
+      const { code, message, details } = asIdlewildError(thrown, 'making vectors');
+      fail(lane, attempt, code, message, typeof details.input === 'number' ? details.input : undefined);
+    },
+  );
+  return { cancel: () => abort.abort() };
+}
+
+function onEvent(lane: LaneState, attempt: Attempt, message: AnswerMessage, event: EngineEvent): void {
   if (attempt.over) return;
   const { send } = lane.ports;
-  const { lease, epoch } = attempt.message;
+  const { lease, epoch } = message;
   switch (event.t) {
     case 'token':
       if (event.s.length > LIMITS.tokenTextCharactersMax) {
@@ -179,7 +207,7 @@ function onEvent(lane: LaneState, attempt: Attempt, event: EngineEvent): void {
     case 'failed':
       return fail(lane, attempt, event.code, event.message);
     case 'finished':
-      finish(lane, attempt, event).catch((thrown: unknown) =>
+      finish(lane, attempt, message, event).catch((thrown: unknown) =>
         fail(lane, attempt, 'internal', asIdlewildError(thrown, 'signing the receipt').message),
       );
   }
@@ -188,10 +216,10 @@ function onEvent(lane: LaneState, attempt: Attempt, event: EngineEvent): void {
 async function finish(
   lane: LaneState,
   attempt: Attempt,
+  { lease, epoch, model, work }: AnswerMessage,
   event: Extract<EngineEvent, { t: 'finished' }>,
 ): Promise<void> {
   const { crypto, identity, send, onChanged } = lane.ports;
-  const { lease, epoch, model, work } = attempt.message;
   const { finish: reason, s, calls, promptTokens, answerTokens, prefillMs, decodeMs } = event;
   const tokensDigest = await digestTokens(attempt.tokens, crypto);
   const receipt = await signStatement(
@@ -243,12 +271,22 @@ function drop(lane: LaneState, attempt: Attempt): void {
   if (close(lane, attempt)) attempt.handle?.cancel();
 }
 
-function fail(lane: LaneState, attempt: Attempt, code: ErrorCode, message: string): void {
+function fail(lane: LaneState, attempt: Attempt, code: ErrorCode, message: string, input?: number): void {
   if (!close(lane, attempt)) return;
   attempt.handle?.cancel();
-  sendFailed(lane, attempt.message, code, message);
+  sendFailed(lane, attempt.message, code, message, input);
   lane.ports.onChanged();
 }
 
-const sendFailed = ({ ports }: LaneState, { lease, epoch }: AnswerMessage, code: ErrorCode, message: string): void =>
-  ports.send({ t: 'answer.failed', lease, epoch, code, message: message.slice(0, 2_048) });
+/** `input`: index of the text that is at fault. */
+function sendFailed(
+  { ports }: LaneState,
+  { t, lease, epoch }: OrderMessage,
+  code: ErrorCode,
+  said: string,
+  input?: number,
+): void {
+  const message = said.slice(0, 2_048);
+  if (t === 'answer') return ports.send({ t: 'answer.failed', lease, epoch, code, message });
+  ports.send({ t: 'embed.failed', lease, epoch, code, message, ...(input === undefined ? {} : { input }) });
+}

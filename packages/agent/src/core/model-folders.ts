@@ -23,6 +23,7 @@ export interface ModelFolders {
 /** What an engine is told about a model, wherever its folder is. */
 export const engineModelOf = (cid: string, manifest: Manifest, folder: string): EngineModel => ({
   cid,
+  kind: manifest.kind,
   folder,
   graph: manifest.graph,
   contextTokens: manifest.contextTokens,

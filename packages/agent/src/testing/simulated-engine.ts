@@ -7,8 +7,15 @@
  * to differ. It knows no stop strings and no sampling: an answer ends at its own length, at `tokensMax`, or at the
  * context's end.
  */
-import { IdlewildError, type AnswerWork, type Clock, type FinishReason, type Timer } from '@idlewild/protocol';
-import type { Engine, EngineEvent, EngineHost } from '@idlewild/engine';
+import {
+  IdlewildError,
+  type AnswerWork,
+  type Clock,
+  type EmbedWork,
+  type FinishReason,
+  type Timer,
+} from '@idlewild/protocol';
+import type { Embedded, Engine, EngineEvent, EngineHost } from '@idlewild/engine';
 
 export interface SimulatedEngineOptions {
   readonly clock: Clock;
@@ -80,6 +87,10 @@ export function simulatedAnswer(
   return { tokens, text: tokens.map(simulatedText).join(''), finish: length === own ? 'stop' : 'length' };
 }
 
+/** Two numbers that are the text's own. */
+export const simulatedVector = (text: string): Float32Array => Float32Array.of(hash(text), text.length);
+const simulatedTokens = (text: string): number => Math.ceil((text.length + 1) / 4);
+
 export function createSimulatedEngineHost(options: SimulatedEngineOptions): SimulatedEngineHost {
   const { clock } = options;
   const engines = new Map<string, SimulatedEngine>();
@@ -135,6 +146,8 @@ interface Running {
   readonly contextTokens: number;
   readonly streams: Set<Stream>;
   readonly prefills: Map<Stream, Timer>;
+  /** What ends a work of texts that is under way. */
+  readonly embeds: Set<(error: IdlewildError) => void>;
   step: Timer | undefined;
   /** When the step under way is due, with fractions. */
   dueMs: number;
@@ -149,6 +162,7 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
     contextTokens,
     streams: new Set(),
     prefills: new Map(),
+    embeds: new Set(),
     step: undefined,
     dueMs: 0,
     stalled: false,
@@ -162,6 +176,7 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
       remove(running, stream);
       stream.listen({ t: 'failed', code: 'engine_failed', message: reason });
     }
+    for (const fail of [...running.embeds]) fail(new IdlewildError('engine_failed', reason));
   };
   return {
     engineBuild: options.engineBuild ?? 'simulated-1',
@@ -173,6 +188,7 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
     tokensPerSecond: options.tokensPerSecond,
     prefillTokensPerSecond: options.prefillTokensPerSecond ?? options.tokensPerSecond * 10,
     answer: (work, listen) => answer(running, work, listen),
+    embed: (work, signal) => embed(running, work, signal),
     async close() {
       if (!running.dead) end('the engine was closed');
     },
@@ -188,7 +204,7 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
       running.stalled = stalled;
       schedule(running);
     },
-    answering: () => running.streams.size + running.prefills.size,
+    answering: () => running.streams.size + running.prefills.size + running.embeds.size,
   };
 }
 
@@ -238,6 +254,30 @@ function answer(running: Running, work: AnswerWork, listen: (event: EngineEvent)
   }
   read(totalMs);
   return { cancel: () => remove(running, stream) };
+}
+
+/** All texts one after the other, at the speed of prefill. */
+function embed(running: Running, { inputs }: EmbedWork, signal: AbortSignal): Promise<Embedded> {
+  const { clock, prefillTokensPerSecond, tokensPerSecond } = running.options;
+  const tokens = inputs.map(simulatedTokens);
+  const sum = tokens.reduce((total, count) => total + count, 0);
+  return new Promise((resolve, reject) => {
+    const end = (act: () => void): void => {
+      running.embeds.delete(fail);
+      timer.cancel();
+      act();
+    };
+    const fail = (error: IdlewildError): void => end(() => reject(error));
+    const timer = clock.after(Math.ceil((sum * 1_000) / (prefillTokensPerSecond ?? tokensPerSecond * 10)), () => {
+      const long = tokens.findIndex((count) => count > running.contextTokens);
+      const details = { input: long };
+      if (long >= 0) fail(new IdlewildError('context_length_exceeded', `${tokens[long]} tokens`, { details }));
+      else if (!running.stalled) end(() => resolve({ vectors: inputs.map(simulatedVector), tokens }));
+    });
+    running.embeds.add(fail);
+    signal.addEventListener('abort', () => fail(new IdlewildError('cancelled', 'no longer wanted')), { once: true });
+    if (running.dead) fail(new IdlewildError('engine_failed', 'the engine is gone'));
+  });
 }
 
 function remove(running: Running, stream: Stream): void {

@@ -14,7 +14,7 @@ export type Machine = Pick<
 >;
 
 /** What this engine does beyond plain answers; a hub gives a device no work that needs more. */
-const ENGINE_FEATURES: readonly DeviceFeature[] = ['form', 'tools', 'logprobs', 'bias'];
+const ENGINE_FEATURES: readonly DeviceFeature[] = ['form', 'tools', 'logprobs', 'bias', 'embed'];
 
 export interface MeasureOptions extends ProcessOptions {
   /** For each provider's process; a graphics driver may hang. */
