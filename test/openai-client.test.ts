@@ -176,7 +176,7 @@ test('several prompts are answered in one request, each after its text where it 
   expect(both.choices.map((choice) => choice.text)).toEqual(prompt.map((text, i) => text + alone[i]));
 });
 
-test('log probabilities are of the tokens that the text is made of, and the greedy token is the likeliest', async () => {
+test('log probabilities are of the tokens of the text, and the greedy token is the likeliest', async () => {
   const asked = { ...chat, max_tokens: 16, temperature: 0, logprobs: true, top_logprobs: 3 };
   const whole = await openai.chat.completions.create(asked);
   const told = whole.choices[0]?.logprobs?.content ?? [];

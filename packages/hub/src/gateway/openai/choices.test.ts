@@ -122,7 +122,7 @@ test('n choices are answered at once, each as its own number, with one usage', a
   expect(usages).toEqual([whole.usage]);
 });
 
-test('several prompts times n choices are numbered as OpenAI does, each after its prompt where it is echoed', async () => {
+test('several prompts times n choices are numbered as OpenAI does, each after its prompt if echoed', async () => {
   await join(({ prompt, choice }) => ({ tokens: [`<${prompt.kind === 'text' ? prompt.text : ''}${choice}>`] }));
   const asked = { ...completion, prompt: ['a', 'b'], n: 2, best_of: 2, echo: true };
   const whole = await openai.completions.create(asked);
@@ -187,7 +187,7 @@ test('log probabilities of a chat come whole and streamed, with the text that th
   expect(streamed).toEqual(whole.choices[0]?.logprobs?.content);
 });
 
-test('log probabilities of a completion have offsets, and those of text that a stop string took are not told', async () => {
+test('log probabilities of a completion have offsets; those of a stop string are not told', async () => {
   const held = (text: string, p: number, s: string): ScriptedToken => ({ s, lp: { p, b: utf8(text), top: [] } });
   const face = utf8('☺');
   await join(() => ({
@@ -370,7 +370,7 @@ test('no device that can do it is 503 that says what is missing', async () => {
   });
 });
 
-test('models tell what people must know; deleting one and asking for kept answers is refused with the reason', async () => {
+test('models tell what people must know; what is kept nowhere is refused with the reason', async () => {
   await say('yes');
   expect(await openai.models.retrieve('jacobean')).toMatchObject({
     id: 'jacobean',
