@@ -3,14 +3,16 @@
  * It is told everything in one JSON argument, prints a line for each change of its state and one at its end, writes all
  * that it logs to a file, and stops when its stdin ends.
  *
- * Two switches make a device that this machine is not: one whose engine is another build, and so of another numeric
- * class, and one that says far more than it was asked for.
+ * Three switches make a device that this machine is not: one whose engine is another build, and so of another numeric
+ * class, one that says far more than it was asked for, and one that gives others garbage for blobs.
  */
 import { appendFileSync } from 'node:fs';
 import type { AgentState } from '@idlewild/agent';
 import { startNodeAgent, type NodeAgentOptions } from '@idlewild/agent/node';
 import type { Engine, EngineHost } from '@idlewild/engine';
 import { createNodeEngineHost } from '@idlewild/engine/node';
+import { decodeCbor, encodeFrame, type ToHub } from '@idlewild/protocol';
+import { WebSocket } from 'ws';
 
 export interface DeviceProcessOptions extends Pick<
   NodeAgentOptions,
@@ -20,6 +22,7 @@ export interface DeviceProcessOptions extends Pick<
   readonly engineBuild?: string;
   /** Characters of each token's text, every one of which is six bytes of JSON. */
   readonly wordyCharacters?: number;
+  readonly givesGarbage?: boolean;
 }
 
 export type DeviceLine =
@@ -52,6 +55,17 @@ function hostOf({ engineBuild, wordyCharacters }: DeviceProcessOptions): EngineH
   };
 }
 
+/** An honest agent gives only what it has hashed: the lie is told on its way out. */
+function garbleBlobs(): void {
+  const sendHonestly = WebSocket.prototype.send as (this: WebSocket, frame: Uint8Array) => void;
+  WebSocket.prototype.send = function send(this: WebSocket, frame: Uint8Array): void {
+    const message = decodeCbor(frame, 'an own frame') as ToHub;
+    const isPart = message.t === 'blob.have' && message.bytes !== undefined;
+    sendHonestly.call(this, isPart ? encodeFrame({ ...message, bytes: message.bytes?.toReversed() }) : frame);
+  };
+}
+
+if (options.givesGarbage === true) garbleBlobs();
 try {
   const agent = await startNodeAgent({
     ...options,
