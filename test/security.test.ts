@@ -6,7 +6,7 @@ import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from 'n
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { createClient } from '@idlewild/client';
+import { createClient, wholeAnswer } from '@idlewild/client';
 import {
   decodeInvite,
   encodeFrame,
@@ -238,18 +238,24 @@ test('neither prompt nor answer nor key nor token is ever on a disk or in a log'
   });
   expect(sealed.length).toBeGreaterThan(1);
   const answer = heard.text.slice(100, 130);
-  const secrets = [mark, key, token, answer, JSON.stringify(answer).slice(1, -1)];
+  // What is kept so that it can be asked for again is kept sealed, and nobody can tell under which name.
+  const asked = { ...LONG, prompt: `MENENIUS:\nThe ${mark} said,`, max_tokens: 60 };
+  const kept = await wholeAnswer(clientWith(key).completion(asked, { idempotencyKey: `once ${mark}` }));
+  await until(() => rowsOf(hub, 'kept_answers').length === 1, 'the answer being kept');
+  const secrets = [mark, key, token, answer, JSON.stringify(answer).slice(1, -1), kept.text.slice(10, 40)];
   expect(placesOf(secrets)).toEqual([]);
   await until(() => journalOf(hub).length === 0, 'the journal being empty');
   await hub.stop();
   expect(placesOf([...secrets, ...sealed])).toEqual([]);
 });
 
-const journalOf = ({ data }: HubProcess): Buffer[] => {
+const journalOf = (of: HubProcess): Buffer[] => rowsOf(of, 'journal');
+
+const rowsOf = ({ data }: HubProcess, table: 'journal' | 'kept_answers'): Buffer[] => {
   const database = new DatabaseSync(join(data, 'hub.db'), { readOnly: true });
   try {
     return database
-      .prepare('select sealed from journal')
+      .prepare(`select sealed from ${table}`)
       .all()
       .map(({ sealed }) => Buffer.from(sealed as Uint8Array));
   } finally {
