@@ -10,6 +10,7 @@ import {
   writeGraph,
   type Graph,
 } from '@idlewild/graph';
+import { writeEncoderFolder, type TestEncoder } from '@idlewild/graph/testing';
 import { decodeManifest } from '@idlewild/protocol';
 import { afterAll, expect, test } from 'vitest';
 import { readModelFolder, type ModelFolder } from './model-folder.ts';
@@ -165,3 +166,50 @@ function halfDecoder(vocab: number, width: number): Graph {
   }
   return b.build();
 }
+
+const shape = { vocab: 300, width: 32, layers: 2, heads: 2, feedForward: 48, context: 64 };
+function encoderFolder(name: string, encoder: Partial<TestEncoder>): string {
+  writeEncoderFolder(join(folder, name), { shape, seed: 3, pooling: 'mean', ...encoder });
+  return join(folder, name);
+}
+
+test('an encoder folder becomes a manifest that says how long its vectors are and what they may be cut to', async () => {
+  const model = await read(encoderFolder('encoder', { tokensMax: 48, matryoshka: [8, 32] }));
+  const manifest = decodeManifest(model.manifest.bytes);
+  expect(manifest).toMatchObject({
+    kind: 'encoder',
+    dimensions: 32,
+    matryoshka: [8, 32],
+    contextTokens: 48,
+    vocabularyTokens: 300,
+    layers: 2,
+  });
+  expect(manifest.labels).toBeUndefined();
+  expect(manifest.files.map(({ path }) => path)).toEqual([
+    '1_Pooling/config.json',
+    'config.json',
+    'config_sentence_transformers.json',
+    'model.onnx',
+    'modules.json',
+    'sentence_bert_config.json',
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'weights.bin',
+  ]);
+  expect(model.summary).toContain('an encoder, 32 numbers a vector, 48 tokens a text');
+});
+
+test('a classifier folder becomes a manifest with its labels', async () => {
+  const from = encoderFolder('classifier', { shape: { ...shape, labels: 2 }, labels: ['dull', 'merry'] });
+  const manifest = decodeManifest((await read(from)).manifest.bytes);
+  expect(manifest).toMatchObject({ kind: 'classifier', labels: ['dull', 'merry'], contextTokens: 64 });
+});
+
+test('an encoder that would not be run as its makers mean is refused, the file and the step named', async () => {
+  const from = encoderFolder('dense', {});
+  const dense = [{ idx: 2, name: '2', path: '2_Dense', type: 'sentence_transformers.models.Dense' }];
+  writeFileSync(join(from, 'modules.json'), JSON.stringify(dense));
+  await expect(read(from)).rejects.toThrow(/^modules\.json asks for Dense in '2_Dense'/);
+  writeFileSync(join(from, 'config.json'), '{"is_encoder_decoder": true, "architectures": ["T5Model"]}');
+  await expect(read(from)).rejects.toThrow(/^onnx\/model\.onnx: .*encoder-decoder \(T5Model\)/);
+});

@@ -10,6 +10,7 @@ import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { UploadFile } from '@idlewild/client';
 import {
+  ENCODER_TEXTS,
   GRAPH_LIMITS,
   checkGraph,
   countParameters,
@@ -30,7 +31,8 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { bytesText } from '../text/units.ts';
 import { readCard } from './card.ts';
 import { chooseGraph, type GraphChoice, type ListedFile, type Quant } from './graph-files.ts';
-import { readContext, readJson, readVocabulary } from './model-texts.ts';
+import { factsOf } from './model-facts.ts';
+import { readJson } from './model-texts.ts';
 import { diskPart, memoryPart, type Part } from './parts.ts';
 
 const GRAPH_PATH = 'model.onnx';
@@ -41,6 +43,7 @@ export const MODEL_TEXTS: Readonly<Record<string, 'needed' | 'optional'>> = {
   'tokenizer_config.json': 'optional',
   'generation_config.json': 'optional',
   'chat_template.jinja': 'optional',
+  ...Object.fromEntries(ENCODER_TEXTS.map((path) => [path, 'optional'] as const)),
   LICENSE: 'optional',
   'LICENSE.md': 'optional',
   'LICENSE.txt': 'optional',
@@ -74,12 +77,11 @@ export async function readModelFolder(folder: string, options: ReadOptions): Pro
   const choice = chooseGraph(await listGraphs(folder), options.quant, folder);
   const graphFile = choice.path;
   const texts = await readTexts(folder);
-  const config = readJson('config.json', new TextDecoder().decode(texts.get('config.json')));
   readJson('tokenizer.json', new TextDecoder().decode(texts.get('tokenizer.json')));
   const bytes = await readWhole(join(folder, graphFile), signal);
   const graph = naming(graphFile, () => keepAllLogits(readGraph(bytes)));
   const sides = await sideFiles(dirname(join(folder, graphFile)), graphFile, graph);
-  const shape = naming(graphFile, () => describeDecoder(graph));
+  const { facts, summary } = factsOf(graph, texts, (act) => naming(graphFile, act));
   const external = naming(graphFile, () => externalise(graph, { location: freeName(sides) }));
   const parts = partsOf(external, sides, texts);
   naming(graphFile, () => checkGraph(external.graph, { files: new Map(parts.map((part) => [part.path, part.bytes])) }));
@@ -92,18 +94,19 @@ export async function readModelFolder(folder: string, options: ReadOptions): Pro
   };
   const manifest: Manifest = {
     v: 1,
-    kind: 'decoder',
+    ...facts,
     graph: GRAPH_PATH,
     files: files.map(({ path, layout }) => ({ path, file: layout.root, bytes: layout.bytes })),
     tensors: external.tensors.map(({ file, ...tensor }) => ({ ...tensor, path: file, dims: [...tensor.dims] })),
-    contextTokens: readContext(config),
-    vocabularyTokens: shape.vocab ?? readVocabulary(config),
-    layers: shape.layers,
     card,
   };
-  const { layers, contextTokens } = manifest;
-  const summary = `${layers} layers, ${contextTokens} tokens of context, licence ${card.licence ?? 'not stated'}`;
-  return { manifest: await encodeManifest(manifest, nodeCrypto), files, card, graph: choice, summary };
+  return {
+    manifest: await encodeManifest(manifest, nodeCrypto),
+    files,
+    card,
+    graph: choice,
+    summary: `${summary}, licence ${card.licence ?? 'not stated'}`,
+  };
 }
 
 /**
