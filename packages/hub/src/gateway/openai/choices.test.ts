@@ -157,6 +157,34 @@ test('if one choice fails the request fails, and the others are cancelled on the
   expect(door.hub.answers.counts().open).toBe(0);
 });
 
+test('128 choices are answered by a device of four slots, one after the other', async () => {
+  await join(({ choice }) => ({ tokens: [String(choice)] }));
+  const { choices, usage } = await openai.completions.create({ ...completion, n: 128 });
+  expect(choices.map((choice) => choice.text)).toEqual(Array.from({ length: 128 }, (_, i) => String(i)));
+  expect(usage).toMatchObject({ prompt_tokens: 7, completion_tokens: 128 });
+});
+
+test('a caller that hangs up cancels all its choices', async () => {
+  const device = await door.join();
+  const open = new Set<string>();
+  let begun = (): void => {};
+  const all = new Promise<void>((resolve) => (begun = resolve));
+  device.onMessage = (message) => {
+    if (message.t === 'cancel') open.delete(message.lease);
+    if (message.t !== 'answer') return;
+    open.add(message.lease);
+    device.send({ t: 'answer.started', lease: message.lease, epoch: message.epoch, promptTokens: 1 });
+    if (open.size === 3) begun();
+  };
+  const abort = new AbortController();
+  const asked = openai.completions.create({ ...completion, n: 3, stream: true }, { signal: abort.signal });
+  await all;
+  await asked;
+  abort.abort();
+  await expect.poll(() => open.size).toBe(0);
+  expect(door.hub.answers.counts().open).toBe(0);
+});
+
 test('log probabilities of a chat come whole and streamed, with the text that they are of', async () => {
   await say(lp('Good', -0.1, [['Good', -0.1], ['Bad', -2]]), lp(' morrow', -0.5, [[' day', -0.2]])); // prettier-ignore
   const whole = await openai.chat.completions.create({ ...chat, logprobs: true, top_logprobs: 2 });
