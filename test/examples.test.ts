@@ -6,6 +6,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { writeEncoderFolder } from '@idlewild/graph/testing';
 import OpenAI from 'openai';
 import { until } from './processes/child.ts';
 import { MODEL, createWorld, type HubProcess, type World } from './world.ts';
@@ -87,6 +88,21 @@ test('openai-js/tools.mjs calls the function and goes on with its result', async
   const { code, out, err } = await node('openai-js/tools.mjs');
   expect({ code, err }).toEqual({ code: 0, err: '' });
   expect(out).toMatch(/count_ships\(\{.*"harbour":\s*"(Dover|Calais|Ostia)".*\}\) = \{"harbour":"\w+","ships":\d+\}/);
+});
+
+test('openai-js/embeddings.mjs ranks sentences by a model that embeds', async () => {
+  const folder = join(world.folder, 'nearness');
+  const shape = { vocab: 256, width: 32, layers: 2, heads: 4, feedForward: 64, context: 64 };
+  writeEncoderFolder(folder, { shape, seed: 7, pooling: 'mean' });
+  expect((await world.idlewild(hub, ['models', 'add', folder]).ended).code).toBe(0);
+  const holds = async (): Promise<boolean> =>
+    (await hub.client.devices.list()).some(({ models }) => models.includes('nearness'));
+  await until(holds, 'the device holding the model that embeds');
+  const { code, out, err } = await node('openai-js/embeddings.mjs', [QUESTION], { IDLEWILD_MODEL: 'nearness' });
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  const told = [...out.matchAll(/^(-?[01]\.\d{3})  [A-Z][\w ]+\.$/gm)].map(([, nearness]) => Number(nearness));
+  expect(told).toHaveLength(3);
+  expect(told).toEqual([...told].sort((one, other) => other - one));
 });
 
 test('langchain-js/chat.mjs runs a chain', async () => {
