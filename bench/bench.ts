@@ -7,7 +7,8 @@
 export interface Metric {
   readonly metric: string;
   readonly unit: string;
-  readonly target: number;
+  /** Absent: a figure that is told and not judged. */
+  readonly target?: number | undefined;
   /** On which side of the target a value has to be. */
   readonly wanted: 'at least' | 'at most';
   /** What the value is measured against. */
@@ -19,7 +20,7 @@ export interface Row {
   readonly metric: string;
   readonly value: number | null;
   readonly unit: string;
-  readonly target: number;
+  readonly target: number | null;
   readonly met: boolean;
   readonly against: string;
   readonly note: string;
@@ -69,8 +70,9 @@ export function createRows({ metrics }: Pick<Bench, 'metrics'>, { only, ...conte
       const found = chosen.find((one) => one.metric === name);
       if (found === undefined) return;
       const { metric, unit, target, wanted, against } = found;
-      const met = faults.length === 0 && (wanted === 'at least' ? value >= target : value <= target);
-      rows.set(name, { metric, value, unit, target, met, against, note: [...faults, note].join('; ') });
+      const isBeyond = target !== undefined && (wanted === 'at least' ? value < target : value > target);
+      const met = faults.length === 0 && !isBeyond;
+      rows.set(name, { metric, value, unit, target: target ?? null, met, against, note: [...faults, note].join('; ') });
     },
     async group(names, measure) {
       const wanted = names.filter((name) => run.wants(name));
@@ -92,7 +94,7 @@ export function createRows({ metrics }: Pick<Bench, 'metrics'>, { only, ...conte
             metric,
             value: null,
             unit,
-            target,
+            target: target ?? null,
             met: false,
             against,
             note: `not measured: ${reasons.get(metric) ?? 'nothing was recorded'}`,

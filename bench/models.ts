@@ -41,6 +41,13 @@ export const largeModel = (): string =>
     writeFileSync(join(folder, 'onnx', 'model.onnx'), writeGraph(buildDecoder(LARGE, LARGE_SEED)));
   });
 
+/** The large one with 4-bit weights: 84 MB of products, and a table of embeddings that stays as it is. */
+export const largeFourBitModel = (): string =>
+  keep('random-134m-4bit', (folder) => {
+    for (const [file, text] of Object.entries(modelFolderTexts(LARGE))) writeFileSync(join(folder, file), text);
+    writeFileSync(join(folder, 'onnx', 'model.onnx'), writeGraph(quantiseMatMul4(buildDecoder(LARGE, LARGE_SEED))));
+  });
+
 /** A folder is there whole or not at all: it gets its name last. */
 function keep(name: string, fill: (folder: string) => void): string {
   const folder = join(kept, name);

@@ -38,6 +38,9 @@ export interface World {
   readonly url: string;
   /** A caller's key. */
   readonly key: string;
+  readonly stewardKey: string;
+  /** A key of another caller, who shares nothing with the first. */
+  newKey(): Promise<string>;
   readonly hubPid: number;
   readonly devices: readonly WorldDevice[];
   /** An engine like the devices' own, whose parent is this process. */
@@ -84,9 +87,12 @@ export async function startWorld(options: WorldOptions): Promise<World> {
       untilReady({ steward, devices, models: names, count, signal: run.signal });
     await ready(options.devices);
     const { key } = await steward.keys.create({ role: 'caller', name: 'bench' });
+    let callers = 0;
     return {
       url,
       key,
+      stewardKey,
+      newKey: async () => (await steward.keys.create({ role: 'caller', name: `bench-${++callers}` })).key,
       hubPid: hub.pid,
       devices,
       ready,

@@ -10,7 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { BenchRun } from '../bench.ts';
 import { createSeededChance, durationsOf, percentile } from '../statistics.ts';
 import { enginePidsOf, type World } from '../world.ts';
-import { askHub, createConnections } from './ask.ts';
+import { askHub, createConnections } from '../ask.ts';
 
 export interface Cancels {
   readonly model: string;

@@ -11,7 +11,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { BenchRun } from '../bench.ts';
 import { createSeededChance, durationsOf, percentile } from '../statistics.ts';
 import type { World, WorldDevice } from '../world.ts';
-import { askEngine, askHub, createConnections, type Ask } from './ask.ts';
+import { askEngine, askHub, createConnections, type Ask } from '../ask.ts';
 import { sameAnswer } from './streams.ts';
 
 const KILLS = 50;

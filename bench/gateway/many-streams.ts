@@ -8,7 +8,7 @@ import type { Engine } from '@idlewild/engine';
 import type { BenchRun } from '../bench.ts';
 import { median, rangeOf } from '../statistics.ts';
 import { enginePidsOf, processorMsOf, type World } from '../world.ts';
-import { askEngine, askHub, createConnections, textOf, type Answered, type Ask } from './ask.ts';
+import { askEngine, askHub, createConnections, textOf, type Answered, type Ask } from '../ask.ts';
 
 const STREAMS = 64;
 const TOKENS = 128;

@@ -11,7 +11,7 @@ import type { Engine } from '@idlewild/engine';
 import type { BenchRun } from '../bench.ts';
 import { createSeededChance, median, percentile, rangeOf } from '../statistics.ts';
 import type { World } from '../world.ts';
-import { askEngine, askHub, createConnections, speedOf, type Answered, type Ask } from './ask.ts';
+import { askEngine, askHub, createConnections, speedOf, type Answered, type Ask } from '../ask.ts';
 
 const PROMPT = 'First Citizen:\nBefore we proceed any further, hear me speak.\n\n';
 const FIRST_TOKEN_PAIRS = 80;

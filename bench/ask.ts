@@ -15,6 +15,8 @@ export interface Ask {
   readonly prompt: string;
   readonly seed: number;
   readonly tokensMax: number;
+  /** More fields of the request to a hub. */
+  readonly fields?: Readonly<Record<string, unknown>>;
 }
 
 export interface Answered {
@@ -23,6 +25,8 @@ export interface Answered {
   readonly pieces: readonly string[];
   readonly tokens: number;
   readonly finish: string;
+  /** Tokens of the prompt that the device had kept. */
+  readonly cached: number;
   /** What the hub said of it; an engine says nothing. */
   readonly exact: boolean;
   readonly failovers: number;
@@ -60,7 +64,15 @@ export function askEngine(engine: Engine, { prompt, seed, tokensMax }: Ask): Pro
       } else if (event.t === 'failed') reject(new Error(`an engine driven directly failed: ${event.message}`));
       else if (event.t === 'finished') {
         if (event.s !== '') pieces.push(event.s);
-        resolve({ atMs, pieces, tokens: event.answerTokens, finish: event.finish, exact: true, failovers: 0 });
+        resolve({
+          atMs,
+          pieces,
+          tokens: event.answerTokens,
+          finish: event.finish,
+          cached: 0,
+          exact: true,
+          failovers: 0,
+        });
       }
     });
   });
@@ -90,6 +102,7 @@ export function askHub(door: Door, connections: Agent, ask: Ask, options: AskOpt
     max_tokens: ask.tokensMax,
     stream: true,
     stream_options: { include_usage: true },
+    ...ask.fields,
   });
   const headers = {
     authorization: `Bearer ${door.key}`,
@@ -128,7 +141,7 @@ export function askHub(door: Door, connections: Agent, ask: Ask, options: AskOpt
 }
 
 /** An answer that takes longer, on either side, is lost. */
-const ANSWER_MS_MAX = 60_000;
+const ANSWER_MS_MAX = 120_000;
 const LINE_FEED = 10;
 
 const tooLong = (what: string): Error => new Error(`${what} took longer than ${ANSWER_MS_MAX / 1_000} s`);
@@ -142,7 +155,10 @@ function countEvents(chunk: Buffer): number {
 
 interface Chunk {
   readonly choices?: readonly { readonly text?: string; readonly finish_reason?: string | null }[];
-  readonly usage?: { readonly completion_tokens: number } | null;
+  readonly usage?: {
+    readonly completion_tokens: number;
+    readonly prompt_tokens_details?: { readonly cached_tokens: number };
+  } | null;
   readonly idlewild?: { readonly exact: boolean; readonly failovers: number };
   readonly error?: { readonly message: string };
 }
@@ -156,6 +172,7 @@ function readEvents(text: string, eventsAtMs: readonly number[]): Answered {
   const pieces: string[] = [];
   const atMs: number[] = [];
   let tokens = 0;
+  let cached = 0;
   let finish = '';
   let note = { exact: false, failovers: 0 };
   const endAtMs = eventsAtMs.at(-1);
@@ -170,7 +187,8 @@ function readEvents(text: string, eventsAtMs: readonly number[]): Answered {
     }
     finish = choice?.finish_reason ?? finish;
     tokens = chunk.usage?.completion_tokens ?? tokens;
+    cached = chunk.usage?.prompt_tokens_details?.cached_tokens ?? cached;
     note = chunk.idlewild ?? note;
   }
-  return { atMs, pieces, tokens, finish, exact: note.exact, failovers: note.failovers };
+  return { atMs, pieces, tokens, finish, cached, exact: note.exact, failovers: note.failovers };
 }
