@@ -29,6 +29,8 @@ export interface TestDoor {
     script?: (work: AnswerWork) => Script,
     options?: Pick<ScriptedDeviceOptions, 'features' | 'name' | 'status'>,
   ): Promise<ScriptedDevice>;
+  /** Publishes another model; returns its CID. */
+  publish(name: string, manifest?: Partial<Manifest>): Promise<string>;
   /** Cuts every device off. */
   empty(): Promise<void>;
   close(): Promise<void>;
@@ -78,6 +80,7 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
       devices.add(device);
       return device;
     },
+    publish: (name, manifest) => publishTestModel(hub, store, name, manifest),
     async empty() {
       for (const device of devices) device.link.cut('test over');
       devices.clear();

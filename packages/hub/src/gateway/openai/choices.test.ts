@@ -398,6 +398,14 @@ test('no device that can do it is 503 that says what is missing', async () => {
   });
 });
 
+test('a model that makes no text is refused before anybody is asked', async () => {
+  await door.publish('senses', { kind: 'encoder', card: { licence: 'MIT' } });
+  const refused = await caught(openai.chat.completions.create({ ...chat, model: 'senses' }));
+  expect(refused).toMatchObject({ status: 400, param: 'model', message: expect.stringContaining('encoder') as string });
+  const told = { kind: 'encoder', licence: 'MIT', card: { licence: 'MIT' }, devices_ready: 0 };
+  expect(await openai.models.retrieve('senses')).toMatchObject(told);
+});
+
 test('models tell what people must know; what is kept nowhere is refused with the reason', async () => {
   await say('yes');
   expect(await openai.models.retrieve('jacobean')).toMatchObject({
