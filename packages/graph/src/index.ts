@@ -1,7 +1,8 @@
 /** `@idlewild/graph`: ONNX as data. Pure: bytes and values in, bytes and values out. */
 export { computeInInt8 } from './accuracy.ts';
 export { liftAttention } from './attention.ts';
-export type { Attention, LiftedDecoder } from './attention.ts';
+export type { Attention, LiftedDecoder, Positions } from './attention.ts';
+export type { AttentionSite } from './attention-draft.ts';
 export { createGraphBuilder } from './builder.ts';
 export type { AttributeInput, Attributes, GraphBuilder, GraphBuilderOptions } from './builder.ts';
 export { checkGraph } from './check.ts';
@@ -39,6 +40,8 @@ export { LIMITS as GRAPH_LIMITS } from './limits.ts';
 export { keepAllLogits } from './logits-to-keep.ts';
 export { OPERATORS } from './operators.ts';
 export { countParameters } from './parameters.ts';
+export { probeMasks, probePositions } from './probes.ts';
+export type { Probe } from './probes.ts';
 export { decodeMessage, encodeMessage } from './protobuf.ts';
 export type { EncodedMessage } from './protobuf.ts';
 export { quantiseBlocks4, quantiseMatMul4 } from './quantise.ts';

@@ -7,8 +7,9 @@
  */
 import { IdlewildError } from '@idlewild/protocol';
 import type { Attention, LiftedDecoder } from './attention.ts';
-import { DTYPE } from './dtypes.ts';
-import { attributeOf, isExternal, type Graph, type Node, type ValueInfo } from './graph.ts';
+import { present } from './attention-draft.ts';
+import { createDtypes } from './element-types.ts';
+import type { Graph, Node, ValueInfo } from './graph.ts';
 
 export interface Segment {
   readonly graph: Graph;
@@ -37,8 +38,8 @@ export function cutAtAttention({ graph, attentions }: LiftedDecoder): Segment[] 
   const dtypes = createDtypes(graph);
   const ends = new Set(graph.outputs.map(({ name }) => name));
   return parts.map((nodes, level) => {
-    const own = new Set(nodes.flatMap((node) => node.outputs));
-    const read = new Set(nodes.flatMap((node) => node.inputs).filter((name) => name !== ''));
+    const own = new Set(nodes.flatMap((node) => present(node.outputs)));
+    const read = new Set(nodes.flatMap((node) => present(node.inputs)));
     const inputs = [...read].filter((name) => !own.has(name) && !graph.tensors.has(name));
     const outputs = [...own].filter(
       (name) =>
@@ -70,7 +71,7 @@ function levelsOf(graph: Graph, attentions: readonly Attention[]): Map<string, n
   for (const [layer, { output }] of attentions.entries()) levels.set(output, layer + 1);
   for (const node of graph.nodes) {
     const level = Math.max(CONSTANT, ...node.inputs.map((input) => levels.get(input) ?? CONSTANT));
-    for (const output of node.outputs) levels.set(output, level);
+    for (const output of present(node.outputs)) levels.set(output, level);
   }
   return levels;
 }
@@ -83,54 +84,7 @@ function nodesOf(graph: Graph, levels: ReadonlyMap<string, number>, level: numbe
     const own = levels.get(node.outputs[0] as string) ?? CONSTANT;
     if (own !== level && !(own === CONSTANT && node.outputs.some((output) => wanted.has(output)))) continue;
     chosen.add(node);
-    for (const input of node.inputs) wanted.add(input);
+    for (const input of present(node.inputs)) wanted.add(input);
   }
   return graph.nodes.filter((node) => chosen.has(node));
-}
-
-/** Operators whose output has a type of its own; of the others it is that of their first input. */
-const FIXED: Readonly<Record<string, number>> = {
-  Shape: DTYPE.int64,
-  Size: DTYPE.int64,
-  NonZero: DTYPE.int64,
-  ArgMax: DTYPE.int64,
-  ArgMin: DTYPE.int64,
-  Equal: DTYPE.bool,
-  Greater: DTYPE.bool,
-  GreaterOrEqual: DTYPE.bool,
-  Less: DTYPE.bool,
-  LessOrEqual: DTYPE.bool,
-  And: DTYPE.bool,
-  Or: DTYPE.bool,
-  Not: DTYPE.bool,
-  IsNaN: DTYPE.bool,
-  IsInf: DTYPE.bool,
-};
-
-/** Element types of tensors: what the file states, or what follows from operators. */
-function createDtypes(graph: Graph): (name: string) => number {
-  const known = new Map<string, number>();
-  for (const { name, dtype } of [...graph.inputs, ...graph.outputs, ...graph.values])
-    if (dtype !== 0) known.set(name, dtype);
-  for (const { name, dtype } of graph.tensors.values()) known.set(name, dtype);
-  for (const node of graph.nodes) {
-    for (const output of node.outputs) if (!known.has(output)) known.set(output, dtypeOf(node, known));
-  }
-  return (name) => known.get(name) ?? DTYPE.float32;
-}
-
-function dtypeOf(node: Node, known: ReadonlyMap<string, number>): number {
-  const fixed = FIXED[node.op];
-  if (fixed !== undefined) return fixed;
-  const to = attributeOf(node, 'to', 'int');
-  if (node.op === 'Cast' && to !== undefined) return Number(to);
-  if (node.op === 'Constant' || node.op === 'ConstantOfShape') {
-    const tensor = attributeOf(node, 'value', 'tensor');
-    if (tensor !== undefined && !isExternal(tensor)) return tensor.dtype;
-    return attributeOf(node, 'value_int', 'int') === undefined && !node.attributes.has('value_ints')
-      ? DTYPE.float32
-      : DTYPE.int64;
-  }
-  const typed = node.op === 'Where' || node.op === 'CastLike' ? node.inputs[1] : node.inputs[0];
-  return known.get(typed ?? '') ?? DTYPE.float32;
 }

@@ -61,8 +61,12 @@ export async function createRowDecoder(options: RowDecoderOptions): Promise<Deco
   };
 }
 
-/** Heads of a query: an exported graph shows them in what it computes only. */
-async function countHeads({ segments, attentions, headDim }: RowDecoderOptions): Promise<number> {
+/** Heads of a query: an exported graph shows them in what it computes only. Throws `engine_failed`. */
+export async function countHeads({
+  segments,
+  attentions,
+  headDim,
+}: Pick<RowDecoderOptions, 'segments' | 'attentions' | 'headDim'>): Promise<number> {
   const [segment] = segments as readonly [RowDecoderOptions['segments'][number]];
   const [attention] = attentions as readonly [Attention];
   const outputs = await segment.session.run(tokenFeeds(segment, [0, 0], [0, 1]), segment.outputs);
@@ -90,10 +94,7 @@ interface Placed extends DecoderPart {
   readonly row: number;
 }
 
-async function runRows(
-  state: RowState,
-  parts: readonly DecoderPart[],
-): Promise<readonly (Float32Array | undefined)[]> {
+async function runRows(state: RowState, parts: readonly DecoderPart[]): Promise<readonly (Float32Array | undefined)[]> {
   const { segments, attentions, rowsMin } = state;
   let rows = 0;
   const placed = parts.map((part): Placed => {
@@ -171,10 +172,7 @@ async function logitsOf(
   const padded = [...wanting];
   while (padded.length < rowsMin) padded.push(wanting[0] as number);
   const feeds = Object.fromEntries(
-    inputs.map(({ name, tensor }) => [
-      name,
-      canPick ? pickRows(head.session, tensor, axisOf(name), padded) : tensor,
-    ]),
+    inputs.map(({ name, tensor }) => [name, canPick ? pickRows(head.session, tensor, axisOf(name), padded) : tensor]),
   );
   const logits = (await head.session.run(feeds, ['logits']))['logits'] as GraphTensor;
   const vocabulary = logits.dims[2] as number;
@@ -187,7 +185,12 @@ async function logitsOf(
 }
 
 /** Rows of a float32 tensor along an axis, copied. */
-function pickRows(session: GraphSession, { data, dims }: GraphTensor, axis: number, rows: readonly number[]): GraphTensor {
+function pickRows(
+  session: GraphSession,
+  { data, dims }: GraphTensor,
+  axis: number,
+  rows: readonly number[],
+): GraphTensor {
   const from = data as Float32Array;
   const outer = dims.slice(0, axis).reduce((product, size) => product * size, 1);
   const inner = dims.slice(axis + 1).reduce((product, size) => product * size, 1);
@@ -205,4 +208,3 @@ function pickRows(session: GraphSession, { data, dims }: GraphTensor, axis: numb
     dims.map((size, i) => (i === axis ? rows.length : size)),
   );
 }
-

@@ -36,7 +36,6 @@ async function openLoop(name: string, transform: (graph: Graph) => Graph, thread
     cacheBytesMax: 100_000_000,
     threads,
     attentionHeads: settings.attentionHeads,
-    slides: settings.slides,
     sideFolder: model.folder,
   });
   closing.push(() => decoder.close());

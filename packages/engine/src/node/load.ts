@@ -60,7 +60,6 @@ export async function loadModel(
     cacheBytesMax,
     threads: limits.threads,
     attentionHeads: settings.attentionHeads,
-    slides: settings.slides,
     sideFolder: dirname(join(model.folder, model.graph)),
   });
   const { runCost, ...speed } = await measureSpeed(decoder, shape.vocab, contextTokens, clock);

@@ -2,8 +2,9 @@
  * From a decoder's graph to a `Decoder`: cut at its attentions where these can be told from the rest, as a whole where
  * not.
  *
- * What a mask in a graph hides cannot be read off it, so a cut graph whose attention was written out is compared with
- * the whole one before it is used. The numbers may differ by rounding and no more.
+ * What a mask in a graph hides cannot be read off it, so masks are run by themselves over the whole context, and a cut
+ * graph whose attention the graph masks is compared with the whole one before it is used: over a prompt, and over rows
+ * that follow it. The numbers may differ by rounding and no more.
  */
 import {
   computeInInt8,
@@ -15,12 +16,13 @@ import {
   type Graph,
   type LiftedDecoder,
 } from '@idlewild/graph';
-import { asIdlewildError, codeOf } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError } from '@idlewild/protocol';
 import type { Decoder } from '../core/decoder.ts';
 import { isExact, probeTokens } from '../core/exactness.ts';
-import { createRowDecoder, type RowDecoderOptions } from '../core/row-decoder.ts';
+import { countHeads, createRowDecoder, type RowDecoderOptions } from '../core/row-decoder.ts';
 import type { GraphSession } from '../core/session.ts';
 import { createWholeDecoder } from '../core/whole-decoder.ts';
+import { findPositions, whyNotCausal } from './attention-probes.ts';
 import { openOrtSession } from './ort-session.ts';
 
 export interface OpenDecoderOptions {
@@ -31,8 +33,6 @@ export interface OpenDecoderOptions {
   readonly attentionHeads: number | undefined;
   readonly sideFolder: string;
   readonly cacheBytesMax: number;
-  /** Its attention sees a part of what was before only, whatever its graph looks like at first. */
-  readonly slides: boolean;
 }
 
 export interface OpenedDecoder {
@@ -42,8 +42,9 @@ export interface OpenedDecoder {
   readonly whole?: string;
 }
 
-/** Rows of the comparison. */
+/** Rows of the comparison: read at once, and read after those. */
 const COMPARED_ROWS = 24;
+const COMPARED_AFTER = 5;
 /** Differences between two ways of adding the same numbers, of what logits spread over; a wrong mask is far beyond. */
 const DIFFERENCE_MAX = 0.02;
 
@@ -68,19 +69,10 @@ async function openWhole(graph: Graph, options: OpenDecoderOptions): Promise<Dec
 
 /** The decoder, or why there is none. */
 async function openCut(graph: Graph, options: OpenDecoderOptions): Promise<OpenedDecoder | string> {
-  const { shape, contextTokens, slides } = options;
-  let lifted: LiftedDecoder;
-  try {
-    lifted = liftAttention(graph);
-  } catch (error) {
-    if (codeOf(error) !== 'model_unsupported') throw error;
-    return (error as Error).message;
-  }
-  const isWrittenOut = lifted.attentions.some(({ layout }) => layout === 'heads');
-  if (isWrittenOut && slides) return 'its attention slides over a window that the graph does not name';
-  const wanted = isWrittenOut ? await wholeLogits(graph, options) : undefined;
+  const { shape, contextTokens } = options;
   const sessions: GraphSession[] = [];
   try {
+    const lifted = await lift(graph, options);
     const segments: RowDecoderOptions['segments'][number][] = [];
     for (const segment of cutAtAttention(lifted)) {
       const session = await openOrtSession(writeGraph(segment.graph), options);
@@ -88,11 +80,10 @@ async function openCut(graph: Graph, options: OpenDecoderOptions): Promise<Opene
       segments.push({ ...segment, session });
     }
     const { kvHeads, headDim } = shape;
-    const open = (rowsMin: number): Promise<Decoder> =>
-      createRowDecoder({ ...options, ...lifted, segments, kvHeads, headDim, rowsMin });
+    const parts = { ...options, ...lifted, segments, kvHeads, headDim };
+    const open = (rowsMin: number): Promise<Decoder> => createRowDecoder({ ...parts, rowsMin });
     const decoder = await open(1);
-    if (wanted !== undefined && !isClose(wanted, await logitsOf(decoder, options)))
-      throw new Error('cut at its attentions it gives other logits: its mask hides what we do not know');
+    await checkMasks(graph, lifted, await countHeads(parts), decoder, options);
     if (await isExact(decoder, shape.vocab, contextTokens)) return { decoder, exact: true };
     const doubled = await open(2);
     return { decoder: doubled, exact: await isExact(doubled, shape.vocab, contextTokens) };
@@ -102,21 +93,56 @@ async function openCut(graph: Graph, options: OpenDecoderOptions): Promise<Opene
   }
 }
 
-async function wholeLogits(graph: Graph, options: OpenDecoderOptions): Promise<Float32Array> {
+/** Throws `model_unsupported`. */
+async function lift(graph: Graph, options: OpenDecoderOptions): Promise<LiftedDecoder> {
+  try {
+    return liftAttention(graph);
+  } catch (error) {
+    // A graph may work out positions by itself: these are told apart by running them.
+    const positions = await findPositions(graph, options.contextTokens, options);
+    if (positions === undefined) throw error;
+    return liftAttention(graph, positions);
+  }
+}
+
+/** Throws where attention sees less, or otherwise, than all rows up to its own. */
+async function checkMasks(
+  graph: Graph,
+  lifted: LiftedDecoder,
+  heads: number,
+  decoder: Decoder,
+  options: OpenDecoderOptions,
+): Promise<void> {
+  if (!lifted.sites.some(({ mask }) => mask !== undefined)) return;
+  const why = await whyNotCausal(graph, lifted, heads, options.contextTokens, options);
+  if (why !== undefined) throw new IdlewildError('model_unsupported', why);
+  const [wanted, got] = [await wholeLogits(graph, options), await logitsOf(decoder, options)];
+  if (!wanted.every((row, i) => isClose(row, got[i] as Float32Array)))
+    throw new IdlewildError('model_unsupported', 'cut at its attentions it gives other logits');
+}
+
+async function wholeLogits(graph: Graph, options: OpenDecoderOptions): Promise<Float32Array[]> {
   const whole = await openWhole(graph, options);
   const logits = await logitsOf(whole, options);
   await whole.close();
   return logits;
 }
 
-async function logitsOf(decoder: Decoder, { shape, contextTokens }: OpenDecoderOptions): Promise<Float32Array> {
+async function logitsOf(decoder: Decoder, { shape, contextTokens }: OpenDecoderOptions): Promise<Float32Array[]> {
   const ids = probeTokens(Math.min(COMPARED_ROWS, contextTokens), shape.vocab);
   const kv = decoder.open();
   decoder.reserve(kv, ids.length);
-  const [logits] = await decoder.run([{ kv, ids, from: 0, before: undefined, wantsLogits: true }]);
-  const copy = (logits as Float32Array).slice();
+  const logits: Float32Array[] = [];
+  for (const [from, until] of [
+    [0, ids.length - COMPARED_AFTER],
+    [ids.length - COMPARED_AFTER, ids.length],
+  ] as const) {
+    if (until <= from || from < 0) continue;
+    const part = { kv, ids: ids.slice(from, until), from, before: ids[from - 1], wantsLogits: true };
+    logits.push(((await decoder.run([part]))[0] as Float32Array).slice());
+  }
   decoder.release(kv);
-  return copy;
+  return logits;
 }
 
 function isClose(left: Float32Array, right: Float32Array): boolean {

@@ -32,16 +32,22 @@ export interface TestDecoderShape {
 const WEIGHT_DEVIATION = 0.02;
 const SPREAD = Math.sqrt(3);
 
-interface Parts {
+/** What the builders of decoders have in common. */
+export interface Parts {
   readonly b: GraphBuilder;
   readonly numbers: SeededNumbers;
   readonly shape: TestDecoderShape;
   readonly headDim: number;
+  /** Standard deviation of the weights; 0.02 by default, as large models begin. */
+  readonly deviation?: number;
 }
 
-interface Shared {
+export interface Rotary {
   readonly cos: string;
   readonly sin: string;
+}
+
+interface Shared extends Rotary {
   /** [batch, 1, sequence, total]: 0 where a position may be seen, -1e9 where not. */
   readonly mask: string;
 }
@@ -60,7 +66,7 @@ export function buildDecoder(shape: TestDecoderShape, seed: number): Graph {
       b.output(`present.${layer}.${part}`, DTYPE.float32, ['batch', kvHeads, 'total', parts.headDim]);
     }
   }
-  const shared = { ...rotaryTables(parts), mask: causalMask(parts) };
+  const shared = { ...rotaryTables(parts, 'position_ids'), mask: causalMask(parts) };
   let x = b.op('Gather', [weight(parts, 'embedding', vocab, width), ids], { axis: 0 });
   for (let layer = 0; layer < layers; layer++) {
     x = b.op('Add', [x, attention(parts, layer, rmsNorm(parts, x, `layer.${layer}.attention_norm`), shared)]);
@@ -70,20 +76,26 @@ export function buildDecoder(shape: TestDecoderShape, seed: number): Graph {
   return b.build();
 }
 
-function weight({ b, numbers }: Parts, name: string, rows: number, columns: number, share = 1): string {
-  return b.tensor(name, [rows, columns], numbers.floats(rows * columns, WEIGHT_DEVIATION * SPREAD * share));
+export function weight(
+  { b, numbers, deviation = WEIGHT_DEVIATION }: Parts,
+  name: string,
+  rows: number,
+  columns: number,
+  share = 1,
+): string {
+  return b.tensor(name, [rows, columns], numbers.floats(rows * columns, deviation * SPREAD * share));
 }
 
 /** What is added to the residual stream gets smaller weights, the more layers add to it (GPT-2's initialisation). */
-const residualShare = ({ shape }: Parts): number => 1 / Math.sqrt(2 * shape.layers);
+export const residualShare = ({ shape }: Parts): number => 1 / Math.sqrt(2 * shape.layers);
 
-function rotaryTables({ b, shape, headDim }: Parts): Pick<Shared, 'cos' | 'sin'> {
+export function rotaryTables({ b, shape, headDim }: Parts, ids: string): Rotary {
   const frequencies = Float32Array.from(
     { length: headDim / 2 },
     (_, i) => (shape.theta ?? 10_000) ** ((-2 * i) / headDim),
   );
   const inverse = b.tensor('inverse_frequency', [1, 1, headDim / 2], frequencies);
-  const positions = b.op('Unsqueeze', [b.op('Cast', ['position_ids'], { to: DTYPE.float32 }), b.ints(2)]);
+  const positions = b.op('Unsqueeze', [b.op('Cast', [ids], { to: DTYPE.float32 }), b.ints(2)]);
   const angles = b.op('Mul', [positions, inverse]);
   const both = b.op('Unsqueeze', [b.op('Concat', [angles, angles], { axis: 2 }), b.ints(1)]);
   return { cos: b.op('Cos', [both]), sin: b.op('Sin', [both]) };
@@ -98,7 +110,7 @@ function causalMask({ b }: Parts): string {
   return b.op('Where', [b.op('And', [causal, allowed]), b.float(0), b.float(-1e9)]);
 }
 
-function rmsNorm({ b, shape }: Parts, x: string, name: string): string {
+export function rmsNorm({ b, shape }: Parts, x: string, name: string): string {
   const scale = b.tensor(name, [shape.width], new Float32Array(shape.width).fill(1));
   const meanSquare = b.op('ReduceMean', [b.op('Pow', [x, b.float(2)])], { axes: [-1], keepdims: 1 });
   const root = b.op('Sqrt', [b.op('Add', [meanSquare, b.float(shape.eps ?? 1e-5)])]);
@@ -124,11 +136,11 @@ function attention(parts: Parts, layer: number, x: string, shared: Shared): stri
 }
 
 /** [batch, sequence, heads × head width] → [batch, heads, sequence, head width] */
-function splitHeads({ b, headDim }: Parts, x: string, heads: number): string {
+export function splitHeads({ b, headDim }: Parts, x: string, heads: number): string {
   return b.op('Transpose', [b.op('Reshape', [x, b.ints(0, 0, heads, headDim)])], { perm: [0, 2, 1, 3] });
 }
 
-function rotate({ b, headDim }: Parts, x: string, { cos, sin }: Shared): string {
+export function rotate({ b, headDim }: Parts, x: string, { cos, sin }: Rotary): string {
   const half = headDim / 2;
   const first = b.op('Slice', [x, b.ints(0), b.ints(half), b.ints(3)]);
   const second = b.op('Slice', [x, b.ints(half), b.ints(headDim), b.ints(3)]);
@@ -137,7 +149,7 @@ function rotate({ b, headDim }: Parts, x: string, { cos, sin }: Shared): string 
 }
 
 /** Each key-value head serves `heads / kvHeads` neighbouring query heads. */
-function repeatHeads({ b, shape, headDim }: Parts, x: string): string {
+export function repeatHeads({ b, shape, headDim }: Parts, x: string): string {
   const group = shape.heads / shape.kvHeads;
   if (group === 1) return x;
   const sizes = b.op('Shape', [x]);
@@ -148,7 +160,7 @@ function repeatHeads({ b, shape, headDim }: Parts, x: string): string {
   return b.op('Reshape', [b.op('Expand', [b.op('Unsqueeze', [x, b.ints(2)]), wide]), flat]);
 }
 
-function feedForward(parts: Parts, layer: number, x: string): string {
+export function feedForward(parts: Parts, layer: number, x: string): string {
   const { b, shape } = parts;
   const project = (name: string): string =>
     b.op('MatMul', [x, weight(parts, `layer.${layer}.${name}`, shape.width, shape.feedForward)]);
