@@ -17,7 +17,7 @@ export interface CallerKey {
 
 export interface Callers {
   /** `wrap` is between the hub and the caller; a test breaks the world there. */
-  ask(request: number, from: CallerKey, work: Omit<AnswerWork, 'tokens'>, deadlineMs?: number): void;
+  ask(request: number, from: CallerKey, work: Omit<AnswerWork, 'tokens'>, deadlineMs?: number, model?: string): void;
   hangUp(request: number): void;
   /** The hub's process is gone: who waited for it knows. */
   cutOff(): void;
@@ -68,16 +68,17 @@ export function createCallers(deps: CallersDeps): Callers {
     key: string,
     work: Omit<AnswerWork, 'tokens'>,
     deadlineMs: number | undefined,
+    name: string,
   ): Promise<void> {
     const { hub } = process;
     const territory = hub.territory.id;
     const principal = await hub.keys.authenticate(key);
     hub.policy.decide(principal, 'answer', { territory });
-    const model = await hub.models.resolve(territory, MODEL);
+    const model = await hub.models.resolve(territory, name);
     const order = {
       territory,
       key: principal.keyId,
-      model: { cid: model.cid, name: MODEL },
+      model: { cid: model.cid, name },
       work,
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
     };
@@ -93,12 +94,12 @@ export function createCallers(deps: CallersDeps): Callers {
   }
 
   return {
-    ask(request, from, work, deadlineMs) {
+    ask(request, from, work, deadlineMs, model = MODEL) {
       const process = deps.process();
       record.note({ e: 'asked', request, key: from.id, work });
       if (process === undefined) return record.note({ e: 'refused', request, code: 'unreachable' });
       waiting.set(request, { handle: undefined, gone: false });
-      submit(process, request, from.key, work, deadlineMs).catch((error: unknown) => {
+      submit(process, request, from.key, work, deadlineMs, model).catch((error: unknown) => {
         if (!process.isLive()) return;
         waiting.delete(request);
         record.note({ e: 'refused', request, code: codeOf(error) ?? 'internal' });

@@ -77,7 +77,7 @@ test('2: a hub that does not look at epochs is noticed', async () => {
 test('2: a token that comes out of nowhere is noticed', async () => {
   const wrapSink: Breakage['wrapSink'] = (sink) => ({
     ...sink,
-    token: (i, id, s) => void Promise.resolve().then(() => sink.token(i, id, s)),
+    token: (...token) => void Promise.resolve().then(() => sink.token(...token)),
   });
   expect(await broken({ wrapSink })).toContain('2 one holder, accepted once');
 });
@@ -105,8 +105,8 @@ test.each([
 ])('3: a token that %s is noticed', async (_, indices) => {
   const wrapSink: Breakage['wrapSink'] = (sink) => ({
     ...sink,
-    token: (i, id, s) => {
-      for (const index of indices(i)) sink.token(index, id, s);
+    token: (i, ...rest) => {
+      for (const index of indices(i)) sink.token(index, ...rest);
     },
   });
   expect(await broken({ wrapSink })).toContain('3 no token changes');
@@ -117,8 +117,8 @@ test('3: a changed token, a changed text and a wrong finish are noticed', async 
   const seen = (change: Change): Promise<Set<Invariant>> =>
     broken({ wrapSink: (sink) => ({ ...sink, ...change(sink) }) });
   const changes: Change[] = [
-    (sink) => ({ token: (i, id, s) => sink.token(i, id + 1, s) }),
-    (sink) => ({ token: (i, id, s) => sink.token(i, id, `${s}!`) }),
+    (sink) => ({ token: (i, id, ...rest) => sink.token(i, id + 1, ...rest) }),
+    (sink) => ({ token: (i, id, s, ...rest) => sink.token(i, id, `${s}!`, ...rest) }),
     (sink) => ({
       finished: (outcome) => sink.finished({ ...outcome, finish: outcome.finish === 'stop' ? 'length' : 'stop' }),
     }),
@@ -220,4 +220,19 @@ test('bounds: a lease that is never taken back, and a device that gives up witho
         }),
     }),
   ).toContain('bounds');
+});
+
+/** A `hold` that the hub's placement did not think of. */
+const holdOf =
+  (models: (world: World) => Extract<ToDevice, { t: 'hold' }>['models']) =>
+  (world: World): void =>
+    later(world, () => {
+      const frame = encodeFrame({ t: 'hold', models: models(world), sources: ['/'] } satisfies ToDevice);
+      for (const device of world.process()?.hub.sessions.list() ?? []) device.channel.send(frame);
+    });
+
+test('placement: a device that is asked for more than it lends, and a model that nobody holds, are noticed', async () => {
+  const tooMuch = holdOf((world) => [{ cid: world.model, name: 'tiny', bytes: 2 ** 40 }]);
+  expect(await broken({ meanwhile: tooMuch })).toContain('placement');
+  expect(await broken({ meanwhile: holdOf(() => []) })).toContain('placement');
 });

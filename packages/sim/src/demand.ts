@@ -2,7 +2,7 @@
 import type { AnswerWork, Prompt } from '@idlewild/protocol';
 import type { Chance } from './chance.ts';
 import type { Rates } from './rates.ts';
-import { CONTEXT_TOKENS, type World } from './world.ts';
+import { CONTEXT_TOKENS, type World, type WorldModel } from './world.ts';
 
 export interface Demand {
   end(): void;
@@ -22,7 +22,7 @@ export function startDemand(world: World, rates: Rates): Demand {
 
   function ask(work: (request: number) => Omit<AnswerWork, 'tokens'>, deadlineMs?: number): number {
     const request = asked++;
-    callers.ask(request, chance.pick(callerKeys), work(request), deadlineMs);
+    callers.ask(request, chance.pick(callerKeys), work(request), deadlineMs, pickModel(chance, world.models).name);
     return request;
   }
   function one(): void {
@@ -85,4 +85,10 @@ function drawText(chance: Chance): string {
   let text = '';
   while (text.length < characters) text += `${chance.pick(WORDS)} `;
   return text;
+}
+
+/** Some models are asked for far more than others. The dice are thrown only where there is a choice. */
+function pickModel(chance: Chance, models: readonly WorldModel[]): WorldModel {
+  const index = models.length === 1 ? 0 : Math.floor(chance.unit() ** 3 * models.length);
+  return models[index] as WorldModel;
 }

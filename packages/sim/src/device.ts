@@ -25,7 +25,9 @@ import { createLink, type Door, type Link, type LinkWatch } from './link.ts';
 import { createScope, type Scope } from './scope.ts';
 
 export const HUB_URL = 'http://127.0.0.1:7860';
-const STORE_BYTES = 2 ** 22;
+
+/** What an engine takes, over its model's files. */
+export const MEMORY_PER_BYTE = 1.2;
 
 /** What a device is; drawn from the seed. */
 export interface DeviceTraits {
@@ -39,6 +41,9 @@ export interface DeviceTraits {
   readonly latencyMs: number;
   readonly jitterMs: number;
   readonly loadMs: number;
+  /** What its lender lends. */
+  readonly diskBytes: number;
+  readonly memoryBytes: number;
   /** `answers`: lends as the hub wants. `nothing`: for other work only. `elsewhere`: for another territory only. */
   readonly lends: 'answers' | 'nothing' | 'elsewhere';
   /** Pins another territory than this hub's, and can only be turned away. */
@@ -107,7 +112,7 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
   const territories = [traits.lends === 'elsewhere' ? elsewhere : pinned];
   const consent = await signConsent({ territories, kinds, presence: 'ignore' }, identity, clock, crypto);
   let lives: Life[] = [];
-  let disk = { store: newStore(crypto), folders: createMemoryModelFolders() };
+  let disk = { store: newStore(deps), folders: createMemoryModelFolders() };
   let enrolled = false;
 
   const forbids = (): Forbidden | undefined => {
@@ -142,7 +147,7 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
         providers: [],
       },
       hub: { url: HUB_URL, territory: pinned, joinToken: enrolled ? undefined : joinTokenOf(deps.inviteSecret) },
-      limits: { threads: 1, slotsMax: traits.slots, memoryBytesMax: 2 ** 30 },
+      limits: { threads: 1, slotsMax: traits.slots, memoryBytesMax: traits.memoryBytes },
       log: () => {},
       onEnrolled: () => {
         enrolled = true;
@@ -152,7 +157,7 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
   }
 
   async function start({ diskIsLost }: { diskIsLost: boolean }): Promise<void> {
-    if (diskIsLost) disk = { store: newStore(crypto), folders: createMemoryModelFolders() };
+    if (diskIsLost) disk = { store: newStore(deps), folders: createMemoryModelFolders() };
     const life = await createLife();
     lives.push(life);
     void life.agent.ended.then((error) => {
@@ -192,7 +197,8 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
   };
 }
 
-const newStore = (crypto: Crypto): BlobStore => createMemoryBlobStore({ crypto, quotaBytes: STORE_BYTES });
+const newStore = ({ crypto, traits }: DeviceDeps): BlobStore =>
+  createMemoryBlobStore({ crypto, quotaBytes: traits.diskBytes });
 
 /** A host whose engines tell when they begin an answer, and may boast of their speed. */
 function watchedHost(
@@ -206,6 +212,7 @@ function watchedHost(
       return {
         ...engine,
         tokensPerSecond: engine.tokensPerSecond * boast,
+        memoryBytes: Math.ceil(MEMORY_PER_BYTE * Object.values(model.fileBytes).reduce((sum, bytes) => sum + bytes, 0)),
         answer(work, listen) {
           onRan(work);
           return engine.answer(work, listen);

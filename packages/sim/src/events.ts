@@ -46,6 +46,12 @@ export type SimEvent =
     }
   /** Any frame leaves the hub for this device; `heartbeat.ack` included. */
   | { readonly e: 'told'; readonly device: string; readonly kind: string }
+  /** A `hold` frame leaves the hub: what the device is asked to hold, in bytes of files. */
+  | {
+      readonly e: 'placed';
+      readonly device: string;
+      readonly models: readonly { readonly cid: string; readonly bytes: number }[];
+    }
   /** An engine begins. `forbidden`: as its lender knows the device at this moment. */
   | {
       readonly e: 'ran';

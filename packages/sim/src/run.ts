@@ -19,9 +19,13 @@ export interface SimulationOptions {
   /** Virtual minutes of faults, before the settling; 2. */
   readonly virtualMinutes?: number;
   readonly rates?: Partial<Rates>;
+  /** Models; 1. With more, no device has room for all. */
+  readonly models?: number;
   /** Lines of the trace that are kept; 400. */
   readonly traceLinesMax?: number;
   readonly breakage?: Breakage;
+  /** Hears everything that the checkers hear. */
+  readonly onEvent?: (event: Timed) => void;
 }
 
 export interface Violation {
@@ -66,7 +70,7 @@ const REST_MS = 25_000;
 const VIOLATIONS_MAX = 100;
 
 export async function simulate(options: SimulationOptions): Promise<Report> {
-  const { seed, devices = 200, virtualMinutes = 2, traceLinesMax = 400, breakage } = options;
+  const { seed, devices = 200, virtualMinutes = 2, traceLinesMax = 400, models = 1, breakage } = options;
   const rates: Rates = { ...RATES, ...options.rates };
   const violations: Violation[] = [];
   const figures = createFigures();
@@ -81,9 +85,11 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     devices,
     traceLinesMax,
     breakage,
+    models,
     onEvent(event) {
       count(figures, event);
       for (const checker of jury) checker.see?.(event);
+      options.onEvent?.(event);
     },
     // What the crash left must be accounted for before anything new begins.
     onRestarted: async (restarted) => inspect(await takeSnapshot(restarted, 'recovered')),

@@ -45,6 +45,8 @@ export interface Snapshot {
   readonly answering: number;
   /** Devices that should be connected with a warm model and are not, each with what it is instead. */
   readonly missing: readonly string[];
+  /** Models that nobody holds although there is room for them, each with where. */
+  readonly homeless: readonly string[];
   /** Devices that must not be connected and are. */
   readonly intruders: readonly string[];
 }
@@ -80,6 +82,7 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
     leases: connected.flatMap(({ id, leases }) => [...leases].map((lease) => `${lease} of ${id}`)),
     answering: world.devices.reduce((sum, device) => sum + device.answering(), 0),
     missing: missing(world, hub),
+    homeless: homeless(world, hub),
     intruders: connected
       .map(({ id }) => id)
       .filter((id) => world.revoked.has(id) || world.deviceOf(id)?.traits.stranger === true),
@@ -107,7 +110,30 @@ function missing(world: World, hub: Hub): string[] {
     if (connected === undefined) return [`${id} is not connected`];
     const state = connected.status.models.find(({ cid }) => cid === world.model)?.state;
     // A device that drains loads nothing any more, also when its engine dies meanwhile.
-    if (traits.lends !== 'answers' || state === 'warm' || connected.draining) return [];
+    if (traits.lends !== 'answers' || state === 'warm' || connected.draining || world.models.length > 1) return [];
     return [`${id} is connected, and the model is ${state ?? 'not there'}`];
   });
 }
+
+/** On disks: whoever lives and could run the model, with room beside what it was asked to hold. */
+function homeless(world: World, hub: Hub): string[] {
+  const live = [...hub.sessions.list()].filter(({ id, draining, status }) => {
+    const traits = world.deviceOf(id)?.traits;
+    return traits?.lends === 'answers' && !draining && status.state !== 'paused';
+  });
+  return world.models.flatMap(({ cid, name, bytes }) => {
+    const isHeld = live.some(({ status }) =>
+      status.models.some((model) => model.cid === cid && ['held', 'loading', 'warm'].includes(model.state)),
+    );
+    const roomy = live.find(({ id, status }) => {
+      const { diskBytes = 0, memoryBytes = 0 } = world.deviceOf(id)?.traits ?? {};
+      const held = world.models.filter((other) => status.models.some((model) => model.cid === other.cid));
+      const free = held.reduce((sum, other) => sum - other.bytes, diskBytes);
+      return memoryBytes > bytes * MEMORY_GENEROUS && free > bytes * 1.05;
+    });
+    return isHeld || roomy === undefined ? [] : [`nobody holds the model ${name}, and ${roomy.id} has room for it`];
+  });
+}
+
+/** Above the estimate that stands for a model which nobody has loaded yet. */
+const MEMORY_GENEROUS = 1.6;

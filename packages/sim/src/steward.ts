@@ -4,7 +4,7 @@
  */
 import { codeOf } from '@idlewild/protocol';
 import type { Hub } from '@idlewild/hub';
-import { MODEL, type CallerKey } from './callers.ts';
+import type { CallerKey } from './callers.ts';
 import type { HubProcess } from './hub-process.ts';
 import type { Record } from './record.ts';
 
@@ -12,7 +12,7 @@ export interface Steward {
   createKey(name: string): Promise<CallerKey>;
   revokeKey(id: string): Promise<void>;
   createInvite(uses: number): Promise<Uint8Array>;
-  addModel(manifest: string): Promise<void>;
+  addModel(manifest: string, name: string): Promise<void>;
   drainDevice(id: string): Promise<void>;
   revokeDevice(id: string): Promise<void>;
   /** Somebody without the right tries the same; nothing may come of it. */
@@ -76,9 +76,9 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
         const { id, secret } = await hub.invites.create({ territory, uses, expiresInMs: INVITE_MS, createdBy: actor });
         return { subject: id, result: secret };
       }),
-    addModel: (manifest) =>
+    addModel: (manifest, name) =>
       act('addModel', async (hub, territory, actor) => {
-        const { cid } = await hub.models.add({ territory, name: MODEL, manifest, actor });
+        const { cid } = await hub.models.add({ territory, name, manifest, actor });
         await hub.announceModels();
         return { subject: cid, result: undefined };
       }),

@@ -19,7 +19,7 @@ import { createMemorySecrets, type AnswerSink, type Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, storeTinyModel, type FakeClock } from '@idlewild/protocol/testing';
 import { createAgenda, type Agenda } from './agenda.ts';
-import { createCallers, type CallerKey, type Callers } from './callers.ts';
+import { MODEL, createCallers, type CallerKey, type Callers } from './callers.ts';
 import { createChance, type Chance } from './chance.ts';
 import { createDevice, type DeviceTraits, type SimDevice } from './device.ts';
 import type { Forbidden, Timed, Via } from './events.ts';
@@ -40,6 +40,8 @@ export interface WorldOptions {
   readonly devices: number;
   readonly traceLinesMax: number;
   readonly breakage?: Breakage | undefined;
+  /** Models, of which no device has room for more than a few; 1, for which there is room everywhere. */
+  readonly models: number;
   readonly onEvent: (event: Timed) => void;
   /** The hub has started again, and nobody has connected yet. */
   readonly onRestarted: (world: World) => Promise<void>;
@@ -72,7 +74,9 @@ export interface World {
   readonly revoked: ReadonlySet<string>;
   /** Devices that must not come back: superseded by a clone, or told that they are revoked. */
   readonly over: ReadonlySet<string>;
+  /** The first model; in a crowded world there are more. */
   readonly model: string;
+  readonly models: readonly WorldModel[];
   process(): HubProcess | undefined;
   /** Requests that were given to a device at least once and are not over. */
   begun(): number;
@@ -90,6 +94,12 @@ export interface World {
   /** Lets virtual time pass, doing what is on the agenda. */
   run(ms: number): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface WorldModel {
+  readonly cid: string;
+  readonly name: string;
+  readonly bytes: number;
 }
 
 /** What the parts of a world share while it is put together. */
@@ -153,8 +163,8 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   };
   await startHub(making);
   const steward = await createSteward({ record, process, dropsRevoked: breakage.dropsRevoked ?? true });
-  const model = await publish(store);
-  await steward.addModel(model);
+  const models = await publish(store, options.models);
+  for (const { cid, name } of models) await steward.addModel(cid, name);
   const callerKeys: CallerKey[] = [];
   for (let caller = 0; caller < CALLERS; caller++) callerKeys.push(await steward.createKey(`caller ${caller}`));
   devices.push(...(await createDevices(making, steward)));
@@ -169,7 +179,8 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     callers,
     steward,
     callerKeys,
-    model,
+    model: models[0]?.cid ?? '',
+    models,
     process,
     revoked: making.revoked,
     over: making.over,
@@ -250,9 +261,22 @@ async function startHub(making: Making): Promise<void> {
   await breakage?.onHub?.(started.hub);
 }
 
-/** A model of a few bytes: the simulated engine reads none of them, but they go the way of all models. */
-const publish = (store: BlobStore): Promise<string> =>
-  storeTinyModel(store, 'a model of very few parameters', { crypto: nodeCrypto, contextTokens: CONTEXT_TOKENS });
+const CROWDED_BYTES = 100_000;
+
+/**
+ * A model of a few bytes: the simulated engine reads none of them, but they go the way of all models. In a crowded world
+ * they are larger, each another size, so that devices give them to each other and have room for a few.
+ */
+async function publish(store: BlobStore, count: number): Promise<WorldModel[]> {
+  const models: WorldModel[] = [];
+  for (let index = 0; index < count; index++) {
+    const text = `model ${index} of very few parameters`;
+    const file = count === 1 ? text : text.padEnd(CROWDED_BYTES * (1 + (index % 4)), '.');
+    const cid = await storeTinyModel(store, file, { crypto: nodeCrypto, contextTokens: CONTEXT_TOKENS });
+    models.push({ cid, name: index === 0 ? MODEL : `${MODEL}-${index}`, bytes: file.length });
+  }
+  return models;
+}
 
 async function createDevices(making: Making, steward: Steward): Promise<SimDevice[]> {
   const {
@@ -274,7 +298,7 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
         crypto: making.machine.crypto,
         heedsLender: breakage?.heedsLender ?? true,
         chance: createChance(seed, `device ${index}`),
-        traits: drawTraits(createChance(seed, `traits ${index}`), index),
+        traits: drawTraits(createChance(seed, `traits ${index}`), index, making.options.models > 1),
         door: () => doorOf(making),
         fetchBlob: (device, ticket, link) => fetchBlob(making, device, ticket, link),
         watch: (device) => watchOf(making, device),
@@ -288,7 +312,7 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
   return devices;
 }
 
-function drawTraits(chance: Chance, index: number): DeviceTraits {
+function drawTraits(chance: Chance, index: number, crowded: boolean): DeviceTraits {
   const oddity = chance.unit();
   // Some are alone in their class, and fast, so that answers begin there and must go on elsewhere.
   const alone = chance.happens(0.1);
@@ -301,6 +325,8 @@ function drawTraits(chance: Chance, index: number): DeviceTraits {
     latencyMs: chance.between(1, 60),
     jitterMs: chance.between(0, 30),
     loadMs: chance.between(50, 1_500),
+    diskBytes: crowded ? CROWDED_BYTES * (3 + (index % 5)) : 2 ** 22,
+    memoryBytes: crowded ? CROWDED_BYTES * (2 + (index % 5)) : 2 ** 30,
     lends: oddity < 0.03 ? 'nothing' : oddity < 0.06 ? 'elsewhere' : 'answers',
     stranger: oddity > 0.99,
   };
@@ -339,7 +365,9 @@ function fetchBlob(making: Making, device: string, ticket: string, link: Link): 
     const principal = { kind: 'device', deviceId: bearer.id, territory: bearer.territory } as const;
     hub.policy.decide(principal, 'fetchBlob', { territory: hub.territory.id });
     making.record.note({ e: 'told', device: bearer.id, kind: 'blob' });
-    return making.machine.store.get(cid);
+    const served = await hub.blobs.fetch(cid, bearer.id);
+    served?.ended(true);
+    return served?.bytes;
   };
 }
 
@@ -357,6 +385,9 @@ function watchOf(making: Making, device: string): LinkWatch {
       if (startsWith(frame, 'atmheartbeat.ack')) return record.note({ e: 'told', device, kind: 'heartbeat.ack' });
       const message = decodeCbor(frame, 'a frame of the hub') as ToDevice;
       record.note({ e: 'told', device, kind: message.t });
+      if (message.t === 'hold') {
+        record.note({ e: 'placed', device, models: message.models.map(({ cid, bytes }) => ({ cid, bytes })) });
+      }
       if (message.t !== 'answer') return;
       const { lease, epoch, work } = message;
       const forbidden = forbiddenAtHub(making, device);

@@ -5,6 +5,7 @@ import { createBounds } from './bounds.ts';
 import type { CreateChecker } from './checker.ts';
 import { createConsent } from './consent.ts';
 import { createLeases } from './leases.ts';
+import { createPlacement } from './placement.ts';
 import { createRevocation } from './revocation.ts';
 import { createTokens } from './tokens.ts';
 
@@ -15,6 +16,7 @@ export const INVARIANTS = {
   '5 consent': createConsent,
   '6 revocation': createRevocation,
   '7 audit': createAudit,
+  placement: createPlacement,
   bounds: createBounds,
 } as const satisfies { readonly [name: string]: CreateChecker };
 

@@ -5,7 +5,7 @@ import type { Snapshot } from '../snapshot.ts';
 /** What is known of a world without asking the hub. */
 export interface Facts {
   readonly contextTokens: number;
-  deviceOf(id: string): { readonly traits: { readonly family: number } } | undefined;
+  deviceOf(id: string): { readonly traits: { readonly family: number; readonly diskBytes: number } } | undefined;
   saltOf(family: number): string;
 }
 
