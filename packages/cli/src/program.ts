@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { addChatCommand } from './commands/chat.ts';
 import { addDeviceCommands } from './commands/devices.ts';
+import { addEmbedCommands } from './commands/embed.ts';
 import { addInviteCommand } from './commands/invite.ts';
 import { addJoinCommand } from './commands/join.ts';
 import { addKeyCommands } from './commands/keys.ts';
@@ -44,6 +45,7 @@ Examples:
   addJoinCommand(program);
   addModelCommands(program);
   addChatCommand(program);
+  addEmbedCommands(program);
   addDeviceCommands(program);
   addKeyCommands(program);
   addUsageCommand(program);

@@ -4,16 +4,20 @@
  * It keeps no state beside the address and the key, and works wherever there is a web-standard `fetch`.
  */
 import { streamAnswer } from './answers.ts';
+import { classify, embed } from './embeddings.ts';
 import { createHubConnection, type CallOptions, type Fetch } from './http.ts';
 import type {
   AddedModel,
   AnswerPiece,
   ChatRequest,
+  Classifications,
   CompletionRequest,
   CreatedInvite,
   CreatedKey,
   Device,
   DeviceDetails,
+  Embeddings,
+  EmbeddingsRequest,
   HubStatus,
   InviteRequest,
   Key,
@@ -24,6 +28,7 @@ import type {
   ModelDetails,
   ModelRequest,
   RequestRecord,
+  TextsRequest,
   UsageQuery,
   UsageRow,
 } from './shapes.ts';
@@ -41,6 +46,10 @@ export interface Client {
   /** Pieces of text as they are made, then the end. */
   chat(request: ChatRequest, options?: CallOptions): AsyncGenerator<AnswerPiece, void, undefined>;
   completion(request: CompletionRequest, options?: CallOptions): AsyncGenerator<AnswerPiece, void, undefined>;
+  /** A vector for each text. */
+  embed(request: EmbeddingsRequest, options?: CallOptions): Promise<Embeddings>;
+  /** Which label fits each text, with the probability of each label. */
+  classify(request: TextsRequest, options?: CallOptions): Promise<Classifications>;
   /** Names of the models that answer. */
   modelNames(options?: CallOptions): Promise<string[]>;
   status(options?: CallOptions): Promise<HubStatus>;
@@ -84,6 +93,8 @@ export function createClientWith({ hub, key, fetch }: ClientOptions): Client {
     hub: connection.hub,
     chat: (request, options = {}) => streamAnswer(connection, '/v1/chat/completions', request, options),
     completion: (request, options = {}) => streamAnswer(connection, '/v1/completions', request, options),
+    embed: (request, options) => embed(connection, request, options),
+    classify: (request, options) => classify(connection, request, options),
     async modelNames(options) {
       const { data } = await json<{ data: readonly { readonly id: string }[] }>(
         'GET',

@@ -65,6 +65,43 @@ export interface AnswerEnd {
 
 export type AnswerPiece = TextPiece | AnswerEnd;
 
+export interface TextsRequest {
+  readonly model: string;
+  readonly input: string | readonly string[];
+}
+
+export interface EmbeddingsRequest extends TextsRequest {
+  /** Fewer numbers than the model gives, where its vectors may be cut. */
+  readonly dimensions?: number | undefined;
+}
+
+/** What Idlewild adds to vectors and labels. */
+export interface TextsNote {
+  /** Names of the devices that worked on them. */
+  readonly devices: readonly string[];
+  readonly failovers: number;
+  readonly hub: string;
+}
+
+/** In the order of the inputs. */
+export interface Embeddings {
+  readonly vectors: readonly (readonly number[])[];
+  readonly usage: Omit<Usage, 'completion_tokens'>;
+  readonly idlewild: TextsNote;
+}
+
+export interface Classification {
+  readonly label: string | null;
+  /** One for each label of the model, in its order. */
+  readonly probs: readonly number[];
+}
+
+export interface Classifications {
+  readonly labels: readonly Classification[];
+  readonly usage: Usage;
+  readonly idlewild: TextsNote;
+}
+
 export interface HubStatus {
   readonly version: string;
   readonly hub: string;

@@ -87,7 +87,7 @@ const recipeOf = (over: Partial<TestEncoder>, change: EncoderTexts = {}): Return
   return readEncoderRecipe(describeEncoder(buildEncoder(made.shape, 1), said), said, texts);
 };
 
-test('pooling, normalisation, the longest text and cuttable lengths are read from the files of sentence-transformers', () => {
+test("pooling, normalisation, longest text and cuttable lengths are read from sentence-transformers' files", () => {
   expect(recipeOf({ pooling: 'cls', tokensMax: 32, matryoshka: [12, 48] })).toEqual({
     pooling: ['cls'],
     normalize: true,

@@ -26,7 +26,7 @@ export interface EncoderShape {
   readonly width?: number;
 }
 
-/** Outputs of encoders, the best first: one that is a vector of the text already has the model's own last steps in it. */
+/** Outputs of encoders, the best first: a vector of the text already has the model's own last steps in it. */
 const OUTPUTS: readonly EncoderShape['output'][] = [
   { name: 'sentence_embedding', of: 'text' },
   { name: 'text_embeds', of: 'text' },
@@ -57,7 +57,7 @@ const hasArchitecture = (config: ModelConfig, pattern: RegExp): boolean =>
 const outputNamed = (graph: Graph, name: string): ValueInfo | undefined =>
   graph.outputs.find((output) => output.name === name);
 
-/** Which of the kinds a graph is meant to be; whether it is one that runs is for `describeDecoder` and `describeEncoder`. */
+/** Which kind a graph is meant to be; whether it is one that runs is for `describeDecoder` and `describeEncoder`. */
 export function modelKindOf(graph: Graph, config: ModelConfig): ModelKind {
   const inputs = feedsOf(graph).map((input) => input.name);
   if (inputs.some((name) => name.startsWith('past_key_values.'))) return 'decoder';

@@ -41,7 +41,8 @@ export function factsOf(
     ...(labels === undefined ? { dimensions } : { labels: [...labels] }),
     ...(matryoshka === undefined ? {} : { matryoshka: [...matryoshka] }),
   };
-  const made = labels === undefined ? `an encoder, ${dimensions} numbers a vector` : `a classifier, ${labels.join(', ')}`;
+  const made =
+    labels === undefined ? `an encoder, ${dimensions} numbers a vector` : `a classifier of ${labels.length} labels`;
   return { facts, summary: `${made}, ${tokensMax} tokens a text` };
 }
 

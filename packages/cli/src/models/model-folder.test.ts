@@ -173,7 +173,7 @@ function encoderFolder(name: string, encoder: Partial<TestEncoder>): string {
   return join(folder, name);
 }
 
-test('an encoder folder becomes a manifest that says how long its vectors are and what they may be cut to', async () => {
+test('an encoder folder becomes a manifest that says how long its vectors are and may be', async () => {
   const model = await read(encoderFolder('encoder', { tokensMax: 48, matryoshka: [8, 32] }));
   const manifest = decodeManifest(model.manifest.bytes);
   expect(manifest).toMatchObject({

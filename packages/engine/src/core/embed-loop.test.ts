@@ -68,7 +68,7 @@ const sum = (text: string): number =>
   [...text].reduce((total, character) => total + (character.codePointAt(0) ?? 0), 0);
 const TEXTS = ['ab', 'cd', 'abc', 'ef', 'gh', 'xyz', 'ij', 'kl', 'a'];
 
-test('texts of one length are run together once that is known to change nothing, and answers keep their order', async () => {
+test('texts of one length are run together once that is known to change nothing, and in the order asked', async () => {
   const { embed, runs } = createHarness();
   expect(await embed(...TEXTS)).toEqual(TEXTS.map(sum));
   const first = runs.splice(0);
@@ -82,7 +82,7 @@ test('texts of one length are run together once that is known to change nothing,
   expect(runs).toEqual([['ab', 'cd', 'ef', 'gh'], ['abc', 'xyz'], ['ij', 'kl'], ['a']]);
 });
 
-test('of a model that texts beside a text disturb, each is run alone, and no disturbed value is given out', async () => {
+test('of a model that neighbours disturb, each text is run alone, and no disturbed value is given out', async () => {
   const { embed, runs } = createHarness((texts) => texts - 1);
   expect(await embed(...TEXTS)).toEqual(TEXTS.map(sum));
   runs.splice(0);
@@ -131,7 +131,7 @@ test('a work is asked for what the model gives, and for no more than one reply c
   expect(await asked({ kind: 'embed', inputs: ['a', 'b', 'c'] })).toMatchObject({ code: 'invalid_request' });
 });
 
-test('a work that is cancelled is run no further, and a failure of the runtime ends those whose texts it hit', async () => {
+test('a work that is cancelled is run no further, and a failure of the runtime ends those that it hit', async () => {
   const { loop, runs, embed } = createHarness((texts) => texts - 1);
   const abort = new AbortController();
   const work = loop.embed({ kind: 'embed', inputs: ['ab', 'abc', 'abcd', 'abcde'] }, abort.signal);

@@ -112,7 +112,7 @@ test('a text longer than the model reads is refused, at the bound it is not', as
   expect(await embed(loop, [' '.repeat(150)])).toHaveLength(1);
 });
 
-test('an engine process gives vectors and labels, refuses to answer, and fails what is open when it is killed', async () => {
+test('an engine process gives vectors and labels, makes no text, and fails what is open when killed', async () => {
   const pids: number[] = [];
   const log = (message: string): void => {
     const pid = /in process (\d+)/.exec(message)?.[1];

@@ -32,7 +32,7 @@ export interface TestEncoder {
 
 export const SPECIALS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'] as const;
 
-/** Writes the folder as it lies on the Hugging Face hub, the graph in `onnx/model.onnx`. Nothing but the seed decides it. */
+/** Writes the folder as it lies on the Hugging Face hub, the graph in `onnx/model.onnx`. */
 export function writeEncoderFolder(folder: string, encoder: TestEncoder): void {
   const graph = (encoder.transform ?? ((same) => same))(buildEncoder(encoder.shape, encoder.seed));
   const put = (path: string, content: string | Uint8Array): void => {
@@ -158,7 +158,7 @@ function tokenizerOf(vocab: number, lowercase: boolean): Record<string, unknown>
   };
 }
 
-/** The special tokens, each printable character of ASCII alone and inside a word, then pairs of letters while there is room. */
+/** The special tokens, each printable character of ASCII alone and inside a word, then pairs of letters. */
 function words(vocab: number): string[] {
   const characters = Array.from({ length: 94 }, (_, i) => String.fromCodePoint(33 + i));
   const letters = 'etaoinshrdlucmfwypvbgkjqxz'.split('');

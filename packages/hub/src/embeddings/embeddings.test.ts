@@ -116,7 +116,7 @@ test('a request is shared by several devices, its vectors come in order, and wha
   expect(hub.embeddings.counts()).toEqual({ open: 0 });
 });
 
-test('parts of a device that dies, fails, stalls or answers nonsense go to another, and the vectors are the same', async () => {
+test('parts of a device that dies, fails or answers nonsense go to another, and the vectors are the same', async () => {
   const { clock, join, submit } = await createWorld();
   const [ada, bea] = [await join('ada'), await join('bea')];
   ada.onMessage = (message) => {
@@ -187,7 +187,7 @@ test('an engine that every attempt kills is given up', async () => {
   expect(orders(ada)).toHaveLength(HUB_LIMITS.embedAttemptsMax);
 });
 
-test('without a device that can, a request is refused at once; one that loses its only device waits a while', async () => {
+test('without a device a request is refused at once; one that loses its only device waits a while', async () => {
   const { clock, join, submit } = await createWorld();
   await expect(submit(['a'])).rejects.toMatchObject({ code: 'no_device' });
   const old = await join('old', []);

@@ -1,6 +1,6 @@
 /**
- * Vectors and labels of texts: a request is cut into parts, each goes to a device under a lease with a deadline, and the
- * whole is given when the last part is there.
+ * Vectors and labels of texts: a request is cut into parts, each goes to a device under a lease with a deadline, and
+ * the whole is given when the last part is there.
  *
  *   waiting ──a free device──► running ──embed.done──► done
  *      ▲                          │
