@@ -15,6 +15,8 @@ export interface Ask {
   readonly prompt: string;
   readonly seed: number;
   readonly tokensMax: number;
+  /** As a conversation of one message, instead of a text to go on from. */
+  readonly isChat?: boolean;
   /** More fields of the request to a hub. */
   readonly fields?: Readonly<Record<string, unknown>>;
 }
@@ -97,7 +99,7 @@ export const createConnections = (): Agent => new Agent({ keepAlive: true, maxSo
 export function askHub(door: Door, connections: Agent, ask: Ask, options: AskOptions = {}): Promise<Answered> {
   const body = JSON.stringify({
     model: ask.model,
-    prompt: ask.prompt,
+    ...(ask.isChat === true ? { messages: [{ role: 'user', content: ask.prompt }] } : { prompt: ask.prompt }),
     seed: ask.seed,
     max_tokens: ask.tokensMax,
     stream: true,
@@ -113,7 +115,8 @@ export function askHub(door: Door, connections: Agent, ask: Ask, options: AskOpt
   const eventsAtMs: number[] = [];
   const askedMs = performance.now();
   return new Promise((resolve, reject) => {
-    const sent = request(`${door.url}/v1/completions`, { method: 'POST', agent: connections, headers }, (response) => {
+    const path = ask.isChat === true ? 'chat/completions' : 'completions';
+    const sent = request(`${door.url}/v1/${path}`, { method: 'POST', agent: connections, headers }, (response) => {
       response.on('data', (chunk: Buffer) => {
         const nowMs = performance.now() - askedMs;
         chunks.push(chunk);
@@ -154,7 +157,11 @@ function countEvents(chunk: Buffer): number {
 }
 
 interface Chunk {
-  readonly choices?: readonly { readonly text?: string; readonly finish_reason?: string | null }[];
+  readonly choices?: readonly {
+    readonly text?: string;
+    readonly delta?: { readonly content?: string | null };
+    readonly finish_reason?: string | null;
+  }[];
   readonly usage?: {
     readonly completion_tokens: number;
     readonly prompt_tokens_details?: { readonly cached_tokens: number };
@@ -180,8 +187,9 @@ function readEvents(text: string, eventsAtMs: readonly number[]): Answered {
     const chunk = JSON.parse(event) as Chunk;
     if (chunk.error !== undefined) throw new Error(`the answer failed: ${chunk.error.message}`);
     const choice = chunk.choices?.[0];
-    if (choice?.text !== undefined && choice.text !== '') {
-      pieces.push(choice.text);
+    const added = choice?.text ?? choice?.delta?.content ?? '';
+    if (added !== '') {
+      pieces.push(added);
       const at = eventsAtMs[index];
       if (at !== undefined && at !== endAtMs) atMs.push(at);
     }

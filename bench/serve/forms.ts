@@ -31,7 +31,16 @@ const SCHEMA = {
   additionalProperties: false,
 };
 
+/** Long enough to be timed, whatever the model says. */
+const LONG = {
+  type: 'object',
+  properties: { lines: { type: 'array', items: { type: 'string' }, minItems: 30 } },
+  required: ['lines'],
+  additionalProperties: false,
+};
+
 const OBJECT = { type: 'json_object' };
+const IS_LONG = { type: 'json_schema', json_schema: { name: 'lines', strict: true, schema: LONG } };
 const FOLLOWS = { type: 'json_schema', json_schema: { name: 'play', strict: true, schema: SCHEMA } };
 
 export async function measureForms(run: BenchRun, world: World, model: string): Promise<void> {
@@ -42,6 +51,7 @@ export async function measureForms(run: BenchRun, world: World, model: string): 
       prompt: 'Tell me of a play.',
       seed,
       tokensMax,
+      isChat: true,
       fields: { temperature: TEMPERATURE, ...(form === undefined ? {} : { response_format: form }) },
     });
   try {
@@ -87,7 +97,7 @@ async function measureOverhead(run: BenchRun, ask: AskForm): Promise<void> {
     run.signal.throwIfAborted();
     if (seed > 10 * PAIRS) throw new Error('most answers are too short to be timed');
     const plain = await ask(seed, 200, undefined);
-    const form = await ask(seed, 200, OBJECT);
+    const form = await ask(seed, 200, IS_LONG);
     if (plain.atMs.length < 60 || form.atMs.length < 60) continue;
     // Pieces may hold several tokens' text where characters are long: time per token is what counts.
     const perToken = (answered: Answered): number => {
