@@ -17,6 +17,7 @@ export { ENCODER_TEXTS, readEncoderRecipe } from './encoder-recipe.ts';
 export type { EncoderRecipe, EncoderTexts, Pooling } from './encoder-recipe.ts';
 export { externalise, tensorEntries } from './externalise.ts';
 export type { Externalised, ExternaliseOptions, TensorEntry } from './externalise.ts';
+export { floatEnds } from './float-ends.ts';
 export { fingerprintGraph } from './fingerprint.ts';
 export type { Feed, Fingerprint } from './fingerprint.ts';
 export { attributeOf, blocksOf, feedsOf, floatsOf, isExternal, nodeTitle, tensorOf } from './graph.ts';

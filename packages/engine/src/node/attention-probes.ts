@@ -7,6 +7,7 @@
 import {
   probeMasks,
   probePositions,
+  floatEnds,
   writeGraph,
   type Graph,
   type LiftedDecoder,
@@ -115,7 +116,7 @@ function isCausal(tensor: GraphTensor, { past, rows }: Span): boolean {
 type Run = (span: Span) => Promise<Readonly<Record<string, GraphTensor>>>;
 
 async function withProbe(probe: Probe, options: OrtOptions, use: (run: Run) => Promise<void>): Promise<void> {
-  const session = await openOrtSession(writeGraph(probe.graph), options);
+  const session = await openOrtSession(writeGraph(floatEnds(probe.graph)), options);
   try {
     await use(({ past, rows }) => session.run(feedsOf(session, probe, past, rows), probe.outputs));
   } finally {

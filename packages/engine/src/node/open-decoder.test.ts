@@ -2,7 +2,15 @@
  * Every kind of decoder that exporters write, with random weights: cut where it can be, whole where not, and the same
  * logits as the graph itself gives in the runtime.
  */
-import { describeDecoder, quantiseMatMul4, trimmablePast, writeGraph, PAST_KEEP, type Graph } from '@idlewild/graph';
+import {
+  describeDecoder,
+  floatEnds,
+  quantiseMatMul4,
+  trimmablePast,
+  writeGraph,
+  PAST_KEEP,
+  type Graph,
+} from '@idlewild/graph';
 import { buildExport, buildGenai, halfGraph, type ExportStyle, type GenaiStyle } from '@idlewild/graph/testing';
 import { expect, test } from 'vitest';
 import type { Decoder } from '../core/decoder.ts';
@@ -45,14 +53,12 @@ async function read(decoder: Decoder, ids: readonly number[], cuts: readonly num
 
 /** What the runtime makes of the graph as it is, all rows at once. */
 async function reference(graph: Graph, ids: readonly number[]): Promise<Float32Array> {
-  const { pastNames, kvHeads, headDim, kvDtype, hasPositionIds } = describeDecoder(graph);
-  const session = await openOrtSession(writeGraph(trimmablePast(graph)), { threads: 1 });
+  const whole = floatEnds(trimmablePast(graph));
+  const { pastNames, kvHeads, headDim, hasPositionIds } = describeDecoder(whole);
+  const session = await openOrtSession(writeGraph(whole), { threads: 1 });
   const int64 = (values: readonly number[]): GraphTensor =>
     session.tensor('int64', BigInt64Array.from(values, BigInt), [1, values.length]);
-  const half = kvDtype === 10;
-  const nothing = session.tensor(half ? 'float16' : 'float32', half ? new Uint16Array(0) : new Float32Array(0), [
-    ...[1, kvHeads, 0, headDim],
-  ]);
+  const nothing = session.tensor('float32', new Float32Array(0), [1, kvHeads, 0, headDim]);
   const outputs = await session.run(
     {
       input_ids: int64(ids),
@@ -81,6 +87,8 @@ interface Case {
   readonly graph: () => Graph;
   /** Why it runs whole. */
   readonly whole?: RegExp;
+  /** Whether what a row gives depends on nothing but its own text; true by default. */
+  readonly exact?: boolean;
   /** Beyond rounding in 32 bits. */
   readonly differenceMax?: number;
 }
@@ -112,7 +120,10 @@ const CASES: readonly Case[] = [
     differenceMax: INT8,
   },
   { name: 'GenAI', graph: () => genai({}) },
-  { name: 'GenAI, interleaved, a part of each head turned', graph: () => genai({ interleaved: true, turned: 8 }) },
+  {
+    name: 'GenAI, interleaved, a part of each head turned',
+    graph: () => genai({ interleaved: true, turned: 16, headWidth: 32 }),
+  },
   { name: 'GenAI, packed', graph: () => genai({ packed: true }) },
   { name: 'GenAI, turned before', graph: () => genai({ rotary: 'before', interleaved: true }) },
   { name: 'GenAI, no rotary positions', graph: () => genai({ rotary: 'none', headWidth: 32 }) },
@@ -125,7 +136,12 @@ const CASES: readonly Case[] = [
   { name: 'a window beyond 24 rows', graph: () => exported({ window: 80 }), whole: /at position 95/ },
   { name: 'a slope', graph: () => exported({ slope: 0.1 }), whole: /is not that of plain causal/ },
   { name: 'capped scores', graph: () => exported({ cap: 2 }), whole: /leads to Tanh/ },
-  { name: 'stretched positions', graph: () => exported({ stretchedBeyond: 40 }), whole: /positions of all rows/ },
+  {
+    name: 'stretched positions',
+    graph: () => exported({ stretchedBeyond: 40 }),
+    whole: /positions of all rows/,
+    exact: false,
+  },
   { name: 'GenAI, capped scores', graph: () => genai({ cap: 2 }), whole: /caps, biases or smooths/ },
   {
     name: 'MultiHeadAttention, a window',
@@ -140,17 +156,18 @@ const CASES: readonly Case[] = [
   },
 ];
 
-test.for(CASES)('$name', { timeout: 60_000 }, async ({ graph: build, whole, differenceMax = 1e-4 }) => {
+test.for(CASES)('$name', { timeout: 60_000 }, async ({ graph: build, whole, exact = true, differenceMax = 1e-4 }) => {
   const graph = build();
   const opened = await open(graph);
   if (whole === undefined) expect(opened.whole).toBeUndefined();
   else expect(opened.whole).toMatch(whole);
-  expect(opened.exact).toBe(true);
+  expect(opened.exact).toBe(exact);
   const { decoder } = opened;
   for (const length of [1, 2, 33, shape.context]) {
     const ids = probeTokens(length, shape.vocab);
     const logits = await read(decoder, ids);
     expect(apart(logits, await reference(graph, ids))).toBeLessThan(differenceMax);
+    if (!exact) continue;
     for (const cuts of [[length >> 1], [length - 1], [1, 2, 31]]) {
       const within = cuts.filter((cut) => cut > 0 && cut < length);
       expect(await read(decoder, ids, within)).toEqual(logits);

@@ -9,6 +9,8 @@
 import {
   computeInInt8,
   cutAtAttention,
+  describeDecoder,
+  floatEnds,
   liftAttention,
   trimmablePast,
   writeGraph,
@@ -59,8 +61,10 @@ export async function openDecoder(given: Graph, options: OpenDecoderOptions): Pr
 }
 
 async function openWhole(graph: Graph, options: OpenDecoderOptions): Promise<Decoder> {
-  const { shape, threads, attentionHeads, sideFolder } = options;
-  const session = await openOrtSession(writeGraph(trimmablePast(graph)), {
+  const { threads, attentionHeads, sideFolder } = options;
+  const whole = floatEnds(trimmablePast(graph));
+  const shape = describeDecoder(whole);
+  const session = await openOrtSession(writeGraph(whole), {
     threads: Math.min(threads, attentionHeads ?? shape.kvHeads),
     sideFolder,
   });
@@ -75,7 +79,7 @@ async function openCut(graph: Graph, options: OpenDecoderOptions): Promise<Opene
     const lifted = await lift(graph, options);
     const segments: RowDecoderOptions['segments'][number][] = [];
     for (const segment of cutAtAttention(lifted)) {
-      const session = await openOrtSession(writeGraph(segment.graph), options);
+      const session = await openOrtSession(writeGraph(floatEnds(segment.graph)), options);
       sessions.push(session);
       segments.push({ ...segment, session });
     }
