@@ -1,5 +1,6 @@
 /** Claims about what devices are told to hold, with a whole hub, scripted devices and a virtual clock. */
 import {
+  codeOf,
   createMemoryBlobStore,
   joinTokenOf,
   type AnswerWork,
@@ -92,7 +93,7 @@ async function setUp(...names: readonly string[]): Promise<Setting> {
       const order = { territory, key: 'key_a', model: { cid: cids[name] ?? '', name }, work };
       return hub.answers.submit(order, sink).then(
         () => 'accepted',
-        (error: { code: string }) => error.code,
+        (error: unknown) => codeOf(error) ?? 'internal',
       );
     },
   };

@@ -215,7 +215,7 @@ function tell(
 /** The demand in steps of two, which it keeps until it is well beyond them. */
 function levelOf({ levels }: State, cid: string, demand: number): number {
   const before = levels.get(cid) ?? 0;
-  const isSame = before === 0 ? demand < 1 : demand > before / 2 && demand < before * 3;
+  const isSame = before === 0 ? demand < 1 : demand > before * 0.6 && demand < before * 1.8;
   if (isSame) return before;
   const level = demand < 0.5 ? 0 : 2 ** Math.round(Math.log2(demand));
   levels.set(cid, level);
