@@ -37,12 +37,30 @@ export const PAST_KEEP = 'past_keep';
 const PAST_NAME = /^past_key_values\.(\d{1,4})\.(key|value)$/;
 const TOKEN_INPUTS: readonly string[] = ['input_ids', 'attention_mask', 'position_ids', PAST_KEEP];
 
+/** What is known of inputs that no text answers, so that a refusal says more than a name. */
+const FOREIGN: ReadonlyArray<readonly [pattern: RegExp, what: string]> = [
+  [/^(encoder_|decoder_|cross_)/, 'it is one half of an encoder-decoder'],
+  [/^pixel_|^image_/, 'it reads images'],
+  [/^input_(features|values)$|^audio_/, 'it reads sound'],
+  [/^inputs_embeds$/, 'it begins after the embeddings, as one part of a larger model'],
+  [
+    /^use_cache_branch$/,
+    'it is two decoders merged, with and without a cache; export it anew, or take the one with a cache',
+  ],
+  [/^past_(conv|ssm|state)|^past_key_values\.\d+\.(conv|ssm)/, 'it keeps a state that is no cache of keys and values'],
+  [/^past_key_values\.\d+\.(encoder|decoder)\./, 'it is one half of an encoder-decoder'],
+];
+
 const unsupported = (message: string): IdlewildError =>
   new IdlewildError('model_unsupported', `this graph is not a decoder that the engine runs: ${message}`);
 
 /** @throws IdlewildError `model_unsupported`, naming the input or output at fault */
 export function describeDecoder(graph: Graph): DecoderShape {
   const inputs = new Map(feedsOf(graph).map((input) => [input.name, input]));
+  for (const { name } of inputs.values()) {
+    const foreign = FOREIGN.find(([pattern]) => pattern.test(name));
+    if (foreign !== undefined) throw unsupported(`${foreign[1]} (its input '${name}')`);
+  }
   for (const name of ['input_ids', 'attention_mask']) {
     if (!inputs.has(name)) throw unsupported(`it has no input '${name}'`);
   }

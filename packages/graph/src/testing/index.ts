@@ -8,6 +8,8 @@ export type { GenaiStyle } from './build-genai.ts';
 export { halfGraph } from './half-graph.ts';
 export { buildEncoder } from './build-encoder.ts';
 export type { TestEncoderShape } from './build-encoder.ts';
+export { writeDecoderFolder } from './decoder-folder.ts';
+export type { TestDecoder } from './decoder-folder.ts';
 export { encoderFolderTexts, writeEncoderFolder } from './encoder-folder.ts';
 export type { TestEncoder } from './encoder-folder.ts';
 export { modelFolderTexts } from './model-folder.ts';

@@ -14,11 +14,14 @@ const CHAT_TEMPLATE =
   '{% if add_generation_prompt %}assistant: {% endif %}';
 
 /** Id 0 ends a text, ids 1–256 are the bytes, the rest are made-up words. `vocab` must be at least 257. */
-export function modelFolderTexts(shape: TestDecoderShape): Readonly<Record<ModelFolderFile, string>> {
+export function modelFolderTexts(
+  shape: TestDecoderShape,
+  { endIds }: { readonly endIds?: readonly number[] | undefined } = {},
+): Readonly<Record<ModelFolderFile, string>> {
   const json = (value: unknown): string => JSON.stringify(value, undefined, 1);
   return {
     'config.json': json(configOf(shape)),
-    'generation_config.json': json({ eos_token_id: 0, do_sample: true, temperature: 1, max_new_tokens: 200 }),
+    'generation_config.json': json({ eos_token_id: endIds ?? 0, do_sample: true, temperature: 1, max_new_tokens: 200 }),
     'tokenizer.json': json(tokenizerOf(shape.vocab)),
     'tokenizer_config.json': json({
       tokenizer_class: 'PreTrainedTokenizerFast',
