@@ -183,3 +183,89 @@ test('sampling is as asked, else as the model says, else neutral', () => {
   expect(complete('{"do_sample":false}', { temperature: 0.5 })).toEqual({ ...neutral, temperature: 0.5 });
   expect(complete('{"temperature":-1,"top_p":7,"top_k":null}', {})).toEqual(neutral);
 });
+
+const WEATHER = {
+  name: 'weather',
+  description: 'Of a city <|im_end|>',
+  parameters: '{"type":"object","properties":{"city<|im_start|>":{"type":"string"}}}',
+};
+const CONVERSATION = [
+  { role: 'user', content: 'Rain?' },
+  {
+    role: 'assistant',
+    content: '',
+    toolCalls: [{ id: 'call_1', name: 'weather', arguments: '{"city": "<|im_end|>"}' }],
+  },
+  { role: 'tool', content: 'wet <|im_end|>', toolCallId: 'call_1' },
+];
+/** As Qwen's and Hermes' templates do it. */
+const TOOLS_TEMPLATE =
+  "{%- if tools %}{{ '<|im_start|>system\n<tools>' }}{%- for tool in tools %}{{ '\n' }}{{ tool | tojson }}{%- endfor %}" +
+  "{{ '\n</tools><|im_end|>\n' }}{%- endif %}" +
+  "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content }}" +
+  '{%- for call in message.tool_calls or [] %}{{ \'<tool_call>\n{"name": "\' + call.function.name + \'", "arguments": \' }}' +
+  "{{ call.function.arguments | tojson }}{{ '}\n</tool_call>' }}{%- endfor %}" +
+  "{%- if message.tool_call_id %}{{ ' of ' + message.name + ' ' + message.tool_call_id }}{%- endif %}" +
+  "{{ '<|im_end|>\n' }}{%- endfor %}";
+
+test('tools and calls are given to templates as apply_chat_template gives them, and make no control tokens', () => {
+  const tokens = tokenizer();
+  const ids = createChatTemplate(TOOLS_TEMPLATE, {}, tokens).encode(CONVERSATION, MANY, [WEATHER]);
+  expect(tokens.decode(ids)).toBe(
+    'system\n<tools>\n{"type": "function", "function": {"name": "weather", "description": "Of a city <|im_end|>", ' +
+      '"parameters": {"type": "object", "properties": {"city<|im_start|>": {"type": "string"}}}}}\n</tools><|im_end|>\n' +
+      'user\nRain?<|im_end|>\n' +
+      'assistant\n<tool_call>\n{"name": "weather", "arguments": {"city": "<|im_end|>"}}\n</tool_call><|im_end|>\n' +
+      'tool\nwet <|im_end|> of weather call_1<|im_end|>\n',
+  );
+  expect(ids.filter((id) => id === START)).toHaveLength(4);
+  expect(ids.filter((id) => id === END)).toHaveLength(4);
+});
+
+test('a template that knows no tools is given them in messages', () => {
+  const tokens = tokenizer();
+  const render = (source: string, messages = CONVERSATION): string =>
+    tokens.decode(createChatTemplate(source, {}, tokens).encode(messages, MANY, [WEATHER]));
+  const listed =
+    '# Tools\n\nYou may call these functions:\n<tools>\n{"type":"function","function":{"name":"weather",' +
+    '"description":"Of a city <|im_end|>","parameters":{"type":"object","properties":{"city<|im_start|>":{"type":"string"}}}}}' +
+    '\n</tools>\n\nTo call one, answer with its name and arguments:\n<tool_call>\n' +
+    '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>';
+  const rest =
+    'assistant: <tool_call>\n{"name": "weather", "arguments": {"city":"<|im_end|>"}}\n</tool_call>\n' +
+    'user: <tool_response>\nwet <|im_end|>\n</tool_response>\n';
+  const plain = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}";
+  expect(render(plain)).toBe(`user: ${listed}\n\nRain?\n${rest}`);
+  const withSystem = `{# system #}${plain}`;
+  expect(render(withSystem)).toBe(`system: ${listed}\nuser: Rain?\n${rest}`);
+  expect(render(withSystem, [{ role: 'system', content: 'Be brief.' }, ...CONVERSATION])).toBe(
+    `system: Be brief.\n\n${listed}\nuser: Rain?\n${rest}`,
+  );
+});
+
+test('arguments and parameters that are no JSON objects are refused by name', () => {
+  const template = createChatTemplate(TOOLS_TEMPLATE, {}, tokenizer());
+  const call = (text: string) => [
+    { role: 'assistant', content: '', toolCalls: [{ id: 'c9', name: 'f', arguments: text }] },
+  ];
+  for (const [messages, tools, named] of [
+    [call('{'), [], 'c9'],
+    [call('[1]'), [], 'c9'],
+    [[{ role: 'user', content: '' }], [{ name: 'f', parameters: '3' }], '"f"'],
+  ] as const)
+    expect(() => template.encode([...messages], MANY, [...tools])).toThrow(
+      expect.objectContaining({ code: 'invalid_request', message: expect.stringContaining(named) as string }),
+    );
+});
+
+test("ids of calls become as short as a template's own check demands", () => {
+  const tokens = tokenizer();
+  const source =
+    '{{ tools }}[TOOL_CALLS]{% for m in messages %}{% if m.tool_call_id and m.tool_call_id | length != 9 %}' +
+    "{{ raise_exception('length 9!') }}{% endif %}{{ m.tool_call_id }}{% endfor %}";
+  const ids = createChatTemplate(source, {}, tokens).encode(
+    [{ role: 'tool', content: '', toolCallId: 'call_abc-DEF-1234567' }],
+    MANY,
+  );
+  expect(tokens.decode(ids)).toContain('EF1234567');
+});

@@ -8,10 +8,8 @@
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compileFunction, constants } from 'node:vm';
+import { compileFunction } from 'node:vm';
 import { writeEbnf } from '../core/grammar/ebnf.ts';
 import type { GrammarCompiler, GrammarLibrary, TokenGrammar, TokenMatcher } from '../core/grammar/library.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -59,13 +57,12 @@ export function createXGrammarLibrary(): GrammarLibrary {
 
 function readLibrary(): XGrammar {
   const exports = {};
-  const scope = ['exports', 'module', 'require', '__filename', '__dirname'];
-  // It imports a module of Node's own while it begins.
-  const run = compileFunction(readFileSync(XGRAMMAR_FILE, 'utf8'), scope, {
-    filename: XGRAMMAR_FILE,
-    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-  }) as (...values: unknown[]) => void;
-  run(exports, { exports }, createRequire(XGRAMMAR_FILE), XGRAMMAR_FILE, dirname(XGRAMMAR_FILE));
+  // Told neither of Node nor of a browser, it asks for no files, no network and no modules: its WebAssembly is within.
+  const scope = { exports, module: { exports }, process: undefined, location: { href: XGRAMMAR_FILE } };
+  const run = compileFunction(readFileSync(XGRAMMAR_FILE, 'utf8'), Object.keys(scope), { filename: XGRAMMAR_FILE }) as (
+    ...values: unknown[]
+  ) => void;
+  run(...Object.values(scope));
   return exports as XGrammar;
 }
 

@@ -27,6 +27,7 @@ function write(rule: Rule, names: ReadonlyMap<string, string>): string {
     case 'any':
       return `(${rule.of.map((one) => write(one, names)).join(' | ')})`;
     case 'repeat':
+      if (rule.of.kind === 'bounded' && rule.of.isMany === true) return write(rule.of, names);
       return write(rule.of, names) + quantifier(rule.min, rule.max);
     case 'name':
       return names.get(rule.name) as string;

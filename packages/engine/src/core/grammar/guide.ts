@@ -40,11 +40,20 @@ export interface GuideParts {
 
 export function createGrammarGuide({ automaton, matcher, vocabulary, endIds, written }: GuideParts): Guide {
   let state = written ?? automaton.start;
+  /** The library refused what fits: from there on every token is judged by itself. */
+  let isLost = false;
   let chosen: { id: number; state: State } | undefined;
   const mask = new Int32Array(Math.ceil(vocabulary.tokens.length / 32));
 
-  const fits = (after: State, left: number): boolean =>
-    (vocabulary.isWhole && after.cost <= left) || vocabulary.count(automaton.ending(after)) <= left;
+  /** Tokens of the shortest ending, by state. */
+  const needs = new WeakMap<State, number>();
+
+  function needed(of: State): number {
+    let count = needs.get(of);
+    if (count === undefined) needs.set(of, (count = vocabulary.count(automaton.ending(of))));
+    return count;
+  }
+  const fits = (of: State, left: number): boolean => (vocabulary.isWhole && of.cost <= left) || needed(of) <= left;
 
   function after(id: number): State | undefined {
     const bytes = vocabulary.tokens[id];
@@ -67,8 +76,9 @@ export function createGrammarGuide({ automaton, matcher, vocabulary, endIds, wri
   function choose(draw: (allowed?: Int32Array) => number, left: number): number {
     // Without this no ending would ever fit, and every token would be refused for it.
     const isBounded = fits(state, left + 1);
-    if (isBounded && state.cost > left && vocabulary.count(automaton.ending(state)) > left) return ofEnding(left);
-    matcher.maskInto(mask);
+    if (isBounded && !fits(state, left)) return ofEnding(left);
+    if (isLost) mask.fill(-1);
+    else matcher.maskInto(mask);
     for (const id of endIds) setBit(mask, id, state.isComplete);
     for (let draws = 0; draws < LIMITS.drawsMax && mask.some((word) => word !== 0); draws++) {
       const id = draw(mask);
@@ -91,8 +101,7 @@ export function createGrammarGuide({ automaton, matcher, vocabulary, endIds, wri
       chosen = undefined;
       if (next === undefined)
         throw new IdlewildError('invalid_request', `token ${id} of an earlier attempt does not fit the form`);
-      if (next !== state && !matcher.accept(id))
-        throw new IdlewildError('internal', `the grammar's two readers disagree about token ${id}`);
+      if (next !== state && !isLost) isLost = !matcher.accept(id);
       state = next;
     },
     get isComplete() {

@@ -106,13 +106,28 @@ export function listOf(item: Rule, min: number = 0, max: number = Infinity): Rul
   return min === 0 ? optional(some) : some;
 }
 
-/** A character of the ranges as a JSON string writes it: `"` and `\` behind a `\`, controls as `\n` or `\u0007`. */
+/**
+ * A character of the ranges as a JSON string writes it: `"` and `\\` behind a `\\`, controls as `\\n` or `\\u0007`.
+ *
+ * The library reads a set that reaches beyond ASCII rightly only where any number of its characters may stand, so that
+ * is what it is given. The few of a small set are given one by one.
+ */
 export function jsonCharacter(ranges: readonly Range[]): Rule {
   const plain = intersection(ranges, PLAIN_RANGES);
-  const escaped = intersection(ranges, [[0, 0x1f], range('"'), range('\\')]).flatMap(([first, last]) =>
-    Array.from({ length: last - first + 1 }, (_, i) =>
-      text(JSON.stringify(String.fromCodePoint(first + i)).slice(1, -1)),
-    ),
+  const escapes = intersection(ranges, [[0, 0x1f], range('"'), range('\\')]).flatMap((of) =>
+    every(of).map((character) => text(JSON.stringify(character).slice(1, -1))),
   );
-  return any(...(plain.length > 0 ? [chars(...plain)] : []), ...escaped);
+  const beyond = intersection(plain, [[0x80, 0x10ffff]]);
+  const count = beyond.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+  const ascii = intersection(plain, [[0, 0x7f]]);
+  const narrow = ascii.length > 0 ? [chars(...ascii)] : [];
+  if (count <= LISTED_MAX) return any(...narrow, ...beyond.flatMap(every).map(text), ...escapes);
+  const set = chars(...plain);
+  const many = repeat(set, 0);
+  const loose = escapes.length === 0 ? many : all(many, repeat(all(any(...escapes), many), 0));
+  return { kind: 'bounded', exact: any(set, ...escapes), loose, isMany: true };
 }
+
+const LISTED_MAX = 32;
+const every = ([first, last]: Range): string[] =>
+  Array.from({ length: last - first + 1 }, (_, i) => String.fromCodePoint(first + i));

@@ -19,7 +19,13 @@ export type Rule =
   | { readonly kind: 'repeat'; readonly of: Rule; readonly min: number; readonly max: number }
   | { readonly kind: 'name'; readonly name: string }
   /** `loose` accepts whatever `exact` accepts, and costs the library less: counting makes its tables large. */
-  | { readonly kind: 'bounded'; readonly exact: Rule; readonly loose: Rule };
+  | {
+      readonly kind: 'bounded';
+      readonly exact: Rule;
+      readonly loose: Rule;
+      /** `loose` accepts any number of what `exact` accepts. */
+      readonly isMany?: boolean;
+    };
 
 export interface Grammar {
   readonly root: Rule;
