@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import type { z } from 'zod';
 import { chatMessageSchemas, chatRequestSchema } from './chat-request.ts';
 import { completionRequestSchema } from './completion-request.ts';
+import { classifyRequestSchema, embeddingsRequestSchema } from './embeddings-request.ts';
 import { responseItemSchemas, responseRequestSchema } from './response-request.ts';
 
 type Shape = Readonly<Record<string, z.ZodType>>;
@@ -61,6 +62,18 @@ test.each<[string, Shape, string, string]>([
     expect(theirs.map(([field]) => field).sort()).toEqual(official.sort());
   },
 );
+
+test.each<[string, Shape]>([
+  ['POST /v1/embeddings', embeddingsRequestSchema.shape],
+  ['POST /v1/classify', classifyRequestSchema.shape],
+])('the table of %s is what its schema says', (title, shape) => {
+  expect(Object.fromEntries(rowsUnder(`## ${title}`))).toEqual(statuses(shape));
+});
+
+test('the table of embeddings has every field of the official client', () => {
+  const official = officialFields('embeddings.d.ts', 'EmbeddingCreateParams');
+  expect([...rowsUnder('## POST /v1/embeddings').keys()].sort()).toEqual(official.sort());
+});
 
 test.each<[string, readonly { readonly shape: Shape }[]]>([
   ['### `messages[]`', Object.values(chatMessageSchemas)],

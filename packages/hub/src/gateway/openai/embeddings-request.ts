@@ -8,6 +8,7 @@ import { IdlewildError, LIMITS, type Manifest, type ModelKind } from '@idlewild/
 import { z } from 'zod';
 import type { EmbedOutcome } from '../../embeddings/embeddings.ts';
 import { HUB_LIMITS } from '../../limits.ts';
+import { given, ignored } from './fields.ts';
 import { refuse } from './work.ts';
 
 const text = z.string().min(1, 'must not be empty');
@@ -22,13 +23,13 @@ const commonFields = {
       z.array(tokens).min(1, 'must not be empty').max(HUB_LIMITS.embedInputsMax),
     ])
     .describe('A text, or several. Arrays of tokens are refused.'),
-  user: z.string().max(HUB_LIMITS.labelCharactersMax).nullable().optional(),
+  user: ignored(z.string().max(HUB_LIMITS.labelCharactersMax), 'callers are told apart by their keys'),
 };
 
 export const embeddingsRequestSchema = z.strictObject({
   ...commonFields,
-  encoding_format: z.enum(['float', 'base64']).nullable().optional(),
-  dimensions: z.int().min(1).nullable().optional(),
+  encoding_format: given(z.enum(['float', 'base64'])),
+  dimensions: given(z.int().min(1)),
 });
 export type EmbeddingsRequest = z.infer<typeof embeddingsRequestSchema>;
 

@@ -18,6 +18,8 @@ export function modelResource(
     owned_by: territory.name,
     kind: manifest.kind,
     context_window: manifest.contextTokens,
+    ...(manifest.dimensions === undefined ? {} : { dimensions: manifest.dimensions }),
+    ...(manifest.labels === undefined ? {} : { labels: manifest.labels }),
     bytes,
     licence: manifest.card.licence ?? null,
     card: manifest.card,
