@@ -86,7 +86,8 @@ function isExempt(finding: Finding): boolean {
 
 /** Tracked files and new ones that git does not ignore; without git, everything outside node_modules. */
 function sourcePaths(): string[] {
-  const isSource = (path: string): boolean => /\.(ts|tsx|mjs)$/.test(path) && !path.endsWith('.d.ts');
+  // AssemblyScript has the ending of TypeScript and a syntax of its own.
+  const isSource = (path: string): boolean => /\.(ts|tsx|mjs)$/.test(path) && !/\.(d|as)\.ts$/.test(path);
   if (!existsSync(join(root, '.git'))) {
     const inside = (path: string): boolean => path.split('/').includes('node_modules');
     return globSync('**/*', { cwd: root, exclude: inside }).filter(isSource).sort();

@@ -61,8 +61,8 @@ const breach = (path: string, specifier: string, declared: DeclaredDependencies)
     .split('/')
     .slice(0, specifier.startsWith('@') ? 2 : 1)
     .join('/');
-  // What only tests load is not shipped, so any declaration in the repository will do.
-  const names = forTestsOnly(path) || isRootRoom(room) ? Object.values(declared).flat() : (declared[room] ?? []);
+  // What only tests and compilers load is not shipped, so any declaration in the repository will do.
+  const names = forTestsOnly(path) || compilesOnly(path) || isRootRoom(room) ? Object.values(declared).flat() : (declared[room] ?? []);
   return names.includes(name) ? null : `'${name}' is not among the dependencies of ${room}`;
 };
 
@@ -76,6 +76,9 @@ const packageBreach = (path: string, room: string, specifier: string): string | 
 
 const forTestsOnly = (path: string): boolean =>
   isTest(path) || /\/testing\//.test(path) || /^(test|bench|packages\/sim)\//.test(path);
+
+/** Programs that turn a kernel's source into the module that is kept. */
+const compilesOnly = (path: string): boolean => /^packages\/[^/]+\/kernels\//.test(path);
 
 const isRootRoom = (room: string): boolean => ['root', 'scripts', 'docs', 'examples', 'test', 'bench'].includes(room);
 

@@ -104,6 +104,7 @@ test('imports follow the law', () => {
     [hub, 'node:fs'],
     ['packages/hub/src/a.test.ts', '@idlewild/protocol/testing'],
     ['packages/hub/src/a.test.ts', 'openai'],
+    ['packages/hub/kernels/a.ts', 'openai'],
     ['packages/protocol/src/node/a.ts', 'node:fs'],
     ['packages/cli/src/a.ts', '@idlewild/hub'],
     ['test/a.test.ts', '@idlewild/agent'],

@@ -8,14 +8,16 @@ const OPTIONS = '-O3 --noAssert --runtime stub --enable simd --importMemory --no
 /** The compiled file. Throws what the compiler says of it. */
 export async function compileKernel(file: string): Promise<Uint8Array> {
   let wasm: Uint8Array | undefined;
-  const { error, stderr } = await main([file, ...OPTIONS.split(' ')], {
+  const said: string[] = [];
+  const { error } = await main([file, ...OPTIONS.split(' ')], {
+    stderr: { write: (text: string | Uint8Array) => said.push(String(text)) > 0 },
     readFile: (name) => (name === file ? readFileSync(join(import.meta.dirname, file), 'utf8') : null),
     writeFile: (_, contents) => {
       if (contents instanceof Uint8Array) wasm = contents;
     },
     listFiles: () => [],
   });
-  if (error !== null || wasm === undefined) throw new Error(`${file}: ${error?.message ?? ''}\n${stderr.toString()}`);
+  if (error !== null || wasm === undefined) throw new Error(`${file}: ${error?.message ?? ''}\n${said.join('')}`);
   return wasm;
 }
 
