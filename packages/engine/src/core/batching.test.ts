@@ -26,15 +26,16 @@ interface Bench {
 
 interface BenchOptions extends Partial<DecodeLoopOptions> {
   readonly positionsMax?: number;
+  readonly partsMax?: number;
   readonly stepMs?: number;
   readonly rowMs?: number;
 }
 
 /** A loop over arithmetic; a run of n rows takes `stepMs` and n × `rowMs` on the clock. */
-function bench({ positionsMax, stepMs = 0, rowMs = 0, ...options }: BenchOptions = {}): Bench {
+function bench({ positionsMax, partsMax, stepMs = 0, rowMs = 0, ...options }: BenchOptions = {}): Bench {
   const clock = createFakeClock(settle);
   const spend = stepMs + rowMs > 0 ? (rows: number) => clock.advance(stepMs + rows * rowMs) : undefined;
-  const decoder = createMemoryDecoder({ vocabulary: VOCABULARY, positionsMax, spend });
+  const decoder = createMemoryDecoder({ vocabulary: VOCABULARY, positionsMax, partsMax, spend });
   const base = { decoder, settings, contextTokens: 400, vocabulary: VOCABULARY, slotsMax: 8, clock };
   return { clock, decoder, loop: createDecodeLoop({ ...base, ...options }) };
 }
@@ -140,11 +141,13 @@ test('memory that does not suffice for all delays answers and changes none', asy
     tokensMax: 60,
   }));
   const alone = await Promise.all(asked.map((over) => answerOf(bench().loop, over)));
-  for (const positionsMax of [110, 170, 300]) {
-    const { loop, decoder } = bench({ positionsMax });
-    const together = await Promise.all(asked.map((over) => answerOf(loop, over)));
-    expect(together.map(tokensOf)).toEqual(alone.map(tokensOf));
-    expect(decoder.usedBytes()).toBeLessThanOrEqual(positionsMax);
+  for (const partsMax of [Number.POSITIVE_INFINITY, 1]) {
+    for (const positionsMax of [110, 170, 300]) {
+      const { loop, decoder } = bench({ positionsMax, partsMax });
+      const together = await Promise.all(asked.map((over) => answerOf(loop, over)));
+      expect(together.map(tokensOf)).toEqual(alone.map(tokensOf));
+      expect(decoder.usedBytes()).toBeLessThanOrEqual(positionsMax);
+    }
   }
 });
 
@@ -175,4 +178,46 @@ test('a caller with many questions does not keep one with a single question wait
   const single = ask('bob', 'b');
   await Promise.all([...many, single]);
   expect(order.indexOf('b')).toBeLessThan(4);
+});
+
+test('an answer that waits says so, whatever it waits for', async () => {
+  const prompt = text('w'.repeat(300));
+  const ask = (loop: DecodeLoop, clock: FakeClock, over: Partial<AnswerWork>): Promise<number> => {
+    let heardMs: number | undefined;
+    let silentMs = 0;
+    return new Promise((resolve) => {
+      loop.answer(work({ tokensMax: 3, ...over }), (event) => {
+        silentMs = Math.max(silentMs, clock.monotonic() - (heardMs ?? clock.monotonic()));
+        heardMs = clock.monotonic();
+        if (event.t === 'finished' || event.t === 'failed') resolve(silentMs);
+      });
+    });
+  };
+  // For another to read the prompt of both.
+  const shared = bench({ rowMs: 40 });
+  const sharing = [0, 1, 2].map((choice) => ask(shared.loop, shared.clock, { ...prompt, scope: 'ann', choice }));
+  // For memory that an earlier one has.
+  const full = bench({ rowMs: 40, positionsMax: 320 });
+  const waiting = [300, 80].map((length) =>
+    ask(full.loop, full.clock, { ...text('w'.repeat(length)), tokensMax: 100 - length / 5 }),
+  );
+  for (const silentMs of await Promise.all([...sharing, ...waiting])) expect(silentMs).toBeLessThan(2_000);
+});
+
+test('a beginning that is kept is taken over though memory is full of others', async () => {
+  const { loop } = bench({ positionsMax: 260 });
+  const first = { ...text('one '.repeat(25)), scope: 'ann', tokensMax: 4 };
+  const second = { ...text('two '.repeat(25)), scope: 'ann', tokensMax: 4 };
+  for (const each of [first, second]) expect(cachedOf(await answerOf(loop, each))).toBe(0);
+  expect(cachedOf(await answerOf(loop, second))).toBe(99);
+});
+
+test("answers that were cancelled while they waited take nobody else's place", async () => {
+  const { loop } = bench({ slotsMax: 1 });
+  const over = { ...text('a'), tokensMax: 50 };
+  const first = answerOf(loop, over);
+  for (let i = 0; i < LIMITS.waitingMax + 1; i++) loop.answer(work(over), () => undefined).cancel();
+  const last = await answerOf(loop, { ...over, tokensMax: 2 });
+  expect(last.at(-1)).toMatchObject({ t: 'finished' });
+  await first;
 });

@@ -83,15 +83,14 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
   function admit(): void {
     while (active.length < options.slotsMax && waiting.length > 0) {
       const next = takeFair(waiting, active);
-      if (next.cancelled) {
-        next.prepared?.guide.close();
-        continue;
-      }
       try {
         const begun = begin(next, options, sampler, sharing);
         // Its first event may have made the listener cancel it.
         if (!begun.sequence.isOver && !next.cancelled) active.push({ ...begun, turn });
-        else decoder.release(begun.kv);
+        else {
+          begun.sequence.cancel();
+          decoder.release(begun.kv);
+        }
       } catch (error) {
         const { code, message } = asEngineError(error, 'reading the request');
         next.listen({ t: 'failed', code, message });
@@ -118,6 +117,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
       const youngest = active.findLast(isFree);
       if (youngest === undefined || active.indexOf(youngest) <= active.indexOf(own)) return false;
       decoder.release(youngest.kv);
+      youngest.kv = decoder.open();
       youngest.sequence.restart(0);
     }
     return true;
@@ -146,23 +146,22 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
       if (member === undefined) return;
       chosen.push(member);
       rows += member.part.ids.length;
+      if (own.sequence.isDecoding) pace.count();
+    };
+    const takeRows = (own: Active): void => {
+      if (own.sequence.isOver || chosen.length >= decoder.partsMax || rows >= decoder.rowsMax) return;
+      if (own.sequence.isDecoding) {
+        if (pace.waitMs() <= 0) take(own, 1);
+        return;
+      }
+      const least = chosen.length === rows ? LIMITS.promptRowsMin : 0;
+      const left = Math.min(decoder.rowsMax - rows, Math.max(rowsMax - rows, least));
+      if (left > 0) take(own, left);
     };
     // Who runs one at a time gives each its turn, whatever it is for; who runs many makes everybody's token first.
-    const decoding = decoder.partsMax === 1 ? inTurn.slice(0, 1) : inTurn;
-    for (const own of decoding) {
-      if (!own.sequence.isDecoding || chosen.length >= decoder.partsMax || rows >= decoder.rowsMax) continue;
-      if (pace.waitMs() > 0) continue;
-      pace.count();
-      take(own, 1);
-    }
-    for (const own of inTurn) {
-      if (own.sequence.isDecoding || own.sequence.isOver || chosen.length >= decoder.partsMax) continue;
-      const left = Math.min(
-        decoder.rowsMax - rows,
-        Math.max(rowsMax - rows, chosen.length === rows ? LIMITS.promptRowsMin : 0),
-      );
-      if (left > 0) take(own, left);
-    }
+    const first = (own: Active): boolean => decoder.partsMax === 1 || own.sequence.isDecoding;
+    for (const own of inTurn) if (first(own)) takeRows(own);
+    for (const own of inTurn) if (!first(own)) takeRows(own);
     return chosen;
   }
 
@@ -201,6 +200,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
       admit();
       if (active.length === 0) break;
       const members = compose();
+      for (const each of active) if (!members.some((member) => member.active === each)) each.sequence.wait();
       if (members.length > 0) await step(members);
       else if (active.every(({ sequence }) => !sequence.isOver)) await pause(Math.max(1, pace.waitMs()));
     }
@@ -220,6 +220,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
   }
 
   function enqueue(entry: Waiting): void {
+    if (entry.cancelled) return entry.prepared?.guide.close();
     waiting.push(entry);
     wake();
     if (running) return;
@@ -252,6 +253,10 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
         cancel() {
           entry.cancelled = true;
           entry.sequence?.cancel();
+          const at = waiting.indexOf(entry);
+          if (at < 0) return;
+          waiting.splice(at, 1);
+          entry.prepared?.guide.close();
         },
       };
     },

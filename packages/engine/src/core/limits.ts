@@ -28,6 +28,8 @@ export const LIMITS = {
   waitingMax: 64,
   /** While a prompt is read, silence is broken this often. */
   progressMs: 250,
+  /** So is that of an answer which waits for another's prompt, or for memory: a hub gives up what is silent for 3 s. */
+  waitingToldMs: 1_000,
   /**
    * Tokens whose text may be held back as the beginning of a character: UTF-8 takes four bytes, and a token has at
    * least one.

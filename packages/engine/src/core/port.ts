@@ -3,8 +3,7 @@
  * the simulator.
  *
  * One `Engine` is one loaded model. Its events for one answer come in order: at most one `started`, `progress` at any
- * time before the first token, tokens by ascending index, then exactly one `finished` or `failed`. After `cancel` none
- * follows.
+ * time, tokens by ascending index, then exactly one `finished` or `failed`. After `cancel` none follows.
  */
 import type { AnswerWork, CallPart, EmbedWork, ErrorCode, FinishReason, Logprobs, ModelKind } from '@idlewild/protocol';
 

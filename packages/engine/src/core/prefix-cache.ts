@@ -15,8 +15,8 @@ export interface PrefixCache {
   find(scope: string, tokens: readonly number[]): { readonly kv: Kv; readonly length: number } | undefined;
   /** Takes over `kv`, which holds the first `kv.length` of `tokens`. */
   keep(scope: string, tokens: readonly number[], kv: Kv): void;
-  /** Gives up the least recently used; false when there is none. */
-  evict(): boolean;
+  /** Gives up the least recently used but `spared`; false when there is none. */
+  evict(spared?: Kv): boolean;
   clear(): void;
   size(): number;
 }
@@ -90,8 +90,8 @@ export function createPrefixCache(decoder: Decoder, clock: Clock): PrefixCache {
       if (entries.length > LIMITS.prefixesMax) drop(entries[0] as Entry);
       watch();
     },
-    evict() {
-      const [oldest] = entries;
+    evict(spared) {
+      const oldest = entries.find(({ kv }) => kv !== spared);
       if (oldest === undefined) return false;
       drop(oldest);
       return true;

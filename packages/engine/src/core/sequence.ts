@@ -44,6 +44,8 @@ export interface Sequence {
   restart(cached: number): void;
   /** The rows of `next` were run; `logits` where it asked for them. */
   advance(rows: Rows, logits: Float32Array | undefined): void;
+  /** It is not run this time: breaks its silence now and then. */
+  wait(): void;
   fail(error: IdlewildError): void;
   cancel(): void;
 }
@@ -101,7 +103,7 @@ function begin(
   const answer: number[] = [];
   const startedMs = clock.monotonic();
   let firstTokenMs: number | undefined;
-  let progressMs = startedMs;
+  let saidMs = startedMs;
   let cached = 0;
   let over = false;
 
@@ -112,6 +114,12 @@ function begin(
     if (!over) guide?.close();
     over = true;
   };
+  function progress(everyMs: number): void {
+    const now = clock.monotonic();
+    if (now - saidMs < everyMs) return;
+    saidMs = now;
+    say({ t: 'progress', phase: 'prefill' });
+  }
   const tokenAt = (position: number): number =>
     (position < prompt.length ? prompt[position] : answer[position - prompt.length]) as number;
   const length = (): number => prompt.length + answer.length;
@@ -171,11 +179,8 @@ function begin(
       if (over) return;
       cached = from + ids.length;
       const now = clock.monotonic();
-      if (logits === undefined) {
-        if (now - progressMs < LIMITS.progressMs) return;
-        progressMs = now;
-        return say({ t: 'progress', phase: 'prefill' });
-      }
+      if (logits === undefined) return progress(LIMITS.progressMs);
+      saidMs = now;
       firstTokenMs ??= now;
       const id = choose(logits);
       guide?.take(id);
@@ -183,6 +188,7 @@ function begin(
       take(id, false, lp);
       if (!over && guide?.isOver === true) finish('stop');
     },
+    wait: () => progress(LIMITS.waitingToldMs),
     fail(error) {
       say({ t: 'failed', code: error.code, message: error.message });
       end();

@@ -21,9 +21,13 @@ export interface Sharing {
 }
 
 export function createSharing(decoder: Decoder, prefixes: PrefixCache, active: readonly Active[]): Sharing {
-  /** As much of `from` as there is room for. */
+  /** The beginning of `from`, at the cost of what else is kept; nothing where there is no room even so. */
   function fork(from: Kv, length: number): Kv {
-    return decoder.fork(from, length) ?? decoder.open();
+    for (;;) {
+      const kv = decoder.fork(from, length);
+      if (kv !== undefined) return kv;
+      if (!prefixes.evict(from)) return decoder.open();
+    }
   }
 
   function take(own: Active, leader: Active, length: number): void {

@@ -83,8 +83,7 @@ export function createMemoryDecoder(options: MemoryDecoderOptions): MemoryDecode
     },
     release(kv) {
       const known = kv as MemoryKv;
-      known.tokens = [];
-      known.reserved = 0;
+      known.released = true;
       open.delete(known);
     },
     usedBytes: used,
