@@ -58,6 +58,8 @@ export const LIMITS = {
   /** Items or characters that a schema may demand at least: they are what the shortest answer is made of. */
   schemaCountMax: 1_024,
   patternCountMax: 128,
+  /** Different ones in a form: each may take a tenth of a second of tables for a large vocabulary. */
+  schemaPatternsMax: 24,
   /** A grammar as the library reads it; its tables grow with it. */
   grammarCharactersMax: 131_072,
   /** Ways in which a text can be read at once; real schemas have a dozen. */

@@ -24,6 +24,7 @@ interface MatcherHandle {
 }
 interface Matcher {
   readonly handle: MatcherHandle;
+  getNextTokenBitmask(): Promise<Int32Array>;
   acceptToken(id: number): boolean;
   _acceptString(text: string): boolean;
   dispose(): void;
@@ -96,11 +97,46 @@ async function openVocabulary(
 }
 
 function wrap(matcher: Matcher, size: number): TokenMatcher {
+  /** The mask for what was accepted last, once the library has made it. */
+  let foreseen: Int32Array | undefined;
+  let accepted = 0;
+  let isForeseeing = false;
+
+  /**
+   * Asks for the next mask in time: as a whole it comes asynchronously only, and word by word it takes 0.7 ms for a
+   * vocabulary of 150,000.
+   */
+  function foresee(): void {
+    if (isForeseeing) return;
+    isForeseeing = true;
+    const at = accepted;
+    matcher.getNextTokenBitmask().then(
+      (mask) => {
+        isForeseeing = false;
+        if (at === accepted) foreseen = mask;
+      },
+      () => {
+        // Closed meanwhile; or what went wrong will again when a token needs the mask.
+        isForeseeing = false;
+      },
+    );
+  }
   return {
-    accept: (id) => matcher.acceptToken(id),
-    acceptText: (text) => matcher._acceptString(text),
+    accept(id) {
+      const isAccepted = matcher.acceptToken(id);
+      if (!isAccepted) return false;
+      accepted++;
+      foreseen = undefined;
+      foresee();
+      return true;
+    },
+    acceptText(text) {
+      accepted++;
+      foreseen = undefined;
+      return matcher._acceptString(text);
+    },
     maskInto(mask) {
-      // The wrapper's own function for this is asynchronous for no reason, and a token cannot wait.
+      if (foreseen !== undefined) return mask.set(foreseen.subarray(0, mask.length));
       const words = matcher.handle.GetNextTokenBitmask(size);
       const count = Math.min(words.size(), mask.length);
       for (let i = 0; i < count; i++) mask[i] = words.get(i);

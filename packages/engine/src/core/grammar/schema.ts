@@ -171,7 +171,7 @@ function createReader(document: unknown, rules: Map<string, Rule>): Read {
       case 'number':
         return readNumber(type, schema, path);
       case 'string':
-        return readString(schema, path);
+        return readString(schema, path, rules);
       case 'array':
         return readArray(schema, path, depth, read);
       case 'object':
@@ -258,7 +258,7 @@ function readNumber(type: 'integer' | 'number', schema: Schema, path: string): R
   return type === 'integer' ? integerWithin(bounds) : numberWithin(bounds);
 }
 
-function readString(schema: Schema, path: string): Rule {
+function readString(schema: Schema, path: string, rules: Map<string, Rule>): Rule {
   const { pattern, format } = schema;
   const hasLength = schema['minLength'] !== undefined || schema['maxLength'] !== undefined;
   if ([pattern !== undefined, format !== undefined, hasLength].filter(Boolean).length > 1)
@@ -267,11 +267,23 @@ function readString(schema: Schema, path: string): Rule {
     refuse(path, `has the format ${JSON.stringify(format)}, which is not supported`);
   if (pattern !== undefined && typeof pattern !== 'string') refuse(path, 'has a "pattern" that is no text');
   const source = (pattern ?? FORMATS[format as string]) as string | undefined;
-  if (source !== undefined) return all(text('"'), patternRule(source), text('"'));
+  if (source !== undefined) return patternName(source, path, rules);
   const min = count(schema, 'minLength', 0, path);
   const max = count(schema, 'maxLength', Infinity, path);
   if (min > max || min > LIMITS.schemaCountMax) refuse(path, 'has a "minLength" that no string has');
   return stringOf(min, max);
+}
+
+/** A rule of its own for each pattern: the library makes its tables once, however often the pattern is there. */
+function patternName(source: string, path: string, rules: Map<string, Rule>): Rule {
+  const prefix = 'pattern ';
+  const key = prefix + source;
+  if (!rules.has(key)) {
+    if ([...rules.keys()].filter((one) => one.startsWith(prefix)).length >= LIMITS.schemaPatternsMax)
+      refuse(path, `has more than ${LIMITS.schemaPatternsMax} different patterns`);
+    rules.set(key, all(text('"'), patternRule(source), text('"')));
+  }
+  return name(key);
 }
 
 function readArray(schema: Schema, path: string, depth: number, read: Read): Rule {
