@@ -43,7 +43,7 @@ export async function loadEncoder(
   });
   const tokenizerConfig = readJson(texts, MODEL_TEXT_FILES.tokenizerConfig);
   const tokenizer = createTokenizer(readJson(texts, MODEL_TEXT_FILES.tokenizer), tokenizerConfig);
-  const encoder = createEncoder(session, shape);
+  const encoder = createEncoder(session, shape, graph);
   const recipe = { ...stated, tokensMax };
   const { cost, tokensPerSecond } = await measure(encoder, tokensMax, clock);
   const vocabulary = countOf(config['vocab_size']);
