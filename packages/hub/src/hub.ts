@@ -171,6 +171,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
   });
   const embeddings: Embeddings = createEmbeddings({
     ...common,
+    placement,
     account: accountIn(journal),
     onFree: () => answers.pump(),
   });

@@ -2,9 +2,9 @@
  * An encoder graph as a function: texts of one length in, what the graph computes of each out.
  *
  * Texts are never padded: a padded text gives other bits than one alone (measured on onnxruntime 1.30, x86: with 16-bit
- * and 4-bit weights, and with heads 192 wide). Whether several at once do is for the loop to find out. Products with 4-bit
- * weights in f32 cut their rows into blocks where they have several threads, and a block of one row takes another path:
- * there a text that would leave one row over is run beside itself, so that the number of threads changes nothing.
+ * and 4-bit weights, and with heads 192 wide). Whether several at once do is for the loop to find out. Products with
+ * 4-bit weights in f32 cut their rows into blocks where they have several threads, and a block of one row takes another
+ * path: there a text that would leave one row over is run beside itself, so that the number of threads changes nothing.
  */
 import { attributeOf, type EncoderShape, type Graph } from '@idlewild/graph';
 import type { GraphSession, GraphTensor } from './session.ts';

@@ -28,6 +28,7 @@ import {
 import type { AnswerMeter } from '../answers/answers.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
+import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
 import { explainNone, type Candidate } from '../scheduler/route.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
@@ -84,6 +85,8 @@ export interface EmbeddingsDeps {
   readonly random: Random;
   readonly sessions: Pick<Sessions, 'list' | 'get' | 'embed' | 'revokeLease'>;
   readonly meter: AnswerMeter;
+  /** What lies where is told what is asked for, and says whether something is worth waiting for. */
+  readonly placement?: Pick<Placement, 'asked' | 'isComing'>;
   /** Writes what was used, for the sums of the key and its limits. */
   account(account: EmbedAccount): Promise<void>;
   /** Which of these keys of a territory are revoked by now. */
@@ -295,15 +298,20 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   }
 
   /** Nobody who could take it came in time. Devices that are busy will have time for it. */
-  function hasWaitedInVain(job: Job, nowMs: number): boolean {
-    const waiting = job.parts.filter(({ isDone, attempt }) => !isDone && attempt === undefined);
-    const isLate = waiting.some(({ waitingSinceMs }) => nowMs - waitingSinceMs >= HUB_LIMITS.failoverWaitMsMax);
-    return isLate && routePart(candidatesFor(job.request), 1, embedding).t === 'none';
+  function hasWaitedInVain({ parts, request }: Job, nowMs: number): boolean {
+    const waiting = parts.filter(({ isDone, attempt }) => !isDone && attempt === undefined);
+    const waitedMs = nowMs - Math.min(nowMs, ...waiting.map(({ waitingSinceMs }) => waitingSinceMs));
+    if (waitedMs < HUB_LIMITS.failoverWaitMsMax || !isNobody(request)) return false;
+    return waitedMs >= HUB_LIMITS.queueMsMax || !isComing(request);
   }
+
+  const isNobody = (request: EmbedRequest): boolean => routePart(candidatesFor(request), 1, embedding).t === 'none';
+  const isComing = ({ model }: EmbedRequest): boolean => deps.placement?.isComing(model.cid, ['embed']) === true;
 
   function admit(request: EmbedRequest, bytes: number): void {
     if (stopping) throw new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
-    if (routePart(candidatesFor(request), 1, embedding).t === 'none') throw noDevice(request);
+    // A device that is loading the model is worth waiting for.
+    if (isNobody(request) && !isComing(request)) throw noDevice(request);
     const openBytes = [...jobs].reduce((sum, job) => sum + job.bytes, bytes);
     if (jobs.size < HUB_LIMITS.embedsOpenMax && openBytes <= HUB_LIMITS.embedsOpenBytesMax) return;
     const message = `${jobs.size} requests for vectors are open already; try again in a moment`;
@@ -312,6 +320,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
 
   return {
     async submit(request, signal) {
+      deps.placement?.asked(request.model.cid);
       const bytes = request.inputs.reduce((sum, input) => sum + Buffer.byteLength(input), 0);
       admit(request, bytes);
       if (signal.aborted) throw cancelled();
