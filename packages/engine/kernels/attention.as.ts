@@ -69,16 +69,21 @@ export function attend(
         const q3 = at(query, index + 3, group, keyHead, headStride, rowStride);
         scoresOf4(q0, q1, q2, q3, table, keys, width, lowest, limit, scratch, line);
       } else scoresOf1(q0, table, keys, width, lowest, limit, scratch);
-      const inverse0 = softmax(scratch, first + index / group + 1, window, lowest, limit, scale);
+      const inverse0 = softmax(scratch, first + index / group + 1, window, lowest, scale);
       const o0 = at(out, index, group, keyHead, headStride, rowStride);
       if (many) {
-        const inverse1 = softmax(scratch + line, first + (index + 1) / group + 1, window, lowest, limit, scale);
-        const inverse2 = softmax(scratch + 2 * line, first + (index + 2) / group + 1, window, lowest, limit, scale);
-        const inverse3 = softmax(scratch + 3 * line, first + (index + 3) / group + 1, window, lowest, limit, scale);
+        const inverse1 = softmax(scratch + line, first + (index + 1) / group + 1, window, lowest, scale);
+        const inverse2 = softmax(scratch + 2 * line, first + (index + 2) / group + 1, window, lowest, scale);
+        const inverse3 = softmax(scratch + 3 * line, first + (index + 3) / group + 1, window, lowest, scale);
         const o1 = at(out, index + 1, group, keyHead, headStride, rowStride);
         const o2 = at(out, index + 2, group, keyHead, headStride, rowStride);
         const o3 = at(out, index + 3, group, keyHead, headStride, rowStride);
-        mixOf4(o0, o1, o2, o3, inverse0, inverse1, inverse2, inverse3, table, values, width, lowest, limit, scratch, line);
+        const own = first + index / group + 1;
+        mixOf4(o0, o1, o2, o3, table, values, width, lowest, own, scratch, line);
+        mixRest(o0, inverse0, table, values, width, own, own, scratch);
+        mixRest(o1, inverse1, table, values, width, own, first + (index + 1) / group + 1, scratch + line);
+        mixRest(o2, inverse2, table, values, width, own, first + (index + 2) / group + 1, scratch + 2 * line);
+        mixRest(o3, inverse3, table, values, width, own, first + (index + 3) / group + 1, scratch + 3 * line);
       } else mixOf1(o0, inverse0, table, values, width, lowest, limit, scratch);
       index += taken;
     }
@@ -145,10 +150,10 @@ function scoresOf4(
 }
 
 /**
- * Scores to weights, in place: e^(scale · score − highest) where the row sees, 0 where not. Returns 1 / their sum, four
- * sums of every fourth position added in pairs.
+ * Scores to weights, in place: e^(scale · score − highest) where the row sees, 0 before that; what is behind its own
+ * position is for nobody to read. Returns 1 / their sum, four sums of every fourth position added in pairs.
  */
-function softmax(scores: usize, own: i32, window: i32, from: i32, to: i32, scale: f32): f32 {
+function softmax(scores: usize, own: i32, window: i32, from: i32, scale: f32): f32 {
   const low = window > 0 ? max(0, own - window) : 0;
   const end = (own + 3) & ~3;
   for (let i = from; i < low; i++) store<f32>(scores + (<usize>i << 2), LOWEST);
@@ -173,7 +178,6 @@ function softmax(scores: usize, own: i32, window: i32, from: i32, to: i32, scale
     sum = f32x4.add(sum, e);
   }
   for (let i = from; i < low; i++) store<f32>(scores + (<usize>i << 2), 0);
-  for (let i = own; i < to; i++) store<f32>(scores + (<usize>i << 2), 0);
   return <f32>1 / ((f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1)) +
     (f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3)));
 }
@@ -243,8 +247,9 @@ function mixOf1(
   }
 }
 
+/** Weighted values of what all four see, not yet divided by the sum of all weights. */
 function mixOf4(
-  o0: usize, o1: usize, o2: usize, o3: usize, inverse0: f32, inverse1: f32, inverse2: f32, inverse3: f32,
+  o0: usize, o1: usize, o2: usize, o3: usize,
   table: usize, values: usize, width: i32, from: i32, to: i32, weights: usize, line: usize,
 ): void {
   for (let part = 0; part < width; part += 8) {
@@ -266,10 +271,27 @@ function mixOf4(
       }
     }
     const offset = <usize>part << 2;
-    store2(o0 + offset, a0, a1, inverse0);
-    store2(o1 + offset, b0, b1, inverse1);
-    store2(o2 + offset, c0, c1, inverse2);
-    store2(o3 + offset, d0, d1, inverse3);
+    v128.store(o0 + offset, a0); v128.store(o0 + offset, a1, 16);
+    v128.store(o1 + offset, b0); v128.store(o1 + offset, b1, 16);
+    v128.store(o2 + offset, c0); v128.store(o2 + offset, c1, 16);
+    v128.store(o3 + offset, d0); v128.store(o3 + offset, d1, 16);
+  }
+}
+
+/** Adds what one of the four sees besides, in the same order as alone, and divides. */
+function mixRest(
+  out: usize, inverse: f32, table: usize, values: usize, width: i32, from: i32, to: i32, weights: usize,
+): void {
+  for (let part = 0; part < width; part += 8) {
+    const o = out + (<usize>part << 2);
+    let a0 = v128.load(o), a1 = v128.load(o, 16);
+    for (let position = from; position < to; position++) {
+      const v = pageOf(table, position, values) + (<usize>((position & (PAGE - 1)) * width + part) << 2);
+      const w = v128.load32_splat(weights + (<usize>position << 2));
+      a0 = f32x4.add(a0, f32x4.mul(w, v128.load(v)));
+      a1 = f32x4.add(a1, f32x4.mul(w, v128.load(v, 16)));
+    }
+    store2(o, a0, a1, inverse);
   }
 }
 

@@ -3,8 +3,8 @@
  *
  * MatMulNBits says with `accuracy_level` how exact the left side has to be at least. Left out, the runtime unpacks the
  * weights to float32 for every run of more than one row; with level 4 it rounds the left side to int8 by blocks and
- * multiplies integers, as ONNX Runtime GenAI's own builds for processors ask for. A step of decoding then takes a quarter
- * of the time, and one row gives the same bits as many.
+ * multiplies integers, as ONNX Runtime GenAI's own builds for processors ask for. A step of decoding then takes a
+ * quarter of the time, and one row gives the same bits as many.
  */
 import { attributeOf, type Graph, type Node } from './graph.ts';
 

@@ -1,6 +1,7 @@
 /**
- * Attention in one operator: GroupQueryAttention, as ONNX Runtime GenAI builds it and the hub's own conversions have it,
- * MultiHeadAttention, as ONNX Runtime's optimiser fuses it, and ONNX's Attention, as newer exporters of torch write it.
+ * Attention in one operator: GroupQueryAttention, as ONNX Runtime GenAI builds it and the hub's own conversions have
+ * it, MultiHeadAttention, as ONNX Runtime's optimiser fuses it, and ONNX's Attention, as newer exporters of torch
+ * write it.
  */
 import { unsupported, type AttentionSite, type Draft } from './attention-draft.ts';
 import type { Attributes } from './builder.ts';

@@ -1,9 +1,9 @@
 /**
- * Attention in plain operators, as torch and Optimum export it: from the keys forward to the Softmax, from there back to
- * the query.
+ * Attention in plain operators, as torch and Optimum export it: from the keys forward to the Softmax, from there back
+ * to the query.
  *
- * It is recognised by how its products hang together. What its mask holds is not looked at: the result names the tensors
- * between which the mask works, so that somebody can run them.
+ * It is recognised by how its products hang together. What its mask holds is not looked at: the result names the
+ * tensors between which the mask works, so that somebody can run them.
  */
 import { present, unsupported, type AttentionSite, type Draft } from './attention-draft.ts';
 import { attributeOf, nodeTitle, type Node } from './graph.ts';

@@ -21,7 +21,9 @@ export interface Attention extends Pick<AttentionSite, 'query' | 'key' | 'value'
 }
 
 export interface LiftedDecoder {
-  /** Inputs: `input_ids`, `position_ids` where it needs them, and all attentions' outputs. Outputs: `logits` and theirs. */
+  /**
+   * Inputs: `input_ids`, `position_ids` where it needs them, and all attentions' outputs. Outputs: `logits` and theirs.
+   */
   readonly graph: Graph;
   /** By layer; query, key and value are float32, their rows along the axis that `layout` says. */
   readonly attentions: readonly Attention[];

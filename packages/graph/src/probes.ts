@@ -1,6 +1,6 @@
 /**
- * Small graphs that answer what cannot be read off a decoder's operators: which rows its masks let be seen, and which of
- * its tensors hold positions.
+ * Small graphs that answer what cannot be read off a decoder's operators: which rows its masks let be seen, and which
+ * of its tensors hold positions.
  *
  * They take `input_ids` [1, rows], `attention_mask` [1, total] and, where it is read, `position_ids` [1, rows], and
  * compute nothing but what was asked. Caches, scores and what attention gives are zeros of the sizes that they would

@@ -1,8 +1,8 @@
 /**
  * The attention kernel and the memory that it works in: room for one run at the bottom, pages of keys and values above.
  *
- * Addresses are bytes in that memory; strides count floats. Views go stale when the memory grows: they are made anew for
- * each use.
+ * Addresses are bytes in that memory; strides count floats. Views go stale when the memory grows: they are made anew
+ * for each use.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { ATTENTION_WASM } from './attention-wasm.ts';

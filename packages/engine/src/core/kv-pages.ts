@@ -1,9 +1,9 @@
 /**
  * Keys and values of many sequences in pages of a fixed number of positions, over memory that grows in steps.
  *
- * A sequence has a table of pages. Sequences that begin alike share the pages that are full of what they have in common;
- * a shared page is never written to, since its owner only adds behind it. Pages are counted, so the last who uses one
- * frees it. What a page holds is the kernel's matter.
+ * A sequence has a table of pages. Sequences that begin alike share the pages that are full of what they have in
+ * common. A shared page is never written to: whoever makes room behind a length that lies within one gets a copy
+ * first. Pages are counted, so the last who uses one frees it. What a page holds is the kernel's matter.
  */
 import { IdlewildError } from '@idlewild/protocol';
 
@@ -21,7 +21,10 @@ export interface KvPages {
   /** Bytes of one page. */
   readonly pageBytes: number;
   open(): PagedSequence;
-  /** Makes room for `positions`; false when memory for that is not left, and nothing has changed. */
+  /**
+   * Makes room for `positions`, of which those from its length on are its own to write; false when memory for that is
+   * not left, and nothing has changed.
+   */
   reserve(sequence: PagedSequence, positions: number): boolean;
   /** A sequence that begins with the first `length` positions of this one; `undefined` when there is no room. */
   fork(sequence: PagedSequence, length: number): PagedSequence | undefined;
@@ -56,6 +59,20 @@ export function createKvPages(memory: PageMemory, pageBytes: number, bytesMax: n
     if (left === 0) free.push(page);
   }
 
+  /** All or none. */
+  function takeAll(count: number): number[] | undefined {
+    const taken: number[] = [];
+    while (taken.length < count) {
+      const page = take();
+      if (page === undefined) {
+        for (const other of taken) give(other);
+        return undefined;
+      }
+      taken.push(page);
+    }
+    return taken;
+  }
+
   function trim(sequence: PagedSequence, length: number): void {
     const table = sequence.table as number[];
     while (table.length > Math.ceil(length / PAGE_POSITIONS)) give(table.pop() as number);
@@ -68,16 +85,18 @@ export function createKvPages(memory: PageMemory, pageBytes: number, bytesMax: n
     trim,
     reserve(sequence, positions) {
       const table = sequence.table as number[];
-      const had = table.length;
-      while (table.length * PAGE_POSITIONS < positions) {
-        const page = take();
-        if (page !== undefined) {
-          table.push(page);
-          continue;
-        }
-        while (table.length > had) give(table.pop() as number);
-        return false;
+      const written = Math.floor(sequence.length / PAGE_POSITIONS);
+      const shared = table.flatMap((page, i) => (i >= written && (uses.get(page) as number) > 1 ? [i] : []));
+      const missing = Math.max(0, Math.ceil(positions / PAGE_POSITIONS) - table.length);
+      const taken = takeAll(shared.length + missing);
+      if (taken === undefined) return false;
+      for (const i of shared) {
+        const [old, page] = [table[i] as number, taken.pop() as number];
+        if (i === written) memory.copy(old, page, pageBytes);
+        table[i] = page;
+        give(old);
       }
+      table.push(...taken);
       return true;
     },
     fork(sequence, length) {

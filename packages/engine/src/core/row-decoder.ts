@@ -3,11 +3,12 @@
  * attentions, and attention in a kernel of ours over keys and values in pages.
  *
  * Weights are read once for all rows of a run, so eight answers take little more than one. What a row gives depends on
- * its own sequence only: the runtime treats rows alike and apart, and the kernel adds in an order that positions decide.
- * Keys and values are written where they stay, never copied from step to step. The part after the last attention is
- * run for rows whose logits are wanted, and not at all when none are.
+ * its own sequence only: the runtime treats rows alike and apart, and the kernel adds in an order that positions
+ * decide. Keys and values are written where they stay, never copied from step to step. The part after the last
+ * attention is run for rows whose logits are wanted, and not at all when none are.
  */
 import type { Attention, Segment } from '@idlewild/graph';
+import { IdlewildError } from '@idlewild/protocol';
 import { createAttentionKernel, type AttentionKernel, type Strides } from './attention-kernel.ts';
 import type { Decoder, DecoderPart } from './decoder.ts';
 import { createKvPages, type KvPages, type PagedSequence } from './kv-pages.ts';
@@ -97,6 +98,7 @@ interface Placed extends DecoderPart {
 async function runRows(state: RowState, parts: readonly DecoderPart[]): Promise<readonly (Float32Array | undefined)[]> {
   const { segments, attentions, rowsMin } = state;
   let rows = 0;
+  for (const part of parts) goBack(state, part);
   const placed = parts.map((part): Placed => {
     const row = rows;
     rows += part.ids.length;
@@ -118,6 +120,17 @@ async function runRows(state: RowState, parts: readonly DecoderPart[]): Promise<
   }
   for (const { kv, ids: own, from } of placed) (kv as PagedSequence).length = from + own.length;
   return await logitsOf(state, known, placed, ids.length);
+}
+
+/**
+ * What is behind `from` is written anew; others that share it keep it. Throws `engine_failed` without room for that.
+ */
+function goBack({ pages }: RowState, { kv, ids, from }: DecoderPart): void {
+  const own = kv as PagedSequence;
+  if (from >= own.length) return;
+  own.length = from;
+  if (!pages.reserve(own, from + ids.length))
+    throw new IdlewildError('engine_failed', `no memory is left to write from position ${from} on, which others share`);
 }
 
 const pick = (tensors: Tensors, names: readonly string[]): Tensors =>

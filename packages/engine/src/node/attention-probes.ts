@@ -2,7 +2,8 @@
  * What a decoder's graph does with positions, found by running the parts of it that do nothing else: which tensors hold
  * them, and whether its masks hide what causality hides and no more.
  *
- * Both are asked at the beginning of a context, in its middle and at its very end, so a window shows however wide it is.
+ * Both are asked at the beginning of a context, in its middle and at its very end, so a window shows however wide it
+ * is.
  */
 import {
   probeMasks,
@@ -76,8 +77,8 @@ const patternOf = (dims: readonly number[], rows: number): number[] => {
 const WEIGHT_DIFFERENCE_MAX = 0.02;
 
 /**
- * Why the masks of a graph are more than causal, for people; `undefined` when they are not. Throws `model_unsupported` or
- * `engine_failed`.
+ * Why the masks of a graph are more than causal, for people; `undefined` when they are not. Throws `model_unsupported`
+ * or `engine_failed`.
  */
 export async function whyNotCausal(
   graph: Graph,

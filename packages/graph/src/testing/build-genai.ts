@@ -1,6 +1,6 @@
 /**
- * Decoders with random weights as ONNX Runtime GenAI builds them and as the hub's own conversions come: attention in one
- * operator, norms that add the residual, lengths worked out of the attention mask. Same shape, style and seed, same
+ * Decoders with random weights as ONNX Runtime GenAI builds them and as the hub's own conversions come: attention in
+ * one operator, norms that add the residual, lengths worked out of the attention mask. Same shape, style and seed, same
  * bytes.
  */
 import { createGraphBuilder, type Attributes } from '../builder.ts';

@@ -1,4 +1,6 @@
-/** A decoder as it lies on the Hugging Face hub: the graph in `onnx/`, its weights in as many files, the texts beside. */
+/**
+ * A decoder as it lies on the Hugging Face hub: the graph in `onnx/`, its weights in as many files, the texts beside.
+ */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
