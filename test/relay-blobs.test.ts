@@ -1,7 +1,17 @@
 /** Claims about models that devices get from each other, with real processes: what the hub's store gives, and faults. */
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { hear, LONG } from './answers.ts';
-import { createWorld, isReady, type DeviceOptions, type DeviceProcess, type HubProcess, type World } from './world.ts';
+import {
+  createWorld,
+  filesBelow,
+  isReady,
+  type DeviceOptions,
+  type DeviceProcess,
+  type HubProcess,
+  type World,
+} from './world.ts';
 
 let world: World;
 let hub: HubProcess;
@@ -82,4 +92,24 @@ test('a device that gives garbage is found out, is asked no more, and nobody kee
   expect(found).toBeGreaterThanOrEqual(1);
   expect(found).toBeLessThanOrEqual(2);
   expect(bea?.log()).not.toContain('hash to something else');
+});
+
+const bytesBelow = (folder: string): number => filesBelow(folder).reduce((sum, file) => sum + statSync(file).size, 0);
+
+test('a device whose disk is lent too small is asked for nothing, and one with room is, and keeps what is pinned', async () => {
+  const small = await world.startDevice(hub, 'small', { consent: { diskBytesMax: 1_000_000 }, atOnce: true });
+  await small.line((line) => 'state' in line && line.state.state === 'ready', 'the small device connecting');
+  await expect(hear(hub.client, { ...LONG, max_tokens: 5 })).rejects.toMatchObject({ code: 'no_device' });
+  expect(small.state().models).toEqual([]);
+  expect(bytesBelow(join(small.data, 'blobs'))).toBe(0);
+  const consent = JSON.parse(readFileSync(join(small.data, 'consent.json'), 'utf8')) as { consent: object };
+  expect(consent.consent).toMatchObject({ diskBytesMax: 1_000_000 });
+  const bytes = await modelBytes();
+  const diskBytesMax = Math.ceil(bytes * 1.01);
+  const roomy = await world.startDevice(hub, 'roomy', { consent: { diskBytesMax } });
+  expect(bytesBelow(join(roomy.data, 'blobs'))).toBeLessThanOrEqual(diskBytesMax);
+  expect((await world.idlewild(hub, ['models', 'pin', 'jacobean']).ended).code).toBe(0);
+  expect((await hub.client.models.list())[0]).toMatchObject({ pinned: true, devices: 1 });
+  expect((await world.idlewild(hub, ['models', 'unpin', 'jacobean']).ended).code).toBe(0);
+  expect((await hub.client.models.get('jacobean')).pinned).toBe(false);
 });
