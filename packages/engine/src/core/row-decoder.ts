@@ -55,7 +55,7 @@ export async function createRowDecoder(options: RowDecoderOptions): Promise<Deco
     fork: (kv, length) => pages.fork(kv as PagedSequence, length),
     release: (kv) => pages.trim(kv as PagedSequence, 0),
     usedBytes: pages.usedBytes,
-    run: (parts) => runRows(state, parts),
+    run: async (parts) => (parts.length === 0 ? [] : await runRows(state, parts)),
     async close() {
       for (const { session } of options.segments) await session.close();
     },

@@ -1,0 +1,155 @@
+/** That a row's logits are the same bits whatever is run beside it, in the real runtime, with all that may vary. */
+import {
+  computeInInt8,
+  cutAtAttention,
+  describeDecoder,
+  floatEnds,
+  liftAttention,
+  quantiseMatMul4,
+  writeGraph,
+  type Graph,
+} from '@idlewild/graph';
+import { buildExport, buildGenai, createSeededNumbers, halfGraph } from '@idlewild/graph/testing';
+import { afterAll, expect, test } from 'vitest';
+import type { Decoder, DecoderPart, Kv } from '../core/decoder.ts';
+import { createRowDecoder, type RowDecoderOptions } from '../core/row-decoder.ts';
+import { openOrtSession } from './ort-session.ts';
+
+const shape = { vocab: 320, width: 128, layers: 2, heads: 4, kvHeads: 2, feedForward: 192, context: 256 };
+const closing: (() => unknown)[] = [];
+afterAll(async () => {
+  for (const close of closing) await close();
+});
+
+async function open(graph: Graph, threads: number, over: Partial<RowDecoderOptions> = {}): Promise<Decoder> {
+  const lifted = liftAttention(graph);
+  const segments = [];
+  for (const segment of cutAtAttention(lifted))
+    segments.push({ ...segment, session: await openOrtSession(writeGraph(floatEnds(segment.graph)), { threads }) });
+  const { kvHeads, headDim } = describeDecoder(graph);
+  const fixed = { contextTokens: shape.context, cacheBytesMax: 50_000_000, rowsMin: 1 };
+  const decoder = await createRowDecoder({ ...fixed, ...lifted, segments, kvHeads, headDim, ...over });
+  closing.push(() => decoder.close());
+  return decoder;
+}
+
+interface Reading {
+  readonly kv: Kv;
+  readonly ids: readonly number[];
+  /** By position, of rows whose logits were asked for. */
+  readonly logits: Map<number, Float32Array>;
+}
+
+const reading = (decoder: Decoder, ids: readonly number[]): Reading => ({ kv: decoder.open(), ids, logits: new Map() });
+
+/** Runs the next rows of each in one run: `rows` says of how many; 0 leaves one out. */
+async function step(decoder: Decoder, readings: readonly Reading[], rows: (reading: Reading) => number): Promise<void> {
+  const taking = readings.flatMap((each) => {
+    const count = Math.min(rows(each), each.ids.length - each.kv.length);
+    return count > 0 ? [{ each, count }] : [];
+  });
+  const parts = taking.map(({ each: { kv, ids }, count }): DecoderPart => {
+    const from = kv.length;
+    expect(decoder.reserve(kv, from + count)).toBe(true);
+    return { kv, ids: ids.slice(from, from + count), from, before: ids[from - 1], wantsLogits: true };
+  });
+  const given = await decoder.run(parts);
+  for (const [i, { each }] of taking.entries()) {
+    const { from, ids } = parts[i]!;
+    each.logits.set(from + ids.length - 1, given[i]!.slice());
+  }
+}
+
+const texts = (counts: readonly number[], seed: number): number[][] => {
+  const numbers = createSeededNumbers(seed);
+  return counts.map((count) => Array.from({ length: count }, () => numbers.below(shape.vocab)));
+};
+
+/** Logits of every position, read one row at a time and alone. */
+async function alone(decoder: Decoder, ids: readonly number[]): Promise<Map<number, Float32Array>> {
+  const one = reading(decoder, ids);
+  while (one.kv.length < ids.length) await step(decoder, [one], () => 1);
+  decoder.release(one.kv);
+  return one.logits;
+}
+
+const wide = (from: typeof shape): Graph => buildExport(from, { scale: 'roots' }, 3);
+const quantised = (graph: Graph): Graph => computeInInt8(quantiseMatMul4(graph, { block: 32, symmetric: true }));
+
+test.for([
+  ['f32', (): Graph => wide(shape)],
+  ['4-bit weights in int8', (): Graph => quantised(wide(shape))],
+  ['16 bits', (): Graph => halfGraph(buildGenai(shape, { packed: true }, 3))],
+  ['a window', (): Graph => buildGenai(shape, { window: 30 }, 3)],
+] as const)(
+  '%s: rows of many sequences, in chunks of any size, on any threads',
+  { timeout: 120_000 },
+  async ([, build]) => {
+    const ids = texts([90, 41, 64, 7, 130, 33], 11);
+    const graph = build();
+    const first = await open(graph, 1);
+    const wanted = [];
+    for (const own of ids) wanted.push(await alone(first, own));
+    for (const threads of [1, 2, 4]) {
+      const decoder = await open(graph, threads);
+      const numbers = createSeededNumbers(threads);
+      for (const rows of [() => 1, () => 5, () => numbers.below(4), () => numbers.below(60)]) {
+        const readings = ids.map((own) => reading(decoder, own));
+        while (readings.some(({ kv, ids: own }) => kv.length < own.length)) await step(decoder, readings, rows);
+        for (const [i, { logits, kv }] of readings.entries()) {
+          for (const [position, got] of logits) expect(got).toEqual(wanted[i]!.get(position));
+          decoder.release(kv);
+        }
+      }
+      expect(decoder.usedBytes()).toBe(0);
+    }
+  },
+);
+
+test('a fork goes on as the one it came from would, and neither changes the other', { timeout: 60_000 }, async () => {
+  const decoder = await open(wide(shape), 1);
+  const [ids, other] = texts([120, 120], 5) as [number[], number[]];
+  const mixed = [...ids.slice(0, 70), ...other.slice(70)];
+  const wanted = await alone(decoder, ids);
+  const wantedMixed = await alone(decoder, mixed);
+  const one = reading(decoder, ids);
+  await step(decoder, [one], () => 100);
+  const two = { ...reading(decoder, mixed), kv: decoder.fork(one.kv, 70)! };
+  const three = { ...reading(decoder, ids), kv: decoder.fork(one.kv, 96)! };
+  // Back into what the third shares.
+  const back = { kv: one.kv, ids: mixed.slice(50), from: 50, before: mixed[49], wantsLogits: true };
+  expect((await decoder.run([back]))[0]).toEqual(wantedMixed.get(119));
+  await step(decoder, [two, three], () => 9);
+  await step(decoder, [two, three], () => 50);
+  expect(three.logits.get(119)).toEqual(wanted.get(119));
+  expect(two.logits.get(119)).toEqual(wantedMixed.get(119));
+  for (const { kv } of [one, two, three]) decoder.release(kv);
+  expect(decoder.usedBytes()).toBe(0);
+});
+
+test('rows whose logits are not wanted are computed all the same', async () => {
+  const decoder = await open(wide(shape), 1);
+  const [ids] = texts([60], 2) as [number[]];
+  const wanted = await alone(decoder, ids);
+  const [kv, beside] = [decoder.open(), decoder.open()];
+  for (const own of [kv, beside]) expect(decoder.reserve(own, ids.length)).toBe(true);
+  const part = (own: Kv, from: number, until: number, wantsLogits: boolean): DecoderPart => ({
+    ...{ kv: own, ids: ids.slice(from, until), from, before: ids[from - 1], wantsLogits },
+  });
+  expect(await decoder.run([part(kv, 0, 40, false), part(beside, 0, 20, false)])).toEqual([undefined, undefined]);
+  const [nothing, logits] = await decoder.run([part(beside, 20, 31, false), part(kv, 40, 60, true)]);
+  expect(nothing).toBeUndefined();
+  expect(logits).toEqual(wanted.get(59));
+});
+
+test('room is refused where the memory allowed ends, and comes back', async () => {
+  const decoder = await open(wide(shape), 1, { cacheBytesMax: 200_000 });
+  const positions = Math.floor(200_000 / decoder.bytesPerPosition / 32) * 32;
+  const [first, second] = [decoder.open(), decoder.open()];
+  expect(decoder.reserve(first, positions)).toBe(true);
+  expect(decoder.reserve(second, 1)).toBe(false);
+  expect(decoder.fork(first, 5)).toBeDefined();
+  decoder.release(first);
+  expect(decoder.reserve(second, positions)).toBe(true);
+  expect(decoder.usedBytes()).toBeLessThanOrEqual(200_000);
+});
