@@ -119,6 +119,12 @@ function detailLines(device: DeviceDetails, nowMs: number): string[] {
       ],
     );
   }
+  const { lent } = device;
+  if (lent !== null) {
+    const upload =
+      lent.uploadBytesPerSecond === 0 ? 'no uploads' : `${bytesText(lent.uploadBytesPerSecond)}/s of uploads`;
+    facts.push(['lent', `${bytesText(lent.memoryBytes)} of memory, ${bytesText(lent.diskBytes)} of disk, ${upload}`]);
+  }
   const models = device.modelStates.map((model) => [
     model.name ?? model.cid,
     model.state === 'fetching' ? `fetching ${Math.floor(model.fraction * 100)} %` : model.state,

@@ -141,7 +141,12 @@ function deviceRoutes(app: App, deps: ApiDeps): void {
         name: names.get(model.cid) ?? null,
         ...model,
       }));
-      return { ...deviceView(device, connected, names), profile: connected?.profile ?? device.profile, modelStates };
+      return {
+        ...deviceView(device, connected, names),
+        profile: connected?.profile ?? device.profile,
+        lent: connected?.status.lent ?? null,
+        modelStates,
+      };
     },
   });
   typed(app).route({
@@ -308,6 +313,9 @@ function modelRoutes(app: App, deps: ApiDeps): void {
         contextTokens: manifest.contextTokens,
         devices: devicesWith(model.cid),
         pinned: model.pinned,
+        kind: manifest.kind,
+        ...(manifest.dimensions === undefined ? {} : { dimensions: manifest.dimensions }),
+        ...(manifest.labels === undefined ? {} : { labels: manifest.labels }),
         layers: manifest.layers,
         vocabularyTokens: manifest.vocabularyTokens,
         tensors: manifest.tensors.length,

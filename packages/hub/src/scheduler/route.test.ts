@@ -84,6 +84,9 @@ test('the reason for "nobody" counts the devices and says what holds each back',
       none,
     ),
   ).toBe('3 devices hold this model; 1 is paused by its lender, 1 is draining, 1 is still loading it');
+  expect(explainNone([candidate({ device: 'a', model: 'held' })], 'm', none)).toBe(
+    '1 device holds this model; it is waiting for memory to load it',
+  );
   expect(explainNone([candidate({ device: 'a', model: 'none' })], 'm', none)).toBe(
     '1 device is connected, but none holds "m"',
   );

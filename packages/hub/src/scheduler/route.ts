@@ -159,7 +159,8 @@ export function explainNone(
     [holding.filter((c) => c.state === 'paused').length, 'paused by {lender}'],
     [holding.filter((c) => c.state === 'draining').length, 'draining'],
     [holding.filter((c) => takesWork(c) && c.model === 'fetching').length, 'still fetching it'],
-    [holding.filter((c) => takesWork(c) && (c.model === 'held' || c.model === 'loading')).length, 'still loading it'],
+    [holding.filter((c) => takesWork(c) && c.model === 'loading').length, 'still loading it'],
+    [holding.filter((c) => takesWork(c) && c.model === 'held').length, 'waiting for memory to load it'],
     [serving.filter((c) => excluded.has(c.device)).length, 'refused this request'],
     [unable.length, `${cannot} before an update of {its} agent`],
   ];
