@@ -98,6 +98,11 @@ export function addModelCommands(program: Command): void {
     });
 }
 
+function kindText({ kind, dimensions, labels }: ModelDetails): string {
+  if (kind === 'encoder') return `encoder, ${countText(dimensions ?? 0, 'number')} a vector`;
+  return kind === 'classifier' ? `classifier: ${plainText((labels ?? []).join(', '))}` : kind;
+}
+
 function detailLines(model: ModelDetails): string[] {
   const { card } = model;
   return [
@@ -105,6 +110,7 @@ function detailLines(model: ModelDetails): string[] {
       ['name', model.name],
       ['cid', model.cid],
       ['size', bytesText(model.bytes)],
+      ['kind', kindText(model)],
       ['context', countText(model.contextTokens, 'token')],
       ['layers', String(model.layers)],
       ['tensors', String(model.tensors)],

@@ -141,12 +141,7 @@ function deviceRoutes(app: App, deps: ApiDeps): void {
         name: names.get(model.cid) ?? null,
         ...model,
       }));
-      return {
-        ...deviceView(device, connected, names),
-        profile: connected?.profile ?? device.profile,
-        lent: connected?.status.lent ?? null,
-        modelStates,
-      };
+      return { ...deviceView(device, connected, names), profile: connected?.profile ?? device.profile, modelStates };
     },
   });
   typed(app).route({
