@@ -2,6 +2,7 @@
  * The `Transport` port over WebSockets: one binary message is one frame. No compression (it is 10 to 24 times slower
  * for small frames); larger frames than the protocol allows are cut at the socket before they are buffered.
  */
+import type { Duplex } from 'node:stream';
 import { WebSocket, type RawData } from 'ws';
 import {
   IdlewildError,
@@ -28,7 +29,7 @@ export function createWsTransport({ clock }: { clock: Clock }): Transport {
       });
       webSocket.binaryType = 'nodebuffer';
       await opened(webSocket, url, signal);
-      return channelOver(webSocket, binding, clock);
+      return channelOver(webSocket, socket, binding, clock);
     },
   };
 }
@@ -55,12 +56,14 @@ function opened(webSocket: WebSocket, url: string, signal: AbortSignal): Promise
   });
 }
 
-function channelOver(webSocket: WebSocket, binding: ChannelBinding, clock: Clock): Channel {
+function channelOver(webSocket: WebSocket, socket: Duplex, binding: ChannelBinding, clock: Clock): Channel {
   let failure: string | undefined;
   return {
     binding,
     send(frame) {
-      if (webSocket.readyState === WebSocket.OPEN) webSocket.send(frame);
+      if (webSocket.readyState !== WebSocket.OPEN) return;
+      together(socket);
+      webSocket.send(frame);
     },
     bufferedBytes: () => webSocket.bufferedAmount,
     close(reason) {
@@ -82,6 +85,13 @@ function channelOver(webSocket: WebSocket, binding: ChannelBinding, clock: Clock
       webSocket.resume();
     },
   };
+}
+
+/** Frames of one turn go out in one write: an engine makes tokens of many answers at a time. */
+function together(socket: Duplex): void {
+  if (socket.writableCorked > 0) return;
+  socket.cork();
+  process.nextTick(() => socket.uncork());
 }
 
 /** At most the bytes that a close frame carries, at a character's boundary. */

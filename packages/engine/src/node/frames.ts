@@ -137,6 +137,7 @@ export function openFramePipe<Out, In>(
       const frame = Buffer.allocUnsafe(HEAD_BYTES + body.length);
       frame.writeUInt32LE(body.length);
       frame.set(body, HEAD_BYTES);
+      together(pipe);
       pipe.write(frame);
     },
   };
@@ -149,4 +150,11 @@ function withoutUndefined(value: unknown): unknown {
   return Object.fromEntries(
     Object.entries(value).flatMap(([name, field]) => (field === undefined ? [] : [[name, withoutUndefined(field)]])),
   );
+}
+
+/** What is written in one turn goes out in one: a run of an engine makes tokens of many answers. */
+function together(pipe: Duplex): void {
+  if (pipe.writableCorked > 0) return;
+  pipe.cork();
+  process.nextTick(() => pipe.uncork());
 }
