@@ -148,6 +148,9 @@ test('a work that is cancelled is run no further, and a failure of the runtime e
       return texts.map((ids) => new Float32Array(ids.length).fill(1));
     },
   };
+  const endless: Encoder = { run: async (texts) => texts.map((ids) => new Float32Array(ids.length).fill(Infinity)) };
+  const overflown = createHarness(() => 0, { encoder: endless });
+  await expect(overflown.embed('ab')).rejects.toMatchObject({ code: 'model_unsupported', details: { input: 0 } });
   const failing = createHarness(() => 0, { encoder });
   await expect(failing.embed('ab')).rejects.toMatchObject({ code: 'engine_failed' });
   expect(await failing.embed('ab')).toEqual([1]);

@@ -107,7 +107,12 @@ export function createEmbedLoop(options: EmbedLoopOptions): EmbedLoop {
     try {
       const outputs = await compute(texts);
       for (const [i, { of, index, ids }] of texts.entries()) {
-        of.vectors[index] = vectorOf(outputs[i] as Float32Array, ids.length, recipe);
+        const vector = vectorOf(outputs[i] as Float32Array, ids.length, recipe);
+        if (!vector.every(Number.isFinite)) {
+          end(of, () => of.reject(noNumbers(index)));
+          continue;
+        }
+        of.vectors[index] = vector;
         of.missing--;
         if (of.missing === 0) end(of, () => of.resolve({ vectors: of.vectors as Float32Array[], tokens: of.tokens }));
       }
@@ -153,6 +158,10 @@ function end(work: Work, tell: () => void): void {
   work.left.length = 0;
   tell();
 }
+
+/** Another device would say the same: weights of 16 bits overflow everywhere. */
+const noNumbers = (input: number): IdlewildError =>
+  new IdlewildError('model_unsupported', 'what this model makes of the text is not finite', { details: { input } });
 
 const cancelled = (): IdlewildError => new IdlewildError('cancelled', 'the texts are no longer wanted');
 

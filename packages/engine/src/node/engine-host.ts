@@ -67,7 +67,8 @@ async function loadInProcess(
     const made = createProcessEngine(child, model, limits, loaded, options);
     onMessage = made.onMessage;
     onEnd = made.onEnd;
-    const speed = `${loaded.tokensPerSecond.toFixed(1)} tokens/s`;
+    // What makes no text only reads.
+    const speed = `${(loaded.tokensPerSecond || loaded.prefillTokensPerSecond).toFixed(1)} tokens/s`;
     options.log?.(`model ${model.cid} is loaded in process ${child.pid}: ${speed}, ${loaded.memoryBytes} bytes`);
     return made.engine;
   } catch (error) {
