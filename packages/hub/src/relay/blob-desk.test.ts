@@ -267,3 +267,26 @@ test('a device whose connection broke before it had the leaf does not count as h
   expect((await second)?.origin).toBe('store');
   expect(asked).toEqual({});
 });
+
+test('on a slow line the parts become small, so that an answer that begins has little to wait behind', async () => {
+  const { join, get, clock } = await setUp();
+  const { store } = await setUp();
+  const lengths: number[] = [];
+  // 500 kB/s: what is asked for together comes one after the other.
+  let lineFreeMs = 0;
+  join('ada', 'warm', async ({ cid, offset, length }) => {
+    lengths.push(length);
+    lineFreeMs = Math.max(lineFreeMs, clock.monotonic()) + length / 500;
+    const waitMs = lineFreeMs - clock.monotonic();
+    await new Promise<void>((resolve) => {
+      clock.after(waitMs, resolve);
+    });
+    const block = (await store.get(CID.parse(cid))) as Uint8Array;
+    return { total: block.length, bytes: block.subarray(offset, offset + length) };
+  });
+  const given = get('bea');
+  await clock.advance(4_000);
+  expect((await given)?.origin).toBe('peer');
+  expect(lengths[0]).toBe(LIMITS.relayBytesMax);
+  expect(lengths.at(-2)).toBe(HUB_LIMITS.relayPartBytesMin);
+});

@@ -1,8 +1,9 @@
 /**
  * A block from a device, part by part over its channel, verified here before anybody gets it.
  *
- * Two parts are under way at a time: an answer that begins meanwhile waits behind those at most. Whatever goes wrong is
- * an ordinary outcome, with a word for it; nobody waits longer than a part's deadline for a device that is silent.
+ * Two parts are under way at a time: an answer that begins meanwhile waits behind those at most, and on a slow line they
+ * are small. Whatever goes wrong is an ordinary outcome, with a word for it; nobody waits longer than a part's deadline
+ * for a device that is silent.
  */
 import { LIMITS, codeOf, verifyBlock, type Clock, type Crypto, type Timer } from '@idlewild/protocol';
 import type { CID } from 'multiformats/cid';
@@ -34,10 +35,20 @@ export function createRelay(deps: {
 }): Relay {
   const { clock, crypto, sessions } = deps;
   const pending = new Map<number, Pending>();
+  /** Bytes of the parts that a device is asked for, by what its line took for the last ones. */
+  const partBytes = new WeakMap<ConnectedDevice, number>();
   let nextId = 0;
 
+  const sizeFor = (device: ConnectedDevice): number => partBytes.get(device) ?? LIMITS.relayBytesMax;
+  function learn(device: ConnectedDevice, tookMs: number): void {
+    const lineMs = tookMs - (device.status.roundTripMs ?? 0);
+    const size = sizeFor(device);
+    if (lineMs > HUB_LIMITS.relayLineMsMax) partBytes.set(device, Math.max(HUB_LIMITS.relayPartBytesMin, size / 2));
+    else if (lineMs < HUB_LIMITS.relayLineMsMax / 3) partBytes.set(device, Math.min(LIMITS.relayBytesMax, size * 2));
+  }
+
   /** `undefined` when the device says nothing in time, or is gone. */
-  function ask(device: ConnectedDevice, cid: string, offset: number): Promise<BlobPart | undefined> {
+  function ask(device: ConnectedDevice, cid: string, offset: number, length: number): Promise<BlobPart | undefined> {
     return new Promise((resolve) => {
       const id = nextId++;
       const settle = (part: BlobPart | undefined): void => {
@@ -47,7 +58,7 @@ export function createRelay(deps: {
       };
       const timer = clock.after(HUB_LIMITS.relayPartMs, () => settle(undefined));
       pending.set(id, { device, timer, settle });
-      sessions.want(device, { id, cid, offset, length: LIMITS.relayBytesMax });
+      sessions.want(device, { id, cid, offset, length });
     });
   }
 
@@ -63,23 +74,23 @@ export function createRelay(deps: {
   return {
     async fetch(device, cid) {
       const key = cid.toString();
-      const first = await ask(device, key, 0);
+      const size = sizeFor(device);
+      const first = await ask(device, key, 0, size);
       const { total = 0 } = first ?? {};
-      const lengthAt = (offset: number): number => Math.min(LIMITS.relayBytesMax, total - offset);
-      const begun = judge(first, first?.bytes === undefined ? undefined : lengthAt(0));
+      const begun = judge(first, first?.bytes === undefined ? undefined : Math.min(size, total));
       if (!(begun instanceof Uint8Array)) return begun;
       const bytes = new Uint8Array(total);
       bytes.set(begun);
-      for (let offset = begun.length; offset < total; offset += LIMITS.relayBytesMax * HUB_LIMITS.relayPartsMax) {
-        const offsets = Array.from(
-          { length: HUB_LIMITS.relayPartsMax },
-          (_, part) => offset + part * LIMITS.relayBytesMax,
-        ).filter((at) => at < total);
-        const parts = await Promise.all(offsets.map((at) => ask(device, key, at)));
-        for (const [index, at] of offsets.entries()) {
-          const part = judge(parts[index], lengthAt(at));
+      for (let offset = begun.length; offset < total;) {
+        const wishes = cut(offset, total, sizeFor(device));
+        const askedAtMs = clock.monotonic();
+        const parts = await Promise.all(wishes.map(({ at, length }) => ask(device, key, at, length)));
+        learn(device, clock.monotonic() - askedAtMs);
+        for (const [index, { at, length }] of wishes.entries()) {
+          const part = judge(parts[index], length);
           if (!(part instanceof Uint8Array)) return part;
           bytes.set(part, at);
+          offset = at + length;
         }
       }
       try {
@@ -99,4 +110,13 @@ export function createRelay(deps: {
       for (const asked of [...pending.values()]) if (asked.device === device) asked.settle(undefined);
     },
   };
+}
+
+/** The parts that are asked for together. */
+function cut(from: number, total: number, size: number): { readonly at: number; readonly length: number }[] {
+  const parts = [];
+  for (let at = from; at < total && parts.length < HUB_LIMITS.relayPartsMax; at += size) {
+    parts.push({ at, length: Math.min(size, total - at) });
+  }
+  return parts;
 }
