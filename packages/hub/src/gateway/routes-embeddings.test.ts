@@ -12,7 +12,9 @@ interface Answer {
 }
 
 /** A door whose one device gives [length, 3, 4, 12] for a text, and tokens as many as characters. */
-async function open(manifest: Partial<Manifest>): Promise<(path: string, body: object) => Promise<Answer>> {
+async function open(
+  manifest: Partial<Manifest>,
+): Promise<(path: string, body: object, headers?: Readonly<Record<string, string>>) => Promise<Answer>> {
   const door = await openTestDoor('minilm', { manifest });
   onTestFinished(() => door.close());
   const device = await door.join(undefined, { features: ['embed'] });
@@ -22,10 +24,10 @@ async function open(manifest: Partial<Manifest>): Promise<(path: string, body: o
     const vectors = work.inputs.map((text) => new Uint8Array(Float32Array.of(text.length, 3, 4, 12).buffer));
     device.send({ t: 'embed.done', lease, epoch, vectors, tokens: work.inputs.map((text) => text.length) });
   };
-  return async (path, body) => {
+  return async (path, body, headers = {}) => {
     const response = await fetch(`${door.url}${path}`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${door.key}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${door.key}`, 'content-type': 'application/json', ...headers },
       body: JSON.stringify({ model: 'minilm', ...body }),
     });
     return { status: response.status, body: (await response.json()) as Answer['body'] };
@@ -109,4 +111,12 @@ test('a model is asked only for what it makes', async () => {
   const labels: Partial<Manifest> = { kind: 'classifier', labels: ['a'] };
   expect(await told(labels, '/v1/embeddings', input)).toContain('makes labels');
   expect(await told(ENCODER, '/v1/completions', { prompt: 'a' })).toContain('makes no text');
+});
+
+test('a request that comes again under its Idempotency-Key gets the same answer', async () => {
+  const ask = await open(ENCODER);
+  const key = { 'idempotency-key': 'twice' };
+  const first = await ask('/v1/embeddings', { input: 'abc' }, key);
+  expect(first.status).toBe(200);
+  expect(await ask('/v1/embeddings', { input: 'abc' }, key)).toEqual(first);
 });
