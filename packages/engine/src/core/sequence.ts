@@ -1,9 +1,9 @@
 /**
  * One answer in the making: which rows to run next, and what the logits of the last one mean.
  *
- * Invariants: a token is run once, at its position, unless its keys and values were given up. Tokens of earlier attempts
- * go through the same text stream and stop filter in silence, so what is said after them is what the first attempt would
- * have said. Position and tokens alone decide, never how the work was cut.
+ * Invariants: a token is run once, at its position, unless its keys and values were given up. Tokens of earlier
+ * attempts go through the same form, text stream and stop filter in silence, so what is said after them is what the
+ * first attempt would have said. Position and tokens alone decide, never how the work was cut.
  */
 import {
   IdlewildError,

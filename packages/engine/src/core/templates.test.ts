@@ -200,10 +200,12 @@ const CONVERSATION = [
 ];
 /** As Qwen's and Hermes' templates do it. */
 const TOOLS_TEMPLATE =
-  "{%- if tools %}{{ '<|im_start|>system\n<tools>' }}{%- for tool in tools %}{{ '\n' }}{{ tool | tojson }}{%- endfor %}" +
+  "{%- if tools %}{{ '<|im_start|>system\n<tools>' }}" +
+  "{%- for tool in tools %}{{ '\n' }}{{ tool | tojson }}{%- endfor %}" +
   "{{ '\n</tools><|im_end|>\n' }}{%- endif %}" +
   "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content }}" +
-  '{%- for call in message.tool_calls or [] %}{{ \'<tool_call>\n{"name": "\' + call.function.name + \'", "arguments": \' }}' +
+  '{%- for call in message.tool_calls or [] %}' +
+  '{{ \'<tool_call>\n{"name": "\' + call.function.name + \'", "arguments": \' }}' +
   "{{ call.function.arguments | tojson }}{{ '}\n</tool_call>' }}{%- endfor %}" +
   "{%- if message.tool_call_id %}{{ ' of ' + message.name + ' ' + message.tool_call_id }}{%- endif %}" +
   "{{ '<|im_end|>\n' }}{%- endfor %}";
@@ -213,7 +215,8 @@ test('tools and calls are given to templates as apply_chat_template gives them, 
   const ids = createChatTemplate(TOOLS_TEMPLATE, {}, tokens).encode(CONVERSATION, MANY, [WEATHER]);
   expect(tokens.decode(ids)).toBe(
     'system\n<tools>\n{"type": "function", "function": {"name": "weather", "description": "Of a city <|im_end|>", ' +
-      '"parameters": {"type": "object", "properties": {"city<|im_start|>": {"type": "string"}}}}}\n</tools><|im_end|>\n' +
+      '"parameters": {"type": "object", "properties": {"city<|im_start|>": {"type": "string"}}}}}\n' +
+      '</tools><|im_end|>\n' +
       'user\nRain?<|im_end|>\n' +
       'assistant\n<tool_call>\n{"name": "weather", "arguments": {"city": "<|im_end|>"}}\n</tool_call><|im_end|>\n' +
       'tool\nwet <|im_end|> of weather call_1<|im_end|>\n',
@@ -228,8 +231,9 @@ test('a template that knows no tools is given them in messages', () => {
     tokens.decode(createChatTemplate(source, {}, tokens).encode(messages, MANY, [WEATHER]));
   const listed =
     '# Tools\n\nYou may call these functions:\n<tools>\n{"type":"function","function":{"name":"weather",' +
-    '"description":"Of a city <|im_end|>","parameters":{"type":"object","properties":{"city<|im_start|>":{"type":"string"}}}}}' +
-    '\n</tools>\n\nTo call one, answer with its name and arguments:\n<tool_call>\n' +
+    '"description":"Of a city <|im_end|>","parameters":{"type":"object",' +
+    '"properties":{"city<|im_start|>":{"type":"string"}}}}}\n</tools>\n\n' +
+    'To call one, answer with its name and arguments:\n<tool_call>\n' +
     '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>';
   const rest =
     'assistant: <tool_call>\n{"name": "weather", "arguments": {"city":"<|im_end|>"}}\n</tool_call>\n' +

@@ -2,7 +2,7 @@ import { fromUtf8, utf8 } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
 import { createTokenBytes } from './token-bytes.ts';
 
-const added = [{ id: 9, content: '<|é|>', special: true }];
+const added = [{ id: 9, content: '<|é|>' }];
 const bytesOf = (decoder: unknown, texts: readonly string[]) => createTokenBytes({ decoder }, (id) => texts[id], added);
 
 test('byte-level tokens are the bytes that their letters stand for, half a character too', () => {

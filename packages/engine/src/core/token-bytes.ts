@@ -7,7 +7,6 @@
  * no token's matter.
  */
 import { utf8 } from '@idlewild/protocol';
-import type { AddedToken } from './tokenizer.ts';
 
 interface DecoderPart {
   readonly type?: string;
@@ -23,7 +22,7 @@ export type TokenBytes = (id: number) => Uint8Array | undefined;
 export function createTokenBytes(
   definition: object,
   textOf: (id: number) => string | undefined,
-  addedTokens: readonly AddedToken[],
+  addedTokens: readonly { readonly id: number; readonly content: string }[],
 ): TokenBytes {
   const parts = flatten((definition as { decoder?: DecoderPart | null }).decoder ?? {});
   const added = new Map(addedTokens.map(({ id, content }) => [id, content]));

@@ -95,10 +95,10 @@ function nativeMessage(
 
 function plainMessage({ role, content, toolCalls = [] }: ChatMessage): TemplateMessage {
   if (role === 'tool') return { role: 'user', content: `<tool_response>\n${content}\n</tool_response>` };
-  const calls = toolCalls.map(
-    (call) =>
-      `<tool_call>\n{"name": ${JSON.stringify(call.name)}, "arguments": ${JSON.stringify(argumentsOf(call))}}\n</tool_call>`,
-  );
+  const calls = toolCalls.map((call) => {
+    const [name, given] = [JSON.stringify(call.name), JSON.stringify(argumentsOf(call))];
+    return `<tool_call>\n{"name": ${name}, "arguments": ${given}}\n</tool_call>`;
+  });
   return { role, content: [...(content === '' ? [] : [content]), ...calls].join('\n') };
 }
 

@@ -155,7 +155,7 @@ test('a tool that must be called is called, with arguments that follow its schem
   }
 });
 
-test('log probabilities of a greedy answer are those of its tokens, and a bias changes the token, not them', async () => {
+test('log probabilities of a greedy answer are those of its tokens, and a bias does not change them', async () => {
   const events = await ask({ sampling: { seed: 1, temperature: 0 }, tokensMax: 12, logprobs: 3 });
   const told = events.flatMap((event) => (event.t === 'token' ? [event] : []));
   const bytes = told.flatMap(({ lp }) => [...(lp?.b ?? [])]);

@@ -3,8 +3,8 @@
  * for Large Language Models", 2024) as its authors build it for WebAssembly.
  *
  * Its package is a UMD file under "type": "module", which `import` reads as a module and then finds neither `require`
- * nor its own path; so its text is run as the CommonJS that it is. A failed check of its C++ aborts its memory for good:
- * whoever sees an error opens it anew. Nothing of it is read before a form is asked for.
+ * nor its own path; so its text is run as the CommonJS that it is. A failed check of its C++ spoils its memory: whoever
+ * sees an error opens it anew. Nothing of it is read before a form is asked for.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { readFileSync } from 'node:fs';

@@ -5,7 +5,8 @@
  * All arithmetic is float64 on the float32 logits, in this order: bias, mask, repetition penalty (prompt and answer),
  * frequency and presence penalty (answer), [temperature 0: the highest, ties to the lowest id], division by
  * temperature, top-k, top-p, and the highest of logit + noise over what is left, ties to the lowest id (Gumbel-max:
- * Maddison, Tarlow, Minka 2014). The mask is −∞, which no later step lifts. What is skipped here for speed provably cannot change the result; the tests compare with the plain definition.
+ * Maddison, Tarlow, Minka 2014). The mask is −∞, which no later step lifts. What is skipped here for speed provably
+ * cannot change the result; the tests compare with the plain definition.
  */
 import { IdlewildError } from '../errors.ts';
 import type { Sampling } from '../wire/answer.ts';
@@ -19,8 +20,8 @@ export interface SamplerContext {
   readonly answer: ArrayLike<number>;
   readonly choice: number;
   /**
-   * One bit for each token, the lowest first: only tokens whose bit is set can be chosen, and none beyond the last word.
-   * Absent: all can.
+   * One bit for each token, the lowest first: only tokens whose bit is set can be chosen, and none beyond the last
+   * word. Absent: all can.
    */
   readonly allowed?: Int32Array | undefined;
 }

@@ -13,7 +13,8 @@ export const FORMATS: Readonly<Record<string, string>> = {
   time: `^${TIME}$`,
   'date-time': `^${DATE}T${TIME}$`,
   duration:
-    '^P(\\d{1,4}W|(\\d{1,4}Y(\\d{1,2}M(\\d{1,2}D)?)?|\\d{1,2}M(\\d{1,2}D)?|\\d{1,3}D)(T\\d{1,2}H(\\d{1,2}M)?)?|T\\d{1,3}[HMS])$',
+    '^P(\\d{1,4}W|(\\d{1,4}Y(\\d{1,2}M(\\d{1,2}D)?)?|\\d{1,2}M(\\d{1,2}D)?|\\d{1,3}D)(T\\d{1,2}H(\\d{1,2}M)?)?|' +
+    'T\\d{1,3}[HMS])$',
   email: `^[A-Za-z0-9_+-]{1,32}(\\.[A-Za-z0-9_+-]{1,32}){0,2}@${LABEL}(\\.${LABEL}){1,3}$`,
   hostname: `^${HOST}$`,
   ipv4: `^${BYTE}\\.${BYTE}\\.${BYTE}\\.${BYTE}$`,

@@ -3,6 +3,7 @@ import { createSeededRandom } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { createAutomaton } from './automaton.ts';
 import { compile } from './compile.ts';
+import { writeEbnf } from './ebnf.ts';
 import { FORMATS } from './formats.ts';
 import { schemaGrammar } from './schema.ts';
 
@@ -23,6 +24,8 @@ function judge(schema: unknown): (text: string) => boolean {
     return state.isComplete;
   };
 }
+
+const TAGGED = (tag: string): object => ({ type: 'object', properties: { t: { const: tag } }, required: ['t'] });
 
 /** Each schema with texts that fit it and texts that do not. */
 const CASES: [unknown, string[], string[]][] = [
@@ -66,6 +69,11 @@ const CASES: [unknown, string[], string[]][] = [
   ],
   [{ allOf: [{ type: 'null' }], description: 'x', default: null }, ['null'], ['1']],
   [{ minimum: 3 }, ['3', '4.5'], ['2', '"3"']],
+  [
+    { oneOf: [TAGGED('a'), { $ref: '#/$defs/b' }, { type: ['null', 'string'] }], $defs: { b: TAGGED('b') } },
+    ['{"t":"a"}', '{"t":"b"}', 'null', '"t"'],
+    ['{}', '{"t":"c"}'],
+  ],
   [true, ['1', '{"a":[true]}', '"x"'], ['x', '']],
 ];
 
@@ -83,7 +91,10 @@ test('what cannot be followed is refused by name', () => {
     [{ type: 'number', multipleOf: 3 }, 'multipleOf'],
     [{ type: 'object', patternProperties: {} }, 'patternProperties'],
     [{ type: 'object', properties: { a: { not: {} } } }, '"not"'],
-    [{ oneOf: [{}] }, 'oneOf'],
+    [{ oneOf: [{}, {}] }, 'oneOf'],
+    [{ oneOf: [{ type: 'integer' }, { type: 'number' }] }, 'oneOf'],
+    [{ oneOf: [TAGGED('a'), TAGGED('a')] }, 'oneOf'],
+    [{ oneOf: [TAGGED('a'), { ...TAGGED('b'), required: [] }] }, 'oneOf'],
     [{ allOf: [{}, {}] }, 'allOf'],
     [{ type: 'string', format: 'iri' }, 'iri'],
     [{ $ref: 'https://example.org/x' }, 'https://example.org/x'],
@@ -96,7 +107,7 @@ test('what cannot be followed is refused by name', () => {
     [{ type: 'integer', minimum: 3, maximum: 2 }, 'between 3 and 2'],
     [{ type: 'string', enum: [1] }, 'no value'],
     [{ $ref: '#' }, 'itself'],
-    [{ type: 'object', properties: { a: { $ref: '#' } }, required: ['a'] }, 'no finite text'],
+    [{ type: 'object', properties: { a: { $ref: '#' } }, required: ['a'] }, 'fits the form'],
     [false, 'neither an object nor true'],
     [{ type: 'string', pattern: '(a*)*' }, 'empty'],
     [{ description: 'x'.repeat(40_000) }, 'characters'],
@@ -107,6 +118,18 @@ test('what cannot be followed is refused by name', () => {
       expect.objectContaining({ code: 'invalid_request', message: expect.stringContaining(named) as string }),
     );
   expect(() => schemaGrammar('{')).toThrow(expect.objectContaining({ code: 'invalid_request' }));
+});
+
+test('lists in lists, and maps in maps, make a grammar that grows as the schema does', () => {
+  for (const around of [
+    (items: object) => ({ items, minItems: 1 }),
+    (inner: object) => ({ additionalProperties: inner }),
+  ]) {
+    const nested = Array.from({ length: 28 }).reduce<object>((inner) => around(inner), { type: 'null' });
+    const grammar = schemaGrammar(JSON.stringify(nested));
+    expect(writeEbnf(grammar).length).toBeLessThan(10_000);
+    expect(compile(grammar).cost).toBeGreaterThan(1);
+  }
 });
 
 test('numbers are within their bounds, and all that are whole or as fine as the bounds are there', () => {

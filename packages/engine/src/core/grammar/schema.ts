@@ -7,6 +7,7 @@
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { LIMITS } from '../limits.ts';
+import { areDisjoint } from './disjoint.ts';
 import { FORMATS } from './formats.ts';
 import {
   ARRAY,
@@ -30,9 +31,9 @@ type Schema = Readonly<Record<string, unknown>>;
 type Types = 'null' | 'boolean' | 'integer' | 'number' | 'string' | 'array' | 'object';
 
 const ANNOTATIONS = new Set(
-  '$schema $id $anchor $comment $defs definitions title description default examples example deprecated readOnly writeOnly'
+  '$schema $id $anchor $comment $defs definitions title description default examples deprecated readOnly writeOnly'
     .split(' ')
-    .concat('contentMediaType', 'contentEncoding', 'discriminator', 'strict', 'nullable'),
+    .concat('example', 'contentMediaType', 'contentEncoding', 'discriminator', 'strict', 'nullable'),
 );
 /** What each keyword is about: of another type it says nothing. */
 const KEYWORDS: Readonly<Record<string, readonly Types[]>> = {
@@ -52,7 +53,7 @@ const KEYWORDS: Readonly<Record<string, readonly Types[]>> = {
   exclusiveMinimum: ['integer', 'number'],
   exclusiveMaximum: ['integer', 'number'],
 };
-const STRUCTURE = ['type', 'enum', 'const', 'anyOf', 'allOf', '$ref'];
+const STRUCTURE = ['type', 'enum', 'const', 'anyOf', 'oneOf', 'allOf', '$ref'];
 const TYPES: readonly Types[] = ['null', 'boolean', 'integer', 'number', 'string', 'array', 'object'];
 
 const isObject = (value: unknown): value is Schema =>
@@ -69,8 +70,8 @@ export function schemaGrammar(source: string): Grammar {
 }
 
 /**
- * The same as a rule, with what it needs added to `rules`, which hold `jsonRules` already. `type`: the schema must be of
- * that type, and is taken to be where it does not say.
+ * The same as a rule, with what it needs added to `rules`, which hold `jsonRules` already. `type`: the schema must be
+ * of that type, and is taken to be where it does not say.
  */
 export function schemaRule(source: string, rules: Map<string, Rule>, type?: 'object'): Rule {
   if (source.length > LIMITS.schemaCharactersMax)
@@ -93,6 +94,7 @@ function createReader(document: unknown, rules: Map<string, Rule>): Read {
   let made = 0;
   const referred = new Map<string, Rule>();
   const define = (rule: Rule): Rule => {
+    if (rule.kind === 'name') return rule;
     const key = `schema${rules.size}`;
     rules.set(key, rule);
     return name(key);
@@ -109,14 +111,15 @@ function createReader(document: unknown, rules: Map<string, Rule>): Read {
       if (!STRUCTURE.includes(key) && !Object.hasOwn(KEYWORDS, key) && !isNeutral)
         refuse(path, `has the keyword "${key.slice(0, 64)}", which is not supported`);
     }
-    for (const key of ['$ref', 'allOf', 'anyOf', 'const', 'enum']) {
+    for (const key of ['$ref', 'allOf', 'anyOf', 'oneOf', 'const', 'enum']) {
       const others = used.filter((other) => other !== key && other !== 'type');
       if (used.includes(key) && others.length > 0)
         refuse(path, `has "${others[0] as string}" beside "${key}", which is not supported`);
     }
     if (schema['$ref'] !== undefined) return readRef(schema, path, depth);
     if (schema['allOf'] !== undefined) return readAllOf(schema, path, depth);
-    if (schema['anyOf'] !== undefined) return readAnyOf(schema, path, depth);
+    for (const key of ['anyOf', 'oneOf'] as const)
+      if (schema[key] !== undefined) return readAnyOf(key, schema, path, depth);
     const types = typesOf(schema, path);
     if ('const' in schema) return readValues([schema['const']], types, path);
     if (schema['enum'] !== undefined) return readEnum(schema, types, path);
@@ -147,16 +150,21 @@ function createReader(document: unknown, rules: Map<string, Rule>): Read {
     return read(parts[0], `${path}/allOf/0`, depth + 1);
   }
 
-  function readAnyOf(schema: Schema, path: string, depth: number): Rule {
-    const parts = schema['anyOf'];
-    if (!Array.isArray(parts) || parts.length === 0) return refuse(path, 'has an "anyOf" that is no list of schemas');
+  function readAnyOf(key: 'anyOf' | 'oneOf', schema: Schema, path: string, depth: number): Rule {
+    const parts: unknown = schema[key];
+    if (!Array.isArray(parts) || parts.length === 0) return refuse(path, `has "${key}" that is no list of schemas`);
     const { type } = schema;
+    const follow = (ref: string): unknown => resolve(document, ref, path);
+    const isOne =
+      key === 'anyOf' || parts.every((one, i) => parts.slice(i + 1).every((other) => areDisjoint(one, other, follow)));
+    if (key === 'oneOf' && !isOne)
+      refuse(path, 'has "oneOf" of schemas that one value may follow together; "anyOf" is supported for these');
     // Of one type, as some generators write: each part is of that type or says its own.
     const branches = parts.map((part: unknown, i): Rule => {
       const typed = type !== undefined && isObject(part) && part['type'] === undefined ? { type, ...part } : part;
       if (type !== undefined && (!isObject(typed) || typed['type'] !== type))
-        refuse(path, 'has "type" beside an "anyOf" of other types, which is not supported');
-      return read(typed, `${path}/anyOf/${i}`, depth + 1);
+        refuse(path, `has "type" beside "${key}" of other types, which is not supported`);
+      return read(typed, `${path}/${key}/${i}`, depth + 1);
     });
     return any(...branches);
   }
@@ -173,7 +181,8 @@ function createReader(document: unknown, rules: Map<string, Rule>): Read {
       case 'string':
         return readString(schema, path, rules);
       case 'array':
-        return readArray(schema, path, depth, read);
+        // What a list holds stands in its rule twice: by name, or lists in lists would double with each.
+        return readArray(schema, path, depth, (...item) => define(read(...item)));
       case 'object':
         return readObject(schema, path, depth, read, define);
     }
@@ -326,7 +335,7 @@ function readObject(schema: Schema, path: string, depth: number, read: Read, def
   if (keys.length === 0) {
     if (other === false) return between('{', NOTHING, '}');
     if (other === true) return OBJECT;
-    return between('{', listOf(member(STRING, read(other, `${path}/additionalProperties`, depth + 1))), '}');
+    return between('{', listOf(member(STRING, define(read(other, `${path}/additionalProperties`, depth + 1)))), '}');
   }
   const members = keys.map((key) => {
     const isListed = Object.hasOwn(properties, key);
