@@ -79,6 +79,7 @@ test('a device that dies while it gives costs nobody the model', async () => {
   );
   await ada?.kill();
   await Promise.all(others.map((device) => device.line(isReady, `${device.name} becoming ready`)));
+  expect((await hub.client.models.list())[0]?.devices).toBe(2);
 });
 
 test('a device that gives garbage is found out, is asked no more, and nobody keeps what it gave', async () => {

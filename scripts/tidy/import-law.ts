@@ -62,7 +62,10 @@ const breach = (path: string, specifier: string, declared: DeclaredDependencies)
     .slice(0, specifier.startsWith('@') ? 2 : 1)
     .join('/');
   // What only tests and compilers load is not shipped, so any declaration in the repository will do.
-  const names = forTestsOnly(path) || compilesOnly(path) || isRootRoom(room) ? Object.values(declared).flat() : (declared[room] ?? []);
+  const names =
+    forTestsOnly(path) || compilesOnly(path) || isRootRoom(room)
+      ? Object.values(declared).flat()
+      : (declared[room] ?? []);
   return names.includes(name) ? null : `'${name}' is not among the dependencies of ${room}`;
 };
 

@@ -9,6 +9,7 @@
  * first, then the answer that came last begins again when there is room; that changes when tokens come, never which.
  */
 import { IdlewildError, asIdlewildError, codeOf, createSampler, type AnswerWork, type Clock } from '@idlewild/protocol';
+import type { Active } from './active.ts';
 import { createChunkSize, type RunCost } from './chunk-size.ts';
 import type { Decoder, DecoderPart, Kv } from './decoder.ts';
 import { LIMITS } from './limits.ts';
@@ -46,18 +47,6 @@ interface Waiting {
   sequence: Sequence | undefined;
   /** What its form and tools need; passed on to the sequence, or closed. */
   prepared: Preparation | undefined;
-}
-
-/** An answer that has a slot. */
-export interface Active {
-  readonly sequence: Sequence;
-  readonly scope: string | undefined;
-  /** Replaced when it begins with what another has. */
-  kv: Kv;
-  /** Another answer that reads the same beginning: this one goes on from there when it is that far. */
-  follows: { readonly leader: Active; readonly length: number } | undefined;
-  /** Number of the turn in which its rows were run last. */
-  turn: number;
 }
 
 /** One answer's rows in a run. */

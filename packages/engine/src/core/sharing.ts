@@ -4,7 +4,7 @@
  * Several answers to one prompt arrive together; the first reads it, and the others follow it and go on from where it
  * is. Whoever follows waits; should its leader leave, it goes on with what there is.
  */
-import type { Active } from './decode-loop.ts';
+import type { Active } from './active.ts';
 import type { Decoder, Kv } from './decoder.ts';
 import { LIMITS } from './limits.ts';
 import { commonLength, type PrefixCache } from './prefix-cache.ts';

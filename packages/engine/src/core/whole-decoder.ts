@@ -53,7 +53,7 @@ export function createWholeDecoder(
     const own = kv as WholeKv;
     const one = ids.length === 1;
     const keep = one && before !== undefined ? from - 1 : from;
-    const rows = one ? [before ?? (ids[0] as number), ids[0] as number] : ids;
+    const rows = one ? [before ?? ids[0] ?? 0, ...ids] : ids;
     const total = keep + rows.length;
     if (total > positionsMax || keep > own.length) {
       throw new IdlewildError(

@@ -65,7 +65,7 @@ test('a model is loaded in a process of its own, measured, and answers; closing 
   );
   expect(await asked.over).toMatchObject({ t: 'finished', answerTokens: tokensOf(asked.events).length });
   expect(textOf(asked.events).length).toBeGreaterThan(20);
-  const pid = pids.at(-1) as number;
+  const pid = pids.at(-1) ?? 0;
   expect(isAlive(pid)).toBe(true);
   await engine.close();
   expect(isAlive(pid)).toBe(false);
@@ -103,7 +103,7 @@ test('a killed process fails its open answers as engine_failed, says why, and th
   const engine = await load();
   const deaths: string[] = [];
   engine.onDeath((reason) => deaths.push(reason));
-  const pid = pids.at(-1) as number;
+  const pid = pids.at(-1) ?? 0;
   const asked = collect(engine, work(), (event) => {
     if (event.t === 'token' && event.i === 10) process.kill(pid, 'SIGKILL');
   });

@@ -62,7 +62,7 @@ test.each(['mean', 'cls', 'max', 'lasttoken'] as const)(
     const reference = rows[0]?.map((_, i) => {
       const values = column(i);
       if (pooling === 'mean') return values.reduce((sum, value) => sum + value, 0) / values.length;
-      return pooling === 'max' ? Math.max(...values) : (values.at(pooling === 'cls' ? 0 : -1) as number);
+      return pooling === 'max' ? Math.max(...values) : (values.at(pooling === 'cls' ? 0 : -1) ?? 0);
     }) as number[];
     const [vector = new Float32Array()] = await embed(await open(plain), [text]);
     expect([...vector]).toEqual(reference.map(Math.fround));

@@ -234,7 +234,7 @@ function checkFree({ name, replace }: ModelOrder, cid: string, named: MaybeRow, 
   if (named === undefined || replace === true) return;
   throw new IdlewildError(
     'conflict',
-    `another model has the name "${name}" (${named.cid}); ` + 'choose another name, or ask to replace it',
+    `another model has the name "${name}" (${named.cid}); choose another name, or ask to replace it`,
   );
 }
 

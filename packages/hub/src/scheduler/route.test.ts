@@ -121,7 +121,9 @@ test('a device that knows the beginning of a conversation gets its next turn, wh
   const other = candidate({ device: 'dev_other' });
   expect(route([other, knows], demand({ promptTokens: 800 }))).toMatchObject({ device: 'dev_knows' });
   const busy = { ...knows, active: 3 };
-  expect(route([other, busy], demand({ promptTokens: 800, answerTokens: 2_000 }))).toMatchObject({ device: 'dev_other' });
+  expect(route([other, busy], demand({ promptTokens: 800, answerTokens: 2_000 }))).toMatchObject({
+    device: 'dev_other',
+  });
 });
 
 test('a device that makes tokens of several answers at once may be shared where one that takes turns is not', () => {
