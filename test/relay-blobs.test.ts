@@ -1,4 +1,4 @@
-/** Claims about models that devices get from each other, with real processes: what the hub's store gives, and faults. */
+/** Claims about models that devices get from each other: real processes, what the hub's store gives, and faults. */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -45,7 +45,7 @@ async function startAll(names: readonly string[], options: DeviceOptions = {}): 
 
 const modelBytes = async (): Promise<number> => (await hub.client.models.list())[0]?.bytes ?? 0;
 
-test('four devices that want one model at once get it from the store about once, and the rest from each other', async () => {
+test('four devices that want one model at once get it from the store once, and the rest from each other', async () => {
   await startAll(['ada', 'bea', 'cyd', 'dov']);
   const { store, peer } = await served();
   const bytes = await modelBytes();
@@ -97,7 +97,7 @@ test('a device that gives garbage is found out, is asked no more, and nobody kee
 
 const bytesBelow = (folder: string): number => filesBelow(folder).reduce((sum, file) => sum + statSync(file).size, 0);
 
-test('a device whose disk is lent too small is asked for nothing, and one with room is, and keeps what is pinned', async () => {
+test('a device whose disk is too small is asked for nothing; one with room is, and keeps what is pinned', async () => {
   const small = await world.startDevice(hub, 'small', { consent: { diskBytesMax: 1_000_000 }, atOnce: true });
   await small.line((line) => 'state' in line && line.state.state === 'ready', 'the small device connecting');
   await expect(hear(hub.client, { ...LONG, max_tokens: 5 })).rejects.toMatchObject({ code: 'no_device' });
