@@ -13,6 +13,7 @@ import { createAttentionKernel, type AttentionKernel, type Strides } from './att
 import type { Decoder, DecoderPart } from './decoder.ts';
 import { createKvPages, type KvPages, type PagedSequence } from './kv-pages.ts';
 import { LIMITS } from './limits.ts';
+import { learnShares, pickRows, type RowShares, type RowsSeen, type Tensors } from './row-picks.ts';
 import { floatsOfTensor, type GraphSession, type GraphTensor } from './session.ts';
 
 export interface RowDecoderOptions {
@@ -31,6 +32,8 @@ export interface RowDecoderOptions {
 interface RowState extends RowDecoderOptions {
   readonly kernel: AttentionKernel;
   readonly pages: KvPages;
+  /** How the last part's inputs divide into rows; absent where that cannot be told. */
+  readonly shares: RowShares | undefined;
 }
 
 /** Throws `engine_failed`, or `model_unsupported` for heads that the kernel does not take. */
@@ -45,7 +48,8 @@ export async function createRowDecoder(options: RowDecoderOptions): Promise<Deco
     positionsMax: contextTokens,
   });
   const pages = createKvPages(kernel.pages, kernel.pageBytes, cacheBytesMax);
-  const state: RowState = { ...options, kernel, pages };
+  const begun: RowState = { ...options, kernel, pages, shares: undefined };
+  const state: RowState = { ...begun, shares: await learnHead(begun) };
   return {
     partsMax: Number.POSITIVE_INFINITY,
     rowsMax: LIMITS.rowsMax,
@@ -68,26 +72,21 @@ export async function countHeads({
   attentions,
   headDim,
 }: Pick<RowDecoderOptions, 'segments' | 'attentions' | 'headDim'>): Promise<number> {
-  const [segment] = segments as readonly [RowDecoderOptions['segments'][number]];
+  const segment = partAt(segments, 0);
   const [attention] = attentions as readonly [Attention];
-  const outputs = await segment.session.run(tokenFeeds(segment, [0, 0], [0, 1]), segment.outputs);
+  const outputs = await segment.session.run(pick(tokenFeeds(segment, [0, 0], [0, 1]), segment.inputs), segment.outputs);
   const { dims } = outputs[attention.query] as GraphTensor;
   return attention.layout === 'heads' ? (dims[1] as number) : (dims[2] as number) / headDim;
 }
 
-type Tensors = Record<string, GraphTensor>;
-
 function tokenFeeds(
-  { session, inputs }: RowDecoderOptions['segments'][number],
+  { session }: RowDecoderOptions['segments'][number],
   ids: readonly number[],
   positions: readonly number[],
 ): Tensors {
   const tensor = (values: readonly number[]): GraphTensor =>
     session.tensor('int64', BigInt64Array.from(values, BigInt), [1, values.length]);
-  return {
-    ...(inputs.includes('input_ids') ? { input_ids: tensor(ids) } : {}),
-    ...(inputs.includes('position_ids') ? { position_ids: tensor(positions) } : {}),
-  };
+  return { input_ids: tensor(ids), position_ids: tensor(positions) };
 }
 
 /** One part and where its rows lie in the run. */
@@ -96,7 +95,7 @@ interface Placed extends DecoderPart {
 }
 
 async function runRows(state: RowState, parts: readonly DecoderPart[]): Promise<readonly (Float32Array | undefined)[]> {
-  const { segments, attentions, rowsMin } = state;
+  const { rowsMin } = state;
   let rows = 0;
   for (const part of parts) goBack(state, part);
   const placed = parts.map((part): Placed => {
@@ -110,17 +109,55 @@ async function runRows(state: RowState, parts: readonly DecoderPart[]): Promise<
     ids.push(ids[0] as number);
     positions.push(positions[0] as number);
   }
-  const known: Tensors = {};
-  for (const [level, attention] of attentions.entries()) {
-    const segment = segments[level] as RowDecoderOptions['segments'][number];
-    Object.assign(known, level === 0 ? tokenFeeds(segment, ids, positions) : {});
-    Object.assign(known, await segment.session.run(pick(known, segment.inputs), segment.outputs));
-    const isLast = level === attentions.length - 1;
-    known[attention.output] = attend(state, level, attention, known, placed, isLast);
-  }
+  const known = await runParts(state, placed, ids, positions);
   for (const { kv, ids: own, from } of placed) (kv as PagedSequence).length = from + own.length;
   return await logitsOf(state, known, placed, ids.length);
 }
+
+/** All that the parts before the last one give, and what it reads. */
+async function runParts(
+  state: RowState,
+  placed: readonly Placed[],
+  ids: readonly number[],
+  positions: readonly number[],
+): Promise<Tensors> {
+  const { segments, attentions } = state;
+  const known: Record<string, GraphTensor> = { ...tokenFeeds(partAt(segments, 0), ids, positions) };
+  for (const [level, attention] of attentions.entries()) {
+    const segment = partAt(segments, level);
+    Object.assign(known, await segment.session.run(pick(known, segment.inputs), segment.outputs));
+    known[attention.output] = attend(state, level, attention, known, placed, level === attentions.length - 1);
+  }
+  return known;
+}
+
+const partAt = (segments: RowDecoderOptions['segments'], level: number): RowDecoderOptions['segments'][number] =>
+  segments[level] as RowDecoderOptions['segments'][number];
+
+/** Runs of few rows show how the inputs of the last part divide into rows. */
+async function learnHead(state: RowState): Promise<RowShares | undefined> {
+  const { segments, attentions, pages, contextTokens } = state;
+  const names = partAt(segments, attentions.length).inputs;
+  const runs: RowsSeen[] = [];
+  for (const rows of [2, 3, 5]) {
+    const kv = pages.open();
+    if (rows > contextTokens || !pages.reserve(kv, rows)) return undefined;
+    const positions = Array.from({ length: rows }, (_, row) => row);
+    const ids = positions.map(() => 0);
+    const part: Placed = { kv, ids, from: 0, before: undefined, wantsLogits: true, row: 0 };
+    const known = await runParts(state, [part], ids, positions);
+    // What attention gave lies in memory that the next run writes to.
+    runs.push({ rows, tensors: Object.fromEntries(names.map((name) => [name, copyOf(known[name] as GraphTensor)])) });
+    pages.trim(kv, 0);
+  }
+  return learnShares(names, runs as [RowsSeen, RowsSeen, RowsSeen]);
+}
+
+const copyOf = (tensor: GraphTensor): GraphTensor => ({
+  type: tensor.type,
+  dims: tensor.dims,
+  data: (tensor.data as Float32Array | BigInt64Array).slice(),
+});
 
 /**
  * What is behind `from` is written anew; others that share it keep it. Throws `engine_failed` without room for that.
@@ -162,62 +199,32 @@ function attend(
     const part = { layer, table, first: from + skipped, row: row + skipped, rows: ids.length - skipped };
     kernel.attend(part, ofQuery, attention.scale, attention.window);
   }
-  const { session } = segments[layer + 1] as RowDecoderOptions['segments'][number];
+  const { session } = partAt(segments, layer + 1);
   return session.tensor('float32', kernel.output(query.data.length), query.dims);
 }
 
 /** The part after the last attention, over the last row of each part that wants logits. */
 async function logitsOf(
-  { segments, attentions, rowsMin }: RowState,
+  { segments, rowsMin, shares }: RowState,
   known: Tensors,
   parts: readonly Placed[],
   rows: number,
 ): Promise<readonly (Float32Array | undefined)[]> {
   const wanting = parts.filter(({ wantsLogits }) => wantsLogits).map(({ row, ids }) => row + ids.length - 1);
   if (wanting.length === 0) return parts.map(() => undefined);
-  const head = segments.at(-1) as RowDecoderOptions['segments'][number];
-  const last = attentions.at(-1) as Attention;
-  const inputs = head.inputs.map((name) => ({ name, tensor: known[name] as GraphTensor }));
-  const axisOf = (name: string): number => (name === last.output && last.layout === 'heads' ? 2 : 1);
-  const canPick = inputs.every(
-    ({ name, tensor }) => tensor.data instanceof Float32Array && tensor.dims[axisOf(name)] === rows,
-  );
-  const padded = [...wanting];
-  while (padded.length < rowsMin) padded.push(wanting[0] as number);
-  const feeds = Object.fromEntries(
-    inputs.map(({ name, tensor }) => [name, canPick ? pickRows(head.session, tensor, axisOf(name), padded) : tensor]),
-  );
-  const logits = (await head.session.run(feeds, ['logits']))['logits'] as GraphTensor;
+  const { session, inputs } = partAt(segments, segments.length - 1);
+  const picked = [...wanting];
+  while (picked.length < rowsMin) picked.push(wanting[0] as number);
+  const feeds = inputs.map((name) => {
+    const tensor = known[name] as GraphTensor;
+    return [name, shares === undefined ? tensor : pickRows(session, tensor, shares.get(name), picked, rows)] as const;
+  });
+  const logits = (await session.run(Object.fromEntries(feeds), ['logits']))['logits'] as GraphTensor;
   const vocabulary = logits.dims[2] as number;
   let next = 0;
   return parts.map(({ wantsLogits, row, ids }) => {
     if (!wantsLogits) return undefined;
-    const at = canPick ? next++ : row + ids.length - 1;
+    const at = shares === undefined ? row + ids.length - 1 : next++;
     return floatsOfTensor(logits, at * vocabulary, vocabulary);
   });
-}
-
-/** Rows of a float32 tensor along an axis, copied. */
-function pickRows(
-  session: GraphSession,
-  { data, dims }: GraphTensor,
-  axis: number,
-  rows: readonly number[],
-): GraphTensor {
-  const from = data as Float32Array;
-  const outer = dims.slice(0, axis).reduce((product, size) => product * size, 1);
-  const inner = dims.slice(axis + 1).reduce((product, size) => product * size, 1);
-  const all = dims[axis] as number;
-  const picked = new Float32Array(outer * rows.length * inner);
-  for (let block = 0; block < outer; block++) {
-    for (const [i, row] of rows.entries()) {
-      const at = (block * all + row) * inner;
-      picked.set(from.subarray(at, at + inner), (block * rows.length + i) * inner);
-    }
-  }
-  return session.tensor(
-    'float32',
-    picked,
-    dims.map((size, i) => (i === axis ? rows.length : size)),
-  );
 }

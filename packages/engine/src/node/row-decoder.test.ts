@@ -142,6 +142,30 @@ test('rows whose logits are not wanted are computed all the same', async () => {
   expect(logits).toEqual(wanted.get(59));
 });
 
+test('of a prompt the head is computed for its last row only, however an exporter reshapes', async () => {
+  const heads: number[] = [];
+  for (const graph of [wide(shape), buildExport(shape, { family: 'gpt2' }, 3), buildGenai(shape, {}, 3)]) {
+    const lifted = liftAttention(graph);
+    const segments = [];
+    for (const segment of cutAtAttention(lifted)) {
+      const session = await openOrtSession(writeGraph(segment.graph), { threads: 1 });
+      const run: typeof session.run = async (feeds, wanted) => {
+        const outputs = await session.run(feeds, wanted);
+        if (outputs['logits'] !== undefined) heads.push(outputs['logits'].dims[1]!);
+        return outputs;
+      };
+      segments.push({ ...segment, session: { ...session, run } });
+    }
+    const decoder = await open(graph, 1, { segments });
+    const [kv, beside] = [decoder.open(), decoder.open()];
+    for (const own of [kv, beside]) decoder.reserve(own, 60);
+    const [ids] = texts([60], 2) as [number[]];
+    const part = (own: Kv): DecoderPart => ({ kv: own, ids, from: 0, before: undefined, wantsLogits: true });
+    await decoder.run([part(kv), part(beside)]);
+  }
+  expect(heads).toEqual([2, 2, 2]);
+});
+
 test('room is refused where the memory allowed ends, and comes back', async () => {
   const decoder = await open(wide(shape), 1, { cacheBytesMax: 200_000 });
   const positions = Math.floor(200_000 / decoder.bytesPerPosition / 32) * 32;

@@ -160,7 +160,9 @@ function attention(context: Context, layer: number, x: string): string {
   const values = repeatHeads(context, past('value', splitHeads(context, value, kvHeads)));
   const weights = masked(context, turned(splitHeads(context, query, heads)), key);
   const mixed = b.op('Transpose', [b.op('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
-  const joined = b.op('Reshape', [mixed, b.ints(0, 0, heads * headDim)]);
+  // Sizes are those that came in, as torch keeps them over the attention.
+  const sizes = b.op('Concat', [sizeOf(context, x, 0), sizeOf(context, x, 1), b.ints(heads * headDim)], { axis: 0 });
+  const joined = b.op('Reshape', [mixed, sizes]);
   return project(context, joined, `layer.${layer}.output`, heads * headDim, width, residualShare(context));
 }
 
