@@ -36,8 +36,6 @@ export interface ModelSettings {
   readonly endIds: ReadonlySet<number>;
   /** Heads of attention, where the configuration says: more threads than these split sums within a head. */
   readonly attentionHeads: number | undefined;
-  /** Whether the configuration lets attention slide over a window within the context. */
-  readonly slides: boolean;
   /** Tokens after which an answer ends that was asked for without a number. */
   readonly tokensDefault: number | undefined;
   /**
@@ -67,7 +65,6 @@ export function readSettings(texts: ModelTexts): ModelSettings {
     callFormat: callFormatOf(templates.tools ?? templates.plain),
     endIds: endIdsOf(generation, config, tokenizerConfig, tokenizer),
     attentionHeads: countOf(config['num_attention_heads'] ?? config['n_head']),
-    slides: slides(config),
     tokensDefault: countOf(generation['max_new_tokens']),
     encodePrompt(prompt, tokensMax) {
       const ids =
@@ -97,15 +94,6 @@ function parse(text: string | undefined, file: string): Json {
     throw new IdlewildError('model_invalid', `${file} is not valid JSON: ${(cause as Error).message}`, { cause });
   }
   throw new IdlewildError('model_invalid', `${file} does not hold a JSON object`);
-}
-
-/** Some configurations name a window and say that it is not used. */
-function slides(config: Json): boolean {
-  if (config['use_sliding_window'] === false) return false;
-  const types = config['layer_types'];
-  if (Array.isArray(types)) return types.some((type) => type !== 'full_attention');
-  const window = countOf(config['sliding_window']);
-  return window !== undefined && window < (countOf(config['max_position_embeddings']) ?? Number.POSITIVE_INFINITY);
 }
 
 const countOf = (value: unknown): number | undefined =>
