@@ -110,6 +110,17 @@ export async function startWorld(options: WorldOptions): Promise<World> {
   }
 }
 
+/** A world for as long as `measure` takes. */
+export async function inWorld(options: WorldOptions, measure: (world: World) => Promise<void>): Promise<void> {
+  options.run.say(`starting a hub and ${options.devices} devices with ${Object.keys(options.models).join(' and ')}`);
+  const world = await startWorld(options);
+  try {
+    await measure(world);
+  } finally {
+    await world.stop();
+  }
+}
+
 /** With the command that a person uses. Returns the CID. */
 async function publish(name: string, folder: string, url: string, key: string): Promise<string> {
   const command = join(root, 'packages', 'cli', 'bin', 'idlewild.mjs');

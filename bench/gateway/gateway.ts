@@ -6,7 +6,7 @@
  */
 import type { Bench, BenchRun } from '../bench.ts';
 import { bundledModel, fourBitModel, largeModel } from '../models.ts';
-import { startWorld, type World, type WorldOptions } from '../world.ts';
+import { inWorld, type World } from '../world.ts';
 import { measureCancels } from './cancels.ts';
 import { measureFailovers } from './failovers.ts';
 import { measureFirstTokens, measureStreamRatio, type StreamRatio } from './streams.ts';
@@ -47,16 +47,6 @@ export const gateway: Bench = {
 function modelsFor(run: BenchRun): Record<string, string> {
   const isLarge = run.wants('gateway.stream_ratio_134m') || run.wants('gateway.cancel_ms_p99');
   return { [SMALL]: bundledModel(), ...(isLarge ? { [LARGE]: largeModel() } : {}) };
-}
-
-async function inWorld(options: WorldOptions, measure: (world: World) => Promise<void>): Promise<void> {
-  options.run.say(`starting a hub and ${options.devices} devices with ${Object.keys(options.models).join(' and ')}`);
-  const world = await startWorld(options);
-  try {
-    await measure(world);
-  } finally {
-    await world.stop();
-  }
 }
 
 async function measureStreams(run: BenchRun, world: World): Promise<void> {

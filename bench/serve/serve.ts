@@ -4,7 +4,7 @@
  */
 import type { Bench } from '../bench.ts';
 import { bundledModel, largeFourBitModel } from '../models.ts';
-import { startWorld, type World, type WorldOptions } from '../world.ts';
+import { inWorld, type World } from '../world.ts';
 import { measureBatch } from './batch.ts';
 import { measureFirstTokens200 } from './crowd.ts';
 import { measureForms } from './forms.ts';
@@ -46,13 +46,3 @@ export const serve: Bench = {
     );
   },
 };
-
-async function inWorld(options: WorldOptions, measure: (world: World) => Promise<void>): Promise<void> {
-  options.run.say(`starting a hub and ${options.devices} devices with ${Object.keys(options.models).join(' and ')}`);
-  const world = await startWorld(options);
-  try {
-    await measure(world);
-  } finally {
-    await world.stop();
-  }
-}
