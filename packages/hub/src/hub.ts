@@ -18,7 +18,7 @@ import {
   type Timer,
 } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers, type ReceiptFacts } from './answers/answers.ts';
-import { createJournal } from './answers/journal.ts';
+import { createJournal, type Journal } from './answers/journal.ts';
 import { createAudit, type Audit } from './audit/audit.ts';
 import { createCallers, type Callers } from './callers/callers.ts';
 import type { DefaultLimits } from './callers/limits.ts';
@@ -35,12 +35,12 @@ import type { Secrets, SecretName } from './identity/secrets.ts';
 import { openTerritory } from './identity/territory.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
-import { createModels, type Models } from './models/registry.ts';
+import { createModels, type Model, type Models } from './models/registry.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
 import { createPolicy, type Policy } from './policy/policy.ts';
 import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
 import type { ConnectedDevice } from './session/connected-device.ts';
-import { createSessions, type Sessions } from './session/sessions.ts';
+import { createSessions, type Enrolment, type SessionEvents, type Sessions } from './session/sessions.ts';
 
 export interface HubDeps {
   readonly database: OpenDatabase;
@@ -106,60 +106,23 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
   const invites = createInvites({ db, crypto, random, clock, audit, devices });
   const models = createModels({ db, store, clock, audit });
   const policy = await createPolicy();
-  const enrolment = createEnrolment({ territory: territory.id, devices, invites });
   const sealing = { db, crypto, random, clock, key: await secretOf('journal.key', JOURNAL_KEY, deps), log };
   const callers = createCallers({ ...sealing, defaults: deps.limits ?? {} });
   const journal = callers.charging(createJournal(sealing));
-  for (const { request, answerTokens } of await journal.recover()) {
-    log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
-  }
-
+  await closeOpen(journal, log);
   const sessions: Sessions = createSessions({
     clock,
     random,
     crypto,
     log,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
-    enrolment: {
-      admit: (device, checked) => enrolment.admit(device, checked),
-      isRevoked: async (device) => (await devices.get(territory.id, device))?.revokedAtMs !== undefined,
-      touch: (device) => devices.touch(territory.id, device),
-    },
-    events: {
-      onJoin(device) {
-        placement.onJoin(device);
-        pump();
-      },
-      onStatus(device) {
-        placement.onStatus(device);
-        pump();
-      },
-      onAnswer: (device, event) => answers.onFrame(device, event),
-      onBlob: (device, part) => blobs.onPart(device, part),
-      onEmbed: (device, event) => embeddings.onFrame(device, event),
-      onGone(device, code, why) {
-        devices.touch(territory.id, device.id);
-        blobs.onGone(device);
-        placement.onGone(device);
-        answers.onGone(device, code, why);
-        embeddings.onGone(device, code, why);
-      },
-    },
+    enrolment: doorOf(territory.id, devices, invites),
+    events: eventsFor(territory.id, () => ({ devices, blobs, placement, answers, embeddings })),
   });
   const revokedKeys: typeof keys.revokedAmong = (of, ids) => keys.revokedAmong(of, ids);
   const common = { clock, random, sessions, meter: deps.meter, log, revokedKeys };
-  const blobs: BlobDesk = createBlobDesk({
-    clock,
-    crypto,
-    store,
+  const { blobs, placement, announceModels } = createPlaces(deps, {
     sessions,
-    log,
-    onServed: (origin, bytes) => deps.onBlobServed?.(origin, bytes),
-  });
-  const placement: Placement = createPlacement({
-    clock,
-    sessions,
-    log,
     models: () => models.list(territory.id),
     queued: () => answers.queuedByModel(),
   });
@@ -175,12 +138,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     account: accountIn(journal),
     onFree: () => answers.pump(),
   });
-  const pump = (): void => {
-    answers.pump();
-    embeddings.pump();
-  };
-  await blobs.update(await models.list(territory.id));
-  await placement.refresh();
+  await announceModels();
   const housekeeping = keepHouse(deps, [() => journal.flush(), () => devices.flush(), () => callers.keepHouse()]);
 
   return {
@@ -200,19 +158,8 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     limits: callers.limits,
     repeats: callers.repeats,
     scopeOf: createScopes({ crypto, secret: await secretOf('scope.key', SCOPE_KEY, deps) }),
-    async announceModels() {
-      await blobs.update(await models.list(territory.id));
-      await placement.refresh();
-    },
-    async isReady() {
-      try {
-        await db.selectFrom('territories').select('id').limit(1).execute();
-        return true;
-      } catch (error) {
-        log.error({ why: (error as Error).message }, 'the database does not answer');
-        return false;
-      }
-    },
+    announceModels,
+    isReady: () => isReady(db, log),
     async stop() {
       housekeeping.stop();
       placement.stop();
@@ -224,6 +171,87 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
       await journal.flush();
     },
   };
+}
+
+async function closeOpen(journal: Journal, log: Log): Promise<void> {
+  for (const { request, answerTokens } of await journal.recover()) {
+    log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
+  }
+}
+
+/** Who may be a device of the territory. */
+function doorOf(territory: string, devices: Devices, invites: Invites): Enrolment {
+  const enrolment = createEnrolment({ territory, devices, invites });
+  return {
+    admit: (device, checked) => enrolment.admit(device, checked),
+    isRevoked: async (device) => (await devices.get(territory, device))?.revokedAtMs !== undefined,
+    touch: (device) => devices.touch(territory, device),
+  };
+}
+
+type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings'> & { readonly placement: Placement };
+
+/** Who hears what of devices: sessions come first, and the rooms that they tell are made after them. */
+function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
+  const pump = (): void => {
+    rooms().answers.pump();
+    rooms().embeddings.pump();
+  };
+  return {
+    onJoin(device) {
+      rooms().placement.onJoin(device);
+      pump();
+    },
+    onStatus(device) {
+      rooms().placement.onStatus(device);
+      pump();
+    },
+    onAnswer: (device, event) => rooms().answers.onFrame(device, event),
+    onBlob: (device, part) => rooms().blobs.onPart(device, part),
+    onEmbed: (device, event) => rooms().embeddings.onFrame(device, event),
+    onGone(device, code, why) {
+      const { devices, blobs, placement, answers, embeddings } = rooms();
+      devices.touch(territory, device.id);
+      blobs.onGone(device);
+      placement.onGone(device);
+      answers.onGone(device, code, why);
+      embeddings.onGone(device, code, why);
+    },
+  };
+}
+
+/** Which models lie where, and where their bytes come from. */
+function createPlaces(
+  { clock, crypto, store, log, onBlobServed }: HubDeps,
+  { sessions, models, queued }: PlacesDeps,
+): { blobs: BlobDesk; placement: Placement; announceModels(): Promise<void> } {
+  const onServed = (origin: BlobOrigin, bytes: number): void => onBlobServed?.(origin, bytes);
+  const blobs = createBlobDesk({ clock, crypto, store, sessions, log, onServed });
+  const placement = createPlacement({ clock, sessions, log, models, queued });
+  return {
+    blobs,
+    placement,
+    async announceModels() {
+      await blobs.update(await models());
+      await placement.refresh();
+    },
+  };
+}
+
+interface PlacesDeps {
+  readonly sessions: Sessions;
+  readonly models: () => Promise<Model[]>;
+  readonly queued: () => ReadonlyMap<string, number>;
+}
+
+async function isReady(db: Database, log: Log): Promise<boolean> {
+  try {
+    await db.selectFrom('territories').select('id').limit(1).execute();
+    return true;
+  } catch (error) {
+    log.error({ why: (error as Error).message }, 'the database does not answer');
+    return false;
+  }
 }
 
 /** What is due from time to time, one after the other; after it erased pages leave the write-ahead log. */

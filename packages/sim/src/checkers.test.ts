@@ -222,7 +222,7 @@ test('bounds: a lease that is never taken back, and a device that gives up witho
   ).toContain('bounds');
 });
 
-test('placement: a device that is asked for more than it lends, and a model that nobody holds, are noticed', async () => {
+test('placement: a device asked for more than it lends, and a model that nobody holds, are noticed', async () => {
   const meanwhile = (world: World): void =>
     later(world, () => {
       const models = [{ cid: world.model, name: 'tiny', bytes: 2 ** 40 }];

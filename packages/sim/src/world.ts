@@ -163,8 +163,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   };
   await startHub(making);
   const steward = await createSteward({ record, process, dropsRevoked: breakage.dropsRevoked ?? true });
-  const models = await publish(store, options.models);
-  for (const { cid, name } of models) await steward.addModel(cid, name);
+  const models = await publish(store, options.models, steward);
   const callerKeys: CallerKey[] = [];
   for (let caller = 0; caller < CALLERS; caller++) callerKeys.push(await steward.createKey(`caller ${caller}`));
   devices.push(...(await createDevices(making, steward)));
@@ -264,16 +263,18 @@ async function startHub(making: Making): Promise<void> {
 const CROWDED_BYTES = 100_000;
 
 /**
- * A model of a few bytes: the simulated engine reads none of them, but they go the way of all models. In a crowded world
- * they are larger, each another size, so that devices give them to each other and have room for a few.
+ * Models of a few bytes. The simulated engine reads none of them, but they go the way of all models. In a crowded
+ * world they are larger, each another size, so that devices give them to each other and have room for a few.
  */
-async function publish(store: BlobStore, count: number): Promise<WorldModel[]> {
+async function publish(store: BlobStore, count: number, steward: Steward): Promise<WorldModel[]> {
   const models: WorldModel[] = [];
   for (let index = 0; index < count; index++) {
     const text = `model ${index} of very few parameters`;
     const file = count === 1 ? text : text.padEnd(CROWDED_BYTES * (1 + (index % 4)), '.');
     const cid = await storeTinyModel(store, file, { crypto: nodeCrypto, contextTokens: CONTEXT_TOKENS });
-    models.push({ cid, name: index === 0 ? MODEL : `${MODEL}-${index}`, bytes: file.length });
+    const name = index === 0 ? MODEL : `${MODEL}-${index}`;
+    await steward.addModel(cid, name);
+    models.push({ cid, name, bytes: file.length });
   }
   return models;
 }

@@ -188,23 +188,10 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     onRotated: (key) => parts.session.send({ t: 'agreement', key }),
     onFailed: (error) => log('error', 'the agreement key could not be renewed', { error: String(error) }),
   });
-  const shelfPorts: ShelfPorts = {
-    ...options,
-    memoryBytesMax: limits.memoryBytesMax,
-    engineLimits: {
-      threads: limits.threads,
-      slotsMax: limits.slotsMax,
-      cacheBytesMax: Math.floor(limits.memoryBytesMax * AGENT_LIMITS.cacheShare),
-      tokensPerSecondMax: consent.tokensPerSecondMax,
-    },
-    sourceFor: (baseUrl, ticket) => options.sources(baseUrl, ticket),
-    refusal: () => refusal(parts),
-    onEngineGone: (cid, error) => parts.lane.failAll(error, cid),
-    onChanged,
-    inUse: (cid) => parts.lane.running(cid) > 0,
-    onFailed: (cid, error) => log('warn', error.message, { model: cid, code: error.code }),
-  };
-  const shelf = createShelf(shelfPorts, found);
+  const shelf = createShelf(
+    shelfPortsOf(options, consent, () => parts),
+    found,
+  );
   const giver = createGiver({
     clock,
     uploadBytesPerSecondMax: lent.uploadBytesPerSecond,
@@ -275,6 +262,26 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     ending: undefined,
   };
   return parts;
+}
+
+function shelfPortsOf(options: AgentOptions, consent: Consent, parts: () => Parts): ShelfPorts {
+  const { limits, log } = options;
+  return {
+    ...options,
+    memoryBytesMax: limits.memoryBytesMax,
+    engineLimits: {
+      threads: limits.threads,
+      slotsMax: limits.slotsMax,
+      cacheBytesMax: Math.floor(limits.memoryBytesMax * AGENT_LIMITS.cacheShare),
+      tokensPerSecondMax: consent.tokensPerSecondMax,
+    },
+    sourceFor: (baseUrl, ticket) => options.sources(baseUrl, ticket),
+    refusal: () => refusal(parts()),
+    inUse: (cid) => parts().lane.running(cid) > 0,
+    onEngineGone: (cid, error) => parts().lane.failAll(error, cid),
+    onChanged: () => changed(parts()),
+    onFailed: (cid, error) => log('warn', error.message, { model: cid, code: error.code }),
+  };
 }
 
 function onMessage(parts: Parts, message: WorkMessage): void {

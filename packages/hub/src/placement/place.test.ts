@@ -2,7 +2,8 @@
 import { createSeededRandom } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { createDemand } from './demand.ts';
-import { PLACE_RULES, place, type Holding, type PlacedDevice, type PlacedModel } from './place.ts';
+import { PLACE_RULES, type Holding, type PlacedDevice, type PlacedModel } from './community.ts';
+import { place } from './place.ts';
 
 type Holds = ReadonlyMap<string, readonly Holding[]>;
 

@@ -168,7 +168,7 @@ test('a device that fails at a model is told to hold it still, and another is to
   expect([held(other)[0]?.cid, held(third)[0]?.cid].toSorted()).toEqual(Object.values(cids).toSorted());
 });
 
-test('an answer for a model that is being loaded waits and begins when it is ready; one for a cold model is refused', async () => {
+test('an answer for a model that is being loaded waits until it is; one for a cold model is refused', async () => {
   const { join, cids, ask, clock } = await setUp('a');
   const device = await join();
   const cid = cids['a'] ?? '';

@@ -19,7 +19,8 @@ import type { Log } from '../log.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { createDemand } from './demand.ts';
-import { place, type Holding, type PlacedDevice, type PlacedModel } from './place.ts';
+import type { Holding, PlacedDevice, PlacedModel } from './community.ts';
+import { place } from './place.ts';
 
 /** A model of the territory. */
 export interface PlaceableModel {

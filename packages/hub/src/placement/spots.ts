@@ -2,7 +2,7 @@
  * The book-keeping of a placement under way: what each device holds so far, how much room is left on it, and how many
  * copies of each model there are. All of it is counted as it changes, for a community may have thousands of devices.
  */
-import type { Holding, PlacedDevice, PlacedModel, PlaceRules } from './place.ts';
+import type { Holding, PlacedDevice, PlacedModel, PlaceRules } from './community.ts';
 
 /** Nodes and manifests, which a device keeps beside the files. */
 const DISK_OVERHEAD = 1.002;

@@ -244,7 +244,7 @@ test('a device that says it is busy is left alone for as long, and the store giv
   expect((await get('bea', 2))?.origin).toBe('peer');
 });
 
-test('no device is asked for more than a few leaves at a time, and nobody waits for it longer than a moment', async () => {
+test('no device is asked for more than a few leaves at a time, and nobody waits for it for long', async () => {
   const { join, get, clock, asked } = await setUp();
   const release = Promise.withResolvers<undefined>();
   join('ada', 'warm', () => release.promise);

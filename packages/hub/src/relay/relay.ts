@@ -1,9 +1,9 @@
 /**
  * A block from a device, part by part over its channel, verified here before anybody gets it.
  *
- * Two parts are under way at a time: an answer that begins meanwhile waits behind those at most, and on a slow line they
- * are small. Whatever goes wrong is an ordinary outcome, with a word for it; nobody waits longer than a part's deadline
- * for a device that is silent.
+ * Two parts are under way at a time: an answer that begins meanwhile waits behind those at most, and on a slow line
+ * they are small. Whatever goes wrong is an ordinary outcome, with a word for it; nobody waits longer than a part's
+ * deadline for a device that is silent.
  */
 import { LIMITS, codeOf, verifyBlock, type Clock, type Crypto, type Timer } from '@idlewild/protocol';
 import type { CID } from 'multiformats/cid';

@@ -44,7 +44,8 @@ export function admitLoad(ask: LoadAsk): LoadAdmission {
   const unload: Resident[] = [];
   for (const one of idle) if (sum(unload) < short) unload.push(one);
   if (sum(unload) < short) {
-    const needs = `it needs about ${bytes} bytes of memory; ${Math.max(0, memoryBytesMax - usedBytes)} of ${memoryBytesMax} lent are free`;
+    const freeBytes = Math.max(0, memoryBytesMax - usedBytes);
+    const needs = `it needs about ${bytes} bytes of memory; ${freeBytes} of ${memoryBytesMax} lent are free`;
     const answering = sum(lesser) >= short && idle.length < lesser.length;
     return { t: 'wait', why: answering ? `${needs}, and more when the answers under way have ended` : needs };
   }

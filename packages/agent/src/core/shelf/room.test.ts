@@ -73,7 +73,7 @@ async function setUp(
   };
 }
 
-test('what does not fit the quota is not fetched, says what it takes, and what is wanted less may fit beside it', async () => {
+test('what does not fit the quota is not fetched and says what it takes; a smaller one may fit beside it', async () => {
   const { hold, states, reasonOf, peakBytes } = await setUp({ a: 6_000, b: 6_000, c: 2_000 });
   await hold('a', 'b', 'c');
   expect(states()).toEqual({ a: 'warm', b: 'failed', c: 'warm' });
@@ -81,7 +81,7 @@ test('what does not fit the quota is not fetched, says what it takes, and what i
   expect(peakBytes()).toBeLessThanOrEqual(QUOTA);
 });
 
-test('a model that is wanted more takes the disk of the least recently used, which says what it would cost', async () => {
+test('a model that is wanted more takes the disk of the least recently used, which says what it costs', async () => {
   const { hold, states, reasonOf, answer, peakBytes } = await setUp({ a: 4_000, b: 4_000, n: 4_000 });
   await hold('a', 'b');
   await answer('b');
