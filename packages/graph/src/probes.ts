@@ -41,7 +41,8 @@ export function probeMasks(graph: Graph, { sites }: LiftedDecoder, heads: number
     if (mask === undefined) continue;
     if ('bias' in mask) biases.push(mask.bias);
     else {
-      zeros.set(mask.scores, [1, heads, 'rows', 'total']);
+      // Of one head: what masks add to others grows out of that, and contexts are long.
+      zeros.set(mask.scores, [1, 1, 'rows', 'total']);
       weights.push(mask.weights);
     }
   }
