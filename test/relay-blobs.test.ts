@@ -3,6 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { hear, LONG } from './answers.ts';
+import { until } from './processes/child.ts';
 import {
   createWorld,
   filesBelow,
@@ -79,7 +80,9 @@ test('a device that dies while it gives costs nobody the model', async () => {
   );
   await ada?.kill();
   await Promise.all(others.map((device) => device.line(isReady, `${device.name} becoming ready`)));
-  expect((await hub.client.models.list())[0]?.devices).toBe(2);
+  const warm = async (): Promise<number> => (await hub.client.models.list())[0]?.devices ?? 0;
+  await until(async () => (await warm()) === 2, 'the hub seeing both');
+  expect(await warm()).toBe(2);
 });
 
 test('a device that gives garbage is found out, is asked no more, and nobody keeps what it gave', async () => {
