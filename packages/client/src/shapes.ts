@@ -4,7 +4,7 @@
  * Instants are ISO 8601 texts, sizes are bytes, CIDs are texts. A field that this version does not know is kept out of
  * the types and left in the values.
  */
-import type { DeviceModel, DeviceProfile, DeviceState, ModelCard, ModelKind } from '@idlewild/protocol';
+import type { DeviceModel, DeviceProfile, DeviceState, Lent, ModelCard, ModelKind } from '@idlewild/protocol';
 
 export interface Message {
   readonly role: 'system' | 'developer' | 'user' | 'assistant';
@@ -134,11 +134,15 @@ export interface DeviceModelState {
   readonly fraction: number;
   readonly tokensPerSecond?: number | null;
   readonly numericClass?: string | null;
+  /** Resident bytes, measured when it was loaded last. */
+  readonly memoryBytes?: number | null;
   readonly reason?: string | null;
 }
 
 export interface DeviceDetails extends Device {
   readonly profile: DeviceProfile | null;
+  /** How much of the machine is lent; `null` while the device is away. */
+  readonly lent: Lent | null;
   readonly modelStates: readonly DeviceModelState[];
 }
 

@@ -141,7 +141,12 @@ function deviceRoutes(app: App, deps: ApiDeps): void {
         name: names.get(model.cid) ?? null,
         ...model,
       }));
-      return { ...deviceView(device, connected, names), profile: connected?.profile ?? device.profile, modelStates };
+      return {
+        ...deviceView(device, connected, names),
+        profile: connected?.profile ?? device.profile,
+        lent: connected?.status.lent ?? null,
+        modelStates,
+      };
     },
   });
   typed(app).route({
