@@ -4,7 +4,7 @@
  */
 import type { Bench } from '../bench.ts';
 import { bundledModel, largeFourBitModel } from '../models.ts';
-import { inWorld, type World } from '../world.ts';
+import { inWorld } from '../world.ts';
 import { measureBatch } from './batch.ts';
 import { measureFirstTokens200 } from './crowd.ts';
 import { measureForms } from './forms.ts';
