@@ -132,6 +132,13 @@ const CASES: readonly Case[] = [
   { name: 'GenAI, 4-bit weights', graph: () => quantised(genai({})), differenceMax: INT8 },
   { name: 'GenAI, 4-bit weights, 16 bits between', graph: () => halfGraph(quantised(genai({}))), differenceMax: INT8 },
   { name: 'MultiHeadAttention', graph: () => genai({ attention: 'multi', rotary: 'before' }, ungrouped) },
+  { name: 'Attention of ONNX', graph: () => exported({ family: 'gpt2', operator: true }, ungrouped) },
+  { name: 'Attention of ONNX, grouped', graph: () => exported({ family: 'gpt2', operator: true }) },
+  {
+    name: 'Attention of ONNX, a window',
+    graph: () => exported({ family: 'gpt2', operator: true, window: 80 }, ungrouped),
+    whole: /is not that of plain causal/,
+  },
   { name: 'a window within 24 rows', graph: () => exported({ window: 7 }), whole: /is not that of plain causal/ },
   { name: 'a window beyond 24 rows', graph: () => exported({ window: 80 }), whole: /at position 95/ },
   { name: 'a slope', graph: () => exported({ slope: 0.1 }), whole: /is not that of plain causal/ },

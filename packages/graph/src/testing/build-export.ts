@@ -38,6 +38,8 @@ export interface ExportStyle {
   readonly packed?: boolean;
   /** The table of embeddings is the last matrix too. */
   readonly tied?: boolean;
+  /** ONNX's own Attention, of opset 23, over the cache; of the family GPT-2 only, whose norms are operators too. */
+  readonly operator?: boolean;
   /** Width of a head where it is not the share of the whole. */
   readonly headWidth?: number;
   /** What makes attention other than causal: rows seen; a slope over distance; scores kept below a bound. */
@@ -61,7 +63,7 @@ const FLOAT_LOWEST = -3.4028234663852886e38;
 
 export function buildExport(shape: TestDecoderShape, style: ExportStyle, seed: number): Graph {
   const { vocab, width, layers, kvHeads } = shape;
-  const b = createGraphBuilder({ name: 'main_graph' });
+  const b = createGraphBuilder({ name: 'main_graph', ...(style.operator === true && { opset: 23, irVersion: 11 }) });
   const headDim = style.headWidth ?? width / shape.heads;
   const parts: Parts = { b, numbers: createSeededNumbers(seed), shape, headDim, deviation: 1.2 / Math.sqrt(width) };
   b.input('input_ids', DTYPE.int64, ['batch_size', 'sequence_length']);
@@ -150,20 +152,42 @@ function seenOf(parts: Parts, { window }: ExportStyle, ids: string): string {
 }
 
 function attention(context: Context, layer: number, x: string): string {
-  const { b, shape, headDim, rotary } = context;
-  const { heads, kvHeads, width } = shape;
+  const { b, shape, style, rotary } = context;
+  const { heads, kvHeads } = shape;
   const [query, newKey, value] = projected(context, layer, x);
   const turned = (name: string): string => (rotary === undefined ? name : rotate(context, name, rotary));
+  const back = (mixed: string): string => joined(context, layer, x, mixed);
+  if (style.operator === true) {
+    const parts = [
+      turned(splitHeads(context, query, heads)),
+      ...[newKey, value].map((each) => splitHeads(context, each, kvHeads)),
+    ];
+    return back(fused(context, layer, parts));
+  }
   const past = (part: string, added: string): string =>
     b.op('Concat', [`past_key_values.${layer}.${part}`, added], { axis: -2 }, `present.${layer}.${part}`);
   const key = repeatHeads(context, past('key', turned(splitHeads(context, newKey, kvHeads))));
   const values = repeatHeads(context, past('value', splitHeads(context, value, kvHeads)));
   const weights = masked(context, turned(splitHeads(context, query, heads)), key);
-  const mixed = b.op('Transpose', [b.op('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
+  return back(b.op('MatMul', [weights, values]));
+}
+
+/** One operator from query, key and value to what they are mixed to, its mask of booleans. */
+function fused({ b, seen }: Context, layer: number, parts: readonly string[]): string {
+  const output = b.uniqueName('attention');
+  const of = (name: string): string[] => ['key', 'value'].map((part) => `${name}.${layer}.${part}`);
+  b.node('Attention', [...parts, seen, ...of('past_key_values')], {}, [output, ...of('present')]);
+  return output;
+}
+
+function joined(context: Context, layer: number, x: string, mixed: string): string {
+  const { b, shape, headDim } = context;
+  const columns = shape.heads * headDim;
+  const turned = b.op('Transpose', [mixed], { perm: [0, 2, 1, 3] });
   // Sizes are those that came in, as torch keeps them over the attention.
-  const sizes = b.op('Concat', [sizeOf(context, x, 0), sizeOf(context, x, 1), b.ints(heads * headDim)], { axis: 0 });
-  const joined = b.op('Reshape', [mixed, sizes]);
-  return project(context, joined, `layer.${layer}.output`, heads * headDim, width, residualShare(context));
+  const sizes = b.op('Concat', [sizeOf(context, x, 0), sizeOf(context, x, 1), b.ints(columns)], { axis: 0 });
+  const flat = b.op('Reshape', [turned, sizes]);
+  return project(context, flat, `layer.${layer}.output`, columns, shape.width, residualShare(context));
 }
 
 function projected(context: Context, layer: number, x: string): [query: string, key: string, value: string] {
