@@ -4,7 +4,7 @@
  *
  * All of it is done before the first token, and refused then. Nothing is opened before a form or a tool is asked for.
  */
-import { IdlewildError, codeOf, type AnswerWork, type MaybePromise, type Tool } from '@idlewild/protocol';
+import { IdlewildError, codeOf, messageOf, type AnswerWork, type MaybePromise, type Tool } from '@idlewild/protocol';
 import { ANY_ARGUMENTS, type CallFormat } from './call-formats.ts';
 import { createCallGuide } from './call-guide.ts';
 import { createAutomaton } from './grammar/automaton.ts';
@@ -86,9 +86,18 @@ export function createGuides(settings: ModelSettings, library: GrammarLibrary | 
   }
 
   async function makeReady(make: () => Grammar): Promise<Ready> {
-    const grammar = make();
-    const node = compile(grammar);
-    return { node, grammar: await guarded(async () => (await open()).compile(grammar)) };
+    try {
+      const grammar = make();
+      const node = compile(grammar);
+      const made = (): Promise<TokenGrammar> => guarded(async () => (await open()).compile(grammar));
+      // Another's form may have broken the library; what breaks a new one as well would break it on every device.
+      return { node, grammar: await made().catch(made) };
+    } catch (error) {
+      const code = codeOf(error);
+      if (code !== undefined && code !== 'engine_failed') throw error;
+      const reason = messageOf(error).slice(0, LIMITS.messageCharactersMax);
+      throw new IdlewildError('invalid_request', `the form cannot be followed: ${reason}`, { cause: error });
+    }
   }
 
   async function prepareForm(form: NonNullable<AnswerWork['form']>): Promise<Preparation> {

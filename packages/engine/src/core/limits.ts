@@ -62,8 +62,17 @@ export const LIMITS = {
   schemaPatternsMax: 24,
   /** A grammar as the library reads it; its tables grow with it. */
   grammarCharactersMax: 131_072,
+  /** Its parts, for the judge of texts: what the largest schemas have, and tens of milliseconds. */
+  grammarNodesMax: 65_536,
+  /** The shortest text that it allows is made anew for tokens near the end; some thousand tokens. */
+  grammarEndingBytesMax: 16_384,
+  /** Frames of stacks that the judge remembers, 200 bytes each, before those that nothing needs are let go. */
+  grammarFramesMax: 50_000,
   /** Ways in which a text can be read at once; real schemas have a dozen. */
   grammarWaysMax: 256,
+  /** Those beyond so many are counted at each token, and the library is done without when they come to this. */
+  grammarWaysEasy: 64,
+  grammarStrainMax: 8_192,
   /** Calls of functions in one answer, as the wire allows. */
   callsMax: 128,
   /** Grammars kept ready: the forms of that many programs at once. */

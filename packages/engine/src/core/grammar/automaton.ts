@@ -4,7 +4,7 @@
  *
  * A state is the set of all ways in which the bytes so far can be read. Each way is a stack of frames, "this rule, from
  * here, then that frame"; equal stacks are one object, so a state stays small however long the text is. Beyond
- * `statesMax` ways some are forgotten: then a text that fits may be refused, and none that does not is taken. The
+ * `LIMITS.grammarWaysMax` the dearest are forgotten: then a text that fits may be refused, and none that does not is taken. The
  * shortest ending always exists, since a grammar in which something never ends is refused.
  */
 import { LIMITS } from '../limits.ts';
@@ -16,7 +16,7 @@ interface Frame {
   readonly at: number;
   readonly next: Frame | undefined;
   readonly cost: number;
-  readonly kids: Map<number, Frame>;
+  kids: Map<number, Frame> | undefined;
 }
 
 export interface State {
@@ -39,19 +39,36 @@ export interface Automaton {
 /** Frames of one parent, by node and position. */
 const KEY_STRIDE = 2 ** 20;
 
-/** One for each text: it remembers frames. */
+/** One for each text: it remembers frames, as many as are bounded. */
 export function createAutomaton(root: Node): Automaton {
-  const bottom = new Map<number, Frame>();
+  let bottom = new Map<number, Frame>();
+  let made = 0;
+
+  const keyOf = (node: Node, at: number): number => node.id * KEY_STRIDE + at;
+  const kidsOf = (next: Frame | undefined): Map<number, Frame> =>
+    next === undefined ? bottom : (next.kids ??= new Map());
 
   function frame(node: Node, at: number, next: Frame | undefined): Frame {
-    const kids = next === undefined ? bottom : next.kids;
-    const key = node.id * KEY_STRIDE + at;
+    const kids = kidsOf(next);
+    const key = keyOf(node, at);
     let found = kids.get(key);
     if (found === undefined) {
-      found = { node, at, next, cost: costFrom(node, at) + (next?.cost ?? 0), kids: new Map() };
+      found = { node, at, next, cost: costFrom(node, at) + (next?.cost ?? 0), kids: undefined };
       kids.set(key, found);
+      made++;
     }
     return found;
+  }
+
+  /** Keeps what the stacks of a state are made of. */
+  function forget({ ways }: State): void {
+    const live = new Set<Frame>();
+    for (const way of ways)
+      for (let one: Frame | undefined = way; one !== undefined && !live.has(one); one = one.next) live.add(one);
+    bottom = new Map();
+    for (const one of live) one.kids = undefined;
+    for (const one of live) kidsOf(one.next).set(keyOf(one.node, one.at), one);
+    made = live.size;
   }
 
   /** Collects the ways that begin with a byte. */
@@ -66,7 +83,7 @@ export function createAutomaton(root: Node): Automaton {
 
     /** A way that can never end is none. */
     function add(way: Frame): void {
-      if (way.cost < Infinity && ways.size < LIMITS.grammarWaysMax) ways.add(way);
+      if (way.cost < Infinity) ways.add(way);
     }
     function enter(node: Node, next: Frame | undefined): void {
       switch (node.kind) {
@@ -108,7 +125,7 @@ export function createAutomaton(root: Node): Automaton {
       enter,
       leave,
       state: () => ({
-        ways: [...ways],
+        ways: cheapest([...ways]),
         isComplete,
         cost: isComplete ? 0 : Math.min(Infinity, ...[...ways].map((way) => way.cost)),
       }),
@@ -121,6 +138,7 @@ export function createAutomaton(root: Node): Automaton {
   return {
     start: begin.state(),
     step(state, bytes) {
+      if (made > LIMITS.grammarFramesMax) forget(state);
       let now = state;
       for (const byte of bytes) {
         const collector = createCollector();
@@ -142,6 +160,13 @@ export function createAutomaton(root: Node): Automaton {
       return Uint8Array.from(bytes);
     },
   };
+}
+
+/** So many that one of them is the way to the shortest ending. */
+function cheapest(ways: Frame[]): Frame[] {
+  return ways.length <= LIMITS.grammarWaysMax
+    ? ways
+    : ways.sort((a, b) => a.cost - b.cost).slice(0, LIMITS.grammarWaysMax);
 }
 
 /** Bytes that `node` needs at least from position `at` on. */

@@ -5,13 +5,14 @@
  * Refused: rules that could read themselves without a byte between, on which no reader would come to an end.
  */
 import { IdlewildError, utf8 } from '@idlewild/protocol';
+import { LIMITS } from '../limits.ts';
 import { byteRanges } from './utf8.ts';
 import type { Grammar, Range, Rule } from './rules.ts';
 
 interface NodeOf<Kind extends string> {
   readonly kind: Kind;
   readonly id: number;
-  /** Bytes of the shortest text; Infinity for what cannot end. */
+  /** Bytes of the shortest text; Infinity for what cannot end, or not within `LIMITS.grammarEndingBytesMax`. */
   cost: number;
 }
 /** One byte: `has[byte]` is 1. */
@@ -30,13 +31,21 @@ export function compile({ root, rules }: Grammar): Node {
   const nodes: Node[] = [];
   const named = new Map<string, RuleNode>();
   const sets = new Map<readonly Range[], Node>();
+  /** A rule that is used in several places is one node, or lists in lists would double with each. */
+  const lowered = new Map<Rule, Node>();
   const add = <N extends Node>(node: N): N => {
     nodes.push(node);
-    return node;
+    if (nodes.length <= LIMITS.grammarNodesMax) return node;
+    throw new IdlewildError('invalid_request', `the form has more than ${LIMITS.grammarNodesMax} parts`);
   };
   const head = <Kind extends string>(kind: Kind): NodeOf<Kind> => ({ kind, id: nodes.length, cost: Infinity });
 
   function lower(rule: Rule): Node {
+    let node = lowered.get(rule);
+    if (node === undefined) lowered.set(rule, (node = lowerRule(rule)));
+    return node;
+  }
+  function lowerRule(rule: Rule): Node {
     switch (rule.kind) {
       case 'text':
         return rule.text === '' ? lower({ kind: 'all', of: [] }) : add({ ...head('bytes'), bytes: utf8(rule.text) });
@@ -64,7 +73,6 @@ export function compile({ root, rules }: Grammar): Node {
         if (node !== undefined) return node;
         node = add({ ...head('rule'), name: rule.name, body: undefined });
         named.set(rule.name, node);
-        node.body = lower(rules.get(rule.name) as Rule);
         return node;
       }
     }
@@ -84,24 +92,52 @@ export function compile({ root, rules }: Grammar): Node {
   }
 
   const top = lower(root);
+  // One after the other, and those that turn up meanwhile: within each other they would be as deep as an object is wide.
+  for (const [name, node] of named) node.body = lower(rules.get(name) as Rule);
   settleCosts(nodes);
   refuseEmptyLoops(nodes);
-  if (!Number.isFinite(top.cost)) throw new IdlewildError('invalid_request', 'no finite text fits the form');
+  if (!Number.isFinite(top.cost))
+    throw new IdlewildError(
+      'invalid_request',
+      `no text of ${LIMITS.grammarEndingBytesMax} bytes or less fits the form`,
+    );
   return top;
 }
 
 const fill = (has: Uint8Array, [first, last]: Range): Uint8Array => has.fill(1, first, last + 1);
 
-/** Until nothing falls any more: once for each level at which rules hold each other, at most. */
+/** Until nothing falls any more. */
 function settleCosts(nodes: readonly Node[]): void {
-  for (let changed = true; changed;) {
-    changed = false;
-    for (const node of nodes) {
-      const cost = costOf(node);
-      if (cost === node.cost) continue;
-      node.cost = cost;
-      changed = true;
+  const users = new Map<Node, Node[]>();
+  for (const node of nodes)
+    for (const part of partsOf(node)) {
+      const known = users.get(part);
+      if (known === undefined) users.set(part, [node]);
+      else known.push(node);
     }
+  const due = new Set(nodes);
+  // What is put in again is visited again.
+  for (const node of due) {
+    due.delete(node);
+    const least = costOf(node);
+    const cost = least > LIMITS.grammarEndingBytesMax ? Infinity : least;
+    if (cost === node.cost) continue;
+    node.cost = cost;
+    for (const user of users.get(node) ?? []) due.add(user);
+  }
+}
+
+function partsOf(node: Node): readonly Node[] {
+  switch (node.kind) {
+    case 'all':
+    case 'any':
+      return node.of;
+    case 'repeat':
+      return [node.of];
+    case 'rule':
+      return [node.body as Node];
+    default:
+      return [];
   }
 }
 
@@ -112,7 +148,7 @@ function costOf(node: Node): number {
     case 'bytes':
       return node.bytes.length;
     case 'any':
-      return node.of.reduce((least, { cost }) => Math.min(least, cost), Infinity);
+      return node.of.reduce((least, one) => Math.min(least, one.cost), Infinity);
     case 'rule':
       return node.body?.cost ?? Infinity;
     case 'repeat':

@@ -13,31 +13,57 @@ const COUNT_MAX = 4;
 const COUNT_OF_FEW_MAX = 32;
 const FEW = 16;
 
+/** A rule that stands in several places gets a name when it is longer: lists in lists would double with each. */
+const REPEATED_MAX = 256;
+
+interface Writing {
+  readonly names: ReadonlyMap<string, string>;
+  /** What was written for rules that hold others. */
+  readonly written: Map<Rule, string>;
+  readonly lines: string[];
+}
+
 /** The rule `root` is where it begins. */
 export function writeEbnf({ root, rules }: Grammar): string {
   const names = new Map([...rules.keys()].map((name, i) => [name, `r${i}`]));
-  const lines = [`root ::= ${write(root, names)}`];
-  for (const [name, rule] of rules) lines.push(`${names.get(name) as string} ::= ${write(rule, names)}`);
-  return `${lines.join('\n')}\n`;
+  const writing: Writing = { names, written: new Map(), lines: [] };
+  const lines = [`root ::= ${write(root, writing)}`];
+  for (const [name, rule] of rules) lines.push(`${names.get(name) as string} ::= ${write(rule, writing)}`);
+  return `${[...lines, ...writing.lines].join('\n')}\n`;
 }
 
-function write(rule: Rule, names: ReadonlyMap<string, string>): string {
+function write(rule: Rule, writing: Writing): string {
+  const { written, lines } = writing;
+  const known = written.get(rule);
+  if (known === undefined || known.length <= REPEATED_MAX) {
+    const text = known ?? writeRule(rule, writing);
+    if (known === undefined && rule.kind !== 'text' && rule.kind !== 'chars') written.set(rule, text);
+    return text;
+  }
+  const name = `s${lines.length}`;
+  lines.push(`${name} ::= ${known}`);
+  written.set(rule, name);
+  return name;
+}
+
+function writeRule(rule: Rule, writing: Writing): string {
   switch (rule.kind) {
     case 'text':
       return `"${[...rule.text].map(escape).join('')}"`;
     case 'chars':
-      return `[${rule.ranges.map(([first, last]) => (first === last ? point(first) : `${point(first)}-${point(last)}`)).join('')}]`;
+      return `[${rule.ranges.map((range) => [...new Set(range)].map(point).join('-')).join('')}]`;
     case 'all':
-      return rule.of.length === 0 ? '""' : `(${rule.of.map((one) => write(one, names)).join(' ')})`;
+      return rule.of.length === 0 ? '""' : `(${rule.of.map((one) => write(one, writing)).join(' ')})`;
     case 'any':
-      return `(${rule.of.map((one) => write(one, names)).join(' | ')})`;
+      return `(${rule.of.map((one) => write(one, writing)).join(' | ')})`;
     case 'repeat':
-      if (rule.of.kind === 'bounded' && rule.of.isMany === true) return write(rule.of, names);
-      return write(rule.of, names) + quantifier(rule.min, rule.max, isFew(rule.of) ? COUNT_OF_FEW_MAX : COUNT_MAX);
+      if (rule.of.kind === 'bounded' && rule.of.isMany === true) return write(rule.of, writing);
+      // Brackets, since what is repeated may end with such a sign itself, and two are none.
+      return `(${write(rule.of, writing)})${quantifier(rule.min, rule.max, isFew(rule.of) ? COUNT_OF_FEW_MAX : COUNT_MAX)}`;
     case 'name':
-      return names.get(rule.name) as string;
+      return writing.names.get(rule.name) as string;
     case 'bounded':
-      return write(rule.loose, names);
+      return write(rule.loose, writing);
   }
 }
 

@@ -11,7 +11,7 @@ import { IdlewildError } from '@idlewild/protocol';
 import { LIMITS } from '../limits.ts';
 import type { Automaton, State } from './automaton.ts';
 import type { TokenMatcher } from './library.ts';
-import type { Vocabulary } from './vocabulary.ts';
+import { TOKEN_BYTES_MAX, type Vocabulary } from './vocabulary.ts';
 
 export interface Guide {
   /**
@@ -40,8 +40,13 @@ export interface GuideParts {
 
 export function createGrammarGuide({ automaton, matcher, vocabulary, endIds, written }: GuideParts): Guide {
   let state = written ?? automaton.start;
-  /** The library refused what fits: from there on every token is judged by itself. */
+  /**
+   * The library refused what fits, or keeps too many ways to read the text, which takes it memory that grows with their
+   * square: from there on every token is judged by itself.
+   */
   let isLost = false;
+  let strain = 0;
+  let isClosed = false;
   let chosen: { id: number; state: State } | undefined;
   const mask = new Int32Array(Math.ceil(vocabulary.tokens.length / 32));
 
@@ -53,7 +58,8 @@ export function createGrammarGuide({ automaton, matcher, vocabulary, endIds, wri
     if (count === undefined) needs.set(of, (count = vocabulary.count(automaton.ending(of))));
     return count;
   }
-  const fits = (of: State, left: number): boolean => (vocabulary.isWhole && of.cost <= left) || needed(of) <= left;
+  const fits = (of: State, left: number): boolean =>
+    (vocabulary.isWhole && of.cost <= left) || (of.cost <= left * TOKEN_BYTES_MAX && needed(of) <= left);
 
   function after(id: number): State | undefined {
     const bytes = vocabulary.tokens[id];
@@ -94,6 +100,11 @@ export function createGrammarGuide({ automaton, matcher, vocabulary, endIds, wri
     return state.isComplete && end !== undefined ? end : ofEnding(left);
   }
 
+  function close(): void {
+    if (!isClosed) matcher.close();
+    isClosed = true;
+  }
+
   return {
     choose,
     take(id) {
@@ -101,8 +112,10 @@ export function createGrammarGuide({ automaton, matcher, vocabulary, endIds, wri
       chosen = undefined;
       if (next === undefined)
         throw new IdlewildError('invalid_request', `token ${id} of an earlier attempt does not fit the form`);
-      if (next !== state && !isLost) isLost = !matcher.accept(id);
+      strain += Math.max(0, next.ways.length - LIMITS.grammarWaysEasy);
+      if (next !== state && !isLost) isLost = strain > LIMITS.grammarStrainMax || !matcher.accept(id);
       state = next;
+      if (isLost) close();
     },
     get isComplete() {
       return state.isComplete;
@@ -110,7 +123,7 @@ export function createGrammarGuide({ automaton, matcher, vocabulary, endIds, wri
     get isOver() {
       return state.isComplete && state.ways.length === 0;
     },
-    close: () => matcher.close(),
+    close,
   };
 }
 

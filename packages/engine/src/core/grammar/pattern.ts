@@ -158,7 +158,26 @@ export function patternRule(source: string): Rule {
     return one(code(letter));
   }
 
-  const rule = alternatives(0);
+  const exact = alternatives(0);
   if (at < characters.length) refuse('a ) that closes nothing');
-  return rule;
+  return repeatsMany(exact, false) ? { kind: 'bounded', exact, loose: ANY_CHARACTERS } : exact;
+}
+
+/**
+ * Whether something is repeated that holds any number of many characters, like `(\S+ ?)+`: so many ways to read one text
+ * take the library minutes for a token.
+ */
+function repeatsMany(rule: Rule, isRepeated: boolean): boolean {
+  switch (rule.kind) {
+    case 'all':
+    case 'any':
+      return rule.of.some((one) => repeatsMany(one, isRepeated));
+    case 'repeat':
+      if (rule.of.kind === 'bounded' && rule.of.isMany === true) return isRepeated;
+      return repeatsMany(rule.of, isRepeated || rule.max > 1);
+    case 'bounded':
+      return isRepeated && rule.isMany === true;
+    default:
+      return false;
+  }
 }

@@ -22,7 +22,7 @@ export interface Vocabulary {
 }
 
 /** Longer tokens are rare, and endings need none. */
-const TOKEN_BYTES_MAX = 12;
+export const TOKEN_BYTES_MAX = 12;
 
 /** `marks` are the contents of control tokens that do write. */
 export function createVocabulary(
