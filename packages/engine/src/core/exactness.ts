@@ -56,13 +56,7 @@ async function besideOthers(decoder: Decoder, ids: readonly number[], reader: ()
   for (const [i, each] of readers.entries()) await each.read(last - 5 * i);
   const parts = readers.map(({ kv }) => {
     decoder.reserve(kv, kv.length + 1);
-    return {
-      kv,
-      ids: [ids[kv.length] as number],
-      from: kv.length,
-      before: ids[kv.length - 1],
-      wantsLogits: true,
-    };
+    return { kv, ids: [ids[kv.length] as number], from: kv.length, before: ids[kv.length - 1], wantsLogits: true };
   });
   return ((await decoder.run(parts))[0] as Float32Array).slice();
 }
