@@ -11,7 +11,7 @@ import { createAutomaton } from './grammar/automaton.ts';
 import { compile, type Node } from './grammar/compile.ts';
 import { createGrammarGuide, type Guide } from './grammar/guide.ts';
 import { jsonRules, OBJECT } from './grammar/json.ts';
-import type { GrammarCompiler, GrammarLibrary, TokenGrammar } from './grammar/library.ts';
+import type { GrammarCompiler, GrammarLibrary, TokenGrammar, TokenMatcher } from './grammar/library.ts';
 import type { Grammar, Rule } from './grammar/rules.ts';
 import { schemaGrammar, schemaRule } from './grammar/schema.ts';
 import { createVocabulary, type Vocabulary } from './grammar/vocabulary.ts';
@@ -38,12 +38,19 @@ interface Ready {
   readonly grammar: TokenGrammar;
 }
 
+interface Kept {
+  readonly ready: Promise<Ready>;
+  /** Answers that are about to begin with it: until then it must not be closed. */
+  users: number;
+  isKept: boolean;
+}
+
 export function createGuides(settings: ModelSettings, library: GrammarLibrary | undefined): Guides {
   const { tokenizer, endIds, callFormat } = settings;
   let vocabulary: Vocabulary | undefined;
   let opened: Promise<GrammarCompiler> | undefined;
   /** By what they were made of, the one used last at the end. */
-  const kept = new Map<string, Promise<Ready>>();
+  const kept = new Map<string, Kept>();
 
   function vocabularyOf(): Vocabulary {
     return (vocabulary ??= createVocabulary(tokenizer, endIds, callFormat.marks));
@@ -68,21 +75,36 @@ export function createGuides(settings: ModelSettings, library: GrammarLibrary | 
     }
   }
 
-  function ready(key: string, make: () => Grammar): Promise<Ready> {
-    const found = kept.get(key) ?? makeReady(make);
+  async function begin(key: string, make: () => Grammar): Promise<{ node: Node; matcher: TokenMatcher }> {
+    const found = kept.get(key) ?? { ready: makeReady(make), users: 0, isKept: true };
     kept.delete(key);
     kept.set(key, found);
-    const [oldest] = kept.keys();
-    if (kept.size > LIMITS.grammarsKeptMax && oldest !== undefined) {
-      // Matchers in use hold what they need.
-      kept.get(oldest)?.then(
-        ({ grammar }) => grammar.close(),
-        () => undefined,
-      );
-      kept.delete(oldest);
+    const [oldest] = kept;
+    if (kept.size > LIMITS.grammarsKeptMax && oldest !== undefined) letGo(...oldest);
+    found.users++;
+    try {
+      const { node, grammar } = await found.ready;
+      return { node, matcher: await guarded(() => grammar.matcher()) };
+    } catch (error) {
+      if (kept.get(key) === found) letGo(key, found);
+      throw error;
+    } finally {
+      found.users--;
+      closeUnused(found);
     }
-    found.catch(() => kept.delete(key));
-    return found;
+  }
+
+  function letGo(key: string, gone: Kept): void {
+    kept.delete(key);
+    gone.isKept = false;
+    closeUnused(gone);
+  }
+
+  /** Matchers hold what they need. */
+  function closeUnused({ ready, users, isKept }: Kept): void {
+    if (isKept || users > 0) return;
+    // What was never made, or is of a library that broke, needs no closing.
+    ready.then(({ grammar }) => grammar.close()).catch(() => undefined);
   }
 
   async function makeReady(make: () => Grammar): Promise<Ready> {
@@ -102,27 +124,25 @@ export function createGuides(settings: ModelSettings, library: GrammarLibrary | 
 
   async function prepareForm(form: NonNullable<AnswerWork['form']>): Promise<Preparation> {
     const isJson = form.kind === 'json';
-    const { node, grammar } = await ready(isJson ? 'json' : `schema ${form.schema}`, () =>
+    const { node, matcher } = await begin(isJson ? 'json' : `schema ${form.schema}`, () =>
       isJson ? { root: OBJECT, rules: jsonRules() } : schemaGrammar(form.schema),
     );
-    const matcher = await guarded(() => grammar.matcher());
     return {
       guide: createGrammarGuide({ automaton: createAutomaton(node), matcher, vocabulary: vocabularyOf(), endIds }),
     };
   }
 
   async function prepareCalls(tools: readonly Tool[], isForced: boolean, callsMax: number): Promise<Preparation> {
-    const { node, grammar } = await ready(`calls ${callsMax} ${JSON.stringify(tools)}`, () =>
+    const { node, matcher } = await begin(`calls ${callsMax} ${JSON.stringify(tools)}`, () =>
       callsGrammar(tools, callFormat, callsMax),
     );
     const automaton = createAutomaton(node);
     const vocabulary = vocabularyOf();
-    const matcher = await guarded(() => grammar.matcher());
     if (isForced) {
       const guide = createGrammarGuide({ automaton, matcher, vocabulary, endIds });
       return { guide, calls: callFormat };
     }
-    const begin = (written: string, state: Parameters<typeof automaton.ending>[0]): Guide => {
+    const beginCalls = (written: string, state: Parameters<typeof automaton.ending>[0]): Guide => {
       if (!matcher.acceptText(written))
         throw new IdlewildError('internal', "the grammar's two readers disagree about the beginning of a call");
       return createGrammarGuide({ automaton, matcher, vocabulary, endIds, written: state });
@@ -131,7 +151,7 @@ export function createGuides(settings: ModelSettings, library: GrammarLibrary | 
       format: callFormat,
       vocabulary,
       endIds,
-      calls: { automaton, begin, close: () => matcher.close() },
+      calls: { automaton, begin: beginCalls, close: () => matcher.close() },
     });
     return { guide, calls: callFormat };
   }

@@ -3,6 +3,7 @@ import { modelFolderTexts } from '@idlewild/graph/testing';
 import { createSeededRandom } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { createGuides, type Guides } from '../core/guides.ts';
+import { LIMITS } from '../core/limits.ts';
 import { readSettings } from '../core/settings.ts';
 import { work } from '../testing/index.ts';
 import { createXGrammarLibrary } from './xgrammar.ts';
@@ -76,4 +77,11 @@ test('forms of which even the shortest text is endless are refused, and the next
       message: expect.stringContaining(named) as string,
     });
   expect(JSON.parse(await textOf(guides, { enum: ['here'] }, 20))).toBe('here');
+});
+
+test('more forms at once than are kept ready are all followed', async () => {
+  const guides = createGuides(settings, createXGrammarLibrary());
+  const names = Array.from({ length: 3 * LIMITS.grammarsKeptMax }, (_, i) => `number ${i}`);
+  const texts = await Promise.all(names.map((name) => textOf(guides, { enum: [name] }, 40)));
+  expect(texts.map((text) => JSON.parse(text) as unknown)).toEqual(names);
 });
