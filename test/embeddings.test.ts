@@ -161,6 +161,12 @@ test('the command line makes vectors and labels, as lines for people and as JSON
   expect(labels.lines[0]).toMatchObject({ model: 'mood', labels: [{ probs: expect.any(Array) as number[] }] });
 });
 
+test('of models of several kinds the one that makes text is asked where none is named', async () => {
+  const chat = world.idlewild(hub, ['chat', '--max-tokens', '3', 'What news?']);
+  expect({ code: (await chat.ended).code, said: chat.said() }).toMatchObject({ code: 0 });
+  expect(chat.lines[0]).toMatchObject({ finish: 'length' });
+});
+
 test('what was used is written to the key that asked, and of its texts nothing', async () => {
   const rows = await createClient({ hub: hub.url, key }).requests.list();
   expect(rows.filter(({ state, promptTokens }) => state === 'done' && (promptTokens ?? 0) > 3_000).length).toBe(5);

@@ -3,6 +3,7 @@
  *
  * It keeps no state beside the address and the key, and works wherever there is a web-standard `fetch`.
  */
+import type { ModelKind } from '@idlewild/protocol';
 import { streamAnswer } from './answers.ts';
 import { classify, embed } from './embeddings.ts';
 import { createHubConnection, type CallOptions, type Fetch } from './http.ts';
@@ -50,8 +51,8 @@ export interface Client {
   embed(request: EmbeddingsRequest, options?: CallOptions): Promise<Embeddings>;
   /** Which label fits each text, with the probability of each label. */
   classify(request: TextsRequest, options?: CallOptions): Promise<Classifications>;
-  /** Names of the models that answer. */
-  modelNames(options?: CallOptions): Promise<string[]>;
+  /** Names of the models that there are, or of those of one kind. */
+  modelNames(options?: CallOptions & { readonly kind?: ModelKind }): Promise<string[]>;
   status(options?: CallOptions): Promise<HubStatus>;
   readonly devices: {
     list(options?: CallOptions): Promise<Device[]>;
@@ -96,13 +97,13 @@ export function createClientWith({ hub, key, fetch }: ClientOptions): Client {
     embed: (request, options) => embed(connection, request, options),
     classify: (request, options) => classify(connection, request, options),
     async modelNames(options) {
-      const { data } = await json<{ data: readonly { readonly id: string }[] }>(
+      const { data } = await json<{ data: readonly { readonly id: string; readonly kind: ModelKind }[] }>(
         'GET',
         '/v1/models',
         undefined,
         options,
       );
-      return data.map(({ id }) => id);
+      return data.filter(({ kind }) => kind === (options?.kind ?? kind)).map(({ id }) => id);
     },
     status: (options) => json('GET', '/api/status', undefined, options),
     devices: {

@@ -230,6 +230,8 @@ export interface Model {
   readonly cid: string;
   readonly bytes: number;
   readonly addedAt: string;
+  /** A decoder makes text, an encoder vectors, a classifier labels. */
+  readonly kind: ModelKind;
   readonly contextTokens: number;
   /** How many devices hold it. */
   readonly devices: number;
@@ -238,8 +240,6 @@ export interface Model {
 }
 
 export interface ModelDetails extends Model {
-  /** A decoder makes text, an encoder vectors, a classifier labels. */
-  readonly kind: ModelKind;
   /** Numbers of an encoder's vectors. */
   readonly dimensions?: number;
   /** Of a classifier. */

@@ -34,7 +34,7 @@ export function addChatCommand(program: Command): void {
     .summary('ask for an answer, or have a conversation')
     .description('Ask for an answer, or, without a PROMPT, have a conversation.')
     .argument('[prompt...]', 'what to ask; - reads it from stdin')
-    .option('-m, --model <name>', 'which model answers (default: the only one there is)')
+    .option('-m, --model <name>', 'which model answers (default: the only one that makes text)')
     .option('--system <text>', 'what the model is told before all else')
     .option('--max-tokens <count>', 'the longest answer', number)
     .option('--temperature <number>', '0 takes the likeliest token each time', number)
@@ -66,12 +66,15 @@ const samplingOf = ({ maxTokens, temperature, topP, seed }: ChatOptions): Sampli
 });
 
 async function onlyModel(client: Client): Promise<string> {
-  const names = await client.modelNames();
+  const names = await client.modelNames({ kind: 'decoder' });
   const [first, second] = names;
   if (first !== undefined && second === undefined) return first;
   const { IdlewildError } = await import('@idlewild/protocol');
   if (first === undefined)
-    throw new IdlewildError('model_not_found', 'this hub has no model yet; publish one with `idlewild models add DIR`');
+    throw new IdlewildError(
+      'model_not_found',
+      'this hub has no model that makes text yet; publish one with `idlewild models add DIR`',
+    );
   throw new IdlewildError('usage', `which model? Write -m and one of ${names.join(', ')}`);
 }
 

@@ -20,7 +20,8 @@ export function addModelCommands(program: Command): void {
   const models = program
     .command('models')
     .summary('publish models and see where they are')
-    .description('Publish models and see where they are.');
+    .description('Publish models and see where they are.')
+    .addHelpText('after', '\nExample:\n  $ idlewild models add models/jacobean');
 
   addAddCommand(models);
 
@@ -39,6 +40,7 @@ export function addModelCommands(program: Command): void {
           : tableLines(
               [
                 { title: 'NAME' },
+                { title: 'KIND' },
                 { title: 'SIZE', align: 'right' },
                 { title: 'CONTEXT', align: 'right' },
                 { title: 'DEVICES', align: 'right' },
@@ -48,6 +50,7 @@ export function addModelCommands(program: Command): void {
               ],
               all.map((model) => [
                 model.name,
+                model.kind,
                 bytesText(model.bytes),
                 String(model.contextTokens),
                 String(model.devices),

@@ -292,6 +292,7 @@ function modelRoutes(app: App, deps: ApiDeps): void {
         cid: model.cid,
         bytes: model.bytes,
         addedAt: iso(model.addedAtMs),
+        kind: model.manifest.kind,
         contextTokens: model.manifest.contextTokens,
         devices: devicesWith(model.cid),
         pinned: model.pinned,
