@@ -29,7 +29,7 @@ export function createLiveLine(screen: NodeJS.WriteStream, enabled: boolean): Li
       const line = stateLine(state, answered);
       show(
         screen.isTTY ? line.replace(state.state, styleText('bold', state.state, { stream: screen })) : line,
-        state.state,
+        stageOf(state),
       );
     },
     say: (text) => show(`${text} …`, text),
@@ -39,12 +39,17 @@ export function createLiveLine(screen: NodeJS.WriteStream, enabled: boolean): Li
   };
 }
 
+/** What is worth a line where lines stay: not each per cent of a download, nor each answer. */
+const stageOf = ({ state, pauseReasons, problem, models }: AgentState): string =>
+  JSON.stringify([state, pauseReasons, problem?.code, models.map(({ cid, state: its, reason }) => [cid, its, reason])]);
+
 export function stateLine(state: AgentState, answered: number): string {
   const parts = [`${state.name}  ${state.state}`, ...state.pauseReasons];
   if (state.problem !== undefined) parts.push(state.problem.message);
   for (const model of state.models) {
     if (model.state === 'fetching') parts.push(`fetching a model, ${Math.floor(model.fraction * 100)} %`);
     if (model.state === 'loading') parts.push('loading a model');
+    if (model.state === 'held' && model.reason !== undefined) parts.push(`a model waits: ${model.reason}`);
     if (model.state === 'failed') parts.push(`a model failed: ${model.reason ?? 'no reason given'}`);
   }
   if (state.tokensPerSecond > 0) parts.push(`${rateText(state.tokensPerSecond)} tokens/s`);

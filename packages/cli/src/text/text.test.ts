@@ -1,5 +1,8 @@
+import { PassThrough } from 'node:stream';
+import type { AgentState } from '@idlewild/agent';
 import { expect, test } from 'vitest';
 import { parseDuration, parseDurationSeconds } from './duration.ts';
+import { createLiveLine } from './live-line.ts';
 import { progressLine } from './progress.ts';
 import { factLines, tableLines } from './table.ts';
 import { bytesText, parametersText, plainText, rateText, whenText, wrap } from './units.ts';
@@ -87,5 +90,31 @@ test('sizes of models read as people say them', () => {
     '3.1 million',
     '134 million',
     '7.6 billion',
+  ]);
+});
+
+test('without a terminal a device tells each stage of a model in a line, and not each per cent of it', () => {
+  const lines = new PassThrough();
+  const live = createLiveLine(lines as unknown as NodeJS.WriteStream, true);
+  const tell = (model: object, tokensPerSecond = 0): void =>
+    live.state({
+      name: 'ada',
+      state: 'ready',
+      pauseReasons: [],
+      answering: 0,
+      tokensPerSecond,
+      models: [model],
+    } as unknown as AgentState);
+  tell({ cid: 'a', state: 'fetching', fraction: 0 });
+  tell({ cid: 'a', state: 'fetching', fraction: 0.6 });
+  tell({ cid: 'a', state: 'held', fraction: 1, reason: 'it needs 8 bytes of memory' });
+  tell({ cid: 'a', state: 'loading', fraction: 1 });
+  tell({ cid: 'a', state: 'warm', fraction: 1 }, 900);
+  tell({ cid: 'a', state: 'warm', fraction: 1 }, 910);
+  expect(String(lines.read()).trimEnd().split('\n')).toEqual([
+    'ada  ready · fetching a model, 0 %',
+    'ada  ready · a model waits: it needs 8 bytes of memory',
+    'ada  ready · loading a model',
+    'ada  ready · 900 tokens/s',
   ]);
 });
