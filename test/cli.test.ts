@@ -122,7 +122,7 @@ test('what scripts read has the fields of the manual', async () => {
     bytes: 12_675_748,
   });
   expect(await json(['models', 'list'])).toEqual([
-    expect.objectContaining({ name: MODEL, contextTokens: 512, devices: 1 }),
+    expect.objectContaining({ name: MODEL, kind: 'decoder', contextTokens: 512, devices: 1 }),
   ]);
   expect(await json(['models', 'show', MODEL])).toMatchObject({ layers: 6, card: { licence: 'cc0-1.0' } });
   expect(await json(['devices', 'list'])).toEqual([
@@ -371,18 +371,19 @@ test('the demonstration ends well, and again from what it kept', async () => {
 });
 
 test('help of every command shows an example', async () => {
-  const words = [...MANUAL.matchAll(/^\| `(up|invite|join|models|chat|devices|keys|status)/gm)].map(
-    ([, command]) => command ?? '',
-  );
+  const words = [
+    ...MANUAL.matchAll(/^\| `(up|invite|join|models|chat|embed|classify|devices|keys|usage|status)/gm),
+  ].map(([, command]) => command ?? '');
   const groups: Readonly<Record<string, string[]>> = {
-    models: ['add', 'list', 'show', 'remove'],
+    models: ['add', 'list', 'show', 'pin', 'unpin', 'remove'],
     devices: ['list', 'show', 'drain', 'revoke'],
-    keys: ['create', 'list', 'revoke'],
+    keys: ['create', 'list', 'limit', 'revoke'],
   };
-  const commands = [...new Set(words)].flatMap(
-    (command) => groups[command]?.map((inner) => [command, inner]) ?? [[command]],
-  );
-  expect(commands).toHaveLength(16);
+  const commands = [...new Set(words)].flatMap((command) => [
+    [command],
+    ...(groups[command] ?? []).map((inner) => [command, inner]),
+  ]);
+  expect(commands).toHaveLength(25);
   const helped = await Promise.all(commands.map((command) => call([...command, '--help'])));
   for (const [index, { code, out }] of helped.entries()) {
     expect({ command: commands[index], code }).toEqual({ command: commands[index], code: EXIT.ok });

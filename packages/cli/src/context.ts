@@ -59,6 +59,9 @@ export function contextOf(command: Command): Context {
   };
 }
 
+/** How this program was called, for commands that are to be copied: there may be no `idlewild` on the path. */
+export const calledAs = (): string => (process.env.npm_command === 'exec' ? 'npx idlewild' : 'idlewild');
+
 /** Dimmed where the stream is a terminal that takes colours; NO_COLOR is honoured. */
 export const dim = (text: string, stream: NodeJS.WriteStream): string => styleText('dim', text, { stream });
 export const bold = (text: string, stream: NodeJS.WriteStream): string => styleText('bold', text, { stream });

@@ -11,7 +11,8 @@ export function addDeviceCommands(program: Command): void {
   const devices = program
     .command('devices')
     .summary('see and steer the devices that are lent')
-    .description('See and steer the devices that are lent.');
+    .description('See and steer the devices that are lent.')
+    .addHelpText('after', '\nExample:\n  $ idlewild devices list');
 
   devices
     .command('list')
@@ -100,7 +101,7 @@ function detailLines(device: DeviceDetails, nowMs: number): string[] {
     ['name', device.name],
     ['id', device.id],
     ['state', [device.state, ...device.pauseReasons].join('; ')],
-    ['speed', `${rateText(device.tokensPerSecond)} tokens/s`],
+    ['speed', device.tokensPerSecond === null ? '–' : `${rateText(device.tokensPerSecond)} tokens/s`],
     ['answers', `${device.active} of ${device.slots} at once`],
     ['joined', whenText(device.enrolledAt, nowMs)],
     ['seen', device.state === 'offline' ? whenText(device.lastSeenAt, nowMs) : 'now'],
@@ -128,7 +129,8 @@ function detailLines(device: DeviceDetails, nowMs: number): string[] {
   const models = device.modelStates.map((model) => [
     model.name ?? model.cid,
     model.state === 'fetching' ? `fetching ${Math.floor(model.fraction * 100)} %` : model.state,
-    rateText(model.tokensPerSecond),
+    // Encoders and classifiers write no tokens, and are measured at none.
+    model.tokensPerSecond === 0 ? '–' : rateText(model.tokensPerSecond),
     model.reason ?? '',
   ]);
   if (models.length === 0) return factLines(facts);

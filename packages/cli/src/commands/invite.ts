@@ -1,6 +1,6 @@
 /** `idlewild invite`: a token with which a device joins. */
 import { InvalidArgumentError, type Command } from 'commander';
-import { contextOf } from '../context.ts';
+import { calledAs, contextOf } from '../context.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
 import { countText, whenText } from '../text/units.ts';
 
@@ -27,7 +27,7 @@ export function addInviteCommand(program: Command): void {
           `for ${countText(uses, 'device')}, good ${whenText(expiresAt, Date.now()).replace(/^in/, 'for')}; ` +
             'on the machine to be lent:',
         );
-        context.show({ url, token, expiresAt }, () => [`idlewild join ${url} --token ${token}`]);
+        context.show({ url, token, expiresAt }, () => [`${calledAs()} join ${url} --token ${token}`]);
       },
     );
 }

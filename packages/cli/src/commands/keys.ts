@@ -11,7 +11,8 @@ export function addKeyCommands(program: Command): void {
   const keys = program
     .command('keys')
     .summary('make, list, limit and revoke keys')
-    .description('Make, list, limit and revoke the keys with which callers and stewards ask.');
+    .description('Make, list, limit and revoke the keys with which callers and stewards ask.')
+    .addHelpText('after', '\nExample:\n  $ idlewild keys create --name "Ada\'s notebook"');
   addCreate(keys);
   addList(keys);
   addLimit(keys);
@@ -111,10 +112,9 @@ function addLimit(keys: Command): void {
       const live = (await client.keys.list()).filter((key) => key.revokedAt === null);
       const key = pick(live, wanted, 'key');
       const now = await client.keys.limit(key.id, limits);
-      context.show(now, () => [
-        `${key.name ?? key.id}: ${limitText(now.requestsPerMinute)} requests, ` +
-          `${limitText(now.tokensPerMinute)} tokens per minute (– is what holds for every key)`,
-      ]);
+      const counts = `${limitText(now.requestsPerMinute)} requests, ${limitText(now.tokensPerMinute)} tokens per minute`;
+      const meaning = counts.includes('–') ? ' (– is what holds for every key)' : '';
+      context.show(now, () => [`${key.name ?? key.id}: ${counts}${meaning}`]);
     });
 }
 

@@ -3,7 +3,7 @@ import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Log, RunningHub } from '@idlewild/hub';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { bold, contextOf, dim, type Context } from '../context.ts';
+import { bold, calledAs, contextOf, dim, type Context } from '../context.ts';
 import { ADDRESS_FILE, defaultDataFolder, stewardKey } from '../data-folder.ts';
 import type { Announcement } from '../lan/announce.ts';
 import type { LocalDevices } from '../processes/local-devices.ts';
@@ -147,9 +147,12 @@ function sayReady(context: Context, hub: RunningHub, { address, data, announced 
     context.print(`  ${line}`);
   context.print(`  steward's key  ${key}`);
   context.print('');
-  context.print(dim('  idlewild models add DIR   publish a model', out));
-  context.print(dim('  idlewild invite           let a device join', out));
-  context.print(dim('  Ctrl-C                    stop', out));
+  for (const line of factLines([
+    [`${calledAs()} models add DIR`, 'publish a model'],
+    [`${calledAs()} invite`, 'let a device join'],
+    ['Ctrl-C', 'stop'],
+  ]))
+    context.print(dim(`  ${line}`, out));
   context.print('');
 }
 

@@ -51,7 +51,7 @@ async function idOf(client: Client, wanted: string): Promise<string> {
 function usageLines(rows: readonly UsageRow[]): string[] {
   const sum = (count: (row: UsageRow) => number): string => String(rows.reduce((total, row) => total + count(row), 0));
   const right = (title: string) => ({ title, align: 'right' }) as const;
-  const seconds = (ms: number): string => spanText(ms / 1_000);
+  const seconds = (ms: number): string => (ms < 9_950 ? `${(ms / 1_000).toFixed(1)} s` : spanText(ms / 1_000));
   return tableLines(
     [
       { title: 'DAY' },
