@@ -237,7 +237,7 @@ class Device:
 
 
 if __name__ == "__main__":
-    device = Device(os.environ.get("IDLEWILD_INVITE") or sys.exit("set IDLEWILD_INVITE to what idlewild invite prints"))
+    device = Device(os.environ.get("IDLEWILD_INVITE") or sys.exit("set IDLEWILD_INVITE to the token of an invite, iwj1.…"))
     try:
         device.join()
         device.run()

@@ -4,7 +4,7 @@ import OpenAI from 'openai';
 
 const { IDLEWILD_URL = 'http://127.0.0.1:7860', IDLEWILD_KEY, IDLEWILD_MODEL } = process.env;
 if (!IDLEWILD_KEY) throw new Error('set IDLEWILD_KEY to the key that npm start prints');
-if (!IDLEWILD_MODEL) throw new Error('set IDLEWILD_MODEL to the name of a model that embeds');
+if (!IDLEWILD_MODEL) throw new Error('set IDLEWILD_MODEL to the name of an encoder: npx idlewild models list');
 const question = process.argv[2] ?? 'Who rules this land?';
 const sentences = ['The king sits upon his throne.', 'The ships are lost at sea.', 'Bread is dear this winter.'];
 
