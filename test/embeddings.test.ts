@@ -167,6 +167,12 @@ test('of models of several kinds the one that makes text is asked where none is 
   expect(chat.lines[0]).toMatchObject({ finish: 'length' });
 });
 
+test('a device is told at the speed of its decoder, whatever else it has loaded first', async () => {
+  const whole = (await hub.client.devices.list()).filter(({ models }) => models.length === 3);
+  expect(whole).not.toEqual([]);
+  for (const { tokensPerSecond } of whole) expect(tokensPerSecond).toBeGreaterThan(0);
+});
+
 test('what was used is written to the key that asked, and of its texts nothing', async () => {
   const rows = await createClient({ hub: hub.url, key }).requests.list();
   expect(rows.filter(({ state, promptTokens }) => state === 'done' && (promptTokens ?? 0) > 3_000).length).toBe(5);

@@ -118,6 +118,7 @@ export interface Device {
   readonly state: DeviceState;
   /** Names of the models that it holds. */
   readonly models: readonly string[];
+  /** Of the fastest of them, one answer alone; `null` where none makes text. */
   readonly tokensPerSecond: number | null;
   readonly pauseReasons: readonly string[];
   readonly lastSeenAt: string | null;

@@ -89,14 +89,15 @@ function deviceView(
   connected: ConnectedDevice | undefined,
   names: ReadonlyMap<string, string>,
 ): object {
-  const models = connected?.status.models ?? [];
-  const warm = models.find((model) => model.state === 'warm');
+  const warm = (connected?.status.models ?? []).filter((model) => model.state === 'warm');
+  // Encoders and classifiers write no tokens, and are measured at none.
+  const fastest = Math.max(0, ...warm.map((model) => model.tokensPerSecond ?? 0));
   return {
     id: device.id,
     name: device.name,
     state: connected === undefined ? 'offline' : stateOf(connected),
-    models: models.filter((model) => model.state === 'warm').map((model) => names.get(model.cid) ?? model.cid),
-    tokensPerSecond: warm?.tokensPerSecond ?? null,
+    models: warm.map((model) => names.get(model.cid) ?? model.cid),
+    tokensPerSecond: fastest > 0 ? fastest : null,
     pauseReasons: connected?.status.pauseReasons ?? [],
     active: connected?.leases.size ?? 0,
     slots: connected?.status.slots ?? 0,
