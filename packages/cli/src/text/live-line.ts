@@ -39,9 +39,11 @@ export function createLiveLine(screen: NodeJS.WriteStream, enabled: boolean): Li
   };
 }
 
-/** What is worth a line where lines stay: not each per cent of a download, nor each answer. */
-const stageOf = ({ state, pauseReasons, problem, models }: AgentState): string =>
-  JSON.stringify([state, pauseReasons, problem?.code, models.map(({ cid, state: its, reason }) => [cid, its, reason])]);
+/** What is worth a line where lines stay: not each per cent of a download, each answer, or each try to connect. */
+const stageOf = ({ problem, ...state }: AgentState): string => {
+  const models = state.models.map((model) => ({ ...model, fraction: 0 }));
+  return `${problem?.code} ${stateLine({ ...state, models, answering: 0, tokensPerSecond: 0 }, 0)}`;
+};
 
 export function stateLine(state: AgentState, answered: number): string {
   const parts = [`${state.name}  ${state.state}`, ...state.pauseReasons];
