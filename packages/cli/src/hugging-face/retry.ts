@@ -52,9 +52,12 @@ export async function patiently<Result>(
 const PASSING: ReadonlySet<string> = new Set(['source_unreachable', 'too_busy']);
 
 const spent = (error: unknown, failures: number): IdlewildError =>
-  new IdlewildError(codeOf(error) ?? 'source_unreachable', `${messageOf(error)}; given up after ${failures} attempts`, {
-    cause: error,
-  });
+  new IdlewildError(
+    codeOf(error) ?? 'source_unreachable',
+    `${messageOf(error)}; given up after ${failures} attempts. The same command goes on with what is here; ` +
+      'HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy',
+    { cause: error },
+  );
 
 const tooLong = (error: unknown, askedMs: number): IdlewildError =>
   new IdlewildError('too_busy', `${messageOf(error)}; it asks to wait ${spanText(askedMs / 1_000)}`, { cause: error });
