@@ -54,7 +54,7 @@ export async function consentLines({
     `To     ${hub ?? 'the community that it joined before'}`,
     ...(community === undefined ? [] : [`       community ${community}`]),
     ...(name === undefined ? [] : [`As     ${name}`]),
-    'For    answering prompts with the models of this community; no other work',
+    'For    answering prompts and reading texts with the models of this community; no other work',
     `With   ${threads} of ${availableParallelism()} cores, up to ${bytesText(totalmem() / 2)} of memory and`,
     `       ${bytesText(diskBytesMax)} of disk in ${data}`,
     ...(uploadBytesPerSecondMax === 0
