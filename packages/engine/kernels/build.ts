@@ -1,10 +1,12 @@
 /**
- * Compiles the kernels: `node packages/engine/kernels/build.ts`. The result is kept in the repository, so that only who
- * changes a kernel needs the compiler; a test holds it to the source.
+ * Compiles the kernels: `npm run kernels -w packages/engine`. The results are kept in the repository, so that only who
+ * changes a kernel needs the compiler; a test holds them to their sources.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { compileKernel, kernelModule } from './compile.ts';
+import { KERNELS, compileKernel, kernelModule } from './compile.ts';
 
-const target = join(import.meta.dirname, '..', 'src', 'core', 'attention-wasm.ts');
-writeFileSync(target, kernelModule(await compileKernel('attention.as.ts')));
+for (const name of KERNELS) {
+  const target = join(import.meta.dirname, '..', 'src', 'core', `${name}-wasm.ts`);
+  writeFileSync(target, kernelModule(name, await compileKernel(name)));
+}

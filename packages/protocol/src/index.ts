@@ -118,7 +118,14 @@ export {
 export { exp, ln } from './sampler/ln.ts';
 export { LOGPROB_MIN, logSoftmax, type LogSoftmax } from './sampler/log-softmax.ts';
 export { gumbel, noise, philox } from './sampler/philox.ts';
-export { TEMPERATURE_MIN, createSampler, sampleToken, type Sampler, type SamplerContext } from './sampler/sampler.ts';
+export {
+  TEMPERATURE_MIN,
+  createSampler,
+  sampleToken,
+  type NoiseWords,
+  type Sampler,
+  type SamplerContext,
+} from './sampler/sampler.ts';
 export { DAG_PB, RAW, isStorable, verifyBlock, type Block } from './blobs/block.ts';
 export { createMemoryBlobStore } from './blobs/memory-blob-store.ts';
 export {

@@ -7,6 +7,7 @@
 import { IdlewildError } from '@idlewild/protocol';
 import { ATTENTION_WASM } from './attention-wasm.ts';
 import { PAGE_POSITIONS, type PageMemory } from './kv-pages.ts';
+import { WASM_PAGE_BYTES, createWasm } from './wasm.ts';
 
 /** Of the attention of one layer. */
 export interface KernelShape {
@@ -53,23 +54,7 @@ interface Exports {
   attend(...numbers: readonly number[]): void;
 }
 
-/** WebAssembly, as far as this uses it; the types that core code is compiled with do not have it. */
-interface WebAssemblyApi {
-  readonly Memory: new (descriptor: { initial: number; maximum: number }) => {
-    readonly buffer: ArrayBuffer;
-    /** Throws a `RangeError` when there is no more. */
-    grow(pages: number): number;
-  };
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object, imports: object) => { readonly exports: object };
-}
-
-const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyApi };
-
 const FLOAT = 4;
-const WASM_PAGE = 65_536;
-/** A 32-bit memory ends here; one page less keeps every address below 2³². */
-const WASM_PAGES_MAX = 65_535;
 /** Memory grows by this much at a time. */
 const GROWTH_BYTES = 16 * 1_048_576;
 
@@ -93,9 +78,7 @@ export function createAttentionKernel(shape: KernelShape): AttentionKernel {
   const table = out + aligned(rowsMax * heads * headDim * FLOAT);
   const scratch = table + aligned(pagesMax * FLOAT);
   let next = scratch + aligned(4 * pagesMax * PAGE_POSITIONS * FLOAT);
-  const memory = new WebAssembly.Memory({ initial: Math.ceil(next / WASM_PAGE), maximum: WASM_PAGES_MAX });
-  const kernel = new WebAssembly.Instance(new WebAssembly.Module(ATTENTION_WASM), { env: { memory } })
-    .exports as unknown as Exports;
+  const { memory, exports: kernel } = createWasm<Exports>(ATTENTION_WASM, Math.ceil(next / WASM_PAGE_BYTES));
 
   const floats = (address: number, length: number): Float32Array => new Float32Array(memory.buffer, address, length);
   function setTable(pages: readonly number[]): void {
@@ -110,11 +93,11 @@ export function createAttentionKernel(shape: KernelShape): AttentionKernel {
         const missing = end - memory.buffer.byteLength;
         if (missing > 0) {
           try {
-            memory.grow(Math.ceil(Math.max(missing, GROWTH_BYTES) / WASM_PAGE));
+            memory.grow(Math.ceil(Math.max(missing, GROWTH_BYTES) / WASM_PAGE_BYTES));
           } catch {
             // The largest step may be too much where the exact one still fits.
             try {
-              memory.grow(Math.ceil(missing / WASM_PAGE));
+              memory.grow(Math.ceil(missing / WASM_PAGE_BYTES));
             } catch {
               return undefined;
             }

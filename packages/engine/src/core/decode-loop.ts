@@ -15,6 +15,7 @@ import type { Decoder, DecoderPart, Kv } from './decoder.ts';
 import { LIMITS } from './limits.ts';
 import type { GrammarLibrary } from './grammar/library.ts';
 import { createGuides, type Preparation } from './guides.ts';
+import { createNoiseKernel } from './noise-kernel.ts';
 import type { EngineEvent } from './port.ts';
 import { createPrefixCache } from './prefix-cache.ts';
 import { createSequence, type Sequence } from './sequence.ts';
@@ -63,7 +64,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
   const chunks = createChunkSize(options.runCost);
   const pace = createPace(options.tokensPerSecondMax, clock);
   const sharing = createSharing(decoder, createPrefixCache(decoder, clock), active);
-  const sampler = createSampler();
+  const sampler = createSampler(createNoiseKernel());
   const guides = createGuides(options.settings, options.grammars);
   let turn = 0;
   let running = false;

@@ -39,8 +39,17 @@ const NOISE_MAX = 23;
 /** Steps per unit in the table of `createNoiseBound`. */
 const STEPS = 16;
 
-/** Keeps its buffers between calls: one per stream of calls, not shared between threads. */
-export function createSampler(): Sampler {
+/**
+ * The words of the first `blocks` blocks at (block, position, choice, 0) under the key of a seed, as `philox` gives
+ * them, four each; valid until the next call.
+ */
+export type NoiseWords = (blocks: number, position: number, choice: number, low: number, high: number) => Uint32Array;
+
+/**
+ * Keeps its buffers between calls: one per stream of calls, not shared between threads. `noiseWords` is a faster way to
+ * the same words, for a platform that has one.
+ */
+export function createSampler(noiseWords?: NoiseWords): Sampler {
   let values = new Float64Array(0);
   let counts = new Uint32Array(0);
   const words = new Uint32Array(4);
@@ -58,12 +67,13 @@ export function createSampler(): Sampler {
     penalise(values, counts, sampling, context);
     const likeliest = highest(values);
     if (sampling.temperature < TEMPERATURE_MIN) return likeliest;
-    for (let id = 0; id < values.length; id++) values[id] = (values[id] as number) / sampling.temperature;
+    if (sampling.temperature !== 1)
+      for (let id = 0; id < values.length; id++) values[id] = (values[id] as number) / sampling.temperature;
     const max = values[likeliest] as number;
     let kept: Kept | undefined;
     if (sampling.topK > 0 && sampling.topK < values.length) kept = truncation.topK(values, sampling.topK);
     if (sampling.topP < 1) kept = truncation.topP(values, kept, max, sampling.topP);
-    return noisiest(values, kept, likeliest, sampling.seed, context, words, wordMin);
+    return noisiest(values, kept, likeliest, sampling.seed, context, { words, wordMin, noiseWords });
   };
 }
 
@@ -144,6 +154,13 @@ function createNoiseBound(): Float64Array {
   return wordMin;
 }
 
+interface NoiseSource {
+  /** Room for one block. */
+  readonly words: Uint32Array;
+  readonly wordMin: Float64Array;
+  readonly noiseWords: NoiseWords | undefined;
+}
+
 /**
  * The id with the highest value + noise. A token is passed over without computing logarithms when the noise that it
  * would need to reach the best so far is above any noise, or above what its word can give.
@@ -154,8 +171,7 @@ function noisiest(
   likeliest: number,
   seed: number,
   { answer, choice }: SamplerContext,
-  words: Uint32Array,
-  wordMin: Float64Array,
+  { words, wordMin, noiseWords }: NoiseSource,
 ): number {
   const position = answer.length;
   const max = values[likeliest] as number;
@@ -168,16 +184,18 @@ function noisiest(
   const slack = (Math.abs(max) + 64) * 2 ** -48;
   let tiesLeft = kept?.ties ?? Infinity;
   let block = -1;
+  // Where few are left after a truncation, their own blocks are fewer than all.
+  const all = kept === undefined ? noiseWords?.(Math.ceil(values.length / 4), position, choice, low, high) : undefined;
   for (let id = 0; id < values.length; id++) {
     const value = values[id] as number;
     if (value <= floor && (value < floor || tiesLeft-- <= 0)) continue;
     const needed = best - value - slack;
     if (!(needed < NOISE_MAX) || id === likeliest) continue;
-    if (block !== id >>> 2) {
+    if (all === undefined && block !== id >>> 2) {
       block = id >>> 2;
       philox(words, block, position, choice, 0, low, high);
     }
-    const word = words[id & 3] as number;
+    const word = (all === undefined ? words[id & 3] : all[id]) as number;
     if (needed > 0 && word < (wordMin[Math.floor(needed * STEPS)] as number)) continue;
     const noisy = value + gumbel(word);
     if (noisy > best || (noisy === best && id < bestId)) {
