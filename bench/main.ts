@@ -60,6 +60,8 @@ async function main(): Promise<number> {
   }
   // Processes that were started hold on to this one's pipes and end with it; leaving is enough.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(INTERRUPTED));
+  // One for each process of a world.
+  process.setMaxListeners(64);
   const { bench, json, ...context } = options;
   const startedMs = performance.now();
   const say = (line: string): void => {
