@@ -155,7 +155,7 @@ test('an answer for which memory never suffices fails and says so', async () => 
   const { loop } = bench({ positionsMax: 50 });
   expect((await answerOf(loop, { ...text('m'.repeat(60)), tokensMax: 4 })).at(-1)).toMatchObject({
     t: 'failed',
-    code: 'device_full',
+    code: 'engine_failed',
     message: expect.stringContaining('do not fit the memory') as string,
   });
   expect((await answerOf(loop, { ...text('m'.repeat(20)), tokensMax: 4 })).at(-1)).toMatchObject({ t: 'finished' });

@@ -119,7 +119,8 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     if (withRoom(own, part, chosen)) return { active: own, part };
     if (chosen.length === 0 && active.every((each) => each === own || each.kv.length === 0)) {
       const message = `keys and values of ${rows.from + rows.ids.length} tokens do not fit the memory lent to this model`;
-      own.sequence.fail(new IdlewildError('device_full', message));
+      // Not `device_full`, which passes: here the answer never fits, and others are to be asked instead.
+      own.sequence.fail(new IdlewildError('engine_failed', message));
     }
     return undefined;
   }
