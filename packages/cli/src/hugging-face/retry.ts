@@ -5,8 +5,9 @@
 import { IdlewildError, codeOf, messageOf, type Clock, type Random } from '@idlewild/protocol';
 import { spanText } from '../text/units.ts';
 
-/** Failures in a row without anything gained. */
+/** Failures in a row without anything gained; where nobody answers at all, fewer. */
 const ATTEMPTS_MAX = 6;
+const ATTEMPTS_NOBODY_MAX = 3;
 const PAUSE_MS_MIN = 1_000;
 const PAUSE_MS_MAX = 30_000;
 /** Nobody sits before a command that pauses for longer; the same command later goes on where this one stopped. */
@@ -35,11 +36,13 @@ export async function patiently<Result>(
     try {
       return await act();
     } catch (error) {
-      const asked = (error as { details?: { retryAfterMs?: number } }).details?.retryAfterMs;
+      const details = (error as { details?: { retryAfterMs?: number; nobodyThere?: boolean } }).details;
+      const asked = details?.retryAfterMs;
       if (!PASSING.has(codeOf(error) ?? '')) throw error;
       failures = gained() > had ? 1 : failures + 1;
       had = gained();
-      if (failures >= ATTEMPTS_MAX) throw spent(error, failures);
+      const most = details?.nobodyThere === true && had === 0 ? ATTEMPTS_NOBODY_MAX : ATTEMPTS_MAX;
+      if (failures >= most) throw spent(error, failures);
       if (asked !== undefined && asked > ASKED_MS_MAX) throw tooLong(error, asked);
       const pause = asked ?? Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** (failures - 1));
       const ms = Math.round(pause * (1 + patience.random.unit() / 4));

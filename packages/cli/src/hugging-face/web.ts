@@ -140,10 +140,17 @@ async function* bodyOf(answer: IncomingMessage, reading: Reading): AsyncGenerato
 const silent = (url: URL, stallMs: number): Error =>
   new Error(`no byte in ${Math.round(stallMs / 1_000)} s from ${url.host}`);
 
+/** Most likely a wrong address or no network, which does not pass in half a minute. */
+const NOBODY_THERE: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH']);
+
 function unreachable(url: URL, cause: unknown, signal: AbortSignal): IdlewildError {
   if (signal.aborted) return new IdlewildError('cancelled', 'interrupted', { cause });
   if (cause instanceof IdlewildError) return cause;
   const { message, code } = cause as NodeJS.ErrnoException;
   // An AggregateError of several addresses has no message of its own.
-  return new IdlewildError('source_unreachable', `${url.host}: ${message || code || 'no connection'}`, { cause });
+  const details = NOBODY_THERE.has(code ?? '') ? { nobodyThere: true } : {};
+  return new IdlewildError('source_unreachable', `${url.host}: ${message || code || 'no connection'}`, {
+    cause,
+    details,
+  });
 }
