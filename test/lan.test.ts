@@ -33,7 +33,7 @@ async function listen(words: readonly string[] = []): Promise<{ code: number | n
   return { code, said: child.said() };
 }
 
-test('join without an address lists the hub that announces itself, and no longer when it has stopped', async (context) => {
+test('join without an address lists the hub that announces itself, until it has stopped', async (context) => {
   const up = startChild<{ url: string; territory: string; announced: string }>(
     CLI,
     ['up', '--port', '0', '--announce', LOOPBACK, '--json', '--stop-with-stdin'],

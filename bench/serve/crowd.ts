@@ -1,4 +1,4 @@
-/** Two hundred streams asked for within a second: how long each waits for its first token, and that all come to an end. */
+/** Two hundred streams asked for within a second: how long each waits for its first token, and that all end well. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { BenchRun } from '../bench.ts';
 import { askHub, createConnections, type Answered } from '../ask.ts';

@@ -1,4 +1,4 @@
-/** The numbers of serving many callers. Names and targets are fixed, so that figures of different days can be compared. */
+/** The numbers of serving many callers. Names and targets are fixed, so that figures of different days compare. */
 import type { Metric } from '../bench.ts';
 
 export const metrics: readonly Metric[] = [

@@ -33,11 +33,12 @@ export async function measureStalls(run: BenchRun, world: World, model: string):
     const gaps = within.slice(1).map((ms, i) => ms - (within[i] as number));
     const alone = atMs.filter((ms) => ms < reading.from);
     const aloneGaps = alone.slice(1).map((ms, i) => ms - (alone[i] as number));
+    const readPerSecond = PROMPT_BYTES / (median(readMs) / 1_000);
     run.record(
       'serve.prefill_stall_ms_p99',
       percentile(gaps, 0.99),
       `${gaps.length} pauses, median ${median(gaps).toFixed(1)} ms, longest ${Math.max(...gaps).toFixed(1)} ms, ` +
-        `${median(aloneGaps).toFixed(1)} ms alone; a prompt took ${(PROMPT_BYTES / (median(readMs) / 1_000)).toFixed(0)} ` +
+        `${median(aloneGaps).toFixed(1)} ms alone; a prompt took ${readPerSecond.toFixed(0)} ` +
         'tokens/s to read meanwhile',
     );
   } finally {

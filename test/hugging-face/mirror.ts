@@ -206,9 +206,10 @@ function resolve(state: State, path: string, headers: Headers, answer: Handled):
   if (way === 'raw') return answer(200, commit, large ? pointerOf(bytes) : bytes);
   const etag = `"${large ? sha256(bytes) : gitId(bytes)}"`;
   const linked = { ...commit, 'x-linked-etag': etag, 'x-linked-size': String(bytes.length) };
+  const query = `${encodeURIComponent(path)}=&etag=${encodeURIComponent(etag)}`;
   const location = large
     ? `${state.storeUrl}/repos/${sha256(bytes)}?X-Amz-Signature=abc&response-content-disposition=inline`
-    : `/api/resolve-cache/models/${repository}/${found.commit}/${encodeURIComponent(file)}?${encodeURIComponent(path)}=&etag=${encodeURIComponent(etag)}`;
+    : `/api/resolve-cache/models/${repository}/${found.commit}/${encodeURIComponent(file)}?${query}`;
   answer(large ? 302 : 307, { ...linked, location }, `Found. Redirecting to ${location}`);
 }
 

@@ -104,8 +104,8 @@ export const HUB_LIMITS = {
   /** Parts of one leaf under way at once, so that the way there and back costs half. */
   relayPartsMax: 2,
   /**
-   * Parts become smaller on a line that takes longer than this for those under way, and larger again at a third: what an
-   * answer's first frame may wait behind. Below the least, frames cost more than they save.
+   * Parts become smaller on a line that takes longer than this for those under way, and larger again at a third: what
+   * an answer's first frame may wait behind. Below the least, frames cost more than they save.
    */
   relayLineMsMax: 60,
   relayPartBytesMin: 16_384,

@@ -29,7 +29,7 @@ export function addAddCommand(models: Command): void {
     .command('add')
     .summary('publish a model from a folder or from Hugging Face')
     .description(
-      'Publish a model from a folder in the layout of Hugging Face (tokenizer.json, config.json, onnx/model.onnx), or ' +
+      'Publish a model from a folder in the layout of Hugging Face (tokenizer.json, config.json, onnx/model.onnx) or ' +
         'from Hugging Face itself. Interrupted, the same command goes on where it stopped.',
     )
     .argument('<model>', 'the folder, or hf:org/name[@revision]')
@@ -47,7 +47,7 @@ Examples:
   $ idlewild models add models/jacobean
   $ idlewild models add hf:onnx-community/Qwen2.5-0.5B-Instruct --quant q4
 
-From Hugging Face: HF_TOKEN for what needs an account, HF_ENDPOINT for a mirror, HTTPS_PROXY and NO_PROXY as elsewhere.`,
+From Hugging Face: HF_TOKEN for what needs an account, HF_ENDPOINT for a mirror, HTTPS_PROXY, NO_PROXY as elsewhere.`,
     )
     .action(async (model: string, options: AddOptions, command: Command) => {
       await addModel(contextOf(command), model, options);

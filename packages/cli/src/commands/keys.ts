@@ -112,7 +112,8 @@ function addLimit(keys: Command): void {
       const live = (await client.keys.list()).filter((key) => key.revokedAt === null);
       const key = pick(live, wanted, 'key');
       const now = await client.keys.limit(key.id, limits);
-      const counts = `${limitText(now.requestsPerMinute)} requests, ${limitText(now.tokensPerMinute)} tokens per minute`;
+      const [requests, tokens] = [limitText(now.requestsPerMinute), limitText(now.tokensPerMinute)];
+      const counts = `${requests} requests, ${tokens} tokens per minute`;
       const meaning = counts.includes('–') ? ' (– is what holds for every key)' : '';
       context.show(now, () => [`${key.name ?? key.id}: ${counts}${meaning}`]);
     });

@@ -184,7 +184,8 @@ async function expectRoom(
   const free = await freeBytes(folder);
   const here = held === 0 ? '' : ` (${bytesText(held)} of ${bytesText(bytes)} are here)`;
   if (free < bytes - held) {
-    const message = `${bytesText(bytes - held)} are to be fetched${here}, and the disk of ${folder} has ${bytesText(free)} left`;
+    const needed = `${bytesText(bytes - held)} are to be fetched${here}`;
+    const message = `${needed}, and the disk of ${folder} has ${bytesText(free)} left`;
     throw new IdlewildError('disk_full', `${message}; make room, or choose a smaller graph with --quant`);
   }
   say(`${bytesText(bytes - held)} to fetch${here}; the disk has ${bytesText(free)} left`);

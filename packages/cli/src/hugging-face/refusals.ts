@@ -37,7 +37,7 @@ export function refuseKind(config: Readonly<Record<string, unknown>>, where: str
   }
 }
 
-/** A sentence to end a refusal with, for a repository without a graph that is read; '' where there is nothing to say. */
+/** A sentence to end a refusal with, for a repository without a graph that is read; '' where nothing is to be said. */
 export async function suggestion({ repository, files }: Repository, web: Web, signal: AbortSignal): Promise<string> {
   const graphs = files.filter(({ path }) => path.endsWith('.onnx')).map(({ path }) => path);
   if (graphs.some((path) => /(^|\/)decoder_model_merged\w*\.onnx$/.test(path)))

@@ -3,11 +3,11 @@ import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing'
 import { expect, test } from 'vitest';
 import { patiently, type Patience } from './retry.ts';
 
-const gone = (details: object): IdlewildError =>
+const gone = (details: Readonly<Record<string, unknown>>): IdlewildError =>
   new IdlewildError('source_unreachable', 'example.org: no connection', { details });
 
 /** How often something that always fails so is tried; `gained` is what is here at each failure. */
-async function attemptsOf(details: object, gained = 0): Promise<number> {
+async function attemptsOf(details: Readonly<Record<string, unknown>>, gained = 0): Promise<number> {
   const clock = createFakeClock(async () => undefined);
   const patience: Patience = {
     clock,

@@ -1,5 +1,5 @@
 /**
- * GET over HTTP and HTTPS: through the proxies that the environment names, along redirects, given up when nothing comes.
+ * GET over HTTP and HTTPS: through the proxies that the environment names, along redirects, given up when it stalls.
  *
  * The token goes to the endpoint's origin and to no other, however a redirect leads there, and nothing that began over
  * TLS goes on without it. What the answers on the way say of the file (X-Linked-Etag, X-Repo-Commit) is kept, for the

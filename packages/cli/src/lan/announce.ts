@@ -43,7 +43,10 @@ export function refuseUnreachable(host: string, on: string | undefined): void {
   );
 }
 
-/** Resolves once queries are answered; the network is told unasked about a second later. Throws `usage` where that is not possible. */
+/**
+ * Resolves once queries are answered; the network is told unasked about a second later. Throws `usage` where that is
+ * not possible.
+ */
 export async function announce({ hub, host, port, lan, onProblem }: AnnounceOptions): Promise<Announcement> {
   refuseUnreachable(host, lan.interface);
   const addresses = await addressesOf(host, lan.interface);

@@ -70,7 +70,8 @@ test('a card is what its head states and the first sentences of what it says', (
 });
 
 test('without a section for it, what stands under the title describes a model', () => {
-  const { description } = readCard('# Tiny\n\n![badge](https://x)\n\nA _small_ model.\n\nOf two paragraphs.\n\n## Use\nx');
+  const text = '# Tiny\n\n![badge](https://x)\n\nA _small_ model.\n\nOf two paragraphs.\n\n## Use\nx';
+  const { description } = readCard(text);
   expect(description).toBe('A small model.\nOf two paragraphs.');
 });
 

@@ -69,7 +69,7 @@ export const isWithoutGraphs = (files: readonly ListedFile[]): boolean =>
 
 /** What to do about a model that is not in ONNX. */
 const EXPORT_HINT =
-  'export the model with a key-value cache: `optimum-cli export onnx --model MODEL --task text-generation-with-past DIR`';
+  'export it with a key-value cache: `optimum-cli export onnx --model MODEL --task text-generation-with-past DIR`';
 
 type Found = Omit<GraphChoice, 'quants' | 'why'>;
 
@@ -93,5 +93,6 @@ const isSideOf = (path: string, graph: string): boolean =>
 
 function whyInstead({ quant }: Found, plain: Found | undefined): string {
   if (plain === undefined) return 'there is none in full precision';
-  return `${quant === 'f32' ? 'there is no smaller one; it' : 'the one in full precision'} has ${bytesText(plain.bytes)}`;
+  const which = quant === 'f32' ? 'there is no smaller one; it' : 'the one in full precision';
+  return `${which} has ${bytesText(plain.bytes)}`;
 }

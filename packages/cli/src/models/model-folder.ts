@@ -115,7 +115,10 @@ export async function readModelFolder(folder: string, options: ReadOptions): Pro
  */
 export function judgeGraph(file: string, name: string, config: ModelConfig): readonly string[] {
   const graph = naming(name, () => keepAllLogits(readGraph(new Uint8Array(readFileSync(file)))));
-  naming(name, () => modelKindOf(graph, config) === 'decoder' ? describeDecoder(graph) : describeEncoder(graph, config));
+  naming(name, () => {
+    if (modelKindOf(graph, config) === 'decoder') return describeDecoder(graph);
+    return describeEncoder(graph, config);
+  });
   const sides = new Set([...graph.tensors.values()].flatMap((t) => (isExternal(t) ? [t.external.location] : [])));
   const files = new Map([...sides].map((side) => [side, Number.MAX_SAFE_INTEGER]));
   naming(name, () => checkGraph(graph, { files }));

@@ -62,5 +62,6 @@ export function progressLine(label: string, { doneBytes, totalBytes, hadBytes, s
   const rate = bytesPerSecond > 0 ? `  ${bytesText(bytesPerSecond)}/s` : '';
   const secondsLeft = bytesPerSecond > 0 ? (totalBytes - doneBytes) / bytesPerSecond : 0;
   const left = secondsLeft >= LEFT_SECONDS_MIN ? `  ${spanText(secondsLeft)} left` : '';
-  return `${label} ${bar} ${Math.floor(share * 100)} %  ${bytesText(doneBytes)} of ${bytesText(totalBytes)}${rate}${left}`;
+  const bytes = `${bytesText(doneBytes)} of ${bytesText(totalBytes)}`;
+  return `${label} ${bar} ${Math.floor(share * 100)} %  ${bytes}${rate}${left}`;
 }

@@ -3,10 +3,11 @@
  * piece of the prompts that are still being read.
  *
  * Answers join and leave between runs. A run is sized so that none waits longer than `LIMITS.runMsMax` for another's
- * prompt, or than little more than a step of decoding where that takes longer. Callers take turns: whose prompt was read
- * longest ago is read next, and whose answers are fewest is let in first. Decoding is paced to the tokens per second
- * that the lender allows, over all answers together. Where memory for keys and values ends, what is kept for later goes
- * first, then the answer that came last begins again when there is room; that changes when tokens come, never which.
+ * prompt, or than little more than a step of decoding where that takes longer. Callers take turns: whose prompt was
+ * read longest ago is read next, and whose answers are fewest is let in first. Decoding is paced to the tokens per
+ * second that the lender allows, over all answers together. Where memory for keys and values ends, what is kept for
+ * later goes first, then the answer that came last begins again when there is room; that changes when tokens come,
+ * never which.
  */
 import { IdlewildError, asIdlewildError, codeOf, createSampler, type AnswerWork, type Clock } from '@idlewild/protocol';
 import type { Active } from './active.ts';
@@ -118,7 +119,8 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     const part = { ...rows, kv: own.kv };
     if (withRoom(own, part, chosen)) return { active: own, part };
     if (chosen.length === 0 && active.every((each) => each === own || each.kv.length === 0)) {
-      const message = `keys and values of ${rows.from + rows.ids.length} tokens do not fit the memory lent to this model`;
+      const tokens = rows.from + rows.ids.length;
+      const message = `keys and values of ${tokens} tokens do not fit the memory lent to this model`;
       // Not `device_full`, which passes: here the answer never fits, and others are to be asked instead.
       own.sequence.fail(new IdlewildError('engine_failed', message));
     }

@@ -1,4 +1,4 @@
-/** How fast a decoder is here, measured with itself and briefly. The first run of each kind is not counted: it allocates. */
+/** How fast a decoder is here, measured with itself and briefly. The first run of each kind allocates: not counted. */
 import type { Clock } from '@idlewild/protocol';
 import type { RunCost } from './chunk-size.ts';
 import type { Decoder, Kv } from './decoder.ts';

@@ -14,7 +14,7 @@ export interface Kv {
 
 export interface DecoderPart {
   readonly kv: Kv;
-  /** Tokens at positions `from`, `from` + 1, …, at least one; `from` is at most `kv.length`, and drops what is behind. */
+  /** Tokens at positions `from`, `from` + 1, …, at least one; `from` is at most `kv.length`; what is behind goes. */
   readonly ids: readonly number[];
   readonly from: number;
   /** The token ahead of them, absent at the start. */

@@ -10,7 +10,7 @@ export const LIMITS = {
    */
   chunkStepsShared: 1.3,
   chunkStepsAlone: 2,
-  /** Rows of a run. In the runtime's own attention one row takes another kernel than two; beyond 512, more bring no speed. */
+  /** Rows of a run. In the runtime's own attention one row takes another kernel than two; beyond 512 none is faster. */
   rowsMin: 2,
   rowsMax: 512,
   /** Rows of prompts in a run that has others' tokens to make, however full it is: a prompt must come to its end. */

@@ -1,8 +1,8 @@
 /**
  * The hub as a process: a locked data folder, a database file, a listening socket.
  *
- *   DATA/  lock · hub.db · blobs/ · territory.key, hub.key, journal.key, scope.key, steward.key (0600) · tls.crt, tls.key
- *          off loopback
+ *   DATA/  lock · hub.db · blobs/ · territory.key, hub.key, journal.key, scope.key, steward.key (0600)
+ *          tls.crt, tls.key off loopback
  *
  * Off loopback it speaks TLS only. Everything it knows is in that folder; killed at any moment, it starts again from
  * there.

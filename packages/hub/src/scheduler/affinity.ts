@@ -2,8 +2,8 @@
  * Which device has read the beginning of a conversation already: its next turn is answered there sooner.
  *
  * A conversation is followed by a chain of hashes over its messages, so no text is kept; what is not asked for again
- * within a while is forgotten, as devices forget it. A hint and no more: a device that has lost what it kept, or another
- * caller's hash that happens to be the same, costs a moment, never a wrong answer.
+ * within a while is forgotten, as devices forget it. A hint and no more: a device that has lost what it kept, or
+ * another caller's hash that happens to be the same, costs a moment, never a wrong answer.
  */
 import type { AnswerWork, Clock, Random } from '@idlewild/protocol';
 

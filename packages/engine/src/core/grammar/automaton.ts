@@ -4,8 +4,8 @@
  *
  * A state is the set of all ways in which the bytes so far can be read. Each way is a stack of frames, "this rule, from
  * here, then that frame"; equal stacks are one object, so a state stays small however long the text is. Beyond
- * `LIMITS.grammarWaysMax` the dearest are forgotten: then a text that fits may be refused, and none that does not is taken. The
- * shortest ending always exists, since a grammar in which something never ends is refused.
+ * `LIMITS.grammarWaysMax` the dearest are forgotten: then a text that fits may be refused, and none that does not is
+ * taken. The shortest ending always exists, since a grammar in which something never ends is refused.
  */
 import { LIMITS } from '../limits.ts';
 import type { AllNode, LeafNode, Node, RepeatNode } from './compile.ts';

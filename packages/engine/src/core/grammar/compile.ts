@@ -92,7 +92,7 @@ export function compile({ root, rules }: Grammar): Node {
   }
 
   const top = lower(root);
-  // One after the other, and those that turn up meanwhile: within each other they would be as deep as an object is wide.
+  // One after the other, and those that turn up meanwhile: nested they would be as deep as an object is wide.
   for (const [name, node] of named) node.body = lower(rules.get(name) as Rule);
   settleCosts(nodes);
   refuseEmptyLoops(nodes);

@@ -59,7 +59,9 @@ function writeRule(rule: Rule, writing: Writing): string {
     case 'repeat':
       if (rule.of.kind === 'bounded' && rule.of.isMany === true) return write(rule.of, writing);
       // Brackets, since what is repeated may end with such a sign itself, and two are none.
-      return `(${write(rule.of, writing)})${quantifier(rule.min, rule.max, isFew(rule.of) ? COUNT_OF_FEW_MAX : COUNT_MAX)}`;
+      return (
+        `(${write(rule.of, writing)})` + quantifier(rule.min, rule.max, isFew(rule.of) ? COUNT_OF_FEW_MAX : COUNT_MAX)
+      );
     case 'name':
       return writing.names.get(rule.name) as string;
     case 'bounded':

@@ -164,8 +164,8 @@ export function patternRule(source: string): Rule {
 }
 
 /**
- * Whether something is repeated that holds any number of many characters, like `(\S+ ?)+`: so many ways to read one text
- * take the library minutes for a token.
+ * Whether something is repeated that holds any number of many characters, like `(\S+ ?)+`: so many ways to read one
+ * text take the library minutes for a token.
  */
 function repeatsMany(rule: Rule, isRepeated: boolean): boolean {
   switch (rule.kind) {
