@@ -99,7 +99,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     }
   }
 
-  /** Room for the rows of `member`, at the cost of what is kept and of those who came later; `undefined`: not now. */
+  /** Makes room for the rows of `part`, at the cost of what is kept and of those who came later; false: not now. */
   function withRoom(own: Active, part: DecoderPart, chosen: readonly Member[]): boolean {
     const positions = part.from + part.ids.length;
     while (!decoder.reserve(own.kv, positions)) {
