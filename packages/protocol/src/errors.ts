@@ -153,6 +153,25 @@ export const ERRORS = {
   quota_exceeded: { status: 507, retryable: false, meaning: 'The storage quota does not leave room.' },
   disk_full: { status: 507, retryable: true, meaning: 'The disk is full.' },
 
+  database_unavailable: {
+    status: 503,
+    retryable: true,
+    meaning: 'The database does not answer. Nothing was changed, or the message says that this is not known.',
+  },
+  bus_down: { status: 503, retryable: true, meaning: 'This replica cannot reach the others.' },
+  bus_no_responder: { status: 503, retryable: true, meaning: 'No replica listens for this at the moment.' },
+  bus_timeout: { status: 503, retryable: true, meaning: 'Another replica did not answer in time.' },
+  duty_lost: { status: 503, retryable: true, meaning: 'Another replica has this duty now; nothing was changed.' },
+  run_taken_over: {
+    status: 503,
+    retryable: true,
+    meaning: 'Another replica took this request over; asked again with its Idempotency-Key it goes on there.',
+  },
+  lease_unknown: {
+    status: 503,
+    retryable: true,
+    meaning: 'The device has no such attempt, or no longer; another attempt is made.',
+  },
   data_locked: { status: 500, retryable: false, meaning: 'Another process uses this data directory.' },
   data_corrupt: {
     status: 500,

@@ -26,7 +26,10 @@ import { AGENT_LIMITS } from './limits.ts';
 
 export type Welcome = Extract<ToDevice, { t: 'welcome' }>;
 /** What a welcomed device may be told; the session's own messages never leave it. */
-export type WorkMessage = Extract<ToDevice, { t: 'hold' | 'answer' | 'embed' | 'cancel' | 'drain' | 'blob.want' }>;
+export type WorkMessage = Extract<
+  ToDevice,
+  { t: 'hold' | 'answer' | 'answer.resume' | 'answer.kept' | 'embed' | 'cancel' | 'drain' | 'move' | 'blob.want' }
+>;
 export type SessionTimer = 'retry' | 'handshake' | 'beat' | 'silence' | 'flush';
 
 interface Open {

@@ -39,11 +39,23 @@ export interface AnswerSink {
   failed(error: IdlewildError): void;
 }
 
+/** Of which run an answer is a part: its caller may come back to it, on any replica. */
+export interface RunRef {
+  readonly id: string;
+  /** Of the run's owner. */
+  readonly epoch: number;
+  /** Which of the run's answers it is. */
+  readonly choice: number;
+  /** Whether another owner may have begun it: then what is journalled of it is told first, and it goes on from there. */
+  readonly isResumed: boolean;
+}
+
 export interface AnswerRequest {
   readonly territory: string;
   readonly key: string;
   readonly model: { readonly cid: string; readonly name: string };
   readonly work: Omit<AnswerWork, 'tokens'>;
+  readonly run?: RunRef;
   readonly deadlineMs?: number;
   /** How long it may wait for a device; `HUB_LIMITS.queueMsMax` unless said. */
   readonly queueMs?: number;

@@ -10,6 +10,7 @@ import type { ColumnTypes } from './column-types.ts';
 import { first } from './migrations/0001-first.ts';
 import { callers } from './migrations/0002-callers.ts';
 import { placement } from './migrations/0003-placement.ts';
+import { replicas } from './migrations/0004-replicas.ts';
 
 export interface Migration {
   readonly name: string;
@@ -20,6 +21,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0001-first', up: first },
   { name: '0002-callers', up: callers },
   { name: '0003-placement', up: placement },
+  { name: '0004-replicas', up: replicas },
 ];
 
 interface MigrationTable {

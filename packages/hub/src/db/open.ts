@@ -8,7 +8,7 @@
 import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { IdlewildError, type Clock } from '@idlewild/protocol';
-import { Kysely } from 'kysely';
+import { Kysely, sql, type RawBuilder } from 'kysely';
 import { SQLITE_COLUMNS } from './column-types.ts';
 import { migrate } from './migrate.ts';
 import type { Database, Schema } from './schema.ts';
@@ -28,7 +28,15 @@ export interface DatabaseOptions {
 }
 
 export interface OpenDatabase {
+  readonly kind: 'sqlite' | 'postgres';
   readonly db: Database;
+  /**
+   * The database's own time, milliseconds since 1970, as an expression within a statement: what leases and expiries are
+   * judged by, so that no two machines' clocks are ever compared.
+   */
+  readonly nowMs: () => RawBuilder<number>;
+  /** A clock whose `now` follows the database's time, within a round trip to it; for records and long expiries. */
+  readonly clock: Clock;
   /** Names of the migrations that opening applied. */
   readonly migrated: readonly string[];
   /** Moves the write-ahead log into the database and empties it; false while another process still reads from it. */
@@ -51,7 +59,11 @@ export async function openDatabase({ file, clock, sync = 'full' }: DatabaseOptio
   try {
     const migrated = await migrate(db as unknown as Kysely<never>, { clock, columns: SQLITE_COLUMNS });
     return {
+      kind: 'sqlite',
       db,
+      // This process is the database.
+      nowMs: () => sql<number>`${clock.now()}`,
+      clock,
       migrated,
       checkpoint() {
         if (inMemory) return true;

@@ -96,6 +96,81 @@ export interface Requests {
   cached_tokens: Generated<number>;
   /** How long devices had it, as the hub saw it. */
   device_ms: Generated<number>;
+  /** Replica that serves it; null for one of a hub that had no replicas yet. */
+  owner: string | null;
+  /** Counts its owners; what carries an older one changes nothing. */
+  owner_epoch: Generated<number>;
+  /** Run that it is part of, where its caller may come back to it. */
+  run_id: string | null;
+  /** Which of the run's answers it is. */
+  choice: Generated<number>;
+}
+
+/** A 32-byte seed or a certificate of the hub, by its name; see `identity/secrets.ts`. */
+export interface HubSecrets {
+  name: string;
+  value: Uint8Array;
+}
+
+export interface Replicas {
+  id: string;
+  /** Where people reach it, for those who look at it. */
+  address: string;
+  version: string;
+  /** 1: it can talk to others. */
+  bus: 0 | 1;
+  state: 'live' | 'draining';
+  devices: number;
+  answers: number;
+  started_at_ms: number;
+  /** By the database's clock, as every time here. */
+  seen_at_ms: number;
+}
+
+/** Something that one replica at a time does for all. */
+export interface Duties {
+  name: string;
+  holder: string;
+  /** Grows with every new holder; a write of the duty holds in the same transaction that this is still its own. */
+  epoch: number;
+  expires_at_ms: number;
+}
+
+/** A request under an Idempotency-Key that is being answered: callers may come back to it on any replica. */
+export interface Runs {
+  territory_id: string;
+  /** Keyed hash of caller and Idempotency-Key. */
+  id: string;
+  key_id: string;
+  /** Keyed hash of what was asked. */
+  fingerprint: Uint8Array;
+  /** Id of the request as its caller sees it. */
+  request_id: string;
+  owner: string;
+  epoch: number;
+  created_at_ms: number;
+}
+
+export interface BucketRows {
+  key_id: string;
+  /** `KeyBuckets` of `callers/buckets.ts`. */
+  buckets_json: string;
+  used_at_ms: number;
+}
+
+/** Blocks of models, where replicas have no disk in common. */
+export interface Blobs {
+  cid: string;
+  bytes: Uint8Array;
+  size: number;
+}
+
+export interface BlobFiles {
+  root: string;
+  /** CBOR of its leaves' CIDs and sizes. */
+  layout: Uint8Array;
+  size: number;
+  finished: 0 | 1;
 }
 
 /** Sums over the requests that ended on one day; written in the transaction that ends a request. */
@@ -172,6 +247,13 @@ export interface Schema {
   audit: AuditEntries;
   usage: Usage;
   kept_answers: KeptAnswers;
+  secrets: HubSecrets;
+  replicas: Replicas;
+  duties: Duties;
+  runs: Runs;
+  buckets: BucketRows;
+  blobs: Blobs;
+  blob_files: BlobFiles;
 }
 
 /** The handle that rooms are given. While a transaction of it is open, only the transaction's own handle answers. */

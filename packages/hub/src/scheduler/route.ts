@@ -131,6 +131,7 @@ const FEATURE_WORDS: Readonly<Record<DeviceFeature, string>> = {
   bias: 'bias tokens',
   embed: 'make vectors of texts',
   relay: 'give blobs to others',
+  resume: 'go on with an answer over another connection',
 };
 
 /**

@@ -12,21 +12,16 @@ import {
   LIMITS,
   asIdlewildError,
   checkAgreementKey,
-  checkDevice,
   encodeFrame,
-  equalBytes,
   messageOf,
-  negotiateVersion,
   newId,
   parseToHub,
-  proveHub,
   type AnswerEvent,
   type Channel,
   type CheckedDevice,
   type Clock,
   type Crypto,
   type EmbedEvent,
-  type KeyPair,
   type Random,
   type Timer,
   type ToDevice,
@@ -37,22 +32,7 @@ import { base64url } from 'multiformats/bases/base64';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { AnswerOrder, ConnectedDevice, EmbedOrder } from './connected-device.ts';
-
-/** Who may be a device here; asked once per handshake. */
-export interface Enrolment {
-  /** Throws `join_token_invalid`, `device_revoked` or `handshake_refused`. */
-  admit(device: Uint8Array, checked: CheckedDevice): Promise<{ id: string; name: string; territory: string }>;
-  /** Asked once more when the device can be dropped. */
-  isRevoked(device: string): Promise<boolean>;
-  /** Notes that the device is alive, at most every `touchMs`. */
-  touch(device: string): void;
-}
-
-export interface HubIdentity {
-  readonly territoryKey: Uint8Array;
-  readonly hubKey: KeyPair;
-  readonly certificate: Uint8Array;
-}
+import { createHandshake, type Enrolment, type HubIdentity } from './handshake.ts';
 
 /** What a device gives, or does not, when it is asked for a part of a block. */
 export type BlobPart = Extract<ToHub, { t: 'blob.have' }>;
@@ -95,6 +75,8 @@ export interface SessionsDeps {
   readonly events: SessionEvents;
   readonly log: Log;
 }
+
+export type { Enrolment, HubIdentity };
 
 type Reader = (frame: Uint8Array) => Promise<void> | void;
 
@@ -336,44 +318,6 @@ export function createSessions(deps: SessionsDeps): Sessions {
     stop(reason) {
       stopping = true;
       for (const device of open.values()) device.channel.close(reason);
-    },
-  };
-}
-
-/** The hub's half of the handshake on one channel: returns who it is once the second frame proves it. */
-function createHandshake(
-  deps: Pick<SessionsDeps, 'identity' | 'random' | 'crypto' | 'clock' | 'enrolment'> & { channel: Channel },
-): {
-  read(
-    frame: Uint8Array,
-  ): Promise<{ who: { id: string; name: string; territory: string }; checked: CheckedDevice } | undefined>;
-} {
-  const { channel, identity, random, crypto, clock, enrolment } = deps;
-  let begun: { device: Uint8Array; challenge: Uint8Array } | undefined;
-  return {
-    async read(frame) {
-      const message = parseToHub(frame, LIMITS.handshakeFrameBytesMax);
-      if (begun === undefined) {
-        if (message.t !== 'hello') throw new IdlewildError('handshake_refused', `expected "hello", got "${message.t}"`);
-        if (!equalBytes(message.territory, identity.territoryKey)) {
-          throw new IdlewildError('handshake_refused', 'this hub serves another territory than the one asked for');
-        }
-        const version = negotiateVersion(message.versions);
-        const { certificate, hubKey } = identity;
-        const proof = await proveHub(
-          { version, hello: frame, certificate, nonce: random.bytes(32), binding: channel.binding },
-          hubKey,
-          crypto,
-        );
-        const challenge = encodeFrame({ t: 'challenge', proof } satisfies ToDevice);
-        begun = { device: message.device, challenge };
-        channel.send(challenge);
-        return undefined;
-      }
-      if (message.t !== 'prove') throw new IdlewildError('handshake_refused', `expected "prove", got "${message.t}"`);
-      const { device, challenge } = begun;
-      const checked = await checkDevice({ proof: message.proof, challenge, device, nowMs: clock.now() }, crypto);
-      return { who: await enrolment.admit(device, checked), checked };
     },
   };
 }

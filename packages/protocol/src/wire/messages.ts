@@ -38,8 +38,9 @@ export const providerSchema = z.object({
 /**
  * - `form`: answers that must be JSON. `tools`: calls of tools. `logprobs`, `bias`: as their names say.
  * - `embed`: vectors and labels of texts. `relay`: gives blobs to other devices.
+ * - `resume`: keeps what it sent of an answer until it is told that the hub has it, also without a channel.
  */
-export const DEVICE_FEATURES = ['form', 'tools', 'logprobs', 'bias', 'embed', 'relay'] as const;
+export const DEVICE_FEATURES = ['form', 'tools', 'logprobs', 'bias', 'embed', 'relay', 'resume'] as const;
 export type DeviceFeature = (typeof DEVICE_FEATURES)[number];
 
 /** What a device measured of itself, at joining and after. */
@@ -89,6 +90,15 @@ export const lentSchema = z.object({
 });
 export type Lent = z.infer<typeof lentSchema>;
 
+/** An attempt at an answer that a device goes on with, or has ended, and of which it keeps all events. */
+export const keptAttemptSchema = z.object({
+  lease: z.string().max(64),
+  epoch: z.int().min(1),
+  /** Index of the next token, over all attempts. */
+  tokens: z.int().min(0),
+});
+export type KeptAttempt = z.infer<typeof keptAttemptSchema>;
+
 export const statusSchema = z.object({
   state: z.enum(['ready', 'busy', 'paused', 'draining']),
   pauseReasons: z.array(z.string().max(128)).max(16),
@@ -99,6 +109,8 @@ export const statusSchema = z.object({
   roundTripMs: z.number().min(0).optional(),
   /** Absent: it says nothing of bounds, and whatever does not fit fails there. */
   lent: lentSchema.optional(),
+  /** In `prove` only: attempts of earlier sessions, for whichever replica now has their answers. */
+  attempts: z.array(keptAttemptSchema).max(1_024).optional(),
 });
 export type DeviceStatus = z.infer<typeof statusSchema>;
 
@@ -156,6 +168,31 @@ export const answerSchema = z.object({
   deadlineMs: z.int().min(1),
 });
 export const cancelSchema = z.object({ t: z.literal('cancel'), lease: z.string().max(64), epoch: z.int().min(1) });
+/**
+ * Send all events of this attempt again, `answer.started` first and then tokens from index `from` on, and go on. A
+ * device that has no such attempt answers `answer.failed` with `lease_unknown`.
+ */
+export const answerResumeSchema = z.object({
+  t: z.literal('answer.resume'),
+  lease: z.string().max(64),
+  epoch: z.int().min(1),
+  from: z.int().min(0),
+});
+/** The end of this attempt is written down: the device may forget it. */
+export const answerKeptSchema = z.object({
+  t: z.literal('answer.kept'),
+  lease: z.string().max(64),
+  epoch: z.int().min(1),
+});
+/**
+ * This replica is stopping: connect anew, to the same address, `afterMs` from now or when the channel closes. Attempts
+ * go on meanwhile.
+ */
+export const moveSchema = z.object({
+  t: z.literal('move'),
+  afterMs: z.int().min(0).max(600_000),
+  reason: z.string().max(512),
+});
 /** Gives a part of a block to the hub, which passes it to another device. */
 export const blobWantSchema = z.object({
   t: z.literal('blob.want'),
@@ -202,6 +239,9 @@ const toDevice = {
   answer: answerSchema,
   embed: embedSchema,
   cancel: cancelSchema,
+  'answer.resume': answerResumeSchema,
+  'answer.kept': answerKeptSchema,
+  move: moveSchema,
   drain: drainSchema,
   'blob.want': blobWantSchema,
   unsupported: unsupportedSchema,
