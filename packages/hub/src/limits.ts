@@ -125,4 +125,15 @@ export const HUB_LIMITS = {
   housekeepingMs: 10_000,
   /** Devices are written as seen at most this often. */
   touchMs: 60_000,
+  /**
+   * A duty whose holder was not heard of for this long is another's: three renewals may be lost before. Renewals are
+   * spread by a fifth, so that replicas that started together do not write together.
+   */
+  dutyLeaseMs: 10_000,
+  dutyRenewMs: 3_000,
+  /** A replica says that it is alive this often, and is believed to be for four times as long. */
+  replicaBeatMs: 2_000,
+  replicaLiveMs: 8_000,
+  /** Rows of replicas that went without a word are kept for whoever looks for what became of them. */
+  replicaForgottenMs: 3_600_000,
 } as const;
