@@ -134,8 +134,15 @@ export const welcomeSchema = z.object({
   /** Bearer for fetching blobs while the session lasts. */
   ticket: z.string().max(128),
   heartbeatMs: z.int().min(1),
+  /** Attempts of earlier sessions are resumed or cancelled here, and `answer.kept` is said; absent: neither. */
+  resumes: z.boolean().optional(),
 });
-const endSchema = { code: z.string().max(64), message: z.string().max(2_048) };
+const endSchema = {
+  code: z.string().max(64),
+  message: z.string().max(2_048),
+  /** With `too_busy` and `hub_stopping`: when to come back, roughly. */
+  retryAfterMs: z.int().min(0).max(600_000).optional(),
+};
 export const refusedSchema = z.object({ t: z.literal('refused'), ...endSchema });
 export const droppedSchema = z.object({ t: z.literal('dropped'), ...endSchema });
 export const heartbeatSchema = z.object({ t: z.literal('heartbeat'), n: z.int().min(0), status: statusSchema });
@@ -185,13 +192,17 @@ export const answerKeptSchema = z.object({
   epoch: z.int().min(1),
 });
 /**
- * This replica is stopping: connect anew, to the same address, `afterMs` from now or when the channel closes. Attempts
- * go on meanwhile.
+ * This replica is stopping, or the territory has another address: connect anew `afterMs` from now or when the channel
+ * closes. Attempts go on meanwhile.
  */
 export const moveSchema = z.object({
   t: z.literal('move'),
   afterMs: z.int().min(0).max(600_000),
   reason: z.string().max(512),
+  /** Where; absent: the same address. It is kept once a hub of the same territory has proved itself there. */
+  url: z.string().max(512).optional(),
+  /** With `url`: SHA-256 of the SubjectPublicKeyInfo of the TLS key there; absent: authorities vouch for it. */
+  pin: bytes32.optional(),
 });
 /** Gives a part of a block to the hub, which passes it to another device. */
 export const blobWantSchema = z.object({
