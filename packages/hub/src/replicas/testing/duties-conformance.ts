@@ -3,13 +3,13 @@
  * replica whose clock is not moved stands still, as a process does that was stopped.
  */
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
-import { sql } from 'kysely';
 import { expect, onTestFinished, test } from 'vitest';
 import type { OpenDatabase } from '../../db/open.ts';
 import { HUB_LIMITS } from '../../limits.ts';
 import { silentLog } from '../../log.ts';
 import { createDuties, type Duties } from '../duties.ts';
 import type { Duty } from '../port.ts';
+import { databaseAt } from './database-at.ts';
 
 interface Member {
   readonly duties: Duties;
@@ -19,7 +19,7 @@ interface Member {
   live(ms: number): Promise<void>;
 }
 
-export interface Setting {
+interface Setting {
   readonly database: OpenDatabase;
   readonly databaseClock: FakeClock;
   member(id: string, options?: { readonly exclusive?: boolean }): Promise<Member>;
@@ -34,13 +34,9 @@ const LEASE_MS = HUB_LIMITS.dutyLeaseMs;
 const ROUND_MS = HUB_LIMITS.dutyRenewMs * 1.2;
 
 /** Duties on a database whose time stands still until a test moves it. */
-export function createSetting(opened: OpenDatabase): Setting {
+function createSetting(opened: OpenDatabase): Setting {
   const databaseClock = createFakeClock(yieldToNode);
-  const database: OpenDatabase = {
-    ...opened,
-    clock: databaseClock,
-    nowMs: () => sql<number>`cast(${databaseClock.now()} as bigint)`,
-  };
+  const database = databaseAt(opened, databaseClock);
   let seed = 0;
   return {
     database,
