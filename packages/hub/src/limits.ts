@@ -32,6 +32,8 @@ export const HUB_LIMITS = {
    */
   mistrustMs: 60_000,
   sweepMs: 100,
+  /** An attempt over the bus that is silent for this long may have lost a message: its device is asked to repeat. */
+  resumeAskMs: 1_000,
   /** The keys of open answers are read this often: half of the second after which a revoked one gets nothing more. */
   keysReadMs: 500,
   /** Writes wait at most this long for company, so that one fsync serves many answers. */
@@ -40,6 +42,8 @@ export const HUB_LIMITS = {
   groupCommitGapMs: 4,
   /** After a failed write (a full disk): how long until the ends of answers are tried again. */
   journalRetryMs: 1_000,
+  /** How long the opening of an answer waits for a database that is being restarted. */
+  journalOpenMsMax: 10_000,
   /** An hour of a full disk; a restart closes what is still open then. */
   journalTriesMax: 3_600,
   /** JSON body: the longest prompt in UTF-8, escaped. */

@@ -32,7 +32,8 @@ import type {
   Answers,
 } from './port.ts';
 import { inTurn } from './in-turn.ts';
-import type { Journal } from './journal.ts';
+import type { Journal, JournalledAnswer } from './journal.ts';
+import { outcomeOf, retell, takeUp } from './take-up.ts';
 import {
   applyEvent,
   createAnswerState,
@@ -47,7 +48,9 @@ export type { AnswerSummary, AnswerOutcome, AnswerSink, AnswerRequest, AnswerHan
 export interface AnswersDeps {
   readonly clock: Clock;
   readonly random: Random;
-  readonly sessions: Pick<Sessions, 'list' | 'get' | 'order' | 'revokeLease'>;
+  /** Id of this one. */
+  readonly replica: string;
+  readonly sessions: Pick<Sessions, 'list' | 'get' | 'order' | 'resume' | 'kept' | 'disown' | 'revokeLease'>;
   readonly journal: Journal;
   readonly meter: AnswerMeter;
   /** What lies where is told what is asked for, and says whether something is worth waiting for. */
@@ -81,6 +84,9 @@ interface Answer {
   deviceMs: number;
   silenced: boolean;
 }
+
+const stoppingError = (): IdlewildError =>
+  new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
 
 export function createAnswers(deps: AnswersDeps): Answers {
   const { clock, random, sessions, journal, meter, log } = deps;
@@ -119,12 +125,21 @@ export function createAnswers(deps: AnswersDeps): Answers {
     switch (effect.t) {
       case 'token':
         if (effect.i === 0) meter.firstToken(clock.monotonic() - state.createdAtMs);
-        journal.token(state.request, effect.id);
+        journal.token(state.request, effect);
         if (!answer.silenced) sink.token(effect.i, effect.id, effect.s, effect.calls, effect.lp);
         return;
-      case 'started':
+      case 'started': {
+        const { promptTokens, cachedTokens } = state;
+        if (promptTokens !== undefined) journal.fact(state.request, { t: 'started', promptTokens, cachedTokens });
         if (!answer.silenced) sink.started(effect.promptTokens);
         return;
+      }
+      case 'resume': {
+        const device = sessions.get(effect.attempt.device);
+        const { lease, epoch } = effect.attempt;
+        if (device !== undefined) sessions.resume(device, { lease, epoch, from: effect.from });
+        return;
+      }
       case 'revoke': {
         const device = releaseLease(effect.attempt);
         if (device !== undefined) sessions.revokeLease(device, effect.attempt.lease, effect.attempt.epoch);
@@ -134,7 +149,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
         const device = attempt === undefined ? undefined : releaseLease(attempt);
         if (effect.code === 'stalled' && device !== undefined)
           device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
-        else if (device !== undefined) device.contradicted = true;
+        else if (device !== undefined && effect.code !== 'lease_unknown') device.contradicted = true;
         log.info(
           { request: state.request, device: attempt?.device, tokens: state.tokens.length, why: state.lastFailure },
           'attempt failed',
@@ -162,6 +177,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
       cachedTokens: state.cachedTokens,
       answerTokens: state.tokens.length,
     };
+    journal.fact(state.request, { t: 'finished', finish: effect.finish, s: effect.s, calls: effect.calls });
     void settle(answer, attempt, device, effect.receipt).catch((error: unknown) => {
       log.error(
         { request: state.request, why: messageOf(error) },
@@ -206,6 +222,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
         ? { receipt: { lease: attempt.lease, device: attempt.device, epoch: attempt.epoch, statement: receipt } }
         : {}),
     });
+    if (device !== undefined) sessions.kept(device, attempt.lease, attempt.epoch);
   }
 
   function fail(answer: Answer, code: ErrorCode, message: string): void {
@@ -269,17 +286,28 @@ export function createAnswers(deps: AnswersDeps): Answers {
       epoch,
       device: device.id,
       numericClass: candidate.numericClass ?? '',
+      mayRepeat: device.home !== deps.replica && device.profile.features?.includes('resume') === true,
       started: false,
       progressAtMs: clock.monotonic(),
       stallMs: Math.max(HUB_LIMITS.stallMsMin, HUB_LIMITS.stallTokensMax * msPerToken),
     };
     answer.names.set(device.id, device.name);
     answer.attemptFrom = state.tokens.length;
+    journal.fact(state.request, {
+      t: 'attempt',
+      lease,
+      epoch,
+      device: device.id,
+      name: device.name,
+      numericClass: attempt.numericClass,
+      from: answer.attemptFrom,
+    });
     answer.attemptAtMs = clock.monotonic();
     byLease.set(lease, answer);
     affinity.remember(answer.marks, device.id);
     apply(answer, { t: 'dispatched', attempt });
     sessions.order(device, {
+      isResumable: answer.request.run !== undefined,
       lease,
       epoch,
       model: state.model,
@@ -339,7 +367,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
   }
 
   function admit(request: AnswerRequest, features: Demand['features']): void {
-    if (stopping) throw new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
     const candidates = candidatesFor(request.territory, request.model.cid);
     const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, features, 0);
     const choice = route(candidates, demand);
@@ -360,57 +387,108 @@ export function createAnswers(deps: AnswersDeps): Answers {
     throw new IdlewildError('too_busy', message, { details: { retryAfterSeconds } });
   }
 
+  const createAnswer = (request: AnswerRequest, sink: AnswerSink, state: AnswerState): Answer => ({
+    state,
+    request,
+    sink,
+    features: featuresOf(request.work),
+    marks: affinity.marksOf(state.model, request.work),
+    names: new Map(),
+    attemptFrom: 0,
+    attemptAtMs: clock.monotonic(),
+    deviceMs: 0,
+    silenced: false,
+  });
+  const handleOf = (answer: Answer): AnswerHandle => ({
+    request: answer.state.request,
+    cancel(why) {
+      answer.silenced = true;
+      apply(answer, { t: 'cancel', code: 'cancelled', why });
+    },
+  });
+  const deadlineOf = (request: AnswerRequest): number =>
+    Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax);
+
+  async function begin(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle> {
+    deps.placement?.asked(request.model.cid);
+    admit(request, featuresOf(request.work));
+    const state = createAnswerState({
+      request: newId('req', random),
+      model: request.model.cid,
+      work: request.work,
+      nowMs: clock.monotonic(),
+      deadlineMs: deadlineOf(request),
+      queueMs: request.queueMs ?? HUB_LIMITS.queueMsMax,
+    });
+    const answer = createAnswer(request, sink, state);
+    open.set(state.request, answer);
+    const { territory, key, work, run } = request;
+    try {
+      await journal.open({ request: state.request, territory, key, model: state.model, work, run });
+    } catch (error) {
+      open.delete(state.request);
+      throw error;
+    }
+    sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
+    if (state.phase === 'queued') {
+      queue.push(answer);
+      pump();
+    }
+    return handleOf(answer);
+  }
+
+  /** Goes on with what another owner began: on its device when that still has it, else on any. */
+  function goOn(request: AnswerRequest, sink: AnswerSink, found: JournalledAnswer): AnswerHandle {
+    const times = { nowMs: clock.monotonic(), deadlineMs: deadlineOf(request), stallMs: HUB_LIMITS.stallMsMin };
+    const taken = takeUp(found, request, times);
+    retell(found, sink);
+    if (found.isDone) {
+      sink.finished(outcomeOf(found, taken));
+      return { request: found.request, cancel: () => {} };
+    }
+    const { state, last, names } = taken;
+    const answer = { ...createAnswer(request, sink, state), names };
+    open.set(state.request, answer);
+    sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
+    const device = last === undefined ? undefined : sessions.get(last.attempt.device);
+    if (last === undefined || device?.profile.features?.includes('resume') !== true) {
+      queue.push(answer);
+      pump();
+      return handleOf(answer);
+    }
+    const { attempt, from } = last;
+    answer.attemptFrom = from;
+    byLease.set(attempt.lease, answer);
+    device.leases.add(attempt.lease);
+    apply(answer, { t: 'dispatched', attempt });
+    sessions.resume(device, { lease: attempt.lease, epoch: attempt.epoch, from: state.tokens.length });
+    return handleOf(answer);
+  }
+
+  /** Another owner has it, or will: nothing of it is ended here, and its device goes on. */
+  function leave(answer: Answer, message: string): void {
+    const { attempt, request } = answer.state;
+    answer.state.phase = 'over';
+    open.delete(request);
+    queue = queue.filter((queued) => queued !== answer);
+    if (attempt !== undefined) {
+      byLease.delete(attempt.lease);
+      const device = sessions.get(attempt.device);
+      if (device !== undefined) sessions.disown(device, attempt.lease, attempt.epoch);
+    }
+    if (!answer.silenced) answer.sink.failed(new IdlewildError('run_taken_over', message));
+  }
+  journal.onTakenOver((request) => {
+    const answer = open.get(request);
+    if (answer !== undefined) leave(answer, 'another replica went on with this answer; ask again under its key');
+  });
+
   return {
     async submit(request, sink) {
-      const features = featuresOf(request.work);
-      deps.placement?.asked(request.model.cid);
-      admit(request, features);
-      const state = createAnswerState({
-        request: newId('req', random),
-        model: request.model.cid,
-        work: request.work,
-        nowMs: clock.monotonic(),
-        deadlineMs: Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax),
-        queueMs: request.queueMs ?? HUB_LIMITS.queueMsMax,
-      });
-      const answer: Answer = {
-        state,
-        request,
-        sink,
-        features,
-        marks: affinity.marksOf(state.model, request.work),
-        names: new Map(),
-        attemptFrom: 0,
-        attemptAtMs: 0,
-        deviceMs: 0,
-        silenced: false,
-      };
-      open.set(state.request, answer);
-      try {
-        await journal.open({
-          request: state.request,
-          territory: request.territory,
-          key: request.key,
-          model: state.model,
-          work: request.work,
-        });
-      } catch (error) {
-        open.delete(state.request);
-        throw error;
-      }
-      sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
-      const handle: AnswerHandle = {
-        request: state.request,
-        cancel(why) {
-          answer.silenced = true;
-          apply(answer, { t: 'cancel', code: 'cancelled', why });
-        },
-      };
-      if (state.phase === 'queued') {
-        queue.push(answer);
-        pump();
-      }
-      return handle;
+      if (stopping) throw stoppingError();
+      const { run } = request;
+      const found = run?.isResumed === true ? await journal.adopt(request.territory, run) : undefined;
+      return found === undefined ? begin(request, sink) : goOn(request, sink, found);
     },
     onFrame(device, event) {
       const answer = byLease.get(event.lease);
@@ -429,12 +507,25 @@ export function createAnswers(deps: AnswersDeps): Answers {
       for (const { state } of queue) counts.set(state.model, (counts.get(state.model) ?? 0) + 1);
       return counts;
     },
+    async drain(boundMs) {
+      stopping = true;
+      const endsAtMs = clock.monotonic() + boundMs;
+      while (open.size > 0 && clock.monotonic() < endsAtMs) {
+        await new Promise<void>((resolve) => {
+          clock.after(HUB_LIMITS.sweepMs, resolve);
+        });
+      }
+    },
     async stop() {
       stopping = true;
       sweeper?.cancel();
-      for (const answer of [...open.values()])
-        apply(answer, { t: 'cancel', code: 'hub_stopping', why: 'the hub is stopping' });
+      const left = [...open.values()];
+      for (const answer of left) {
+        if (answer.request.run !== undefined) leave(answer, 'this replica is stopping; ask again under its key');
+        else apply(answer, { t: 'cancel', code: 'hub_stopping', why: 'the hub is stopping' });
+      }
       await journal.flush();
+      await Promise.all(left.map(({ state }) => journal.letGo(state.request)));
     },
   };
 }

@@ -1,75 +1,73 @@
 /**
- * The journal: what an open answer needs to be accounted for after a crash, sealed, and erased when it completes.
+ * The journal: what an open answer needs to be accounted for after a crash, or gone on with by another replica; sealed,
+ * and erased when it completes.
  *
  * An answer is accepted when its record is committed, and only then is it given to a device. Writes share transactions:
  * one that finds the journal idle goes at once, the others wait for company, at most `groupCommitMsMax`. An answer that
- * opens and closes within one batch leaves only its line in `requests`. The key is a secret of the data directory;
- * prompts and tokens never touch the database in the clear, and the database overwrites what is deleted.
+ * opens and closes within one batch leaves only its line in `requests`; one that is part of a run is kept until the run
+ * ends. The key is a secret of the hub; prompts and tokens never touch the database in the clear, and the database
+ * overwrites what is deleted.
  */
-import {
-  concat,
-  decodeCbor,
-  encodeCbor,
-  utf8,
-  type AnswerWork,
-  type Clock,
-  type Crypto,
-  type Random,
-  type Timer,
-} from '@idlewild/protocol';
-import { countUsage } from '../callers/usage.ts';
-import type { Database } from '../db/schema.ts';
+import { codeOf, messageOf, type Clock, type Crypto, type Random, type Timer } from '@idlewild/protocol';
+import type { OpenDatabase } from '../db/open.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
+import {
+  adoptAnswer,
+  closeOrphans,
+  commitBatch,
+  isKept,
+  type JournalledAnswer,
+  type OpenEntry,
+  type Orphan,
+} from './journal-commit.ts';
+import {
+  createSealer,
+  type Chunk,
+  type CloseRecord,
+  type FactRecord,
+  type JournalItem,
+  type OpenRecord,
+  type TokenRecord,
+} from './journal-records.ts';
+import type { RunRef } from './port.ts';
 
-export interface OpenRecord {
-  readonly request: string;
-  readonly territory: string;
-  readonly key: string;
-  readonly model: string;
-  readonly work: Omit<AnswerWork, 'tokens'>;
-}
-
-export interface CloseRecord {
-  readonly request: string;
-  readonly state: 'done' | 'failed' | 'cancelled';
-  readonly reason: string | undefined;
-  readonly promptTokens: number;
-  readonly answerTokens: number;
-  /** Of the prompt's tokens; 0 where nobody says. */
-  readonly cachedTokens?: number;
-  /** How long devices had it. */
-  readonly deviceMs?: number;
-  readonly failovers: number;
-  readonly exact: boolean;
-  readonly receipt?: {
-    readonly lease: string;
-    readonly device: string;
-    readonly epoch: number;
-    readonly statement: Uint8Array;
-  };
-}
+export { eraseRun, type JournalledAnswer, type Orphan } from './journal-commit.ts';
+export type { CloseRecord, FactRecord, OpenRecord, TokenRecord } from './journal-records.ts';
 
 export interface Journal {
-  /** Resolves when the record is committed; rejects with `disk_full` or `internal` when it cannot be. */
+  /**
+   * Resolves when the record is committed; rejects with `disk_full`, `database_unavailable` or `internal` when it
+   * cannot be.
+   */
   open(record: OpenRecord): Promise<void>;
   /** One emitted token; committed with the next batch. */
-  token(request: string, id: number): void;
-  /** Resolves when the end is committed and the record erased. */
+  token(request: string, token: TokenRecord): void;
+  /** What else happened, where a run may have to tell it again; committed with the next batch. */
+  fact(request: string, fact: FactRecord): void;
+  /** Resolves when the end is committed and the record erased, or when another owner has it. */
   close(record: CloseRecord): Promise<void>;
-  /** Closes what a crash left open, as failed; returns how many there were and how many tokens they had. */
-  recover(): Promise<readonly { readonly request: string; readonly answerTokens: number }[]>;
+  /** Forgets an answer without ending it: whoever takes its run over goes on with it. */
+  letGo(request: string): Promise<void>;
+  /** Takes over what another owner began; see `adoptAnswer`. */
+  adopt(territory: string, run: RunRef): Promise<JournalledAnswer | undefined>;
+  /** Ends what nobody will finish; see `closeOrphans`. */
+  closeOrphans(): Promise<readonly Orphan[]>;
+  /** Told once of each answer that another owner has taken over. */
+  onTakenOver(listener: (request: string) => void): void;
   /** Writes what is waiting, also what waits for its next try. */
   flush(): Promise<void>;
 }
 
 export interface JournalDeps {
-  readonly db: Database;
+  readonly database: OpenDatabase;
   readonly crypto: Crypto;
   readonly random: Random;
   readonly clock: Clock;
   /** 32 bytes. */
   readonly key: Uint8Array;
+  /** This replica, as the owner of what it opens. */
+  readonly owner: string;
   readonly log: Log;
 }
 
@@ -80,14 +78,12 @@ interface Waiting {
 interface Pending<Item> {
   readonly item: Item;
   readonly waiting: Waiting;
+  readonly sinceMs: number;
 }
-interface OpenEntry {
+interface Entry extends OpenEntry {
   seq: number;
-  territory: string;
-  written: boolean;
-  tokens: number[];
+  items: JournalItem[];
 }
-type Owner = Pick<OpenRecord, 'request' | 'territory'>;
 interface Batch {
   opens: Pending<OpenRecord>[];
   closes: Pending<CloseRecord>[];
@@ -97,15 +93,16 @@ interface Batch {
 const emptyBatch = (): Batch => ({ opens: [], closes: [], touched: new Set() });
 
 export function createJournal(deps: JournalDeps): Journal {
-  const { db, clock, log } = deps;
-  const entries = new Map<string, OpenEntry>();
+  const { database, clock, owner, log } = deps;
+  const entries = new Map<string, Entry>();
   let batch = emptyBatch();
   let timer: Timer | undefined;
   let flushing: Promise<void> | undefined;
   /** Ends that could not be written, each waiting for its next try. */
   const retries = new Set<() => Promise<void>>();
   let lastFlushAtMs = Number.NEGATIVE_INFINITY;
-  const seal = createSealer(deps);
+  let takenOver: (request: string) => void = () => {};
+  const sealer = createSealer(deps);
 
   function schedule(): void {
     if (timer !== undefined || flushing !== undefined) return;
@@ -142,14 +139,9 @@ export function createJournal(deps: JournalDeps): Journal {
   async function write(current: Batch): Promise<void> {
     const chunks = await sealChunks(current);
     try {
-      await commitBatch(
-        db,
-        clock.now(),
-        current.opens.map((pending) => pending.item),
-        current.closes.map((pending) => pending.item),
-        chunks,
-        entries,
-      );
+      const opens = current.opens.map((pending) => pending.item);
+      const closes = current.closes.map((pending) => pending.item);
+      const lost = await commitBatch(database, owner, { opens, closes, chunks }, entries);
       for (const { item, waiting } of current.opens) {
         const entry = entries.get(item.request);
         if (entry !== undefined) entry.written = true;
@@ -159,30 +151,45 @@ export function createJournal(deps: JournalDeps): Journal {
         entries.delete(item.request);
         waiting.resolve();
       }
+      for (const request of lost) tellTakenOver(request);
     } catch (error) {
-      log.error(
-        { why: (error as Error).message, opens: current.opens.length, closes: current.closes.length },
-        'journal batch failed',
-      );
-      for (const { item, waiting } of current.opens) {
-        entries.delete(item.request);
-        waiting.reject(error);
-      }
+      const counts = { opens: current.opens.length, closes: current.closes.length };
+      log.error({ why: messageOf(error), ...counts }, 'journal batch failed');
+      for (const pending of current.opens) failOpen(pending, error);
       for (const pending of current.closes) retryLater(pending, 1);
       takeBack(chunks);
     }
   }
 
-  /** Tokens of a batch that was not written go with a later one, before those that came since. */
+  /** A database that is restarted comes back within moments: what was asked meanwhile waits for it. */
+  function failOpen(pending: Pending<OpenRecord>, error: unknown): void {
+    const waitedMs = clock.monotonic() - pending.sinceMs;
+    if (codeOf(error) === 'database_unavailable' && waitedMs < HUB_LIMITS.journalOpenMsMax) {
+      batch.opens.push(pending);
+      return;
+    }
+    entries.delete(pending.item.request);
+    pending.waiting.reject(error);
+  }
+
+  function tellTakenOver(request: string): void {
+    if (!entries.delete(request)) return;
+    log.warn({ request }, 'another replica went on with this answer');
+    takenOver(request);
+  }
+
+  /** What a batch did not write goes with a later one, before what came since. */
   function takeBack(chunks: readonly Chunk[]): void {
-    for (const { request_id: request, ids } of chunks) {
+    for (const { request_id: request, seq, items } of chunks) {
       const entry = entries.get(request);
-      if (entry === undefined || ids.length === 0) continue;
-      entry.tokens.unshift(...ids);
+      if (entry === undefined || items.length === 0) continue;
+      entry.items.unshift(...items);
+      // Nobody knows whether the commit happened: the row is written again, and longer.
+      entry.seq = seq - 1;
       batch.touched.add(request);
     }
     // Not at once: a disk that is full now is full in 20 ms, too. The opening of an answer does not wait for this.
-    if (batch.touched.size > 0)
+    if (batch.touched.size > 0 || batch.opens.length > 0)
       timer ??= clock.after(HUB_LIMITS.journalRetryMs, () => {
         void flush();
       });
@@ -197,7 +204,7 @@ export function createJournal(deps: JournalDeps): Journal {
       retries.delete(retry);
       again.cancel();
       const { item, waiting } = pending;
-      return commitBatch(db, clock.now(), [], [item], [], entries).then(
+      return commitBatch(database, owner, { opens: [], closes: [item], chunks: [] }, entries).then(
         () => {
           entries.delete(item.request);
           waiting.resolve();
@@ -216,200 +223,74 @@ export function createJournal(deps: JournalDeps): Journal {
   }
 
   /**
-   * Sealed rows of this batch: the work of answers that open, and the tokens since the last batch of those that go on.
+   * Sealed rows of this batch: the work of answers that open, and what came since the last batch of those that go on.
    */
   async function sealChunks(current: Batch): Promise<Chunk[]> {
-    const closing = new Set(current.closes.map((pending) => pending.item.request));
+    const closing = new Map(current.closes.map(({ item }) => [item.request, item]));
+    const isErased = (request: string): boolean => {
+      const close = closing.get(request);
+      return close !== undefined && !isKept(close, entries.get(request));
+    };
     const chunks: Chunk[] = [];
     for (const { item } of current.opens) {
-      if (!closing.has(item.request)) chunks.push(await seal.work(item));
+      if (!isErased(item.request)) chunks.push(await sealer.work(item));
     }
     for (const request of current.touched) {
       const entry = entries.get(request);
-      if (entry === undefined || closing.has(request) || entry.tokens.length === 0) continue;
+      if (entry === undefined || isErased(request) || entry.items.length === 0) continue;
       entry.seq++;
-      chunks.push(await seal.tokens({ request, territory: entry.territory }, entry.seq, entry.tokens.splice(0)));
+      chunks.push(await sealer.items({ request, territory: entry.territory }, entry.seq, entry.items.splice(0)));
     }
     return chunks;
   }
 
+  const add = (request: string, item: JournalItem): void => {
+    const entry = entries.get(request);
+    if (entry === undefined) return;
+    entry.items.push(item);
+    batch.touched.add(request);
+    schedule();
+  };
+  const isOfRun = (request: string): boolean => entries.get(request)?.run !== undefined;
+
   return {
     open(record) {
-      entries.set(record.request, { seq: 0, territory: record.territory, written: false, tokens: [] });
+      const { request, territory, run } = record;
+      entries.set(request, { seq: 0, territory, run, ownerEpoch: 1, written: false, items: [] });
       return new Promise<void>((resolve, reject) => {
-        batch.opens.push({ item: record, waiting: { resolve, reject } });
+        batch.opens.push({ item: record, waiting: { resolve, reject }, sinceMs: clock.monotonic() });
         hurry();
       });
     },
-    token(request, id) {
-      const entry = entries.get(request);
-      if (entry === undefined) return;
-      entry.tokens.push(id);
-      batch.touched.add(request);
-      schedule();
+    token: (request, token) => add(request, isOfRun(request) ? token : token.id),
+    fact(request, fact) {
+      if (isOfRun(request)) add(request, fact);
     },
     close(record) {
       return new Promise<void>((resolve, reject) => {
-        batch.closes.push({ item: record, waiting: { resolve, reject } });
+        batch.closes.push({ item: record, waiting: { resolve, reject }, sinceMs: clock.monotonic() });
         schedule();
       });
     },
-    recover: () => recoverOpen(db, clock, seal),
+    async letGo(request) {
+      await flush();
+      entries.delete(request);
+    },
+    async adopt(territory, run) {
+      const found = await adoptAnswer(database, owner, territory, run, sealer);
+      if (found !== undefined && !found.isDone) {
+        const { seq, ownerEpoch } = found;
+        entries.set(found.request, { seq, territory, run, ownerEpoch, written: true, items: [] });
+      }
+      return found;
+    },
+    closeOrphans: () => closeOrphans(database, sealer),
+    onTakenOver(listener) {
+      takenOver = listener;
+    },
     async flush() {
       await flush();
       await Promise.all([...retries].map((retry) => retry()));
     },
   };
-}
-
-interface JournalRow {
-  readonly request_id: string;
-  readonly territory_id: string;
-  readonly seq: number;
-  readonly sealed: Uint8Array;
-}
-/** A row, and the token ids that are sealed in it. */
-interface Chunk extends JournalRow {
-  readonly ids: readonly number[];
-}
-
-function createSealer({ crypto, random, key }: Pick<JournalDeps, 'crypto' | 'random' | 'key'>): {
-  work(record: OpenRecord): Promise<Chunk>;
-  tokens(owner: Owner, seq: number, ids: readonly number[]): Promise<Chunk>;
-  unseal(row: JournalRow): Promise<unknown>;
-} {
-  const NONCE_BYTES = 12;
-  const bound = (request: string, seq: number): Uint8Array => utf8(`idlewild/v1/journal\n${request}\n${seq}`);
-  const seal = async ({ request, territory }: Owner, seq: number, value: unknown): Promise<JournalRow> => {
-    const nonce = random.bytes(NONCE_BYTES);
-    return {
-      request_id: request,
-      territory_id: territory,
-      seq,
-      sealed: concat([nonce, await crypto.seal(key, nonce, encodeCbor(value), bound(request, seq))]),
-    };
-  };
-  return {
-    work: async (record) => ({ ...(await seal(record, 0, record.work)), ids: [] }),
-    tokens: async (owner, seq, ids) => ({ ...(await seal(owner, seq, ids)), ids }),
-    async unseal({ request_id, seq, sealed }) {
-      const plain = await crypto.open(
-        key,
-        sealed.subarray(0, NONCE_BYTES),
-        sealed.subarray(NONCE_BYTES),
-        bound(request_id, seq),
-      );
-      return decodeCbor(plain, 'a journal entry');
-    },
-  };
-}
-
-async function commitBatch(
-  db: Database,
-  nowMs: number,
-  opens: readonly OpenRecord[],
-  closes: readonly CloseRecord[],
-  chunks: readonly Chunk[],
-  entries: ReadonlyMap<string, OpenEntry>,
-): Promise<void> {
-  await db.transaction().execute(async (tx) => {
-    if (opens.length > 0) {
-      await tx
-        .insertInto('requests')
-        .values(
-          opens.map((open) => ({
-            id: open.request,
-            territory_id: open.territory,
-            key_id: open.key,
-            model_cid: open.model,
-            state: 'open' as const,
-            reason: null,
-            created_at_ms: nowMs,
-            finished_at_ms: null,
-            prompt_tokens: 0,
-            answer_tokens: 0,
-            failovers: 0,
-            exact: 1,
-            counts_prompt: open.work.choice === 0 ? (1 as const) : (0 as const),
-          })),
-        )
-        .execute();
-    }
-    if (chunks.length > 0)
-      await tx
-        .insertInto('journal')
-        .values(chunks.map(({ request_id, territory_id, seq, sealed }) => ({ request_id, territory_id, seq, sealed })))
-        .execute();
-    const ended: string[] = [];
-    for (const close of closes) {
-      const { numUpdatedRows } = await tx
-        .updateTable('requests')
-        .set({
-          state: close.state,
-          reason: close.reason ?? null,
-          finished_at_ms: nowMs,
-          prompt_tokens: close.promptTokens,
-          answer_tokens: close.answerTokens,
-          cached_tokens: close.cachedTokens ?? 0,
-          device_ms: Math.round(close.deviceMs ?? 0),
-          failovers: close.failovers,
-          exact: close.exact ? 1 : 0,
-        })
-        .where('id', '=', close.request)
-        .where('state', '=', 'open')
-        .executeTakeFirstOrThrow();
-      if (numUpdatedRows > 0n) ended.push(close.request);
-      if (entries.get(close.request)?.written !== false)
-        await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
-      const territory = entries.get(close.request)?.territory;
-      if (close.receipt !== undefined && territory !== undefined) {
-        const { lease, device, epoch, statement } = close.receipt;
-        await tx
-          .insertInto('receipts')
-          .values({
-            lease,
-            territory_id: territory,
-            request_id: close.request,
-            device_id: device,
-            epoch,
-            statement,
-            created_at_ms: nowMs,
-          })
-          .execute();
-      }
-    }
-    await countUsage(tx, ended);
-  });
-}
-
-async function recoverOpen(
-  db: Database,
-  clock: Clock,
-  seal: ReturnType<typeof createSealer>,
-): Promise<{ request: string; answerTokens: number }[]> {
-  const left = await db.selectFrom('requests').select('id').where('state', '=', 'open').execute();
-  const recovered: { request: string; answerTokens: number }[] = [];
-  for (const { id } of left) {
-    const chunks = await db
-      .selectFrom('journal')
-      .selectAll()
-      .where('request_id', '=', id)
-      .where('seq', '>', 0)
-      .orderBy('seq')
-      .execute();
-    let answerTokens = 0;
-    for (const chunk of chunks) answerTokens += ((await seal.unseal(chunk)) as number[]).length;
-    await db.transaction().execute(async (tx) => {
-      await tx
-        .updateTable('requests')
-        .set({ state: 'failed', reason: 'hub_restarted', finished_at_ms: clock.now(), answer_tokens: answerTokens })
-        .where('id', '=', id)
-        .where('state', '=', 'open')
-        .execute();
-      await tx.deleteFrom('journal').where('request_id', '=', id).execute();
-      await countUsage(tx, [id]);
-    });
-    recovered.push({ request: id, answerTokens });
-  }
-  return recovered;
 }

@@ -29,8 +29,15 @@ export interface Attempt {
   readonly numericClass: string;
   /** Time without any sign of life that makes it a stall. */
   readonly stallMs: number;
+  /**
+   * Its events come over the bus, or another replica began it: some may be lost, and the device can be asked to tell
+   * them again.
+   */
+  readonly mayRepeat: boolean;
   started: boolean;
   progressAtMs: number;
+  /** When it was asked to tell again what was lost; not twice before there was progress or time. */
+  askedAtMs?: number | undefined;
 }
 
 export interface AnswerState {
@@ -54,6 +61,8 @@ export interface AnswerState {
   readonly devices: string[];
   failovers: number;
   engineFailures: number;
+  /** Attempts that never began because a slot was gone: they say nothing about the answer. */
+  refusals: number;
   /** The class that the emitted tokens belong to. */
   numericClass: string | undefined;
   exact: boolean;
@@ -89,6 +98,8 @@ export type Effect =
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string }
   /** Tell the device that its attempt is over. */
   | { readonly t: 'revoke'; readonly attempt: Attempt }
+  /** Ask the device for its events again, tokens from this index on. */
+  | { readonly t: 'resume'; readonly attempt: Attempt; readonly from: number }
   | { readonly t: 'requeue'; readonly code: ErrorCode };
 
 export function createAnswerState(
@@ -116,6 +127,7 @@ export function createAnswerState(
     devices: [],
     failovers: 0,
     engineFailures: 0,
+    refusals: 0,
     numericClass: undefined,
     exact: true,
     excluded: new Set(),
@@ -164,6 +176,9 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
     case 'answer.started':
       return onStarted(state, attempt, frame.promptTokens, frame.cachedTokens ?? 0);
     case 'answer.token': {
+      const { i } = frame;
+      if (attempt.mayRepeat && i < state.tokens.length && state.tokens[i] === frame.id) return [];
+      if (attempt.mayRepeat && i > state.tokens.length) return askAgain(state, attempt, nowMs);
       if (!attempt.started || frame.i !== state.tokens.length) {
         return failAttempt(
           state,
@@ -179,6 +194,7 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
       return [{ t: 'token', i: frame.i, id: frame.id, s: frame.s, calls: frame.calls, lp: frame.lp }];
     }
     case 'answer.finished': {
+      if (attempt.mayRepeat && frame.answerTokens > state.tokens.length) return askAgain(state, attempt, nowMs);
       if (!attempt.started || frame.answerTokens !== state.tokens.length) {
         return failAttempt(
           state,
@@ -199,6 +215,12 @@ function onFrame(state: AnswerState, device: string, frame: AnswerEvent, nowMs: 
       return failAttempt(state, code, frame.message, nowMs, true);
     }
   }
+}
+
+function askAgain(state: AnswerState, attempt: Attempt, nowMs: number): readonly Effect[] {
+  if (attempt.askedAtMs !== undefined && nowMs - attempt.askedAtMs < HUB_LIMITS.resumeAskMs) return [];
+  attempt.askedAtMs = nowMs;
+  return [{ t: 'resume', attempt, from: state.tokens.length }];
 }
 
 function onStarted(
@@ -230,6 +252,9 @@ const EXCLUDING: ReadonlySet<ErrorCode> = new Set([
   'model_invalid',
 ]);
 
+/** Replicas give out the same slot at the same moment, and one is too late. */
+const REFUSING: ReadonlySet<ErrorCode> = new Set(['device_full', 'lease_unknown', 'bus_no_responder']);
+
 function failAttempt(
   state: AnswerState,
   code: ErrorCode,
@@ -245,7 +270,8 @@ function failAttempt(
   if (attempt.started) state.failovers++;
   if (EXCLUDING.has(code)) state.excluded.add(attempt.device);
   if (code === 'engine_failed') state.engineFailures++;
-  if (state.epoch >= HUB_LIMITS.attemptsMax || state.engineFailures >= HUB_LIMITS.engineFailuresMax) {
+  if (!attempt.started && REFUSING.has(code)) state.refusals++;
+  if (state.epoch - state.refusals >= HUB_LIMITS.attemptsMax || state.engineFailures >= HUB_LIMITS.engineFailuresMax) {
     const message = `the answer was tried ${state.epoch} times and failed each time; the last time: ${why}`;
     // Always: it is also what takes the lease back, and nothing else will.
     return [{ t: 'revoke', attempt }, ...end(state, 'attempts_exhausted', message)];
@@ -267,7 +293,10 @@ function onTick(state: AnswerState, nowMs: number): readonly Effect[] {
   if (attempt !== undefined) {
     const silentMs = nowMs - attempt.progressAtMs;
     const allowedMs = attempt.started ? attempt.stallMs : Math.max(attempt.stallMs, HUB_LIMITS.startMsMax);
-    if (silentMs < allowedMs) return [];
+    if (silentMs < allowedMs) {
+      const isLost = attempt.mayRepeat && silentMs >= HUB_LIMITS.resumeAskMs;
+      return isLost ? askAgain(state, attempt, nowMs) : [];
+    }
     return failAttempt(
       state,
       'stalled',

@@ -79,7 +79,8 @@ export interface AnswerMeter {
 
 export interface Answers {
   /**
-   * Resolves once the request is committed. Throws `no_device` or `too_busy` (with `retryAfterSeconds`) before it is.
+   * Resolves once the request is committed. Throws `no_device` or `too_busy` (with `retryAfterSeconds`) before it is,
+   * and `run_taken_over` for a run that has another owner by now, which is also how an answer of one may fail.
    */
   submit(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle>;
   onFrame(device: ConnectedDevice, event: AnswerEvent): void;
@@ -89,6 +90,8 @@ export interface Answers {
   counts(): { readonly open: number; readonly queued: number };
   /** Answers that wait for a device, by the CID of their model. */
   queuedByModel(): ReadonlyMap<string, number>;
-  /** Ends everything that is open, for a hub that stops. */
+  /** Takes nothing new and waits until nothing is open, at most this long. */
+  drain(boundMs: number): Promise<void>;
+  /** Ends everything that is open, for a hub that stops; what is part of a run is left for whoever takes it over. */
   stop(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** A connected device as the scheduler sees it, and how much work an answer looks like before anybody tokenised it. */
 import type { AnswerWork } from '@idlewild/protocol';
-import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import { activeOf, stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Candidate } from './route.ts';
 
 /** Four characters a token is near enough for choosing between devices. */
@@ -23,7 +23,7 @@ export function candidateOf(
     numericClass: held?.numericClass,
     features: device.profile.features ?? [],
     slots: device.status.slots,
-    active: device.leases.size,
+    active: activeOf(device),
     tokensPerSecond: held?.tokensPerSecond,
     prefillTokensPerSecond: held?.prefillTokensPerSecond,
     sharedCost: held?.sharedCost ?? 1,

@@ -15,9 +15,10 @@ export interface ConnectedDevice {
   readonly territory: string;
   readonly publicKey: Uint8Array;
   readonly session: string;
-  /** Bearer of this session for fetching blobs. */
-  readonly ticket: string;
-  readonly channel: Channel;
+  /** When it was let in, by the database's time: of two sessions of a device the later one counts. */
+  readonly joinedAtMs: number;
+  /** Id of the replica that holds its channel. */
+  readonly home: string;
   readonly profile: DeviceProfile;
   readonly consent: Consent;
   /** Its current X25519 key as a signed statement, for sealing prompts to it. */
@@ -25,24 +26,46 @@ export interface ConnectedDevice {
   status: DeviceStatus;
   /** Set by the hub (a steward's drain); the device's own draining comes with its status. */
   draining: boolean;
-  /** Leases that the hub has given it and that are not over. */
+  /** Leases that are not over: at its home all, elsewhere those that this replica has given it. */
   readonly leases: Set<string>;
-  lastFrameAtMs: number;
+  /** How many more it has from other replicas; 0 at its home. */
+  leasesElsewhere: number;
+  /** CIDs of the models that it was told to hold. */
+  wanted: readonly string[];
   /** It let an answer stall: until then it is given one only when nobody else could have it. */
   mistrustedUntilMs: number;
   /** It refused what its last status offered, so nothing more is offered to it before its next status. */
   contradicted: boolean;
+}
+
+/** One whose channel is here. */
+export interface LocalDevice extends ConnectedDevice {
+  readonly channel: Channel;
+  lastFrameAtMs: number;
   touchedAtMs: number;
 }
+
+/** Work that it has, whoever gave it. */
+export const activeOf = ({ leases, leasesElsewhere }: ConnectedDevice): number => leases.size + leasesElsewhere;
 
 /** What the device is, as people see it. */
 export function stateOf(device: ConnectedDevice): DeviceState {
   if (device.draining || device.status.state === 'draining') return 'draining';
   if (device.status.state === 'paused') return 'paused';
-  return device.leases.size >= device.status.slots && device.status.slots > 0 ? 'busy' : 'ready';
+  return activeOf(device) >= device.status.slots && device.status.slots > 0 ? 'busy' : 'ready';
+}
+
+/** An attempt that a device goes on with for another owner than the one that ordered it. */
+export interface ResumeOrder {
+  readonly lease: string;
+  readonly epoch: number;
+  /** Index of the first token that is wanted again. */
+  readonly from: number;
 }
 
 export interface AnswerOrder {
+  /** Whether somebody may come for it when this replica is gone. */
+  readonly isResumable: boolean;
   readonly lease: string;
   readonly epoch: number;
   readonly model: string;

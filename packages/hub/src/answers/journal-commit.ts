@@ -1,0 +1,348 @@
+/**
+ * The journal's statements: one transaction for a batch, and what is read and ended after an owner is gone.
+ *
+ * An answer has one owner. Its row is locked and its owner looked at in the transaction that writes, so a replica that
+ * was paused and does not know that another took over writes nothing. Everything may be tried again after a commit of
+ * which nobody knows whether it happened: rows that are there stay as they are, and an end counts once.
+ */
+import { IdlewildError } from '@idlewild/protocol';
+import type { Kysely } from 'kysely';
+import { countUsage } from '../callers/usage.ts';
+import { locking } from '../db/row-lock.ts';
+import type { OpenDatabase } from '../db/open.ts';
+import type { DatabaseTransaction, Schema } from '../db/schema.ts';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Chunk, CloseRecord, FactRecord, JournalItem, OpenRecord, Sealer, TokenRecord } from './journal-records.ts';
+import type { RunRef } from './port.ts';
+
+/** Rows of one statement: databases bound its variables. */
+const ROWS_MAX = 1_000;
+
+export interface Batch {
+  readonly opens: readonly OpenRecord[];
+  readonly closes: readonly CloseRecord[];
+  readonly chunks: readonly Chunk[];
+}
+
+/** What is known here of an answer that is not closed. */
+export interface OpenEntry {
+  readonly territory: string;
+  readonly run: RunRef | undefined;
+  readonly ownerEpoch: number;
+  written: boolean;
+}
+
+/** Returns the requests of the batch that belong to another owner by now: nothing of them was written. */
+export async function commitBatch(
+  { db, clock }: OpenDatabase,
+  owner: string,
+  { opens, closes, chunks }: Batch,
+  entries: ReadonlyMap<string, OpenEntry>,
+): Promise<ReadonlySet<string>> {
+  const nowMs = clock.now();
+  return db.transaction().execute(async (tx) => {
+    for (const part of slices(opens)) await insertOpen(tx, owner, part, nowMs);
+    const opened = new Set(opens.map(({ request }) => request));
+    const asked = [...chunks.map((chunk) => chunk.request_id), ...closes.map(({ request }) => request)];
+    const older = [...new Set(asked)].filter((request) => !opened.has(request));
+    const lost = await ownedByOthers(tx, owner, older, entries);
+    const kept = chunks.filter(({ request_id }) => !lost.has(request_id));
+    for (const part of slices(kept)) {
+      await tx
+        .insertInto('journal')
+        .values(
+          part.map(({ request_id, territory_id, seq, sealed }) => ({ request_id, territory_id, seq, sealed })),
+        )
+        .onConflict((on) =>
+          on.columns(['request_id', 'seq']).doUpdateSet((row) => ({ sealed: row.ref('excluded.sealed') })),
+        )
+        .execute();
+    }
+    const ended: string[] = [];
+    for (const close of closes)
+      if (!lost.has(close.request) && (await writeEnd(tx, close, entries.get(close.request), nowMs)))
+        ended.push(close.request);
+    await countUsage(tx, ended);
+    return lost;
+  });
+}
+
+function* slices<Item>(items: readonly Item[]): Generator<readonly Item[]> {
+  for (let from = 0; from < items.length; from += ROWS_MAX) yield items.slice(from, from + ROWS_MAX);
+}
+
+async function insertOpen(
+  tx: DatabaseTransaction,
+  owner: string,
+  opens: readonly OpenRecord[],
+  nowMs: number,
+): Promise<void> {
+  await tx
+    .insertInto('requests')
+    .values(
+      opens.map(({ request, territory, key, model, work, run }) => ({
+        id: request,
+        territory_id: territory,
+        key_id: key,
+        model_cid: model,
+        state: 'open' as const,
+        reason: null,
+        created_at_ms: nowMs,
+        finished_at_ms: null,
+        prompt_tokens: 0,
+        answer_tokens: 0,
+        failovers: 0,
+        exact: 1 as const,
+        counts_prompt: work.choice === 0 ? (1 as const) : (0 as const),
+        owner,
+        owner_epoch: 1,
+        run_id: run?.id ?? null,
+        choice: run?.choice ?? 0,
+      })),
+    )
+    .onConflict((on) => on.column('id').doNothing())
+    .execute();
+}
+
+/** Locks the rows of those that are still this owner's. */
+async function ownedByOthers(
+  tx: DatabaseTransaction,
+  owner: string,
+  requests: readonly string[],
+  entries: ReadonlyMap<string, OpenEntry>,
+): Promise<ReadonlySet<string>> {
+  const lost = new Set<string>();
+  for (const part of slices(requests)) {
+    const rows = await locking(
+      tx,
+      tx.selectFrom('requests').select(['id', 'owner', 'owner_epoch']).where('id', 'in', part).orderBy('id'),
+    ).execute();
+    for (const row of rows) {
+      const epoch = entries.get(row.id)?.ownerEpoch ?? row.owner_epoch;
+      if (row.owner !== null && (row.owner !== owner || row.owner_epoch !== epoch)) lost.add(row.id);
+    }
+  }
+  return lost;
+}
+
+/** False when it had ended already. */
+async function writeEnd(
+  tx: DatabaseTransaction,
+  close: CloseRecord,
+  entry: OpenEntry | undefined,
+  nowMs: number,
+): Promise<boolean> {
+  const { numUpdatedRows } = await tx
+    .updateTable('requests')
+    .set({
+      state: close.state,
+      reason: close.reason ?? null,
+      finished_at_ms: nowMs,
+      prompt_tokens: close.promptTokens,
+      answer_tokens: close.answerTokens,
+      cached_tokens: close.cachedTokens ?? 0,
+      device_ms: Math.round(close.deviceMs ?? 0),
+      failovers: close.failovers,
+      exact: close.exact ? 1 : 0,
+    })
+    .where('id', '=', close.request)
+    .where('state', '=', 'open')
+    .executeTakeFirstOrThrow();
+  // A run may still have to tell it again: its rows go with the run.
+  if (entry?.written !== false && !isKept(close, entry))
+    await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
+  if (close.receipt !== undefined && entry !== undefined) {
+    const { lease, device, epoch, statement } = close.receipt;
+    await tx
+      .insertInto('receipts')
+      .values({
+        lease,
+        territory_id: entry.territory,
+        request_id: close.request,
+        device_id: device,
+        epoch,
+        statement,
+        created_at_ms: nowMs,
+      })
+      .onConflict((on) => on.column('lease').doNothing())
+      .execute();
+  }
+  return numUpdatedRows > 0n;
+}
+
+/** Whether the journal's rows outlive the end of the answer. */
+export const isKept = (close: CloseRecord, entry: OpenEntry | undefined): boolean =>
+  entry?.run !== undefined && close.state === 'done';
+
+/** Erases what the journal kept of a run's answers; the caller's transaction ends the run. */
+export async function eraseRun(transaction: DatabaseTransaction, territory: string, runId: string): Promise<void> {
+  await transaction
+    .deleteFrom('journal')
+    .where('request_id', 'in', (from) =>
+      from.selectFrom('requests').select('id').where('territory_id', '=', territory).where('run_id', '=', runId),
+    )
+    .execute();
+}
+
+/** An answer of a run as the journal has it. */
+export interface JournalledAnswer {
+  readonly request: string;
+  readonly isDone: boolean;
+  readonly ownerEpoch: number;
+  /** Number of its last row. */
+  readonly seq: number;
+  readonly tokens: readonly TokenRecord[];
+  readonly attempts: readonly Extract<FactRecord, { t: 'attempt' }>[];
+  readonly started: Extract<FactRecord, { t: 'started' }> | undefined;
+  readonly finished: Extract<FactRecord, { t: 'finished' }> | undefined;
+  readonly failovers: number;
+  readonly exact: boolean;
+}
+
+/**
+ * Makes `owner` the owner of a run's answer and reads what is journalled of it; `undefined` when there is none that
+ * goes on or ended well. Throws `run_taken_over` when the run is no longer this owner's.
+ */
+export async function adoptAnswer(
+  { db }: OpenDatabase,
+  owner: string,
+  territory: string,
+  run: RunRef,
+  sealer: Sealer,
+): Promise<JournalledAnswer | undefined> {
+  const found = await db.transaction().execute(async (tx) => {
+    const row = await locking(
+      tx,
+      tx.selectFrom('runs').select(['owner', 'epoch']).where('territory_id', '=', territory).where('id', '=', run.id),
+    ).executeTakeFirst();
+    if (row?.owner !== owner || row.epoch !== run.epoch)
+      throw new IdlewildError('run_taken_over', 'another replica took this request over; ask again under its key');
+    const request = await locking(
+      tx,
+      tx
+        .selectFrom('requests')
+        .select(['id', 'state', 'owner_epoch', 'failovers', 'exact'])
+        .where('territory_id', '=', territory)
+        .where('run_id', '=', run.id)
+        .where('choice', '=', run.choice)
+        .where('state', 'in', ['open', 'done'])
+        .orderBy('created_at_ms', 'desc')
+        .limit(1),
+    ).executeTakeFirst();
+    if (request === undefined) return undefined;
+    if (request.state === 'open') {
+      await tx
+        .updateTable('requests')
+        .set({ owner, owner_epoch: request.owner_epoch + 1 })
+        .where('id', '=', request.id)
+        .execute();
+    }
+    const rows = await tx
+      .selectFrom('journal')
+      .selectAll()
+      .where('request_id', '=', request.id)
+      .where('seq', '>', 0)
+      .orderBy('seq')
+      .execute();
+    return { request, rows };
+  });
+  if (found === undefined) return undefined;
+  const { request, rows } = found;
+  const items: JournalItem[] = [];
+  for (const row of rows) items.push(...(await sealer.unseal(row)));
+  const facts = items.filter((item) => typeof item === 'object' && 't' in item);
+  return {
+    request: request.id,
+    isDone: request.state === 'done',
+    ownerEpoch: request.state === 'open' ? request.owner_epoch + 1 : request.owner_epoch,
+    seq: rows.at(-1)?.seq ?? 0,
+    tokens: items.filter((item): item is TokenRecord => typeof item === 'object' && !('t' in item)),
+    attempts: facts.filter((fact) => fact.t === 'attempt'),
+    started: facts.find((fact) => fact.t === 'started'),
+    finished: facts.find((fact) => fact.t === 'finished'),
+    failovers: request.failovers,
+    exact: request.exact === 1,
+  };
+}
+
+/** An answer that nobody will finish; how many tokens it had. */
+export interface Orphan {
+  readonly request: string;
+  readonly answerTokens: number;
+}
+
+/**
+ * Ends answers whose owner is gone and to which no caller can come back any more, as failed with `hub_restarted`. An
+ * owner is gone when the register has not seen it for `replicaLiveMs` by the database's time, or never had it.
+ */
+export async function closeOrphans(database: OpenDatabase, sealer: Sealer): Promise<readonly Orphan[]> {
+  const orphans: Orphan[] = [];
+  for (const { id } of await orphansIn(database, database.db)) {
+    const rows = await database.db
+      .selectFrom('journal')
+      .selectAll()
+      .where('request_id', '=', id)
+      .where('seq', '>', 0)
+      .orderBy('seq')
+      .execute();
+    let answerTokens = 0;
+    for (const row of rows) answerTokens += (await sealer.unseal(row)).filter(isToken).length;
+    const isEnded = await database.db.transaction().execute(async (tx) => {
+      const [still] = await orphansIn(database, tx, id);
+      if (still === undefined) return false;
+      await tx
+        .updateTable('requests')
+        .set({
+          state: 'failed',
+          reason: 'hub_restarted',
+          finished_at_ms: database.clock.now(),
+          answer_tokens: answerTokens,
+          owner_epoch: still.owner_epoch + 1,
+        })
+        .where('id', '=', id)
+        .execute();
+      await tx.deleteFrom('journal').where('request_id', '=', id).execute();
+      await countUsage(tx, [id]);
+      return true;
+    });
+    if (isEnded) orphans.push({ request: id, answerTokens });
+  }
+  return orphans;
+}
+
+const isToken = (item: JournalItem): boolean => typeof item === 'number' || !('t' in item);
+
+/** With `id`, that one alone, locked. */
+function orphansIn(
+  { nowMs }: OpenDatabase,
+  db: Kysely<Schema>,
+  id?: string,
+): Promise<{ id: string; owner_epoch: number }[]> {
+  const query = db
+    .selectFrom('requests')
+    .select(['requests.id', 'requests.owner_epoch'])
+    .where('requests.state', '=', 'open')
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('replicas')
+            .select('replicas.id')
+            .whereRef('replicas.id', '=', 'requests.owner')
+            .where(({ eb }) => eb('replicas.seen_at_ms', '>', eb(nowMs(), '-', HUB_LIMITS.replicaLiveMs))),
+        ),
+      ),
+    )
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('runs')
+            .select('runs.id')
+            .whereRef('runs.territory_id', '=', 'requests.territory_id')
+            .whereRef('runs.id', '=', 'requests.run_id'),
+        ),
+      ),
+    );
+  if (id === undefined) return query.limit(ROWS_MAX).execute();
+  const one = query.where('requests.id', '=', id);
+  return (db.isTransaction ? locking(db, one) : one).execute();
+}
