@@ -16,6 +16,7 @@ export type {
   KeyPair,
   MaybePromise,
   Random,
+  SessionKeys,
   Timer,
   Transport,
 } from './ports.ts';
@@ -68,6 +69,7 @@ export {
   type DeviceProfile,
   type DeviceState,
   type DeviceStatus,
+  type KeptAttempt,
   type Lent,
   type ToDevice,
   type ToHub,
@@ -76,6 +78,7 @@ export {
 } from './wire/messages.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
+export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';
 export { openStatement, signStatement, type Purpose, type Verified } from './identity/signed.ts';
 export {
   WORK_KINDS,
@@ -126,7 +129,16 @@ export {
   type Sampler,
   type SamplerContext,
 } from './sampler/sampler.ts';
-export { DAG_PB, RAW, isStorable, verifyBlock, type Block } from './blobs/block.ts';
+export {
+  DAG_PB,
+  RAW,
+  isStorable,
+  matches,
+  refuseIncomplete,
+  verifyBlock,
+  verifyLeaf,
+  type Block,
+} from './blobs/block.ts';
 export { createMemoryBlobStore } from './blobs/memory-blob-store.ts';
 export {
   fetchBlock,

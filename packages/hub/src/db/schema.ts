@@ -163,14 +163,30 @@ export interface Blobs {
   cid: string;
   bytes: Uint8Array;
   size: number;
+  /** 1: put as a block of its own; 0: here because a file needs it. */
+  loose: 0 | 1;
 }
 
 export interface BlobFiles {
   root: string;
-  /** CBOR of its leaves' CIDs and sizes. */
-  layout: Uint8Array;
   size: number;
   finished: 0 | 1;
+}
+
+/** What a file consists of: its leaves at places from 0 on, the nodes above them at places below. */
+export interface BlobParts {
+  root: string;
+  place: number;
+  cid: string;
+  /** First byte of a leaf in the file. */
+  start: number;
+  size: number;
+}
+
+/** One row, what all blobs take of the quota; every change of files or loose blocks takes its turn on it. */
+export interface BlobUsage {
+  id: 1;
+  bytes: number;
 }
 
 /** Sums over the requests that ended on one day; written in the transaction that ends a request. */
@@ -254,6 +270,8 @@ export interface Schema {
   buckets: BucketRows;
   blobs: Blobs;
   blob_files: BlobFiles;
+  blob_parts: BlobParts;
+  blob_usage: BlobUsage;
 }
 
 /** The handle that rooms are given. While a transaction of it is open, only the transaction's own handle answers. */
