@@ -2,7 +2,7 @@
  * A device: a session with a hub, a lane of answers, a shelf of models, and the lender above all three.
  *
  * - The lender's consent and pauses are asked before every piece of work; the hub cannot overrule either.
- * - Losing the channel ends the running answers (the hub gives them to others) and keeps the models warm.
+ * - Losing the channel keeps the models warm, and the running answers for a while where hubs resume them.
  * - Every change is told once per tick: to the hub as a heartbeat, to the owner as a state.
  * It knows no platform: everything outside comes through ports, so that hundreds of agents run in one simulation.
  */
@@ -28,7 +28,7 @@ import { createAgreementKeys, type AgreementKeys } from './agreement-key.ts';
 import { openConsent, refusalOf } from './consent.ts';
 import { readManifest } from './fetch-model.ts';
 import { createGiver, type Giver } from './give-blobs.ts';
-import { createLane, type Lane } from './lane.ts';
+import { createLane, type Lane } from './lane/lane.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import type { ModelFolders } from './model-folders.ts';
 import type { WorkMessage } from './session-machine.ts';
@@ -208,6 +208,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     refusal: () => refusal(parts),
     warm: (cid) => parts.shelf.warm(cid),
     send: (message) => parts.session.send(message),
+    backlogBytes: () => parts.session.backlogBytes(),
     onChanged() {
       shelf.answersEnded();
       onChanged();
@@ -215,22 +216,25 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
   });
   const session = createSession(options, {
     ...options,
-    profile: lent.uploadBytesPerSecond === 0 ? options.profile : withFeature(options.profile, 'relay'),
+    profile: withFeatures(options.profile, lent.uploadBytesPerSecond === 0 ? ['resume'] : ['resume', 'relay']),
     agreementKey: keys.signed,
     status: () => statusOf(parts),
+    attempts: () => lane.attempts(),
     onOpened(welcome) {
       parts.problem = undefined;
       parts.drainingByHub = false;
       log('info', 'connected to the hub', { session: welcome.session });
       options.onEnrolled?.();
       shelf.setTicket(welcome.ticket);
+      lane.joined(welcome.resumes === true);
       onChanged();
     },
     onMessage: (message) => onMessage(parts, message),
     onLost(reason) {
       log('info', 'the session with the hub ended', { reason });
       shelf.setTicket(undefined);
-      lane.dropAll();
+      lane.parted();
+      onChanged();
     },
     onBackOff(error, afterMs) {
       parts.problem = error;
@@ -294,6 +298,10 @@ function onMessage(parts: Parts, message: WorkMessage): void {
       return parts.lane.offer(message);
     case 'cancel':
       return parts.lane.cancel(message.lease, message.epoch);
+    case 'answer.resume':
+      return parts.lane.resume(message);
+    case 'answer.kept':
+      return parts.lane.kept(message.lease, message.epoch);
     case 'blob.want':
       parts.giver
         .want(message)
@@ -308,9 +316,9 @@ function onMessage(parts: Parts, message: WorkMessage): void {
   }
 }
 
-const withFeature = (profile: DeviceProfile, feature: DeviceFeature): DeviceProfile => ({
+const withFeatures = (profile: DeviceProfile, features: readonly DeviceFeature[]): DeviceProfile => ({
   ...profile,
-  features: [...new Set([...(profile.features ?? []), feature])],
+  features: [...new Set([...(profile.features ?? []), ...features])],
 });
 
 /** The lender first, then the day's circumstances. */
@@ -376,6 +384,7 @@ async function release(parts: Parts, error: IdlewildError | undefined): Promise<
   if (error !== undefined) log('error', error.message, { code: error.code });
   parts.presence?.stop();
   parts.keys.stop();
+  parts.lane.dropAll();
   parts.giver.close();
   await new Promise<void>((resolve) => {
     const timer = clock.after(AGENT_LIMITS.closeMsMax, () => {

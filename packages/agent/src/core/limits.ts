@@ -19,6 +19,19 @@ export const AGENT_LIMITS = {
   leasesRememberedMax: 1_024,
   /** No answer is let run longer, whatever the hub asks. */
   answerMsMax: 3_600_000,
+  /** Of a failure's message, as the protocol bounds it. */
+  failureCharactersMax: 2_048,
+  /** What an attempt said is kept this long after its end for a hub that has not written it down yet. */
+  keptAttemptMs: 60_000,
+  /** All that is kept of all attempts: about 500,000 tokens, or 20,000 with the most probabilities. */
+  keptBytesMax: 67_108_864,
+  /** They are listed in the handshake, whose frames are small. */
+  keptAttemptsMax: 256,
+  /** An attempt without a channel waits this long to be claimed: what reconnecting and another replica may take. */
+  orphanedAttemptMs: 20_000,
+  /** What is sent again waits while more than this is on its way: new tokens and heartbeats share the channel. */
+  replayBacklogBytesMax: 1_048_576,
+  replayPauseMs: 20,
   /** At a stop, running answers may take this long to finish before they are given back. */
   drainMsMax: 60_000,
   /** What closing engines may take before a stopping device goes on without them. */

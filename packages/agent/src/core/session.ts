@@ -13,13 +13,16 @@ import {
   encodeFrame,
   parseToDevice,
   proveDevice,
-  type Channel,
+  sealable,
+  sessionKeys,
   type Clock,
   type Crypto,
   type DeviceProfile,
   type DeviceStatus,
+  type KeptAttempt,
   type KeyPair,
   type Random,
+  type SealableChannel,
   type Timer,
   type ToHub,
   type Transport,
@@ -43,6 +46,8 @@ export interface HubAddress {
   readonly territory: Uint8Array;
   /** SHA-256 of the SubjectPublicKeyInfo of the hub's TLS key. */
   readonly spkiPin?: Uint8Array | undefined;
+  /** Something between ends TLS: only a hub that seals the session gets a proof of this device. */
+  readonly session?: boolean | undefined;
   /** Secret of an invite; absent once enrolled. Sent after the hub has proved itself, until the first welcome. */
   readonly joinToken?: string | undefined;
 }
@@ -63,6 +68,8 @@ export interface SessionOwner {
   readonly consent: Uint8Array;
   agreementKey(): Promise<Uint8Array>;
   status(): DeviceStatus;
+  /** What the next session may resume. */
+  attempts(): KeptAttempt[];
   onOpened(welcome: Welcome): void;
   onMessage(message: WorkMessage): void;
   onLost(reason: string): void;
@@ -77,9 +84,13 @@ export interface Session {
   isOpen(): boolean;
   /** Sends over an open session; otherwise does nothing. Gives a channel up whose queue is over its bound. */
   send(message: ToHub): void;
+  /** Queued and not yet taken by the network. */
+  backlogBytes(): number;
   /** The status changed: a heartbeat goes out within this tick, one for all changes of it. */
   statusChanged(): void;
 }
+
+const SESSION_SEED_BYTES = 32;
 
 /** Where devices connect, below the hub's address. */
 export const deviceUrlOf = (hubUrl: string): string => `${hubUrl.replace(/^http/, 'ws').replace(/\/+$/, '')}/device`;
@@ -87,7 +98,9 @@ export const deviceUrlOf = (hubUrl: string): string => `${hubUrl.replace(/^http/
 /** One dial and what came of it. */
 interface Connection {
   readonly abort: AbortController;
-  channel?: Channel;
+  channel?: SealableChannel;
+  /** The X25519 key for this session, from hello to the check. */
+  sessionKey?: KeyPair;
   hello?: Uint8Array;
   challenge?: Uint8Array;
   closed: boolean;
@@ -125,6 +138,7 @@ export function createSession(ports: SessionPorts, owner: SessionOwner): Session
     send: (message) => {
       if (shell.state.phase === 'open') transmit(shell, message);
     },
+    backlogBytes: () => shell.connection?.channel?.bufferedBytes() ?? 0,
     statusChanged: () => step(shell, { e: 'changed' }),
   };
 }
@@ -216,8 +230,9 @@ function dial(shell: Shell): void {
   shell.connection = own;
   shell.ports.transport
     .dial(deviceUrlOf(url), { spkiPin, signal: own.abort.signal })
-    .then((channel) => {
-      if (shell.connection !== own) return channel.close('no longer wanted');
+    .then((dialled) => {
+      if (shell.connection !== own) return dialled.close('no longer wanted');
+      const channel = sealable(dialled, shell.ports.crypto);
       own.channel = channel;
       channel.listen({
         onFrame: (frame) => onFrame(shell, own, frame),
@@ -252,33 +267,53 @@ function onFrame(shell: Shell, own: Connection, frame: Uint8Array): void {
 }
 
 function hello(shell: Shell): void {
-  const {
-    owner: { identity, hub },
-    ports: { random },
-    connection,
-  } = shell;
-  if (connection?.channel === undefined) return;
-  connection.hello = encodeFrame({
+  const { connection: own, owner } = shell;
+  if (own?.channel === undefined) return;
+  if (owner.hub.session !== true) return sendHello(shell, own);
+  const { random, crypto } = shell.ports;
+  Promise.resolve(crypto.agreementKey(random.bytes(SESSION_SEED_BYTES)))
+    .then((key) => {
+      own.sessionKey = key;
+      if (shell.connection === own) sendHello(shell, own);
+    })
+    .catch(failing(shell, own, 'making a key for the session'));
+}
+
+function sendHello({ owner: { identity, hub }, ports: { random } }: Shell, own: Connection): void {
+  own.hello = encodeFrame({
     t: 'hello',
     versions: [...VERSIONS],
     device: identity.publicKey,
     territory: hub.territory,
     nonce: random.bytes(32),
+    ...(own.sessionKey === undefined ? {} : { session: own.sessionKey.publicKey }),
   } satisfies ToHub);
-  connection.channel.send(connection.hello);
+  own.channel?.send(own.hello);
 }
 
 function check(shell: Shell, proof: Uint8Array): void {
-  const {
-    connection: own,
-    ports: { clock, crypto },
-    owner: { hub },
-  } = shell;
-  if (own?.channel === undefined || own.hello === undefined) return;
-  const input = { proof, hello: own.hello, territory: hub.territory, binding: own.channel.binding, nowMs: clock.now() };
-  checkHub(input, crypto)
+  const { connection: own } = shell;
+  if (own?.channel === undefined) return;
+  checked(shell, own, proof)
     .then(() => step(shell, { e: 'checked' }, own))
     .catch(failing(shell, own, 'verifying the hub'));
+}
+
+/** Throws unless the hub has proved itself; afterwards the channel is sealed where this device wants it to be. */
+async function checked(
+  { ports: { clock, crypto }, owner: { hub } }: Shell,
+  { channel, hello, challenge, sessionKey }: Connection,
+  proof: Uint8Array,
+): Promise<void> {
+  if (channel === undefined || hello === undefined || challenge === undefined) throw new Error('nothing was greeted');
+  const input = { proof, hello, territory: hub.territory, nowMs: clock.now() };
+  const { binding } = await checkHub(
+    { ...input, binding: sessionKey === undefined ? channel.binding : 'session' },
+    crypto,
+  );
+  if (sessionKey === undefined || binding.kind !== 'session') return;
+  const own = { end: 'device', ownKey: sessionKey.privateKey, peerKey: binding.key } as const;
+  channel.seal(await sessionKeys({ ...own, hello, challenge }, crypto));
 }
 
 function prove(shell: Shell): void {
@@ -296,7 +331,7 @@ function prove(shell: Shell): void {
     .agreementKey()
     .then((agreementKey) =>
       proveDevice(
-        { challenge, name, agreementKey, consent, profile, status: owner.status(), ...joinToken },
+        { challenge, name, agreementKey, consent, profile, status: statusToProve(owner), ...joinToken },
         owner.identity,
         crypto,
       ),
@@ -305,6 +340,11 @@ function prove(shell: Shell): void {
       if (shell.connection === own) transmit(shell, { t: 'prove', proof });
     })
     .catch(failing(shell, own, 'proving this device'));
+}
+
+function statusToProve(owner: SessionOwner): DeviceStatus {
+  const attempts = owner.attempts();
+  return attempts.length === 0 ? owner.status() : { ...owner.status(), attempts };
 }
 
 function transmit(shell: Shell, message: ToHub): void {

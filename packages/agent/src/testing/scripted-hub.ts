@@ -41,6 +41,8 @@ export interface Behaviour {
   /** Who signs the hub's certificate. */
   signer: KeyPair;
   heartbeatMs: number;
+  /** Said in the welcome; absent: nothing is said of it. */
+  resumes: boolean | undefined;
 }
 
 export interface ScriptedPeer {
@@ -81,6 +83,7 @@ export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 
       insteadOfWelcome: undefined,
       signer: territory,
       heartbeatMs: 5_000,
+      resumes: undefined,
     },
   };
   const peers: Peer[] = [];
@@ -134,6 +137,7 @@ function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer 
           session: 'ses',
           ticket: 'ticket',
           heartbeatMs: hub.behaviour.heartbeatMs,
+          resumes: hub.behaviour.resumes,
         },
       );
     }

@@ -14,7 +14,7 @@ import type {
   WantedModel,
 } from '@idlewild/protocol';
 import type { EngineHost, EngineLimits } from '@idlewild/engine';
-import type { WarmModel } from '../lane.ts';
+import type { WarmModel } from '../lane/attempts.ts';
 import type { ModelFolders } from '../model-folders.ts';
 
 export type HoldMessage = Extract<ToDevice, { t: 'hold' }>;

@@ -14,7 +14,7 @@
  */
 import { IdlewildError, asIdlewildError, codeOf, type DeviceModel } from '@idlewild/protocol';
 import { removeModel } from '../fetch-model.ts';
-import type { WarmModel } from '../lane.ts';
+import type { WarmModel } from '../lane/attempts.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import {
   describe,

@@ -3,10 +3,12 @@
  * vectors of texts, which are an answer of one event.
  *
  *   answer frame ──► guard ──► warm engine ──► free slot ──► running ──► finished | failed
- *                      └─ refused at once with the reason   └─ cancel, deadline, pause, engine death, lost channel
+ *                      └─ refused at once with the reason   └─ cancel, deadline, pause, engine death
  *
- * - Every event carries the lease and epoch of its attempt; once an attempt is over nothing more is sent for it.
+ * - Every event carries the lease and epoch of its attempt; once an attempt is over nothing new is said for it.
  * - A lease's epoch only grows: an older or repeated one changes nothing; a newer one replaces the attempt.
+ * - Where the hub resumes, an answer outlives its channel: it runs on and is kept, and another session may hear it from
+ *   any token (`attempts.ts`, `said.ts`). With another hub a lost channel is its end.
  * - There is no queue: an answer runs now or is refused, because the hub knows better places than a device's queue.
  * - It trusts no frame: whether the lender allows the work is asked of the guard for each.
  */
@@ -19,23 +21,34 @@ import {
   type Clock,
   type Crypto,
   type ErrorCode,
+  type KeptAttempt,
   type KeyPair,
   type Receipt,
-  type Timer,
-  type ToDevice,
   type ToHub,
 } from '@idlewild/protocol';
-import type { Engine, EngineEvent } from '@idlewild/engine';
-import { AGENT_LIMITS } from './limits.ts';
-
-export type AnswerMessage = Extract<ToDevice, { t: 'answer' }>;
-export type EmbedMessage = Extract<ToDevice, { t: 'embed' }>;
-type OrderMessage = AnswerMessage | EmbedMessage;
-
-export interface WarmModel {
-  readonly engine: Engine;
-  readonly numericClass: string;
-}
+import type { EngineEvent } from '@idlewild/engine';
+import { AGENT_LIMITS } from '../limits.ts';
+import {
+  close,
+  createAttempts,
+  discard,
+  discardAll,
+  failed,
+  find,
+  joined,
+  keep,
+  makeRoom,
+  parted,
+  resumable,
+  type AnswerMessage,
+  type Attempt,
+  type Attempts,
+  type EmbedMessage,
+  type OrderMessage,
+  type ResumeMessage,
+  type WarmModel,
+} from './attempts.ts';
+import { createSaid } from './said.ts';
 
 export interface LanePorts {
   readonly clock: Clock;
@@ -50,6 +63,8 @@ export interface LanePorts {
   /** The engine for a model, or the error that says why it is not warm. */
   warm(cid: string): WarmModel | IdlewildError;
   send(message: ToHub): void;
+  /** What waits in the channel. */
+  backlogBytes(): number;
   /** The number of running answers changed. */
   onChanged(): void;
 }
@@ -57,66 +72,66 @@ export interface LanePorts {
 export interface Lane {
   offer(message: OrderMessage): void;
   cancel(lease: string, epoch: number): void;
+  /** The hub hears an attempt again, from `from` on; it is told when that cannot be. */
+  resume(message: ResumeMessage): void;
+  /** The hub has written the end of this attempt down. */
+  kept(lease: string, epoch: number): void;
   /** Ends answers with `answer.failed`, so that the hub moves them; with `cid`, those of one model only. */
   failAll(error: IdlewildError, cid?: string): void;
-  /** Ends all answers without a word: there is nobody left to tell. */
+  /** Ends all answers without a word and forgets them: there is nobody left to tell. */
   dropAll(): void;
-  /** Answers that run; with `cid`, those of one model. */
+  /** A session began; `resumes`: its hub may ask for attempts of earlier ones. */
+  joined(resumes: boolean): void;
+  /** The session is over; another may follow. */
+  parted(): void;
+  /** What another session could resume. */
+  attempts(): KeptAttempt[];
+  /** Answers that run, also those that nobody hears; with `cid`, those of one model. */
   running(cid?: string): number;
-}
-
-interface Attempt {
-  readonly message: OrderMessage;
-  readonly model: WarmModel;
-  readonly tokens: number[];
-  handle?: { cancel(): void };
-  deadline?: Timer;
-  over: boolean;
 }
 
 /** What the functions below share. */
 interface LaneState {
   readonly ports: LanePorts;
-  /** By lease. */
-  readonly running: Map<string, Attempt>;
+  readonly attempts: Attempts;
   /** The highest epoch seen of each lease, oldest lease first. */
   readonly epochs: Map<string, number>;
 }
 
 export function createLane(ports: LanePorts): Lane {
-  const lane: LaneState = { ports, running: new Map(), epochs: new Map() };
+  const attempts = createAttempts(ports);
+  const { running } = attempts;
+  const lane: LaneState = { ports, attempts, epochs: new Map() };
+  const over = (lease: string, epoch: number): void => {
+    const attempt = find(attempts, lease);
+    if (attempt?.message.epoch === epoch) discard(attempts, attempt);
+  };
   return {
     offer: (message) => offer(lane, message),
-    cancel(lease, epoch) {
-      const attempt = lane.running.get(lease);
-      if (attempt === undefined || attempt.message.epoch !== epoch) return;
-      drop(lane, attempt);
-      ports.onChanged();
-    },
+    resume: (message) => resume(lane, message),
+    cancel: over,
+    kept: over,
     failAll(error, cid) {
-      for (const attempt of [...lane.running.values()]) {
+      for (const attempt of [...running.values()]) {
         if (cid === undefined || attempt.message.model === cid) fail(lane, attempt, error.code, error.message);
       }
     },
-    dropAll() {
-      for (const attempt of [...lane.running.values()]) drop(lane, attempt);
-      ports.onChanged();
-    },
+    dropAll: () => discardAll(attempts),
+    joined: (resumes) => joined(attempts, resumes),
+    parted: () => parted(attempts),
+    attempts: () => resumable(attempts),
     running: (cid) =>
-      cid === undefined
-        ? lane.running.size
-        : [...lane.running.values()].filter(({ message }) => message.model === cid).length,
+      cid === undefined ? running.size : [...running.values()].filter(({ message }) => message.model === cid).length,
   };
 }
 
 function offer(lane: LaneState, message: OrderMessage): void {
   if (!isNew(lane, message.lease, message.epoch)) return;
-  const older = lane.running.get(message.lease);
-  if (older !== undefined) drop(lane, older);
+  const older = find(lane.attempts, message.lease);
+  if (older !== undefined) discard(lane.attempts, older);
   const place = placeFor(lane, message);
-  if ('engine' in place) return start(lane, message, place);
-  sendFailed(lane, message, place.code, place.message);
-  if (older !== undefined) lane.ports.onChanged();
+  if ('engine' in place) start(lane, message, place);
+  else lane.ports.send(failed(message, place.code, place.message));
 }
 
 /** True when this epoch of the lease is new here; remembers it. */
@@ -129,7 +144,7 @@ function isNew({ epochs }: LaneState, lease: string, epoch: number): boolean {
 }
 
 /** The warm model that takes the answer now, or the error that refuses it. */
-function placeFor({ ports, running }: LaneState, message: OrderMessage): WarmModel | IdlewildError {
+function placeFor({ ports, attempts: { running } }: LaneState, message: OrderMessage): WarmModel | IdlewildError {
   const refusal = ports.refusal();
   if (refusal !== undefined) return refusal;
   const model = ports.warm(message.model);
@@ -151,10 +166,15 @@ function placeFor({ ports, running }: LaneState, message: OrderMessage): WarmMod
 }
 
 function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
-  const attempt: Attempt = { message, model, tokens: [], over: false };
-  lane.running.set(message.lease, attempt);
+  const { ports, attempts } = lane;
+  const said =
+    message.t === 'answer'
+      ? createSaid({ ...ports, tally: attempts.tally }, message.work.tokens.length, attempts.resumes)
+      : undefined;
+  const attempt: Attempt = { message, model, said, tokens: [], over: false };
+  attempts.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
-  attempt.deadline = lane.ports.clock.after(deadlineMs, () =>
+  attempt.deadline = ports.clock.after(deadlineMs, () =>
     fail(lane, attempt, 'deadline_exceeded', `the answer was not finished within its ${deadlineMs} ms`),
   );
   const handle =
@@ -164,7 +184,7 @@ function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
   attempt.handle = handle;
   // An engine may fail an answer before it hands out the handle.
   if (attempt.over) handle.cancel();
-  else lane.ports.onChanged();
+  else ports.onChanged();
 }
 
 /** The whole of the vectors comes at once. */
@@ -176,7 +196,7 @@ function startEmbed(lane: LaneState, attempt: Attempt, { lease, epoch, work }: E
     Promise.reject(new IdlewildError('model_unsupported', 'this model makes text, and no vectors'));
   embedding.then(
     ({ vectors, tokens }) => {
-      if (!close(lane, attempt)) return;
+      if (!close(lane.attempts, attempt)) return;
       const bytes = vectors.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
       lane.ports.send({ t: 'embed.done', lease, epoch, vectors: bytes, tokens: [...tokens] });
       lane.ports.onChanged();
@@ -191,7 +211,7 @@ function startEmbed(lane: LaneState, attempt: Attempt, { lease, epoch, work }: E
 
 function onEvent(lane: LaneState, attempt: Attempt, message: AnswerMessage, event: EngineEvent): void {
   if (attempt.over) return;
-  const { send } = lane.ports;
+  const { said } = attempt;
   const { lease, epoch } = message;
   switch (event.t) {
     case 'token':
@@ -199,11 +219,12 @@ function onEvent(lane: LaneState, attempt: Attempt, message: AnswerMessage, even
         return fail(lane, attempt, 'engine_failed', `token ${event.i} has a text of ${event.s.length} characters`);
       }
       attempt.tokens.push(event.id);
-      return send({ ...event, t: 'answer.token', lease, epoch });
+      said?.tell({ ...event, t: 'answer.token', lease, epoch });
+      return makeRoom(lane.attempts, attempt);
     case 'started':
-      return send({ ...event, t: 'answer.started', lease, epoch });
+      return said?.tell({ ...event, t: 'answer.started', lease, epoch });
     case 'progress':
-      return send({ t: 'answer.progress', lease, epoch, phase: event.phase });
+      return said?.mention({ t: 'answer.progress', lease, epoch, phase: event.phase });
     case 'failed':
       return fail(lane, attempt, event.code, event.message);
     case 'finished':
@@ -219,7 +240,7 @@ async function finish(
   { lease, epoch, model, work }: AnswerMessage,
   event: Extract<EngineEvent, { t: 'finished' }>,
 ): Promise<void> {
-  const { crypto, identity, send, onChanged } = lane.ports;
+  const { crypto, identity, onChanged } = lane.ports;
   const { finish: reason, s, calls, promptTokens, answerTokens, prefillMs, decodeMs } = event;
   const tokensDigest = await digestTokens(attempt.tokens, crypto);
   const receipt = await signStatement(
@@ -242,8 +263,8 @@ async function finish(
     crypto,
   );
   // A cancel may have come while the receipt was signed.
-  if (!close(lane, attempt)) return;
-  send({
+  if (!close(lane.attempts, attempt)) return;
+  attempt.said?.tell({
     t: 'answer.finished',
     lease,
     epoch,
@@ -254,39 +275,29 @@ async function finish(
     answerTokens,
     receipt,
   });
+  keep(lane.attempts, attempt);
   onChanged();
 }
 
-/** Takes the attempt out of the lane; false when that has happened already. */
-function close(lane: LaneState, attempt: Attempt): boolean {
-  if (attempt.over) return false;
-  attempt.over = true;
-  attempt.deadline?.cancel();
-  lane.running.delete(attempt.message.lease);
-  return true;
-}
-
-/** Ends the attempt without a word. */
-function drop(lane: LaneState, attempt: Attempt): void {
-  if (close(lane, attempt)) attempt.handle?.cancel();
-}
-
 function fail(lane: LaneState, attempt: Attempt, code: ErrorCode, message: string, input?: number): void {
-  if (!close(lane, attempt)) return;
+  if (!close(lane.attempts, attempt)) return;
   attempt.handle?.cancel();
-  sendFailed(lane, attempt.message, code, message, input);
+  const end = failed(attempt.message, code, message, input);
+  if (end.t === 'answer.failed') attempt.said?.tell(end);
+  else lane.ports.send(end);
+  keep(lane.attempts, attempt);
   lane.ports.onChanged();
 }
 
-/** `input`: index of the text that is at fault. */
-function sendFailed(
-  { ports }: LaneState,
-  { t, lease, epoch }: OrderMessage,
-  code: ErrorCode,
-  said: string,
-  input?: number,
-): void {
-  const message = said.slice(0, 2_048);
-  if (t === 'answer') return ports.send({ t: 'answer.failed', lease, epoch, code, message });
-  ports.send({ t: 'embed.failed', lease, epoch, code, message, ...(input === undefined ? {} : { input }) });
+function resume({ ports, attempts }: LaneState, message: ResumeMessage): void {
+  const { lease, epoch, from } = message;
+  const attempt = find(attempts, lease);
+  if (attempt?.said === undefined || attempt.message.epoch !== epoch) {
+    const here = attempt === undefined ? 'there is no attempt of it' : `there is epoch ${attempt.message.epoch}`;
+    return ports.send(failed(message, 'lease_unknown', `epoch ${epoch} of ${lease} is not here: ${here}`));
+  }
+  const why = attempt.said.resume(from);
+  if (why === undefined) return;
+  discard(attempts, attempt);
+  ports.send(failed(message, 'lease_unknown', `epoch ${epoch} of ${lease} cannot go on from token ${from}: ${why}`));
 }

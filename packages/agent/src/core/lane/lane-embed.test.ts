@@ -1,8 +1,8 @@
 /** Claims about vectors of texts in the lane: the same guard, slots and ends as answers. */
 import type { ToDevice } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
-import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
-import { simulatedVector } from '../testing/simulated-engine.ts';
+import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
+import { simulatedVector } from '../../testing/simulated-engine.ts';
 
 type Embed = Extract<ToDevice, { t: 'embed' }>;
 const TEXTS = ['one', 'two words', ''];

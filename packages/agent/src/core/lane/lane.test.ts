@@ -8,9 +8,9 @@ import {
   type ToDevice,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
-import { simulatedAnswer, simulatedPromptTokens } from '../testing/simulated-engine.ts';
-import { AGENT_LIMITS } from './limits.ts';
+import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
+import { simulatedAnswer, simulatedPromptTokens } from '../../testing/simulated-engine.ts';
+import { AGENT_LIMITS } from '../limits.ts';
 
 const work = (change: Partial<AnswerWork> = {}): AnswerWork => ({
   prompt: { kind: 'text', text: 'Once upon a time' },
