@@ -1,0 +1,86 @@
+/**
+ * Many devices in one process: real agents over real sockets, each in a folder of its own, with engines that are
+ * arithmetic instead of a model. So whole answers are known beforehand, and what two cores are busy with is the hubs.
+ *
+ * It is told everything in one JSON argument, prints a line for each change of a device's state, and stops when its
+ * stdin ends.
+ */
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { AgentState } from '@idlewild/agent';
+import { startNodeAgent } from '@idlewild/agent/node';
+import { createSimulatedEngineHost } from '@idlewild/agent/testing';
+import type { Machine } from '@idlewild/engine/node';
+import { systemClock } from '@idlewild/protocol/node';
+
+export interface DevicesTask {
+  readonly folder: string;
+  readonly url: string;
+  /** Name and invite of each. */
+  readonly devices: readonly { readonly name: string; readonly invite: string }[];
+  readonly slots: number;
+  /** Of one device, all its streams together. */
+  readonly tokensPerSecond: number;
+}
+
+/** One line on stdout: how a device is now. */
+export interface DevicesLine {
+  readonly name: string;
+  readonly state: AgentState['state'];
+  readonly warm: number;
+  readonly problem?: string;
+}
+
+/** What such an engine would be measured to be. */
+const MACHINE: Machine = {
+  platform: process.platform,
+  arch: process.arch,
+  cores: 1,
+  memoryBytes: 2 ** 31,
+  gflops: 10,
+  engineBuild: 'simulated-1',
+  fingerprint: 'plain',
+  providers: [{ name: 'cpu', works: true }],
+};
+
+const task = JSON.parse(process.argv[2] ?? '{}') as DevicesTask;
+const print = (line: DevicesLine): void => {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+};
+mkdirSync(task.folder, { recursive: true });
+const logFile = join(task.folder, 'devices.log');
+
+const agents = await Promise.all(
+  task.devices.map(({ name, invite }) => {
+    const told = { state: '', warm: -1 };
+    return startNodeAgent({
+      data: join(task.folder, name),
+      name,
+      invite,
+      url: task.url,
+      machine: MACHINE,
+      consent: { kinds: ['answers'], presence: 'ignore' },
+      limits: { threads: 1, slotsMax: task.slots },
+      engineHost: createSimulatedEngineHost({
+        clock: systemClock,
+        tokensPerSecond: task.tokensPerSecond,
+        prefillTokensPerSecond: 10_000,
+        slots: task.slots,
+      }),
+      log: (level, message, fields) => {
+        if (level === 'debug') return;
+        appendFileSync(
+          logFile,
+          `${JSON.stringify({ at: new Date().toISOString(), name, level, message, ...fields })}\n`,
+        );
+      },
+      onState({ state, models, problem }) {
+        const warm = models.filter((model) => model.state === 'warm').length;
+        if (told.state === state && told.warm === warm) return;
+        Object.assign(told, { state, warm });
+        print({ name, state, warm, ...(problem === undefined ? {} : { problem: problem.code }) });
+      },
+    });
+  }),
+);
+process.stdin.resume().once('end', () => void Promise.all(agents.map((agent) => agent.stop())));
