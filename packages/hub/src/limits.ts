@@ -71,6 +71,18 @@ export const HUB_LIMITS = {
   labelCharactersMax: 512,
   /** A caller that asks under an Idempotency-Key and hangs up has this long to come again before it is cancelled. */
   repeatGraceMs: 30_000,
+  /** No answer takes so long: what still says that it runs then was left behind by a database that failed. */
+  runMsMax: 3_600_000,
+  /** Left behind by a replica with as many callers: of them in one transaction. */
+  runsExpiredMax: 256,
+  /** A replica that lives answers another's question about a run well within this; one that does not has lost it. */
+  runAskMs: 1_500,
+  /** Of one that is not believed to live any more. */
+  runAskDeadMs: 300,
+  /** So long one replica waits for another's next bytes before it asks again: what a lost answer costs. */
+  runWaitMs: 1_000,
+  /** Bytes of an answer that one replica gives another at once: below a quarter of a second on a slow line. */
+  runReplyBytesMax: 262_144,
   /** An answer under an Idempotency-Key is given again for this long after its end. */
   keptAnswerMs: 600_000,
   /** Longer ones can be joined while they run, and are not kept afterwards. */
@@ -127,6 +139,27 @@ export const HUB_LIMITS = {
   holdersReadMs: 500,
   /** Erased prompts stay in the write-ahead log at most this long. */
   housekeepingMs: 10_000,
+  /** Of one replica: PostgreSQL takes a hundred unless told otherwise, and a few replicas leave room for others. */
+  databaseConnectionsMax: 10,
+  databaseConnectMs: 10_000,
+  /** PostgreSQL may start at the same time as the hub does. */
+  databaseOpenMs: 15_000,
+  databaseOpenGapMs: 250,
+  /** The longest statement reads a journal of thousands of answers, in a second. */
+  databaseStatementMs: 30_000,
+  /** Longer than the server's own limit, for a server that is not there to keep it. */
+  databaseSilenceMs: 35_000,
+  /** A replica that stands still in the middle of a transaction keeps others waiting no longer than this. */
+  databaseIdleTransactionMs: 10_000,
+  /** Clocks of machines drift by a millisecond or two in a minute. */
+  databaseTimeMs: 10_000,
+  databaseTimeOldMs: 60_000,
+  /** Of one transaction that PostgreSQL ends for another's sake: each time somebody else has gone on. */
+  transactionTriesMax: 16,
+  /** Keys that are known to have no limit: about 100 bytes each. */
+  unlimitedKeysMax: 65_536,
+  /** A bucket fills in a minute, and a debt of a day is beyond what a key can make at once. */
+  bucketForgottenMs: 86_400_000,
   /** Devices are written as seen at most this often. */
   touchMs: 60_000,
   /**

@@ -6,3 +6,4 @@ export interface ColumnTypes {
 }
 
 export const SQLITE_COLUMNS: ColumnTypes = { bytes: 'blob', instant: 'bigint' };
+export const POSTGRES_COLUMNS: ColumnTypes = { bytes: 'bytea', instant: 'bigint' };

@@ -2,7 +2,9 @@
  * Brings a database's tables to this version: each migration once, in order, in a transaction of its own.
  *
  * Migrations are append-only and speak Kysely's schema builder only; where SQLite and PostgreSQL name a column type
- * differently they take it from `ColumnTypes`. There is no way down: an older hub refuses a newer database.
+ * differently they take it from `ColumnTypes`. There is no way down. Replicas are replaced one after the other, so each
+ * migration names the oldest version whose hubs may go on working beside it (`old-and-new.test.ts` shows that they
+ * can); an older one refuses the database. Whoever opens PostgreSQL takes a lock around this.
  */
 import { IdlewildError, type Clock } from '@idlewild/protocol';
 import type { Kysely } from 'kysely';
@@ -14,6 +16,8 @@ import { replicas } from './migrations/0004-replicas.ts';
 
 export interface Migration {
   readonly name: string;
+  /** Hubs that know no later migration than this one may work on the database, too; absent: none but newer ones. */
+  readonly worksFor?: string;
   up(db: Kysely<unknown>, columns: ColumnTypes): Promise<void>;
 }
 
@@ -21,11 +25,13 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0001-first', up: first },
   { name: '0002-callers', up: callers },
   { name: '0003-placement', up: placement },
-  { name: '0004-replicas', up: replicas },
+  { name: '0004-replicas', worksFor: '0003-placement', up: replicas },
 ];
 
-interface MigrationTable {
+interface MigrationTables {
   migrations: { name: string; applied_at_ms: number };
+  /** `worksFor` of what was applied: whoever does not know the migration knows this. */
+  migrations_work_for: { name: string; oldest: string };
 }
 
 export interface MigrateOptions {
@@ -34,32 +40,54 @@ export interface MigrateOptions {
   readonly migrations?: readonly Migration[];
 }
 
-/** Names of the migrations applied now. Throws `conflict` when the database is of a newer version. */
+/** Names of the migrations applied now. Throws `conflict` when the database is of a version that is too new. */
 export async function migrate(db: Kysely<never>, options: MigrateOptions): Promise<string[]> {
   const { clock, columns, migrations = MIGRATIONS } = options;
-  const tables = db as unknown as Kysely<MigrationTable>;
+  const tables = db as unknown as Kysely<MigrationTables>;
   await tables.schema
     .createTable('migrations')
     .ifNotExists()
     .addColumn('name', 'text', (column) => column.primaryKey())
     .addColumn('applied_at_ms', columns.instant, (column) => column.notNull())
     .execute();
-  const done = (await tables.selectFrom('migrations').select('name').orderBy('name').execute()).map((row) => row.name);
-  const unknown = done.filter((name, index) => migrations[index]?.name !== name);
-  if (unknown.length > 0) {
-    throw new IdlewildError(
-      'conflict',
-      'the database was made by a newer Idlewild: it has the migration ' +
-        `"${unknown[0]}", which this version does not know. It was left as it is. Update Idlewild, or start with ` +
-        'another data directory (--data DIR)',
-    );
-  }
+  await tables.schema
+    .createTable('migrations_work_for')
+    .ifNotExists()
+    .addColumn('name', 'text', (column) => column.primaryKey())
+    .addColumn('oldest', 'text', (column) => column.notNull())
+    .execute();
+  const done = (await tables.selectFrom('migrations').select('name').execute()).map((row) => row.name).sort();
+  await checkKnown(tables, done, migrations);
   const pending = migrations.slice(done.length);
-  for (const { name, up } of pending) {
+  for (const { name, worksFor, up } of pending) {
     await tables.transaction().execute(async (transaction) => {
       await up(transaction as unknown as Kysely<unknown>, columns);
       await transaction.insertInto('migrations').values({ name, applied_at_ms: clock.now() }).execute();
+      if (worksFor !== undefined)
+        await transaction.insertInto('migrations_work_for').values({ name, oldest: worksFor }).execute();
     });
   }
   return pending.map(({ name }) => name);
+}
+
+/** Every migration that is unknown here must say that hubs of this version may go on. */
+async function checkKnown(
+  tables: Kysely<MigrationTables>,
+  done: readonly string[],
+  migrations: readonly Migration[],
+): Promise<void> {
+  const unknown = done.filter((name, index) => migrations[index]?.name !== name);
+  if (unknown.length === 0) return;
+  const ours = migrations.at(-1)?.name ?? '';
+  const rows = await tables.selectFrom('migrations_work_for').selectAll().execute();
+  const oldest = new Map(rows.map((row) => [row.name, row.oldest]));
+  const isNewer = (name: string): boolean => done.indexOf(name) >= migrations.length;
+  const strange = unknown.find((name) => !isNewer(name) || (oldest.get(name) ?? name) > ours);
+  if (strange === undefined) return;
+  throw new IdlewildError(
+    'conflict',
+    'the database was made by a newer Idlewild: it has the migration ' +
+      `"${strange}", which this version does not know. It was left as it is. Update Idlewild, or start with ` +
+      'another data directory (--data DIR) or another --database',
+  );
 }

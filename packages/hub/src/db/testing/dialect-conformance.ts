@@ -5,6 +5,7 @@
 import { expect, test } from 'vitest';
 import type { Kysely } from 'kysely';
 import type { ColumnTypes } from '../column-types.ts';
+import { oneAtATime } from '../one-at-a-time.ts';
 
 interface Tables {
   owner: { id: number; name: string };
@@ -132,8 +133,18 @@ function values(claim: Claim): void {
       .values([thing(1), thing(2), thing(3)])
       .execute();
     const seen: number[] = [];
-    for await (const row of db.selectFrom('thing').select('id').orderBy('id').stream()) seen.push(row.id);
+    const rows = (from: Kysely<Tables>) => from.selectFrom('thing').select('id').where('id', '>', 0).orderBy('id');
+    for await (const row of rows(db).stream(2)) seen.push(row.id);
     expect(seen).toEqual([1, 2, 3]);
+    await db.transaction().execute(async (transaction) => {
+      for await (const row of rows(transaction).stream(2)) {
+        seen.push(row.id);
+        break;
+      }
+      await transaction.insertInto('thing').values(thing(4)).execute();
+    });
+    expect(seen).toEqual([1, 2, 3, 1]);
+    expect(await idsOf(db)).toEqual([1, 2, 3, 4]);
   });
 }
 
@@ -180,10 +191,11 @@ function transactions(claim: Claim): void {
 }
 
 function turns(claim: Claim): void {
-  claim('transactions at the same time lose no update', async (db) => {
+  claim('transactions that take turns lose no update', async (db) => {
     await db.insertInto('thing').values(thing(1)).execute();
     const addOne = () =>
       db.transaction().execute(async (transaction) => {
+        await oneAtATime(transaction, 'thing');
         const { size } = await transaction.selectFrom('thing').select('size').executeTakeFirstOrThrow();
         await transaction
           .updateTable('thing')
@@ -193,6 +205,15 @@ function turns(claim: Claim): void {
       });
     await Promise.all(Array.from({ length: 20 }, addOne));
     expect(await db.selectFrom('thing').select('size').execute()).toEqual([{ size: 20 }]);
+  });
+  claim('of writes with the same condition at the same time one is made', async (db) => {
+    await db.insertInto('thing').values(thing(1)).execute();
+    const takeIt = async (): Promise<bigint> => {
+      const take = db.updateTable('thing').set({ flag: 1 }).where('id', '=', 1).where('flag', '=', 0);
+      return (await take.executeTakeFirst()).numUpdatedRows;
+    };
+    const taken = await Promise.all(Array.from({ length: 20 }, takeIt));
+    expect(taken.filter((rows) => rows === 1n)).toHaveLength(1);
   });
   claim('nobody outside sees a transaction before it commits', async (db) => {
     const outside = Promise.withResolvers<Promise<number[]>>();
