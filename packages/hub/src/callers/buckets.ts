@@ -1,7 +1,8 @@
 /**
- * Where the buckets of keys are kept: a port, since replicas of a hub have to share them.
+ * Where the buckets of keys are kept: a port, since replicas of a hub have to share them (`database-buckets.ts`).
  *
- * In memory they are gone when the hub stops, and every key starts with full ones: a restart is rarer than a minute.
+ * A hub that is alone keeps them in memory. They are gone when it stops, and every key starts with full ones: a restart
+ * is rarer than a minute, and two writes to a disk for each request would cost more than what they limit.
  */
 import type { Clock, MaybePromise } from '@idlewild/protocol';
 import type { Bucket } from './bucket.ts';
@@ -21,6 +22,8 @@ export interface Buckets {
     key: string,
     step: (buckets: KeyBuckets, nowMs: number) => { readonly buckets: KeyBuckets; readonly result: Result },
   ): MaybePromise<Result>;
+  /** Looks at the buckets of a key and changes nothing. `nowMs` means nothing where there are none. */
+  read<Result>(key: string, look: (buckets: KeyBuckets, nowMs: number) => Result): MaybePromise<Result>;
 }
 
 export interface MemoryBucketsOptions {
@@ -42,5 +45,6 @@ export function createMemoryBuckets(
       if (kept.size > keysMax) kept.delete(kept.keys().next().value as string);
       return result;
     },
+    read: (key, look) => look(kept.get(key) ?? {}, clock.monotonic()),
   };
 }

@@ -8,6 +8,7 @@
  */
 import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
 import type { KeyLimits } from '../identity/principal.ts';
+import { HUB_LIMITS } from '../limits.ts';
 import { changed, filled, fullBucket, resized, untilLevelMs, type Bucket } from './bucket.ts';
 import type { Buckets, KeyBuckets } from './buckets.ts';
 
@@ -74,13 +75,21 @@ export function createLimits({ buckets, defaults, onFault }: LimitsDeps): Limits
       ...(tokens === undefined ? {} : { tokens: bucketNow(kept.tokens, tokens, nowMs) }),
     };
   }
-  const isLimited = (key: LimitedKey): boolean =>
-    limitOf(key.requestsPerMinute, defaults.requestsPerMinute) !== undefined ||
-    limitOf(key.tokensPerMinute, defaults.tokensPerMinute) !== undefined;
+  /** Most keys have no limit, and must not cost the store anything; nor does an answer of theirs that ends. */
+  const unlimited = new Set<string>();
+  function isLimited({ keyId, requestsPerMinute, tokensPerMinute }: LimitedKey): boolean {
+    const has =
+      limitOf(requestsPerMinute, defaults.requestsPerMinute) !== undefined ||
+      limitOf(tokensPerMinute, defaults.tokensPerMinute) !== undefined;
+    if (has) unlimited.delete(keyId);
+    else unlimited.add(keyId);
+    if (unlimited.size > HUB_LIMITS.unlimitedKeysMax) unlimited.delete(unlimited.values().next().value as string);
+    return has;
+  }
 
   /** Outside any request: nobody waits for it, and nobody is told. */
   function change(keyId: string, amount: number): void {
-    if (amount === 0) return;
+    if (amount === 0 || unlimited.has(keyId)) return;
     void (async () => {
       await buckets.update(keyId, (kept, nowMs) => ({
         buckets: kept.tokens === undefined ? kept : { ...kept, tokens: changed(filled(kept.tokens, nowMs), amount) },
@@ -115,10 +124,7 @@ export function createLimits({ buckets, defaults, onFault }: LimitsDeps): Limits
     charge: (keyId, tokens) => change(keyId, -tokens),
     standing(key) {
       if (!isLimited(key)) return {};
-      return buckets.update(key.keyId, (kept, nowMs) => {
-        const now = current(key, kept, nowMs);
-        return { buckets: now, result: standingOf(now) };
-      });
+      return buckets.read(key.keyId, (kept, nowMs) => standingOf(current(key, kept, nowMs)));
     },
   };
 }

@@ -5,7 +5,7 @@ import type { Buckets, KeyBuckets } from '../buckets.ts';
 
 export function testBuckets(name: string, create: () => Promise<Buckets>): void {
   const read = (buckets: Buckets, key: string): Promise<KeyBuckets> =>
-    Promise.resolve(buckets.update(key, (kept) => ({ buckets: kept, result: kept })));
+    Promise.resolve(buckets.read(key, (kept) => kept));
   const add = (buckets: Buckets, key: string): Promise<number> =>
     Promise.resolve(
       buckets.update(key, (kept, nowMs) => {
@@ -20,6 +20,19 @@ export function testBuckets(name: string, create: () => Promise<Buckets>): void 
     expect(await add(buckets, 'key_a')).toBe(1);
     expect(await read(buckets, 'key_a')).toMatchObject({ requests: { perMinute: 1 } });
     expect(await read(buckets, 'key_b')).toEqual({});
+  });
+
+  test(`${name}: the time of steps and looks never goes back`, async () => {
+    const buckets = await create();
+    const times: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      await buckets.update('key_a', (_, nowMs) => {
+        times.push(nowMs);
+        return { buckets: { requests: fullBucket(1, nowMs) }, result: undefined };
+      });
+      await buckets.read('key_a', (_, nowMs) => times.push(nowMs));
+    }
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
   });
 
   test(`${name}: steps that come at once come one after the other`, async () => {

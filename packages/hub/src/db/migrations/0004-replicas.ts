@@ -71,6 +71,8 @@ async function work(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Promi
     .addColumn('buckets_json', 'text', (column) => column.notNull())
     .addColumn('used_at_ms', instant, (column) => column.notNull())
     .execute();
+  // Full buckets after a crash of the database harm nobody, and a flush to disk for each request would.
+  if (bytes === 'bytea') await sql`alter table buckets set unlogged`.execute(db);
 }
 
 async function blobs(db: Kysely<unknown>, { bytes }: ColumnTypes): Promise<void> {
