@@ -6,6 +6,10 @@ export const LIMITS = {
   frameBytesMax: 1_310_720,
   /** Until the handshake is over a peer is nobody: enough for a consent and a profile. */
   handshakeFrameBytesMax: 65_536,
+  /** The tag of AES-256-GCM on each frame of a sealed channel, beside the frame's own limit. */
+  sealBytes: 16,
+  /** One key seals at most this much: with the largest frames 2^33 blocks, far below where GCM wears out (2^36). */
+  sealFramesPerKey: 65_536,
   /** A handshake takes two round trips; what is slower than this is holding a slot. */
   handshakeMs: 10_000,
   /** UnixFS raw leaf: the IPIP-499 profile `unixfs-v1-2025`, so that IPFS gives the same CIDs. */

@@ -43,6 +43,13 @@ export interface Crypto {
   verify(publicKey: Uint8Array, bytes: Uint8Array, signature: Uint8Array): MaybePromise<boolean>;
   /** X25519. */
   agreementKey(seed: Uint8Array): MaybePromise<KeyPair>;
+  /**
+   * X25519 (RFC 7748): the 32 bytes that both ends come to. Throws `signature_invalid` for a public key that would make
+   * them zero whatever the private one is.
+   */
+  agree(privateKey: Uint8Array, publicKey: Uint8Array): MaybePromise<Uint8Array>;
+  /** HKDF-SHA-256 (RFC 5869), extract and expand: `length` bytes of key, at most 8,160. */
+  hkdf(secret: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): MaybePromise<Uint8Array>;
   /** AES-256-GCM with a 12-byte nonce; the result carries the 16-byte tag at its end. */
   seal(key: Uint8Array, nonce: Uint8Array, plain: Uint8Array, bound: Uint8Array): MaybePromise<Uint8Array>;
   /** The inverse of `seal`; throws `signature_invalid` when the tag does not verify. */
@@ -53,7 +60,15 @@ export interface Crypto {
 export type ChannelBinding =
   | { readonly kind: 'loopback' }
   /** SHA-256 of the server's SubjectPublicKeyInfo (RFC 7469), 32 bytes. */
-  | { readonly kind: 'tls'; readonly spki: Uint8Array };
+  | { readonly kind: 'tls'; readonly spki: Uint8Array }
+  /** Sealed inside whatever carries it; the hub's X25519 key of this one session, 32 bytes. */
+  | { readonly kind: 'session'; readonly key: Uint8Array };
+
+/** One AES-256-GCM key for each direction of a sealed channel, as one of its ends sees them. */
+export interface SessionKeys {
+  readonly send: Uint8Array;
+  readonly receive: Uint8Array;
+}
 
 /** One open connection that carries whole frames, in order, to the other end. */
 export interface Channel {
@@ -63,6 +78,11 @@ export interface Channel {
   /** Bytes queued and not yet taken by the network; what back-pressure is judged by. */
   bufferedBytes(): number;
   close(reason: string): void;
+  /**
+   * From the next frame on, in both directions, nothing goes out or comes in that is not sealed. Once. A channel that
+   * has no such function cannot be sealed; `sealable` gives it one.
+   */
+  seal?(keys: SessionKeys): void;
   /** Set once by the owner, before any frame can arrive. `onClose` is called exactly once. */
   listen(handlers: { onFrame(frame: Uint8Array): void; onClose(reason: string): void }): void;
 }

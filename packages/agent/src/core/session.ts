@@ -24,10 +24,12 @@ import {
   type Random,
   type SealableChannel,
   type Timer,
+  type ToDevice,
   type ToHub,
   type Transport,
 } from '@idlewild/protocol';
 import { AGENT_LIMITS } from './limits.ts';
+import { createPlaces, type Place, type Places } from './places.ts';
 import {
   STOPPED,
   decideSession,
@@ -39,15 +41,9 @@ import {
   type WorkMessage,
 } from './session-machine.ts';
 
-export interface HubAddress {
-  /** `https://host:port`, or `http://` on loopback. */
-  readonly url: string;
+export interface HubAddress extends Place {
   /** The territory's Ed25519 key, 32 bytes. */
   readonly territory: Uint8Array;
-  /** SHA-256 of the SubjectPublicKeyInfo of the hub's TLS key. */
-  readonly spkiPin?: Uint8Array | undefined;
-  /** Something between ends TLS: only a hub that seals the session gets a proof of this device. */
-  readonly session?: boolean | undefined;
   /** Secret of an invite; absent once enrolled. Sent after the hub has proved itself, until the first welcome. */
   readonly joinToken?: string | undefined;
 }
@@ -71,6 +67,8 @@ export interface SessionOwner {
   /** What the next session may resume. */
   attempts(): KeptAttempt[];
   onOpened(welcome: Welcome): void;
+  /** A hub of the territory welcomed the device at another place than before; called ahead of `onOpened`. */
+  onMoved(place: Place): void;
   onMessage(message: WorkMessage): void;
   onLost(reason: string): void;
   onBackOff(error: IdlewildError, afterMs: number): void;
@@ -97,6 +95,7 @@ export const deviceUrlOf = (hubUrl: string): string => `${hubUrl.replace(/^http/
 
 /** One dial and what came of it. */
 interface Connection {
+  readonly place: Place;
   readonly abort: AbortController;
   channel?: SealableChannel;
   /** The X25519 key for this session, from hello to the check. */
@@ -110,6 +109,7 @@ interface Connection {
 interface Shell {
   readonly ports: SessionPorts;
   readonly owner: SessionOwner;
+  readonly places: Places;
   readonly timers: Map<SessionTimer, Timer>;
   /** Events whose turn has not come. */
   readonly events: { readonly from: Connection | undefined; readonly event: SessionEvent }[];
@@ -124,6 +124,7 @@ export function createSession(ports: SessionPorts, owner: SessionOwner): Session
   const shell: Shell = {
     ports,
     owner,
+    places: createPlaces(owner.hub),
     timers: new Map(),
     events: [],
     state: STOPPED,
@@ -155,7 +156,8 @@ function step(shell: Shell, event: SessionEvent, from?: Connection): void {
   try {
     for (let next = shell.events.shift(); next !== undefined; next = shell.events.shift()) {
       if (next.from !== undefined && next.from !== shell.connection) continue;
-      const facts = { nowMs: clock.monotonic(), jitter: random.unit(), enrolled: shell.enrolled };
+      const { enrolled, places } = shell;
+      const facts = { nowMs: clock.monotonic(), jitter: random.unit(), enrolled, trial: places.isTrial() };
       const decided = decideSession(shell.state, next.event, facts);
       shell.state = decided.state;
       for (const effect of decided.effects) act(shell, effect);
@@ -194,7 +196,9 @@ function act(shell: Shell, effect: SessionEffect): void {
       return disarm(shell);
     case 'opened':
       shell.enrolled = true;
-      return owner.onOpened(effect.welcome);
+      return opened(shell, effect.welcome);
+    case 'place':
+      return place(shell, effect.move);
     case 'deliver':
       return owner.onMessage(effect.message);
     case 'lost':
@@ -224,9 +228,25 @@ function statusOf({ state, owner }: Shell): DeviceStatus {
   return roundTripMs === undefined ? owner.status() : { ...owner.status(), roundTripMs };
 }
 
+function opened({ owner, places }: Shell, welcome: Welcome): void {
+  const moved = places.settle();
+  if (moved !== undefined) owner.onMoved(moved);
+  owner.onOpened(welcome);
+}
+
+/** It came over a channel to a hub that has proved itself: place and pin are as good as those of an invite. */
+function place(shell: Shell, { url = '', pin, session }: Extract<ToDevice, { t: 'move' }>): void {
+  if (shell.places.tell({ url, spkiPin: pin, session })) return;
+  const error = new IdlewildError(
+    'frame_invalid',
+    `the hub names ${url} as its address, which is not protected or none`,
+  );
+  step(shell, { e: 'failed', error }, shell.connection);
+}
+
 function dial(shell: Shell): void {
-  const { url, spkiPin } = shell.owner.hub;
-  const own: Connection = { abort: new AbortController(), closed: false };
+  const { url, spkiPin, session } = shell.places.next();
+  const own: Connection = { place: { url, spkiPin, session }, abort: new AbortController(), closed: false };
   shell.connection = own;
   shell.ports.transport
     .dial(deviceUrlOf(url), { spkiPin, signal: own.abort.signal })
@@ -269,7 +289,7 @@ function onFrame(shell: Shell, own: Connection, frame: Uint8Array): void {
 function hello(shell: Shell): void {
   const { connection: own, owner } = shell;
   if (own?.channel === undefined) return;
-  if (owner.hub.session !== true) return sendHello(shell, own);
+  if (own.place.session !== true) return sendHello(shell, own);
   const { random, crypto } = shell.ports;
   Promise.resolve(crypto.agreementKey(random.bytes(SESSION_SEED_BYTES)))
     .then((key) => {

@@ -33,6 +33,7 @@ const settingsSchema = z.object({
   url: z.url(),
   territory: hex32,
   pin: hex32.optional(),
+  session: z.literal(true).optional(),
   name: z.string().min(1).max(LIMITS.nameCharactersMax),
   enrolled: z.boolean(),
 });
@@ -42,6 +43,8 @@ export interface DeviceSettings {
   readonly url: string;
   readonly territory: Uint8Array;
   readonly pin?: Uint8Array | undefined;
+  /** The hub is behind something that ends TLS, and has to seal its sessions. */
+  readonly session?: true | undefined;
   readonly name: string;
   readonly enrolled: boolean;
 }
@@ -99,6 +102,7 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
         name: saved.name,
         enrolled: saved.enrolled,
         ...pin,
+        ...(saved.session === undefined ? {} : { session: saved.session }),
       };
     },
     saveSettings: ({ territory, pin, ...rest }) =>

@@ -3,7 +3,7 @@
  *
  * The first start takes an invite; later ones need none. The invite's secret is never kept: it is sent until a hub has
  * welcomed this device once, and enrolment is what is remembered. Starting again with an invite of the same
- * territory only tells a new address or pin.
+ * territory only tells a new address, pin, or way to protect the session.
  */
 import { join } from 'node:path';
 import {
@@ -96,7 +96,7 @@ interface Ports {
 async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<Agent> {
   const { log } = options;
   const { settings, joinToken } = await settle(folder, options);
-  const { url, territory, pin: spkiPin, name } = settings;
+  const { url, territory, pin: spkiPin, session, name } = settings;
   const consent = await consentFor(folder, options, territory);
   const { diskBytesMax = AGENT_LIMITS.diskBytes } = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
   const opening = createDiskBlobStore({
@@ -122,7 +122,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
     sources: (baseUrl, ticket) => sources.sourceFor(baseUrl, ticket),
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
-    hub: { url, territory, spkiPin, joinToken },
+    hub: { url, territory, spkiPin, session, joinToken },
     limits: {
       threads: options.limits?.threads ?? Math.max(1, Math.floor(machine.cores / 2)),
       slotsMax: options.limits?.slotsMax ?? NODE_LIMITS.slotsMax,
@@ -177,7 +177,15 @@ async function settle(
   const isSame = kept !== undefined && equalBytes(kept.territory, territory);
   const enrolled = isSame && kept.enrolled;
   const pin = invite === undefined ? kept?.pin : invite.pin;
-  const settings: DeviceSettings = { url, territory, name, enrolled, ...(pin === undefined ? {} : { pin }) };
+  const session = (invite === undefined ? kept?.session : invite.session) === true;
+  const settings: DeviceSettings = {
+    url,
+    territory,
+    name,
+    enrolled,
+    ...(pin === undefined ? {} : { pin }),
+    ...(session ? { session } : {}),
+  };
   await folder.saveSettings(settings);
   // Not known to be enrolled and no invite: a hub may have welcomed us just before a crash; it says so or refuses.
   return { settings, joinToken: enrolled || invite === undefined ? undefined : joinTokenOf(invite.secret) };

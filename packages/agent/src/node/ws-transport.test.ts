@@ -142,7 +142,7 @@ test.skipIf(outward === undefined)('plain WebSockets to an address off loopback 
 });
 
 test('an oversized frame closes the channel and is never delivered', async () => {
-  const { url } = await serve((socket) => socket.send(new Uint8Array(LIMITS.frameBytesMax + 1)));
+  const { url } = await serve((socket) => socket.send(new Uint8Array(LIMITS.frameBytesMax + LIMITS.sealBytes + 1)));
   const channel = await transport.dial(url, { signal: never });
   const frames: Uint8Array[] = [];
   expect(await closedOf(channel, (frame) => frames.push(frame))).toContain('payload');

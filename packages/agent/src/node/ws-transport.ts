@@ -23,7 +23,7 @@ export function createWsTransport({ clock }: { clock: Clock }): Transport {
       const webSocket = new WebSocket(url, {
         createConnection: () => socket,
         perMessageDeflate: false,
-        maxPayload: LIMITS.frameBytesMax,
+        maxPayload: LIMITS.frameBytesMax + LIMITS.sealBytes,
         followRedirects: false,
         skipUTF8Validation: true,
       });

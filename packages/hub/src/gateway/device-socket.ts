@@ -1,10 +1,10 @@
 /**
  * Where devices dial in: one WebSocket each, binary frames only, nothing compressed (deflate costs a factor of ten),
- * and no frame over the limit is ever buffered.
+ * and no frame over the limit is ever buffered. Every channel can be sealed: what ends TLS may be in front of the hub.
  */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { LIMITS, type Channel, type ChannelBinding, type Clock } from '@idlewild/protocol';
+import { LIMITS, sealable, type Channel, type ChannelBinding, type Clock, type Crypto } from '@idlewild/protocol';
 import { WebSocketServer, type WebSocket } from 'ws';
 
 export const DEVICE_PATH = '/device';
@@ -51,11 +51,11 @@ function channelOf(socket: WebSocket, binding: ChannelBinding, clock: Clock): Ch
 /** Takes upgrades to `DEVICE_PATH` on `server`; any other upgrade is refused. */
 export function attachDeviceSocket(
   server: Server,
-  options: { binding: ChannelBinding; accept: (channel: Channel) => void; clock: Clock },
+  options: { binding: ChannelBinding; accept: (channel: Channel) => void; clock: Clock; crypto: Crypto },
 ): { close(): void } {
   const sockets = new WebSocketServer({
     noServer: true,
-    maxPayload: LIMITS.frameBytesMax,
+    maxPayload: LIMITS.frameBytesMax + LIMITS.sealBytes,
     perMessageDeflate: false,
     clientTracking: true,
   });
@@ -66,7 +66,7 @@ export function attachDeviceSocket(
       return;
     }
     sockets.handleUpgrade(request, socket, head, (webSocket) =>
-      options.accept(channelOf(webSocket, options.binding, options.clock)),
+      options.accept(sealable(channelOf(webSocket, options.binding, options.clock), options.crypto)),
     );
   };
   server.on('upgrade', onUpgrade);

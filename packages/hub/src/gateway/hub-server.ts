@@ -23,8 +23,11 @@ export interface HubServerDeps {
   readonly random: Random;
   readonly log: Log;
   readonly tls: TlsServerOptions | undefined;
-  /** Where devices reach this hub, once it listens; the pin where it speaks TLS. */
-  readonly address: () => { readonly url: string; readonly pin?: Uint8Array };
+  /**
+   * Where devices reach this hub, once it listens; the pin where they reach its own TLS, `session` where something
+   * between them and the hub ends TLS.
+   */
+  readonly address: () => { readonly url: string; readonly pin?: Uint8Array; readonly session?: boolean };
 }
 
 export async function createHubServer({
@@ -38,11 +41,8 @@ export async function createHubServer({
   address,
 }: HubServerDeps): Promise<App> {
   const inviteToken = (secret: Uint8Array): { url: string; token: string } => {
-    const { url, pin } = address();
-    return {
-      url,
-      token: encodeInvite({ url, secret, territory: hub.territory.publicKey, ...(pin === undefined ? {} : { pin }) }),
-    };
+    const reached = address();
+    return { url: reached.url, token: encodeInvite({ ...reached, secret, territory: hub.territory.publicKey }) };
   };
   const territory = { id: hub.territory.id, name: hub.territory.name };
   return createServer({ ...hub, territory: territory.id, version: HUB_VERSION, tls, clock, random, log }, [

@@ -33,6 +33,11 @@ export interface HubOptions {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
+  /**
+   * Where devices and callers reach this hub, when that is another address than its own: a balancer that ends TLS.
+   * Invites carry it, and have devices seal their sessions.
+   */
+  readonly publicUrl?: string | undefined;
   /** Paths of PEM files; off loopback, absent means the hub's own certificate. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly quotaBytes?: number | undefined;
@@ -92,7 +97,8 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       log,
     });
     undo.push(() => hub.stop());
-    const address: { url: string; pin?: Uint8Array } = { url: '', ...(spkiPin === undefined ? {} : { pin: spkiPin }) };
+    const address = { url: '', ...(spkiPin === undefined ? {} : { pin: spkiPin }) };
+    const { publicUrl } = options;
     const server = await createHubServer({
       hub,
       store,
@@ -101,7 +107,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       random: nodeRandom,
       log,
       tls,
-      address: () => address,
+      address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),
     });
     undo.push(() => server.close());
     address.url = await listen(server, options, tls !== undefined);
@@ -109,6 +115,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
     const sockets = attachDeviceSocket(server.server, {
       binding,
       clock: systemClock,
+      crypto: nodeCrypto,
       accept: (channel) => hub.sessions.accept(channel),
     });
     undo.push(() => sockets.close());

@@ -1,4 +1,8 @@
-/** The hub's half of the handshake on one channel; `protocol/src/identity/handshake.ts` has its steps. */
+/**
+ * The hub's half of the handshake on one channel; `protocol/src/identity/handshake.ts` has its steps. A device that asks
+ * for it has its session sealed from the challenge on, whatever is between; on a channel that cannot be sealed the
+ * device sees that it is not, and goes.
+ */
 import {
   IdlewildError,
   LIMITS,
@@ -8,14 +12,20 @@ import {
   negotiateVersion,
   parseToHub,
   proveHub,
+  sessionKeys,
   type Channel,
+  type ChannelBinding,
   type CheckedDevice,
   type Clock,
   type Crypto,
   type KeyPair,
   type Random,
+  type SessionKeys,
   type ToDevice,
+  type ToHub,
 } from '@idlewild/protocol';
+
+const SESSION_SEED_BYTES = 32;
 
 /** Who may be a device here; asked once per handshake. */
 export interface Enrolment {
@@ -48,7 +58,7 @@ export function createHandshake(deps: HandshakeDeps): {
     frame: Uint8Array,
   ): Promise<{ who: { id: string; name: string; territory: string }; checked: CheckedDevice } | undefined>;
 } {
-  const { channel, identity, random, crypto, clock, enrolment } = deps;
+  const { channel, identity, crypto, clock, enrolment } = deps;
   let begun: { device: Uint8Array; challenge: Uint8Array } | undefined;
   return {
     async read(frame) {
@@ -58,16 +68,10 @@ export function createHandshake(deps: HandshakeDeps): {
         if (!equalBytes(message.territory, identity.territoryKey)) {
           throw new IdlewildError('handshake_refused', 'this hub serves another territory than the one asked for');
         }
-        const version = negotiateVersion(message.versions);
-        const { certificate, hubKey } = identity;
-        const proof = await proveHub(
-          { version, hello: frame, certificate, nonce: random.bytes(32), binding: channel.binding },
-          hubKey,
-          crypto,
-        );
-        const challenge = encodeFrame({ t: 'challenge', proof } satisfies ToDevice);
+        const { challenge, keys } = await challengeFor(deps, message, frame);
         begun = { device: message.device, challenge };
         channel.send(challenge);
+        if (keys !== undefined) channel.seal?.(keys);
         return undefined;
       }
       if (message.t !== 'prove') throw new IdlewildError('handshake_refused', `expected "prove", got "${message.t}"`);
@@ -76,4 +80,23 @@ export function createHandshake(deps: HandshakeDeps): {
       return { who: await enrolment.admit(device, checked), checked };
     },
   };
+}
+
+async function challengeFor(
+  { channel, identity: { certificate, hubKey }, random, crypto }: HandshakeDeps,
+  { versions, session }: Extract<ToHub, { t: 'hello' }>,
+  hello: Uint8Array,
+): Promise<{ challenge: Uint8Array; keys: SessionKeys | undefined }> {
+  const version = negotiateVersion(versions);
+  const challengeWith = async (binding: ChannelBinding): Promise<Uint8Array> => {
+    const claim = { version, hello, certificate, nonce: random.bytes(32), binding };
+    return encodeFrame({ t: 'challenge', proof: await proveHub(claim, hubKey, crypto) } satisfies ToDevice);
+  };
+  if (session === undefined || channel.seal === undefined) {
+    return { challenge: await challengeWith(channel.binding), keys: undefined };
+  }
+  const own = await crypto.agreementKey(random.bytes(SESSION_SEED_BYTES));
+  const challenge = await challengeWith({ kind: 'session', key: own.publicKey });
+  const ends = { end: 'hub', ownKey: own.privateKey, peerKey: session } as const;
+  return { challenge, keys: await sessionKeys({ ...ends, hello, challenge }, crypto) };
 }

@@ -75,7 +75,7 @@ const check = (proof: Uint8Array, hello: Uint8Array, nowMs = NOW_MS): ReturnType
 
 test('an honest hub convinces a device that pins its territory', async () => {
   const hello = newHello();
-  expect(await check(await hubProof(hello), hello)).toEqual({ version: 1, hub: hub.publicKey });
+  expect(await check(await hubProof(hello), hello)).toEqual({ version: 1, hub: hub.publicKey, binding: tls(1) });
 });
 
 test.each<[string, Partial<HubSide>, RegExp]>([
@@ -91,6 +91,27 @@ test.each<[string, Partial<HubSide>, RegExp]>([
     code: 'hub_untrusted',
     message: expect.stringMatching(message) as string,
   });
+});
+
+test('a device that asked for a sealed session learns the key of the hub, and takes nothing less', async () => {
+  const hello = newHello();
+  const key = random.bytes(32);
+  const askedFor = async (proof: Uint8Array): ReturnType<typeof checkHub> =>
+    checkHub({ proof, hello, territory: territory.publicKey, binding: 'session', nowMs: NOW_MS }, nodeCrypto);
+  const sealed = await askedFor(await hubProof(hello, { binding: { kind: 'session', key } }));
+  expect(sealed.binding).toEqual({ kind: 'session', key });
+  for (const binding of [tls(1), { kind: 'loopback' }] as const) {
+    await expect(askedFor(await hubProof(hello, { binding }))).rejects.toMatchObject({
+      code: 'hub_untrusted',
+      message: expect.stringMatching(/does not seal/) as string,
+    });
+  }
+});
+
+test('a device that asked for none is given none', async () => {
+  const hello = newHello();
+  const proof = await hubProof(hello, { binding: { kind: 'session', key: random.bytes(32) } });
+  await expect(check(proof, hello)).rejects.toThrow('stands in between');
 });
 
 test("a hub's proof serves one handshake only", async () => {
@@ -240,6 +261,10 @@ test('bindings are the same only when kind and key are', () => {
   expect(sameBinding({ kind: 'loopback' }, { kind: 'loopback' })).toBe(true);
   expect(sameBinding(tls(1), tls(2))).toBe(false);
   expect(sameBinding(tls(1), { kind: 'loopback' })).toBe(false);
+  const session = (byte: number): ChannelBinding => ({ kind: 'session', key: new Uint8Array(32).fill(byte) });
+  expect(sameBinding(session(1), session(1))).toBe(true);
+  expect(sameBinding(session(1), session(2))).toBe(false);
+  expect(sameBinding(session(1), tls(1))).toBe(false);
 });
 
 test('a digest of tokens depends on each of them and on their order', async () => {

@@ -1,14 +1,16 @@
 /**
  * The handshake, as pure steps that both ends share:
  *
- *   device → hello { versions, device key, territory key, nonce }
+ *   device → hello { versions, device key, territory key, nonce, and to have the session sealed an X25519 key }
  *   hub    → challenge: signed by the hub over SHA-256(hello), with the territory's certificate and the channel binding
  *   device   checks certificate, proof and binding, and only then
  *          → prove: signed by the device over SHA-256(challenge), with consent, profile and, once, the join token
  *   hub    → welcome | refused
  *
  * The hub proves itself before a token is sent; each proof covers the other's fresh nonce, so none can be replayed; the
- * binding names the TLS key that the hub believes it serves, so a relay with another key is noticed (RFC 5056).
+ * binding names the TLS key that the hub believes it serves, so a relay with another key is noticed (RFC 5056). Where
+ * something between ends TLS by agreement, the binding is the hub's X25519 key, and everything after the challenge is
+ * sealed (`sealed-channel.ts`): who relays the two proofs has neither key.
  */
 import { concat, equalBytes } from '../bytes.ts';
 import { IdlewildError, messageOf } from '../errors.ts';
@@ -30,6 +32,7 @@ import {
 /** Whether two ends describe the same channel. */
 export function sameBinding(left: ChannelBinding, right: ChannelBinding): boolean {
   if (left.kind === 'tls' && right.kind === 'tls') return equalBytes(left.spki, right.spki);
+  if (left.kind === 'session' && right.kind === 'session') return equalBytes(left.key, right.key);
   return left.kind === right.kind;
 }
 
@@ -43,12 +46,19 @@ export async function proveHub(
 
 /**
  * The device's check of a challenge. Throws `hub_untrusted` with what was wrong, or `version_unsupported`.
+ * `binding` is the channel as the device sees it, or that it asked for a sealed session, whose key is in the result.
  * `nowMs` is the device's wall clock; certificates are allowed `clockSkewMs` on both sides.
  */
 export async function checkHub(
-  input: { proof: Uint8Array; hello: Uint8Array; territory: Uint8Array; binding: ChannelBinding; nowMs: number },
+  input: {
+    proof: Uint8Array;
+    hello: Uint8Array;
+    territory: Uint8Array;
+    binding: ChannelBinding | 'session';
+    nowMs: number;
+  },
   crypto: Crypto,
-): Promise<{ version: number; hub: Uint8Array }> {
+): Promise<{ version: number; hub: Uint8Array; binding: ChannelBinding }> {
   const distrust = (why: string): never => {
     throw new IdlewildError('hub_untrusted', `the hub did not prove that it belongs to the pinned territory: ${why}`);
   };
@@ -71,15 +81,19 @@ export async function checkHub(
   if (input.nowMs > expiresAtMs + LIMITS.clockSkewMs) distrust('its certificate has expired');
   if (!equalBytes(statement.hello, await crypto.sha256(input.hello)))
     distrust('its proof belongs to another handshake');
-  if (!sameBinding(statement.binding, input.binding))
+  const { binding } = statement;
+  if (input.binding === 'session') {
+    if (binding.kind !== 'session') distrust('it does not seal its sessions, as the invite wants it (is it too old?)');
+  } else if (!sameBinding(binding, input.binding)) {
     distrust('it sees another channel than this device: something stands in between');
+  }
   if (!VERSIONS.includes(statement.version)) {
     throw new IdlewildError(
       'version_unsupported',
       `the hub chose protocol version ${statement.version}, which this device does not speak`,
     );
   }
-  return { version: statement.version, hub: proof.key };
+  return { version: statement.version, hub: proof.key, binding };
 }
 
 export async function proveDevice(

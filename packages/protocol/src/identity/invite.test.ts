@@ -10,9 +10,10 @@ const full: Invite = {
   pin: new Uint8Array(32).fill(3),
 };
 
-test('an invite survives being written and read, with a pin and without', () => {
+test('an invite survives being written and read, with a pin, without, and to a hub behind a balancer', () => {
   const { pin: _, ...loopback } = { ...full, url: 'http://127.0.0.1:7860' };
-  for (const invite of [full, loopback]) expect(decodeInvite(encodeInvite(invite))).toEqual(invite);
+  for (const invite of [full, loopback, { ...loopback, session: true }])
+    expect(decodeInvite(encodeInvite(invite))).toEqual(invite);
   expect(decodeInvite(`  ${encodeInvite(full)}\n`)).toEqual(full);
 });
 
@@ -27,6 +28,11 @@ test('the same invite is the same text everywhere', () => {
 test('a field that this side does not know is ignored', () => {
   const text = base64url.baseEncode(encodeCbor({ u: full.url, s: full.secret, t: full.territory, z: 1 }));
   expect(decodeInvite(`iwj1.${text}`).url).toBe(full.url);
+});
+
+test('a way to protect the session that this side does not know is refused, and not left out', () => {
+  const text = base64url.baseEncode(encodeCbor({ u: full.url, s: full.secret, t: full.territory, b: 2 }));
+  expect(() => decodeInvite(`iwj1.${text}`)).toThrow(/"b" is wrong/);
 });
 
 test.each([

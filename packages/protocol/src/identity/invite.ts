@@ -1,6 +1,7 @@
 /**
  * An invite: what a person pastes to let a device join. `iwj1.` and, in base64url, CBOR of
- *   { u: address of the hub, s: secret, t: key of the territory, p: SHA-256 of the hub's SPKI, where it speaks TLS }.
+ *   { u: address of the hub, s: secret, t: key of the territory, p: SHA-256 of the hub's SPKI, where devices reach its
+ *     own TLS, b: 1 where something between ends TLS, and so a device has to have its session sealed }.
  *
  * The territory's key and the pin travel with the secret, so that the device knows whom to trust before it sends
  * anything; the secret leaves the device only after the hub has proved itself. Fields not known here are ignored.
@@ -22,6 +23,8 @@ export interface Invite {
   readonly territory: Uint8Array;
   /** SHA-256 of the hub's SubjectPublicKeyInfo; absent on loopback, where nothing is encrypted. */
   readonly pin?: Uint8Array;
+  /** The device speaks to a hub that seals its session, or to none. */
+  readonly session?: boolean;
 }
 
 const bytes = z.instanceof(Uint8Array);
@@ -31,10 +34,17 @@ const carriedSchema = z.object({
   s: bytes.refine((value) => value.length >= 16 && value.length <= 64, 'must be 16 to 64 bytes'),
   t: bytes32,
   p: bytes32.optional(),
+  b: z.literal(1).optional(),
 });
 
-export function encodeInvite({ url, secret, territory, pin }: Invite): string {
-  const carried = { u: url, s: secret, t: territory, ...(pin === undefined ? {} : { p: pin }) };
+export function encodeInvite({ url, secret, territory, pin, session }: Invite): string {
+  const carried = {
+    u: url,
+    s: secret,
+    t: territory,
+    ...(pin === undefined ? {} : { p: pin }),
+    ...(session === true ? { b: 1 } : {}),
+  };
   return PREFIX + base64url.baseEncode(encodeCbor(carried));
 }
 
@@ -58,8 +68,14 @@ export function decodeInvite(text: string): Invite {
     const issue = parsed.error.issues[0];
     throw invalid(`its field "${issue?.path.join('.') ?? ''}" is wrong (${issue?.message ?? ''})`);
   }
-  const { u: url, s: secret, t: territory, p: pin } = parsed.data;
-  return { url, secret, territory, ...(pin === undefined ? {} : { pin }) };
+  const { u: url, s: secret, t: territory, p: pin, b: session } = parsed.data;
+  return {
+    url,
+    secret,
+    territory,
+    ...(pin === undefined ? {} : { pin }),
+    ...(session === undefined ? {} : { session: true }),
+  };
 }
 
 /** What a device sends as `joinToken` once the hub has proved itself. */

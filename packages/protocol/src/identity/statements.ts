@@ -25,6 +25,7 @@ export type HubCertificate = z.infer<typeof hubCertificateSchema>;
 export const bindingSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('loopback') }),
   z.object({ kind: z.literal('tls'), spki: bytes32 }),
+  z.object({ kind: z.literal('session'), key: bytes32 }),
 ]);
 
 /** Signed by the hub's key. `hello` is SHA-256 of the carried hello frame, so a proof serves one handshake only. */

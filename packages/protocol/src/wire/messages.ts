@@ -122,6 +122,8 @@ export const helloSchema = z.object({
   /** The key of the territory that it means to join. */
   territory: bytes32,
   nonce: bytes32,
+  /** An X25519 key for this session alone: seal the channel. A hub that knows this names its own key in the binding. */
+  session: bytes32.optional(),
 });
 /** `proof` is a Signed `hub-proof` statement. */
 export const challengeSchema = z.object({ t: z.literal('challenge'), proof: bytes });
