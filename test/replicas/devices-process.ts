@@ -10,17 +10,20 @@ import { join } from 'node:path';
 import type { AgentState } from '@idlewild/agent';
 import { startNodeAgent } from '@idlewild/agent/node';
 import { createSimulatedEngineHost } from '@idlewild/agent/testing';
+import type { EngineHost } from '@idlewild/engine';
 import type { Machine } from '@idlewild/engine/node';
 import { systemClock } from '@idlewild/protocol/node';
 
 export interface DevicesTask {
   readonly folder: string;
   readonly url: string;
-  /** Name and invite of each. */
-  readonly devices: readonly { readonly name: string; readonly invite: string }[];
+  /** `url`: where it dials, if not where all do. */
+  readonly devices: readonly { readonly name: string; readonly invite: string; readonly url?: string }[];
   readonly slots: number;
   /** Of one device, all its streams together. */
   readonly tokensPerSecond: number;
+  /** Each token's text is the time at which it was made, by the clock that all processes of a machine share. */
+  readonly stamps?: boolean;
 }
 
 /** One line on stdout: how a device is now. */
@@ -50,23 +53,39 @@ const print = (line: DevicesLine): void => {
 mkdirSync(task.folder, { recursive: true });
 const logFile = join(task.folder, 'devices.log');
 
+function engineHost(): EngineHost {
+  const host = createSimulatedEngineHost({
+    clock: systemClock,
+    tokensPerSecond: task.tokensPerSecond,
+    prefillTokensPerSecond: 10_000,
+    slots: task.slots,
+  });
+  if (task.stamps !== true) return host;
+  return {
+    async load(model, limits, signal) {
+      const engine = await host.load(model, limits, signal);
+      const stamp = (): string => ` ${process.hrtime.bigint()}`;
+      return {
+        ...engine,
+        answer: (work, listen) =>
+          engine.answer(work, (event) => listen(event.t === 'token' ? { ...event, s: stamp() } : event)),
+      };
+    },
+  };
+}
+
 const agents = await Promise.all(
-  task.devices.map(({ name, invite }) => {
+  task.devices.map(({ name, invite, url = task.url }) => {
     const told = { state: '', warm: -1 };
     return startNodeAgent({
       data: join(task.folder, name),
       name,
       invite,
-      url: task.url,
+      url,
       machine: MACHINE,
       consent: { kinds: ['answers'], presence: 'ignore' },
       limits: { threads: 1, slotsMax: task.slots },
-      engineHost: createSimulatedEngineHost({
-        clock: systemClock,
-        tokensPerSecond: task.tokensPerSecond,
-        prefillTokensPerSecond: 10_000,
-        slots: task.slots,
-      }),
+      engineHost: engineHost(),
       log: (level, message, fields) => {
         if (level === 'debug') return;
         appendFileSync(

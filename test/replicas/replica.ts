@@ -1,17 +1,20 @@
 /**
  * One replica of a hub as a process: `idlewild up` with a folder of its own, started, killed, stopped as an orchestrator
- * would and paused as a machine that swaps would. It comes back under the same name with the same folder, at another
- * port and as another replica.
+ * would and paused as a machine that swaps would. It comes back under the same name with the same folder and at the same
+ * port, and as another replica.
  *
  * Between it and the bus stands a wire of its own, so that it alone can be cut off from the others.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { startChild, type Child } from '../processes/child.ts';
 import { startBalancer, type Balancer } from './balancer.ts';
 
 const CLI = join(import.meta.dirname, '../../packages/cli/bin/idlewild.mjs');
 const START_MS_MAX = 60_000;
+/** Below those that systems give to outgoing connections, one of which may otherwise sit on it when it comes back. */
+const [PORT_MIN, PORT_MAX] = [20_000, 32_000];
 
 export interface Replica {
   readonly name: string;
@@ -58,7 +61,8 @@ export async function createReplica(options: ReplicaOptions): Promise<Replica> {
   const near = new URL(options.bus);
   near.hostname = '127.0.0.1';
   near.port = String(wire.port);
-  const all = ['up', '--database', database, '--bus', near.href, '--data', data, '--port', '0', '--json', ...words];
+  const at = ['--database', database, '--bus', near.href, '--data', data, '--port', String(await freePort())];
+  const all = ['up', ...at, '--json', '--stop-with-stdin', ...words];
   let child: Child<UpLine> | undefined;
   let url = '';
   const running = (): Child<UpLine> => {
@@ -75,7 +79,7 @@ export async function createReplica(options: ReplicaOptions): Promise<Replica> {
     url: () => url,
     pid: () => running().pid,
     async start() {
-      const starting = startChild<UpLine>(CLI, [...all, '--stop-with-stdin'], options.env);
+      const starting = startChild<UpLine>(CLI, all, options.env);
       child = starting;
       void starting.ended.then(() => gone(starting));
       const ready = await starting.line((line) => 'url' in line, `the replica ${name} starting`, {
@@ -109,4 +113,16 @@ export async function createReplica(options: ReplicaOptions): Promise<Replica> {
     },
   };
   return replica;
+}
+
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
+    });
+    await new Promise((resolve) => server.close(resolve));
+    if (isFree) return port;
+  }
 }

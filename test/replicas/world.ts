@@ -49,6 +49,9 @@ export interface DevicesOptions {
   readonly slots: number;
   /** Of one device. */
   readonly tokensPerSecond: number;
+  readonly stamps?: boolean;
+  /** Replicas that they dial by turns, without the balancer. */
+  readonly direct?: readonly Replica[];
 }
 
 export interface WorldOptions {
@@ -138,15 +141,17 @@ function populate({
       const { id, key } = await steward.keys.create({ role: 'caller', name: 'reliability' });
       return { url: front.url, key, keyId: id };
     },
-    async addDevices(count, { slots, tokensPerSecond }) {
+    async addDevices(count, { direct = [], ...options }) {
       const { token } = await steward.invites.create({ uses: count, expiresInSeconds: 600 });
-      const named = Array.from({ length: count }, (_, index) => ({ name: `device-${devices + index}`, invite: token }));
+      const named = Array.from({ length: count }, (_, index) => {
+        const dialled = direct[index % Math.max(1, direct.length)]?.url();
+        return { name: `device-${devices + index}`, invite: token, ...(dialled === undefined ? {} : { url: dialled }) };
+      });
       const task: DevicesTask = {
         folder: join(folder, `devices-${devices}`),
         url: side.url,
         devices: named,
-        slots,
-        tokensPerSecond,
+        ...options,
       };
       devices += count;
       const child = startChild<DevicesLine>(join(import.meta.dirname, 'devices-process.ts'), [JSON.stringify(task)]);
