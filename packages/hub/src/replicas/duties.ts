@@ -14,6 +14,7 @@ import { IdlewildError, messageOf, type Clock, type Random, type Timer } from '@
 import { sql } from 'kysely';
 import type { OpenDatabase } from '../db/open.ts';
 import type { DatabaseTransaction } from '../db/schema.ts';
+import { transact } from '../db/transact.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Duty } from './port.ts';
@@ -99,7 +100,7 @@ export function createDuties({ database, replica, clock, random, log, exclusive 
             row.or([
               row('duties.holder', '=', replica.id),
               row('duties.expires_at_ms', '<=', nowMs()),
-              row.val(exclusive),
+              ...(exclusive ? [sql<boolean>`1 = 1`] : []),
             ]),
           ),
       )
@@ -182,7 +183,7 @@ export function createDuties({ database, replica, clock, random, log, exclusive 
     held.acting++;
     try {
       let lockedAtMs = 0;
-      const result = await db.transaction().execute(async (transaction) => {
+      const result = await transact(db, async (transaction) => {
         lockedAtMs = await lock(held, transaction);
         return act(transaction);
       });

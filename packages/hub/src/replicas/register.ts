@@ -11,6 +11,7 @@
  */
 import { IdlewildError, messageOf, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { sql } from 'kysely';
+import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { DatabaseTransaction, Replicas } from '../db/schema.ts';
 import { HUB_LIMITS } from '../limits.ts';
@@ -69,8 +70,6 @@ export interface RegisterDeps {
   onRefused(error: IdlewildError): void;
 }
 
-/** In the table of duties: whoever enters changes this row first, and so enters alone. */
-const DOOR = 'the register';
 const { replicaBeatMs: BEAT_MS, replicaLiveMs: LIVE_MS, replicaForgottenMs: FORGOTTEN_MS } = HUB_LIMITS;
 
 type Row = Replicas & { readonly ago_ms: number };
@@ -128,7 +127,7 @@ export function createRegister(deps: RegisterDeps): Register {
   async function enter(): Promise<readonly ReplicaStanding[]> {
     const sentAtMs = clock.monotonic();
     const inTheWay = await db.transaction().execute(async (transaction) => {
-      await lockDoor(transaction, replica.id);
+      await oneAtATime(transaction, 'register of replicas');
       const all = await readAll(transaction);
       const others = all.filter((other) => !other.isSelf && other.isLive && !(other.hasBus && replica.hasBus));
       if (others.length > 0) return others;
@@ -289,14 +288,6 @@ export function createLoneRegister({ database, replica }: Pick<RegisterDeps, 'da
     clean: async () => {},
     stop: async () => {},
   };
-}
-
-async function lockDoor(transaction: DatabaseTransaction, replica: string): Promise<void> {
-  await transaction
-    .insertInto('duties')
-    .values({ name: DOOR, holder: replica, epoch: 1, expires_at_ms: 0 })
-    .onConflict((on) => on.column('name').doUpdateSet({ holder: replica, epoch: sql<number>`duties.epoch + 1` }))
-    .execute();
 }
 
 function refusal(hasBus: boolean, other: ReplicaStanding): IdlewildError {
