@@ -1,10 +1,12 @@
 /** All buses against one suite; NATS with a real server, where there is one. */
-import { nodeRandom, systemClock } from '@idlewild/protocol/node';
+import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { afterAll } from 'vitest';
 import { silentLog } from '../log.ts';
 import { startNats, type NatsServer } from '../testing/nats.ts';
 import { createLocalBusHub } from './local-bus.ts';
 import { createNatsBus } from './nats-bus.ts';
+import { BUS_BYTES_MAX } from './port.ts';
+import { createSealedBus } from './sealed-bus.ts';
 import { testBus, type BusUnderTest } from './testing/bus-conformance.ts';
 
 const deps = { clock: systemClock, random: nodeRandom, log: silentLog };
@@ -12,7 +14,7 @@ const deps = { clock: systemClock, random: nodeRandom, log: silentLog };
 function local(): Promise<BusUnderTest> {
   const hub = createLocalBusHub(deps);
   return Promise.resolve({
-    bytesMax: 4_194_304,
+    bytesMax: BUS_BYTES_MAX,
     connect: () => Promise.resolve(hub.connect()),
     down: () => Promise.resolve(hub.setUp(false)),
     up: () => Promise.resolve(hub.setUp(true)),
@@ -36,5 +38,16 @@ async function nats(): Promise<BusUnderTest | undefined> {
   };
 }
 
+const key = nodeRandom.bytes(32);
+
+async function sealed(inner: Promise<BusUnderTest | undefined>): Promise<BusUnderTest | undefined> {
+  const bus = await inner;
+  if (bus === undefined) return undefined;
+  const sealing = { ...deps, key, crypto: nodeCrypto, prefix: 'iw.0a1b2c3d' };
+  return { ...bus, bytesMax: BUS_BYTES_MAX, connect: async () => createSealedBus(await bus.connect(), sealing) };
+}
+
 testBus('local', local);
 testBus('nats', nats);
+testBus('sealed over local', () => sealed(local()));
+testBus('sealed over nats', () => sealed(nats()));

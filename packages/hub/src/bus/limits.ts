@@ -17,4 +17,19 @@ export const BUS_LIMITS = {
   outboundAskBytes: 1_048_576,
   /** For what was published before `close`. */
   closeMsMax: 1_000,
+  /** Half of what NATS carries in one message unless its operator says otherwise. */
+  partBytes: 524_288,
+  /** Parts of messages whose rest has not come: a few long ones from each of several replicas. */
+  partsBytesMax: 67_108_864,
+  partsMsMax: 10_000,
+  /** Replicas whose parts of an answer are kept side by side; one answers. */
+  answeringMax: 4,
+  /** Messages that wait to be sealed or opened, where keys work asynchronously. */
+  waitingBytesMax: 67_108_864,
+  /** What is older, or from further in the future, is refused: it was held back, or clocks are wrong. */
+  ageMsMax: 60_000,
+  /** How long a silent sender's last number is kept: well past the age at which its messages are refused anyhow. */
+  senderMsMax: 600_000,
+  /** Between lines in the log about messages that were refused. */
+  refusalsLogMs: 60_000,
 } as const;
