@@ -38,7 +38,15 @@ export interface MigrateOptions {
   readonly clock: Clock;
   readonly columns: ColumnTypes;
   readonly migrations?: readonly Migration[];
+  /** An archive is being restored into the database by whoever calls. */
+  readonly restoring?: boolean;
 }
+
+/**
+ * Stands among the migrations while an archive is restored: a hub that starts on half of it would take it for whole, or
+ * for an empty one.
+ */
+export const RESTORING = 'restoring';
 
 /** Names of the migrations applied now. Throws `conflict` when the database is of a version that is too new. */
 export async function migrate(db: Kysely<never>, options: MigrateOptions): Promise<string[]> {
@@ -56,7 +64,9 @@ export async function migrate(db: Kysely<never>, options: MigrateOptions): Promi
     .addColumn('name', 'text', (column) => column.primaryKey())
     .addColumn('oldest', 'text', (column) => column.notNull())
     .execute();
-  const done = (await tables.selectFrom('migrations').select('name').execute()).map((row) => row.name).sort();
+  const names = (await tables.selectFrom('migrations').select('name').execute()).map((row) => row.name).sort();
+  if (names.includes(RESTORING) && options.restoring !== true) throw halfRestored();
+  const done = names.filter((name) => name !== RESTORING);
   await checkKnown(tables, done, migrations);
   const pending = migrations.slice(done.length);
   for (const { name, worksFor, up } of pending) {
@@ -69,6 +79,12 @@ export async function migrate(db: Kysely<never>, options: MigrateOptions): Promi
   }
   return pending.map(({ name }) => name);
 }
+
+const halfRestored = (): IdlewildError =>
+  new IdlewildError(
+    'data_corrupt',
+    'a restore into this database was interrupted, and what is there is incomplete. Run the same restore again with --force',
+  );
 
 /** Every migration that is unknown here must say that hubs of this version may go on. */
 async function checkKnown(

@@ -15,7 +15,7 @@ import { silentLog, type Log } from '../log.ts';
 import { POSTGRES_COLUMNS } from './column-types.ts';
 import { followDatabase } from './database-clock.ts';
 import { migrate } from './migrate.ts';
-import type { OpenDatabase } from './open.ts';
+import type { BringTables, OpenDatabase } from './open.ts';
 import { POSTGRES_TYPES, createPostgresDialect } from './postgres-dialect.ts';
 import { explainOpening, explainPostgres } from './postgres-errors.ts';
 import type { Schema } from './schema.ts';
@@ -27,6 +27,7 @@ export interface PostgresOptions {
   /** How long to wait for a server that does not answer yet. */
   readonly waitMs?: number;
   readonly log?: Log;
+  readonly bring?: BringTables | undefined;
 }
 
 const NOW_MS = '(extract(epoch from clock_timestamp()) * 1000)::bigint';
@@ -54,7 +55,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenDataba
     const time = await followDatabase(clock, ask);
     // A connection that is made later may lead to another machine, whose clock took over.
     pool.on('connect', () => void time.sync().catch(() => {}));
-    const migrated = await migrateAlone(options.url, place, time.clock, log);
+    const migrated = await migrateAlone(options, place, time.clock, log);
     return {
       kind: 'postgres',
       db,
@@ -108,13 +109,18 @@ export function placeOf(url: string): string {
  * In a session of its own, which takes the time that it needs: the others wait for it, and are ended before it. It holds
  * the lock as long as it lives, so that one that stands still is ended, too.
  */
-async function migrateAlone(url: string, place: string, clock: Clock, log: Log): Promise<string[]> {
+async function migrateAlone(
+  { url, bring = migrate }: PostgresOptions,
+  place: string,
+  clock: Clock,
+  log: Log,
+): Promise<string[]> {
   const { pool, abandon } = createPool(url, place, log, 'migrating');
   const db = new Kysely<never>({ dialect: createPostgresDialect(pool, place).dialect });
   try {
     const migrated = await db.connection().execute(async (session) => {
       await sql`select pg_advisory_lock(hashtextextended('migrate', 0))`.execute(session);
-      return migrate(session, { clock, columns: POSTGRES_COLUMNS });
+      return bring(session, { clock, columns: POSTGRES_COLUMNS });
     });
     await db.destroy();
     return migrated;

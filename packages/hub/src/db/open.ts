@@ -10,7 +10,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { IdlewildError, type Clock } from '@idlewild/protocol';
 import { Kysely, sql, type RawBuilder } from 'kysely';
 import { SQLITE_COLUMNS } from './column-types.ts';
-import { migrate } from './migrate.ts';
+import { migrate, type MigrateOptions } from './migrate.ts';
 import type { Database, Schema } from './schema.ts';
 import { createSqliteDialect, damaged, explainSqlite } from './sqlite-dialect.ts';
 
@@ -25,7 +25,11 @@ export interface DatabaseOptions {
   readonly clock: Clock;
   /** `off` for the simulator and tests: a crash of the process loses nothing, a power cut may. */
   readonly sync?: 'full' | 'off';
+  readonly bring?: BringTables | undefined;
 }
+
+/** What brings the tables to a version: `migrate`, but where an archive is written or read. */
+export type BringTables = (db: Kysely<never>, options: MigrateOptions) => Promise<string[]>;
 
 export interface OpenDatabase {
   readonly kind: 'sqlite' | 'postgres';
@@ -51,13 +55,18 @@ export interface OpenDatabase {
  * Throws `data_corrupt`, `data_locked`, `disk_full`; `conflict` for a database of a newer version, `usage` for a place
  * that cannot be used. Checking reads the whole file: about a second per gigabyte.
  */
-export async function openDatabase({ file, clock, sync = 'full' }: DatabaseOptions): Promise<OpenDatabase> {
+export async function openDatabase({
+  file,
+  clock,
+  sync = 'full',
+  bring = migrate,
+}: DatabaseOptions): Promise<OpenDatabase> {
   const inMemory = file === ':memory:';
   if (!inMemory && existsSync(file)) checkIntegrity(file);
   const sqlite = connect(file, sync);
   const db = new Kysely<Schema>({ dialect: createSqliteDialect(sqlite) });
   try {
-    const migrated = await migrate(db as unknown as Kysely<never>, { clock, columns: SQLITE_COLUMNS });
+    const migrated = await bring(db as unknown as Kysely<never>, { clock, columns: SQLITE_COLUMNS });
     return {
       kind: 'sqlite',
       db,

@@ -6,8 +6,9 @@
  */
 import { IdlewildError, type Block, type FileLayout } from '@idlewild/protocol';
 import { sql, type ExpressionBuilder, type ExpressionWrapper, type SqlBool } from 'kysely';
-import { isPostgres, locking } from '../db/row-lock.ts';
+import { locking } from '../db/row-lock.ts';
 import type { BlobFiles, Database, DatabaseTransaction, Schema } from '../db/schema.ts';
+import { isPostgres } from '../db/transact.ts';
 
 export interface StoredPart {
   readonly cid: string;
@@ -203,7 +204,7 @@ export async function finishFile(transaction: DatabaseTransaction, root: string)
       ),
     )
     .executeTakeFirstOrThrow();
-  if (Number(lacking) > 0) return Number(lacking);
+  if (lacking > 0) return lacking;
   await transaction.updateTable('blob_files').set({ finished: 1 }).where('root', '=', root).execute();
   // The only leaf of a small file is its root and may have come as a block; the file serves it from now on.
   const freed = await transaction

@@ -13,6 +13,7 @@ import {
 } from '@idlewild/protocol';
 import type { CID } from 'multiformats/cid';
 import type { Database } from '../db/schema.ts';
+import { transact } from '../db/transact.ts';
 import { blockAt, fileOf, finishFile, heldAmong, writeLeaf } from './blob-rows.ts';
 
 export interface DatabaseAssembly extends FileAssembly {
@@ -75,7 +76,7 @@ export async function openDatabaseAssembly(parts: DatabaseAssemblyParts): Promis
     async finish() {
       if (state === 'finished') return;
       if (state === 'removed') throw removed();
-      const lacking = await db.transaction().execute((transaction) => finishFile(transaction, root));
+      const lacking = await transact(db, (transaction) => finishFile(transaction, root));
       if (lacking === undefined) throw removed();
       if (lacking > 0) {
         await refresh();

@@ -1,9 +1,11 @@
 import { LIMITS, RAW, cidOf, layoutFile, storeFile, type BlobStore } from '@idlewild/protocol';
 import { nodeCrypto, systemClock } from '@idlewild/protocol/node';
 import { blobStoreConformance, createSeededRandom } from '@idlewild/protocol/testing';
-import { describe, expect, test } from 'vitest';
-import { openDatabase } from '../db/open.ts';
+import { afterAll, describe, expect, test } from 'vitest';
+import { openPostgres } from '../db/open-postgres.ts';
+import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import type { Database } from '../db/schema.ts';
+import { startPostgres } from '../testing/postgres.ts';
 import { createDatabaseBlobStore } from './database-blob-store.ts';
 
 const MIB = LIMITS.leafBytes;
@@ -11,22 +13,37 @@ const ROOMY = 64 * MIB;
 const storeIn = (db: Database, quotaBytes = ROOMY): BlobStore =>
   createDatabaseBlobStore({ db, quotaBytes, crypto: nodeCrypto });
 
+const postgres = await startPostgres();
+const opened: OpenDatabase[] = [];
+afterAll(async () => {
+  for (const database of opened) await database.close();
+  await postgres?.stop();
+});
+const kept = async (opening: Promise<OpenDatabase>): Promise<Database> => {
+  opened.push(await opening);
+  return (await opening).db;
+};
 const databases: { name: string; open(): Promise<Database> }[] = [
-  { name: 'SQLite', open: async () => (await openDatabase({ file: ':memory:', clock: systemClock })).db },
+  { name: 'SQLite', open: () => kept(openDatabase({ file: ':memory:', clock: systemClock })) },
 ];
+if (postgres !== undefined)
+  databases.push({
+    name: 'PostgreSQL',
+    open: async () => kept(openPostgres({ url: await postgres.createDatabase(), clock: systemClock })),
+  });
 
 describe.each(databases)('on $name', ({ open }) => {
-  const opened = new WeakMap<BlobStore, { db: Database; quotaBytes: number }>();
+  const known = new WeakMap<BlobStore, { db: Database; quotaBytes: number }>();
   const remembered = (db: Database, quotaBytes: number): BlobStore => {
     const store = storeIn(db, quotaBytes);
-    opened.set(store, { db, quotaBytes });
+    known.set(store, { db, quotaBytes });
     return store;
   };
   const claims = blobStoreConformance({
     crypto: nodeCrypto,
     open: async (quotaBytes) => remembered(await open(), quotaBytes),
     async reopen(store) {
-      const { db, quotaBytes } = opened.get(store) as { db: Database; quotaBytes: number };
+      const { db, quotaBytes } = known.get(store) as { db: Database; quotaBytes: number };
       return remembered(db, quotaBytes);
     },
   });

@@ -13,6 +13,7 @@ import { IdlewildError, concat, matches, proveLayout, verifyBlock } from '@idlew
 import type { BlobStore, Crypto, FileLayout } from '@idlewild/protocol';
 import { CID } from 'multiformats/cid';
 import type { Database } from '../db/schema.ts';
+import { transact } from '../db/transact.ts';
 import { openDatabaseAssembly, type DatabaseAssembly } from './database-assembly.ts';
 import {
   blockAt,
@@ -49,9 +50,7 @@ export function createDatabaseBlobStore(options: DatabaseBlobStoreOptions): Blob
     async put(cid, bytes) {
       await verifyBlock(cid, bytes, crypto);
       if (await isServed(db, cid.toString())) return;
-      await db
-        .transaction()
-        .execute((transaction) => keepLoose(transaction, { cid: cid.toString(), bytes }, quotaBytes));
+      await transact(db, (transaction) => keepLoose(transaction, { cid: cid.toString(), bytes }, quotaBytes));
     },
     assemble: (layout) => assemble(shelf, layout),
     read: (root, offset, length) => readRange(shelf, root, offset, length),
@@ -62,7 +61,7 @@ export function createDatabaseBlobStore(options: DatabaseBlobStoreOptions): Blob
       const assembly = await shelf.open.get(key)?.catch(() => undefined);
       assembly?.abandon();
       shelf.open.delete(key);
-      await db.transaction().execute(async (transaction) => {
+      await transact(db, async (transaction) => {
         await dropFile(transaction, key);
         await dropLoose(transaction, key);
       });
@@ -75,7 +74,7 @@ async function getBlock({ db, crypto }: Shelf, cid: CID): Promise<Uint8Array | u
   const bytes = await servedBytes(db, cid.toString());
   if (bytes === undefined) return undefined;
   if (await matches(cid, bytes, crypto)) return bytes;
-  await db.transaction().execute((transaction) => forgetDamaged(transaction, cid.toString(), bytes));
+  await transact(db, (transaction) => forgetDamaged(transaction, cid.toString(), bytes));
   return undefined;
 }
 
@@ -99,7 +98,7 @@ async function assemble(shelf: Shelf, layout: FileLayout): Promise<DatabaseAssem
 async function openFile(shelf: Shelf, layout: FileLayout): Promise<DatabaseAssembly> {
   const { db, crypto, quotaBytes, open } = shelf;
   const nodes = await proveLayout(layout, (cid) => getBlock(shelf, cid), crypto);
-  await db.transaction().execute((transaction) => insertFile(transaction, layout, nodes, quotaBytes));
+  await transact(db, (transaction) => insertFile(transaction, layout, nodes, quotaBytes));
   const onFinished = (): void => void open.delete(layout.root.toString());
   return openDatabaseAssembly({ db, crypto, layout, get: (cid) => getBlock(shelf, cid), onFinished });
 }
@@ -131,7 +130,7 @@ async function damagedAt(
   { cid, place }: StoredPart,
   seen: Uint8Array | undefined,
 ): Promise<IdlewildError> {
-  if (seen !== undefined) await db.transaction().execute((transaction) => forgetDamaged(transaction, cid, seen));
+  if (seen !== undefined) await transact(db, (transaction) => forgetDamaged(transaction, cid, seen));
   return new IdlewildError(
     'blob_not_found',
     `file ${root.toString()} is damaged in the database at leaf ${place}; upload it again to repair it`,
