@@ -2,6 +2,8 @@
 export const HUB_LIMITS = {
   /** Sockets that are still proving who they are; each costs at most 64 KiB and two signatures. */
   handshakesMax: 2_000,
+  /** When a device that was not let in comes again: a few balancer's probes later. */
+  joinAgainMs: 1_000,
   devicesMax: 100_000,
   /** A device that does not read is dropped before its queue costs more than a few leaves. */
   deviceBufferedBytesMax: 8_388_608,
@@ -104,6 +106,8 @@ export const HUB_LIMITS = {
   /** What lies where is looked at this often, and never more often than the gap. */
   placementMs: 30_000,
   placementGapMs: 100,
+  /** Of a replica's time, at most a tenth goes into looking. */
+  placementRestFactor: 10,
   /** What devices hold that are away, so that a restart moves nothing. */
   placesRememberedMax: 10_000,
   /** As devices estimate it, until one has loaded the model. */
@@ -160,6 +164,8 @@ export const HUB_LIMITS = {
   unlimitedKeysMax: 65_536,
   /** A bucket fills in a minute, and a debt of a day is beyond what a key can make at once. */
   bucketForgottenMs: 86_400_000,
+  /** A ticket that was overheard is good for no longer, and for no longer than its session. */
+  ticketMs: 86_400_000,
   /** Devices are written as seen at most this often. */
   touchMs: 60_000,
   /**

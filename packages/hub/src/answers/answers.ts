@@ -21,7 +21,7 @@ import { candidateOf, estimatePromptTokens } from '../scheduler/candidate.ts';
 import { explainNone, featuresOf, freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Placement } from '../placement/placement.ts';
-import type { Sessions } from '../session/sessions.ts';
+import type { Sessions } from '../session/port.ts';
 import type {
   AnswerSummary,
   AnswerOutcome,
@@ -82,6 +82,8 @@ interface Answer {
   readonly marks: Marks;
   /** How long devices had it, over all attempts that are over. */
   deviceMs: number;
+  /** Counts its owners, this one included. */
+  readonly ownerEpoch: number;
   silenced: boolean;
 }
 
@@ -137,7 +139,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
       case 'resume': {
         const device = sessions.get(effect.attempt.device);
         const { lease, epoch } = effect.attempt;
-        if (device !== undefined) sessions.resume(device, { lease, epoch, from: effect.from });
+        const { ownerEpoch } = answer;
+        if (device !== undefined) sessions.resume(device, { lease, epoch, ownerEpoch, from: effect.from });
         return;
       }
       case 'revoke': {
@@ -308,6 +311,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     apply(answer, { t: 'dispatched', attempt });
     sessions.order(device, {
       isResumable: answer.request.run !== undefined,
+      ownerEpoch: answer.ownerEpoch,
       lease,
       epoch,
       model: state.model,
@@ -397,6 +401,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     attemptFrom: 0,
     attemptAtMs: clock.monotonic(),
     deviceMs: 0,
+    ownerEpoch: 1,
     silenced: false,
   });
   const handleOf = (answer: Answer): AnswerHandle => ({
@@ -447,7 +452,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
       return { request: found.request, cancel: () => {} };
     }
     const { state, last, names } = taken;
-    const answer = { ...createAnswer(request, sink, state), names };
+    const answer = { ...createAnswer(request, sink, state), names, ownerEpoch: found.ownerEpoch };
     open.set(state.request, answer);
     sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
     const device = last === undefined ? undefined : sessions.get(last.attempt.device);
@@ -461,7 +466,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
     byLease.set(attempt.lease, answer);
     device.leases.add(attempt.lease);
     apply(answer, { t: 'dispatched', attempt });
-    sessions.resume(device, { lease: attempt.lease, epoch: attempt.epoch, from: state.tokens.length });
+    const { lease, epoch } = attempt;
+    sessions.resume(device, { lease, epoch, ownerEpoch: answer.ownerEpoch, from: state.tokens.length });
     return handleOf(answer);
   }
 

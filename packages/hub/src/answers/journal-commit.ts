@@ -273,11 +273,15 @@ export interface Orphan {
 
 /**
  * Ends answers whose owner is gone and to which no caller can come back any more, as failed with `hub_restarted`. An
- * owner is gone when the register has not seen it for `replicaLiveMs` by the database's time, or never had it.
+ * owner is gone when the register has not seen it for `replicaLiveMs` by the database's time, or never had it; `owner`, who asks, is not.
  */
-export async function closeOrphans(database: OpenDatabase, sealer: Sealer): Promise<readonly Orphan[]> {
+export async function closeOrphans(
+  database: OpenDatabase,
+  owner: string,
+  sealer: Sealer,
+): Promise<readonly Orphan[]> {
   const orphans: Orphan[] = [];
-  for (const { id } of await orphansIn(database, database.db)) {
+  for (const { id } of await orphansIn(database, database.db, owner)) {
     const rows = await database.db
       .selectFrom('journal')
       .selectAll()
@@ -288,7 +292,7 @@ export async function closeOrphans(database: OpenDatabase, sealer: Sealer): Prom
     let answerTokens = 0;
     for (const row of rows) answerTokens += (await sealer.unseal(row)).filter(isToken).length;
     const isEnded = await database.db.transaction().execute(async (tx) => {
-      const [still] = await orphansIn(database, tx, id);
+      const [still] = await orphansIn(database, tx, owner, id);
       if (still === undefined) return false;
       await tx
         .updateTable('requests')
@@ -316,12 +320,14 @@ const isToken = (item: JournalItem): boolean => typeof item === 'number' || !('t
 function orphansIn(
   { nowMs }: OpenDatabase,
   db: Kysely<Schema>,
+  owner: string,
   id?: string,
 ): Promise<{ id: string; owner_epoch: number }[]> {
   const query = db
     .selectFrom('requests')
     .select(['requests.id', 'requests.owner_epoch'])
     .where('requests.state', '=', 'open')
+    .where(({ or, eb }) => or([eb('requests.owner', 'is', null), eb('requests.owner', '!=', owner)]))
     .where(({ not, exists, selectFrom }) =>
       not(
         exists(

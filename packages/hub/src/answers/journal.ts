@@ -284,7 +284,7 @@ export function createJournal(deps: JournalDeps): Journal {
       }
       return found;
     },
-    closeOrphans: () => closeOrphans(database, sealer),
+    closeOrphans: () => closeOrphans(database, owner, sealer),
     onTakenOver(listener) {
       takenOver = listener;
     },

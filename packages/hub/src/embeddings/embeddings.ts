@@ -32,7 +32,7 @@ import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
 import { explainNone, type Candidate } from '../scheduler/route.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
-import type { Sessions } from '../session/sessions.ts';
+import type { Sessions } from '../session/port.ts';
 import { cutParts, estimateTokens, expectedMs, routePart, type Part } from './parts.ts';
 
 export interface EmbedRequest {

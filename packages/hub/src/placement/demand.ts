@@ -3,7 +3,7 @@
  * for each model, whatever the traffic; it is lost with the process and made up for within minutes.
  */
 export interface Demand {
-  asked(model: string, nowMs: number): void;
+  asked(model: string, nowMs: number, count?: number): void;
   /** Requests per minute, averaged over about the half-life. */
   of(model: string, nowMs: number): number;
   /** Forgets models that are not among these. */
@@ -17,7 +17,7 @@ export function createDemand(halfLifeMs: number): Demand {
     return count * 0.5 ** (Math.max(0, nowMs - atMs) / halfLifeMs);
   };
   return {
-    asked: (model, nowMs) => void counts.set(model, { count: decayed(model, nowMs) + 1, atMs: nowMs }),
+    asked: (model, nowMs, count = 1) => void counts.set(model, { count: decayed(model, nowMs) + count, atMs: nowMs }),
     // Under r requests a minute the count settles at r · halfLife / ln 2.
     of: (model, nowMs) => (decayed(model, nowMs) * Math.LN2 * 60_000) / halfLifeMs,
     keep(models) {

@@ -16,8 +16,9 @@ import {
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
+import type { Duty } from '../replicas/port.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
-import type { Sessions } from '../session/sessions.ts';
+import type { Sessions } from '../session/port.ts';
 import { createDemand } from './demand.ts';
 import type { Holding, PlacedDevice, PlacedModel } from './community.ts';
 import { place } from './place.ts';
@@ -36,8 +37,10 @@ export interface PlacementDeps {
   readonly sessions: Pick<Sessions, 'list' | 'get' | 'hold'>;
   readonly log: Log;
   models(): Promise<readonly PlaceableModel[]>;
-  /** Answers that wait for a device, by model. */
+  /** Answers that wait for a device here, by model. */
   queued(): ReadonlyMap<string, number>;
+  /** Who places: one replica for all. */
+  readonly duty: Pick<Duty, 'isMine' | 'epoch' | 'onChange'>;
 }
 
 export interface Placement {
@@ -48,9 +51,19 @@ export interface Placement {
   onJoin(device: ConnectedDevice): void;
   onStatus(device: ConnectedDevice): void;
   onGone(device: ConnectedDevice): void;
+  /** What was asked for here since the last call, and what waits: for the replica that places. */
+  said(): Said;
+  /** What another replica said. */
+  heard(replica: string, said: Said): void;
   /** Models were added, removed or pinned; resolves when every device has been told. */
   refresh(): Promise<void>;
   stop(): void;
+}
+
+/** Requests by model. */
+export interface Said {
+  readonly asked: Readonly<Record<string, number>>;
+  readonly queued: Readonly<Record<string, number>>;
 }
 
 /** What a device was told last. */
@@ -69,9 +82,15 @@ interface State extends PlacementDeps {
   /** Demand as devices are told it: it moves in steps of two, so that they are not told at every request. */
   readonly levels: Map<string, number>;
   readonly memoryBytes: Map<string, number>;
+  /** Since it was said last. */
+  asked: Map<string, number>;
+  /** What waits on other replicas, as they said last. */
+  readonly queuedElsewhere: Map<string, { readonly queued: Said['queued']; readonly atMs: number }>;
   list: readonly PlaceableModel[];
   next: Timer | undefined;
   ranAtMs: number;
+  /** With very many devices a look takes long; there is time for other things between two. */
+  tookMs: number;
   stopped: boolean;
 }
 
@@ -83,15 +102,20 @@ export function createPlacement(deps: PlacementDeps): Placement {
     seen: new Map(),
     levels: new Map(),
     memoryBytes: new Map(),
+    asked: new Map(),
+    queuedElsewhere: new Map(),
     list: [],
     next: undefined,
     ranAtMs: Number.NEGATIVE_INFINITY,
+    tookMs: 0,
     stopped: false,
   };
   const { clock, sessions } = deps;
+  deps.duty.onChange(() => soon(state));
   return {
     asked(model) {
       state.demand.asked(model, clock.monotonic());
+      state.asked.set(model, (state.asked.get(model) ?? 0) + 1);
       for (const device of sessions.list()) if (modelOf(device, model)?.state === 'warm') return;
       soon(state);
     },
@@ -107,6 +131,19 @@ export function createPlacement(deps: PlacementDeps): Placement {
       state.seen.delete(device.id);
       soon(state);
     },
+    said() {
+      const asked = Object.fromEntries(state.asked);
+      state.asked = new Map();
+      return { asked, queued: Object.fromEntries(deps.queued()) };
+    },
+    heard(replica, { asked, queued }) {
+      const nowMs = clock.monotonic();
+      for (const [model, count] of Object.entries(asked)) state.demand.asked(model, nowMs, count);
+      state.queuedElsewhere.set(replica, { queued, atMs: nowMs });
+      const isColdModel = (model: string): boolean =>
+        ![...sessions.list()].some((device) => modelOf(device, model)?.state === 'warm');
+      if (Object.keys(asked).some(isColdModel)) soon(state);
+    },
     async refresh() {
       state.list = await deps.models();
       run(state);
@@ -121,15 +158,18 @@ export function createPlacement(deps: PlacementDeps): Placement {
 /** One look for everything that changes within a moment. */
 function soon(state: State, afterMs = 0): void {
   if (state.stopped) return;
-  const { clock, ranAtMs } = state;
-  const waitMs = Math.max(afterMs, ranAtMs + HUB_LIMITS.placementGapMs - clock.monotonic(), 0);
+  const { clock, ranAtMs, tookMs } = state;
+  const gapMs = Math.max(HUB_LIMITS.placementGapMs, HUB_LIMITS.placementRestFactor * tookMs);
+  const waitMs = Math.max(afterMs, ranAtMs + gapMs - clock.monotonic(), 0);
   state.next?.cancel();
   state.next = clock.after(waitMs, () => run(state));
 }
 
 function run(state: State): void {
-  const { clock, sessions, log } = state;
-  state.ranAtMs = clock.monotonic();
+  const { clock, sessions, log, duty } = state;
+  if (!duty.isMine()) return;
+  const beganAtMs = clock.monotonic();
+  state.ranAtMs = beganAtMs;
   try {
     const devices = [...sessions.list()];
     const demand = demandOf(state);
@@ -144,14 +184,22 @@ function run(state: State): void {
   } catch (error) {
     log.error({ code: codeOf(error), why: messageOf(error) }, 'models could not be placed');
   }
+  state.tookMs = clock.monotonic() - beganAtMs;
+  state.ranAtMs = clock.monotonic();
   soon(state, HUB_LIMITS.placementMs);
 }
 
 /** Requests per minute by CID; a request that waits counts as one more in every minute. */
-function demandOf({ clock, demand, list, queued }: State): Map<string, number> {
+function demandOf({ clock, demand, list, queued, queuedElsewhere }: State): Map<string, number> {
   const waiting = queued();
   const nowMs = clock.monotonic();
-  return new Map(list.map(({ cid }) => [cid, demand.of(cid, nowMs) + (waiting.get(cid) ?? 0)]));
+  for (const [replica, { atMs }] of queuedElsewhere)
+    if (nowMs - atMs > HUB_LIMITS.replicaLiveMs) queuedElsewhere.delete(replica);
+  const elsewhere = (cid: string): number =>
+    [...queuedElsewhere.values()].reduce((sum, { queued: there }) => sum + (there[cid] ?? 0), 0);
+  return new Map(
+    list.map(({ cid }) => [cid, demand.of(cid, nowMs) + (waiting.get(cid) ?? 0) + elsewhere(cid)]),
+  );
 }
 
 const modelOf = (device: ConnectedDevice, cid: string): DeviceModel | undefined =>
@@ -210,7 +258,7 @@ function tell(
   const before = state.told.get(device.id);
   state.told.set(device.id, { holdings, text, session: device.session });
   if (before?.text === text && before.session === device.session) return;
-  state.sessions.hold(device, models);
+  state.sessions.hold(device, models, state.duty.epoch());
 }
 
 /** The demand in steps of two, which it keeps until it is well beyond them. */
@@ -234,13 +282,15 @@ function forget({ list, told, levels, memoryBytes, demand, sessions }: State): v
   }
 }
 
-function isComing({ told, sessions }: State, model: string, features: readonly DeviceFeature[]): boolean {
+function isComing({ told, sessions, duty }: State, model: string, features: readonly DeviceFeature[]): boolean {
   for (const device of sessions.list()) {
     const can = device.profile.features ?? [];
     if (!isLive(device) || !features.every((feature) => can.includes(feature))) continue;
     const held = modelOf(device, model);
     if (held?.state === 'loading') return true;
-    const isMeant = told.get(device.id)?.holdings.some(({ cid, warm }) => cid === model && warm) === true;
+    const isMeant = duty.isMine()
+      ? told.get(device.id)?.holdings.some(({ cid, warm }) => cid === model && warm) === true
+      : device.wanted.includes(model);
     if (held?.state === 'held' && held.reason === undefined && isMeant) return true;
   }
   return false;

@@ -16,7 +16,7 @@ import type { CID } from 'multiformats/cid';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
-import type { BlobPart, Sessions } from '../session/sessions.ts';
+import type { BlobPart, Sessions } from '../session/port.ts';
 import { createLeafIndex, type LeafIndex } from './leaf-index.ts';
 import { createPeers, type Peers } from './peers.ts';
 import { createRelay, type Relay, type RelayOutcome } from './relay.ts';

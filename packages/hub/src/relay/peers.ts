@@ -8,7 +8,7 @@
 import type { Clock } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
-import type { Sessions } from '../session/sessions.ts';
+import type { Sessions } from '../session/port.ts';
 
 export interface Peers {
   /** Somebody who holds the leaf and may be asked now; `full` when that is only a matter of a moment. */

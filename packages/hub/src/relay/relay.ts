@@ -9,7 +9,7 @@ import { LIMITS, codeOf, verifyBlock, type Clock, type Crypto, type Timer } from
 import type { CID } from 'multiformats/cid';
 import { HUB_LIMITS } from '../limits.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
-import type { BlobPart, Sessions } from '../session/sessions.ts';
+import type { BlobPart, Sessions } from '../session/port.ts';
 
 export type RelayOutcome =
   | { readonly t: 'bytes'; readonly bytes: Uint8Array }

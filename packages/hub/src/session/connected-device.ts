@@ -59,6 +59,8 @@ export function stateOf(device: ConnectedDevice): DeviceState {
 export interface ResumeOrder {
   readonly lease: string;
   readonly epoch: number;
+  /** Of its answer: an older owner than the one that has it is refused. */
+  readonly ownerEpoch: number;
   /** Index of the first token that is wanted again. */
   readonly from: number;
 }
@@ -66,6 +68,8 @@ export interface ResumeOrder {
 export interface AnswerOrder {
   /** Whether somebody may come for it when this replica is gone. */
   readonly isResumable: boolean;
+  /** Of its answer. */
+  readonly ownerEpoch: number;
   readonly lease: string;
   readonly epoch: number;
   readonly model: string;

@@ -16,52 +16,33 @@ import {
   messageOf,
   newId,
   parseToHub,
-  type AnswerEvent,
   type Channel,
   type CheckedDevice,
   type Clock,
   type Crypto,
-  type EmbedEvent,
   type Random,
   type Timer,
   type ToDevice,
-  type ToHub,
-  type WantedModel,
 } from '@idlewild/protocol';
-import { base64url } from 'multiformats/bases/base64';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import type { AnswerOrder, ConnectedDevice, EmbedOrder } from './connected-device.ts';
+import type { Tickets } from '../identity/tickets.ts';
+import type { LocalDevice } from './connected-device.ts';
 import { createHandshake, type Enrolment, type HubIdentity } from './handshake.ts';
+import type { GoneCode, SessionEvents, Sessions } from './port.ts';
 
-/** What a device gives, or does not, when it is asked for a part of a block. */
-export type BlobPart = Extract<ToHub, { t: 'blob.have' }>;
-export type BlobWish = Omit<Extract<ToDevice, { t: 'blob.want' }>, 't'>;
+export type { Enrolment, HubIdentity };
 
-export interface SessionEvents {
-  onJoin(device: ConnectedDevice): void;
-  /** Status or leases changed. */
-  onStatus(device: ConnectedDevice): void;
-  onAnswer(device: ConnectedDevice, event: AnswerEvent): void;
-  onBlob(device: ConnectedDevice, part: BlobPart): void;
-  onEmbed(device: ConnectedDevice, event: EmbedEvent): void;
-  onGone(device: ConnectedDevice, code: 'disconnected' | 'superseded' | 'device_revoked', why: string): void;
-}
-
-export interface Sessions {
+/** The channels of this replica. */
+export interface LocalSessions extends Omit<Sessions<LocalDevice>, 'disown'> {
   /** Takes a fresh channel and runs its handshake. */
   accept(channel: Channel): void;
-  get(device: string): ConnectedDevice | undefined;
-  byTicket(ticket: string): ConnectedDevice | undefined;
-  list(): IterableIterator<ConnectedDevice>;
-  order(device: ConnectedDevice, order: AnswerOrder): void;
-  embed(device: ConnectedDevice, order: EmbedOrder): void;
-  revokeLease(device: ConnectedDevice, lease: string, epoch: number): void;
-  hold(device: ConnectedDevice, models: readonly WantedModel[]): void;
-  /** Asks for a part of a block; what comes goes to `onBlob`. */
-  want(device: ConnectedDevice, wish: BlobWish): void;
-  drain(device: string, reason: string): boolean;
-  drop(device: string, code: 'superseded' | 'device_revoked', message: string): boolean;
+  /** It may forget that the device is connected elsewhere by now; the device is told nothing final. */
+  leave(device: LocalDevice, why: string): void;
+  /** Tells devices to connect anew, evenly over the time: those without work first. */
+  move(devices: readonly LocalDevice[], overMs: number, reason: string): void;
+  /** Takes no more devices. */
+  close(): void;
   /** Closes every channel; devices will reconnect elsewhere. */
   stop(reason: string): void;
 }
@@ -70,27 +51,35 @@ export interface SessionsDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly crypto: Crypto;
+  /** Id of this one. */
+  readonly replica: string;
   readonly identity: HubIdentity;
   readonly enrolment: Enrolment;
-  readonly events: SessionEvents;
+  readonly tickets: Pick<Tickets, 'issue'>;
+  readonly events: SessionEvents<LocalDevice>;
+  /** Why no device may join at the moment. */
+  readonly refusal?: (() => JoinRefusal | undefined) | undefined;
   readonly log: Log;
 }
 
-export type { Enrolment, HubIdentity };
+export interface JoinRefusal {
+  readonly code: 'too_busy' | 'hub_stopping';
+  readonly message: string;
+  readonly retryAfterMs: number;
+}
 
 type Reader = (frame: Uint8Array) => Promise<void> | void;
 
-export function createSessions(deps: SessionsDeps): Sessions {
+export function createSessions(deps: SessionsDeps): LocalSessions {
   const { clock, random, crypto, identity, enrolment, events, log } = deps;
-  const open = new Map<string, ConnectedDevice>();
-  const tickets = new Map<string, ConnectedDevice>();
+  const open = new Map<string, LocalDevice>();
   /** Cancelled with the channel: a timer that is left would keep a process that has stopped. */
-  const watches = new Map<ConnectedDevice, Timer>();
+  const watches = new Map<LocalDevice, Timer>();
   let handshakes = 0;
   let stopping = false;
 
   const post = (channel: Channel, message: ToDevice): void => channel.send(encodeFrame(message));
-  const send = (device: ConnectedDevice, message: ToDevice): void => {
+  const send = (device: LocalDevice, message: ToDevice): void => {
     if (device.channel.bufferedBytes() > HUB_LIMITS.deviceBufferedBytesMax) {
       gone(device, 'disconnected', 'it does not read what it is sent');
       device.channel.close('you do not read what you are sent');
@@ -99,23 +88,22 @@ export function createSessions(deps: SessionsDeps): Sessions {
     post(device.channel, message);
   };
 
-  function gone(device: ConnectedDevice, code: 'disconnected' | 'superseded' | 'device_revoked', why: string): void {
+  function gone(device: LocalDevice, code: GoneCode, why: string): void {
     if (open.get(device.id) !== device) return;
     open.delete(device.id);
-    tickets.delete(device.ticket);
     watches.get(device)?.cancel();
     watches.delete(device);
     log.info({ device: device.id, code, why }, 'device gone');
     events.onGone(device, code, why);
   }
 
-  function dropDevice(device: ConnectedDevice, code: 'superseded' | 'device_revoked', message: string): void {
+  function dropDevice(device: LocalDevice, code: 'superseded' | 'device_revoked', message: string): void {
     post(device.channel, { t: 'dropped', code, message });
     gone(device, code, message);
     device.channel.close(message);
   }
 
-  const watch = (device: ConnectedDevice): void => {
+  const watch = (device: LocalDevice): void => {
     watches.set(
       device,
       clock.after(LIMITS.heartbeatMs, () => {
@@ -131,17 +119,19 @@ export function createSessions(deps: SessionsDeps): Sessions {
     channel: Channel,
     who: { id: string; name: string; territory: string },
     checked: CheckedDevice,
-  ): ConnectedDevice {
+    { session, ticket }: { readonly session: string; readonly ticket: string },
+  ): LocalDevice {
     const older = open.get(who.id);
     if (older !== undefined) {
       dropDevice(older, 'superseded', 'the same identity connected again; two processes must not share one device key');
     }
     const nowMs = clock.monotonic();
-    const device: ConnectedDevice = {
+    const device: LocalDevice = {
       ...who,
       publicKey: checked.consent.device,
-      session: newId('ses', random),
-      ticket: base64url.baseEncode(random.bytes(32)),
+      session,
+      joinedAtMs: clock.now(),
+      home: deps.replica,
       channel,
       profile: checked.proof.profile,
       consent: checked.consent,
@@ -149,19 +139,21 @@ export function createSessions(deps: SessionsDeps): Sessions {
       status: checked.proof.status,
       draining: false,
       leases: new Set(),
+      leasesElsewhere: 0,
+      wanted: [],
       lastFrameAtMs: nowMs,
       touchedAtMs: nowMs,
       mistrustedUntilMs: 0,
       contradicted: false,
     };
     open.set(device.id, device);
-    tickets.set(device.ticket, device);
     post(channel, {
       t: 'welcome',
       device: device.id,
       session: device.session,
-      ticket: device.ticket,
+      ticket,
       heartbeatMs: LIMITS.heartbeatMs,
+      resumes: true,
     });
     log.info({ device: device.id, name: device.name }, 'device connected');
     watch(device);
@@ -169,7 +161,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
     return device;
   }
 
-  function readOpen(device: ConnectedDevice, frame: Uint8Array): void {
+  function readOpen(device: LocalDevice, frame: Uint8Array): void {
     const message = parseToHub(frame);
     device.lastFrameAtMs = clock.monotonic();
     switch (message.t) {
@@ -204,30 +196,36 @@ export function createSessions(deps: SessionsDeps): Sessions {
         throw new IdlewildError('frame_invalid', `a "${message.t}" after the handshake`);
       case 'embed.done':
       case 'embed.failed':
-        return events.onEmbed(device, message);
+        return events.onEmbed(device, message, frame);
       default:
-        return events.onAnswer(device, message);
+        return events.onAnswer(device, message, frame);
     }
+  }
+
+  function refusalNow(): JoinRefusal | undefined {
+    const retryAfterMs = HUB_LIMITS.joinAgainMs;
+    if (stopping) return { code: 'hub_stopping', message: 'the hub is stopping', retryAfterMs };
+    const isFull = handshakes >= HUB_LIMITS.handshakesMax || open.size >= HUB_LIMITS.devicesMax;
+    if (isFull) return { code: 'too_busy', message: 'too many devices are joining; try again', retryAfterMs };
+    return deps.refusal?.();
   }
 
   return {
     accept(channel) {
-      const refuse = (error: IdlewildError): void => {
-        post(channel, { t: 'refused', code: error.code, message: error.message });
+      const refuse = (error: IdlewildError, retryAfterMs?: number): void => {
+        const when = retryAfterMs === undefined ? {} : { retryAfterMs };
+        post(channel, { t: 'refused', code: error.code, message: error.message, ...when });
         channel.close(error.message);
       };
-      if (stopping || handshakes >= HUB_LIMITS.handshakesMax || open.size >= HUB_LIMITS.devicesMax) {
+      const refusal = refusalNow();
+      if (refusal !== undefined) {
         channel.listen({ onFrame: () => {}, onClose: () => {} });
-        return refuse(
-          new IdlewildError(
-            stopping ? 'hub_stopping' : 'too_busy',
-            stopping ? 'the hub is stopping' : 'too many devices are joining; try again',
-          ),
-        );
+        return refuse(new IdlewildError(refusal.code, refusal.message), refusal.retryAfterMs);
       }
       handshakes++;
-      let device: ConnectedDevice | undefined;
+      let device: LocalDevice | undefined;
       let closed = false;
+      const isClosed = (): boolean => closed;
       const over = (): void => {
         if (!deadline.done) handshakes--;
         deadline.done = true;
@@ -247,8 +245,13 @@ export function createSessions(deps: SessionsDeps): Sessions {
       const readHandshake: Reader = async (frame) => {
         const admitted = await proofs.read(frame);
         if (admitted === undefined || closed) return;
+        const session = newId('ses', random);
+        const { id, territory } = admitted.who;
+        const ticket = await deps.tickets.issue({ device: id, session, territory });
+        // It may have gone, or have been refused, while its ticket was made.
+        if (isClosed() || deadline.done) return;
         over();
-        device = admitOpen(channel, admitted.who, admitted.checked);
+        device = admitOpen(channel, admitted.who, admitted.checked, { session, ticket });
         // A steward may have revoked it while it was let in, when it had no channel yet that could be dropped.
         if (await enrolment.isRevoked(device.id)) {
           dropDevice(device, 'device_revoked', 'a steward of the territory revoked this device');
@@ -286,22 +289,28 @@ export function createSessions(deps: SessionsDeps): Sessions {
       });
     },
     get: (id) => open.get(id),
-    byTicket: (ticket) => tickets.get(ticket),
     list: () => open.values(),
-    order(device, order) {
-      device.leases.add(order.lease);
-      send(device, { t: 'answer', ...order });
+    order(device, { lease, epoch, model, work, deadlineMs }) {
+      device.leases.add(lease);
+      send(device, { t: 'answer', lease, epoch, model, work, deadlineMs });
     },
     embed(device, order) {
       device.leases.add(order.lease);
       send(device, { t: 'embed', ...order });
+    },
+    resume: (device, { lease, epoch, from }) => send(device, { t: 'answer.resume', lease, epoch, from }),
+    kept: (device, lease, epoch) => {
+      if (device.profile.features?.includes('resume') === true) send(device, { t: 'answer.kept', lease, epoch });
     },
     revokeLease(device, lease, epoch) {
       device.leases.delete(lease);
       send(device, { t: 'cancel', lease, epoch });
     },
     want: (device, wish) => send(device, { t: 'blob.want', ...wish }),
-    hold: (device, models) => send(device, { t: 'hold', models: [...models], sources: ['/'] }),
+    hold(device, models) {
+      device.wanted = models.map(({ cid }) => cid);
+      send(device, { t: 'hold', models: [...models], sources: ['/'] });
+    },
     drain(id, reason) {
       const device = open.get(id);
       if (device === undefined) return false;
@@ -314,6 +323,19 @@ export function createSessions(deps: SessionsDeps): Sessions {
       const device = open.get(id);
       if (device !== undefined) dropDevice(device, code, message);
       return device !== undefined;
+    },
+    leave(device, why) {
+      gone(device, 'superseded', why);
+      device.channel.close(why);
+    },
+    move(devices, overMs, reason) {
+      const inOrder = devices.toSorted((a, b) => a.leases.size - b.leases.size);
+      for (const [index, device] of inOrder.entries()) {
+        send(device, { t: 'move', afterMs: Math.floor((overMs * index) / inOrder.length), reason });
+      }
+    },
+    close() {
+      stopping = true;
     },
     stop(reason) {
       stopping = true;

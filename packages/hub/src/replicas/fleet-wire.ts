@@ -1,0 +1,131 @@
+/**
+ * What replicas tell each other of devices. It comes sealed from an equal, of this version or the next to it: fields
+ * that are not known are ignored, and what lacks a field is not understood and changes nothing.
+ *
+ *   all.fleet            changes of a sender's devices, numbered
+ *   all.beat             a sender lives; the number of its last change
+ *   rep.R.ping           answered with nothing
+ *   rep.R.fleet          all devices of R, a page at a time
+ *   rep.R.ans.LEASE      a device's frame, to the owner of its lease
+ *   dev.D                an order for device D, to its home
+ */
+import {
+  consentSchema,
+  decodeCbor,
+  encodeCbor,
+  profileSchema,
+  statusSchema,
+  wantedModelSchema,
+  answerWorkSchema,
+  embedWorkSchema,
+} from '@idlewild/protocol';
+import { z } from 'zod';
+
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
+const id = z.string().max(128);
+const count = z.int().min(0);
+
+const changingSchema = z.object({
+  id,
+  session: id,
+  /** Grows with each change within a session: an older one than is known changes nothing. */
+  v: count,
+  status: statusSchema,
+  draining: z.boolean(),
+  /** Leases that it has, whoever gave them. */
+  active: count,
+  wanted: z.array(z.string()),
+});
+export type Changing = z.infer<typeof changingSchema>;
+
+const factsSchema = changingSchema.extend({
+  name: z.string(),
+  territory: id,
+  publicKey: bytes,
+  joinedAtMs: z.number(),
+  profile: profileSchema,
+  consent: consentSchema,
+  agreementKey: bytes,
+});
+export type Facts = z.infer<typeof factsSchema>;
+
+export const goneSchema = z.object({
+  id,
+  session: id,
+  code: z.enum(['disconnected', 'superseded', 'device_revoked']),
+  why: z.string(),
+});
+
+export const changesSchema = z.object({
+  from: id,
+  n: count,
+  joined: z.array(factsSchema),
+  changed: z.array(changingSchema),
+  gone: z.array(goneSchema),
+});
+export type Changes = z.infer<typeof changesSchema>;
+
+const counts = z.record(z.string(), z.number());
+export const beatSchema = z.object({
+  from: id,
+  n: count,
+  /** Requests for each model since the last beat, and those that wait: what placement goes by. */
+  asked: counts,
+  queued: counts,
+});
+export type Beat = z.infer<typeof beatSchema>;
+
+export const pageAskedSchema = z.object({ after: z.string() });
+export const pageSchema = z.object({
+  n: count,
+  devices: z.array(factsSchema),
+  /** Where the next page begins; absent after the last. */
+  next: z.string().optional(),
+});
+export type Page = z.infer<typeof pageSchema>;
+
+const leased = { lease: id, epoch: z.int().min(1) };
+export const orderSchema = z.discriminatedUnion('k', [
+  z.object({
+    k: z.literal('order'),
+    from: id,
+    ownerEpoch: count,
+    isResumable: z.boolean(),
+    ...leased,
+    model: id,
+    work: answerWorkSchema,
+    deadlineMs: z.int().min(1),
+  }),
+  z.object({
+    k: z.literal('embed'),
+    from: id,
+    ...leased,
+    model: id,
+    work: embedWorkSchema,
+    deadlineMs: z.int().min(1),
+  }),
+  z.object({ k: z.literal('resume'), from: id, ownerEpoch: count, ...leased, at: count }),
+  z.object({ k: z.literal('cancel'), from: id, ...leased }),
+  z.object({ k: z.literal('kept'), from: id, ...leased }),
+  z.object({ k: z.literal('disown'), from: id, ...leased }),
+  z.object({ k: z.literal('hold'), from: id, duty: count, models: z.array(wantedModelSchema) }),
+  z.object({ k: z.literal('drain'), from: id, reason: z.string() }),
+  z.object({ k: z.literal('drop'), from: id, code: z.enum(['superseded', 'device_revoked']), message: z.string() }),
+]);
+export type Order = z.infer<typeof orderSchema>;
+
+export const repliedSchema = z.object({ code: z.string().optional(), message: z.string().optional() });
+export type Replied = z.infer<typeof repliedSchema>;
+
+/** `undefined` for what is not understood. */
+export function readAs<Schema extends z.ZodType>(schema: Schema, carried: Uint8Array): z.infer<Schema> | undefined {
+  try {
+    const result = schema.safeParse(decodeCbor(carried, 'a message of a replica'));
+    return result.success ? result.data : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export const write = (value: Changes | Beat | Page | Order | Replied | z.infer<typeof pageAskedSchema>): Uint8Array =>
+  encodeCbor(value);

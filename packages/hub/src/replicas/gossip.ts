@@ -1,0 +1,119 @@
+/** What this replica tells the others of its own devices: changes, collected for a moment and numbered. */
+import type { Clock, Timer } from '@idlewild/protocol';
+import type { Bus } from '../bus/port.ts';
+import type { LocalDevice } from '../session/connected-device.ts';
+import type { GoneCode } from '../session/port.ts';
+import type { LocalSessions } from '../session/sessions.ts';
+import { write, type Changes, type Changing, type Facts, type Page } from './fleet-wire.ts';
+import { FLEET_LIMITS } from './limits.ts';
+
+export interface Gossip {
+  joined(device: LocalDevice): void;
+  /** It may have changed; what has not is not told. */
+  changed(device: LocalDevice): void;
+  gone(device: LocalDevice, code: GoneCode, why: string): void;
+  /** Of the last message. */
+  number(): number;
+  /** Devices whose ids come after this one. */
+  page(after: string): Page;
+  stop(): void;
+}
+
+interface Deps {
+  readonly replica: string;
+  readonly bus: Bus;
+  readonly isAlone: boolean;
+  readonly clock: Clock;
+  readonly local: () => Pick<LocalSessions, 'get' | 'list'>;
+}
+
+interface Told {
+  v: number;
+  /** What was told last. */
+  text: string;
+}
+
+export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gossip {
+  const told = new WeakMap<LocalDevice, Told>();
+  const came = new Set<LocalDevice>();
+  const dirty = new Set<LocalDevice>();
+  let left: Changes['gone'] = [];
+  let n = 0;
+  let timer: Timer | undefined;
+
+  const soon = (): void => {
+    timer ??= clock.after(FLEET_LIMITS.gossipMs, tell);
+  };
+
+  /** `undefined` when nothing has changed since it was told. */
+  function changeOf(device: LocalDevice): Changing | undefined {
+    const { id, session, status, draining, wanted } = device;
+    // Its attempts are its home's matter, and a round trip changes with every beat.
+    const { attempts: _attempts, roundTripMs, ...rest } = status;
+    const coarse = roundTripMs === undefined ? {} : { roundTripMs: Math.ceil(roundTripMs / 5) * 5 };
+    const change = { status: { ...rest, ...coarse }, draining, active: device.leases.size, wanted: [...wanted] };
+    const text = JSON.stringify(change);
+    const before = told.get(device);
+    if (before?.text === text) return undefined;
+    const v = (before?.v ?? 0) + 1;
+    told.set(device, { v, text });
+    return { id, session, v, ...change };
+  }
+
+  function factsOf(device: LocalDevice): Facts {
+    const { id, session, status, draining, wanted, name, territory, publicKey, joinedAtMs } = device;
+    const { profile, consent, agreementKey } = device;
+    const { attempts: _attempts, ...rest } = status;
+    const changing = { status: rest, draining, active: device.leases.size, wanted: [...wanted] };
+    const v = told.get(device)?.v ?? 0;
+    return { id, session, v, ...changing, name, territory, publicKey, joinedAtMs, profile, consent, agreementKey };
+  }
+
+  function tell(): void {
+    timer = undefined;
+    const joined = [...came].splice(0, FLEET_LIMITS.snapshotDevicesMax);
+    for (const device of joined) {
+      came.delete(device);
+      dirty.delete(device);
+      changeOf(device);
+    }
+    const changed = [...dirty].flatMap((device) => changeOf(device) ?? []);
+    dirty.clear();
+    const gone = left;
+    left = [];
+    if (came.size > 0) soon();
+    if (joined.length + changed.length + gone.length === 0) return;
+    n++;
+    bus.publish('all.fleet', write({ from: replica, n, joined: joined.map(factsOf), changed, gone }));
+  }
+
+  return {
+    joined(device) {
+      if (isAlone) return;
+      came.add(device);
+      soon();
+    },
+    changed(device) {
+      if (isAlone || came.has(device)) return;
+      dirty.add(device);
+      soon();
+    },
+    gone(device, code, why) {
+      if (isAlone) return;
+      dirty.delete(device);
+      if (!came.delete(device)) left = [...left, { id: device.id, session: device.session, code, why }];
+      soon();
+    },
+    number: () => n,
+    page(after) {
+      const all = [...local().list()].filter(({ id }) => id > after).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+      const devices = all.slice(0, FLEET_LIMITS.snapshotDevicesMax);
+      const last = devices.at(-1);
+      const next = last === undefined || devices.length === all.length ? {} : { next: last.id };
+      return { n, devices: devices.map(factsOf), ...next };
+    },
+    stop() {
+      timer?.cancel();
+    },
+  };
+}

@@ -1,0 +1,24 @@
+/** Bounds of what replicas tell each other, each with its reason. */
+export const FLEET_LIMITS = {
+  /** A replica says on the bus that it lives this often; what others missed of its devices shows in it, too. */
+  beatMs: 500,
+  /** One that is silent for two beats is asked; one that nobody answers for is gone at once. */
+  quietMs: 1_250,
+  pingMs: 750,
+  /** A bus that is down for longer takes the others' devices with it; nats-server restarts within a second. */
+  busDownMs: 2_000,
+  /** Changes of devices are told together; at this pace an answer's slot is free elsewhere before it is needed. */
+  gossipMs: 5,
+  /** Devices of one message: about a kilobyte each. */
+  snapshotDevicesMax: 1_000,
+  snapshotMs: 5_000,
+  /** An order that nobody took by then is given elsewhere. */
+  orderMs: 2_000,
+  /**
+   * An attempt whose owner is gone goes on for this long, for whoever takes its answer over: as long as a caller has to
+   * come back.
+   */
+  claimMs: 30_000,
+  /** A device may be revoked through any replica; its home looks this often, and keeps the promise of a second. */
+  revokedReadMs: 500,
+} as const;
