@@ -166,6 +166,8 @@ export const HUB_LIMITS = {
   bucketForgottenMs: 86_400_000,
   /** A ticket that was overheard is good for no longer, and for no longer than its session. */
   ticketMs: 86_400_000,
+  /** A ticket that was overheard is good for no longer, and for no longer than its session. */
+  ticketMs: 86_400_000,
   /** Devices are written as seen at most this often. */
   touchMs: 60_000,
   /**
