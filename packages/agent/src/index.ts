@@ -11,4 +11,5 @@ export {
 export { openConsent, refusalOf, signConsent, type ConsentChoice, type WorkAsked } from './core/consent.ts';
 export { AGENT_LIMITS } from './core/limits.ts';
 export { engineModelOf, type ModelFolders } from './core/model-folders.ts';
+export type { Place } from './core/places.ts';
 export { deviceUrlOf, type HubAddress } from './core/session.ts';

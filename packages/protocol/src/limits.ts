@@ -42,8 +42,11 @@ export const LIMITS = {
   heartbeatMs: 5_000,
   /** Silence after which either side gives the channel up. */
   heartbeatLostMs: 15_000,
-  /** First reconnection delay; doubled up to the maximum, with full jitter, so that a hub's restart is no stampede. */
-  reconnectMsMin: 100,
+  /**
+   * First reconnection delay; doubled up to the maximum, with full jitter, so that a hub's restart is no stampede: what
+   * 20,000 devices do within this time is 20 connections a millisecond.
+   */
+  reconnectMsMin: 1_000,
   reconnectMsMax: 3_000,
   /** An X25519 key lives this long; the next is announced before it ends. */
   agreementKeyMs: 86_400_000,

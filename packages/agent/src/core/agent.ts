@@ -31,6 +31,7 @@ import { createGiver, type Giver } from './give-blobs.ts';
 import { createLane, type Lane } from './lane/lane.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import type { ModelFolders } from './model-folders.ts';
+import type { Place } from './places.ts';
 import type { WorkMessage } from './session-machine.ts';
 import { createSession, type HubAddress, type Session, type SessionPorts } from './session.ts';
 import { createShelf, type Shelf, type ShelfPorts } from './shelf/shelf.ts';
@@ -89,6 +90,8 @@ export interface AgentOptions extends SessionPorts {
   onState?(state: AgentState): void;
   /** A hub welcomed the device: the join token has done its work. Called after every handshake. */
   onEnrolled?(): void;
+  /** A hub of the territory welcomed the device at another place than `hub` says: the one to begin with next time. */
+  onMoved?(place: Place): void;
 }
 
 export interface Agent {
@@ -228,6 +231,10 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
       shelf.setTicket(welcome.ticket);
       lane.joined(welcome.resumes === true);
       onChanged();
+    },
+    onMoved(place) {
+      log('info', 'the hub of this community has another address now', { url: place.url });
+      options.onMoved?.(place);
     },
     onMessage: (message) => onMessage(parts, message),
     onLost(reason) {

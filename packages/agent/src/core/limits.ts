@@ -9,6 +9,14 @@ export const AGENT_LIMITS = {
   heartbeatMsMax: 5_000,
   /** A session that lived this long was a good one: the next reconnection begins at the shortest delay again. */
   settledSessionMs: 10_000,
+  /** A hub may ask for this much patience; one that lies must not send a device away for good. */
+  retryAfterMsMax: 60_000,
+  /**
+   * A replica that stood still may let in a connection that was given up this long ago, and take it for the newer one.
+   * Two processes with one key do the same for ever, and one of them is to end: so this is believed some times only.
+   */
+  ownEchoMs: 120_000,
+  ownEchoesMax: 3,
   /** Round trips are matched for this many beats; an older acknowledgement says nothing of now. */
   beatsInFlightMax: 8,
   /** The next X25519 key is announced this long before the old one ends: what was sealed to the old one still opens. */

@@ -8,10 +8,13 @@
  *
  * - Nothing secret is sent before the hub has proved itself: `prove` follows `checked` alone.
  * - From dialling to the welcome there is one deadline. In `open`, silence of `heartbeatLostMs` gives the channel up.
- * - Back-off doubles from `reconnectMsMin` to `reconnectMsMax` with full jitter; a session that lasted resets it.
+ * - Back-off doubles from `reconnectMsMin` to `reconnectMsMax` with full jitter; a session that lasted resets it. A hub
+ *   that is too busy or stops may say when to come back instead.
+ * - `move`: at its time the channel is closed and another one dialled at once, perhaps at another place.
  * - Some reasons are final: trying again cannot help. From a hub that has not proved itself, and from a network that
  *   shows a wrong key, they are final only while the device has never been enrolled (a person is joining it and must
- *   hear why); later, whoever stands in the way for a while must not end a device for good.
+ *   hear why); later, whoever stands in the way for a while must not end a device for good. Nor must a place that it is
+ *   only told of, nor its own older connection: a replica that was slow to let that one in takes it for the newer.
  */
 import {
   LIMITS,
@@ -28,13 +31,24 @@ export type Welcome = Extract<ToDevice, { t: 'welcome' }>;
 /** What a welcomed device may be told; the session's own messages never leave it. */
 export type WorkMessage = Extract<
   ToDevice,
-  { t: 'hold' | 'answer' | 'answer.resume' | 'answer.kept' | 'embed' | 'cancel' | 'drain' | 'move' | 'blob.want' }
+  { t: 'hold' | 'answer' | 'answer.resume' | 'answer.kept' | 'embed' | 'cancel' | 'drain' | 'blob.want' }
 >;
-export type SessionTimer = 'retry' | 'handshake' | 'beat' | 'silence' | 'flush';
+type Move = Extract<ToDevice, { t: 'move' }>;
+export type SessionTimer = 'retry' | 'handshake' | 'beat' | 'silence' | 'flush' | 'move';
+
+/** What is remembered of earlier connections. */
+interface Past {
+  /** In a row. */
+  readonly failures: number;
+  /** When the last one ended to which this device had proved itself: some replica may come to it only now. */
+  readonly provedUntilMs: number | undefined;
+  /** How often in a row a connection was superseded by what may have been an older one of our own. */
+  readonly echoes: number;
+}
 
 interface Open {
   readonly phase: 'open';
-  readonly failures: number;
+  readonly past: Past;
   readonly openedAtMs: number;
   readonly heardAtMs: number;
   readonly heartbeatMs: number;
@@ -46,7 +60,7 @@ interface Open {
 }
 
 type Running =
-  { readonly phase: 'waiting' | 'dialling' | 'greeting' | 'checking' | 'proving'; readonly failures: number } | Open;
+  { readonly phase: 'waiting' | 'dialling' | 'greeting' | 'checking' | 'proving'; readonly past: Past } | Open;
 
 export type SessionState = { readonly phase: 'stopped' } | Running;
 
@@ -66,6 +80,8 @@ export type SessionEffect =
   | { readonly do: 'beat'; readonly n: number }
   | { readonly do: 'arm'; readonly timer: SessionTimer; readonly afterMs: number }
   | { readonly do: 'opened'; readonly welcome: Welcome }
+  /** Where the next channels are to be tried, too. */
+  | { readonly do: 'place'; readonly move: Move }
   | { readonly do: 'deliver'; readonly message: WorkMessage }
   /** An open session is over. */
   | { readonly do: 'lost'; readonly reason: string }
@@ -80,6 +96,8 @@ export interface SessionFacts {
   readonly jitter: number;
   /** Whether a hub of this territory has ever welcomed this device. */
   readonly enrolled: boolean;
+  /** Whether it dials a place that it was only told of. */
+  readonly trial: boolean;
 }
 
 export interface SessionStep {
@@ -96,12 +114,16 @@ const FINAL: ReadonlySet<string> = new Set<ErrorCode>([
   'superseded',
 ]);
 
+/** With these a hub may say when to come back. */
+const BUSY: ReadonlySet<string> = new Set<ErrorCode>(['too_busy', 'hub_stopping']);
+
 export const STOPPED: SessionState = { phase: 'stopped' };
+const NO_PAST: Past = { failures: 0, provedUntilMs: undefined, echoes: 0 };
 
 const stay = (state: SessionState): SessionStep => ({ state, effects: [] });
 
 export function decideSession(state: SessionState, event: SessionEvent, facts: SessionFacts): SessionStep {
-  if (event.e === 'start') return state.phase === 'stopped' ? dial(0) : stay(state);
+  if (event.e === 'start') return state.phase === 'stopped' ? dial(NO_PAST) : stay(state);
   if (state.phase === 'stopped') return stay(state);
   switch (event.e) {
     case 'stop':
@@ -116,10 +138,10 @@ export function decideSession(state: SessionState, event: SessionEvent, facts: S
       return onMessage(state, event.message, facts);
     case 'dialled':
       if (state.phase !== 'dialling') return stay(state);
-      return { state: { phase: 'greeting', failures: state.failures }, effects: [{ do: 'hello' }] };
+      return { state: { phase: 'greeting', past: state.past }, effects: [{ do: 'hello' }] };
     case 'checked':
       if (state.phase !== 'checking') return stay(state);
-      return { state: { phase: 'proving', failures: state.failures }, effects: [{ do: 'prove' }] };
+      return { state: { phase: 'proving', past: state.past }, effects: [{ do: 'prove' }] };
     case 'changed':
       if (state.phase !== 'open' || state.flushing) return stay(state);
       return { state: { ...state, flushing: true }, effects: [{ do: 'arm', timer: 'flush', afterMs: 0 }] };
@@ -130,8 +152,8 @@ const disconnected = (seen: string): IdlewildError => new IdlewildError('disconn
 
 const isProved = (state: SessionState): boolean => state.phase === 'proving' || state.phase === 'open';
 
-const dial = (failures: number): SessionStep => ({
-  state: { phase: 'dialling', failures },
+const dial = (past: Past): SessionStep => ({
+  state: { phase: 'dialling', past },
   effects: [{ do: 'arm', timer: 'handshake', afterMs: LIMITS.handshakeMs }, { do: 'dial' }],
 });
 
@@ -143,19 +165,51 @@ function end(state: SessionState, reason: string, error: IdlewildError | undefin
 /** `proved`: whether it was a hub that had proved itself who said so. */
 function fail(state: Running, error: IdlewildError, facts: SessionFacts, proved: boolean): SessionStep {
   if (state.phase === 'waiting') return stay(state);
-  if (FINAL.has(error.code) && (proved || !facts.enrolled)) return end(state, error.message, error);
-  const wasGood = state.phase === 'open' && facts.nowMs - state.openedAtMs >= AGENT_LIMITS.settledSessionMs;
-  const failures = wasGood ? 0 : state.failures;
-  const ceilingMs = Math.min(LIMITS.reconnectMsMax, LIMITS.reconnectMsMin * 2 ** Math.min(failures, 16));
-  const afterMs = Math.round(facts.jitter * ceilingMs);
+  const isEcho = error.code === 'superseded' && mayBeOurs(state.past, facts);
+  const isBinding = proved ? !isEcho && !facts.trial : !facts.enrolled;
+  if (FINAL.has(error.code) && isBinding) return end(state, error.message, error);
+  const past = pastAfter(state, facts, isEcho);
+  const afterMs = Math.round(delayMs(error, past.failures, facts));
   const effects: SessionEffect[] = [{ do: 'disarm' }, { do: 'hangUp', reason: error.message }];
   if (state.phase === 'open') effects.push({ do: 'lost', reason: error.message });
   effects.push({ do: 'backOff', error, afterMs }, { do: 'arm', timer: 'retry', afterMs });
-  return { state: { phase: 'waiting', failures: failures + 1 }, effects };
+  return { state: { phase: 'waiting', past: { ...past, failures: past.failures + 1 } }, effects };
+}
+
+const mayBeOurs = ({ provedUntilMs, echoes }: Past, { nowMs }: SessionFacts): boolean =>
+  provedUntilMs !== undefined && nowMs - provedUntilMs < AGENT_LIMITS.ownEchoMs && echoes < AGENT_LIMITS.ownEchoesMax;
+
+/** With this connection among what is past. */
+function pastAfter(state: Running, { nowMs }: SessionFacts, isEcho: boolean): Past {
+  const { past } = state;
+  const livedMs = state.phase === 'open' ? nowMs - state.openedAtMs : 0;
+  const echoes = livedMs >= AGENT_LIMITS.ownEchoMs ? 0 : past.echoes;
+  return {
+    failures: livedMs >= AGENT_LIMITS.settledSessionMs ? 0 : past.failures,
+    provedUntilMs: isProved(state) ? nowMs : past.provedUntilMs,
+    echoes: isEcho ? echoes + 1 : echoes,
+  };
+}
+
+function delayMs({ code, details }: IdlewildError, failures: number, { jitter }: SessionFacts): number {
+  if (BUSY.has(code) && typeof details.retryAfterMs === 'number') {
+    return Math.min(details.retryAfterMs, AGENT_LIMITS.retryAfterMsMax) * (0.75 + 0.5 * jitter);
+  }
+  return jitter * Math.min(LIMITS.reconnectMsMax, LIMITS.reconnectMsMin * 2 ** Math.min(failures, 16));
+}
+
+/** Closes the channel and dials at once. */
+function move(state: Open, facts: SessionFacts): SessionStep {
+  const reason = 'the hub asked this device to connect anew';
+  const dialled = dial({ ...pastAfter(state, facts, false), failures: 0 });
+  return {
+    state: dialled.state,
+    effects: [{ do: 'disarm' }, { do: 'hangUp', reason }, { do: 'lost', reason }, ...dialled.effects],
+  };
 }
 
 function onTimer(state: Running, timer: SessionTimer, facts: SessionFacts): SessionStep {
-  if (timer === 'retry') return state.phase === 'waiting' ? dial(state.failures) : stay(state);
+  if (timer === 'retry') return state.phase === 'waiting' ? dial(state.past) : stay(state);
   if (timer === 'handshake') {
     if (state.phase === 'waiting' || state.phase === 'open') return stay(state);
     const seen = `the hub did not finish the handshake within ${LIMITS.handshakeMs} ms (it came to ${state.phase})`;
@@ -163,6 +217,7 @@ function onTimer(state: Running, timer: SessionTimer, facts: SessionFacts): Sess
   }
   if (state.phase !== 'open') return stay(state);
   if (timer === 'silence') return onSilence(state, facts);
+  if (timer === 'move') return move(state, facts);
   return beat(state, facts);
 }
 
@@ -200,20 +255,25 @@ function onMessage(state: Running, message: ToDevice | UnknownMessage, facts: Se
       if (state.phase !== 'greeting') return outOfOrder(state, message.t, facts);
       return { state: { ...state, phase: 'checking' }, effects: [{ do: 'check', proof: message.proof }] };
     case 'welcome':
-      return state.phase === 'proving' ? open(state.failures, message, facts) : outOfOrder(state, message.t, facts);
+      return state.phase === 'proving' ? open(state.past, message, facts) : outOfOrder(state, message.t, facts);
     default:
   }
   if (state.phase !== 'open') return outOfOrder(state, message.t, facts);
   if (message.t === 'dropped') return fail(state, peerError(message), facts, true);
   if (message.t === 'heartbeat.ack') return stay(acknowledge(state, message.n, facts));
+  if (message.t === 'move') {
+    const there: SessionEffect[] = message.url === undefined ? [] : [{ do: 'place', move: message }];
+    const when: SessionEffect = { do: 'arm', timer: 'move', afterMs: message.afterMs };
+    return { state: heard(state, facts), effects: [...there, when] };
+  }
   return { state: heard(state, facts), effects: [{ do: 'deliver', message }] };
 }
 
-function open(failures: number, welcome: Welcome, facts: SessionFacts): SessionStep {
+function open(past: Past, welcome: Welcome, facts: SessionFacts): SessionStep {
   const heartbeatMs = Math.min(AGENT_LIMITS.heartbeatMsMax, Math.max(AGENT_LIMITS.heartbeatMsMin, welcome.heartbeatMs));
   const fresh: Open = {
     phase: 'open',
-    failures,
+    past,
     openedAtMs: facts.nowMs,
     heardAtMs: facts.nowMs,
     heartbeatMs,
@@ -253,6 +313,6 @@ function outOfOrder(state: Running, kind: string, facts: SessionFacts): SessionS
   return fail(state, error, facts, false);
 }
 
-function peerError({ code, message }: { code: string; message: string }): IdlewildError {
-  return new IdlewildError(isErrorCode(code) ? code : 'handshake_refused', message);
+function peerError({ code, message, retryAfterMs }: Extract<ToDevice, { t: 'refused' | 'dropped' }>): IdlewildError {
+  return new IdlewildError(isErrorCode(code) ? code : 'handshake_refused', message, { details: { retryAfterMs } });
 }

@@ -112,6 +112,7 @@ test('dropped as superseded ends the device with the reason; dropped otherwise d
   peer().send({ t: 'dropped', code: 'hub_stopping', message: 'restarting' });
   await clock.advance(LIMITS.reconnectMsMax + 100);
   expect(hub.peers).toHaveLength(2);
+  await clock.advance(AGENT_LIMITS.ownEchoMs);
   peer().send({ t: 'dropped', code: 'superseded', message: 'another process' });
   await clock.advance(60_000);
   expect((await agent.ended)?.code).toBe('superseded');

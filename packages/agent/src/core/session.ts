@@ -287,7 +287,7 @@ function onFrame(shell: Shell, own: Connection, frame: Uint8Array): void {
 }
 
 function hello(shell: Shell): void {
-  const { connection: own, owner } = shell;
+  const { connection: own } = shell;
   if (own?.channel === undefined) return;
   if (own.place.session !== true) return sendHello(shell, own);
   const { random, crypto } = shell.ports;

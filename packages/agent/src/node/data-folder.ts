@@ -34,6 +34,7 @@ const settingsSchema = z.object({
   territory: hex32,
   pin: hex32.optional(),
   session: z.literal(true).optional(),
+  movedFrom: z.url().optional(),
   name: z.string().min(1).max(LIMITS.nameCharactersMax),
   enrolled: z.boolean(),
 });
@@ -45,6 +46,8 @@ export interface DeviceSettings {
   readonly pin?: Uint8Array | undefined;
   /** The hub is behind something that ends TLS, and has to seal its sessions. */
   readonly session?: true | undefined;
+  /** Where it was when the device joined, if its hub has sent the device elsewhere since. */
+  readonly movedFrom?: string | undefined;
   readonly name: string;
   readonly enrolled: boolean;
 }
@@ -103,6 +106,7 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
         enrolled: saved.enrolled,
         ...pin,
         ...(saved.session === undefined ? {} : { session: saved.session }),
+        ...(saved.movedFrom === undefined ? {} : { movedFrom: saved.movedFrom }),
       };
     },
     saveSettings: ({ territory, pin, ...rest }) =>

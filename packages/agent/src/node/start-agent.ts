@@ -3,7 +3,8 @@
  *
  * The first start takes an invite; later ones need none. The invite's secret is never kept: it is sent until a hub has
  * welcomed this device once, and enrolment is what is remembered. Starting again with an invite of the same
- * territory only tells a new address, pin, or way to protect the session.
+ * territory only tells a new address, pin, or way to protect the session; one that tells the address from which the
+ * device was sent away since tells nothing new.
  */
 import { join } from 'node:path';
 import {
@@ -35,6 +36,7 @@ import { openConsent } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
+import type { Place } from '../core/places.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { createNodeModelFolders } from './model-folders.ts';
 import { createWsTransport } from './ws-transport.ts';
@@ -96,7 +98,7 @@ interface Ports {
 async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<Agent> {
   const { log } = options;
   const { settings, joinToken } = await settle(folder, options);
-  const { url, territory, pin: spkiPin, session, name } = settings;
+  const { territory, name } = settings;
   const consent = await consentFor(folder, options, territory);
   const { diskBytesMax = AGENT_LIMITS.diskBytes } = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
   const opening = createDiskBlobStore({
@@ -105,9 +107,8 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     crypto: nodeCrypto,
   });
   const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
-  const sources = createHttpSources({ hubUrl: url, spkiPin });
-  let enrolled = settings.enrolled;
-  let noting = Promise.resolve();
+  let sources = createHttpSources(sourcesAt(settings));
+  const notes = createNotes(folder, settings, log);
   const agent = await createAgent({
     ...ports,
     store,
@@ -122,27 +123,25 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
     sources: (baseUrl, ticket) => sources.sourceFor(baseUrl, ticket),
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
-    hub: { url, territory, spkiPin, session, joinToken },
+    hub: { ...placeOf(settings), territory, joinToken },
     limits: {
       threads: options.limits?.threads ?? Math.max(1, Math.floor(machine.cores / 2)),
       slotsMax: options.limits?.slotsMax ?? NODE_LIMITS.slotsMax,
       memoryBytesMax: options.limits?.memoryBytesMax ?? Math.floor(machine.memoryBytes / 2),
     },
     onState: (state) => options.onState?.(state),
-    onEnrolled() {
-      if (enrolled) return;
-      enrolled = true;
-      noting = folder
-        .saveSettings({ ...settings, enrolled })
-        .catch((thrown: unknown) =>
-          log('error', asIdlewildError(thrown, 'noting that this device is enrolled').message),
-        );
+    onEnrolled: () => notes.change({ enrolled: true }),
+    onMoved({ url, spkiPin: pin, session }) {
+      const { movedFrom = notes.settings().url } = notes.settings();
+      notes.change({ url, pin, session: session === true ? true : undefined, movedFrom });
+      sources.close();
+      sources = createHttpSources(sourcesAt(notes.settings()));
     },
   });
   const released = agent.ended.then(async () => {
     sources.close();
     // The folder is another process's as soon as it is unlocked.
-    await noting;
+    await notes.written();
     folder.close();
   });
   agent.start();
@@ -155,6 +154,37 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   };
 }
 
+const placeOf = ({ url, pin, session }: DeviceSettings): Place => ({ url, spkiPin: pin, session });
+const sourcesAt = ({ url, pin }: DeviceSettings): Parameters<typeof createHttpSources>[0] => ({
+  hubUrl: url,
+  spkiPin: pin,
+});
+
+interface Notes {
+  settings(): DeviceSettings;
+  change(what: Partial<DeviceSettings>): void;
+  /** Resolves when all changes are on the disk, or in the log. */
+  written(): Promise<void>;
+}
+
+/** What a running device learns, written down in order. */
+function createNotes(folder: DataFolder, before: DeviceSettings, log: Log): Notes {
+  let settings = before;
+  let writing = Promise.resolve();
+  return {
+    settings: () => settings,
+    change(what) {
+      const learnt = { ...settings, ...what };
+      if ((Object.keys(what) as (keyof DeviceSettings)[]).every((key) => learnt[key] === settings[key])) return;
+      settings = learnt;
+      writing = writing
+        .then(() => folder.saveSettings(learnt))
+        .catch((thrown: unknown) => log('error', asIdlewildError(thrown, 'noting where the hub is').message));
+    },
+    written: () => writing,
+  };
+}
+
 /** What is kept and what the person gave, as one; saved before anything is sent. */
 async function settle(
   folder: DataFolder,
@@ -163,7 +193,10 @@ async function settle(
   const kept = await folder.settings();
   const invite = options.invite === undefined ? undefined : decodeInvite(options.invite);
   const territory = invite?.territory ?? kept?.territory;
-  const url = options.url ?? invite?.url ?? kept?.url;
+  const isSame = kept !== undefined && (invite === undefined || equalBytes(kept.territory, invite.territory));
+  const told = options.url ?? invite?.url;
+  const stays = isSame && (told === undefined || told === kept.movedFrom);
+  const url = stays ? kept.url : told;
   const name = options.name ?? kept?.name;
   if (territory === undefined || url === undefined) {
     throw new IdlewildError(
@@ -174,17 +207,16 @@ async function settle(
   if (name === undefined || name.length === 0 || name.length > LIMITS.nameCharactersMax) {
     throw new IdlewildError('usage', `a device needs a name of 1 to ${LIMITS.nameCharactersMax} characters`);
   }
-  const isSame = kept !== undefined && equalBytes(kept.territory, territory);
   const enrolled = isSame && kept.enrolled;
-  const pin = invite === undefined ? kept?.pin : invite.pin;
-  const session = (invite === undefined ? kept?.session : invite.session) === true;
+  const { pin, session } = stays || invite === undefined ? { ...kept } : invite;
   const settings: DeviceSettings = {
     url,
     territory,
     name,
     enrolled,
-    ...(pin === undefined ? {} : { pin }),
-    ...(session ? { session } : {}),
+    pin,
+    session: session === true ? true : undefined,
+    movedFrom: stays ? kept.movedFrom : undefined,
   };
   await folder.saveSettings(settings);
   // Not known to be enrolled and no invite: a hub may have welcomed us just before a crash; it says so or refuses.

@@ -205,6 +205,8 @@ export const moveSchema = z.object({
   url: z.string().max(512).optional(),
   /** With `url`: SHA-256 of the SubjectPublicKeyInfo of the TLS key there; absent: authorities vouch for it. */
   pin: bytes32.optional(),
+  /** With `url`: something there ends TLS, and the session has to be sealed, as by an invite that says so. */
+  session: z.boolean().optional(),
 });
 /** Gives a part of a block to the hub, which passes it to another device. */
 export const blobWantSchema = z.object({
