@@ -155,6 +155,8 @@ export const HUB_LIMITS = {
   databaseSilenceMs: 35_000,
   /** A replica that stands still in the middle of a transaction keeps others waiting no longer than this. */
   databaseIdleTransactionMs: 10_000,
+  /** A turn around work that the database does not see, such as deleting the files of a model. */
+  turnIdleMsMax: 600_000,
   /** Clocks of machines drift by a millisecond or two in a minute. */
   databaseTimeMs: 10_000,
   databaseTimeOldMs: 60_000,
@@ -166,8 +168,23 @@ export const HUB_LIMITS = {
   bucketForgottenMs: 86_400_000,
   /** A ticket that was overheard is good for no longer, and for no longer than its session. */
   ticketMs: 86_400_000,
-  /** A ticket that was overheard is good for no longer, and for no longer than its session. */
-  ticketMs: 86_400_000,
+  /**
+   * Handshakes that a replica begins in a second, and at once: each costs it about a third of a millisecond, so that a
+   * storm of them leaves most of a core to answers. Whoever has to wait is told for how long, and never longer than this.
+   */
+  joinsPerSecond: 1_000,
+  joinsBurst: 2_000,
+  joinWaitMsMax: 30_000,
+  /** Until a device tries again whose next try should land on another replica. */
+  joinElsewhereMs: 500,
+  /** A replica this much over its share of the devices sends most newcomers elsewhere, and never more than this part. */
+  shareSlack: 0.1,
+  shareRefusedMax: 0.75,
+  /** So few are nobody's burden, wherever they are. */
+  shareDevicesMin: 50,
+  /** Part of its devices that a replica sends elsewhere in a minute, and how many at most: each reconnects in a second. */
+  movedPerMinute: 0.1,
+  movedPerMinuteMax: 600,
   /** Devices are written as seen at most this often. */
   touchMs: 60_000,
   /**
