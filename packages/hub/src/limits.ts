@@ -185,6 +185,20 @@ export const HUB_LIMITS = {
   /** Part of its devices that a replica sends elsewhere in a minute, and how many at most: each reconnects in a second. */
   movedPerMinute: 0.1,
   movedPerMinuteMax: 600,
+  /** How the process is gets looked at this often; averages over a second or two decide. */
+  loadLookMs: 250,
+  /** So late every token is seen to be late; at twice as much nothing new is taken. */
+  loopLateMsMax: 150,
+  /** A healthy database keeps a request in a few milliseconds. */
+  journalSlowMsMax: 1_000,
+  /** Beyond it the process would soon be ended by the system, with everything that is open. */
+  memoryPartMax: 0.9,
+  /** When who was refused comes again, give or take half. */
+  shedRetryMs: 2_000,
+  /** What waits for those who do not read, all callers or all devices together; below the last nobody counts. */
+  callersBufferedBytesMax: 268_435_456,
+  devicesBufferedBytesMax: 536_870_912,
+  usuallyBufferedBytes: 65_536,
   /** Devices are written as seen at most this often. */
   touchMs: 60_000,
   /**

@@ -3,10 +3,11 @@
  *
  * Entry n holds SHA-256 over CBOR [hash of entry n − 1, n, time, actor, action, subject, details]; before the first
  * stands a hash of the territory's id, so a log cannot pass for another's. An entry is written in the transaction of
- * the act itself: both are there or neither. Changing, removing or reordering entries breaks the chain; cutting off its
+ * the act itself, as its last statement: both are there or neither, and entries of all replicas take turns. Changing, removing or reordering entries breaks the chain; cutting off its
  * end does not, so whoever needs that keeps the last hash elsewhere. Prompts, answers and keys are never in an entry.
  */
 import { IdlewildError, encodeCbor, equalBytes, utf8, type Clock, type Crypto } from '@idlewild/protocol';
+import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { AuditRow, Database, DatabaseTransaction } from '../db/schema.ts';
 
 /** Flat and small: what was changed, never what somebody wrote. */
@@ -74,6 +75,8 @@ export function createAudit({ db, crypto, clock }: { db: Database; crypto: Crypt
   return {
     async append(transaction, { territory, actor, action, subject, details = {} }) {
       checkDetails(action, details);
+      // The entry before it must be there before this one is made of it.
+      await oneAtATime(transaction, `audit ${territory}`);
       const last = await transaction
         .selectFrom('audit')
         .select(['seq', 'hash'])

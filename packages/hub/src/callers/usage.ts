@@ -52,7 +52,12 @@ export async function countUsage(transaction: DatabaseTransaction, requests: rea
             sql<number>`sum(device_ms)`.as('device_ms'),
           ])
           .where('id', 'in', ids)
-          .groupBy(['territory_id', 'key_id', 'model_cid', day]),
+          .groupBy(['territory_id', 'key_id', 'model_cid', day])
+          // Replicas that add to the same sums go through them in the same order, so that none waits for another's end.
+          .orderBy('territory_id')
+          .orderBy('key_id')
+          .orderBy('model_cid')
+          .orderBy(day),
       )
       .onConflict((on) =>
         on

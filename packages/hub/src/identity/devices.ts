@@ -4,9 +4,11 @@
  * A device's id comes from its key, so nobody can claim another's. A revoked device stays in the table: its key must be
  * recognised to be refused. Who is connected now, and what it is doing, is the session's knowledge, not this file's.
  */
-import { IdlewildError, idOfKey, type Clock, type Crypto, type DeviceProfile } from '@idlewild/protocol';
+import { IdlewildError, equalBytes, idOfKey, type Clock, type Crypto, type DeviceProfile } from '@idlewild/protocol';
+import { sql } from 'kysely';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction, DeviceRow } from '../db/schema.ts';
+import { transact } from '../db/transact.ts';
 
 export interface Device {
   readonly id: string;
@@ -39,11 +41,14 @@ export interface Devices {
   list(territory: string): Promise<Device[]>;
   /** Throws `not_found`; revoking twice is once. Whoever holds its channel must drop it. */
   revoke(order: { readonly territory: string; readonly id: string; readonly actor: string }): Promise<void>;
-  /** What a device said of itself at its latest connection. Throws `not_found`. */
-  describe(territory: string, id: string, said: Pick<NewDevice, 'name' | 'consent' | 'profile'>): Promise<void>;
+  /**
+   * What a device that is known said of itself at its latest connection. Resolves once it is committed; where it said
+   * nothing new, it has been seen and no more.
+   */
+  describe(known: Device, said: Pick<NewDevice, 'name' | 'consent' | 'profile'>): Promise<void>;
   /** Notes that a device was seen now; in memory, until `flush`. */
   touch(territory: string, id: string): void;
-  /** Writes what was noted since, in one transaction. */
+  /** Writes what was noted since. */
   flush(): Promise<void>;
 }
 
@@ -55,7 +60,11 @@ export interface DevicesDeps {
 }
 
 export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Devices {
-  let seen = new Map<string, { territory: string; id: string; atMs: number }>();
+  let seen = new Map<string, Sighting>();
+  const describing = createDescribing(db);
+  const touch = (territory: string, id: string): void => {
+    seen.set(place(territory, id), { territory, id, atMs: clock.now() });
+  };
 
   const readIn = async (source: Database, territory: string, id: string): Promise<Device | undefined> => {
     const row = await source
@@ -114,44 +123,35 @@ export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Device
     async revoke({ territory, id, actor }) {
       await db.transaction().execute(async (transaction) => {
         const device = await existing(transaction, territory, id);
-        if (device.revokedAtMs !== undefined) return;
-        await transaction
+        const { numUpdatedRows } = await transaction
           .updateTable('devices')
           .set({ revoked_at_ms: clock.now() })
           .where('territory_id', '=', territory)
           .where('id', '=', id)
-          .execute();
+          .where('revoked_at_ms', 'is', null)
+          .executeTakeFirst();
+        if (numUpdatedRows === 0n) return;
         const details = { name: device.name };
         await audit.append(transaction, { territory, actor, action: 'revokeDevice', subject: id, details });
       });
     },
-    async describe(territory, id, { name, consent, profile }) {
-      const { numUpdatedRows } = await db
-        .updateTable('devices')
-        .set({ name, consent, profile_json: JSON.stringify(profile), last_seen_at_ms: clock.now() })
-        .where('territory_id', '=', territory)
-        .where('id', '=', id)
-        .executeTakeFirst();
-      if (numUpdatedRows === 0n) throw new IdlewildError('not_found', `there is no device ${id} in this territory`);
+    async describe(known, said) {
+      const { territory, id } = known;
+      const profileJson = JSON.stringify(said.profile);
+      const isKnown =
+        known.name === said.name &&
+        equalBytes(known.consent, said.consent) &&
+        JSON.stringify(known.profile) === profileJson;
+      if (isKnown) touch(territory, id);
+      else await describing.write({ territory, id, ...said, profileJson, atMs: clock.now() });
     },
-    touch(territory, id) {
-      seen.set(place(territory, id), { territory, id, atMs: clock.now() });
-    },
+    touch,
     async flush() {
       if (seen.size === 0) return;
       const writing = seen;
       seen = new Map();
       try {
-        await db.transaction().execute(async (transaction) => {
-          for (const { territory, id, atMs } of writing.values()) {
-            await transaction
-              .updateTable('devices')
-              .set({ last_seen_at_ms: atMs })
-              .where('territory_id', '=', territory)
-              .where('id', '=', id)
-              .execute();
-          }
-        });
+        await writeSeen(db, [...writing.values()]);
       } catch (error) {
         // Nothing is lost: what was noted meanwhile is newer and stays on top.
         seen = new Map([...writing, ...seen]);
@@ -160,6 +160,86 @@ export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Device
     },
   };
 }
+
+interface Sighting {
+  readonly territory: string;
+  readonly id: string;
+  readonly atMs: number;
+}
+
+/** Rows in one statement, of three values each; SQLite takes 32,766. */
+const SIGHTINGS_MAX = 2_000;
+
+/** In one statement for thousands. Another replica may have seen it later. */
+async function writeSeen(db: Database, sightings: readonly Sighting[]): Promise<void> {
+  const sorted = sightings.toSorted(byPlace);
+  for (let from = 0; from < sorted.length; from += SIGHTINGS_MAX) {
+    const some = sorted.slice(from, from + SIGHTINGS_MAX);
+    const rows = some.map(
+      ({ territory, id, atMs }) => sql`(cast(${territory} as text), cast(${id} as text), cast(${atMs} as bigint))`,
+    );
+    await transact(db, (transaction) =>
+      sql`update devices set last_seen_at_ms = seen.column3 from (values ${sql.join(rows)}) as seen
+        where devices.territory_id = seen.column1 and devices.id = seen.column2
+          and devices.last_seen_at_ms < seen.column3`.execute(transaction),
+    );
+  }
+}
+
+interface Description extends Sighting {
+  readonly name: string;
+  readonly consent: Uint8Array;
+  readonly profileJson: string;
+}
+
+/** So many that said something new share a transaction: about 50 ms of PostgreSQL. */
+const DESCRIPTIONS_MAX = 128;
+
+/** Writes one at once, and those that come while it is written together: thousands may join when a hub starts. */
+function createDescribing(db: Database): { write(description: Description): Promise<void> } {
+  let waiting: { readonly description: Description; readonly done: PromiseWithResolvers<void> }[] = [];
+  let isWriting = false;
+
+  async function writeAll(): Promise<void> {
+    isWriting = true;
+    while (waiting.length > 0) {
+      const batch = waiting.slice(0, DESCRIPTIONS_MAX);
+      waiting = waiting.slice(DESCRIPTIONS_MAX);
+      try {
+        await writeDescriptions(db, batch.map(({ description }) => description).toSorted(byPlace));
+        for (const { done } of batch) done.resolve();
+      } catch (error) {
+        for (const { done } of batch) done.reject(error);
+      }
+    }
+    isWriting = false;
+  }
+
+  return {
+    write(description) {
+      const done = Promise.withResolvers<void>();
+      waiting.push({ description, done });
+      if (!isWriting) void writeAll();
+      return done.promise;
+    },
+  };
+}
+
+async function writeDescriptions(db: Database, sorted: readonly Description[]): Promise<void> {
+  await transact(db, async (transaction) => {
+    for (const { territory, id, name, consent, profileJson, atMs } of sorted) {
+      await transaction
+        .updateTable('devices')
+        .set({ name, consent, profile_json: profileJson, last_seen_at_ms: atMs })
+        .where('territory_id', '=', territory)
+        .where('id', '=', id)
+        .execute();
+    }
+  });
+}
+
+/** Whoever writes many rows goes through them in this order, so that two replicas do not wait for each other. */
+const byPlace = (a: Sighting, b: Sighting): number => (place(a.territory, a.id) < place(b.territory, b.id) ? -1 : 1);
 
 const place = (territory: string, id: string): string => `${territory} ${id}`;
 

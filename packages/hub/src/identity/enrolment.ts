@@ -35,7 +35,7 @@ export function createEnrolment({ territory, devices, invites }: EnrolmentDeps):
         return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
       }
       admitted(known);
-      await devices.describe(territory, known.id, { name, consent, profile });
+      await devices.describe(known, { name, consent, profile });
       return { ...known, name, consent, profile };
     },
   };

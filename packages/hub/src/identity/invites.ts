@@ -7,6 +7,7 @@
  */
 import { IdlewildError, hex, joinTokenOf, newId, utf8, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
+import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { Device, Devices, NewDevice } from './devices.ts';
 
@@ -102,6 +103,8 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
     },
     async redeem(territory, joinToken, device) {
       return db.transaction().execute(async (transaction) => {
+        // Two of one device at the same time use the token once.
+        await oneAtATime(transaction, `device ${territory} ${hex(device.publicKey)}`);
         const known = await devices.findByKey(territory, device.publicKey, transaction);
         if (known !== undefined) return admitted(known);
         return devices.enrol(transaction, territory, device, await use(transaction, territory, joinToken));

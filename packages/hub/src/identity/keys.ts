@@ -202,18 +202,20 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
       await db.transaction().execute(async (transaction) => {
         const row = await transaction
           .selectFrom('keys')
-          .select('revoked_at_ms')
+          .select('id')
           .where('territory_id', '=', territory)
           .where('id', '=', id)
           .executeTakeFirst();
         if (row === undefined) throw unknown(id);
-        if (row.revoked_at_ms !== null) return;
-        await transaction
+        // The condition is part of the update, so that of many at the same time one writes, and writes it down.
+        const { numUpdatedRows } = await transaction
           .updateTable('keys')
           .set({ revoked_at_ms: clock.now() })
           .where('territory_id', '=', territory)
           .where('id', '=', id)
-          .execute();
+          .where('revoked_at_ms', 'is', null)
+          .executeTakeFirst();
+        if (numUpdatedRows === 0n) return;
         await audit.append(transaction, { territory, actor, action: 'revokeKey', subject: id });
       });
       forget(id);

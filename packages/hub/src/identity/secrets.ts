@@ -2,21 +2,40 @@
  * Where a hub keeps its few secrets: 32-byte seeds and its certificate, by name.
  *
  * On disk each is a file of its owner alone (mode 0600): a line that says what it is, then base64. Writing is all or
- * nothing, also across a power cut. It knows no meaning of what it keeps.
+ * nothing, also across a power cut. Replicas keep theirs in the database (`database-secrets.ts`). It knows no meaning of
+ * what it keeps.
  */
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
 
-const KEY_BYTES = 32;
+export const KEY_BYTES = 32;
 
 export type SecretName = 'territory.key' | 'hub.key' | 'hub.certificate' | 'journal.key' | 'scope.key';
 
 export interface Secrets {
   /** Throws `data_corrupt` for something that was not written by `write`. */
   read(name: SecretName): MaybePromise<Uint8Array | undefined>;
-  /** `header` is one line for the person who opens the file. */
+  /**
+   * `header` is one line for the person who opens the file. In a database that replicas share, a key that is there is
+   * never replaced: the first one's stays.
+   */
   write(name: SecretName, bytes: Uint8Array, header: string): MaybePromise<void>;
+}
+
+/** What is kept under `name`, or else what `make` gives, kept from now on: the same for all who ask at once. */
+export async function ensureSecret(
+  secrets: Secrets,
+  name: SecretName,
+  make: () => Uint8Array,
+  header: string,
+): Promise<Uint8Array> {
+  const kept = await secrets.read(name);
+  if (kept !== undefined) return kept;
+  const made = make();
+  await secrets.write(name, made, header);
+  // Where replicas write at once, the first one's is kept.
+  return (await secrets.read(name)) ?? made;
 }
 
 export function createMemorySecrets(): Secrets {

@@ -21,6 +21,7 @@ import {
   type Random,
 } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
+import { inTurn } from '../db/one-at-a-time.ts';
 import type { Database, Schema } from '../db/schema.ts';
 import type { Secrets } from './secrets.ts';
 
@@ -52,9 +53,14 @@ export interface TerritoryDeps {
   readonly audit: Audit;
 }
 
-/** `name` counts at the first start only. Throws `data_corrupt` when keys and database do not belong together. */
-export async function openTerritory(deps: TerritoryDeps, options: { name?: string } = {}): Promise<Territory> {
-  const { name = 'home' } = options;
+/**
+ * `name` counts at the first start only. Throws `data_corrupt` when keys and database do not belong together. Replicas
+ * that start at once take turns: the first makes what the others find.
+ */
+export const openTerritory = (deps: TerritoryDeps, options: { name?: string } = {}): Promise<Territory> =>
+  inTurn(deps.db, 'territory', () => findOrMake(deps, options.name ?? 'home'));
+
+async function findOrMake(deps: TerritoryDeps, name: string): Promise<Territory> {
   const { db, secrets, crypto, random } = deps;
   // The one query without a territory: it asks which one this database is of.
   const rows = await db.selectFrom('territories').selectAll().limit(2).execute();

@@ -3,8 +3,8 @@
  *
  * A model is added once its manifest block and every file of it are in the blob store, so a device that is told to hold
  * it can fetch it. A territory gives a CID one name, and a name one CID. Bytes are shared by content: removing a model
- * deletes the files that no other model uses, in whichever territory. Adding and removing take turns, so that a file is
- * not deleted between being found and being referred to.
+ * deletes the files that no other model uses, in whichever territory. Adding and removing take turns, over all replicas,
+ * so that a file is not deleted between being found and being referred to.
  */
 import {
   IdlewildError,
@@ -19,6 +19,7 @@ import {
 } from '@idlewild/protocol';
 import { CID } from 'multiformats/cid';
 import type { Audit } from '../audit/audit.ts';
+import { inTurn as takeTurn, type StillMine } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction, ModelRow } from '../db/schema.ts';
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._:-]*$/;
@@ -90,7 +91,9 @@ export interface ModelsDeps {
 
 export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
   const manifestOf = createManifestCache();
-  const inTurn = createTurns();
+  const inProcess = createTurns();
+  const inTurn = <Result>(act: (stillMine: StillMine) => Promise<Result>): Promise<Result> =>
+    inProcess(() => takeTurn(db, 'models', act));
   const modelOf = (row: ModelRow): Model => ({
     territory: row.territory_id,
     name: row.name,
@@ -108,12 +111,15 @@ export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
   }
 
   /** Deletes what `row` used and no other model does. */
-  async function deleteBlobs(row: ModelRow): Promise<void> {
+  async function deleteBlobs(row: ModelRow, stillMine: StillMine): Promise<void> {
     // Over all territories, for bytes are shared by content: the one place where the second wall has a door.
     const others = await db.selectFrom('models').select(['cid', 'manifest']).execute();
     const used = new Set(others.flatMap(({ cid, manifest }) => cidsOf(cid, manifestOf(cid, manifest))));
     const unused = cidsOf(row.cid, manifestOf(row.cid, row.manifest)).filter((cid) => !used.has(cid));
-    for (const cid of unused) await store.remove(CID.parse(cid));
+    for (const cid of unused) {
+      await stillMine();
+      await store.remove(CID.parse(cid));
+    }
   }
 
   async function insert(order: ModelOrder, cid: string, block: Uint8Array): Promise<Inserted> {
@@ -142,7 +148,7 @@ export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
 
   return {
     add: (order) =>
-      inTurn(async () => {
+      inTurn(async (stillMine) => {
         checkName(order.name);
         const cid = parseCid(order.manifest);
         const block = await store.get(cid);
@@ -152,11 +158,11 @@ export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
         }
         await checkFiles(manifestOf(cid.toString(), block).files, store);
         const { row, replaced } = await insert(order, cid.toString(), block);
-        if (replaced !== undefined) await deleteBlobs(replaced);
+        if (replaced !== undefined) await deleteBlobs(replaced, stillMine);
         return modelOf(row);
       }),
     remove: ({ territory, name, actor }) =>
-      inTurn(async () => {
+      inTurn(async (stillMine) => {
         const removed = await db.transaction().execute(async (transaction) => {
           const row = await rowByName(transaction, territory, name);
           if (row === undefined) throw unknownModel(name);
@@ -165,7 +171,7 @@ export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
           await audit.append(transaction, event);
           return row;
         });
-        await deleteBlobs(removed);
+        await deleteBlobs(removed, stillMine);
       }),
     pin: ({ territory, name, pinned, actor }) =>
       inTurn(() =>
