@@ -70,3 +70,12 @@ test('a tag that was cut short is refused, though GCM itself would take one of 4
     expect(thrownBy(() => nodeCrypto.open(key, nonce, tag.subarray(0, length), none))).toBe('signature_invalid');
   }
 });
+
+test('a key is what its array holds at the time, also after it was used', async () => {
+  const [key, nonce, bound] = [new Uint8Array(32).fill(1), new Uint8Array(12).fill(2), utf8('bound')];
+  const first = await nodeCrypto.seal(key, nonce, utf8('plain'), bound);
+  key.fill(3);
+  expect(thrownBy(() => nodeCrypto.open(key, nonce, first, bound))).toBe('signature_invalid');
+  const second = await nodeCrypto.seal(key, nonce, utf8('plain'), bound);
+  expect(await nodeCrypto.open(new Uint8Array(32).fill(3), nonce, second, bound)).toEqual(utf8('plain'));
+});
