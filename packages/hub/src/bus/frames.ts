@@ -8,7 +8,7 @@
  * nonces under one shared key would be safe for 2³² messages only (NIST SP 800-38D), which is a few days of a busy hub.
  * The subject is bound in as additional data. Whether a number came before is for `heard.ts`.
  */
-import { concat, utf8, type Clock, type Crypto, type MaybePromise, type Random } from '@idlewild/protocol';
+import { concat, equalBytes, utf8, type Clock, type Crypto, type MaybePromise, type Random } from '@idlewild/protocol';
 import { BUS_LIMITS } from './limits.ts';
 import { andThen } from './maybe-promise.ts';
 
@@ -21,7 +21,8 @@ const WHOLE = 0;
 const PART = 1;
 const WHOLE_BYTES = NUMBER_BYTES + 1;
 const PART_BYTES = WHOLE_BYTES + NUMBER_BYTES + 2;
-const LABEL = utf8('idlewild bus sender key 1\0');
+const LABEL = utf8('idlewild bus sender key 1');
+const KEY_BYTES = 32;
 
 /** One piece of a message that is too long for one frame. */
 export interface Part {
@@ -71,7 +72,7 @@ interface Deps {
 export async function createFrames(deps: Deps): Promise<Frames> {
   const { crypto, clock } = deps;
   const id = deps.random.bytes(SENDER_BYTES);
-  const keyOf = (sender: Uint8Array): MaybePromise<Uint8Array> => crypto.sha256(concat([LABEL, deps.key, sender]));
+  const keyOf = (sender: Uint8Array): MaybePromise<Uint8Array> => crypto.hkdf(deps.key, sender, LABEL, KEY_BYTES);
   const ownKey = await keyOf(id);
   const senders = createSenders(clock);
   let number = 0;
@@ -82,9 +83,10 @@ export async function createFrames(deps: Deps): Promise<Frames> {
     return andThen(plain, (opened): Frame | Refusal => {
       if (opened === undefined || opened.length < WHOLE_BYTES) return 'forged';
       // What only looks like a sender's is not taken for its sign of life.
-      senders.keep(sender);
+      const known = senders.get(sender.id) ?? sender;
+      senders.keep(known);
       if (Math.abs(clock.now() - readNumber(opened, 0)) > BUS_LIMITS.ageMsMax) return 'old';
-      return { sender, number: readNumber(frame, 1 + SENDER_BYTES), ...contentOf(opened) };
+      return { sender: known, number: readNumber(frame, 1 + SENDER_BYTES), ...contentOf(opened) };
     });
   };
 
@@ -102,10 +104,10 @@ export async function createFrames(deps: Deps): Promise<Frames> {
     },
     open(bound, frame) {
       if (frame.length < HEAD_BYTES || frame[0] !== VERSION) return 'unknown';
-      const sender = frame.slice(1, 1 + SENDER_BYTES);
-      const known = senders.get(sender);
+      const id = frame.subarray(1, 1 + SENDER_BYTES);
+      const known = senders.get(id);
       if (known !== undefined) return open(known, bound, frame);
-      return andThen(keyOf(sender), (key) => open({ id: sender, key, heardMs: 0 }, bound, frame));
+      return andThen(keyOf(id), (key) => open({ id: id.slice(), key, heardMs: 0 }, bound, frame));
     },
     onForget: (listener) => senders.onForget(listener),
   };
@@ -117,27 +119,23 @@ interface Senders {
   onForget(listener: (sender: Sender) => void): void;
 }
 
-/** Those that were heard lately; a replica that ended is forgotten when a new one appears. */
+/** Those that were heard lately, one per replica; one that ended is forgotten when a new one appears. */
 function createSenders(clock: Clock): Senders {
-  const known = new Map<string, Sender>();
+  let known: readonly Sender[] = [];
   const listeners: ((sender: Sender) => void)[] = [];
-  const nameOf = (id: Uint8Array): string => String.fromCharCode(...id);
   const forgetSilent = (): void => {
     const untilMs = clock.monotonic() - BUS_LIMITS.senderMsMax;
-    for (const [name, sender] of known) {
-      if (sender.heardMs >= untilMs) continue;
-      known.delete(name);
-      for (const listener of listeners) listener(sender);
-    }
+    const silent = known.filter(({ heardMs }) => heardMs < untilMs);
+    known = known.filter(({ heardMs }) => heardMs >= untilMs);
+    for (const sender of silent) for (const listener of listeners) listener(sender);
   };
   return {
-    get: (id) => known.get(nameOf(id)),
+    get: (id) => known.find((sender) => equalBytes(sender.id, id)),
     keep(sender) {
       sender.heardMs = clock.monotonic();
-      const name = nameOf(sender.id);
-      if (known.has(name)) return;
+      if (known.includes(sender)) return;
       forgetSilent();
-      known.set(name, sender);
+      known = [...known, sender];
     },
     onForget: (listener) => void listeners.push(listener),
   };

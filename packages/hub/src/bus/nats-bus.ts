@@ -28,7 +28,10 @@ const NO_RESPONDERS = 503;
 export async function createNatsBus(deps: Deps & NatsOptions): Promise<Bus> {
   const nats = await connectNats(deps);
   const listeners = createListeners(deps.log);
-  const outbound = createOutbound(nats, deps.log);
+  const outbound = createOutbound(nats, (lost) => {
+    deps.log.warn({ lost }, 'the bus did not take messages as fast as they came; some are lost');
+    listeners.tell(true);
+  });
   const asking = createAsking(nats, deps, outbound);
   let isUp = true;
   let isClosed = false;
@@ -158,7 +161,7 @@ interface Outbound {
  * Bounds what waits for a server that does not read. NATS does not say how much that is; but its answer to a ping says
  * that all before was taken, so one is sent with every mebibyte.
  */
-function createOutbound(nats: NatsConnection, log: Log): Outbound {
+function createOutbound(nats: NatsConnection, onLoss: (messages: number) => void): Outbound {
   let given = 0;
   let taken = 0;
   let asked = 0;
@@ -169,7 +172,7 @@ function createOutbound(nats: NatsConnection, log: Log): Outbound {
     nats.flush().then(
       () => {
         taken = Math.max(taken, upTo);
-        if (lost > 0) log.warn({ lost }, 'the bus did not take messages as fast as they came; some are lost');
+        if (lost > 0) onLoss(lost);
         lost = 0;
       },
       () => undefined /* the connection went; `forget` follows */,
@@ -188,6 +191,7 @@ function createOutbound(nats: NatsConnection, log: Log): Outbound {
     forget() {
       taken = given;
       asked = given;
+      lost = 0;
     },
   };
 }

@@ -21,7 +21,10 @@ export interface Subscription {
 }
 
 export interface Bus {
-  /** Subjects are words of letters, digits, `_` and `-`, joined by dots. Does nothing while the bus is down. */
+  /**
+   * Subjects are words of letters, digits, `_` and `-`, joined by dots. Does nothing while the bus is down. The bytes
+   * belong to the bus from then on, and to whoever hears them: nobody changes them.
+   */
   publish(subject: string, bytes: Uint8Array): void;
   /** `pattern` is a subject, or one whose last word is `*`, which stands for any one word. */
   subscribe(pattern: string, onMessage: (message: BusMessage) => void): Subscription;
@@ -30,7 +33,10 @@ export interface Bus {
    */
   request(subject: string, bytes: Uint8Array, options: { readonly timeoutMs: number }): Promise<Uint8Array>;
   isUp(): boolean;
-  /** Told of each change; after `up` again, what was published meanwhile by anybody may be lost. */
+  /**
+   * Told of each change; after `up` again, what was published meanwhile by anybody may be lost. Told `true` while it is
+   * up: messages of this replica were lost because the bus did not take them as fast as they came.
+   */
   onChange(listener: (isUp: boolean) => void): Subscription;
   close(): Promise<void>;
 }
