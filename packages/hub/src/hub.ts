@@ -6,11 +6,14 @@
  */
 import {
   IdlewildError,
+  concat,
   digestTokens,
   equalBytes,
   messageOf,
+  newId,
   openStatement,
   receiptSchema,
+  utf8,
   type BlobStore,
   type Clock,
   type Crypto,
@@ -20,6 +23,8 @@ import {
 import { createAnswers, type AnswerMeter, type Answers, type ReceiptFacts } from './answers/answers.ts';
 import { createJournal, type Journal } from './answers/journal.ts';
 import { createAudit, type Audit } from './audit/audit.ts';
+import { createLocalBus } from './bus/local-bus.ts';
+import type { Bus } from './bus/port.ts';
 import { createCallers, type Callers } from './callers/callers.ts';
 import type { DefaultLimits } from './callers/limits.ts';
 import type { OpenDatabase } from './db/open.ts';
@@ -30,8 +35,11 @@ import { createDevices, type Devices } from './identity/devices.ts';
 import { createEnrolment } from './identity/enrolment.ts';
 import { createInvites, type Invites } from './identity/invites.ts';
 import { createKeys, type Keys } from './identity/keys.ts';
+import { revokedLately } from './identity/revoked-lately.ts';
 import { createScopes, type ScopeOf } from './identity/scope.ts';
 import type { Secrets, SecretName } from './identity/secrets.ts';
+import { createTicketHolders, type TicketHolders } from './identity/ticket-holders.ts';
+import { createTickets } from './identity/tickets.ts';
 import { openTerritory } from './identity/territory.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
@@ -39,8 +47,21 @@ import { createModels, type Model, type Models } from './models/registry.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
 import { createPolicy, type Policy } from './policy/policy.ts';
 import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
+import { createDuties } from './replicas/duties.ts';
+import { createFleet, type Fleet } from './replicas/fleet.ts';
+import { FLEET_LIMITS } from './replicas/limits.ts';
+import type { Duty, Replica } from './replicas/port.ts';
 import type { ConnectedDevice } from './session/connected-device.ts';
-import { createSessions, type Enrolment, type SessionEvents, type Sessions } from './session/sessions.ts';
+import type { SessionEvents, Sessions } from './session/port.ts';
+import { createSessions, type Enrolment, type LocalSessions, type SessionsDeps } from './session/sessions.ts';
+
+/** This process as one of several, or as the only one. */
+export interface ReplicaDeps {
+  readonly id: string;
+  readonly bus: Bus;
+  /** Nobody else has this database, and nobody will. */
+  readonly isAlone: boolean;
+}
 
 export interface HubDeps {
   readonly database: OpenDatabase;
@@ -50,6 +71,10 @@ export interface HubDeps {
   readonly crypto: Crypto;
   readonly secrets: Secrets;
   readonly meter: AnswerMeter;
+  /** Absent: it is alone. */
+  readonly replica?: ReplicaDeps | undefined;
+  /** Why no device may join this replica at the moment. */
+  readonly refusal?: SessionsDeps['refusal'];
   /** Bytes of blobs that devices were given. */
   onBlobServed?(origin: BlobOrigin, bytes: number): void;
   /** For keys that have no limit of their own; absent: they have none. */
@@ -59,6 +84,7 @@ export interface HubDeps {
 
 export interface Hub {
   readonly id: string;
+  readonly replica: Replica;
   readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
   readonly db: Database;
   readonly keys: Keys;
@@ -67,7 +93,11 @@ export interface Hub {
   readonly models: Models;
   readonly policy: Policy;
   readonly audit: Audit;
+  /** Devices of all replicas. */
   readonly sessions: Sessions;
+  /** Channels of this one. */
+  readonly local: LocalSessions;
+  readonly ticketHolders: TicketHolders;
   readonly answers: Answers;
   readonly embeddings: Embeddings;
   readonly blobs: BlobDesk;
@@ -75,11 +105,16 @@ export interface Hub {
   readonly repeats: Callers['repeats'];
   /** Names who may share cached prompts. */
   readonly scopeOf: ScopeOf;
-  /** Models have changed: they are placed anew, and every device is told which to hold. */
+  /** Models have changed: they are placed anew, and every replica and device is told. */
   announceModels(): Promise<void>;
   /** Whether the database answers. */
   isReady(): Promise<boolean>;
-  /** Ends open answers with a reason, closes channels, writes what waits. */
+  /**
+   * Takes no new answers and devices, sends devices elsewhere over `moveMs`, and waits until nothing is open, at most
+   * `boundMs`.
+   */
+  drain(times: { readonly moveMs: number; readonly boundMs: number }): Promise<void>;
+  /** Ends what is open with a reason, or leaves it to another replica; closes channels, writes what waits. */
   stop(): Promise<void>;
 }
 
@@ -90,39 +125,73 @@ const SCOPE_KEY = 'Idlewild scope key: names who may share cached prompts. Witho
 async function secretOf(name: SecretName, header: string, { secrets, random }: HubDeps): Promise<Uint8Array> {
   const kept = await secrets.read(name);
   if (kept !== undefined) return kept;
-  const made = random.bytes(SECRET_BYTES);
-  await secrets.write(name, made, header);
-  return made;
+  await secrets.write(name, random.bytes(SECRET_BYTES), header);
+  // Of replicas that start together the first to write gives it to all.
+  return (await secrets.read(name)) as Uint8Array;
 }
 
+const aloneOn = ({ clock, random, log }: HubDeps): ReplicaDeps => ({
+  id: newId('rep', random),
+  bus: createLocalBus({ clock, log }),
+  isAlone: true,
+});
+
 export async function createHub(deps: HubDeps): Promise<Hub> {
-  const { store, clock, random, crypto, secrets, log } = deps;
-  const { db } = deps.database;
-  const audit = createAudit({ db, clock, crypto });
-  const opened = await openTerritory({ db, secrets, crypto, random, clock, audit });
+  const { store, clock, random, crypto, secrets, log, database } = deps;
+  const { db } = database;
+  const { id, bus, isAlone } = deps.replica ?? aloneOn(deps);
+  // What people read later is told in the database's time, whichever machine writes it.
+  const calendar = database.clock;
+  const audit = createAudit({ db, clock: calendar, crypto });
+  const opened = await openTerritory({ db, secrets, crypto, random, clock: calendar, audit });
   const territory = { id: opened.id, name: opened.name, publicKey: opened.publicKey };
-  const keys = createKeys({ db, crypto, random, clock, audit });
-  const devices = createDevices({ db, crypto, clock, audit });
-  const invites = createInvites({ db, crypto, random, clock, audit, devices });
-  const models = createModels({ db, store, clock, audit });
+  const keys = createKeys({ db, crypto, random, clock: calendar, audit });
+  const devices = createDevices({ db, crypto, clock: calendar, audit });
+  const invites = createInvites({ db, crypto, random, clock: calendar, audit, devices });
+  const models = createModels({ db, store, clock: calendar, audit });
   const policy = await createPolicy();
-  const sealing = { db, crypto, random, clock, key: await secretOf('journal.key', JOURNAL_KEY, deps), log };
-  const callers = createCallers({ ...sealing, defaults: deps.limits ?? {} });
-  const journal = callers.charging(createJournal(sealing));
-  await closeOpen(journal, log);
-  const sessions: Sessions = createSessions({
+  const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
+  const sealing = {
+    database,
+    crypto,
+    random,
+    clock: calendar,
+    key: await secretOf('journal.key', JOURNAL_KEY, deps),
+    log,
+  };
+  const replica: Replica = { id, bus, isLive: (other) => fleet.isLive(other) };
+  const duties = createDuties({ database, replica, clock, random, log, exclusive: isAlone });
+  const callers = createCallers({ ...sealing, replica, defaults: deps.limits ?? {} });
+  const journal = callers.charging(createJournal({ ...sealing, owner: id }));
+  const tickets = createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock: calendar });
+  const fleet: Fleet = createFleet({
+    replica: id,
+    bus,
+    isAlone,
     clock,
+    log,
+    local: () => local,
+    events: eventsFor(territory.id, () => ({ devices, blobs, placement, answers, embeddings })),
+    demand: { beat: () => placement.said(), onBeat: (beat) => placement.heard(beat.from, beat) },
+  });
+  const local = createSessions({
+    clock: calendar,
     random,
     crypto,
     log,
+    replica: id,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
     enrolment: doorOf(territory.id, devices, invites),
-    events: eventsFor(territory.id, () => ({ devices, blobs, placement, answers, embeddings })),
+    tickets,
+    events: fleet.events,
+    refusal: deps.refusal,
   });
   const revokedKeys: typeof keys.revokedAmong = (of, ids) => keys.revokedAmong(of, ids);
-  const common = { clock, random, sessions, meter: deps.meter, log, revokedKeys };
-  const { blobs, placement, announceModels } = createPlaces(deps, {
-    sessions,
+  const common = { clock, random, replica: id, sessions: fleet, meter: deps.meter, log, revokedKeys };
+  const { blobs, placement, readModels } = createPlaces(deps, {
+    sessions: fleet,
+    local,
+    duty: duties.duty('placement'),
     models: () => models.list(territory.id),
     queued: () => answers.queuedByModel(),
   });
@@ -138,11 +207,22 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     account: accountIn(journal),
     onFree: () => answers.pump(),
   });
-  await announceModels();
-  const housekeeping = keepHouse(deps, [() => journal.flush(), () => devices.flush(), () => callers.keepHouse()]);
+  const onFault = (error: unknown): void => log.error({ why: messageOf(error) }, 'models could not be read');
+  const modelsChanged = bus.subscribe('all.models', () => void readModels().catch(onFault));
+  await duties.settled();
+  await readModels();
+  const expiry = duties.duty('expiry');
+  await closeOpen(journal, isAlone, log);
+  const housekeeping = keepHouse(deps, [
+    () => journal.flush(),
+    () => devices.flush(),
+    () => forAll(expiry, callers, journal, log),
+  ]);
+  const revocations = isAlone ? undefined : watchRevoked(deps, territory.id, local);
 
   return {
     id: opened.hub.id,
+    replica,
     territory,
     db,
     keys,
@@ -151,32 +231,77 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     models,
     policy,
     audit,
-    sessions,
+    sessions: fleet,
+    local,
+    ticketHolders: createTicketHolders({ tickets, fleet, devices, clock }),
     answers,
     embeddings,
     blobs,
     limits: callers.limits,
     repeats: callers.repeats,
-    scopeOf: createScopes({ crypto, secret: await secretOf('scope.key', SCOPE_KEY, deps) }),
-    announceModels,
+    scopeOf: createScopes({ crypto, secret: scopeKey }),
+    async announceModels() {
+      bus.publish('all.models', new Uint8Array(0));
+      await readModels();
+    },
     isReady: () => isReady(db, log),
+    async drain({ moveMs, boundMs }) {
+      local.close();
+      local.move([...local.list()], moveMs, 'this replica is stopping');
+      await answers.drain(boundMs);
+    },
     async stop() {
       housekeeping.stop();
+      revocations?.stop();
+      modelsChanged.stop();
       placement.stop();
       embeddings.stop();
+      // Answers that others go on with are let go before their runs are: whoever listens comes back to another.
       await answers.stop();
       await callers.stop();
-      sessions.stop('the hub is stopping');
+      local.stop('the hub is stopping');
+      fleet.stop();
       await devices.flush();
       await journal.flush();
+      await duties.stop();
     },
   };
 }
 
-async function closeOpen(journal: Journal, log: Log): Promise<void> {
-  for (const { request, answerTokens } of await journal.recover()) {
+const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<Uint8Array> =>
+  crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
+
+/** A hub that is alone closes at once what a crash left open; of several, whoever has the duty does. */
+async function closeOpen(journal: Journal, isAlone: boolean, log: Log): Promise<void> {
+  if (!isAlone) return;
+  for (const { request, answerTokens } of await journal.closeOrphans()) {
     log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
   }
+}
+
+/** What one replica does for all: forgets runs that nobody came back to, and ends answers that nobody will finish. */
+async function forAll(duty: Duty, callers: Callers, journal: Journal, log: Log): Promise<void> {
+  if (!duty.isMine()) return;
+  await duty.fenced((transaction) => callers.expireRuns(transaction));
+  await callers.keepHouse();
+  for (const { request, answerTokens } of await journal.closeOrphans())
+    log.warn({ request, tokens: answerTokens }, 'the replica of a request is gone; it is closed as failed');
+}
+
+/** A device that was revoked through another replica is dropped here, also when the bus lost the word of it. */
+function watchRevoked({ clock, database, log }: HubDeps, territory: string, local: LocalSessions): { stop(): void } {
+  let timer: Timer;
+  const look = (): void => {
+    timer = clock.after(FLEET_LIMITS.revokedReadMs, look);
+    revokedLately(database, territory).then(
+      (revoked) => {
+        for (const id of revoked) local.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
+      },
+      (error: unknown) => log.error({ why: messageOf(error) }, 'revoked devices could not be read'),
+    );
+  };
+  timer = clock.after(FLEET_LIMITS.revokedReadMs, look);
+  return { stop: () => timer.cancel() };
 }
 
 /** Who may be a device of the territory. */
@@ -223,15 +348,16 @@ function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
 /** Which models lie where, and where their bytes come from. */
 function createPlaces(
   { clock, crypto, store, log, onBlobServed }: HubDeps,
-  { sessions, models, queued }: PlacesDeps,
-): { blobs: BlobDesk; placement: Placement; announceModels(): Promise<void> } {
+  { sessions, local, duty, models, queued }: PlacesDeps,
+): { blobs: BlobDesk; placement: Placement; readModels(): Promise<void> } {
   const onServed = (origin: BlobOrigin, bytes: number): void => onBlobServed?.(origin, bytes);
-  const blobs = createBlobDesk({ clock, crypto, store, sessions, log, onServed });
-  const placement = createPlacement({ clock, sessions, log, models, queued });
+  // Bulk does not go over the bus: a device gives to others of its own replica.
+  const blobs = createBlobDesk({ clock, crypto, store, sessions: local, log, onServed });
+  const placement = createPlacement({ clock, sessions, log, duty, models, queued });
   return {
     blobs,
     placement,
-    async announceModels() {
+    async readModels() {
       await blobs.update(await models());
       await placement.refresh();
     },
@@ -240,6 +366,8 @@ function createPlaces(
 
 interface PlacesDeps {
   readonly sessions: Sessions;
+  readonly local: LocalSessions;
+  readonly duty: Duty;
   readonly models: () => Promise<Model[]>;
   readonly queued: () => ReadonlyMap<string, number>;
 }

@@ -5,7 +5,7 @@
 import { base32 } from 'multiformats/bases/base32';
 import type { Crypto, Random } from './ports.ts';
 
-export type IdPrefix = 'ter' | 'hub' | 'dev' | 'key' | 'req' | 'att' | 'ses' | 'inv';
+export type IdPrefix = 'ter' | 'hub' | 'dev' | 'key' | 'req' | 'att' | 'ses' | 'rep' | 'inv';
 
 const ID = /^[a-z]{3}_[a-z2-7]{26}$/;
 const ID_BYTES = 16;

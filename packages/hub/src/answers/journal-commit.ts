@@ -12,7 +12,15 @@ import { locking } from '../db/row-lock.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { DatabaseTransaction, Schema } from '../db/schema.ts';
 import { HUB_LIMITS } from '../limits.ts';
-import type { Chunk, CloseRecord, FactRecord, JournalItem, OpenRecord, Sealer, TokenRecord } from './journal-records.ts';
+import type {
+  Chunk,
+  CloseRecord,
+  FactRecord,
+  JournalItem,
+  OpenRecord,
+  Sealer,
+  TokenRecord,
+} from './journal-records.ts';
 import type { RunRef } from './port.ts';
 
 /** Rows of one statement: databases bound its variables. */
@@ -50,9 +58,7 @@ export async function commitBatch(
     for (const part of slices(kept)) {
       await tx
         .insertInto('journal')
-        .values(
-          part.map(({ request_id, territory_id, seq, sealed }) => ({ request_id, territory_id, seq, sealed })),
-        )
+        .values(part.map(({ request_id, territory_id, seq, sealed }) => ({ request_id, territory_id, seq, sealed })))
         .onConflict((on) =>
           on.columns(['request_id', 'seq']).doUpdateSet((row) => ({ sealed: row.ref('excluded.sealed') })),
         )
@@ -275,11 +281,7 @@ export interface Orphan {
  * Ends answers whose owner is gone and to which no caller can come back any more, as failed with `hub_restarted`. An
  * owner is gone when the register has not seen it for `replicaLiveMs` by the database's time, or never had it; `owner`, who asks, is not.
  */
-export async function closeOrphans(
-  database: OpenDatabase,
-  owner: string,
-  sealer: Sealer,
-): Promise<readonly Orphan[]> {
+export async function closeOrphans(database: OpenDatabase, owner: string, sealer: Sealer): Promise<readonly Orphan[]> {
   const orphans: Orphan[] = [];
   for (const { id } of await orphansIn(database, database.db, owner)) {
     const rows = await database.db

@@ -4,10 +4,9 @@
  * SQLite has one writer, and knows no such clause. On PostgreSQL it is `for no key update`, which does not hold up rows
  * that merely refer to the locked ones.
  */
-import { PostgresAdapter, type SelectQueryBuilder } from 'kysely';
+import type { SelectQueryBuilder } from 'kysely';
 import type { Database, Schema } from './schema.ts';
-
-export const isPostgres = (db: Database): boolean => db.getExecutor().adapter instanceof PostgresAdapter;
+import { isPostgres } from './transact.ts';
 
 /** The same query, locking what it finds until `transaction` ends. */
 export function locking<Tables extends keyof Schema, Row>(

@@ -20,7 +20,9 @@ import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Action } from '../policy/actions.ts';
 import type { Policy } from '../policy/policy.ts';
-import type { Sessions } from '../session/sessions.ts';
+import type { TicketHolders } from '../identity/ticket-holders.ts';
+import type { Run } from '../callers/runs.ts';
+import type { Carried } from './carried.ts';
 import { sendError, translate } from './errors.ts';
 
 declare module 'fastify' {
@@ -30,6 +32,8 @@ declare module 'fastify' {
   }
   interface FastifyRequest {
     principal: Principal | undefined;
+    /** What this request carries out, where it came under an Idempotency-Key. */
+    run: Run | undefined;
   }
 }
 
@@ -40,8 +44,9 @@ export const typed = (app: App) => app.withTypeProvider<ZodTypeProvider>();
 export interface ServerDeps {
   readonly keys: Keys;
   readonly policy: Policy;
-  readonly sessions: Pick<Sessions, 'byTicket'>;
+  readonly ticketHolders: TicketHolders;
   readonly territory: string;
+  readonly carried: Carried;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -52,10 +57,11 @@ export interface ServerDeps {
 const BEARER = /^Bearer +(\S+)$/i;
 
 export async function createServer(deps: ServerDeps, routes: readonly ((app: App) => void)[]): Promise<App> {
-  const { log, random } = deps;
+  const { log, random, carried } = deps;
   const app = fastify({
     bodyLimit: HUB_LIMITS.bodyBytesMax,
-    genReqId: () => newId('req', random),
+    // A run has the same on whichever replica it is carried out, for it is in the answer.
+    genReqId: ({ headers }) => carried.of(headers)?.run.requestId ?? newId('req', random),
     logger: false,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
@@ -64,6 +70,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.decorateRequest('principal', undefined);
+  app.decorateRequest('run', undefined);
   app.removeContentTypeParser('text/plain');
   app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
@@ -75,6 +82,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   app.addHook('onRequest', async (request, reply) => {
     // First of all, so that refusals and streams carry it, too.
     reply.header('x-request-id', request.id);
+    request.run = carried.of(request.headers)?.run;
     const action = request.routeOptions.config.action;
     if (action === undefined || action === 'public') return;
     request.principal = await principalOf(deps, request);
@@ -125,8 +133,8 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
 /** Throws `unauthenticated`. */
 async function principalOf(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {
   const bearer = BEARER.exec(request.headers.authorization ?? '')?.[1];
-  const device = bearer === undefined ? undefined : deps.sessions.byTicket(bearer);
-  if (device !== undefined) return { kind: 'device', deviceId: device.id, territory: device.territory };
+  const holder = bearer === undefined ? undefined : await deps.ticketHolders.holderOf(bearer);
+  if (holder !== undefined) return { kind: 'device', deviceId: holder.device, territory: holder.territory };
   return deps.keys.authenticate(bearer);
 }
 

@@ -65,7 +65,7 @@ async function setUp(...names: readonly string[]): Promise<Setting> {
     async join({ lent, key, models = [] } = {}) {
       const invite = await hub.invites.create({ territory, uses: 1, expiresInMs: 60_000, createdBy: 'test' });
       const device = await joinScriptedDevice({
-        accept: (channel) => hub.sessions.accept(channel),
+        accept: (channel) => hub.local.accept(channel),
         territory: hub.territory.publicKey,
         clock,
         random,

@@ -197,9 +197,7 @@ function demandOf({ clock, demand, list, queued, queuedElsewhere }: State): Map<
     if (nowMs - atMs > HUB_LIMITS.replicaLiveMs) queuedElsewhere.delete(replica);
   const elsewhere = (cid: string): number =>
     [...queuedElsewhere.values()].reduce((sum, { queued: there }) => sum + (there[cid] ?? 0), 0);
-  return new Map(
-    list.map(({ cid }) => [cid, demand.of(cid, nowMs) + (waiting.get(cid) ?? 0) + elsewhere(cid)]),
-  );
+  return new Map(list.map(({ cid }) => [cid, demand.of(cid, nowMs) + (waiting.get(cid) ?? 0) + elsewhere(cid)]));
 }
 
 const modelOf = (device: ConnectedDevice, cid: string): DeviceModel | undefined =>

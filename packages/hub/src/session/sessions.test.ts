@@ -54,7 +54,7 @@ async function setUp(): Promise<Setting> {
     invite,
     async join(options = {}) {
       const device = await joinScriptedDevice({
-        accept: (channel) => hub.sessions.accept(channel),
+        accept: (channel) => hub.local.accept(channel),
         territory: hub.territory.publicKey,
         clock,
         random,
@@ -152,7 +152,7 @@ test('garbage, oversized and out-of-order frames close the channel and harm nobo
         closed = true;
       },
     });
-    hub.sessions.accept(far);
+    hub.local.accept(far);
     near.send(
       i === 0 ? new Uint8Array(LIMITS.handshakeFrameBytesMax + 1) : random.bytes(1 + Math.floor(random.unit() * 200)),
     );
@@ -191,7 +191,7 @@ test('who says nothing is let go when the handshake takes too long', async () =>
       reason = why;
     },
   });
-  hub.sessions.accept(far);
+  hub.local.accept(far);
   await clock.advance(LIMITS.handshakeMs + 10);
   expect(reason).toMatch(/longer than 10 s/);
 });
@@ -209,7 +209,7 @@ test('a device that is revoked at any moment of its handshake does not stay', as
       hub.sessions.drop(device, 'device_revoked', 'it was revoked');
     };
     const accept = (channel: Channel): void =>
-      hub.sessions.accept({
+      hub.local.accept({
         ...channel,
         listen: ({ onFrame, onClose }) =>
           channel.listen({

@@ -67,7 +67,7 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
       const invite = await hub.invites.create({ territory, uses: 1, expiresInMs: 60_000, createdBy: 'test' });
       const device = await joinScriptedDevice({
         ...options,
-        accept: (channel) => hub.sessions.accept(channel),
+        accept: (channel) => hub.local.accept(channel),
         territory: hub.territory.publicKey,
         clock: systemClock,
         random: nodeRandom,

@@ -16,6 +16,11 @@ export async function replicas(db: Kysely<unknown>, columns: ColumnTypes): Promi
 
 async function hub(db: Kysely<unknown>, { bytes, instant }: ColumnTypes): Promise<void> {
   await db.schema
+    .createIndex('devices_by_revocation')
+    .on('devices')
+    .columns(['territory_id', 'revoked_at_ms'])
+    .execute();
+  await db.schema
     .createTable('secrets')
     .addColumn('name', 'text', (column) => column.primaryKey())
     .addColumn('value', bytes, (column) => column.notNull())
