@@ -11,7 +11,8 @@ import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
 
 export const KEY_BYTES = 32;
 
-export type SecretName = 'territory.key' | 'hub.key' | 'hub.certificate' | 'journal.key' | 'scope.key';
+export const SECRET_NAMES = ['territory.key', 'hub.key', 'hub.certificate', 'journal.key', 'scope.key'] as const;
+export type SecretName = (typeof SECRET_NAMES)[number];
 
 export interface Secrets {
   /** Throws `data_corrupt` for something that was not written by `write`. */
