@@ -314,26 +314,26 @@ function sendHello({ owner: { identity, hub }, ports: { random } }: Shell, own: 
 function check(shell: Shell, proof: Uint8Array): void {
   const { connection: own } = shell;
   if (own?.channel === undefined) return;
-  checked(shell, own, proof)
+  verify(shell, own, proof)
     .then(() => step(shell, { e: 'checked' }, own))
     .catch(failing(shell, own, 'verifying the hub'));
 }
 
 /** Throws unless the hub has proved itself; afterwards the channel is sealed where this device wants it to be. */
-async function checked(
-  { ports: { clock, crypto }, owner: { hub } }: Shell,
-  { channel, hello, challenge, sessionKey }: Connection,
-  proof: Uint8Array,
-): Promise<void> {
-  if (channel === undefined || hello === undefined || challenge === undefined) throw new Error('nothing was greeted');
+async function verify({ ports, owner: { hub } }: Shell, own: Connection, proof: Uint8Array): Promise<void> {
+  const { channel, hello, challenge, sessionKey } = own;
+  if (channel === undefined || hello === undefined || challenge === undefined) throw new Error('nobody was greeted');
+  const { clock, crypto } = ports;
   const input = { proof, hello, territory: hub.territory, nowMs: clock.now() };
   const { binding } = await checkHub(
     { ...input, binding: sessionKey === undefined ? channel.binding : 'session' },
     crypto,
   );
   if (sessionKey === undefined || binding.kind !== 'session') return;
-  const own = { end: 'device', ownKey: sessionKey.privateKey, peerKey: binding.key } as const;
-  channel.seal(await sessionKeys({ ...own, hello, challenge }, crypto));
+  const ends = { end: 'device', ownKey: sessionKey.privateKey, peerKey: binding.key } as const;
+  channel.seal(await sessionKeys({ ...ends, hello, challenge }, crypto));
+  // Whoever gets hold of this process later opens nothing of what went before.
+  delete own.sessionKey;
 }
 
 function prove(shell: Shell): void {

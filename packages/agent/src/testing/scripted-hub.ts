@@ -7,8 +7,11 @@ import {
   encodeFrame,
   parseToHub,
   proveHub,
+  sealable,
+  sessionKeys,
   signStatement,
   type Channel,
+  type ChannelBinding,
   type CheckedDevice,
   type Clock,
   type Crypto,
@@ -38,6 +41,8 @@ export interface Behaviour {
   /** Sent in place of the challenge, or of the welcome. */
   insteadOfChallenge: ToDevice | undefined;
   insteadOfWelcome: ToDevice | undefined;
+  /** Whether it seals a session when a device asks for it. */
+  seals: boolean;
   /** Who signs the hub's certificate. */
   signer: KeyPair;
   heartbeatMs: number;
@@ -81,6 +86,7 @@ export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 
       acknowledges: true,
       insteadOfChallenge: undefined,
       insteadOfWelcome: undefined,
+      seals: true,
       signer: territory,
       heartbeatMs: 5_000,
       resumes: undefined,
@@ -110,7 +116,8 @@ export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 
   };
 }
 
-function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer {
+function meet(hub: Hub, url: string, plain: Channel, link?: MemoryLink): Peer {
+  const channel = sealable(plain, hub.crypto);
   const sendRaw = (frame: Uint8Array): void => channel.send(frame);
   const send = (message: ToDevice): void => sendRaw(encodeFrame(message));
   const peer: Peer = { channel, link, url, got: [], device: undefined, closed: undefined, send, sendRaw };
@@ -122,10 +129,16 @@ function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer 
     if (message.t === 'heartbeat' && hub.behaviour.acknowledges) send({ t: 'heartbeat.ack', n: message.n });
     if (message.t === 'hello') {
       deviceKey = new Uint8Array(message.device);
-      challenge = new Uint8Array(
-        encodeFrame(hub.behaviour.insteadOfChallenge ?? { t: 'challenge', proof: await proofFor(hub, frame) }),
-      );
+      const session = hub.behaviour.seals ? message.session : undefined;
+      const own = await hub.crypto.agreementKey(new Uint8Array(32).fill(6));
+      const binding: ChannelBinding =
+        session === undefined ? { kind: 'loopback' } : { kind: 'session', key: own.publicKey };
+      const proof = await proofFor(hub, frame, binding);
+      challenge = new Uint8Array(encodeFrame(hub.behaviour.insteadOfChallenge ?? { t: 'challenge', proof }));
       sendRaw(challenge);
+      if (session === undefined) return;
+      const ends = { end: 'hub', ownKey: own.privateKey, peerKey: session } as const;
+      channel.seal(await sessionKeys({ ...ends, hello: frame, challenge }, hub.crypto));
     }
     if (message.t === 'prove') {
       const input = { proof: message.proof, challenge, device: deviceKey, nowMs: hub.clock.now() };
@@ -153,7 +166,11 @@ function meet(hub: Hub, url: string, channel: Channel, link?: MemoryLink): Peer 
   return peer;
 }
 
-async function proofFor({ clock, crypto, key, behaviour, territory }: Hub, hello: Uint8Array): Promise<Uint8Array> {
+async function proofFor(
+  { clock, crypto, key, behaviour, territory }: Hub,
+  hello: Uint8Array,
+  binding: ChannelBinding,
+): Promise<Uint8Array> {
   const certificate = await signStatement(
     'hub-certificate',
     {
@@ -166,9 +183,5 @@ async function proofFor({ clock, crypto, key, behaviour, territory }: Hub, hello
     behaviour.signer,
     crypto,
   );
-  return proveHub(
-    { version: 1, hello, certificate, nonce: new Uint8Array(32), binding: { kind: 'loopback' } },
-    key,
-    crypto,
-  );
+  return proveHub({ version: 1, hello, certificate, nonce: new Uint8Array(32), binding }, key, crypto);
 }

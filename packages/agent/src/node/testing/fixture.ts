@@ -59,6 +59,7 @@ export async function createFixture(
     consents?: Partial<Consent>;
     engine?: Partial<SimulatedEngineOptions>;
     joinToken?: string;
+    session?: boolean;
   } = {},
   wrap: (transport: Transport) => Transport = (transport) => transport,
 ): Promise<Fixture> {
@@ -66,7 +67,7 @@ export async function createFixture(
   const random = createSeededRandom(1);
   const hub = await createScriptedHub(clock, nodeCrypto);
   const identity = await nodeCrypto.signingKey(random.bytes(32));
-  const { consents, engine, joinToken, ...options } = change;
+  const { consents, engine, joinToken, session, ...options } = change;
   const engineHost = createSimulatedEngineHost({ clock, tokensPerSecond: 100, ...engine });
   const store = options.store ?? createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
   const states: AgentState[] = [];
@@ -90,7 +91,7 @@ export async function createFixture(
     sources: () => ({ name: 'nothing', fetch: async () => undefined }),
     profile: PROFILE,
     name: 'kettle',
-    hub: { url: 'http://hub', territory: hub.territory.publicKey, joinToken },
+    hub: { url: 'http://hub', territory: hub.territory.publicKey, joinToken, session },
     limits: { threads: 1, slotsMax: 2, memoryBytesMax: 2 ** 30 },
     log: (_level, message) => logged.push(message),
     onState: (state) => states.push(state),
