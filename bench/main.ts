@@ -7,9 +7,10 @@
 import { parseArgs } from 'node:util';
 import { createRows, type Bench, type Row } from './bench.ts';
 import { gateway } from './gateway/gateway.ts';
+import { replicas } from './replicas/replicas.ts';
 import { serve } from './serve/serve.ts';
 
-const benches: Readonly<Record<string, Bench>> = { gateway, serve };
+const benches: Readonly<Record<string, Bench>> = { gateway, replicas, serve };
 
 const BENCH_MS_MAX = 600_000;
 const INTERRUPTED = 130;

@@ -33,6 +33,8 @@ export interface Replica {
   resume(): void;
   isRunning(): boolean;
   log(): string;
+  /** Everything that it printed since it was started last. */
+  said(): string;
   /** Ends it and its wire. */
   end(): Promise<void>;
 }
@@ -103,6 +105,7 @@ export async function createReplica(options: ReplicaOptions): Promise<Replica> {
     pause: () => void process.kill(running().pid, 'SIGSTOP'),
     resume: () => void process.kill(running().pid, 'SIGCONT'),
     isRunning: () => child !== undefined,
+    said: () => running().said(),
     log() {
       const file = join(data, 'hub.log');
       return existsSync(file) ? readFileSync(file, 'utf8') : '';
