@@ -1,117 +1,119 @@
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
-import { expect, test } from 'vitest';
-import { openDatabase } from '../db/open.ts';
+import { describe, expect, test } from 'vitest';
+import { testDatabases } from '../testing/databases.ts';
 import { createAudit } from './audit.ts';
 
 const clock = createFakeClock(async () => {});
 const TERRITORIES = ['ter_a', 'ter_b'];
 
-async function setUp() {
-  const { db } = await openDatabase({ file: ':memory:', clock });
-  const rows = TERRITORIES.map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
-  await db.insertInto('territories').values(rows).execute();
-  const audit = createAudit({ db, crypto: nodeCrypto, clock });
-  const append = (territory: string, subject: string, details = {}) =>
-    db
-      .transaction()
-      .execute((transaction) =>
-        audit.append(transaction, { territory, actor: 'key_s', action: 'revokeKey', subject, details }),
-      );
-  return { db, audit, append };
-}
-
-test('entries are numbered without gaps in each territory, and both chains verify', async () => {
-  const { audit, append } = await setUp();
-  for (let i = 0; i < 3; i++) {
-    for (const territory of TERRITORIES) await append(territory, `key_${i}`, { role: 'caller', i });
+describe.each(await testDatabases())('with $kind', ({ open }) => {
+  async function setUp() {
+    const { db } = await open(clock);
+    const rows = TERRITORIES.map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
+    await db.insertInto('territories').values(rows).execute();
+    const audit = createAudit({ db, crypto: nodeCrypto, clock });
+    const append = (territory: string, subject: string, details = {}) =>
+      db
+        .transaction()
+        .execute((transaction) =>
+          audit.append(transaction, { territory, actor: 'key_s', action: 'revokeKey', subject, details }),
+        );
+    return { db, audit, append };
   }
-  for (const territory of TERRITORIES) {
-    expect(await audit.verify(territory)).toMatchObject({ intact: true, entries: 3 });
-    const entries = await audit.list({ territory });
-    expect(entries.map(({ seq, subject }) => [seq, subject])).toEqual([
-      [3, 'key_2'],
-      [2, 'key_1'],
-      [1, 'key_0'],
-    ]);
-    expect(entries[0]?.details).toEqual({ role: 'caller', i: 2 });
-    expect((await audit.list({ territory, beforeSeq: 3, limit: 1 })).map(({ seq }) => seq)).toEqual([2]);
-  }
-});
 
-test('an empty log verifies', async () => {
-  const { audit } = await setUp();
-  expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 0 });
-});
-
-test('an act that is rolled back leaves no entry, and the chain goes on', async () => {
-  const { db, audit, append } = await setUp();
-  await append('ter_a', 'key_0');
-  await expect(
-    db.transaction().execute(async (transaction) => {
-      await audit.append(transaction, { territory: 'ter_a', actor: 'key_s', action: 'revokeKey', subject: 'key_1' });
-      throw new Error('on purpose');
-    }),
-  ).rejects.toThrow('on purpose');
-  await append('ter_a', 'key_2');
-  expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 2 });
-});
-
-test('a changed, a missing, a swapped and a foreign entry are each found where they are', async () => {
-  const { db, audit, append } = await setUp();
-  for (let i = 0; i < 5; i++) await append('ter_a', `key_${i}`);
-  await append('ter_b', 'key_0');
-  const at = (seq: number) => db.updateTable('audit').where('territory_id', '=', 'ter_a').where('seq', '=', seq);
-  const broken = async () => {
-    const verdict = await audit.verify('ter_a');
-    return verdict.intact ? undefined : verdict;
-  };
-
-  await at(3).set({ subject: 'key_x' }).execute();
-  expect(await broken()).toEqual({ intact: false, seq: 3, why: 'entry 3 was changed' });
-  await at(3).set({ subject: 'key_2' }).execute();
-  expect(await broken()).toBeUndefined();
-
-  await at(4).set({ seq: 40 }).execute();
-  expect(await broken()).toMatchObject({ seq: 4, why: expect.stringContaining('missing') });
-  await at(40).set({ seq: 4 }).execute();
-
-  await at(1).set({ seq: 100 }).execute();
-  await at(2).set({ seq: 1 }).execute();
-  await at(100).set({ seq: 2 }).execute();
-  expect(await broken()).toMatchObject({ seq: 1 });
-
-  const foreign = await db
-    .selectFrom('audit')
-    .selectAll()
-    .where('territory_id', '=', 'ter_b')
-    .executeTakeFirstOrThrow();
-  await db.deleteFrom('audit').where('territory_id', '=', 'ter_a').execute();
-  await db
-    .insertInto('audit')
-    .values({ ...foreign, territory_id: 'ter_a' })
-    .execute();
-  expect(await broken()).toMatchObject({ seq: 1, why: expect.stringContaining('does not follow') });
-});
-
-test('a log of several pages verifies to its end', async () => {
-  const { db, audit } = await setUp();
-  await db.transaction().execute(async (transaction) => {
-    for (let i = 0; i < 2_001; i++) {
-      await audit.append(transaction, { territory: 'ter_a', actor: 'hub', action: 'touch', subject: `s${i}` });
+  test('entries are numbered without gaps in each territory, and both chains verify', async () => {
+    const { audit, append } = await setUp();
+    for (let i = 0; i < 3; i++) {
+      for (const territory of TERRITORIES) await append(territory, `key_${i}`, { role: 'caller', i });
+    }
+    for (const territory of TERRITORIES) {
+      expect(await audit.verify(territory)).toMatchObject({ intact: true, entries: 3 });
+      const entries = await audit.list({ territory });
+      expect(entries.map(({ seq, subject }) => [seq, subject])).toEqual([
+        [3, 'key_2'],
+        [2, 'key_1'],
+        [1, 'key_0'],
+      ]);
+      expect(entries[0]?.details).toEqual({ role: 'caller', i: 2 });
+      expect((await audit.list({ territory, beforeSeq: 3, limit: 1 })).map(({ seq }) => seq)).toEqual([2]);
     }
   });
-  expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 2_001 });
-  await db.updateTable('audit').set({ actor: 'key_x' }).where('seq', '=', 2_001).execute();
-  expect(await audit.verify('ter_a')).toMatchObject({ intact: false, seq: 2_001 });
-});
 
-test.each([
-  ['a key', { note: `for ada: iw_${'a'.repeat(52)}` }],
-  ['an invite', { token: 'iwj1.pGFw' }],
-  ['a long text', { prompt: 'x'.repeat(300) }],
-  ['many fields', Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`f${index}`, index]))],
-])('details that hold %s are refused', async (_, details) => {
-  const { append } = await setUp();
-  await expect(append('ter_a', 'key_1', details)).rejects.toMatchObject({ code: 'invalid_request' });
+  test('an empty log verifies', async () => {
+    const { audit } = await setUp();
+    expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 0 });
+  });
+
+  test('an act that is rolled back leaves no entry, and the chain goes on', async () => {
+    const { db, audit, append } = await setUp();
+    await append('ter_a', 'key_0');
+    await expect(
+      db.transaction().execute(async (transaction) => {
+        await audit.append(transaction, { territory: 'ter_a', actor: 'key_s', action: 'revokeKey', subject: 'key_1' });
+        throw new Error('on purpose');
+      }),
+    ).rejects.toThrow('on purpose');
+    await append('ter_a', 'key_2');
+    expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 2 });
+  });
+
+  test('a changed, a missing, a swapped and a foreign entry are each found where they are', async () => {
+    const { db, audit, append } = await setUp();
+    for (let i = 0; i < 5; i++) await append('ter_a', `key_${i}`);
+    await append('ter_b', 'key_0');
+    const at = (seq: number) => db.updateTable('audit').where('territory_id', '=', 'ter_a').where('seq', '=', seq);
+    const broken = async () => {
+      const verdict = await audit.verify('ter_a');
+      return verdict.intact ? undefined : verdict;
+    };
+
+    await at(3).set({ subject: 'key_x' }).execute();
+    expect(await broken()).toEqual({ intact: false, seq: 3, why: 'entry 3 was changed' });
+    await at(3).set({ subject: 'key_2' }).execute();
+    expect(await broken()).toBeUndefined();
+
+    await at(4).set({ seq: 40 }).execute();
+    expect(await broken()).toMatchObject({ seq: 4, why: expect.stringContaining('missing') });
+    await at(40).set({ seq: 4 }).execute();
+
+    await at(1).set({ seq: 100 }).execute();
+    await at(2).set({ seq: 1 }).execute();
+    await at(100).set({ seq: 2 }).execute();
+    expect(await broken()).toMatchObject({ seq: 1 });
+
+    const foreign = await db
+      .selectFrom('audit')
+      .selectAll()
+      .where('territory_id', '=', 'ter_b')
+      .executeTakeFirstOrThrow();
+    await db.deleteFrom('audit').where('territory_id', '=', 'ter_a').execute();
+    await db
+      .insertInto('audit')
+      .values({ ...foreign, territory_id: 'ter_a' })
+      .execute();
+    expect(await broken()).toMatchObject({ seq: 1, why: expect.stringContaining('does not follow') });
+  });
+
+  test('a log of several pages verifies to its end', async () => {
+    const { db, audit } = await setUp();
+    await db.transaction().execute(async (transaction) => {
+      for (let i = 0; i < 2_001; i++) {
+        await audit.append(transaction, { territory: 'ter_a', actor: 'hub', action: 'touch', subject: `s${i}` });
+      }
+    });
+    expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 2_001 });
+    await db.updateTable('audit').set({ actor: 'key_x' }).where('seq', '=', 2_001).execute();
+    expect(await audit.verify('ter_a')).toMatchObject({ intact: false, seq: 2_001 });
+  });
+
+  test.each([
+    ['a key', { note: `for ada: iw_${'a'.repeat(52)}` }],
+    ['an invite', { token: 'iwj1.pGFw' }],
+    ['a long text', { prompt: 'x'.repeat(300) }],
+    ['many fields', Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`f${index}`, index]))],
+  ])('details that hold %s are refused', async (_, details) => {
+    const { append } = await setUp();
+    await expect(append('ter_a', 'key_1', details)).rejects.toMatchObject({ code: 'invalid_request' });
+  });
 });

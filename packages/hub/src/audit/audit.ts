@@ -50,6 +50,8 @@ export interface Audit {
 }
 
 const PAGE_ROWS = 1_000;
+/** What an integer of a database holds, which is a thousand acts a second for 24 days. */
+const SEQ_MAX = 2 ** 31 - 1;
 const DETAIL_CHARACTERS_MAX = 256;
 const DETAILS_MAX = 16;
 /** The texts of a key and of an invite. */
@@ -99,12 +101,12 @@ export function createAudit({ db, crypto, clock }: { db: Database; crypto: Crypt
         .values({ ...entry, territory_id: territory, hash })
         .execute();
     },
-    async list({ territory, beforeSeq = Number.MAX_SAFE_INTEGER, limit = 100 }) {
+    async list({ territory, beforeSeq = SEQ_MAX, limit = 100 }) {
       const rows = await db
         .selectFrom('audit')
         .selectAll()
         .where('territory_id', '=', territory)
-        .where('seq', '<', beforeSeq)
+        .where('seq', '<', Math.min(beforeSeq, SEQ_MAX))
         .orderBy('seq', 'desc')
         .limit(Math.min(limit, PAGE_ROWS))
         .execute();

@@ -1,9 +1,9 @@
 import { joinTokenOf, type CheckedDevice, type DeviceProfile } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createAudit } from '../audit/audit.ts';
-import { openDatabase } from '../db/open.ts';
+import { testDatabases } from '../testing/databases.ts';
 import { createDevices } from './devices.ts';
 import { createEnrolment } from './enrolment.ts';
 import { createInvites } from './invites.ts';
@@ -28,122 +28,127 @@ const device = (n: number, name = `device ${n}`) => ({
   profile,
 });
 
-async function setUp() {
-  const clock = createFakeClock(async () => {});
-  const { db, close } = await openDatabase({ file: ':memory:', clock });
-  onTestFinished(close);
-  const rows = [territory, 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
-  await db.insertInto('territories').values(rows).execute();
-  const deps = { db, crypto: nodeCrypto, random: createSeededRandom(1), clock };
-  const audit = createAudit(deps);
-  const devices = createDevices({ ...deps, audit });
-  const invites = createInvites({ ...deps, audit, devices });
-  const invite = async (uses = 1, expiresInMs = 1_000) =>
-    joinTokenOf((await invites.create({ territory, uses, expiresInMs, createdBy: 'key_s' })).secret);
-  return { clock, db, audit, devices, invites, invite, enrolment: createEnrolment({ territory, devices, invites }) };
-}
-
-/** What the handshake would have checked of `device(n)`. */
-const checked = (n: number, joinToken?: string, name?: string): CheckedDevice => {
-  const { publicKey: _, ...said } = device(n, name);
-  const token = joinToken === undefined ? {} : { joinToken };
-  const proof = { ...said, challenge: publicKey(0), agreementKey: publicKey(0), ...token };
-  return { proof } as unknown as CheckedDevice;
-};
-
-test('an invite lets a device in, and the device is found by its key and its id', async () => {
-  const { devices, invites, invite } = await setUp();
-  const enrolled = await invites.redeem(territory, await invite(), device(1));
-  expect(enrolled).toMatchObject({ territory, name: 'device 1', consent: new Uint8Array([1]), profile });
-  expect(enrolled.id).toMatch(/^dev_[a-z2-7]{26}$/);
-  expect(await devices.findByKey(territory, publicKey(1))).toEqual(enrolled);
-  expect(await devices.get(territory, enrolled.id)).toEqual(enrolled);
-  expect(await devices.list(territory)).toEqual([enrolled]);
-});
-
-test('an invite for two devices lets in two of five that come at once', async () => {
-  const { devices, invites, invite } = await setUp();
-  const token = await invite(2);
-  const comers = await Promise.allSettled([1, 2, 3, 4, 5].map((n) => invites.redeem(territory, token, device(n))));
-  expect(comers.filter(({ status }) => status === 'fulfilled')).toHaveLength(2);
-  for (const comer of comers) {
-    if (comer.status === 'rejected') expect(comer.reason).toMatchObject({ code: 'join_token_invalid' });
+describe.each(await testDatabases())('with $kind', ({ open }) => {
+  async function setUp() {
+    const clock = createFakeClock(async () => {});
+    const { db } = await open(clock);
+    const rows = [territory, 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
+    await db.insertInto('territories').values(rows).execute();
+    const deps = { db, crypto: nodeCrypto, random: createSeededRandom(1), clock };
+    const audit = createAudit(deps);
+    const devices = createDevices({ ...deps, audit });
+    const invites = createInvites({ ...deps, audit, devices });
+    const invite = async (uses = 1, expiresInMs = 1_000) =>
+      joinTokenOf((await invites.create({ territory, uses, expiresInMs, createdBy: 'key_s' })).secret);
+    return { clock, db, audit, devices, invites, invite, enrolment: createEnrolment({ territory, devices, invites }) };
   }
-  expect(await devices.list(territory)).toHaveLength(2);
-});
 
-test('a device that redeems twice uses the invite once', async () => {
-  const { invites, invite } = await setUp();
-  const token = await invite(2);
-  const first = await invites.redeem(territory, token, device(1));
-  expect(await invites.redeem(territory, token, device(1))).toEqual(first);
-  await invites.redeem(territory, token, device(2));
-  await expect(invites.redeem(territory, token, device(3))).rejects.toThrow(/used up/);
-});
+  /** What the handshake would have checked of `device(n)`. */
+  const checked = (n: number, joinToken?: string, name?: string): CheckedDevice => {
+    const { publicKey: _, ...said } = device(n, name);
+    const token = joinToken === undefined ? {} : { joinToken };
+    const proof = { ...said, challenge: publicKey(0), agreementKey: publicKey(0), ...token };
+    return { proof } as unknown as CheckedDevice;
+  };
 
-test('an unknown, an expired and a foreign join token are each refused by name', async () => {
-  const { clock, invites, invite } = await setUp();
-  await expect(invites.redeem(territory, 'AAAA', device(1))).rejects.toThrow(/unknown/);
-  const token = await invite(1, 1_000);
-  await expect(invites.redeem('ter_b', token, device(1))).rejects.toThrow(/unknown/);
-  await clock.advance(1_000);
-  await expect(invites.redeem(territory, token, device(1))).rejects.toMatchObject({
-    code: 'join_token_invalid',
-    message: expect.stringMatching(/expired at 20/),
+  test('an invite lets a device in, and the device is found by its key and its id', async () => {
+    const { devices, invites, invite } = await setUp();
+    const enrolled = await invites.redeem(territory, await invite(), device(1));
+    expect(enrolled).toMatchObject({ territory, name: 'device 1', consent: new Uint8Array([1]), profile });
+    expect(enrolled.id).toMatch(/^dev_[a-z2-7]{26}$/);
+    expect(await devices.findByKey(territory, publicKey(1))).toEqual(enrolled);
+    expect(await devices.get(territory, enrolled.id)).toEqual(enrolled);
+    expect(await devices.list(territory)).toEqual([enrolled]);
   });
-});
 
-test('the secret of an invite is nowhere in the database', async () => {
-  const { db, invite } = await setUp();
-  const token = await invite();
-  for (const table of ['invites', 'audit'] as const) {
-    expect(JSON.stringify(await db.selectFrom(table).selectAll().execute())).not.toContain(token);
-  }
-});
+  test('an invite for two devices lets in two of five that come at once', async () => {
+    const { devices, invites, invite } = await setUp();
+    const token = await invite(2);
+    const comers = await Promise.allSettled([1, 2, 3, 4, 5].map((n) => invites.redeem(territory, token, device(n))));
+    expect(comers.filter(({ status }) => status === 'fulfilled')).toHaveLength(2);
+    for (const comer of comers) {
+      if (comer.status === 'rejected') expect(comer.reason).toMatchObject({ code: 'join_token_invalid' });
+    }
+    expect(await devices.list(territory)).toHaveLength(2);
+  });
 
-test('a known device comes in without a token, and what it says of itself is kept', async () => {
-  const { devices, enrolment, invite } = await setUp();
-  const { id } = await enrolment.admit(publicKey(1), checked(1, await invite()));
-  expect((await enrolment.admit(publicKey(1), checked(1, undefined, 'renamed'))).id).toBe(id);
-  expect((await devices.get(territory, id))?.name).toBe('renamed');
-  await expect(enrolment.admit(publicKey(2), checked(2))).rejects.toMatchObject({ code: 'join_token_invalid' });
-});
+  test('a device that redeems twice uses the invite once', async () => {
+    const { invites, invite } = await setUp();
+    const token = await invite(2);
+    const first = await invites.redeem(territory, token, device(1));
+    expect(await invites.redeem(territory, token, device(1))).toEqual(first);
+    await invites.redeem(territory, token, device(2));
+    await expect(invites.redeem(territory, token, device(3))).rejects.toThrow(/used up/);
+  });
 
-test('a revoked device is refused, with a new invite too', async () => {
-  const { devices, enrolment, invite, invites } = await setUp();
-  const { id } = await enrolment.admit(publicKey(1), checked(1, await invite()));
-  await devices.revoke({ territory, id, actor: 'key_s' });
-  await devices.revoke({ territory, id, actor: 'key_s' });
-  await expect(enrolment.admit(publicKey(1), checked(1))).rejects.toMatchObject({ code: 'device_revoked' });
-  await expect(invites.redeem(territory, await invite(), device(1))).rejects.toMatchObject({ code: 'device_revoked' });
-});
+  test('an unknown, an expired and a foreign join token are each refused by name', async () => {
+    const { clock, invites, invite } = await setUp();
+    await expect(invites.redeem(territory, 'AAAA', device(1))).rejects.toThrow(/unknown/);
+    const token = await invite(1, 1_000);
+    await expect(invites.redeem('ter_b', token, device(1))).rejects.toThrow(/unknown/);
+    await clock.advance(1_000);
+    await expect(invites.redeem(territory, token, device(1))).rejects.toMatchObject({
+      code: 'join_token_invalid',
+      message: expect.stringMatching(/expired at 20/),
+    });
+  });
 
-test('one territory neither sees nor revokes the devices of another', async () => {
-  const { devices, invites, invite } = await setUp();
-  const { id } = await invites.redeem(territory, await invite(), device(1));
-  expect(await devices.list('ter_b')).toEqual([]);
-  expect(await devices.findByKey('ter_b', publicKey(1))).toBeUndefined();
-  await expect(devices.revoke({ territory: 'ter_b', id, actor: 'key_s' })).rejects.toMatchObject({ code: 'not_found' });
-});
+  test('the secret of an invite is nowhere in the database', async () => {
+    const { db, invite } = await setUp();
+    const token = await invite();
+    for (const table of ['invites', 'audit'] as const) {
+      expect(JSON.stringify(await db.selectFrom(table).selectAll().execute())).not.toContain(token);
+    }
+  });
 
-test('a device seen just now is shown so at once, and written when flushed', async () => {
-  const { clock, db, devices, invites, invite } = await setUp();
-  const { id, enrolledAtMs } = await invites.redeem(territory, await invite(), device(1));
-  await clock.advance(500);
-  devices.touch(territory, id);
-  expect((await devices.get(territory, id))?.lastSeenAtMs).toBe(enrolledAtMs + 500);
-  expect((await devices.list(territory))[0]?.lastSeenAtMs).toBe(enrolledAtMs + 500);
-  const stored = () => db.selectFrom('devices').select('last_seen_at_ms').executeTakeFirst();
-  expect(await stored()).toEqual({ last_seen_at_ms: enrolledAtMs });
-  await devices.flush();
-  expect(await stored()).toEqual({ last_seen_at_ms: enrolledAtMs + 500 });
-});
+  test('a known device comes in without a token, and what it says of itself is kept', async () => {
+    const { devices, enrolment, invite } = await setUp();
+    const { id } = await enrolment.admit(publicKey(1), checked(1, await invite()));
+    expect((await enrolment.admit(publicKey(1), checked(1, undefined, 'renamed'))).id).toBe(id);
+    expect((await devices.get(territory, id))?.name).toBe('renamed');
+    await expect(enrolment.admit(publicKey(2), checked(2))).rejects.toMatchObject({ code: 'join_token_invalid' });
+  });
 
-test('inviting, joining and revoking are in the audit log, and the joining names its invite', async () => {
-  const { audit, devices, invites, invite } = await setUp();
-  const { id } = await invites.redeem(territory, await invite(), device(1));
-  await devices.revoke({ territory, id, actor: 'key_s' });
-  const entries = await audit.list({ territory });
-  expect(entries.map(({ action }) => action)).toEqual(['revokeDevice', 'enrolDevice', 'createInvite']);
-  expect(entries[1]?.actor).toBe(entries[2]?.subject);
+  test('a revoked device is refused, with a new invite too', async () => {
+    const { devices, enrolment, invite, invites } = await setUp();
+    const { id } = await enrolment.admit(publicKey(1), checked(1, await invite()));
+    await devices.revoke({ territory, id, actor: 'key_s' });
+    await devices.revoke({ territory, id, actor: 'key_s' });
+    await expect(enrolment.admit(publicKey(1), checked(1))).rejects.toMatchObject({ code: 'device_revoked' });
+    await expect(invites.redeem(territory, await invite(), device(1))).rejects.toMatchObject({
+      code: 'device_revoked',
+    });
+  });
+
+  test('one territory neither sees nor revokes the devices of another', async () => {
+    const { devices, invites, invite } = await setUp();
+    const { id } = await invites.redeem(territory, await invite(), device(1));
+    expect(await devices.list('ter_b')).toEqual([]);
+    expect(await devices.findByKey('ter_b', publicKey(1))).toBeUndefined();
+    await expect(devices.revoke({ territory: 'ter_b', id, actor: 'key_s' })).rejects.toMatchObject({
+      code: 'not_found',
+    });
+  });
+
+  test('a device seen just now is shown so at once, and written when flushed', async () => {
+    const { clock, db, devices, invites, invite } = await setUp();
+    const { id, enrolledAtMs } = await invites.redeem(territory, await invite(), device(1));
+    await clock.advance(500);
+    devices.touch(territory, id);
+    expect((await devices.get(territory, id))?.lastSeenAtMs).toBe(enrolledAtMs + 500);
+    expect((await devices.list(territory))[0]?.lastSeenAtMs).toBe(enrolledAtMs + 500);
+    const stored = () => db.selectFrom('devices').select('last_seen_at_ms').executeTakeFirst();
+    expect(await stored()).toEqual({ last_seen_at_ms: enrolledAtMs });
+    await devices.flush();
+    expect(await stored()).toEqual({ last_seen_at_ms: enrolledAtMs + 500 });
+  });
+
+  test('inviting, joining and revoking are in the audit log, and the joining names its invite', async () => {
+    const { audit, devices, invites, invite } = await setUp();
+    const { id } = await invites.redeem(territory, await invite(), device(1));
+    await devices.revoke({ territory, id, actor: 'key_s' });
+    const entries = await audit.list({ territory });
+    expect(entries.map(({ action }) => action)).toEqual(['revokeDevice', 'enrolDevice', 'createInvite']);
+    expect(entries[1]?.actor).toBe(entries[2]?.subject);
+  });
 });

@@ -2,9 +2,9 @@ import { createMemoryBlobStore, encodeManifest, storeFile, type Manifest } from 
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
 import type { CID } from 'multiformats/cid';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createAudit } from '../audit/audit.ts';
-import { openDatabase } from '../db/open.ts';
+import { testDatabases } from '../testing/databases.ts';
 import { createModels } from './registry.ts';
 
 const territory = 'ter_a';
@@ -12,10 +12,10 @@ const actor = 'key_s';
 
 type Change = (manifest: Manifest) => Manifest;
 
+describe.each(await testDatabases())('with $kind', ({ open }) => {
 async function setUp() {
   const clock = createFakeClock(async () => {});
-  const { db, close } = await openDatabase({ file: ':memory:', clock });
-  onTestFinished(close);
+  const { db } = await open(clock);
   const rows = [territory, 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
   await db.insertInto('territories').values(rows).execute();
   const audit = createAudit({ db, crypto: nodeCrypto, clock });
@@ -200,4 +200,5 @@ test('a pinned model stays pinned under its name, and pinning is told to the aud
   ]);
   const elsewhere = models.pin({ ...pin, territory: 'ter_b', pinned: true });
   await expect(elsewhere).rejects.toMatchObject({ code: 'model_not_found' });
+});
 });
