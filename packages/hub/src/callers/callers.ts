@@ -5,13 +5,15 @@
  * answers has to know of limits.
  */
 import { messageOf, type Clock, type Crypto, type Random } from '@idlewild/protocol';
-import type { Journal } from '../answers/journal.ts';
-import type { Database } from '../db/schema.ts';
+import { eraseRun, type Journal } from '../answers/journal.ts';
+import type { OpenDatabase } from '../db/open.ts';
 import type { Log } from '../log.ts';
+import type { Replica } from '../replicas/port.ts';
 import { createMemoryBuckets } from './buckets.ts';
 import { createKeptAnswers } from './kept-answers.ts';
 import { createLimits, type DefaultLimits, type Limits } from './limits.ts';
 import { createRepeats, type Repeats } from './repeats.ts';
+import { createRuns, type Runs } from './runs.ts';
 
 export interface Callers {
   readonly limits: Limits;
@@ -20,11 +22,15 @@ export interface Callers {
   charging(journal: Journal): Journal;
   /** What is due from time to time: erases answers that were kept long enough. */
   keepHouse(): Promise<void>;
+  /** What one replica is to do from time to time; see `Runs.expire`. */
+  expireRuns: Runs['expire'];
+  /** Breaks off what runs under Idempotency-Keys, for another replica to go on with; waits for what is being written. */
   stop(): Promise<void>;
 }
 
 export interface CallersDeps {
-  readonly db: Database;
+  readonly database: Pick<OpenDatabase, 'db' | 'nowMs'>;
+  readonly replica: Replica;
   readonly crypto: Crypto;
   readonly random: Random;
   readonly clock: Clock;
@@ -34,16 +40,19 @@ export interface CallersDeps {
   readonly log: Log;
 }
 
-export function createCallers({ db, crypto, random, clock, key, defaults, log }: CallersDeps): Callers {
+export function createCallers(deps: CallersDeps): Callers {
+  const { database, replica, clock, defaults, log } = deps;
   const onFault = (error: unknown): void => log.error({ why: messageOf(error) }, 'a limit could not be charged');
   const limits = createLimits({ buckets: createMemoryBuckets(clock), defaults, onFault });
-  const kept = createKeptAnswers({ db, crypto, random, clock, key, log });
-  const repeats = createRepeats({ kept, clock, log });
+  const kept = createKeptAnswers({ ...deps, db: database.db });
+  const runs = createRuns({ ...deps, owner: replica.id, eraseRun });
+  const repeats = createRepeats({ ...deps, kept, runs });
   return {
     limits,
     repeats,
     charging: (journal) => chargingJournal(journal, limits),
     keepHouse: () => kept.expire(),
+    expireRuns: (transaction) => runs.expire(transaction),
     stop: () => repeats.stop(),
   };
 }

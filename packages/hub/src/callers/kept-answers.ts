@@ -17,11 +17,13 @@ import {
   type Random,
 } from '@idlewild/protocol';
 import { z } from 'zod';
-import type { Database } from '../db/schema.ts';
+import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 
 export interface KeptAnswer {
+  /** The run's, which is in the answer; a hub of before did not keep it. */
+  readonly requestId?: string | undefined;
   /** SHA-256 of what was asked. */
   readonly fingerprint: Uint8Array;
   readonly status: number;
@@ -45,7 +47,7 @@ export interface KeptAnswers {
   idOf(name: KeptName): Promise<string>;
   get(territory: string, id: string): Promise<KeptAnswer | undefined>;
   /** Keeps it, and erases the oldest of the same caller's key while they are too many bytes. */
-  put(name: KeptName, id: string, answer: KeptAnswer): Promise<void>;
+  put(transaction: DatabaseTransaction, name: KeptName, id: string, answer: KeptAnswer): Promise<void>;
   /** Erases what is past its time. */
   expire(): Promise<void>;
 }
@@ -63,6 +65,7 @@ export interface KeptAnswersDeps {
 const NONCE_BYTES = 12;
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const recordSchema = z.object({
+  requestId: z.string().optional(),
   fingerprint: bytes,
   status: z.int(),
   headers: z.record(z.string(), z.string()),
@@ -103,7 +106,7 @@ export function createKeptAnswers({ db, crypto, random, clock, key, log }: KeptA
         return undefined;
       }
     },
-    async put({ territory, key: caller }, id, answer) {
+    async put(transaction, { territory, key: caller }, id, answer) {
       const nonce = random.bytes(NONCE_BYTES);
       const sealed = concat([
         nonce,
@@ -116,25 +119,26 @@ export function createKeptAnswers({ db, crypto, random, clock, key, log }: KeptA
         created_at_ms: nowMs,
         expires_at_ms: nowMs + HUB_LIMITS.keptAnswerMs,
       };
-      await db.transaction().execute(async (tx) => {
-        await tx
-          .insertInto('kept_answers')
-          .values({ territory_id: territory, id, key_id: caller, ...row })
-          .onConflict((on) => on.columns(['territory_id', 'id']).doUpdateSet(row))
-          .execute();
-        const kept = await tx
-          .selectFrom('kept_answers')
-          .select(['id', 'bytes'])
-          .where('territory_id', '=', territory)
-          .where('key_id', '=', caller)
-          .orderBy('created_at_ms', 'desc')
-          .orderBy('id')
-          .execute();
-        const surplus = beyond(kept.toSorted((a, b) => Number(b.id === id) - Number(a.id === id)));
-        for (const old of surplus) {
-          await tx.deleteFrom('kept_answers').where('territory_id', '=', territory).where('id', '=', old).execute();
-        }
-      });
+      await transaction
+        .insertInto('kept_answers')
+        .values({ territory_id: territory, id, key_id: caller, ...row })
+        .onConflict((on) => on.columns(['territory_id', 'id']).doUpdateSet(row))
+        .execute();
+      const kept = await transaction
+        .selectFrom('kept_answers')
+        .select(['id', 'bytes'])
+        .where('territory_id', '=', territory)
+        .where('key_id', '=', caller)
+        .orderBy('created_at_ms', 'desc')
+        .orderBy('id')
+        .execute();
+      const surplus = beyond(kept.toSorted((a, b) => Number(b.id === id) - Number(a.id === id)));
+      if (surplus.length === 0) return;
+      await transaction
+        .deleteFrom('kept_answers')
+        .where('territory_id', '=', territory)
+        .where('id', 'in', surplus)
+        .execute();
     },
     async expire() {
       await db.deleteFrom('kept_answers').where('expires_at_ms', '<=', clock.now()).execute();

@@ -1,89 +1,19 @@
+/** Claims about requests that come again to the replica that has them. */
 import { utf8 } from '@idlewild/protocol';
-import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
-import { expect, onTestFinished, test } from 'vitest';
-import { openDatabase } from '../db/open.ts';
-import type { Database } from '../db/schema.ts';
+import type { FakeClock } from '@idlewild/protocol/testing';
+import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
-import { silentLog } from '../log.ts';
-import { createKeptAnswers, type KeptAnswers } from './kept-answers.ts';
-import { createRepeats, endsInError, type Recording, type Repeats, type Started } from './repeats.ts';
+import { endsInError } from './recording.ts';
+import type { Repeats } from './repeats.ts';
+import { answering, createWorld, good, order, runRows, setUp, territory, textOf } from './testing/repeats-world.ts';
 
-const territory = 'ter_a';
-const good = { status: 200, headers: { 'content-type': 'application/json' } };
-
-async function setUp(): Promise<{ db: Database; clock: FakeClock; kept: KeptAnswers; repeats: Repeats }> {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
-  const { db, close } = await openDatabase({ file: ':memory:', clock, sync: 'off' });
-  onTestFinished(close);
-  await db
-    .insertInto('territories')
-    .values({ id: territory, name: 'a', public_key: new Uint8Array(32), created_at_ms: 0 })
-    .execute();
-  const key = new Uint8Array(32).fill(1);
-  const deps = { db, crypto: nodeCrypto, random: createSeededRandom(1), clock, key, log: silentLog };
-  const kept = createKeptAnswers(deps);
-  return { db, clock, kept, repeats: createRepeats({ kept, clock, log: silentLog }) };
-}
-
-/** An answer whose chunks a test gives one by one. */
-function answering(head: Started['head'] = good) {
-  const chunks: Uint8Array[] = [];
-  let more = Promise.withResolvers<void>();
-  let isOver = false;
-  let starts = 0;
-  let signal = new AbortController().signal;
-  const change = (): void => {
-    more.resolve();
-    more = Promise.withResolvers();
-  };
-  async function* body(): AsyncGenerator<Uint8Array> {
-    for (let next = 0; ;) {
-      if (signal.aborted) throw new Error('aborted');
-      const chunk = chunks[next];
-      if (chunk !== undefined) {
-        next++;
-        yield chunk;
-      } else if (isOver) return;
-      else await more.promise;
-    }
-  }
-  return {
-    say(text: string): void {
-      chunks.push(utf8(text));
-      change();
-    },
-    end(): void {
-      isOver = true;
-      change();
-    },
-    starts: () => starts,
-    wasAborted: () => signal.aborted,
-    async start(given: AbortSignal): Promise<Started> {
-      starts++;
-      signal = given;
-      given.addEventListener('abort', change);
-      return { head, body: body() };
-    },
-  };
-}
-const order = (answer: ReturnType<typeof answering>, name = 'n', asked = 'what') => ({
-  territory,
-  key: 'key_a',
-  idempotencyKey: name,
-  asked: utf8(asked),
-  start: (signal: AbortSignal) => answer.start(signal),
-});
-const textOf = (recording: Recording): string =>
-  recording.chunks.map((chunk) => Buffer.from(chunk).toString()).join('');
 /** Keeps one whole answer of `bytes`. */
 async function keep(repeats: Repeats, clock: FakeClock, name: string, bytes = 10): Promise<void> {
   const answer = answering();
   const { recording } = await repeats.open(order(answer, name));
   answer.say('x'.repeat(bytes));
   answer.end();
-  await expect.poll(() => recording.state()).toBe('whole');
-  await repeats.stop();
+  expect(await textOf(recording)).toHaveLength(bytes);
   await clock.settle();
 }
 
@@ -93,7 +23,7 @@ test('an answer is kept for its time and not longer, and then it is erased', asy
   await clock.advance(HUB_LIMITS.keptAnswerMs - 1);
   const again = answering();
   const { recording, isFirst } = await repeats.open(order(again));
-  expect({ isFirst, text: textOf(recording), starts: again.starts() }).toEqual({
+  expect({ isFirst, text: await textOf(recording), starts: again.starts() }).toEqual({
     isFirst: false,
     text: 'x'.repeat(10),
     starts: 0,
@@ -106,24 +36,27 @@ test('an answer is kept for its time and not longer, and then it is erased', asy
 });
 
 test('when the last listener has gone it may come again for a while; then the answer is cancelled', async () => {
-  const { clock, repeats } = await setUp();
+  const { db, clock, repeats } = await setUp();
   const answer = answering();
   const { recording } = await repeats.open(order(answer));
-  const [leave, leaveToo] = [recording.listen(() => {}), recording.listen(() => {})];
-  leave();
+  const [one, two] = [recording.read(), recording.read()];
+  one.close();
   await clock.advance(HUB_LIMITS.repeatGraceMs * 2);
   expect(answer.wasAborted()).toBe(false);
-  leaveToo();
+  two.close();
   await clock.advance(HUB_LIMITS.repeatGraceMs - 1);
   const joined = await repeats.open(order(answer));
   expect(joined.isFirst).toBe(false);
-  const leaveLast = joined.recording.listen(() => {});
+  const last = joined.recording.read();
   await clock.advance(HUB_LIMITS.repeatGraceMs);
   expect(answer.wasAborted()).toBe(false);
-  leaveLast();
+  const broken = last.next();
+  last.close();
   await clock.advance(HUB_LIMITS.repeatGraceMs);
   expect(answer.wasAborted()).toBe(true);
-  await expect.poll(() => recording.state()).toBe('broken');
+  expect(await broken).toBeUndefined();
+  await expect(textOf(recording)).rejects.toThrow('broke off');
+  await expect.poll(() => runRows(db)).toEqual([]);
 });
 
 test('what broke off or was refused is not kept', async () => {
@@ -136,13 +69,14 @@ test('what broke off or was refused is not kept', async () => {
     const { recording } = await repeats.open(order(answer));
     answer.say('no');
     answer.end();
-    await expect.poll(() => recording.state()).toBe('whole');
-    await repeats.stop();
+    expect(await textOf(recording)).toBe('no');
+    await expect.poll(() => runRows(db)).toEqual([]);
   }
   const failing = { ...order(answering()), start: () => Promise.reject(new Error('no way')) };
   const { recording } = await repeats.open(failing);
   await expect(recording.head).rejects.toThrow('no way');
-  expect(recording.state()).toBe('broken');
+  await expect(textOf(recording)).rejects.toThrow('broke off');
+  await expect.poll(() => runRows(db)).toEqual([]);
   expect(await db.selectFrom('kept_answers').select('id').execute()).toEqual([]);
   expect((await repeats.open(order(answering()))).isFirst).toBe(true);
 });
@@ -155,9 +89,8 @@ test('an answer that is too long to be kept can be joined while it runs', async 
   const { recording, isFirst } = await repeats.open(order(answer));
   expect(isFirst).toBe(false);
   answer.end();
-  await expect.poll(() => recording.state()).toBe('whole');
-  expect(recording.chunks[0]?.length).toBe(HUB_LIMITS.keptBytesMax + 1);
-  await repeats.stop();
+  expect(await textOf(recording)).toHaveLength(HUB_LIMITS.keptBytesMax + 1);
+  await expect.poll(() => runRows(db)).toEqual([]);
   expect(await db.selectFrom('kept_answers').select('id').execute()).toEqual([]);
 });
 
@@ -165,7 +98,8 @@ test('one key keeps so many bytes and no more: the oldest goes, and nobody else 
   const { db, clock, kept, repeats } = await setUp();
   const other = { territory, key: 'key_b', idempotencyKey: 'n' };
   const answer = { fingerprint: new Uint8Array(32), ...good, body: new Uint8Array(10) };
-  await kept.put(other, await kept.idOf(other), answer);
+  const id = await kept.idOf(other);
+  await db.transaction().execute((transaction) => kept.put(transaction, other, id, answer));
   const fifth = Math.floor(HUB_LIMITS.keptBytesPerKeyMax / 5);
   for (let i = 0; i < 6; i++) {
     await keep(repeats, clock, `n${i}`, fifth);
@@ -195,14 +129,13 @@ test('a kept row that was damaged or put in the place of another is as if it wer
   for (const name of ['n0', 'n1']) expect((await repeats.open(order(answering(), name))).isFirst).toBe(true);
 });
 
-test('an answer that cannot be written down is given all the same, and asked again it is made anew', async () => {
-  const { clock, kept } = await setUp();
-  const put = async (): Promise<void> => {
-    throw new Error('the disk is full');
-  };
-  const repeats = createRepeats({ kept: { ...kept, put }, clock, log: silentLog });
-  await keep(repeats, clock, 'n');
-  expect((await repeats.open(order(answering()))).isFirst).toBe(true);
+test('an answer that cannot be written down is given all the same, and asked again it is told from the journal', async () => {
+  const world = await createWorld();
+  const { repeats } = world.replica('rep_a', () => ({ put: () => Promise.reject(new Error('the disk is full')) }));
+  await keep(repeats, world.clock, 'n');
+  const again = answering();
+  expect((await repeats.open(order(again))).isFirst).toBe(false);
+  expect(again.runs()).toMatchObject([{ epoch: 2, isResumed: true }]);
 });
 
 test.each([

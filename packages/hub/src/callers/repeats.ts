@@ -1,210 +1,219 @@
 /**
- * A request that comes again under the same Idempotency-Key: it joins the one that runs, or gets its answer again.
+ * A request that comes again under the same Idempotency-Key, on whichever replica: it joins the one that runs, or gets
+ * its answer again.
  *
  *   nobody asked ──► running ──► whole, kept for a while (`kept-answers.ts`) ──► forgotten
- *                       └──────► failed or refused: forgotten at once, so that a retry tries anew
+ *                       ├──────► failed or refused: forgotten at once, so that a retry tries anew
+ *                       └──────► its replica is lost: the next that is asked takes it over and goes on
  *
- * An answer is recorded as it goes out, as bytes, and everybody who listens gets it from its first byte. It runs on
- * without listeners for `repeatGraceMs`, because its caller may come again, and is then cancelled. It knows nothing of
- * what is asked and answered but whether an event stream ended with an error.
+ * Whose it is, is in the database (`runs.ts`). A replica that is asked for a run of another listens to it there
+ * (`run-desk.ts`); where nobody has it, it becomes its own and is carried out once more. What was journalled is told
+ * again first, so that the bytes are the same.
  */
-import {
-  IdlewildError,
-  asIdlewildError,
-  concat,
-  equalBytes,
-  fromUtf8,
-  messageOf,
-  type Clock,
-  type Timer,
-} from '@idlewild/protocol';
-import { HUB_LIMITS } from '../limits.ts';
+import { IdlewildError, codeOf, equalBytes, messageOf, type Clock, type Random } from '@idlewild/protocol';
 import type { Log } from '../log.ts';
+import type { Replica } from '../replicas/port.ts';
 import type { KeptAnswers, KeptName } from './kept-answers.ts';
-
-export interface Head {
-  readonly status: number;
-  /** Lower case names. */
-  readonly headers: Readonly<Record<string, string>>;
-}
-
-/** An answer that is being made. Aborting the signal that `start` was given ends it. */
-export interface Started {
-  readonly head: Head;
-  readonly body: AsyncIterable<Uint8Array>;
-}
-
-export interface Recording {
-  /** Rejects when it broke off before there was one. */
-  readonly head: Promise<Head>;
-  /** From the first byte; only ever added to. */
-  readonly chunks: readonly Uint8Array[];
-  state(): 'running' | 'whole' | 'broken';
-  /** Calls `onChange` after each addition and at the end; call the result to stop listening. */
-  listen(onChange: () => void): () => void;
-}
+import { createRecording, replayOf, type LiveRecording, type Recording, type Started } from './recording.ts';
+import { createRunDesk } from './run-desk.ts';
+import { changing, conflict, type HeldRun, type Run, type RunOrder, type Runs } from './runs.ts';
 
 export interface RepeatOrder extends KeptName {
   /** All that makes the answer what it is: the same Idempotency-Key with another is a conflict. */
   readonly asked: Uint8Array;
-  readonly start: (signal: AbortSignal) => Promise<Started>;
+  /** Names the run in its answer when it is new. */
+  readonly requestId: string;
+  /** The run of whose answer somebody has a part: where it is not there any more, nothing is begun. */
+  readonly continues?: string | undefined;
+  readonly start: (run: Run, signal: AbortSignal) => Promise<Started>;
+}
+
+export interface Opened {
+  readonly recording: Recording;
+  /** Whether this call began it. */
+  readonly isFirst: boolean;
 }
 
 export interface Repeats {
-  /** `isFirst` when this call started it. Throws `idempotency_conflict`. */
-  open(order: RepeatOrder): Promise<{ readonly recording: Recording; readonly isFirst: boolean }>;
-  /** Waits for what is being written; cancels what nobody listens to. */
+  /**
+   * Throws `idempotency_conflict`; `invalid_request` for one that is continued and not there; `bus_down` when it runs at
+   * a replica that cannot be reached from here.
+   */
+  open(order: RepeatOrder): Promise<Opened>;
+  /** Its caller does not come back. Whether it ran. */
+  cancel(name: KeptName): Promise<boolean>;
+  /** Breaks off what runs and leaves it to whoever is asked next; waits for what is being written. */
   stop(): Promise<void>;
 }
 
 export interface RepeatsDeps {
   readonly kept: KeptAnswers;
+  readonly runs: Runs;
+  readonly replica: Replica;
   readonly clock: Clock;
+  readonly random: Random;
   readonly log: Log;
 }
 
-interface Running extends Recording {
-  readonly fingerprint: Uint8Array;
-  run(order: RepeatOrder): Promise<void>;
-  answer(): { readonly head: Head; readonly body: Uint8Array } | undefined;
-  abort(): void;
-}
-
-export function createRepeats({ kept, clock, log }: RepeatsDeps): Repeats {
-  const live = new Map<string, Running>();
+export function createRepeats({ kept, runs, replica, clock, random, log }: RepeatsDeps): Repeats {
+  const live = new Map<string, LiveRecording>();
   const writing = new Set<Promise<void>>();
+  /** Of each name one is opened at a time; who asks the same meanwhile finds what became of it. */
+  const opening = new Map<string, Promise<unknown>>();
+  let isStopping = false;
+  const desk = createRunDesk({
+    replica,
+    clock,
+    random,
+    async find(id) {
+      if (!live.has(id)) await opening.get(id)?.catch(() => {});
+      return live.get(id);
+    },
+  });
 
   /** A whole answer stays live until it is committed, so there is no moment in which it is nowhere. */
-  async function carry(order: RepeatOrder, id: string, recording: Running): Promise<void> {
-    await recording.run(order);
+  async function carry(order: RepeatOrder, recording: LiveRecording): Promise<void> {
+    const { run, fingerprint } = recording;
+    await recording.make((signal) => order.start(run, signal));
     const answer = recording.answer();
     try {
-      if (answer !== undefined) {
+      // What broke off because this replica stops goes on elsewhere.
+      if (recording.state() === 'broken' && isStopping) return;
+      await runs.end(run, async (transaction) => {
+        if (answer === undefined) return;
         const { head, body } = answer;
-        await kept.put(order, id, { fingerprint: recording.fingerprint, ...head, body });
-      }
+        await kept.put(transaction, order, run.id, { fingerprint, requestId: run.requestId, ...head, body });
+      });
     } catch (error) {
-      log.warn({ why: messageOf(error) }, 'an answer could not be kept; asked again it is made anew');
+      const facts = { request: run.requestId, why: messageOf(error) };
+      if (codeOf(error) === 'run_taken_over') log.info(facts, 'a run went on at another replica');
+      else log.warn(facts, 'the end of a run could not be written; asked again it is told from the journal');
     } finally {
-      live.delete(id);
+      live.delete(run.id);
+    }
+  }
+  function start(order: RepeatOrder, run: Run, fingerprint: Uint8Array): Recording {
+    const recording = createRecording(run, fingerprint, clock);
+    live.set(run.id, recording);
+    const carried = carry(order, recording).finally(() => writing.delete(carried));
+    writing.add(carried);
+    return recording;
+  }
+
+  /** Listens to it where it is, or takes it over; `undefined` when it has changed hands meanwhile. */
+  async function goOn(order: RepeatOrder, held: HeldRun, fingerprint: Uint8Array): Promise<Recording | undefined> {
+    if (held.owner !== replica.id) {
+      const attached = await attach(held);
+      if (attached !== undefined) return attached;
+    }
+    const run = await runs.takeOver(held);
+    if (run === undefined) return undefined;
+    log.info({ request: run.requestId, from: held.owner, epoch: run.epoch }, 'a run was taken over');
+    const recording = start(order, run, fingerprint);
+    // Not before its answers are this replica's, too: until then the former owner could still end them.
+    const tellTaken = (): void => desk.tellTaken(held);
+    if (held.owner !== replica.id) recording.head.then(tellTaken, tellTaken);
+    return recording;
+  }
+  async function attach(held: HeldRun): Promise<Recording | undefined> {
+    try {
+      return await desk.attach(held);
+    } catch (error) {
+      // Without a bus only the database can tell a replica that is lost from one that is out of reach.
+      if (await runs.isGone(held.owner)) return undefined;
+      throw new IdlewildError(
+        'bus_down',
+        'this answer is being made by another replica, which cannot be reached from this one; ask again in a moment',
+        { details: { retryAfterSeconds: 1 }, cause: error },
+      );
     }
   }
 
-  const agreed = <Thing extends { readonly fingerprint: Uint8Array }>(found: Thing, fingerprint: Uint8Array): Thing => {
-    if (equalBytes(found.fingerprint, fingerprint)) return found;
-    const message = 'this Idempotency-Key was used for another request already; take a new one for each request';
-    throw new IdlewildError('idempotency_conflict', message, { details: { param: 'Idempotency-Key' } });
-  };
+  async function openInTurn(order: RepeatOrder, id: string): Promise<Opened> {
+    const fingerprint = await kept.fingerprintOf(order.asked);
+    const { continues } = order;
+    const agreed = <Found extends { readonly fingerprint: Uint8Array; readonly requestId?: string | undefined }>(
+      found: Found,
+    ): Found => {
+      if (!equalBytes(found.fingerprint, fingerprint)) throw conflict();
+      if (continues !== undefined && found.requestId !== continues) throw notThere(continues);
+      return found;
+    };
+    const keptOnce = async (): Promise<Opened | undefined> => {
+      const answer = await kept.get(order.territory, id);
+      if (answer === undefined) return undefined;
+      return { recording: replayOf(agreed(answer), answer.requestId), isFirst: false };
+    };
+    const named: RunOrder = { ...order, id };
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const running = live.get(id);
+      if (running !== undefined) return { recording: agreed(running), isFirst: false };
+      const whole = await keptOnce();
+      if (whole !== undefined) return whole;
+      if (isStopping) throw new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
+      const begun = continues === undefined ? await runs.begin(named) : { held: await runs.find(named) };
+      // It may have ended elsewhere after this one looked.
+      if ('run' in begun) {
+        const late = await keptOnce();
+        if (late === undefined) return { recording: start(order, begun.run, fingerprint), isFirst: true };
+        await runs.end(begun.run);
+        return late;
+      }
+      const { held } = begun;
+      if (held === undefined || (continues !== undefined && held.requestId !== continues)) {
+        const late = await keptOnce();
+        if (late !== undefined) return late;
+        throw notThere(continues);
+      }
+      const recording = await goOn(order, held, fingerprint);
+      if (recording !== undefined) return { recording, isFirst: false };
+    }
+    throw changing();
+  }
+
+  async function open(order: RepeatOrder): Promise<Opened> {
+    const id = await kept.idOf(order);
+    const before = opening.get(id);
+    const opened = (async () => {
+      await before?.catch(() => {});
+      return openInTurn(order, id);
+    })();
+    opening.set(id, opened);
+    try {
+      return await opened;
+    } finally {
+      if (opening.get(id) === opened) opening.delete(id);
+    }
+  }
 
   return {
-    async open(order) {
-      const id = await kept.idOf(order);
-      const fingerprint = await kept.fingerprintOf(order.asked);
-      const known = live.get(id) ?? (await kept.get(order.territory, id));
-      // Another may have come first while this one read.
+    open,
+    async cancel(name) {
+      const id = await kept.idOf(name);
+      await opening.get(id)?.catch(() => {});
       const running = live.get(id);
-      if (running !== undefined) return { recording: agreed(running, fingerprint), isFirst: false };
-      if (known !== undefined && 'body' in known)
-        return { recording: replayOf(agreed(known, fingerprint)), isFirst: false };
-      const recording = createRecording(fingerprint, clock);
-      live.set(id, recording);
-      const carried = carry(order, id, recording).finally(() => writing.delete(carried));
-      writing.add(carried);
-      return { recording, isFirst: true };
+      running?.abort();
+      if (running !== undefined) return true;
+      const held = await runs.holder(name.territory, id);
+      if (held === undefined) return false;
+      desk.cancel(held);
+      return true;
     },
     async stop() {
+      isStopping = true;
       for (const recording of live.values()) recording.abort();
       await Promise.all(writing);
+      desk.stop();
     },
   };
 }
 
-function createRecording(fingerprint: Uint8Array, clock: Clock): Running {
-  const chunks: Uint8Array[] = [];
-  const listeners = new Set<() => void>();
-  const abort = new AbortController();
-  const headed = Promise.withResolvers<Head>();
-  headed.promise.catch(() => {});
-  let state: 'running' | 'whole' | 'broken' = 'running';
-  let head: Head | undefined;
-  let bytes = 0;
-  let grace: Timer | undefined;
-  const tell = (): void => {
-    for (const onChange of [...listeners]) onChange();
-  };
-  const add = (chunk: Uint8Array): void => {
-    bytes += chunk.length;
-    if (bytes > HUB_LIMITS.recordedBytesMax) {
-      abort.abort();
-      const most = `${HUB_LIMITS.recordedBytesMax} bytes`;
-      throw new IdlewildError('body_too_large', `an answer under an Idempotency-Key may have ${most} at most`);
-    }
-    chunks.push(chunk);
-    tell();
-  };
-  return {
-    fingerprint,
-    chunks,
-    head: headed.promise,
-    state: () => state,
-    listen(onChange) {
-      grace?.cancel();
-      listeners.add(onChange);
-      return () => {
-        if (!listeners.delete(onChange) || listeners.size > 0 || state !== 'running') return;
-        grace = clock.after(HUB_LIMITS.repeatGraceMs, () => abort.abort());
-      };
-    },
-    async run({ start }) {
-      try {
-        const started = await start(abort.signal);
-        head = started.head;
-        headed.resolve(head);
-        for await (const chunk of started.body) add(chunk);
-        state = 'whole';
-      } catch (error) {
-        state = 'broken';
-        headed.reject(asIdlewildError(error, 'answering'));
-      }
-      grace?.cancel();
-      tell();
-    },
-    answer() {
-      if (state !== 'whole' || head === undefined || bytes > HUB_LIMITS.keptBytesMax) return undefined;
-      const isGood = head.status >= 200 && head.status < 300 && !(isEventStream(head) && endsInError(chunks));
-      return isGood ? { head, body: concat(chunks) } : undefined;
-    },
-    abort: () => abort.abort(),
-  };
-}
+/** Each one means that somebody else made progress in between. */
+const TRIES_MAX = 8;
 
-const replayOf = ({ status, headers, body }: Head & { readonly body: Uint8Array }): Recording => ({
-  head: Promise.resolve({ status, headers }),
-  chunks: [body],
-  state: () => 'whole',
-  listen: () => () => {},
-});
-
-const isEventStream = (head: Head): boolean =>
-  (head.headers['content-type'] ?? '').toLowerCase().startsWith('text/event-stream');
-
-/** Enough for the last event of every endpoint; a longer one carries a whole answer, and that is no error. */
-const TAIL_CHUNKS = 4;
-
-/**
- * Whether an event stream's last event tells of a failure: an object with `error`, as chat and completions have it, or
- * an event of type `error` or `response.failed`, as responses have it.
- */
-export function endsInError(chunks: readonly Uint8Array[]): boolean {
-  try {
-    const events = fromUtf8(concat(chunks.slice(-TAIL_CHUNKS)))
-      .split('\n\n')
-      .map((event) => /^data: (.*)$/m.exec(event)?.[1])
-      .filter((text) => text !== undefined && text !== '[DONE]');
-    const last = JSON.parse(events.at(-1) ?? 'null') as { error?: unknown; type?: unknown } | null;
-    if (last === null) return true;
-    return (last.error ?? null) !== null || last.type === 'error' || last.type === 'response.failed';
-  } catch {
-    return true; // Cut in the middle of an event: nobody can make use of it.
-  }
-}
+const notThere = (requestId: string | undefined): IdlewildError =>
+  new IdlewildError(
+    'invalid_request',
+    `Last-Event-ID: the answer of ${requestId} is not here any more under this Idempotency-Key; ask without Last-Event-ID`,
+    { details: { param: 'Last-Event-ID' } },
+  );

@@ -2,7 +2,7 @@
  * What goes before and after every answer under /v1/, whatever its route: limits of the key, repeats under an
  * Idempotency-Key, ids of requests in the log.
  *
- * A repeat is neither limited nor counted; the run behind it is, once. Where a limit holds, every answer says how the
+ * A repeat is neither limited nor counted; the run behind it is, once, also where it was taken over. Where a limit holds, every answer says how the
  * key stands, in OpenAI's headers. What a request holds back of its limit is given back when its response is over,
  * however it ends.
  */
@@ -12,13 +12,15 @@ import type { Repeats } from '../callers/repeats.ts';
 import type { KeyPrincipal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import { noteRun, repeat, type Runs } from './repeat.ts';
+import type { Carried } from './carried.ts';
+import { repeat } from './repeat.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
 import { estimateTokens } from './token-estimate.ts';
 
 export interface CallerHooksDeps {
   readonly limits: Limits;
   readonly repeats: Repeats;
+  readonly carried: Carried;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -27,18 +29,17 @@ export interface CallerHooksDeps {
 export const callerHooks =
   (deps: CallerHooksDeps) =>
   (app: App): void => {
-    const { limits, clock, log } = deps;
-    const runs: Runs = new Map();
+    const { limits, carried, clock, log } = deps;
     const pathOf = (request: FastifyRequest): string => request.url.split('?', 1)[0] ?? '';
     const callerOf = (request: FastifyRequest): KeyPrincipal | undefined =>
       request.url.startsWith('/v1/') && request.principal?.kind === 'key' ? request.principal : undefined;
 
     app.addHook('onRequest', async (request, reply) => {
-      noteRun(runs, request, reply);
+      carried.of(request.headers)?.onSeen(reply.raw);
       const clientRequest = clientRequestId(request);
       const caller = callerOf(request);
       if (caller === undefined) return;
-      noteEnd(request, reply, caller, clientRequest);
+      if (request.run === undefined) noteEnd(request, reply, caller, clientRequest);
       tell(reply, await limits.standing(caller));
     });
     app.addHook('preValidation', async (request, reply) => {
@@ -46,8 +47,10 @@ export const callerHooks =
       if (caller === undefined || request.method !== 'POST') return;
       const idempotencyKey = request.headers['idempotency-key'];
       if (idempotencyKey !== undefined) {
-        return repeat({ app, runs, ...deps }, { request, reply, caller, idempotencyKey: String(idempotencyKey) });
+        return repeat({ app, ...deps }, { request, reply, caller, idempotencyKey: String(idempotencyKey) });
       }
+      if (request.headers['last-event-id'] !== undefined) throw withoutName();
+      if (request.run?.isResumed === true) return undefined;
       const admission = await limits.admit(caller, estimateTokens(pathOf(request), request.body));
       tell(reply, admission.standing);
       if ('error' in admission) throw admission.error;
@@ -76,6 +79,13 @@ export const callerHooks =
       });
     }
   };
+
+const withoutName = (): IdlewildError =>
+  new IdlewildError(
+    'invalid_request',
+    'Last-Event-ID: needs the Idempotency-Key that the answer was asked under; an answer without one is not kept',
+    { details: { param: 'Last-Event-ID' } },
+  );
 
 /** Throws `invalid_request`. */
 function clientRequestId(request: FastifyRequest): string | undefined {

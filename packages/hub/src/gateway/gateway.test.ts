@@ -12,6 +12,7 @@ import { publishTestModel } from '../testing/test-model.ts';
 import { answerWith, joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { createHubServer } from './hub-server.ts';
 import { createMetrics } from './metrics.ts';
+import { createCarried } from './carried.ts';
 import type { App } from './server.ts';
 
 let database: OpenDatabase;
@@ -70,7 +71,7 @@ async function join(
     createdBy: 'test',
   });
   const device = await joinScriptedDevice({
-    accept: (channel) => hub.sessions.accept(channel),
+    accept: (channel) => hub.local.accept(channel),
     territory: hub.territory.publicKey,
     clock: systemClock,
     random: nodeRandom,
@@ -115,6 +116,7 @@ async function createServerWithBareRoute(): Promise<unknown> {
       territory: hub.territory.id,
       version: '0',
       tls: undefined,
+      carried: createCarried(nodeRandom),
       clock: systemClock,
       random: nodeRandom,
       log: silentLog,

@@ -5,6 +5,7 @@ import type { Hub } from '../hub.ts';
 import type { Log } from '../log.ts';
 import { HUB_VERSION } from '../version.ts';
 import { callerHooks } from './caller-hooks.ts';
+import { createCarried } from './carried.ts';
 import type { Metrics } from './metrics.ts';
 import { apiRoutes } from './routes-api.ts';
 import { blobRoutes } from './routes-blobs.ts';
@@ -45,8 +46,9 @@ export async function createHubServer({
     return { url: reached.url, token: encodeInvite({ ...reached, secret, territory: hub.territory.publicKey }) };
   };
   const territory = { id: hub.territory.id, name: hub.territory.name };
-  return createServer({ ...hub, territory: territory.id, version: HUB_VERSION, tls, clock, random, log }, [
-    callerHooks({ ...hub, clock, log }),
+  const carried = createCarried(random);
+  return createServer({ ...hub, territory: territory.id, version: HUB_VERSION, tls, carried, clock, random, log }, [
+    callerHooks({ ...hub, carried, clock, log }),
     v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
     embeddingsRoutes({ ...hub, territory, hub: hub.id, clock }),
     apiRoutes({

@@ -1,36 +1,27 @@
 /**
  * A request with an Idempotency-Key over HTTP: the first is carried out apart from the connection that brought it, and
- * everybody who asks the same gets the bytes of its response.
+ * everybody who asks the same gets the bytes of its response, from the first or from the event that they have.
  *
  * Carried out means: given to this very server once more, without the header. So whatever a route does, streams and
  * refusals included, repeats as it is, and this file knows no route. `x-request-id` is that of each request itself;
- * the id within the answer is the same for all.
+ * the id within the answer is that of the first.
  */
-import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
-import { IdlewildError, utf8, type Clock, type Timer } from '@idlewild/protocol';
-import type { Recording, Repeats, Started } from '../callers/repeats.ts';
+import { IdlewildError, asIdlewildError, utf8, type Clock, type Timer } from '@idlewild/protocol';
+import { isEventStream, type Recording, type Started } from '../callers/recording.ts';
+import type { Repeats } from '../callers/repeats.ts';
+import type { Run } from '../callers/runs.ts';
 import type { KeyPrincipal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
+import { RUN_HEADER, type Carried } from './carried.ts';
+import { createContinuation, lastEventId, type Continuation, type StreamPlace } from './event-ids.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
-
-/** Runs that were given to the server and are not there yet, by the id of the request that they are for. */
-export type Runs = Map<string, (raw: ServerResponse) => void>;
-
-/** Names the run to the hook that sees it first; an id that nobody awaits means nothing. */
-const RUN_HEADER = 'x-idlewild-run';
-
-/** To be called for every request as it comes: what is a run can be cancelled from then on. */
-export function noteRun(runs: Runs, request: FastifyRequest, reply: FastifyReply): void {
-  const id = request.headers[RUN_HEADER];
-  if (typeof id === 'string') runs.get(id)?.(reply.raw);
-}
 
 export interface RepeatDeps {
   readonly app: App;
   readonly repeats: Repeats;
   readonly clock: Clock;
-  readonly runs: Runs;
+  readonly carried: Carried;
 }
 
 export interface RepeatedRequest {
@@ -49,54 +40,74 @@ const NOT_CARRIED = new Set([
   'expect',
   'upgrade',
   'idempotency-key',
+  'last-event-id',
   RUN_HEADER,
 ]);
 const NOT_REPLAYED = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date', 'x-request-id']);
 
-/** Throws `invalid_request` for a header that is none, and `idempotency_conflict`. */
+/** Throws `invalid_request` for headers that are none, `idempotency_conflict`, `bus_down`. */
 export async function repeat(
-  { app, repeats, clock, runs }: RepeatDeps,
+  deps: RepeatDeps,
   { request, reply, caller, idempotencyKey }: RepeatedRequest,
 ): Promise<FastifyReply> {
-  if (idempotencyKey.length < 1 || idempotencyKey.length > HUB_LIMITS.idempotencyKeyCharactersMax) {
-    const most = HUB_LIMITS.idempotencyKeyCharactersMax;
-    throw new IdlewildError('invalid_request', `Idempotency-Key: must have 1 to ${most} characters`, {
-      details: { param: 'Idempotency-Key' },
-    });
-  }
+  checkName(idempotencyKey);
+  const after = placeOf(request);
   const payload = JSON.stringify(request.body ?? null);
-  const { recording, isFirst } = await repeats.open({
+  const { recording, isFirst } = await deps.repeats.open({
     territory: caller.territory,
     key: caller.keyId,
     idempotencyKey,
     asked: utf8(`${request.method} ${request.url}\n${payload}`),
-    start: (signal) => carryOut(app, runs, request, payload, signal),
+    requestId: request.id,
+    continues: after?.requestId,
+    start: (run, signal) => carryOut(deps, run, request, payload, signal),
   });
-  const body = listenTo(recording, clock);
+  let continuation: Continuation | undefined;
+  const body = listenTo(recording, deps.clock, () => continuation);
   reply.raw.once('close', () => body.destroy());
+  if (reply.raw.destroyed) body.destroy();
   try {
-    const { status, headers } = await recording.head;
-    for (const [name, value] of Object.entries(headers)) {
+    const head = await recording.head;
+    if (after !== undefined && isEventStream(head)) continuation = createContinuation(after);
+    for (const [name, value] of Object.entries(head.headers)) {
       // How the key stands now is told already; what the run took is for the one who began it.
       const isOld = !isFirst && name.startsWith('x-ratelimit-');
       if (!NOT_REPLAYED.has(name) && !isOld) void reply.header(name, value);
     }
     if (!isFirst) void reply.header('idempotent-replayed', 'true');
-    return await reply.status(status).send(body);
+    return await reply.status(head.status).send(body);
   } catch (error) {
     body.destroy();
     throw error;
   }
 }
 
+export function checkName(idempotencyKey: string): void {
+  if (idempotencyKey.length >= 1 && idempotencyKey.length <= HUB_LIMITS.idempotencyKeyCharactersMax) return;
+  const most = HUB_LIMITS.idempotencyKeyCharactersMax;
+  throw new IdlewildError('invalid_request', `Idempotency-Key: must have 1 to ${most} characters`, {
+    details: { param: 'Idempotency-Key' },
+  });
+}
+
+function placeOf({ headers, body }: FastifyRequest): StreamPlace | undefined {
+  const given = headers['last-event-id'];
+  if (given === undefined) return undefined;
+  const place = lastEventId(String(given));
+  if ((body as { readonly stream?: unknown } | null | undefined)?.stream === true) return place;
+  throw new IdlewildError('invalid_request', 'Last-Event-ID: goes on with a stream; this asks for none ("stream")', {
+    details: { param: 'Last-Event-ID' },
+  });
+}
+
 async function carryOut(
-  app: App,
-  runs: Runs,
+  { app, carried }: RepeatDeps,
+  run: Run,
   request: FastifyRequest,
   payload: string,
   signal: AbortSignal,
 ): Promise<Started> {
-  runs.set(request.id, (raw) => {
+  const announced = carried.announce(run, (raw) => {
     // To the route it is a caller that hangs up.
     const end = (): void => void raw.destroy();
     if (signal.aborted) return end();
@@ -110,12 +121,12 @@ async function carryOut(
   const injected = app.inject({
     method: 'POST',
     url: request.url,
-    headers: { ...(Object.fromEntries(headers) as Record<string, string>), [RUN_HEADER]: request.id },
+    headers: { ...(Object.fromEntries(headers) as Record<string, string>), [RUN_HEADER]: announced.name },
     payload,
     remoteAddress: request.ip,
     payloadAsStream: true,
   });
-  const response = await injected.finally(() => runs.delete(request.id));
+  const response = await injected.finally(() => announced.forget());
   const told = Object.entries(response.headers).filter(([, value]) => value !== undefined);
   return {
     head: {
@@ -126,39 +137,45 @@ async function carryOut(
   };
 }
 
-/** The recording from its first byte, as fast as its reader takes it and no faster. */
-function listenTo(recording: Recording, clock: Clock): Readable {
-  let next = 0;
-  let isWanted = false;
+/** The recording as fast as its reader takes it and no faster; all of it, or what `continuation` leaves. */
+function listenTo(recording: Recording, clock: Clock, continuation: () => Continuation | undefined): Readable {
+  const reader = recording.read();
+  let isPulling = false;
   let stall: Timer | undefined;
-  const feed = (): void => {
-    while (isWanted && next < recording.chunks.length) isWanted = body.push(recording.chunks[next++]);
-    if (!isWanted) {
-      stall ??= clock.after(HUB_LIMITS.replayStallMsMax, () => body.destroy());
-      return;
+
+  /** Whether more is wanted. */
+  function push(bytes: Uint8Array): boolean {
+    if (bytes.length === 0 || body.push(bytes)) return true;
+    stall ??= clock.after(HUB_LIMITS.replayStallMsMax, () => body.destroy());
+    return false;
+  }
+  /** Until no more is wanted; what the stream wants from then on, it says by calling `read` again. */
+  async function pull(): Promise<void> {
+    isPulling = true;
+    while (isPulling) {
+      const bytes = await reader.next();
+      if (body.destroyed) return;
+      const told = continuation();
+      if (bytes === undefined) {
+        if (told !== undefined) push(told.end());
+        body.push(null);
+        return;
+      }
+      isPulling = push(told === undefined ? bytes : told.push(bytes));
     }
-    const state = recording.state();
-    if (state === 'whole') {
-      isWanted = false;
-      body.push(null);
-    } else if (state === 'broken') {
-      body.destroy(new IdlewildError('disconnected', 'the answer broke off'));
-    }
-  };
+  }
   const body = new Readable({
     read() {
-      isWanted = true;
       stall?.cancel();
       stall = undefined;
-      feed();
+      if (!isPulling) pull().catch((error: unknown) => body.destroy(asIdlewildError(error, 'answering')));
     },
     destroy(error, done) {
       stall?.cancel();
-      leave();
+      reader.close();
       done(error);
     },
   });
-  const leave = recording.listen(feed);
   // Until it is sent nobody else listens; then the server does.
   body.on('error', () => {});
   return body;

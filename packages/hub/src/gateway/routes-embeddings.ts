@@ -69,7 +69,8 @@ export const embeddingsRoutes =
         const { labels = [] } = manifest;
         const model = { cid, name: body.model, dimensions: labels.length };
         const outcome = await ask(request, reply, { model, kind: 'classify', inputs });
-        const facts = { id: `classify-${request.id}`, model: body.model, labels, nowMs: clock.now() };
+        const nowMs = request.run?.createdAtMs ?? clock.now();
+        const facts = { id: `classify-${request.id}`, model: body.model, labels, nowMs };
         return classifyAnswer(facts, outcome, hub);
       },
     });

@@ -10,7 +10,7 @@ import type { AnswerRequest, Answers } from '../answers/answers.ts';
 import { actorOf } from '../identity/principal.ts';
 import type { ScopeOf } from '../identity/scope.ts';
 import type { Model, Models } from '../models/registry.ts';
-import type { Sessions } from '../session/sessions.ts';
+import type { Sessions } from '../session/port.ts';
 import { chatRequestSchema, chatWork, type ChatRequest } from './openai/chat-request.ts';
 import { createChoicesFormat } from './openai/choices-format.ts';
 import {
@@ -48,7 +48,7 @@ export const v1Routes =
       schema: { body: chatRequestSchema, summary: 'Answers a conversation', tags: ['answers'] },
       handler: async (request, reply) => {
         const { body } = request;
-        const draft = chatWork(body, seedOf(body, deps.random));
+        const draft = chatWork(body, seedOf(body, request, deps.random));
         return ask(request, reply, body, [draft], choicesFormat(deps, request, body, [draft]));
       },
     });
@@ -59,7 +59,7 @@ export const v1Routes =
       schema: { body: completionRequestSchema, summary: 'Goes on from a text', tags: ['answers'] },
       handler: async (request, reply) => {
         const { body } = request;
-        const drafts = completionWorks(body, seedOf(body, deps.random));
+        const drafts = completionWorks(body, seedOf(body, request, deps.random));
         const n = body.n ?? 1;
         const echo = body.echo === true ? promptsOf(body).flatMap((text) => Array<string>(n).fill(text)) : [];
         return ask(request, reply, body, drafts, choicesFormat(deps, request, body, drafts, echo));
@@ -72,8 +72,10 @@ export const v1Routes =
       schema: { body: responseRequestSchema, summary: 'Answers a conversation, as a response', tags: ['answers'] },
       handler: async (request, reply) => {
         const { body } = request;
-        const draft = responseWork(body, seedOf({}, deps.random));
-        const context = { requestId: request.id, request: body, hub: deps.hub, now: () => deps.clock.now() };
+        const draft = responseWork(body, seedOf({}, request, deps.random));
+        const createdAtMs = request.run?.createdAtMs ?? deps.clock.now();
+        const now = (): number => deps.clock.now();
+        const context = { requestId: request.id, request: body, hub: deps.hub, createdAtMs, now };
         return ask(request, reply, body, [draft], createResponseFormat(context));
       },
     });
@@ -81,9 +83,13 @@ export const v1Routes =
     notKeptRoutes(app);
   };
 
-/** Without a seed a request gets one and is told, so that its answer can be asked for again. */
-const seedOf = ({ seed }: { readonly seed?: number | null | undefined }, random: Random): number =>
-  seed === null || seed === undefined ? Math.floor(random.unit() * 2 ** 31) : Math.abs(seed);
+/** Without a seed a request gets one and is told, so that its answer can be asked for again; a run always the same. */
+const seedOf = (
+  { seed }: { readonly seed?: number | null | undefined },
+  { run }: FastifyRequest,
+  random: Random,
+): number =>
+  seed === null || seed === undefined ? (run?.seed ?? Math.floor(random.unit() * 2 ** 31)) : Math.abs(seed);
 
 interface AskedBody {
   readonly model: string;
@@ -147,7 +153,7 @@ function choicesFormat(
     requestId: request.id,
     model: body.model,
     hub,
-    nowMs: clock.now(),
+    nowMs: request.run?.createdAtMs ?? clock.now(),
     includeUsage: body.stream_options?.include_usage === true,
     n,
     choices: n * drafts.length,

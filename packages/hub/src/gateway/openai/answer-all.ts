@@ -11,7 +11,8 @@ import { HUB_LIMITS } from '../../limits.ts';
 export interface AnswersSink {
   /** A device began with answer `index`. */
   started(index: number): void;
-  token(index: number, s: string, calls: readonly CallPart[] | undefined, lp: Logprobs | undefined): void;
+  /** Token `i` of answer `index`. */
+  token(index: number, i: number, s: string, calls: readonly CallPart[] | undefined, lp: Logprobs | undefined): void;
   finished(index: number, outcome: AnswerOutcome): void;
   /** All have finished; one outcome for each, in the order of the requests. */
   done(outcomes: readonly AnswerOutcome[]): void;
@@ -44,8 +45,8 @@ export function answerAll(
     started() {
       if (over === undefined) sink.started(index);
     },
-    token(_i, _id, s, calls, lp) {
-      if (over === undefined) sink.token(index, s, calls, lp);
+    token(i, _id, s, calls, lp) {
+      if (over === undefined) sink.token(index, i, s, calls, lp);
     },
     finished(outcome) {
       if (over !== undefined) return;

@@ -3,13 +3,15 @@
  * whole. What the events and the whole look like is its endpoint's matter.
  *
  * Headers wait for a device's first event, so a refusal still becomes a proper status. A caller that hangs up, or does
- * not read, cancels all its answers.
+ * not read, cancels all its answers. Under an Idempotency-Key events have ids, and all that is written is a function of
+ * the run and of what devices said: whoever carries it out again writes the same.
  */
 import type { CallPart, Logprobs } from '@idlewild/protocol';
 import { IdlewildError } from '@idlewild/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AnswerOutcome, AnswerRequest, Answers } from '../../answers/answers.ts';
 import { HUB_LIMITS } from '../../limits.ts';
+import { createEventIds, type EventIds } from '../event-ids.ts';
 import { answerAll, type AnswersHandle } from './answer-all.ts';
 import { createChoiceCollector, type Choice } from './choice.ts';
 
@@ -45,8 +47,24 @@ const SSE_HEADERS = {
   'x-accel-buffering': 'no',
 } as const;
 
+/** For requests that nobody comes back to. */
+const NO_IDS: EventIds = {
+  opened: (events) => events,
+  token: (_choice, _index, events) => events,
+  finished: (_choice, events) => events,
+};
+
+/** Each answer as a part of the request's run, where it has one. */
+function ordersOf({ orders, request: { run } }: Delivery): readonly AnswerRequest[] {
+  if (run === undefined) return orders;
+  const { id, epoch, isResumed } = run;
+  return orders.map((order, choice) => ({ ...order, run: { id, epoch, choice, isResumed } }));
+}
+
 /** Resolves when all answers are complete. Throws what a device refused. */
-export async function answerWhole({ answers, orders, format, request, reply }: Delivery): Promise<object> {
+export async function answerWhole(delivery: Delivery): Promise<object> {
+  const { answers, format, request, reply } = delivery;
+  const orders = ordersOf(delivery);
   const collectors = orders.map((_, index) => createChoiceCollector(request.id, index));
   let handle: AnswersHandle | undefined;
   const onClose = (): void => handle?.cancel('the caller hung up');
@@ -56,7 +74,7 @@ export async function answerWhole({ answers, orders, format, request, reply }: D
     const outcomes = await new Promise<readonly AnswerOutcome[]>((resolve, reject) => {
       handle = answerAll(answers, orders, {
         started: () => {},
-        token: (index, s, calls, lp) => collectors[index]?.token(s, calls, lp),
+        token: (index, _i, s, calls, lp) => collectors[index]?.token(s, calls, lp),
         finished: () => {},
         done: resolve,
         failed: reject,
@@ -70,9 +88,12 @@ export async function answerWhole({ answers, orders, format, request, reply }: D
 }
 
 /** Resolves when the stream has begun or ended; throws what happened before the headers were sent. */
-export async function answerStream({ answers, orders, format, request, reply }: Delivery): Promise<void> {
+export async function answerStream(delivery: Delivery): Promise<void> {
+  const { answers, format, request, reply } = delivery;
+  const orders = ordersOf(delivery);
   const { raw } = reply;
   const events = format.createEvents();
+  const ids = request.run === undefined ? NO_IDS : createEventIds(request.id, orders.length);
   let handle: AnswersHandle | undefined;
   let over = false;
   const write = (text: string): void => {
@@ -84,7 +105,7 @@ export async function answerStream({ answers, orders, format, request, reply }: 
       reply.hijack();
       const given = reply.getHeaders() as Record<string, string>;
       raw.writeHead(200, { ...SSE_HEADERS, 'x-request-id': request.id, ...given });
-      const opening = events.open();
+      const opening = ids.opened(events.open());
       if (opening === '') raw.flushHeaders();
       else raw.write(opening);
       resolve();
@@ -95,8 +116,8 @@ export async function answerStream({ answers, orders, format, request, reply }: 
     });
     handle = answerAll(answers, orders, {
       started: begin,
-      token(index, s, calls, lp) {
-        write(events.token(index, s, calls, lp));
+      token(index, i, s, calls, lp) {
+        write(ids.token(index, i, events.token(index, s, calls, lp)));
         if (raw.writableLength > HUB_LIMITS.callerBufferedBytesMax) {
           over = true;
           handle?.cancel('the caller does not read its stream');
@@ -105,7 +126,7 @@ export async function answerStream({ answers, orders, format, request, reply }: 
       },
       finished(index, outcome) {
         begin();
-        write(events.finished(index, outcome));
+        write(ids.finished(index, events.finished(index, outcome)));
       },
       done(outcomes) {
         over = true;
@@ -114,7 +135,9 @@ export async function answerStream({ answers, orders, format, request, reply }: 
       failed(error) {
         over = true;
         if (!raw.headersSent) return reject(error);
-        raw.end(events.failed(error));
+        // It is no failure: it goes on elsewhere, for those who come back.
+        if (error.code === 'run_taken_over') raw.destroy();
+        else raw.end(events.failed(error));
       },
     });
     if (raw.destroyed) handle.cancel('the caller hung up');

@@ -5,7 +5,6 @@ import { createResponseEvents } from './response-events.ts';
 import { endOf, itemsOf, responseHead, standing, statusOf, type ResponseContext } from './response-resource.ts';
 
 export function createResponseFormat(context: ResponseContext): AnswerFormat {
-  // Now, for it tells when the response was asked for.
   const head = responseHead(context);
   return {
     createEvents: () => createResponseEvents(context, head),

@@ -10,6 +10,8 @@ export interface ResponseContext {
   readonly requestId: string;
   readonly request: ResponseRequest;
   readonly hub: string;
+  readonly createdAtMs: number;
+  /** When it is complete. */
   readonly now: () => number;
 }
 
@@ -50,11 +52,11 @@ export const statusOf = (outcome: AnswerOutcome): 'completed' | 'incomplete' =>
 
 /** Everything of the resource that does not change while it is made. */
 export function responseHead(context: ResponseContext): object {
-  const { request, now } = context;
+  const { request, createdAtMs } = context;
   return {
     id: `resp_${bareId(context)}`,
     object: 'response',
-    created_at: Math.floor(now() / 1000),
+    created_at: Math.floor(createdAtMs / 1000),
     background: false,
     instructions: request.instructions ?? null,
     max_output_tokens: request.max_output_tokens ?? null,
