@@ -37,7 +37,7 @@ export interface TestDoor {
 }
 
 /** What a test has an interest in; the rest is in memory, without limits and silent. */
-export interface TestDoorOptions extends Partial<Pick<HubDeps, 'database' | 'secrets' | 'limits' | 'log'>> {
+export interface TestDoorOptions extends Partial<Pick<HubDeps, 'database' | 'store' | 'secrets' | 'limits' | 'log'>> {
   /** In which the model differs from a decoder. */
   readonly manifest?: Partial<Manifest>;
   /** For keys that are there already. */
@@ -46,7 +46,7 @@ export interface TestDoorOptions extends Partial<Pick<HubDeps, 'database' | 'sec
 
 export async function openTestDoor(modelName: string, options: TestDoorOptions = {}): Promise<TestDoor> {
   const database = options.database ?? (await openDatabase({ file: ':memory:', clock: systemClock }));
-  const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 30 });
+  const store = options.store ?? createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 30 });
   const metrics = createMetrics(() => ({ devicesByState: () => ({}), answers: () => hub.answers.counts() }));
   const { secrets = createMemorySecrets(), limits, log = silentLog } = options;
   const ports = { clock: systemClock, random: nodeRandom, log };
