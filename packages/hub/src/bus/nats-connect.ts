@@ -68,7 +68,7 @@ export async function connectNats(deps: Deps): Promise<NatsConnection> {
 function optionsOf(deps: Deps): { readonly options: NodeConnectionOptions; readonly shown: string } {
   const urls = deps.urls.map(parse);
   const [first] = urls;
-  if (first === undefined) throw new IdlewildError('invalid_request', 'the bus has no address: give --bus nats://HOST');
+  if (first === undefined) throw new IdlewildError('usage', 'the bus has no address: give --bus nats://HOST');
   const withSecret = urls.find(({ username }) => username !== '') ?? first;
   const { caFile, certFile, keyFile, name, log } = deps;
   const isTls = urls.some(({ protocol }) => protocol === 'tls:');
@@ -105,9 +105,9 @@ function optionsOf(deps: Deps): { readonly options: NodeConnectionOptions; reado
 
 function parse(url: string): URL {
   const wanted = `the bus's address '${withoutSecret(url)}' is not like nats://HOST:4222 or tls://HOST:4222`;
-  if (!URL.canParse(url)) throw new IdlewildError('invalid_request', wanted);
+  if (!URL.canParse(url)) throw new IdlewildError('usage', wanted);
   const parsed = new URL(url);
-  if (!/^(nats|tls):$/.test(parsed.protocol) || parsed.host === '') throw new IdlewildError('invalid_request', wanted);
+  if (!/^(nats|tls):$/.test(parsed.protocol) || parsed.host === '') throw new IdlewildError('usage', wanted);
   return parsed;
 }
 
@@ -120,7 +120,7 @@ function read(file: string): Uint8Array {
     return readFileSync(file);
   } catch (cause) {
     const message = `reading ${file} for the bus failed (${messageOf(cause)}): name a file that can be read`;
-    throw new IdlewildError('invalid_request', message, { cause });
+    throw new IdlewildError('usage', message, { cause });
   }
 }
 
