@@ -12,6 +12,7 @@ import {
   proveDevice,
   proveHub,
 } from './identity/handshake.ts';
+import { sealable, sessionKeys } from './identity/sealed-channel.ts';
 import { openStatement, signStatement, type Purpose } from './identity/signed.ts';
 import {
   agreementKeySchema,
@@ -51,6 +52,15 @@ interface Key {
   id: string;
 }
 
+interface SealedSession extends Record<'device' | 'hub', { seed: string; public: string }> {
+  hello: string;
+  challenge: string;
+  secret: string;
+  keys: { device: string; hub: string };
+  'from device': { count: number; frame: string; sealed: string }[];
+  'from hub': { count: number; frame: string; sealed: string }[];
+}
+
 const frames = read<Record<string, Frame>>('frames.json');
 const manifests = read<Record<string, { cid: string; hex: string; value: unknown }>>('manifest.json');
 type Name = 'hub-certificate' | 'agreement-key' | 'consent' | 'receipt';
@@ -60,6 +70,7 @@ const handshake = read<
     transcript: { hello: string; challenge: string; prove: string };
     'tokens digest': { tokens: number[]; hex: string };
     'numeric class': { parts: Parameters<typeof numericClassOf>[0]; name: string };
+    'sealed session': SealedSession;
   }
 >('handshake.json');
 const { keys, transcript } = handshake;
@@ -173,6 +184,40 @@ test('the handshake convinces both sides, step by step, and each proof is made a
   expect(await proveHub({ ...hubProof, hello: helloFrame }, hubPair, nodeCrypto)).toEqual(challenge.proof);
   const { statement: deviceProof } = await openStatement('device-proof', prove.proof, deviceProofSchema, nodeCrypto);
   expect(await proveDevice({ ...deviceProof, challenge: challengeFrame }, devicePair, nodeCrypto)).toEqual(prove.proof);
+});
+
+test('a sealed session has its keys, and its frames open at both ends', async () => {
+  const sealed = handshake['sealed session'];
+  const [hello, challenge] = [fromHex(sealed.hello), fromHex(sealed.challenge)];
+  const { proof } = parseToDevice(challenge) as Extract<ToDevice, { t: 'challenge' }>;
+  const territory = fromHex(keys.territory.public);
+  const { binding } = await checkHub({ proof, hello, territory, binding: 'session', nowMs: keys.nowMs }, nodeCrypto);
+  expect(binding).toEqual({ kind: 'session', key: fromHex(sealed.hub.public) });
+  const { session = new Uint8Array() } = parseToHub(hello) as Extract<ToHub, { t: 'hello' }>;
+  expect(hex(session)).toBe(sealed.device.public);
+  for (const [end, own, peer, sends] of [
+    ['device', sealed.device, sealed.hub, sealed['from device']],
+    ['hub', sealed.hub, sealed.device, sealed['from hub']],
+  ] as const) {
+    const ownKey = fromHex(own.seed);
+    expect(hex(await nodeCrypto.agree(ownKey, fromHex(peer.public)))).toBe(sealed.secret);
+    const made = await sessionKeys({ end, ownKey, peerKey: fromHex(peer.public), hello, challenge }, nodeCrypto);
+    expect(hex(made.send)).toBe(sealed.keys[end]);
+    const line: Uint8Array[] = [];
+    const channel = sealable(
+      {
+        binding: { kind: 'loopback' },
+        send: (frame) => line.push(frame),
+        bufferedBytes: () => 0,
+        close: () => undefined,
+        listen: () => undefined,
+      },
+      nodeCrypto,
+    );
+    channel.seal(made);
+    for (const { frame } of sends) channel.send(fromHex(frame));
+    expect(line.map(hex)).toEqual(sends.map((each) => each.sealed));
+  }
 });
 
 test('token digests and numeric classes are what they were', async () => {
