@@ -4,7 +4,7 @@
  */
 import { availableParallelism, totalmem } from 'node:os';
 import { AGENT_LIMITS } from '@idlewild/agent';
-import { IdlewildError, decodeInvite, idOfKey } from '@idlewild/protocol';
+import { IdlewildError, decodeInvite, idOfKey, type Invite } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { bytesText } from './text/units.ts';
 
@@ -53,6 +53,7 @@ export async function consentLines({
   return [
     `To     ${hub ?? 'the community that it joined before'}`,
     ...(community === undefined ? [] : [`       community ${community}`]),
+    ...(decoded === undefined ? [] : lineLines({ ...decoded, url: hub ?? decoded.url })),
     ...(name === undefined ? [] : [`As     ${name}`]),
     'For    answering prompts and reading texts with the models of this community; no other work',
     `With   ${threads} of ${availableParallelism()} cores, up to ${bytesText(totalmem() / 2)} of memory and`,
@@ -73,4 +74,17 @@ export async function consentLines({
     "The community sees this device's name, its kind and its speed.",
     'Ctrl-C ends the lending, p pauses it. Nothing stays behind running.',
   ];
+}
+
+/** What protects what this machine and the hub say to each other. */
+function lineLines({ url, pin, session }: Pick<Invite, 'url' | 'pin' | 'session'>): string[] {
+  if (session === true) {
+    return [
+      'Line   sealed between this machine and the hub: what is at that address passes it on,',
+      '       and reads and changes nothing; it sees which models this machine fetches',
+    ];
+  }
+  if (pin !== undefined) return ["Line   TLS with the hub's own key, which the invite pins"];
+  if (/^(http|ws):/.test(url)) return ['Line   not encrypted: the hub is on this machine'];
+  return ['Line   TLS with a certificate that an authority of this system vouches for'];
 }

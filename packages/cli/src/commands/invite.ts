@@ -11,8 +11,8 @@ export function addInviteCommand(program: Command): void {
     .command('invite')
     .summary('make a token with which a device joins')
     .description(
-      "Make a token with which a device joins. It carries the hub's address, the fingerprint of its TLS key and " +
-        "the community's key.",
+      "Make a token with which a device joins. It carries the hub's address, the community's key and the fingerprint " +
+        "of the hub's TLS key; of a hub behind a balancer, that devices have to seal what they say up to the hub.",
     )
     .option('--uses <count>', 'how many devices may join with it', parseCount, 1)
     .option('--expires <duration>', 'how long it is good for, like 90m or 24h (default: 24h)', parseDurationSeconds)
@@ -23,6 +23,10 @@ export function addInviteCommand(program: Command): void {
         const client = await context.client();
         const invite = await client.invites.create({ uses, expiresInSeconds: expires });
         const { url, token, expiresAt } = invite;
+        const { decodeInvite } = await import('@idlewild/protocol');
+        if (decodeInvite(token).session === true) {
+          context.note(`devices seal what they say up to the hub: what is at ${url} reads and changes nothing of it`);
+        }
         context.note(
           `for ${countText(uses, 'device')}, good ${whenText(expiresAt, Date.now()).replace(/^in/, 'for')}; ` +
             'on the machine to be lent:',
