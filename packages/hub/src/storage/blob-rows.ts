@@ -79,11 +79,17 @@ export async function heldAmong(db: Database, root: string): Promise<Set<string>
 }
 
 export const takenBytes = async (db: Database): Promise<number> =>
-  (await db.selectFrom('blob_usage').select('bytes').executeTakeFirstOrThrow()).bytes;
+  (await db.selectFrom('blob_usage').select('bytes').executeTakeFirst())?.bytes ?? 0;
 
 /** Takes the turn of this transaction; what it gives is true until its end. */
-const lockUsage = async (transaction: DatabaseTransaction): Promise<number> =>
-  (await locking(transaction, transaction.selectFrom('blob_usage').select('bytes')).executeTakeFirstOrThrow()).bytes;
+async function lockUsage(transaction: DatabaseTransaction): Promise<number> {
+  const query = locking(transaction, transaction.selectFrom('blob_usage').select('bytes'));
+  const row = await query.executeTakeFirst();
+  if (row !== undefined) return row.bytes;
+  const first = transaction.insertInto('blob_usage').values({ id: 1, bytes: 0 });
+  await first.onConflict((on) => on.column('id').doNothing()).execute();
+  return (await query.executeTakeFirstOrThrow()).bytes;
+}
 
 const setUsage = async (transaction: DatabaseTransaction, bytes: number): Promise<void> => {
   await transaction.updateTable('blob_usage').set({ bytes }).execute();

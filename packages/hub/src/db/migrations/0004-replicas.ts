@@ -111,5 +111,4 @@ async function blobs(db: Kysely<unknown>, { bytes }: ColumnTypes): Promise<void>
     .addColumn('id', 'integer', (column) => column.primaryKey())
     .addColumn('bytes', 'bigint', (column) => column.notNull())
     .execute();
-  await sql`insert into blob_usage (id, bytes) values (1, 0)`.execute(db);
 }
