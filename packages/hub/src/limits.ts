@@ -52,6 +52,8 @@ export const HUB_LIMITS = {
   bodyBytesMax: 8_388_608,
   /** A block or leaf in one PUT. */
   blobBodyBytesMax: 2_097_152,
+  /** Uploads whose missing leaves are kept in memory; an older one is looked up again. */
+  uploadsMax: 256,
   messagesMax: 1_024,
   /** Choices of one request, over all its prompts: as in OpenAI's API, and the wire counts them in seven bits. */
   answersPerRequestMax: 128,
@@ -189,8 +191,8 @@ export const HUB_LIMITS = {
   loadLookMs: 250,
   /** So late every token is seen to be late; at twice as much nothing new is taken. */
   loopLateMsMax: 150,
-  /** A healthy database keeps a request in a few milliseconds. */
-  journalSlowMsMax: 1_000,
+  /** A healthy database keeps a row in a few milliseconds. */
+  databaseSlowMsMax: 1_000,
   /** Beyond it the process would soon be ended by the system, with everything that is open. */
   memoryPartMax: 0.9,
   /** When who was refused comes again, give or take half. */

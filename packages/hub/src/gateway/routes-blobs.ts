@@ -24,8 +24,14 @@ function parseCid(text: string): CID {
 export const blobRoutes =
   ({ store, blobs }: { readonly store: BlobStore; readonly blobs: BlobDesk }) =>
   (app: App): void => {
-    /** Uploads under way; dropped when finished, and rebuilt from the store if the hub restarts. */
+    /** Uploads under way here, oldest first; the store knows of them, so one that is not here is opened again. */
     const uploads = new Map<string, FileAssembly>();
+    const remember = (root: string, upload: FileAssembly): void => {
+      uploads.delete(root);
+      uploads.set(root, upload);
+      const [oldest] = uploads.keys();
+      if (uploads.size > HUB_LIMITS.uploadsMax && oldest !== undefined) uploads.delete(oldest);
+    };
 
     async function layoutOf(root: CID, bytes: number | undefined): Promise<FileLayout> {
       if (root.code !== RAW) {
@@ -45,11 +51,19 @@ export const blobRoutes =
         );
       return { root, bytes, leaves: [{ cid: root, bytes }] };
     }
-    const uploadOf = (root: string): FileAssembly => {
-      const upload = uploads.get(root);
-      if (upload !== undefined) return upload;
-      throw new IdlewildError('not_found', `no upload of ${root} is under way; POST /api/files with its root first`);
-    };
+    /** It may have begun at another replica, or before this one was started. `leafBytes`: of the leaf that came. */
+    async function uploadOf(text: string, leafBytes = 0): Promise<FileAssembly> {
+      const known = uploads.get(text);
+      if (known !== undefined) return known;
+      const root = parseCid(text);
+      const bytes = await store.takenBy(root);
+      // An empty file takes nothing, whether it has begun or not.
+      if (bytes === 0 && (root.code !== RAW || leafBytes > 0))
+        throw new IdlewildError('not_found', `no upload of ${text} is under way; POST /api/files with its root first`);
+      const upload = await store.assemble(await layoutOf(root, bytes));
+      remember(text, upload);
+      return upload;
+    }
 
     typed(app).route({
       method: 'GET',
@@ -96,7 +110,7 @@ export const blobRoutes =
         const root = parseCid(request.body.root);
         if (await store.hasFile(root)) return { missing: [] };
         const upload = await store.assemble(await layoutOf(root, request.body.bytes));
-        uploads.set(root.toString(), upload);
+        remember(root.toString(), upload);
         return { missing: upload.missing() };
       },
     });
@@ -111,7 +125,9 @@ export const blobRoutes =
         hide: true,
       },
       handler: async (request, reply) => {
-        await uploadOf(request.params.root).write(request.params.index, new Uint8Array(request.body));
+        const leaf = new Uint8Array(request.body);
+        const upload = await uploadOf(request.params.root, leaf.length);
+        await upload.write(request.params.index, leaf);
         return reply.status(204).send();
       },
     });
@@ -121,7 +137,10 @@ export const blobRoutes =
       config: { action: 'uploadBlob' },
       schema: { params: z.object({ root: z.string() }), summary: 'Makes a complete file durable', tags: ['bytes'] },
       handler: async (request, reply) => {
-        if (!(await store.hasFile(parseCid(request.params.root)))) await uploadOf(request.params.root).finish();
+        if (!(await store.hasFile(parseCid(request.params.root)))) {
+          const upload = await uploadOf(request.params.root);
+          await upload.finish();
+        }
         uploads.delete(request.params.root);
         return reply.status(204).send();
       },
