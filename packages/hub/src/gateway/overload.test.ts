@@ -7,8 +7,8 @@ import { createOverload } from './overload.ts';
 
 function setUp() {
   const clock = createFakeClock(async () => {});
-  const load = { loop: 0, journal: 0, memory: 0.1 };
-  const probe = { loopLateMs: () => load.loop, journalMs: () => load.journal, memory: () => load.memory };
+  const load = { loop: 0, database: 0, memory: 0.1 };
+  const probe = { loopLateMs: () => load.loop, databaseMs: () => load.database, memory: () => load.memory };
   const overload = createOverload({ clock, random: createSeededRandom(1), log: silentLog, probe });
   const refused = (): number =>
     Array.from({ length: 1_000 }, () => overload.refusal()).filter((error) => error !== undefined).length;
@@ -31,7 +31,7 @@ test('one long task sheds nobody, and neither does a process that was stopped fo
 
 test.each([
   ['the event loop is late', 'loop', HUB_LIMITS.loopLateMsMax, /\d+ ms behind with its work/],
-  ['the journal is slow', 'journal', HUB_LIMITS.journalSlowMsMax, /database takes \d+ ms/],
+  ['the database is slow', 'database', HUB_LIMITS.databaseSlowMsMax, /database takes \d+ ms/],
 ] as const)('when %s, more are refused the further it is behind', async (_, what, bound, message) => {
   const { load, overload, refused, looks } = setUp();
   load[what] = bound;

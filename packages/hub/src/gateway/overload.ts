@@ -2,7 +2,8 @@
  * Whether this replica takes one more request just now. Once it is behind with its work, every request that it takes
  * makes all of them later; so new ones are told to come back, a part of them that grows with how far behind it is.
  *
- * It is behind when its event loop is late, when the journal takes long to be written, or when memory runs out. Looked
+ * It is behind when its event loop is late, when its database takes long to keep what it is given, or when memory
+ * runs out. Looked
  * at a few times a second, by averages: one long task sheds nobody. Asking costs a comparison.
  */
 import { IdlewildError, type Clock, type Random, type Timer } from '@idlewild/protocol';
@@ -13,8 +14,8 @@ import type { Log } from '../log.ts';
 export interface LoadProbe {
   /** How late the event loop was since this was asked last: the mean, in milliseconds. */
   loopLateMs(): number;
-  /** How long the journal takes to keep what it is given, and at least as long as what waits now has waited. */
-  journalMs(): number;
+  /** How long the database takes to keep what it is given. */
+  databaseMs(): number;
   /** Part of the memory that is there: 1 is all of it. */
   memory(): number;
 }
@@ -37,7 +38,7 @@ export interface OverloadDeps {
 const {
   loadLookMs: LOOK_MS,
   loopLateMsMax: LATE_MS,
-  journalSlowMsMax: JOURNAL_MS,
+  databaseSlowMsMax: SLOW_MS,
   memoryPartMax: MEMORY_PART,
   shedRetryMs: RETRY_MS,
 } = HUB_LIMITS;
@@ -46,7 +47,7 @@ const LOOK_MS_MAX = 2_000;
 
 export function createOverload({ clock, random, log, probe }: OverloadDeps): Overload {
   let lateMs = 0;
-  let journalMs = 0;
+  let databaseMs = 0;
   /** Of new requests, what part is refused, and why. */
   let part = 0;
   let why = '';
@@ -58,16 +59,16 @@ export function createOverload({ clock, random, log, probe }: OverloadDeps): Ove
 
   function look(): void {
     lateMs = averaged(lateMs, probe.loopLateMs());
-    journalMs = averaged(journalMs, probe.journalMs());
+    databaseMs = averaged(databaseMs, probe.databaseMs());
     const memory = probe.memory();
     const reasons = [
       { part: beyond(lateMs, LATE_MS), why: `it is ${Math.round(lateMs)} ms behind with its work` },
-      { part: beyond(journalMs, JOURNAL_MS), why: `its database takes ${Math.round(journalMs)} ms to keep a request` },
+      { part: beyond(databaseMs, SLOW_MS), why: `its database takes ${Math.round(databaseMs)} ms to keep a request` },
       { part: memory > MEMORY_PART ? 1 : 0, why: `its memory is ${Math.round(memory * 100)} % full` },
     ];
     const worst = reasons.toSorted((a, b) => b.part - a.part)[0] as (typeof reasons)[number];
     if (worst.part > 0 !== part > 0) {
-      const facts = { lateMs: Math.round(lateMs), journalMs: Math.round(journalMs), memory };
+      const facts = { lateMs: Math.round(lateMs), databaseMs: Math.round(databaseMs), memory };
       if (worst.part > 0) log.warn(facts, `new requests are refused for a while: ${worst.why}`);
       else log.info(facts, 'new requests are taken again');
     }

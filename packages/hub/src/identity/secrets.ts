@@ -11,7 +11,14 @@ import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
 
 export const KEY_BYTES = 32;
 
-export const SECRET_NAMES = ['territory.key', 'hub.key', 'hub.certificate', 'journal.key', 'scope.key'] as const;
+export const SECRET_NAMES = [
+  'territory.key',
+  'hub.key',
+  'hub.certificate',
+  'journal.key',
+  'scope.key',
+  'bus.key',
+] as const;
 export type SecretName = (typeof SECRET_NAMES)[number];
 
 export interface Secrets {

@@ -18,7 +18,7 @@ test('a loop that is blocked is seen to be late, and memory is a part of what is
     await turns(1);
   }
   expect(probe.loopLateMs()).toBeGreaterThan(150);
-  expect(probe.journalMs()).toBe(7);
+  expect(probe.databaseMs()).toBe(7);
   expect(probe.memory()).toBeGreaterThan(0);
   expect(probe.memory()).toBeLessThan(1);
 });

@@ -9,7 +9,7 @@ import type { LoadProbe } from '../gateway/overload.ts';
 const RESOLUTION_MS = 20;
 const NS_PER_MS = 1e6;
 
-export function createLoadProbe(journalMs: () => number): LoadProbe & { stop(): void } {
+export function createLoadProbe(databaseMs: () => number): LoadProbe & { stop(): void } {
   const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   delays.enable();
   // A container's limit, or the machine; Node says 0 or more than there is where there is no limit.
@@ -22,7 +22,7 @@ export function createLoadProbe(journalMs: () => number): LoadProbe & { stop(): 
       delays.reset();
       return Math.max(0, meanMs);
     },
-    journalMs,
+    databaseMs,
     memory() {
       const { used_heap_size: used, heap_size_limit: heap } = getHeapStatistics();
       return Math.max(used / heap, memoryUsage.rss() / roomBytes);

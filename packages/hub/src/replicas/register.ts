@@ -7,7 +7,8 @@
  * moves, and is refused, or lapses, and comes in.
  *
  * A replica that was paused for so long that it was taken for dead comes in anew, under the same rule; where that is
- * refused by now, it has to stop. What it wrote meanwhile is not protected here: that is what fences are for.
+ * refused by now, it has to stop. What it wrote meanwhile is not protected here: that is what fences are for. Rows of the
+ * dead are kept for an hour, for whoever looks for them, and go when the next replica enters.
  */
 import { IdlewildError, messageOf, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { sql } from 'kysely';
@@ -54,8 +55,8 @@ export interface Register {
   isEntered(): boolean;
   /** Told to all at once. */
   draining(): Promise<void>;
-  /** Forgets those of which nothing was heard for an hour. */
-  clean(): Promise<void>;
+  /** How long the database takes to keep what is written there, by the last beat or the one that is under way. */
+  beatMs(): number;
   /** Takes this replica out. */
   stop(): Promise<void>;
 }
@@ -87,6 +88,8 @@ export function createRegister(deps: RegisterDeps): Register {
   let stopWaiting = (): void => {};
   let failing = false;
   let stopped = false;
+  let sentAtMs: number | undefined;
+  let tookMs = 0;
 
   const standingOf = (row: Row): ReplicaStanding => ({
     id: row.id,
@@ -128,6 +131,10 @@ export function createRegister(deps: RegisterDeps): Register {
     const sentAtMs = clock.monotonic();
     const inTheWay = await db.transaction().execute(async (transaction) => {
       await oneAtATime(transaction, 'register of replicas');
+      await transaction
+        .deleteFrom('replicas')
+        .where('seen_at_ms', '<', sql<number>`${nowMs()} - ${FORGOTTEN_MS}`)
+        .execute();
       const all = await readAll(transaction);
       const others = all.filter((other) => !other.isSelf && other.isLive && !(other.hasBus && replica.hasBus));
       if (others.length > 0) return others;
@@ -192,6 +199,7 @@ export function createRegister(deps: RegisterDeps): Register {
   }
 
   async function beatOnce(): Promise<void> {
+    sentAtMs = clock.monotonic();
     try {
       await beat();
       if (failing) log.info({}, 'the register is written again');
@@ -203,6 +211,9 @@ export function createRegister(deps: RegisterDeps): Register {
       }
       if (!failing) log.warn({ why: messageOf(error) }, 'the register cannot be written');
       failing = true;
+    } finally {
+      tookMs = clock.monotonic() - sentAtMs;
+      sentAtMs = undefined;
     }
   }
 
@@ -238,12 +249,7 @@ export function createRegister(deps: RegisterDeps): Register {
       await beating;
       await now();
     },
-    async clean() {
-      await db
-        .deleteFrom('replicas')
-        .where('seen_at_ms', '<', sql<number>`${nowMs()} - ${FORGOTTEN_MS}`)
-        .execute();
-    },
+    beatMs: () => (sentAtMs === undefined ? tookMs : clock.monotonic() - sentAtMs),
     async stop() {
       stopped = true;
       timer?.cancel();
@@ -285,7 +291,7 @@ export function createLoneRegister({ database, replica }: Pick<RegisterDeps, 'da
     async draining() {
       state = 'draining';
     },
-    clean: async () => {},
+    beatMs: () => 0,
     stop: async () => {},
   };
 }

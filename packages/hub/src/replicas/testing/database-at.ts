@@ -11,7 +11,8 @@ export const databaseAt = (database: OpenDatabase, clock: Clock): OpenDatabase =
 
 /** What others do at the moment, and in a transaction between two statements. */
 const BUSY = sql<{ count: number }>`select count(*) as count from pg_stat_activity
-  where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle'`;
+  where datname = current_database() and pid <> pg_backend_pid()
+    and backend_type = 'client backend' and state is distinct from 'idle'`;
 
 /** Resolves once everything that was begun on the database is done, and what follows from it without time passing. */
 export async function quiet({ db, kind }: OpenDatabase): Promise<void> {
