@@ -93,7 +93,7 @@ test('2: one lease for two devices is noticed', async () => {
         deadlineMs: 1,
         work: { prompt: { kind: 'text', text: '#0 again' }, sampling: { seed: 1 }, choice: 0, stop: [], tokens: [] },
       } satisfies ToDevice);
-      for (const device of world.process()?.hub.sessions.list() ?? []) device.channel.send(order);
+      for (const device of world.process()?.hub.local.list() ?? []) device.channel.send(order);
     });
   expect(await broken({ meanwhile })).toContain('2 one holder, accepted once');
 });
@@ -141,7 +141,7 @@ test('5: work that is sent to a device that refuses it is noticed, and the devic
       if (event.e === 'ran' && event.forbidden !== undefined) ran.push(event.device);
     });
     later(world, () => {
-      for (const { id, channel } of world.process()?.hub.sessions.list() ?? []) {
+      for (const { id, channel } of world.process()?.hub.local.list() ?? []) {
         if (world.deviceOf(id)?.traits.lends === 'answers') continue;
         channel.send(
           encodeFrame({
@@ -214,7 +214,7 @@ test('bounds: a lease that is never taken back, and a device that gives up witho
     await broken({
       meanwhile: (world) =>
         later(world, () => {
-          const [device] = world.process()?.hub.sessions.list() ?? [];
+          const [device] = world.process()?.hub.local.list() ?? [];
           const untrue = { t: 'dropped', code: 'device_revoked', message: 'not true' } satisfies ToDevice;
           device?.channel.send(encodeFrame(untrue));
         }),
@@ -227,7 +227,7 @@ test('placement: a device asked for more than it lends, and a model that nobody 
     later(world, () => {
       const models = [{ cid: world.model, name: 'tiny', bytes: 2 ** 40 }];
       const frame = encodeFrame({ t: 'hold', models, sources: ['/'] } satisfies ToDevice);
-      for (const device of world.process()?.hub.sessions.list() ?? []) device.channel.send(frame);
+      for (const device of world.process()?.hub.local.list() ?? []) device.channel.send(frame);
     });
   expect(await broken({ meanwhile })).toContain('placement');
   const onHub = async (hub: Hub): Promise<void> => void Object.assign(hub.sessions, { hold: () => {} });

@@ -341,7 +341,7 @@ export function requestOf({ prompt }: Pick<AnswerWork, 'prompt'>): number {
 
 function doorOf({ process }: Making): Door | undefined {
   if (process === undefined) return undefined;
-  return { isLive: process.isLive, accept: (channel) => process.hub.sessions.accept(channel) };
+  return { isLive: process.isLive, accept: (channel) => process.hub.local.accept(channel) };
 }
 
 function onEnded(making: Making, device: string, code: ErrorCode): void {
@@ -360,13 +360,13 @@ function fetchBlob(making: Making, device: string, ticket: string, link: Link): 
     });
     const { process } = making;
     if (process === undefined || link.isBlocked()) throw new IdlewildError('hub_unreachable', 'no answer');
-    const bearer = process.hub.sessions.byTicket(ticket);
+    const bearer = await process.hub.ticketHolders.holderOf(ticket);
     if (bearer === undefined) throw new IdlewildError('unauthenticated', 'the ticket is of no open session');
     const { hub } = process;
-    const principal = { kind: 'device', deviceId: bearer.id, territory: bearer.territory } as const;
+    const principal = { kind: 'device', deviceId: bearer.device, territory: bearer.territory } as const;
     hub.policy.decide(principal, 'fetchBlob', { territory: hub.territory.id });
-    making.record.note({ e: 'told', device: bearer.id, kind: 'blob' });
-    const served = await hub.blobs.fetch(cid, bearer.id);
+    making.record.note({ e: 'told', device: bearer.device, kind: 'blob' });
+    const served = await hub.blobs.fetch(cid, bearer.device);
     served?.ended(true);
     return served?.bytes;
   };

@@ -77,7 +77,7 @@ test('an answer under way is not disturbed by the move', async () => {
     tokens: [],
     tokensMax: 60,
   };
-  peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work, deadlineMs: 60_000 });
+  peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work, deadlineMs: 60_000, keep: true });
   await clock.advance(200);
   const heard = got('answer.token').length;
   peer().send({ t: 'move', afterMs: 0, reason: 'stopping' });

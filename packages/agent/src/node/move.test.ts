@@ -33,7 +33,7 @@ test('it goes on with its answer at the other hub, fetches blocks there, and beg
   const model = { cid, name: 'small', bytes: 7 };
   peer?.send({ t: 'hold', models: [model], sources: ['/'] });
   await until((state) => state.models[0]?.state === 'warm');
-  peer?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: cid, work: WORK, deadlineMs: 10_000 });
+  peer?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: cid, work: WORK, deadlineMs: 10_000, keep: true });
   await expect.poll(() => tokensOf(peer).length).toBeGreaterThan(3);
   peer?.send({ t: 'move', afterMs: 0, reason: 'moved', url: other.url });
   await expect.poll(() => other.hub.peers[0]?.device?.proof.status.attempts?.[0]?.lease).toBe('att_1');

@@ -9,7 +9,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
-import { createJournal, type CloseRecord, type Journal, type OpenRecord } from './journal.ts';
+import { createJournal, type CloseRecord, type Journal, type OpenRecord, type TokenRecord } from './journal.ts';
 
 const SECRET_PROMPT = 'the king is dead and nobody may know';
 const work: Omit<AnswerWork, 'tokens'> = {
@@ -29,6 +29,7 @@ const closing = (request: string, over: Partial<CloseRecord> = {}): CloseRecord 
   exact: true,
   ...over,
 });
+const token = (id: number): TokenRecord => ({ id, s: `t${id} `, calls: undefined, lp: undefined });
 const yieldToNode = (): Promise<void> =>
   new Promise((resolve) => {
     setImmediate(resolve);
@@ -68,13 +69,15 @@ async function setUp(): Promise<Setting> {
     })
     .execute();
   const random = createSeededRandom(1);
+  let replicas = 0;
   const reopen = (): Journal =>
     createJournal({
-      db: database.db,
+      database,
       crypto: nodeCrypto,
       random,
       clock,
       key: new Uint8Array(32).fill(7),
+      owner: `rep_${++replicas}`,
       log: silentLog,
     });
   return { clock, database, journal: reopen(), folder, reopen };
@@ -93,8 +96,7 @@ test('an answer is open once its record is committed, and nothing of it is left 
   const { clock, database, journal } = await setUp();
   await journal.open(opening('req_1'));
   expect(await rows(database)).toEqual({ journal: 1, requests: { req_1: 'open' } });
-  journal.token('req_1', 11);
-  journal.token('req_1', 12);
+  for (const id of [11, 12]) journal.token('req_1', token(id));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
   expect((await rows(database)).journal).toBe(2);
   const close = journal.close(closing('req_1'));
@@ -149,15 +151,15 @@ test('what a crash left open is closed as failed, with its count of tokens, and 
   void journal.open(opening('req_1'));
   void journal.open(opening('req_2'));
   await clock.advance(5);
-  for (const id of [5, 6, 7]) journal.token('req_1', id);
+  for (const id of [5, 6, 7]) journal.token('req_1', token(id));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
-  journal.token('req_1', 8);
-  expect(await reopen().recover()).toEqual([
+  journal.token('req_1', token(8));
+  expect(await reopen().closeOrphans()).toEqual([
     { request: 'req_1', answerTokens: 3 },
     { request: 'req_2', answerTokens: 0 },
   ]);
   expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'hub_restarted', req_2: 'hub_restarted' } });
-  expect(await reopen().recover()).toEqual([]);
+  expect(await reopen().closeOrphans()).toEqual([]);
 });
 
 test('when the disk refuses, new answers are refused, and the ends of old ones are written later', async () => {
@@ -191,14 +193,14 @@ test('tokens that the disk refused are not lost: they go with a later batch, in 
   await sql`create trigger refuse before insert on journal begin select raise(abort, 'disk full'); end`.execute(
     database.db,
   );
-  for (const id of [5, 6]) journal.token('req_1', id);
+  for (const id of [5, 6]) journal.token('req_1', token(id));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
-  journal.token('req_1', 7);
+  journal.token('req_1', token(7));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
   await sql`drop trigger refuse`.execute(database.db);
   await clock.advance(HUB_LIMITS.journalRetryMs + HUB_LIMITS.groupCommitMsMax);
   expect((await rows(database)).journal).toBe(2);
-  expect(await reopen().recover()).toEqual([{ request: 'req_1', answerTokens: 3 }]);
+  expect(await reopen().closeOrphans()).toEqual([{ request: 'req_1', answerTokens: 3 }]);
 });
 
 test('a hub that stops tries once more to write the ends that the disk refused', async () => {

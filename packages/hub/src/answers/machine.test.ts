@@ -26,6 +26,7 @@ const attemptOn = (state: AnswerState, device: string, numericClass = 'a', nowMs
   device,
   numericClass,
   stallMs: 3_000,
+  mayRepeat: false,
   started: false,
   progressAtMs: nowMs,
 });

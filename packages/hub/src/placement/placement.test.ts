@@ -130,12 +130,13 @@ test('devices with room for one each hold different models, and another takes ov
 });
 
 test('a device that comes back is told what it was told before, whoever else has come meanwhile', async () => {
-  const { join, clock } = await setUp('a', 'b', 'c');
+  const { join, clock, cids } = await setUp('a', 'b', 'c');
   const one = await join({ lent: lentFor(1) });
   const before = namesOf(one);
   one.link.cut('a test');
   await clock.advance(1_000);
-  await join({ lent: lentFor(1) });
+  // One that brings another model, so that nothing speaks for moving what the first one had.
+  await join({ lent: lentFor(1), models: [{ cid: cids.b ?? '', state: 'held', fraction: 1 }] });
   expect(namesOf(await join({ lent: lentFor(1), key: one.key }))).toEqual(before);
 });
 

@@ -17,7 +17,7 @@ import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
-import type { BlobWish } from '../session/sessions.ts';
+import type { BlobWish } from '../session/port.ts';
 import { createBlobDesk, type BlobDesk, type Served } from './blob-desk.ts';
 
 type Part = Extract<ToHub, { t: 'blob.have' }>;

@@ -15,10 +15,10 @@ export const FLEET_LIMITS = {
   /** An order that nobody took by then is given elsewhere. */
   orderMs: 2_000,
   /**
-   * An attempt whose owner is gone goes on for this long, for whoever takes its answer over: as long as a caller has to
-   * come back.
+   * An attempt whose owner is gone goes on for this long, for whoever takes its answer over. A caller that comes later
+   * than this gets the same tokens of another attempt; the slot is worth more to others meanwhile.
    */
-  claimMs: 30_000,
+  claimMs: 5_000,
   /** A device may be revoked through any replica; its home looks this often, and keeps the promise of a second. */
   revokedReadMs: 500,
 } as const;

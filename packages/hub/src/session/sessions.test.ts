@@ -72,11 +72,22 @@ test('a device with an invite is welcomed, gets its ticket, and comes back witho
   const { hub, join, invite } = await setUp();
   const first = await join({ joinToken: await invite() });
   const welcome = await first.joined;
-  expect(hub.sessions.byTicket(welcome.ticket)?.id).toBe(welcome.device);
+  expect((await hub.ticketHolders.holderOf(welcome.ticket))?.device).toBe(welcome.device);
   first.link.cut('gone');
   expect(connected(hub)).toBe(0);
-  expect(hub.sessions.byTicket(welcome.ticket)).toBeUndefined();
   expect((await (await join({ key: first.key })).joined).device).toBe(welcome.device);
+});
+
+test('a ticket is good at any replica while its device is not revoked, and for half a second after', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const device = await join({ joinToken: await invite() });
+  const { ticket, device: id } = await device.joined;
+  device.link.cut('gone');
+  expect((await hub.ticketHolders.holderOf(ticket))?.device).toBe(id);
+  await hub.devices.revoke({ territory: hub.territory.id, id, actor: 'test' });
+  await clock.advance(500);
+  expect(await hub.ticketHolders.holderOf(ticket)).toBeUndefined();
+  expect(await hub.ticketHolders.holderOf(`${ticket.slice(0, -1)}A`)).toBeUndefined();
 });
 
 test('without an invite, with a used one, or for another territory nobody gets in, and is told why', async () => {

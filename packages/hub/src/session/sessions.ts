@@ -290,9 +290,10 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     },
     get: (id) => open.get(id),
     list: () => open.values(),
-    order(device, { lease, epoch, model, work, deadlineMs }) {
+    order(device, { isResumable, lease, epoch, model, work, deadlineMs }) {
       device.leases.add(lease);
-      send(device, { t: 'answer', lease, epoch, model, work, deadlineMs });
+      const kept = isResumable ? { keep: true } : {};
+      send(device, { t: 'answer', lease, epoch, model, work, deadlineMs, ...kept });
     },
     embed(device, order) {
       device.leases.add(order.lease);

@@ -175,6 +175,8 @@ export const answerSchema = z.object({
   work: answerWorkSchema,
   /** From now, on the device's own clock. */
   deadlineMs: z.int().min(1),
+  /** Somebody may come for it when this channel is lost: the attempt goes on without one for a while. */
+  keep: z.boolean().optional(),
 });
 export const cancelSchema = z.object({ t: z.literal('cancel'), lease: z.string().max(64), epoch: z.int().min(1) });
 /**

@@ -138,8 +138,9 @@ export function joined(attempts: Attempts, resumes: boolean): void {
 export function parted(attempts: Attempts): void {
   if (!attempts.resumes) return discardAll(attempts);
   for (const attempt of [...attempts.running.values(), ...attempts.ended.values()]) {
-    if (attempt.said === undefined) discard(attempts, attempt);
-    else attempt.said.mute();
+    const { said, message } = attempt;
+    if (said === undefined || message.t !== 'answer' || message.keep !== true) discard(attempts, attempt);
+    else said.mute();
   }
   if (attempts.running.size > 0) waitForClaims(attempts);
 }

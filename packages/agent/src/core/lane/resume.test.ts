@@ -32,7 +32,7 @@ async function warmWorld(...options: Parameters<typeof createFixture>): Promise<
     ...fixture,
     model,
     ask: (change = {}) =>
-      peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work: WORK, deadlineMs: 60_000, ...change }),
+      peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work: WORK, deadlineMs: 60_000, keep: true, ...change }),
     async come(resumes = true) {
       hub.behave({ resumes, unreachable: false });
       const before = hub.peers.length;
