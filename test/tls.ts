@@ -1,13 +1,14 @@
 /**
- * Ends of TLS for the tests: a `fetch` that trusts one hub's own certificate and no other, and servers that stand where
- * a hub should be and note all that a device tells them.
+ * Ends of TLS for the tests: a `fetch` that trusts one hub's own certificate and no other, a balancer that ends TLS in
+ * front of a hub, and servers that stand where a hub should be and note all that a device tells them.
  */
 import { X509Certificate, createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, request as httpsRequest } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
+import { Readable, pipeline } from 'node:stream';
+import { createServer as createTlsServer } from 'node:tls';
 import type { Fetch } from '@idlewild/client';
 import { WebSocket, WebSocketServer } from 'ws';
 
@@ -29,6 +30,44 @@ export const fetchTrusting =
       asked.once('error', reject);
       asked.end(body ?? undefined);
     });
+
+export interface Balancer {
+  readonly url: string;
+  /** Connections go to this port of loopback from now on. */
+  point(port: number): void;
+  /** Connections that it has carried. */
+  carried(): number;
+  close(): void;
+}
+
+/** Ends TLS with the certificate that lies in `certificates`, and carries bytes to a hub that never sees it. */
+export async function startBalancer(certificates: string): Promise<Balancer> {
+  const [cert, key] = ['tls.crt', 'tls.key'].map((file) => readFileSync(join(certificates, file)));
+  const sockets = new Set<Socket>();
+  let target = 0;
+  let carried = 0;
+  const server = createTlsServer({ cert, key, ALPNProtocols: ['http/1.1'] }, (near) => {
+    carried += 1;
+    const far = connect(target, '127.0.0.1');
+    sockets.add(near).add(far);
+    const over = (): void => void (sockets.delete(near) && sockets.delete(far));
+    pipeline(near, far, near, over);
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  return {
+    url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    carried: () => carried,
+    point: (port) => {
+      target = port;
+    },
+    close() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
 
 export interface Impostor {
   readonly url: string;
@@ -76,20 +115,24 @@ export async function startImpostor(certificates: string, act: (device: WebSocke
   };
 }
 
+/** What somebody in between makes of a message. */
+export type Change = (message: Buffer, towards: 'device' | 'hub') => Uint8Array;
+
 /** Passes every message on, both ways, to the hub that it pretends to be. */
 export const passingOn =
-  (hubUrl: string) =>
+  (hubUrl: string, change: Change = (message) => message) =>
   (device: WebSocket): void => {
-    const hub = new WebSocket(`${hubUrl.replace('https', 'wss')}/device`, { rejectUnauthorized: false });
-    const waiting: Buffer[] = [];
+    const hub = new WebSocket(`${hubUrl.replace(/^http/, 'ws')}/device`, { rejectUnauthorized: false });
+    const waiting: Uint8Array[] = [];
     device.on('message', (message: Buffer) => {
-      if (hub.readyState === hub.OPEN) hub.send(message);
-      else waiting.push(message);
+      const passed = change(message, 'hub');
+      if (hub.readyState === hub.OPEN) hub.send(passed);
+      else waiting.push(passed);
     });
     hub.on('open', () => {
       for (const message of waiting.splice(0)) hub.send(message);
     });
-    hub.on('message', (message: Buffer) => device.send(message));
+    hub.on('message', (message: Buffer) => device.send(change(message, 'device')));
     hub.on('close', () => device.close()).on('error', () => device.close());
     device.on('close', () => hub.close());
   };

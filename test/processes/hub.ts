@@ -9,6 +9,7 @@ export interface HubProcessOptions {
   readonly data: string;
   readonly host: string;
   readonly port: number;
+  readonly publicUrl?: string;
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly logFile: string;
 }
