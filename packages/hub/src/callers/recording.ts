@@ -16,10 +16,18 @@ export interface Head {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A response that is being made. Aborting the signal that `start` was given ends it. */
+/** A response that is being made. */
 export interface Started {
   readonly head: Head;
   readonly body: AsyncIterable<Uint8Array>;
+}
+
+/** Between who makes a response and who has it made. */
+export interface Making {
+  /** Once it is aborted nobody wants the response. */
+  readonly signal: AbortSignal;
+  /** Says that what is told is no end: another replica goes on with the run, or will when it is asked. */
+  leave(): void;
 }
 
 /** One who listens. */
@@ -46,12 +54,16 @@ export interface LiveRecording extends Recording {
   /** SHA-256 of what was asked. */
   readonly fingerprint: Uint8Array;
   state(): RecordingState;
+  /** Whether the run is somebody else's to end. */
+  isLeft(): boolean;
   /** Resolves when it is over. */
-  make(start: (signal: AbortSignal) => Promise<Started>): Promise<void>;
+  make(start: (making: Making) => Promise<Started>): Promise<void>;
   /** What is worth keeping of it. */
   answer(): { readonly head: Head; readonly body: Uint8Array } | undefined;
-  /** Breaks it off. */
+  /** Breaks it off, and what makes it. */
   abort(): void;
+  /** Breaks it off for who listens: another has the run, and may have taken over what makes it, too. */
+  fence(): void;
   /** What there is from byte `from` on, at most `bytesMax`; and the head, once it is there. */
   look(from: number, bytesMax: number): { readonly head: Head | undefined; readonly bytes: Uint8Array };
   /** Resolves at the next change. */
@@ -74,6 +86,7 @@ export function createRecording(run: Run, fingerprint: Uint8Array, clock: Clock)
   headed.promise.catch(() => {});
   const waiting = new Set<() => void>();
   let state: RecordingState = 'running';
+  let isLeft = false;
   let head: Head | undefined;
   let size = 0;
   let holders = 0;
@@ -84,14 +97,21 @@ export function createRecording(run: Run, fingerprint: Uint8Array, clock: Clock)
     waiting.clear();
     for (const wake of woken) wake();
   };
+  const breakOff = (error: unknown): void => {
+    state = 'broken';
+    headed.reject(asIdlewildError(error, 'answering'));
+    tell();
+  };
   const add = (chunk: Uint8Array): void => {
+    if (state !== 'running') return;
     if (size + chunk.length > HUB_LIMITS.recordedBytesMax) {
       abort.abort();
       const most = `${HUB_LIMITS.recordedBytesMax} bytes`;
       throw new IdlewildError('body_too_large', `an answer under an Idempotency-Key may have ${most} at most`);
     }
     if (chunk.length === 0) return;
-    chunks.push(chunk);
+    // Of a stream it is a Buffer, which does not pass everywhere for what it is.
+    chunks.push(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
     starts.push(size);
     size += chunk.length;
     tell();
@@ -167,21 +187,24 @@ export function createRecording(run: Run, fingerprint: Uint8Array, clock: Clock)
         },
       };
     },
+    isLeft: () => isLeft,
     async make(start) {
+      const leave = (): void => {
+        isLeft = true;
+      };
       try {
-        const started = await start(abort.signal);
+        const started = await start({ signal: abort.signal, leave });
         head = started.head;
         headed.resolve(head);
         tell();
         for await (const chunk of started.body) add(chunk);
         if (abort.signal.aborted) throw brokeOff();
-        state = 'whole';
+        if (state === 'running') state = 'whole';
+        tell();
       } catch (error) {
-        state = 'broken';
-        headed.reject(asIdlewildError(error, 'answering'));
+        breakOff(error);
       }
       grace?.cancel();
-      tell();
     },
     answer() {
       if (state !== 'whole' || head === undefined || size > HUB_LIMITS.keptBytesMax) return undefined;
@@ -189,6 +212,11 @@ export function createRecording(run: Run, fingerprint: Uint8Array, clock: Clock)
       return isGood ? { head, body: concat(chunks) } : undefined;
     },
     abort: () => abort.abort(),
+    fence() {
+      if (state !== 'running') return;
+      isLeft = true;
+      breakOff(brokeOff());
+    },
   };
 }
 

@@ -169,18 +169,39 @@ test('a former owner is told when another has what it had, and its listeners are
   a.bus.setUp(false);
   await b.repeats.open({
     ...order(after),
-    async start(run, signal) {
+    async start(run, making) {
       await adopted.promise;
-      return after.start(run, signal);
+      return after.start(run, making);
     },
   });
   a.bus.setUp(true);
   await clock.settle();
   // Until then it could still end what the other is about to read.
-  expect(before.wasAborted()).toBe(false);
+  const heard = next(reader);
+  before.say(' or not');
+  expect(await heard).toBe(' or not');
   adopted.resolve();
   await expect(reader.next()).rejects.toThrow('broke off');
-  expect(before.wasAborted()).toBe(true);
+  before.say(' to be');
+  await expect(reader.next()).rejects.toThrow('broke off');
+  // What makes it may be the other's by now, too.
+  expect(before.wasAborted()).toBe(false);
+  before.end();
+});
+
+test('what was left to others is told, and not ended', async () => {
+  const { db, clock, a, b } = await twoReplicas();
+  const [before, after] = [answering({ status: 503, headers: {} }), answering()];
+  const { recording } = await a.repeats.open(order(before));
+  await recording.head;
+  before.leave();
+  before.say('it goes on elsewhere');
+  before.end();
+  expect(await textOf(recording)).toBe('it goes on elsewhere');
+  await clock.settle();
+  expect(await runRows(db)).toMatchObject([{ owner: 'rep_a', epoch: 1 }]);
+  await b.repeats.open(order(after));
+  expect(after.runs()).toMatchObject([{ epoch: 2, isResumed: true }]);
 });
 
 test('without a bus an answer of another replica is refused for a moment, and gone on with once that one is lost', async () => {

@@ -14,7 +14,14 @@ import { IdlewildError, codeOf, equalBytes, messageOf, type Clock, type Random }
 import type { Log } from '../log.ts';
 import type { Replica } from '../replicas/port.ts';
 import type { KeptAnswers, KeptName } from './kept-answers.ts';
-import { createRecording, replayOf, type LiveRecording, type Recording, type Started } from './recording.ts';
+import {
+  createRecording,
+  replayOf,
+  type LiveRecording,
+  type Making,
+  type Recording,
+  type Started,
+} from './recording.ts';
 import { createRunDesk } from './run-desk.ts';
 import { changing, conflict, type HeldRun, type Run, type RunOrder, type Runs } from './runs.ts';
 
@@ -25,7 +32,7 @@ export interface RepeatOrder extends KeptName {
   readonly requestId: string;
   /** The run of whose answer somebody has a part: where it is not there any more, nothing is begun. */
   readonly continues?: string | undefined;
-  readonly start: (run: Run, signal: AbortSignal) => Promise<Started>;
+  readonly start: (run: Run, making: Making) => Promise<Started>;
 }
 
 export interface Opened {
@@ -65,6 +72,7 @@ export function createRepeats({ kept, runs, replica, clock, random, log }: Repea
     replica,
     clock,
     random,
+    log,
     async find(id) {
       if (!live.has(id)) await opening.get(id)?.catch(() => {});
       return live.get(id);
@@ -74,11 +82,11 @@ export function createRepeats({ kept, runs, replica, clock, random, log }: Repea
   /** A whole answer stays live until it is committed, so there is no moment in which it is nowhere. */
   async function carry(order: RepeatOrder, recording: LiveRecording): Promise<void> {
     const { run, fingerprint } = recording;
-    await recording.make((signal) => order.start(run, signal));
+    await recording.make((making) => order.start(run, making));
     const answer = recording.answer();
     try {
       // What broke off because this replica stops goes on elsewhere.
-      if (recording.state() === 'broken' && isStopping) return;
+      if (recording.isLeft() || (recording.state() === 'broken' && isStopping)) return;
       await runs.end(run, async (transaction) => {
         if (answer === undefined) return;
         const { head, body } = answer;

@@ -11,6 +11,7 @@ import {
   decodeCbor,
   encodeCbor,
   hex,
+  messageOf,
   type Clock,
   type Random,
   type Timer,
@@ -18,6 +19,7 @@ import {
 import { z } from 'zod';
 import type { BusMessage } from '../bus/port.ts';
 import { HUB_LIMITS } from '../limits.ts';
+import type { Log } from '../log.ts';
 import type { Replica } from '../replicas/port.ts';
 import type { Head, LiveRecording, Reader, Recording } from './recording.ts';
 import type { HeldRun } from './runs.ts';
@@ -36,6 +38,7 @@ export interface RunDeskDeps {
   readonly replica: Replica;
   readonly clock: Clock;
   readonly random: Random;
+  readonly log: Log;
   /** What is made in this process, also of a run that is just being begun. */
   readonly find: (id: string) => Promise<LiveRecording | undefined>;
 }
@@ -89,12 +92,13 @@ const READER_BYTES = 12;
 
 const subjectOf = (replica: string): string => `rep.${replica}.run`;
 
-export function createRunDesk({ replica, clock, random, find }: RunDeskDeps): RunDesk {
+export function createRunDesk({ replica, clock, random, log, find }: RunDeskDeps): RunDesk {
   const { bus } = replica;
   const readers = new Map<string, FarReader>();
   const subscription = bus.subscribe(subjectOf(replica.id), (message) => {
-    // A message that cannot be read, or a bus that went away meanwhile: whoever asked asks again.
-    handle(message).catch(() => {});
+    handle(message).catch((error: unknown) =>
+      log.error({ why: messageOf(error) }, 'a question about a run could not be answered'),
+    );
   });
 
   async function handle(message: BusMessage): Promise<void> {
@@ -103,8 +107,8 @@ export function createRunDesk({ replica, clock, random, find }: RunDeskDeps): Ru
     if (ask.t === 'leave') return drop(ask.reader);
     const recording = await find(ask.run);
     // Whoever took it over has a later epoch; who cancels means the one that it saw.
-    const isMeant = ask.t === 'taken' ? recording?.run.epoch === ask.epoch - 1 : recording?.run.epoch === ask.epoch;
-    if (isMeant) recording?.abort();
+    if (ask.t === 'taken' && recording?.run.epoch === ask.epoch - 1) recording.fence();
+    if (ask.t === 'cancel' && recording?.run.epoch === ask.epoch) recording.abort();
     return undefined;
   }
 
@@ -164,6 +168,7 @@ export function createRunDesk({ replica, clock, random, find }: RunDeskDeps): Ru
         return createFarRecording(first, (place) => ask(held, { reader, ...place }), leave);
       } catch (error) {
         if (codeOf(error) === 'bus_down') throw error;
+        log.info({ owner: held.owner, why: messageOf(error) }, 'the owner of a run does not answer');
         return undefined;
       }
     },

@@ -5,18 +5,22 @@
  */
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { newId, type Random } from '@idlewild/protocol';
+import type { Making } from '../callers/recording.ts';
 import type { Run } from '../callers/runs.ts';
 
 export const RUN_HEADER = 'x-idlewild-run';
 
+/** As the routes see it. */
+export type CarriedRun = Run & Pick<Making, 'leave'>;
+
 export interface Carried {
   /** Announces a run; `onSeen` is called with its response, which can be cancelled from then on. */
-  announce(run: Run, onSeen: (raw: ServerResponse) => void): { readonly name: string; forget(): void };
+  announce(run: CarriedRun, onSeen: (raw: ServerResponse) => void): { readonly name: string; forget(): void };
   of(headers: IncomingHttpHeaders): Announced | undefined;
 }
 
 export interface Announced {
-  readonly run: Run;
+  readonly run: CarriedRun;
   readonly onSeen: (raw: ServerResponse) => void;
 }
 

@@ -165,14 +165,23 @@ test('a caller that hangs up and comes again gets the answer that went on', asyn
   }
 });
 
-test('a run that is given up is cancelled on its device, streamed or whole', async () => {
+const cancel = (name: string, key = door.key): Promise<Response> =>
+  fetch(`${door.url}/v1/answers/${encodeURIComponent(name)}`, {
+    method: 'DELETE',
+    headers: { authorization: `Bearer ${key}` },
+  });
+
+test('a run that is given up is cancelled on its device, streamed or whole, by its own key alone', async () => {
+  const other = await door.hub.keys.create({ territory: door.hub.territory.id, role: 'caller', actor: 'test' });
   for (const stream of [true, false]) {
     const hand = byHand();
+    const name = `${freshName()} / with what URLs write otherwise`;
     const abort = new AbortController();
-    const first = post({ ...chat, stream }, under(freshName()), { signal: abort.signal });
+    const first = post({ ...chat, stream }, under(name), { signal: abort.signal });
     await hand.begun;
-    // What the grace period ends with.
-    await door.hub.repeats.stop();
+    expect((await cancel(name, other.key)).status).toBe(404);
+    expect(door.hub.answers.counts().open).toBe(1);
+    expect((await cancel(name)).status).toBe(204);
     await hand.cancelled;
     await expect.poll(() => door.hub.answers.counts().open).toBe(0);
     abort.abort();
@@ -180,6 +189,7 @@ test('a run that is given up is cancelled on its device, streamed or whole', asy
       (response) => response.text().catch(() => 'broken off'),
       () => 'broken off',
     );
+    await expect.poll(async () => (await cancel(name)).status).toBe(404);
   }
 });
 

@@ -10,10 +10,9 @@ import { Readable } from 'node:stream';
 import { IdlewildError, asIdlewildError, utf8, type Clock, type Timer } from '@idlewild/protocol';
 import { isEventStream, type Recording, type Started } from '../callers/recording.ts';
 import type { Repeats } from '../callers/repeats.ts';
-import type { Run } from '../callers/runs.ts';
 import type { KeyPrincipal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
-import { RUN_HEADER, type Carried } from './carried.ts';
+import { RUN_HEADER, type Carried, type CarriedRun } from './carried.ts';
 import { createContinuation, lastEventId, type Continuation, type StreamPlace } from './event-ids.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
 
@@ -60,7 +59,7 @@ export async function repeat(
     asked: utf8(`${request.method} ${request.url}\n${payload}`),
     requestId: request.id,
     continues: after?.requestId,
-    start: (run, signal) => carryOut(deps, run, request, payload, signal),
+    start: (run, making) => carryOut(deps, { ...run, leave: making.leave }, request, payload, making.signal),
   });
   let continuation: Continuation | undefined;
   const body = listenTo(recording, deps.clock, () => continuation);
@@ -75,7 +74,10 @@ export async function repeat(
       if (!NOT_REPLAYED.has(name) && !isOld) void reply.header(name, value);
     }
     if (!isFirst) void reply.header('idempotent-replayed', 'true');
-    return await reply.status(head.status).send(body);
+    void reply.status(head.status).send(body);
+    // A stream that waits for its next event has begun all the same.
+    if (isEventStream(head)) reply.raw.flushHeaders();
+    return reply;
   } catch (error) {
     body.destroy();
     throw error;
@@ -102,7 +104,7 @@ function placeOf({ headers, body }: FastifyRequest): StreamPlace | undefined {
 
 async function carryOut(
   { app, carried }: RepeatDeps,
-  run: Run,
+  run: CarriedRun,
   request: FastifyRequest,
   payload: string,
   signal: AbortSignal,

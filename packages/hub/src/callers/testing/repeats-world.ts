@@ -8,7 +8,7 @@ import { openDatabase, type OpenDatabase } from '../../db/open.ts';
 import type { Database } from '../../db/schema.ts';
 import { silentLog } from '../../log.ts';
 import { createKeptAnswers, type KeptAnswers } from '../kept-answers.ts';
-import type { Head, Reader, Recording, Started } from '../recording.ts';
+import type { Head, Making, Reader, Recording, Started } from '../recording.ts';
 import { createRepeats, type RepeatOrder, type Repeats } from '../repeats.ts';
 import { createRuns, type Run, type Runs } from '../runs.ts';
 
@@ -89,6 +89,7 @@ export function answering(head: Started['head'] = good) {
   let starts = 0;
   const runs: Run[] = [];
   let signal = new AbortController().signal;
+  let leave = (): void => {};
   const change = (): void => {
     more.resolve();
     more = Promise.withResolvers();
@@ -115,12 +116,14 @@ export function answering(head: Started['head'] = good) {
     },
     starts: () => starts,
     runs: () => runs,
+    leave: () => leave(),
     wasAborted: () => signal.aborted,
-    async start(run: Run, given: AbortSignal): Promise<Started> {
+    async start(run: Run, making: Making): Promise<Started> {
       starts++;
       runs.push(run);
-      signal = given;
-      given.addEventListener('abort', change);
+      signal = making.signal;
+      leave = making.leave;
+      signal.addEventListener('abort', change);
       return { head, body: body() };
     },
   };
@@ -136,7 +139,7 @@ export const order = (
   idempotencyKey: name,
   asked: utf8(asked),
   requestId: `req_${++requests}`,
-  start: (run, signal) => answer.start(run, signal),
+  start: (run, making) => answer.start(run, making),
 });
 /** To its end. */
 export async function textOf(from: Recording | Reader): Promise<string> {

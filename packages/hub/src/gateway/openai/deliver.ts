@@ -6,7 +6,7 @@
  * not read, cancels all its answers. Under an Idempotency-Key events have ids, and all that is written is a function of
  * the run and of what devices said: whoever carries it out again writes the same.
  */
-import type { CallPart, Logprobs } from '@idlewild/protocol';
+import type { CallPart, ErrorCode, Logprobs } from '@idlewild/protocol';
 import { IdlewildError } from '@idlewild/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AnswerOutcome, AnswerRequest, Answers } from '../../answers/answers.ts';
@@ -54,6 +54,16 @@ const NO_IDS: EventIds = {
   finished: (_choice, events) => events,
 };
 
+/** What says nothing about the answer, only about this replica. */
+const GOES_ON: ReadonlySet<ErrorCode> = new Set(['run_taken_over', 'hub_stopping', 'database_unavailable']);
+
+/** Whether it goes on, here or elsewhere, when its caller asks again; then it is left as it is. */
+function isLeft({ run }: FastifyRequest, { code }: IdlewildError): boolean {
+  if (run === undefined || !GOES_ON.has(code)) return false;
+  run.leave();
+  return true;
+}
+
 /** Each answer as a part of the request's run, where it has one. */
 function ordersOf({ orders, request: { run } }: Delivery): readonly AnswerRequest[] {
   if (run === undefined) return orders;
@@ -77,7 +87,10 @@ export async function answerWhole(delivery: Delivery): Promise<object> {
         token: (index, _i, s, calls, lp) => collectors[index]?.token(s, calls, lp),
         finished: () => {},
         done: resolve,
-        failed: reject,
+        failed(error) {
+          isLeft(request, error);
+          reject(error);
+        },
       });
       if (reply.raw.destroyed) onClose();
     });
@@ -134,9 +147,10 @@ export async function answerStream(delivery: Delivery): Promise<void> {
       },
       failed(error) {
         over = true;
+        const hasLeft = isLeft(request, error);
         if (!raw.headersSent) return reject(error);
-        // It is no failure: it goes on elsewhere, for those who come back.
-        if (error.code === 'run_taken_over') raw.destroy();
+        // Who hears of an end does not come back.
+        if (hasLeft) raw.destroy();
         else raw.end(events.failed(error));
       },
     });
