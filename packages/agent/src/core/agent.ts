@@ -33,7 +33,7 @@ import { AGENT_LIMITS } from './limits.ts';
 import type { ModelFolders } from './model-folders.ts';
 import type { Place } from './places.ts';
 import type { WorkMessage } from './session-machine.ts';
-import { createSession, type HubAddress, type Session, type SessionPorts } from './session.ts';
+import { createSession, type HubAddress, type Session, type SessionOwner, type SessionPorts } from './session.ts';
 import { createShelf, type Shelf, type ShelfPorts } from './shelf/shelf.ts';
 
 /** What the lender lends of the machine. */
@@ -217,39 +217,10 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
       onChanged();
     },
   });
-  const session = createSession(options, {
-    ...options,
-    profile: withFeatures(options.profile, lent.uploadBytesPerSecond === 0 ? ['resume'] : ['resume', 'relay']),
-    agreementKey: keys.signed,
-    status: () => statusOf(parts),
-    attempts: () => lane.attempts(),
-    onOpened(welcome) {
-      parts.problem = undefined;
-      parts.drainingByHub = false;
-      log('info', 'connected to the hub', { session: welcome.session });
-      options.onEnrolled?.();
-      shelf.setTicket(welcome.ticket);
-      lane.joined(welcome.resumes === true);
-      onChanged();
-    },
-    onMoved(place) {
-      log('info', 'the hub of this community has another address now', { url: place.url });
-      options.onMoved?.(place);
-    },
-    onMessage: (message) => onMessage(parts, message),
-    onLost(reason) {
-      log('info', 'the session with the hub ended', { reason });
-      shelf.setTicket(undefined);
-      lane.parted();
-      onChanged();
-    },
-    onBackOff(error, afterMs) {
-      parts.problem = error;
-      log('warn', error.message, { code: error.code, retryInMs: Math.round(afterMs) });
-      onChanged();
-    },
-    onEnded: (final) => void end(parts, final),
-  });
+  const session = createSession(
+    options,
+    sessionOwnerOf(options, lent, () => parts),
+  );
   const parts: Parts = {
     options,
     deviceId,
@@ -273,6 +244,43 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     ending: undefined,
   };
   return parts;
+}
+
+function sessionOwnerOf(options: AgentOptions, lent: Lent, parts: () => Parts): SessionOwner {
+  const { log, profile } = options;
+  return {
+    ...options,
+    profile: withFeatures(profile, lent.uploadBytesPerSecond === 0 ? ['resume'] : ['resume', 'relay']),
+    agreementKey: () => parts().keys.signed(),
+    status: () => statusOf(parts()),
+    attempts: () => parts().lane.attempts(),
+    onOpened(welcome) {
+      parts().problem = undefined;
+      parts().drainingByHub = false;
+      log('info', 'connected to the hub', { session: welcome.session });
+      options.onEnrolled?.();
+      parts().shelf.setTicket(welcome.ticket);
+      parts().lane.joined(welcome.resumes === true);
+      changed(parts());
+    },
+    onMoved(place) {
+      log('info', 'the hub of this community has another address now', { url: place.url });
+      options.onMoved?.(place);
+    },
+    onMessage: (message) => onMessage(parts(), message),
+    onLost(reason) {
+      log('info', 'the session with the hub ended', { reason });
+      parts().shelf.setTicket(undefined);
+      parts().lane.parted();
+      changed(parts());
+    },
+    onBackOff(error, afterMs) {
+      parts().problem = error;
+      log('warn', error.message, { code: error.code, retryInMs: Math.round(afterMs) });
+      changed(parts());
+    },
+    onEnded: (final) => void end(parts(), final),
+  };
 }
 
 function shelfPortsOf(options: AgentOptions, consent: Consent, parts: () => Parts): ShelfPorts {

@@ -7,14 +7,11 @@
  *      └──final reason── waiting ◄── any failure, silence, garbage, a refusal that is not final, a lost channel ┘
  *
  * - Nothing secret is sent before the hub has proved itself: `prove` follows `checked` alone.
- * - From dialling to the welcome there is one deadline. In `open`, silence of `heartbeatLostMs` gives the channel up.
- * - Back-off doubles from `reconnectMsMin` to `reconnectMsMax` with full jitter; a session that lasted resets it. A hub
- *   that is too busy or stops may say when to come back instead.
- * - `move`: at its time the channel is closed and another one dialled at once, perhaps at another place.
- * - Some reasons are final: trying again cannot help. From a hub that has not proved itself, and from a network that
- *   shows a wrong key, they are final only while the device has never been enrolled (a person is joining it and must
- *   hear why); later, whoever stands in the way for a while must not end a device for good. Nor must a place that it is
- *   only told of, nor its own older connection: a replica that was slow to let that one in takes it for the newer.
+ * - From dialling to the welcome there is one deadline. In `open`, silence of `heartbeatLostMs` gives the channel up,
+ *   and `move` closes it at its time and dials at once, perhaps at another place.
+ * - Back-off is full jitter, doubled from `reconnectMsMin`, unless a busy hub says when to come back.
+ * - Some reasons are final: trying again cannot help. While a device has not been enrolled a person is joining it and
+ *   must hear why; later only a hub that has proved itself may end it, and not for an older connection of its own.
  */
 import {
   LIMITS,

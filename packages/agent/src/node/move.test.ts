@@ -7,6 +7,8 @@ import type { ScriptedPeer } from '../testing/scripted-hub.ts';
 import { putModel } from './testing/fixture.ts';
 import { CONSENT, newFolder, serveHub, start } from './testing/real-hub.ts';
 
+/** On a busy machine. */
+const SOON = { timeout: 15_000 };
 const WORK = {
   prompt: { kind: 'text' as const, text: 'Hello' },
   sampling: { seed: 3 },
@@ -33,14 +35,14 @@ test('it goes on with its answer at the other hub, fetches blocks there, and beg
   const model = { cid, name: 'small', bytes: 7 };
   peer?.send({ t: 'hold', models: [model], sources: ['/'] });
   await until((state) => state.models[0]?.state === 'warm');
-  peer?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: cid, work: WORK, deadlineMs: 10_000, keep: true });
-  await expect.poll(() => tokensOf(peer).length).toBeGreaterThan(3);
+  peer?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: cid, work: WORK, keep: true, deadlineMs: 10_000 });
+  await expect.poll(() => tokensOf(peer).length, SOON).toBeGreaterThan(3);
   peer?.send({ t: 'move', afterMs: 0, reason: 'moved', url: other.url });
-  await expect.poll(() => other.hub.peers[0]?.device?.proof.status.attempts?.[0]?.lease).toBe('att_1');
+  await expect.poll(() => other.hub.peers[0]?.device?.proof.status.attempts?.[0]?.lease, SOON).toBe('att_1');
   const heard = tokensOf(peer);
   const there = other.hub.peers[0] as ScriptedPeer;
   there.send({ t: 'answer.resume', lease: 'att_1', epoch: 1, from: heard.length } satisfies ToDevice);
-  await expect.poll(() => there.got.some(({ t }) => t === 'answer.finished')).toBe(true);
+  await expect.poll(() => there.got.some(({ t }) => t === 'answer.finished'), SOON).toBe(true);
   expect([...heard, ...tokensOf(there)]).toEqual(simulatedAnswer(WORK).tokens.map((id, i) => [i, id]));
 
   there.send({ t: 'hold', models: [model, { cid: second, name: 'second', bytes: 13 }], sources: ['/'] });

@@ -1,4 +1,7 @@
-/** What tests and the simulator need to run real agents: an engine that is arithmetic, and folders that are names. */
+/**
+ * What tests, benches and the simulator need to run real agents: an engine that is arithmetic, folders that are names,
+ * and devices by the thousand.
+ */
 export {
   createSimulatedEngineHost,
   simulatedAnswer,
@@ -8,4 +11,5 @@ export {
   type SimulatedEngineHost,
   type SimulatedEngineOptions,
 } from './simulated-engine.ts';
+export { startLightDevices, type LightDevices, type LightDevicesOptions, type LightEvent } from './light-devices.ts';
 export { createMemoryModelFolders } from '../core/model-folders.ts';

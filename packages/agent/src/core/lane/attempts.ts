@@ -29,6 +29,8 @@ export interface Attempt {
   readonly tokens: number[];
   /** Of answers only: vectors are one event, and as easily made again. */
   readonly said: Said | undefined;
+  /** It outlives its channel, and what it said is kept: somebody may come for it. */
+  readonly keeps: boolean;
   handle?: { cancel(): void };
   /** Of its running, then of its keeping. */
   deadline?: Timer;
@@ -83,7 +85,7 @@ function drop(attempts: Attempts, attempt: Attempt): void {
 
 /** After its end: for a hub that has not written it down yet. */
 export function keep(attempts: Attempts, attempt: Attempt): void {
-  if (attempt.said === undefined || !attempts.resumes) return;
+  if (!attempt.keeps) return;
   attempts.ended.set(attempt.message.lease, attempt);
   attempt.deadline = attempts.ports.clock.after(AGENT_LIMITS.keptAttemptMs, () => forget(attempts, attempt));
   makeRoom(attempts);
@@ -136,11 +138,9 @@ export function joined(attempts: Attempts, resumes: boolean): void {
 
 /** The session is over; another may follow. */
 export function parted(attempts: Attempts): void {
-  if (!attempts.resumes) return discardAll(attempts);
   for (const attempt of [...attempts.running.values(), ...attempts.ended.values()]) {
-    const { said, message } = attempt;
-    if (said === undefined || message.t !== 'answer' || message.keep !== true) discard(attempts, attempt);
-    else said.mute();
+    if (attempt.keeps) attempt.said?.mute();
+    else discard(attempts, attempt);
   }
   if (attempts.running.size > 0) waitForClaims(attempts);
 }
@@ -158,8 +158,8 @@ function waitForClaims(attempts: Attempts): void {
 /** What another session could resume: those that run first, then the newest. */
 export function resumable({ running, ended }: Attempts): KeptAttempt[] {
   return [...running.values(), ...[...ended.values()].toReversed()]
-    .flatMap(({ message: { lease, epoch }, said }) =>
-      said === undefined ? [] : [{ lease, epoch, tokens: said.next() }],
+    .flatMap(({ message: { lease, epoch }, said, keeps }) =>
+      said === undefined || !keeps ? [] : [{ lease, epoch, tokens: said.next() }],
     )
     .slice(0, AGENT_LIMITS.keptAttemptsMax);
 }

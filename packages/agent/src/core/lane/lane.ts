@@ -7,8 +7,8 @@
  *
  * - Every event carries the lease and epoch of its attempt; once an attempt is over nothing new is said for it.
  * - A lease's epoch only grows: an older or repeated one changes nothing; a newer one replaces the attempt.
- * - Where the hub resumes, an answer outlives its channel: it runs on and is kept, and another session may hear it from
- *   any token (`attempts.ts`, `said.ts`). With another hub a lost channel is its end.
+ * - An answer that the hub wants kept outlives its channel: it runs on, and another session may hear it from any token
+ *   (`attempts.ts`, `said.ts`). Any other ends with its channel.
  * - There is no queue: an answer runs now or is refused, because the hub knows better places than a device's queue.
  * - It trusts no frame: whether the lender allows the work is asked of the guard for each.
  */
@@ -167,11 +167,12 @@ function placeFor({ ports, attempts: { running } }: LaneState, message: OrderMes
 
 function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
   const { ports, attempts } = lane;
+  const keeps = message.t === 'answer' && message.keep === true && attempts.resumes;
   const said =
     message.t === 'answer'
-      ? createSaid({ ...ports, tally: attempts.tally }, message.work.tokens.length, attempts.resumes)
+      ? createSaid({ ...ports, tally: attempts.tally }, message.work.tokens.length, keeps)
       : undefined;
-  const attempt: Attempt = { message, model, said, tokens: [], over: false };
+  const attempt: Attempt = { message, model, said, keeps, tokens: [], over: false };
   attempts.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
   attempt.deadline = ports.clock.after(deadlineMs, () =>

@@ -32,7 +32,16 @@ async function warmWorld(...options: Parameters<typeof createFixture>): Promise<
     ...fixture,
     model,
     ask: (change = {}) =>
-      peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work: WORK, deadlineMs: 60_000, keep: true, ...change }),
+      peer().send({
+        t: 'answer',
+        lease: 'att_1',
+        epoch: 1,
+        model,
+        work: WORK,
+        deadlineMs: 60_000,
+        keep: true,
+        ...change,
+      }),
     async come(resumes = true) {
       hub.behave({ resumes, unreachable: false });
       const before = hub.peers.length;
@@ -210,6 +219,22 @@ test('a hub that does not resume finds nothing of earlier sessions running', asy
   peer().link?.cut('a test');
   await clock.advance(10);
   expect(engineHost.engines.get(model)?.answering()).toBe(0);
+});
+
+test('an answer for which nobody would come ends with its channel, and is not kept', async () => {
+  const { ask, clock, come, engineHost, got, model, peer } = await warmWorld({ engine: { tokensPerSecond: 25 } });
+  ask({ keep: undefined });
+  ask({ lease: 'att_2' });
+  await clock.advance(200);
+  await come();
+  expect(engineHost.engines.get(model)?.answering()).toBe(1);
+  expect(peer().device?.proof.status.attempts).toMatchObject([{ lease: 'att_2' }]);
+  ask({ lease: 'att_3', keep: false });
+  await clock.advance(6_000);
+  expect(got('answer.finished')).toHaveLength(1);
+  peer().send(resume(0, { lease: 'att_3' }));
+  await clock.advance(20);
+  expect(got('answer.failed')).toMatchObject([{ lease: 'att_3', code: 'lease_unknown' }]);
 });
 
 test('a newer epoch of a kept lease replaces it', async () => {

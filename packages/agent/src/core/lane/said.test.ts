@@ -32,7 +32,7 @@ function createLane(): Lane {
     begin(lease) {
       const message = { t: 'answer', lease, epoch: 1 } as Attempt['message'];
       const said = createSaid({ ...ports, backlogBytes: () => 0, tally: attempts.tally }, 0, true);
-      const attempt: Attempt = { message, model: {} as Attempt['model'], said, tokens: [], over: false };
+      const attempt: Attempt = { message, model: {} as Attempt['model'], said, keeps: true, tokens: [], over: false };
       attempts.running.set(lease, attempt);
       return attempt;
     },
