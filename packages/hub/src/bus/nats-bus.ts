@@ -7,8 +7,8 @@
  * with the platform's timers; everything else follows the clock that is handed in. It knows of no keys and of no sizes:
  * what goes over it is sealed and cut before (`sealed-bus.ts`).
  */
-import { hex, type Clock, type IdlewildError, type Random } from '@idlewild/protocol';
-import type { Msg, NatsConnection } from '@nats-io/transport-node';
+import { hex, type Clock, type IdlewildError, type Random, type Timer } from '@idlewild/protocol';
+import { NatsConnectionImpl, type Msg, type NatsConnection } from '@nats-io/transport-node';
 import type { Log } from '../log.ts';
 import { downError, noResponderError, timeoutError } from './errors.ts';
 import { BUS_LIMITS } from './limits.ts';
@@ -42,7 +42,7 @@ export async function createNatsBus(deps: Deps & NatsOptions): Promise<Bus> {
     outbound.forget();
     listeners.tell(next);
   };
-  void watch(nats, deps.log, (next) => change(next && !isClosed));
+  void watch(nats, deps, (next) => change(next && !isClosed));
   return {
     publish(subject, bytes) {
       checkSubject(subject);
@@ -56,7 +56,7 @@ export async function createNatsBus(deps: Deps & NatsOptions): Promise<Bus> {
         const { subject, reply, data } = message;
         onMessage({
           subject,
-          bytes: data,
+          bytes: plain(data),
           respond: (bytes) => {
             if (reply !== undefined && reply !== '' && isUp) outbound.publish(reply, bytes);
           },
@@ -81,6 +81,9 @@ export async function createNatsBus(deps: Deps & NatsOptions): Promise<Bus> {
   };
 }
 
+/** NATS hands out Node's buffers, whose `slice` does not copy. */
+const plain = ({ buffer, byteOffset, length }: Uint8Array): Uint8Array => new Uint8Array(buffer, byteOffset, length);
+
 /** Calls `onMessage` for what matches; what it throws ends nothing else. */
 function listen(nats: NatsConnection, pattern: string, log: Log, onMessage: (message: Msg) => void): Subscription {
   const subscription = nats.subscribe(pattern, {
@@ -104,11 +107,18 @@ function listen(nats: NatsConnection, pattern: string, log: Log, onMessage: (mes
 }
 
 /** Tells of each loss and return of the connection. */
-async function watch(nats: NatsConnection, log: Log, tell: (isUp: boolean) => void): Promise<void> {
+async function watch(nats: NatsConnection, { clock, log }: Deps, tell: (isUp: boolean) => void): Promise<void> {
+  let giveUp: Timer | undefined;
   for await (const status of nats.status()) {
     switch (status.type) {
+      case 'staleConnection':
+        log.warn({}, 'the bus does not answer any more; trying to reach it again');
+        giveUp = clock.after(BUS_LIMITS.closeMsMax, () => abandon(nats));
+        tell(false);
+        break;
       case 'disconnect':
         log.warn({ server: status.server }, 'the bus is gone; trying to reach it again');
+        giveUp?.cancel();
         tell(false);
         break;
       case 'reconnect':
@@ -121,7 +131,16 @@ async function watch(nats: NatsConnection, log: Log, tell: (isUp: boolean) => vo
       default:
     }
   }
+  giveUp?.cancel();
   tell(false);
+}
+
+/**
+ * NATS flushes a connection that it gives up as stale, and waits for that as long as TCP does, a quarter of an hour,
+ * where the other end is gone and the buffers are full. Destroying the socket ends the wait.
+ */
+function abandon(nats: NatsConnection): void {
+  if (nats instanceof NatsConnectionImpl) nats.protocol.transport.discard();
 }
 
 interface Listeners {
@@ -210,7 +229,7 @@ function createAsking(nats: NatsConnection, { clock, random, log }: Deps, outbou
     const waiting = pending.get(message.subject);
     if (waiting === undefined) return;
     const isNobody = message.headers?.code === NO_RESPONDERS;
-    waiting.settle(isNobody ? noResponderError(waiting.subject) : message.data);
+    waiting.settle(isNobody ? noResponderError(waiting.subject) : plain(message.data));
   });
   return {
     ask: (subject, bytes, timeoutMs) =>

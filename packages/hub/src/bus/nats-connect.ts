@@ -5,6 +5,7 @@
  * never answered by a connection without TLS.
  */
 import { readFileSync } from 'node:fs';
+import { checkServerIdentity, type ConnectionOptions as TlsConnectionOptions } from 'node:tls';
 import { IdlewildError, messageOf, type Clock, type Random } from '@idlewild/protocol';
 import {
   connect,
@@ -32,6 +33,8 @@ export interface NatsOptions {
   /** What the server's operator sees. */
   readonly name?: string;
   readonly connectMsMax?: number;
+  /** Three of these without an answer, and a server that stands still is left. */
+  readonly pingMs?: number;
 }
 
 interface Deps extends NatsOptions {
@@ -47,14 +50,21 @@ export async function connectNats(deps: Deps): Promise<NatsConnection> {
   const untilMs = clock.monotonic() + connectMsMax;
   for (;;) {
     try {
-      return await connect(options);
+      const nats = await connect(options);
+      // Those that were not there the first time have been struck off.
+      nats.setServers(options.servers);
+      return nats;
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal !== undefined) {
         throw new IdlewildError('bus_down', `the bus at ${shown} refused this replica: ${refusal}`, { cause: error });
       }
       if (clock.monotonic() >= untilMs) {
-        const message = `nothing answers at ${shown} (${messageOf(error)}): start nats-server there, or correct --bus`;
+        const seen = `nothing answers at ${shown} (${messageOf(error)})`;
+        // A server hangs up on who shows no certificate, and NATS waits on.
+        const isUnknown = options.tls !== undefined && deps.certFile === undefined;
+        const more = isUnknown ? '; if it wants a certificate, give --bus-cert and --bus-key' : '';
+        const message = `${seen}: start nats-server there, or correct --bus${more}`;
         throw new IdlewildError('bus_down', message, { cause: error });
       }
       log.debug({ err: error }, `the bus at ${shown} is not there yet`);
@@ -65,7 +75,9 @@ export async function connectNats(deps: Deps): Promise<NatsConnection> {
   }
 }
 
-function optionsOf(deps: Deps): { readonly options: NodeConnectionOptions; readonly shown: string } {
+type Options = Omit<NodeConnectionOptions, 'servers'> & { readonly servers: string[] };
+
+function optionsOf(deps: Deps): { readonly options: Options; readonly shown: string } {
   const urls = deps.urls.map(parse);
   const [first] = urls;
   if (first === undefined) throw new IdlewildError('usage', 'the bus has no address: give --bus nats://HOST');
@@ -78,7 +90,7 @@ function optionsOf(deps: Deps): { readonly options: NodeConnectionOptions; reado
     log.warn({}, 'the password of the bus crosses the network unprotected: use tls:// and --bus-ca');
   }
   const shown = urls.map(({ protocol, host }) => `${protocol}//${host}`).join(', ');
-  const options: NodeConnectionOptions = {
+  const options: Options = {
     servers: urls.map(({ host }) => host),
     ...(name === undefined ? {} : { name }),
     ...signInOf(deps, withSecret),
@@ -88,19 +100,33 @@ function optionsOf(deps: Deps): { readonly options: NodeConnectionOptions; reado
             ...(caFile === undefined ? {} : { caFile }),
             ...(certFile === undefined ? {} : { certFile }),
             ...(keyFile === undefined ? {} : { keyFile }),
+            ...identityOf(urls.map(({ hostname }) => hostname.replace(/^\[(.*)\]$/, '$1'))),
           },
         }
       : {}),
-    timeout: BUS_LIMITS.dialMsMax,
+    timeout: Math.min(BUS_LIMITS.dialMsMax, deps.connectMsMax ?? BUS_LIMITS.connectMsMax),
     maxReconnectAttempts: -1,
     // A password may be replaced at the server before it is replaced here.
     ignoreAuthErrorAbort: true,
     reconnectDelayHandler: backOff(deps),
-    pingInterval: BUS_LIMITS.pingMs,
+    pingInterval: deps.pingMs ?? BUS_LIMITS.pingMs,
     maxPingOut: BUS_LIMITS.pingsOutMax,
     noAsyncTraces: true,
   };
   return { options, shown };
+}
+
+/**
+ * NATS checks the certificate of an address in digits as if it were `localhost`, and those that a cluster names itself
+ * as the one it came through. Any address that the operator gave is as good as another.
+ */
+function identityOf(hosts: readonly string[]): Pick<TlsConnectionOptions, 'checkServerIdentity'> {
+  return {
+    checkServerIdentity(_, certificate) {
+      const found = hosts.map((host) => checkServerIdentity(host, certificate));
+      return found.includes(undefined) ? undefined : found[0];
+    },
+  };
 }
 
 function parse(url: string): URL {
@@ -156,7 +182,7 @@ function refusalOf(error: unknown): string | undefined {
   if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/.test(code)) {
     return `${message} (${code}): give --bus-ca the certificate that signed the server's`;
   }
-  if (error instanceof errors.InvalidArgumentError) return `${message}: turn TLS on there, or use nats:// here`;
+  if (message.includes("does not support 'tls'")) return `${message}: turn TLS on there, or use nats:// here`;
   return undefined;
 }
 
