@@ -150,7 +150,9 @@ function read(file: string): Uint8Array {
   }
 }
 
-function signInOf(deps: Deps, { username, password }: URL): NodeConnectionOptions {
+type SignIn = Pick<NodeConnectionOptions, 'authenticator' | 'token' | 'user' | 'pass'>;
+
+function signInOf(deps: Deps, { username, password }: URL): SignIn {
   const { credentialsFile, nkeyFile } = deps;
   if (credentialsFile !== undefined) return { authenticator: credsAuthenticator(rereading(credentialsFile)) };
   if (nkeyFile !== undefined) return { authenticator: nkeyAuthenticator(rereading(nkeyFile)) };

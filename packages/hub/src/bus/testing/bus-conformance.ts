@@ -197,6 +197,21 @@ export function testBus(name: string, create: () => Promise<BusUnderTest | undef
     expect(heard).toEqual(['dev.a 0', 'dev.a 1', 'dev.a 2']);
   });
 
+  check('it can be closed during an outage, and does not come back', async (bus, connect) => {
+    const [one, two] = [await connect(), await connect()];
+    const told: boolean[] = [];
+    one.onChange((isUp) => told.push(isUp));
+    await settled(one, two);
+    await bus.down();
+    await until(one, false);
+    await one.close();
+    await bus.up();
+    await until(two, true);
+    await settled(two);
+    expect(told).toEqual([false]);
+    expect([one.isUp(), two.isUp()]).toEqual([false, true]);
+  });
+
   check('an outage is told, loses what is published meanwhile, and ends by itself', async (bus, connect) => {
     const [one, two] = [await connect(), await connect()];
     const told: boolean[] = [];
