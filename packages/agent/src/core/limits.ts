@@ -31,7 +31,7 @@ export const AGENT_LIMITS = {
   failureCharactersMax: 2_048,
   /** What an attempt said is kept this long after its end for a hub that has not written it down yet. */
   keptAttemptMs: 60_000,
-  /** All that is kept of all attempts: about 500,000 tokens, or 20,000 with the most probabilities. */
+  /** All that is kept of all attempts: about 500,000 tokens, or 10,000 with the most probabilities. */
   keptBytesMax: 67_108_864,
   /** They are listed in the handshake, whose frames are small. */
   keptAttemptsMax: 256,

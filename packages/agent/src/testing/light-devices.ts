@@ -39,7 +39,7 @@ export interface LightDevicesOptions {
   readonly count: number;
   /** Without it the devices have been enrolled before. */
   readonly joinToken?: string | undefined;
-  /** Devices of the same seed have the same keys, so they can come back in another process. */
+  /** The key of device number i is made of SHA-256 over `seed/i`: anybody can say who they are before they come. */
   readonly seed: string;
   /** CID of a model that is warm from the beginning; others are as soon as the hub wants them held. */
   readonly model?: string | undefined;
