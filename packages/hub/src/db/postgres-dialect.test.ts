@@ -18,6 +18,12 @@ async function open(): Promise<DialectUnderTest> {
 describe.skipIf(postgres === undefined)('with a server', () => {
   dialectConformance('postgres', open);
 
+  test('a text with the character NUL is refused as the fault of who sent it', async () => {
+    const { db, close } = await open();
+    await expect(sql`select ${'a\0b'} as text`.execute(db)).rejects.toMatchObject({ code: 'invalid_request' });
+    await close();
+  });
+
   test('an integer beyond 2^53 throws instead of losing its last digits', async () => {
     const { db, close } = await open();
     await expect(sql`select 9007199254740993 as big`.execute(db)).rejects.toThrow(/too large/);

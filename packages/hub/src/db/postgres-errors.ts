@@ -79,6 +79,10 @@ export function explainPostgres(error: unknown, place: string, underWay: UnderWa
     const message = `the database ${place} is damaged (${seen}). Restore it from a backup`;
     return new IdlewildError('data_corrupt', message, { cause: error });
   }
+  if (code === '22021') {
+    const message = 'a text holds the character NUL, which the database does not keep; leave it out';
+    return new IdlewildError('invalid_request', message, { cause: error });
+  }
   const isLost = NETWORK.has(code) || code.startsWith('08') || SAID_BY_PG.test(seen);
   if (!isLost && !GONE.has(code)) return error;
   // A statement that the server itself refused was not carried out.

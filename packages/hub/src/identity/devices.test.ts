@@ -143,6 +143,47 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await stored()).toEqual({ last_seen_at_ms: enrolledAtMs + 500 });
   });
 
+  test('a device that says nothing new is only seen: nothing is written until it is flushed', async () => {
+    const { clock, db, devices, enrolment, invite } = await setUp();
+    const { id, lastSeenAtMs } = await enrolment.admit(publicKey(1), checked(1, await invite()));
+    const stored = () => db.selectFrom('devices').select(['name', 'last_seen_at_ms']).executeTakeFirst();
+    await clock.advance(500);
+    await enrolment.admit(publicKey(1), checked(1));
+    expect(await stored()).toEqual({ name: 'device 1', last_seen_at_ms: lastSeenAtMs });
+    expect((await devices.get(territory, id))?.lastSeenAtMs).toBe(lastSeenAtMs + 500);
+    await enrolment.admit(publicKey(1), checked(1, undefined, 'renamed'));
+    expect(await stored()).toEqual({ name: 'renamed', last_seen_at_ms: lastSeenAtMs + 500 });
+  });
+
+  test('of a thousand that say something new at once each is written before it is let in', async () => {
+    const { db, devices, invite, enrolment } = await setUp();
+    const known = await enrolment.admit(publicKey(1), checked(1, await invite()));
+    const template = await db.selectFrom('devices').selectAll().executeTakeFirstOrThrow();
+    const all = Array.from({ length: 1_000 }, (_, n) => ({ ...known, id: `dev_${n}` }));
+    await db
+      .insertInto('devices')
+      .values(all.map(({ id }) => ({ ...template, id })))
+      .execute();
+    const written = all.map(async (each) => {
+      await devices.describe(each, { name: `now ${each.id}`, consent: each.consent, profile });
+      return (await devices.get(territory, each.id))?.name;
+    });
+    expect(await Promise.all(written)).toEqual(all.map(({ id }) => `now ${id}`));
+  });
+
+  test('another replica’s later sighting stays, however late it was written', async () => {
+    const { clock, db, devices, invites, invite } = await setUp();
+    const { id, enrolledAtMs } = await invites.redeem(territory, await invite(), device(1));
+    devices.touch(territory, id);
+    await db
+      .updateTable('devices')
+      .set({ last_seen_at_ms: enrolledAtMs + 9_000 })
+      .execute();
+    await clock.advance(1_000);
+    await devices.flush();
+    expect((await devices.get(territory, id))?.lastSeenAtMs).toBe(enrolledAtMs + 9_000);
+  });
+
   test('inviting, joining and revoking are in the audit log, and the joining names its invite', async () => {
     const { audit, devices, invites, invite } = await setUp();
     const { id } = await invites.redeem(territory, await invite(), device(1));
