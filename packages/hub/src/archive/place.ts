@@ -1,0 +1,116 @@
+/**
+ * Where a hub's truth lies: a data folder, or a PostgreSQL database with a folder beside it for the few files that a
+ * replica has. Opening a place to read it changes nothing there and needs no lock: the hub may be running.
+ */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { IdlewildError, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import { MIGRATIONS } from '../db/migrate.ts';
+import { openPostgres } from '../db/open-postgres.ts';
+import { openDatabase, type BringTables, type OpenDatabase } from '../db/open.ts';
+import type { Database } from '../db/schema.ts';
+import { createDatabaseSecrets } from '../identity/database-secrets.ts';
+import { SECRET_NAMES, createDiskSecrets, type SecretName, type Secrets } from '../identity/secrets.ts';
+import { createDatabaseBlobStore } from '../storage/database-blob-store.ts';
+import { readerOfFolder, readerOfStore, type BlobReader } from './folder-blobs.ts';
+
+export interface Place {
+  /** The data folder. */
+  readonly data: string;
+  /** URL of a PostgreSQL database; absent: the hub's own database is in the folder. */
+  readonly database?: string | undefined;
+  /** What seals the secrets in that database, where they are sealed. */
+  readonly secretsKey?: Uint8Array | undefined;
+}
+
+export interface PlacePorts {
+  readonly clock: Clock;
+  readonly crypto: Crypto;
+  readonly random: Random;
+}
+
+export const DATABASE_FILE = 'hub.db';
+export const BLOBS_FOLDER = 'blobs';
+/** Files of the folder that belong to the hub beside its secrets; what each is, `start-hub.ts` says. */
+export const FOLDER_FILES = ['tls.crt', 'tls.key', 'steward.key'] as const;
+
+export interface OpenSource {
+  readonly database: OpenDatabase;
+  readonly blobs: BlobReader;
+  secrets(db: Database): Promise<Map<SecretName, Uint8Array>>;
+  folderFiles(): Promise<Map<string, Uint8Array>>;
+}
+
+const asItIs: BringTables = async () => [];
+
+export async function openDatabaseOf(place: Place, clock: Clock, bring: BringTables): Promise<OpenDatabase> {
+  if (place.database !== undefined) return openPostgres({ url: place.database, clock, bring });
+  return openDatabase({ file: join(place.data, DATABASE_FILE), clock, bring });
+}
+
+/** Throws `not_found` where there is no hub, and `conflict` for a database of a newer version. */
+export async function openSource(place: Place, ports: PlacePorts): Promise<OpenSource> {
+  const { clock, crypto } = ports;
+  if (place.database === undefined && !existsSync(join(place.data, DATABASE_FILE)))
+    throw new IdlewildError('not_found', `no hub has its data in ${place.data}; name its folder with --data DIR`);
+  const database = await openDatabaseOf(place, clock, asItIs);
+  try {
+    await migrationsOf(database.db);
+    const blobs =
+      place.database === undefined
+        ? readerOfFolder(join(place.data, BLOBS_FOLDER), crypto)
+        : readerOfStore(createDatabaseBlobStore({ db: database.db, quotaBytes: 0, crypto }));
+    return {
+      database,
+      blobs,
+      secrets: (db) => allOf(secretsIn(place, db, ports)),
+      folderFiles: () => filesOf(place.data),
+    };
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+/** Names of the migrations that a database has. Throws `not_found`, `conflict`, `data_corrupt`. */
+export async function migrationsOf(db: Database): Promise<string[]> {
+  const tables = new Set((await db.introspection.getTables()).map(({ name }) => name));
+  if (!tables.has('migrations')) throw new IdlewildError('not_found', 'no hub has used this database yet');
+  const rows = await db
+    .withTables<{ migrations: { name: string } }>()
+    .selectFrom('migrations')
+    .select('name')
+    .orderBy('name')
+    .execute();
+  const names = rows.map(({ name }) => name);
+  const strange = names.find((name, index) => MIGRATIONS[index]?.name !== name);
+  if (strange === undefined) return names;
+  throw new IdlewildError(
+    'conflict',
+    `the database is of a newer Idlewild: it has the migration "${strange}"; use that version for it`,
+  );
+}
+
+/** Of this place. */
+export function secretsIn(place: Place, db: Database, { crypto, random }: PlacePorts): Secrets {
+  if (place.database === undefined) return createDiskSecrets(place.data);
+  const { secretsKey: key } = place;
+  return createDatabaseSecrets(db, key === undefined ? undefined : { key, crypto, random });
+}
+
+async function allOf(secrets: Secrets): Promise<Map<SecretName, Uint8Array>> {
+  const found = new Map<SecretName, Uint8Array>();
+  for (const name of SECRET_NAMES) {
+    const value = await secrets.read(name);
+    if (value !== undefined) found.set(name, value);
+  }
+  return found;
+}
+
+async function filesOf(folder: string): Promise<Map<string, Uint8Array>> {
+  const found = new Map<string, Uint8Array>();
+  for (const name of FOLDER_FILES)
+    if (existsSync(join(folder, name))) found.set(name, await readFile(join(folder, name)));
+  return found;
+}

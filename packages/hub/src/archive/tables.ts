@@ -1,0 +1,117 @@
+/**
+ * Which rows go into an archive, how they are read in pages and written back. Rows are those of a table as it is in the
+ * database, whatever its version: an archive of an older one is brought to this version after it was loaded.
+ */
+import { IdlewildError, decodeCbor, encodeCbor } from '@idlewild/protocol';
+import { sql, type SqlBool } from 'kysely';
+import type { Database, DatabaseTransaction, Schema } from '../db/schema.ts';
+import type { ArchiveKind } from './manifest.ts';
+
+type TableName = keyof Schema;
+
+interface ArchivedTable {
+  readonly name: TableName;
+  /** The primary key: pages go along it. */
+  readonly key: readonly string[];
+  /** Rows of one page, so that the largest fit into memory. */
+  readonly rows: number;
+  /** In an archive of a territory: all of it, what is over, or nothing. */
+  readonly moves: 'all' | 'finished' | 'none';
+}
+
+/** Parents before their children. */
+export const ARCHIVED_TABLES: readonly ArchivedTable[] = [
+  { name: 'territories', key: ['id'], rows: 500, moves: 'all' },
+  { name: 'keys', key: ['id'], rows: 500, moves: 'all' },
+  { name: 'invites', key: ['id'], rows: 500, moves: 'all' },
+  { name: 'devices', key: ['territory_id', 'id'], rows: 500, moves: 'all' },
+  // A manifest has up to 2 MiB.
+  { name: 'models', key: ['territory_id', 'cid'], rows: 8, moves: 'all' },
+  { name: 'requests', key: ['id'], rows: 1_000, moves: 'finished' },
+  { name: 'journal', key: ['request_id', 'seq'], rows: 32, moves: 'none' },
+  { name: 'receipts', key: ['lease'], rows: 1_000, moves: 'all' },
+  { name: 'audit', key: ['territory_id', 'seq'], rows: 1_000, moves: 'all' },
+  { name: 'usage', key: ['territory_id', 'key_id', 'model_cid', 'day'], rows: 1_000, moves: 'all' },
+  // Up to 8 MiB each.
+  { name: 'kept_answers', key: ['territory_id', 'id'], rows: 4, moves: 'none' },
+];
+
+/**
+ * Secrets and blobs have parts of their own; the others say what processes do at this moment, and none of them goes on
+ * in another database.
+ */
+export const TABLES_NOT_ARCHIVED: readonly TableName[] = [
+  'secrets',
+  'blobs',
+  'blob_files',
+  'blob_parts',
+  'blob_usage',
+  'replicas',
+  'duties',
+  'runs',
+  'buckets',
+];
+
+interface Page {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly unknown[])[];
+}
+
+/** Variables of one statement; SQLite takes 32,766. */
+const VARIABLES_MAX = 16_384;
+
+/** All pages of all tables, in their order, as `transaction` sees them. */
+export async function* dumpTables(
+  transaction: DatabaseTransaction,
+  kind: ArchiveKind,
+): AsyncGenerator<{ readonly table: string; readonly rows: number; readonly page: Uint8Array }> {
+  const there = await existing(transaction);
+  for (const table of ARCHIVED_TABLES) {
+    if (!there.has(table.name) || (kind === 'territory' && table.moves === 'none')) continue;
+    let after: readonly unknown[] | undefined;
+    for (;;) {
+      const rows = await pageOf(transaction, table, kind, after);
+      const [first] = rows;
+      if (first === undefined) break;
+      const columns = Object.keys(first);
+      const page: Page = { columns, rows: rows.map((row) => columns.map((column) => row[column])) };
+      yield { table: table.name, rows: rows.length, page: encodeCbor(page) };
+      if (rows.length < table.rows) break;
+      const last = rows.at(-1) as Record<string, unknown>;
+      after = table.key.map((column) => last[column]);
+    }
+  }
+}
+
+async function existing(db: Database): Promise<Set<string>> {
+  return new Set((await db.introspection.getTables()).map(({ name }) => name));
+}
+
+async function pageOf(
+  transaction: DatabaseTransaction,
+  { name, key, rows, moves }: ArchivedTable,
+  kind: ArchiveKind,
+  after: readonly unknown[] | undefined,
+): Promise<Record<string, unknown>[]> {
+  const tuple = sql.join(key.map((column) => sql.ref(column)));
+  let query = transaction.selectFrom(sql<Record<string, unknown>>`${sql.table(name)}`.as('page')).selectAll();
+  if (kind === 'territory' && moves === 'finished') query = query.where(sql<SqlBool>`finished_at_ms is not null`);
+  if (after !== undefined) query = query.where(sql<SqlBool>`(${tuple}) > (${sql.join(after)})`);
+  for (const column of key) query = query.orderBy(sql.ref(column));
+  return query.limit(rows).execute();
+}
+
+/** Writes one page back; how many rows that were. Throws `data_corrupt` for what is no page. */
+export async function loadPage(transaction: DatabaseTransaction, table: string, bytes: Uint8Array): Promise<number> {
+  const known = ARCHIVED_TABLES.find(({ name }) => name === table);
+  const page = decodeCbor(bytes, `a page of ${table}`) as Page;
+  if (known === undefined || !Array.isArray(page.columns) || !Array.isArray(page.rows))
+    throw new IdlewildError('data_corrupt', `it holds rows of a table "${table}" that this version does not know`);
+  const columns = sql.join(page.columns.map((column) => sql.ref(column)));
+  const perStatement = Math.max(1, Math.floor(VARIABLES_MAX / page.columns.length));
+  for (let from = 0; from < page.rows.length; from += perStatement) {
+    const rows = page.rows.slice(from, from + perStatement).map((row) => sql`(${sql.join(row)})`);
+    await sql`insert into ${sql.table(table)} (${columns}) values ${sql.join(rows)}`.execute(transaction);
+  }
+  return page.rows.length;
+}
