@@ -247,7 +247,8 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     isReady: () => isReady(db, log),
     async drain({ moveMs, boundMs }) {
       local.close();
-      local.move([...local.list()], moveMs, 'this replica is stopping');
+      // A hub that is alone is where its devices come back to.
+      if (!isAlone) local.move([...local.list()], moveMs, 'this replica is stopping');
       await answers.drain(boundMs);
     },
     async stop() {

@@ -187,6 +187,18 @@ export const HUB_LIMITS = {
   /** Part of its devices that a replica sends elsewhere in a minute, and how many at most: each reconnects in a second. */
   movedPerMinute: 0.1,
   movedPerMinuteMax: 600,
+  /**
+   * From the word to go until the process has ended, where there are other replicas: half of an orchestrator's patience
+   * would cut answers short, and the whole of it would have them killed. Balancers look for the first of it.
+   */
+  drainMs: 30_000,
+  drainNoticeMs: 2_000,
+  /** Alone there is nowhere to go, and somebody may sit there and wait. */
+  drainAloneMs: 5_000,
+  /** What comes after the answers: farewells, the last writes. */
+  stopMsMax: 10_000,
+  /** Devices are sent to other replicas once a minute, if any. */
+  rebalanceMs: 60_000,
   /** How the process is gets looked at this often; averages over a second or two decide. */
   loadLookMs: 250,
   /** So late every token is seen to be late; at twice as much nothing new is taken. */

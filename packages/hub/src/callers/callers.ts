@@ -10,6 +10,7 @@ import type { OpenDatabase } from '../db/open.ts';
 import type { Log } from '../log.ts';
 import type { Replica } from '../replicas/port.ts';
 import { createMemoryBuckets } from './buckets.ts';
+import { createDatabaseBuckets } from './database-buckets.ts';
 import { createKeptAnswers } from './kept-answers.ts';
 import { createLimits, type DefaultLimits, type Limits } from './limits.ts';
 import { createRepeats, type Repeats } from './repeats.ts';
@@ -20,7 +21,7 @@ export interface Callers {
   readonly repeats: Repeats;
   /** The same journal; what ends in it is charged to its key. */
   charging(journal: Journal): Journal;
-  /** What is due from time to time: erases answers that were kept long enough. */
+  /** What is due from time to time: erases answers that were kept long enough, forgets keys that were quiet for long. */
   keepHouse(): Promise<void>;
   /** What one replica is to do from time to time; see `Runs.expire`. */
   expireRuns: Runs['expire'];
@@ -29,7 +30,7 @@ export interface Callers {
 }
 
 export interface CallersDeps {
-  readonly database: Pick<OpenDatabase, 'db' | 'nowMs'>;
+  readonly database: Pick<OpenDatabase, 'db' | 'kind' | 'nowMs'>;
   readonly replica: Replica;
   readonly crypto: Crypto;
   readonly random: Random;
@@ -43,7 +44,9 @@ export interface CallersDeps {
 export function createCallers(deps: CallersDeps): Callers {
   const { database, replica, clock, defaults, log } = deps;
   const onFault = (error: unknown): void => log.error({ why: messageOf(error) }, 'a limit could not be charged');
-  const limits = createLimits({ buckets: createMemoryBuckets(clock), defaults, onFault });
+  // SQLite has one process, whose memory is shared enough.
+  const shared = database.kind === 'postgres' ? createDatabaseBuckets(database) : undefined;
+  const limits = createLimits({ buckets: shared ?? createMemoryBuckets(clock), defaults, onFault });
   const kept = createKeptAnswers({ ...deps, db: database.db });
   const runs = createRuns({ ...deps, owner: replica.id, eraseRun });
   const repeats = createRepeats({ ...deps, kept, runs });
@@ -51,7 +54,10 @@ export function createCallers(deps: CallersDeps): Callers {
     limits,
     repeats,
     charging: (journal) => chargingJournal(journal, limits),
-    keepHouse: () => kept.expire(),
+    async keepHouse() {
+      await kept.expire();
+      await shared?.clean();
+    },
     expireRuns: (transaction) => runs.expire(transaction),
     stop: () => repeats.stop(),
   };

@@ -8,10 +8,10 @@ import { createHub, type Hub } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
 import { joinTokenOf } from '@idlewild/protocol';
 import { silentLog } from '../log.ts';
+import { aloneAt, testMetrics } from '../testing/test-door.ts';
 import { publishTestModel } from '../testing/test-model.ts';
 import { answerWith, joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { createHubServer } from './hub-server.ts';
-import { createMetrics } from './metrics.ts';
 import { createCarried } from './carried.ts';
 import type { App } from './server.ts';
 
@@ -26,7 +26,7 @@ let cid: string;
 beforeAll(async () => {
   database = await openDatabase({ file: ':memory:', clock: systemClock });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 30 });
-  const metrics = createMetrics(() => ({ devicesByState: () => ({}), answers: () => hub.answers.counts() }));
+  const metrics = testMetrics(() => hub);
   hub = await createHub({
     database,
     store,
@@ -38,14 +38,13 @@ beforeAll(async () => {
     log: silentLog,
   });
   app = await createHubServer({
+    ...aloneAt(hub, database, () => base),
     hub,
     store,
     metrics,
     clock: systemClock,
     random: nodeRandom,
     log: silentLog,
-    tls: undefined,
-    address: () => ({ url: base }),
   });
   base = await app.listen({ host: '127.0.0.1', port: 0 });
   const keyOf = async (role: 'steward' | 'caller'): Promise<string> =>
@@ -114,8 +113,8 @@ async function createServerWithBareRoute(): Promise<unknown> {
     {
       ...hub,
       territory: hub.territory.id,
+      ...aloneAt(hub, database, () => base),
       version: '0',
-      tls: undefined,
       carried: createCarried(nodeRandom),
       clock: systemClock,
       random: nodeRandom,

@@ -1,8 +1,9 @@
 /** The hub's doors put together: all routes on one server, over a hub that is wired already. */
 import type { ServerOptions as TlsServerOptions } from 'node:https';
-import { encodeInvite, type BlobStore, type Clock, type Random } from '@idlewild/protocol';
+import { encodeInvite, type BlobStore, type Clock, type IdlewildError, type Random } from '@idlewild/protocol';
 import type { Hub } from '../hub.ts';
 import type { Log } from '../log.ts';
+import type { Register } from '../replicas/register.ts';
 import { HUB_VERSION } from '../version.ts';
 import { callerHooks } from './caller-hooks.ts';
 import { createCarried } from './carried.ts';
@@ -12,6 +13,7 @@ import { blobRoutes } from './routes-blobs.ts';
 import { callerRoutes } from './routes-callers.ts';
 import { embeddingsRoutes } from './routes-embeddings.ts';
 import { healthRoutes } from './routes-health.ts';
+import { runRoutes } from './routes-runs.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
 import { createServer, type App } from './server.ts';
@@ -24,6 +26,14 @@ export interface HubServerDeps {
   readonly random: Random;
   readonly log: Log;
   readonly tls: TlsServerOptions | undefined;
+  /** Replicas that share the database. */
+  readonly register: Pick<Register, 'list'>;
+  /** Whether balancers are to send anything here. */
+  readonly isReady: () => Promise<boolean>;
+  /** Nobody is to come again over the connection that he has. */
+  readonly isLeaving: () => boolean;
+  /** Why no more answers are begun at the moment. */
+  readonly refusal: () => IdlewildError | undefined;
   /**
    * Where devices reach this hub, once it listens; the pin where they reach its own TLS, `session` where something
    * between them and the hub ends TLS.
@@ -39,6 +49,10 @@ export async function createHubServer({
   random,
   log,
   tls,
+  register,
+  isReady,
+  isLeaving,
+  refusal,
   address,
 }: HubServerDeps): Promise<App> {
   const inviteToken = (secret: Uint8Array): { url: string; token: string } => {
@@ -47,23 +61,28 @@ export async function createHubServer({
   };
   const territory = { id: hub.territory.id, name: hub.territory.name };
   const carried = createCarried(random);
-  return createServer({ ...hub, territory: territory.id, version: HUB_VERSION, tls, carried, clock, random, log }, [
-    callerHooks({ ...hub, carried, clock, log }),
-    v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
-    embeddingsRoutes({ ...hub, territory, hub: hub.id, clock }),
-    apiRoutes({
-      ...hub,
-      territory,
-      hub: hub.id,
-      version: HUB_VERSION,
-      startedAtMs: clock.now(),
-      nowMs: () => clock.now(),
-      onModelsChanged: () => hub.announceModels(),
-      inviteToken,
-    }),
-    callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
-    blobRoutes({ store, blobs: hub.blobs }),
-    healthRoutes({ metrics, isReady: () => hub.isReady() }),
-    wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),
-  ]);
+  return createServer(
+    { ...hub, territory: territory.id, version: HUB_VERSION, tls, carried, clock, random, log, refusal, isLeaving },
+    [
+      callerHooks({ ...hub, carried, clock, log }),
+      v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
+      runRoutes(hub),
+      embeddingsRoutes({ ...hub, territory, hub: hub.id, clock }),
+      apiRoutes({
+        ...hub,
+        territory,
+        hub: hub.id,
+        version: HUB_VERSION,
+        replicas: () => register.list(),
+        startedAtMs: clock.now(),
+        nowMs: () => clock.now(),
+        onModelsChanged: () => hub.announceModels(),
+        inviteToken,
+      }),
+      callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
+      blobRoutes({ store, blobs: hub.blobs }),
+      healthRoutes({ metrics, isReady }),
+      wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),
+    ],
+  );
 }

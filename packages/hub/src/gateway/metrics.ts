@@ -7,6 +7,8 @@ import type { AnswerMeter } from '../answers/answers.ts';
 
 export interface Metrics {
   readonly meter: AnswerMeter;
+  /** A request or a device that was told to come again, for this replica had enough to do. */
+  shed(what: 'request' | 'device'): void;
   /** Bytes of blobs that devices were given. */
   blob(origin: 'store' | 'peer', bytes: number): void;
   /** Prometheus text format. */
@@ -17,6 +19,8 @@ export interface Metrics {
 export interface MetricsSources {
   devicesByState(): Readonly<Record<string, number>>;
   answers(): { readonly open: number; readonly queued: number };
+  /** Replicas that are alive, this one included. */
+  replicas(): number;
 }
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
@@ -63,6 +67,20 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
       for (const [state, count] of Object.entries(sources().devicesByState())) this.set({ state }, count);
     },
   });
+  const shed = new Counter({
+    name: 'idlewild_shed_total',
+    help: 'Requests and devices that were told to come again, since this replica had enough to do.',
+    labelNames: ['what'],
+    registers,
+  });
+  new Gauge({
+    name: 'idlewild_replicas',
+    help: 'Replicas of the hub that are alive, as this one sees it.',
+    registers,
+    collect() {
+      this.set(sources().replicas());
+    },
+  });
   new Gauge({
     name: 'idlewild_answers_open',
     help: 'Answers that are open.',
@@ -89,6 +107,7 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
       },
       firstToken: (ms) => first.observe(ms / 1000),
     },
+    shed: (what) => shed.inc({ what }),
     blob: (source, bytes) => blobs.inc({ source }, bytes),
     render: () => registry.metrics(),
     contentType: registry.contentType,

@@ -9,8 +9,9 @@ import type { Invites } from '../identity/invites.ts';
 import type { Keys } from '../identity/keys.ts';
 import { actorOf } from '../identity/principal.ts';
 import type { Models } from '../models/registry.ts';
+import type { ReplicaStanding } from '../replicas/register.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
-import type { Sessions } from '../session/sessions.ts';
+import type { Sessions } from '../session/port.ts';
 import { keyLimitsSchema, limitsView } from './routes-callers.ts';
 import { principal, typed, type App } from './server.ts';
 
@@ -18,6 +19,8 @@ export interface ApiDeps {
   readonly territory: { readonly id: string; readonly name: string };
   readonly hub: string;
   readonly version: string;
+  readonly replica: { readonly id: string };
+  readonly replicas: () => Promise<readonly ReplicaStanding[]>;
   readonly startedAtMs: number;
   readonly nowMs: () => number;
   readonly db: Database;
@@ -79,10 +82,23 @@ function statusRoutes(app: App, deps: ApiDeps): void {
         devices: countStates(deps.sessions, enrolled),
         models: (await deps.models.list(deps.territory.id)).length,
         answers: deps.answers.counts(),
+        replica: deps.replica.id,
+        replicas: (await deps.replicas()).map(replicaView),
       };
     },
   });
 }
+
+const replicaView = (replica: ReplicaStanding): object => ({
+  id: replica.id,
+  address: replica.address,
+  version: replica.version,
+  state: replica.isLive ? replica.state : 'silent',
+  devices: replica.devices,
+  answers: replica.answers,
+  startedAt: iso(replica.startedAtMs),
+  seenSecondsAgo: Math.round(replica.seenMsAgo / 100) / 10,
+});
 
 function deviceView(
   device: Device,

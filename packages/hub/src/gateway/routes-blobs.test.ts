@@ -5,8 +5,8 @@ import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
 import { silentLog } from '../log.ts';
+import { aloneAt, testMetrics } from '../testing/test-door.ts';
 import { createHubServer } from './hub-server.ts';
-import { createMetrics } from './metrics.ts';
 import type { App } from './server.ts';
 
 let database: OpenDatabase;
@@ -18,12 +18,12 @@ const doors: { app: App; url: string }[] = [];
 beforeAll(async () => {
   database = await openDatabase({ file: ':memory:', clock: systemClock });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
-  const metrics = createMetrics(() => ({ devicesByState: () => ({}), answers: () => hub.answers.counts() }));
+  const metrics = testMetrics(() => hub);
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto, log: silentLog };
   hub = await createHub({ ...ports, database, store, secrets: createMemorySecrets(), meter: metrics.meter });
   ({ key } = await hub.keys.create({ territory: hub.territory.id, role: 'steward', actor: 'test' }));
   for (let door = 0; door < 2; door++) {
-    const app = await createHubServer({ ...ports, hub, store, metrics, tls: undefined, address: () => ({ url: '' }) });
+    const app = await createHubServer({ ...aloneAt(hub, database, () => ''), ...ports, hub, store, metrics });
     doors.push({ app, url: await app.listen({ host: '127.0.0.1', port: 0 }) });
   }
 });

@@ -6,9 +6,9 @@ import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
 import { silentLog } from '../log.ts';
+import { aloneAt, testMetrics } from '../testing/test-door.ts';
 import { HUB_VERSION } from '../version.ts';
 import { createHubServer } from './hub-server.ts';
-import { createMetrics } from './metrics.ts';
 import type { App } from './server.ts';
 
 let database: OpenDatabase;
@@ -20,11 +20,11 @@ let pin: Uint8Array | undefined;
 beforeAll(async () => {
   database = await openDatabase({ file: ':memory:', clock: systemClock });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 });
-  const metrics = createMetrics(() => ({ devicesByState: () => ({}), answers: () => hub.answers.counts() }));
+  const metrics = testMetrics(() => hub);
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto, log: silentLog };
   hub = await createHub({ ...ports, database, store, secrets: createMemorySecrets(), meter: metrics.meter });
   const address = (): { url: string; pin?: Uint8Array } => ({ url: base, ...(pin === undefined ? {} : { pin }) });
-  app = await createHubServer({ ...ports, hub, store, metrics, tls: undefined, address });
+  app = await createHubServer({ ...aloneAt(hub, database, () => base), ...ports, hub, store, metrics, address });
   base = await app.listen({ host: '127.0.0.1', port: 0 });
 });
 afterAll(async () => {

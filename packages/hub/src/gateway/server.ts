@@ -21,8 +21,7 @@ import type { Log } from '../log.ts';
 import type { Action } from '../policy/actions.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { TicketHolders } from '../identity/ticket-holders.ts';
-import type { Run } from '../callers/runs.ts';
-import type { Carried } from './carried.ts';
+import type { Carried, CarriedRun } from './carried.ts';
 import { sendError, translate } from './errors.ts';
 
 declare module 'fastify' {
@@ -33,7 +32,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     principal: Principal | undefined;
     /** What this request carries out, where it came under an Idempotency-Key. */
-    run: Run | undefined;
+    run: CarriedRun | undefined;
   }
 }
 
@@ -52,6 +51,10 @@ export interface ServerDeps {
   readonly log: Log;
   readonly version: string;
   readonly tls: TlsServerOptions | undefined;
+  /** Nobody is to come again over the connection that he has. */
+  readonly isLeaving: () => boolean;
+  /** Why no more answers are begun at the moment. */
+  readonly refusal: () => IdlewildError | undefined;
 }
 
 const BEARER = /^Bearer +(\S+)$/i;
@@ -82,9 +85,15 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   app.addHook('onRequest', async (request, reply) => {
     // First of all, so that refusals and streams carry it, too.
     reply.header('x-request-id', request.id);
+    if (deps.isLeaving()) reply.header('connection', 'close');
     request.run = carried.of(request.headers)?.run;
     const action = request.routeOptions.config.action;
     if (action === undefined || action === 'public') return;
+    // Before anything is asked or read. Who comes back to what is running costs little and is owed it; so does what this
+    // server gives to itself, which was let in when it came.
+    const isNew = action === 'answer' && request.headers['last-event-id'] === undefined && request.run === undefined;
+    const refusal = isNew ? deps.refusal() : undefined;
+    if (refusal !== undefined) throw refusal;
     request.principal = await principalOf(deps, request);
     deps.policy.decide(request.principal, action, { territory: deps.territory });
   });

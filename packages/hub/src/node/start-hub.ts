@@ -1,35 +1,35 @@
 /**
- * The hub as a process: a locked data folder, a database file, a listening socket.
+ * The hub as a process: what it stands on (`ground.ts`), a listening socket, and how it comes and goes.
  *
  *   DATA/  lock · hub.db · blobs/ · territory.key, hub.key, journal.key, scope.key, steward.key (0600)
- *          tls.crt, tls.key off loopback
+ *          tls.crt, tls.key off loopback; with a database elsewhere only lock, cache/, steward.key and tls.*
  *
- * Off loopback it speaks TLS only. Everything it knows is in that folder; killed at any moment, it starts again from
- * there.
+ * Off loopback it speaks TLS only. Everything it knows is in that folder, or in the database that it shares; killed at
+ * any moment, it starts again from there. Told to go, it lets what is open finish or move (`leave.ts`).
  */
 import { writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { IdlewildError, type ChannelBinding } from '@idlewild/protocol';
-import { createDiskBlobStore, lockFolder, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
+import { IdlewildError, messageOf, type ChannelBinding } from '@idlewild/protocol';
+import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { DefaultLimits } from '../callers/limits.ts';
-import { openDatabase } from '../db/open.ts';
 import { attachDeviceSocket } from '../gateway/device-socket.ts';
-import { createMetrics } from '../gateway/metrics.ts';
 import { createHubServer } from '../gateway/hub-server.ts';
+import { createMetrics, type Metrics } from '../gateway/metrics.ts';
 import { countStates } from '../gateway/routes-api.ts';
 import type { App } from '../gateway/server.ts';
 import { createHub, type Hub } from '../hub.ts';
-import { createDiskSecrets } from '../identity/secrets.ts';
+import { firstStewardKey } from '../identity/first-steward.ts';
 import { silentLog, type Log } from '../log.ts';
+import type { ReplicaStanding } from '../replicas/register.ts';
 import { HUB_VERSION } from '../version.ts';
+import { openGround, type Ground, type GroundOptions } from './ground.ts';
+import { drainHub, drainTimes, type DrainTimes } from './leave.ts';
+import { createLoad, type Load } from './load.ts';
 import { ownTls, readTls, spkiPinOf, type TlsFiles } from './tls.ts';
 
-const DEFAULT_QUOTA_BYTES = 200 * 2 ** 30;
-
-export interface HubOptions {
-  readonly data: string;
+export interface HubOptions extends GroundOptions {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -40,14 +40,18 @@ export interface HubOptions {
   readonly publicUrl?: string | undefined;
   /** Paths of PEM files; off loopback, absent means the hub's own certificate. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
-  readonly quotaBytes?: number | undefined;
   /** For keys that have no limit of their own; absent: they have none. */
   readonly limits?: DefaultLimits | undefined;
+  /** Devices that this replica takes. */
+  readonly devicesMax?: number | undefined;
+  readonly drain?: Partial<DrainTimes> | undefined;
   readonly log?: Log | undefined;
 }
 
 export interface RunningHub {
   readonly id: string;
+  /** Of this process, `rep_…`. */
+  readonly replica: string;
   readonly version: string;
   readonly url: string;
   /** Only at the first start; also in `stewardKeyFile`. */
@@ -55,86 +59,79 @@ export interface RunningHub {
   readonly stewardKeyFile: string;
   readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
   readonly spkiPin?: Uint8Array;
+  /** All that share the database, as it has them. */
+  replicas(): Promise<readonly ReplicaStanding[]>;
+  /** Resolves when this replica has to stop: it was paused for so long that another has its place. */
+  readonly lost: Promise<IdlewildError>;
+  /** Takes nothing new, and lets what is open finish or move; within a bound. */
+  drain(): Promise<void>;
   stop(): Promise<void>;
 }
 
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 
-/** Throws `data_locked`, `data_corrupt`, `port_in_use` or `usage`. */
+/** What is known of the process while it comes up. */
+interface Shell {
+  readonly options: HubOptions;
+  readonly log: Log;
+  readonly address: { url: string; pin?: Uint8Array };
+  hub?: Hub;
+  isLeaving: boolean;
+  readonly undo: (step: () => void | Promise<void>) => void;
+}
+
+/**
+ * Throws `data_locked`, `data_corrupt`, `port_in_use`, `database_unavailable`, `bus_down`, `usage`, or `conflict` where
+ * another hub has the database.
+ */
 export async function startHub(options: HubOptions): Promise<RunningHub> {
   const log = options.log ?? silentLog;
-  const lock = lockFolder(options.data, 'hub');
-  const undo: (() => void | Promise<void>)[] = [() => lock.release()];
+  const steps: (() => void | Promise<void>)[] = [];
   const unwind = async (): Promise<void> => {
-    for (const step of undo.toReversed()) await step();
-    undo.length = 0;
+    for (const step of steps.splice(0).toReversed()) {
+      try {
+        await step();
+      } catch (error) {
+        // The others are still to be done.
+        log.error({ why: messageOf(error) }, 'a part of the hub did not stop as it should');
+      }
+    }
   };
+  const undo: Shell['undo'] = (step) => void steps.push(step);
+  const shell: Shell = { options, log, address: { url: plannedUrl(options) }, isLeaving: false, undo };
+  const lost = Promise.withResolvers<IdlewildError>();
   try {
-    const tls = await tlsFor(options);
-    const spkiPin = tls === undefined ? undefined : spkiPinOf(tls.cert);
-    const database = await openDatabase({ file: join(options.data, 'hub.db'), clock: systemClock });
-    undo.push(() => database.close());
-    const store = await createDiskBlobStore({
-      folder: join(options.data, 'blobs'),
-      quotaBytes: options.quotaBytes ?? DEFAULT_QUOTA_BYTES,
-      crypto: nodeCrypto,
-    });
-    const metrics = createMetrics(() => ({
-      devicesByState: () => countStates(hub.sessions, 0),
-      answers: () => hub.answers.counts(),
-    }));
-    const hub: Hub = await createHub({
-      database,
-      store,
-      clock: systemClock,
-      random: nodeRandom,
-      crypto: nodeCrypto,
-      secrets: createDiskSecrets(options.data),
-      meter: metrics.meter,
-      onBlobServed: metrics.blob,
-      limits: options.limits,
+    const ground = await openGround(options, {
       log,
+      address: () => shell.address.url,
+      counts: () => ({ devices: shell.hub?.local.count() ?? 0, answers: shell.hub?.answers.counts().open ?? 0 }),
+      onRefused: lost.resolve,
+      undo,
     });
-    undo.push(() => hub.stop());
-    const address = { url: '', ...(spkiPin === undefined ? {} : { pin: spkiPin }) };
-    const { publicUrl } = options;
-    const server = await createHubServer({
-      hub,
-      store,
-      metrics,
-      clock: systemClock,
-      random: nodeRandom,
-      log,
-      tls,
-      address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),
-    });
-    undo.push(() => server.close());
-    address.url = await listen(server, options, tls !== undefined);
-    const binding: ChannelBinding = spkiPin === undefined ? { kind: 'loopback' } : { kind: 'tls', spki: spkiPin };
-    const sockets = attachDeviceSocket(server.server, {
-      binding,
-      clock: systemClock,
-      crypto: nodeCrypto,
-      accept: (channel) => hub.sessions.accept(channel),
-    });
-    undo.push(() => sockets.close());
+    const { hub, metrics, load } = await openRooms(shell, ground);
+    const server = await openDoors(shell, ground, { hub, metrics, load });
+    const { address } = shell;
     const stewardKeyFile = join(options.data, 'steward.key');
-    const stewardKey = await firstStewardKey(hub, stewardKeyFile);
-    log.info({ url: address.url, territory: hub.territory.id }, 'hub ready');
+    const stewardKey = await firstKeyIn(stewardKeyFile, hub, ground);
+    log.info({ url: address.url, territory: hub.territory.id, replica: ground.id }, 'hub ready');
     return {
       id: hub.id,
+      replica: ground.id,
       version: HUB_VERSION,
       url: address.url,
       stewardKeyFile,
       territory: hub.territory,
       ...(stewardKey === undefined ? {} : { stewardKey }),
-      ...(spkiPin === undefined ? {} : { spkiPin }),
-      stop: async () => {
-        // First the farewells, while there are still sockets to carry them.
-        await hub.stop();
-        await unwind();
+      ...(address.pin === undefined ? {} : { spkiPin: address.pin }),
+      lost: lost.promise,
+      replicas: () => ground.register.list(),
+      async drain() {
+        shell.isLeaving = true;
+        const leaving = { hub, server: server.server, register: ground.register, clock: systemClock, log };
+        await drainHub(leaving, drainTimes(options.drain, ground.isAlone));
       },
+      stop: unwind,
     };
   } catch (error) {
     await unwind();
@@ -142,34 +139,101 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
   }
 }
 
+interface Rooms {
+  readonly hub: Hub;
+  readonly metrics: Metrics;
+  readonly load: Load;
+}
+
+async function openRooms(shell: Shell, ground: Ground): Promise<Rooms> {
+  const { log, options, undo } = shell;
+  const { register } = ground;
+  const metrics = createMetrics(() => ({
+    devicesByState: () => countStates(hub.local, 0),
+    answers: () => hub.answers.counts(),
+    replicas: () => register.live().length,
+  }));
+  const { devicesMax } = options;
+  const load = createLoad({ register, devicesMax, metrics, log, local: () => shell.hub?.local });
+  undo(() => load.stop());
+  const hub: Hub = await createHub({
+    ...ground,
+    replica: ground,
+    clock: systemClock,
+    random: nodeRandom,
+    crypto: nodeCrypto,
+    meter: metrics.meter,
+    onBlobServed: metrics.blob,
+    refusal: () => load.joinRefusal(),
+    limits: options.limits,
+    log,
+  });
+  shell.hub = hub;
+  undo(() => stopOnce(shell));
+  return { hub, metrics, load };
+}
+
+async function openDoors(shell: Shell, { store, register }: Ground, { hub, metrics, load }: Rooms): Promise<App> {
+  const { log, options, address, undo } = shell;
+  const { publicUrl } = options;
+  const tls = await tlsFor(options);
+  if (tls !== undefined) address.pin = spkiPinOf(tls.cert);
+  const server = await createHubServer({
+    hub,
+    store,
+    metrics,
+    clock: systemClock,
+    random: nodeRandom,
+    log,
+    tls,
+    register,
+    isReady: async () => !shell.isLeaving && register.isEntered() && (await hub.isReady()),
+    isLeaving: () => shell.isLeaving,
+    refusal: () => load.requestRefusal(),
+    address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),
+  });
+  undo(() => server.close());
+  address.url = await listen(server, options, tls !== undefined);
+  const { pin } = address;
+  const binding: ChannelBinding = pin === undefined ? { kind: 'loopback' } : { kind: 'tls', spki: pin };
+  const sockets = attachDeviceSocket(server.server, {
+    binding,
+    clock: systemClock,
+    crypto: nodeCrypto,
+    accept: (channel) => hub.local.accept(channel),
+  });
+  undo(() => sockets.close());
+  // First of all the farewells, while there are still sockets to carry them.
+  undo(() => stopOnce(shell));
+  return server;
+}
+
+function stopOnce(shell: Shell): Promise<void> | undefined {
+  const { hub } = shell;
+  delete shell.hub;
+  return hub?.stop();
+}
+
 async function tlsFor(options: HubOptions): Promise<TlsFiles | undefined> {
   if (options.tls !== undefined) return readTls(options.tls.cert, options.tls.key);
   return isLoopback(options.host) ? undefined : ownTls(options.data, systemClock.now());
 }
 
-/**
- * A hub without a steward's key makes one: at its first start, or after the last was revoked. Who moved the file away
- * keeps the key.
- */
-async function firstStewardKey(hub: Hub, file: string): Promise<string | undefined> {
-  const nowMs = systemClock.now();
-  const live = (await hub.keys.list(hub.territory.id)).some(
-    (key) =>
-      key.role === 'steward' &&
-      key.revokedAtMs === undefined &&
-      (key.expiresAtMs === undefined || key.expiresAtMs > nowMs),
-  );
-  if (live) return undefined;
+/** The text of a first steward's key, which is in the file before it counts; see `identity/first-steward.ts`. */
+async function firstKeyIn(file: string, hub: Hub, { database }: Ground): Promise<string | undefined> {
   const keep = (key: string): void => writeFileSync(file, `${key}\n`, { mode: 0o600, flush: true });
-  const { key } = await hub.keys.create({
-    territory: hub.territory.id,
-    role: 'steward',
-    name: 'first steward',
-    actor: hub.id,
-    keep,
-  });
-  return key;
+  const order = { territory: hub.territory.id, actor: hub.id, keep };
+  return (await firstStewardKey({ ...hub, clock: database.clock }, order))?.key;
 }
+
+/** Where this replica will be, as far as that is known before it listens. */
+function plannedUrl({ host, port, tls }: HubOptions): string {
+  const scheme = tls === undefined && isLoopback(host) ? 'http' : 'https';
+  return urlOf(scheme, reachable(host), port);
+}
+
+const urlOf = (scheme: string, name: string, port: number): string =>
+  `${scheme}://${name.includes(':') ? `[${name}]` : name}:${port}`;
 
 /** The address that others can reach: a wildcard host is told as this machine's own address. */
 function reachable(host: string): string {
@@ -198,6 +262,5 @@ async function listen(server: App, { host, port }: HubOptions, secure: boolean):
     throw cause;
   }
   const bound = (server.server.address() as AddressInfo).port;
-  const name = reachable(host);
-  return `${secure ? 'https' : 'http'}://${name.includes(':') ? `[${name}]` : name}:${bound}`;
+  return urlOf(secure ? 'https' : 'http', reachable(host), bound);
 }

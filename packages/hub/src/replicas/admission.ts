@@ -14,13 +14,8 @@
  */
 import type { Clock, Random } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
+import type { JoinRefusal } from '../session/sessions.ts';
 import type { ReplicaStanding } from './register.ts';
-
-export interface JoinRefusal {
-  readonly code: 'too_busy';
-  readonly message: string;
-  readonly retryAfterMs: number;
-}
 
 export interface Admission {
   /** Takes a place for one that joins; or says why not, and when to come again. */

@@ -41,6 +41,7 @@ export interface LocalSessions extends Omit<Sessions<LocalDevice>, 'disown'> {
   leave(device: LocalDevice, why: string): void;
   /** Tells devices to connect anew, evenly over the time: those without work first. */
   move(devices: readonly LocalDevice[], overMs: number, reason: string): void;
+  count(): number;
   /** Takes no more devices. */
   close(): void;
   /** Closes every channel; devices will reconnect elsewhere. */
@@ -335,6 +336,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
         send(device, { t: 'move', afterMs: Math.floor((overMs * index) / inOrder.length), reason });
       }
     },
+    count: () => open.size,
     close() {
       stopping = true;
     },

@@ -1,12 +1,14 @@
 /** A whole hub behind its HTTP door on loopback, in memory, with scripted devices that join on request. */
 import { createMemoryBlobStore, digestTokens, joinTokenOf, type AnswerWork, type Manifest } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
-import { openDatabase } from '../db/open.ts';
-import { createHubServer } from '../gateway/hub-server.ts';
-import { createMetrics } from '../gateway/metrics.ts';
+import { openDatabase, type OpenDatabase } from '../db/open.ts';
+import { createHubServer, type HubServerDeps } from '../gateway/hub-server.ts';
+import { createMetrics, type Metrics } from '../gateway/metrics.ts';
 import { createHub, type Hub, type HubDeps } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
 import { silentLog } from '../log.ts';
+import { createLoneRegister } from '../replicas/register.ts';
+import { HUB_VERSION } from '../version.ts';
 import {
   answerAs,
   joinScriptedDevice,
@@ -37,7 +39,9 @@ export interface TestDoor {
 }
 
 /** What a test has an interest in; the rest is in memory, without limits and silent. */
-export interface TestDoorOptions extends Partial<Pick<HubDeps, 'database' | 'store' | 'secrets' | 'limits' | 'log'>> {
+export interface TestDoorOptions extends Partial<
+  Pick<HubDeps, 'database' | 'store' | 'secrets' | 'limits' | 'log' | 'replica'>
+> {
   /** In which the model differs from a decoder. */
   readonly manifest?: Partial<Manifest>;
   /** For keys that are there already. */
@@ -47,12 +51,13 @@ export interface TestDoorOptions extends Partial<Pick<HubDeps, 'database' | 'sto
 export async function openTestDoor(modelName: string, options: TestDoorOptions = {}): Promise<TestDoor> {
   const database = options.database ?? (await openDatabase({ file: ':memory:', clock: systemClock }));
   const store = options.store ?? createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 30 });
-  const metrics = createMetrics(() => ({ devicesByState: () => ({}), answers: () => hub.answers.counts() }));
-  const { secrets = createMemorySecrets(), limits, log = silentLog } = options;
+  const metrics = testMetrics(() => hub);
+  const { secrets = createMemorySecrets(), limits, log = silentLog, replica } = options;
   const ports = { clock: systemClock, random: nodeRandom, log };
-  const hub = await createHub({ ...ports, database, store, crypto: nodeCrypto, secrets, limits, meter: metrics.meter });
+  const own = { database, store, secrets, limits, replica };
+  const hub = await createHub({ ...ports, ...own, crypto: nodeCrypto, meter: metrics.meter });
   let url = '';
-  const app = await createHubServer({ ...ports, hub, store, metrics, tls: undefined, address: () => ({ url }) });
+  const app = await createHubServer({ ...aloneAt(hub, database, () => url), ...ports, hub, store, metrics });
   url = await app.listen({ host: '127.0.0.1', port: 0 });
   const territory = hub.territory.id;
   const key = options.key ?? (await hub.keys.create({ territory, role: 'caller', actor: 'test' })).key;
@@ -92,5 +97,27 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
       await app.close();
       await database.close();
     },
+  };
+}
+
+/** The metrics of a hub that is looked at for something else. */
+export const testMetrics = (hub: () => Hub): Metrics =>
+  createMetrics(() => ({ devicesByState: () => ({}), answers: () => hub().answers.counts(), replicas: () => 1 }));
+
+/** What the server of a hub has to know of its process, for one that is alone, has time and stays. */
+export function aloneAt(
+  { replica, isReady }: Hub,
+  database: OpenDatabase,
+  url: () => string,
+): Pick<HubServerDeps, 'register' | 'isReady' | 'isLeaving' | 'refusal' | 'tls' | 'address'> {
+  const counts = () => ({ devices: 0, answers: 0 });
+  const facts = { id: replica.id, version: HUB_VERSION, hasBus: false, address: url, counts };
+  return {
+    register: createLoneRegister({ database, replica: facts }),
+    isReady,
+    isLeaving: () => false,
+    refusal: () => undefined,
+    tls: undefined,
+    address: () => ({ url: url() }),
   };
 }
