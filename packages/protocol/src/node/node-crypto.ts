@@ -78,7 +78,9 @@ export const nodeCrypto: Crypto = {
   },
   open: (key, nonce, sealed, bound) => {
     // GCM has shorter tags, too, which are easier to guess; none of those is taken.
-    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES }).setAAD(bound);
+    const decipher = createDecipheriv('aes-256-gcm', secretKeyOf(key), nonce, { authTagLength: TAG_BYTES }).setAAD(
+      bound,
+    );
     try {
       decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
       return new Uint8Array(
