@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { layoutFile, type IdlewildError } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
+import { createFakeClock } from '@idlewild/protocol/testing';
 import { createClient, wholeAnswer, type AnswerPiece, type Client } from './index.ts';
 
 type Route = (request: IncomingMessage, response: ServerResponse, body: Buffer) => void;
@@ -110,6 +111,120 @@ test('a stream without its end is not an answer', async () => {
       expect(await codeOfFailure(wholeAnswer(client.chat(ask)))).toBe('disconnected');
     },
   );
+});
+
+const withId = (text: string, id: string): string => `${chunk(text).slice(0, -1)}id: ${id}\n\n`;
+/** Says the parts one after the other, one each time it is asked, and breaks off; then the end. */
+const breaking =
+  (parts: readonly string[], seen: (string | undefined)[][]): Route =>
+  (request, response) => {
+    seen.push([
+      request.method,
+      request.headers['idempotency-key'] as string,
+      request.headers['last-event-id'] as string,
+    ]);
+    const part = parts[seen.length - 1];
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    if (part === undefined) return response.end(ending);
+    response.write(part, () => response.destroy());
+    return undefined;
+  };
+
+test('a stream that breaks goes on after the last event that came whole with its id', async () => {
+  const seen: (string | undefined)[][] = [];
+  const parts = [
+    `${withId('', 'r:-')}${withId('to ', 'r:0')}${withId('be', 'r:1')}`,
+    `${withId(' or', 'r:2')}${chunk(' what comes without its id')}`,
+    `${chunk(' not')}${withId('', 'r:3')}data: {"choi`,
+  ];
+  await withHub(breaking(parts, seen), async (client) => {
+    const pieces: AnswerPiece[] = [];
+    for await (const piece of client.chat(ask)) pieces.push(piece);
+    const texts = ['to ', 'be', ' or', ' not'].map((text) => ({ text }));
+    expect(pieces).toEqual([...texts, { finish: 'stop', usage, idlewild: note }]);
+  });
+  const name = seen[0]?.[1];
+  expect(name).toMatch(/^[0-9a-f]{32}$/);
+  expect(seen).toEqual([undefined, 'r:1', 'r:2', 'r:3'].map((id) => ['POST', name, id]));
+});
+
+test('one that breaks before any text is asked for from its beginning, one with text and no id not at all', async () => {
+  const seen: (string | undefined)[][] = [];
+  await withHub(breaking([': nothing yet\n\n'], seen), async (client) => {
+    expect((await wholeAnswer(client.chat(ask))).text).toBe('');
+  });
+  expect(seen.map(([, , id]) => id)).toEqual([undefined, undefined]);
+  seen.length = 0;
+  await withHub(breaking([chunk('to')], seen), async (client) => {
+    expect(await codeOfFailure(wholeAnswer(client.chat(ask)))).toBe('disconnected');
+  });
+  expect(seen).toHaveLength(1);
+});
+
+test('going on is tried again where that may help, and given up where it cannot or takes too long', async () => {
+  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const tries = async (answer: (response: ServerResponse) => void): Promise<{ code: string; asked: number }> => {
+    let asked = 0;
+    let outcome: Promise<string> | undefined;
+    await withHub(
+      (_, response) => {
+        if (asked++ > 0) return answer(response);
+        response.write(withId('to', 'r:0'), () => response.destroy());
+        return undefined;
+      },
+      async ({ hub }) => {
+        let isOver = false;
+        outcome = codeOfFailure(wholeAnswer(createClient({ hub, clock }).chat(ask))).finally(() => {
+          isOver = true;
+        });
+        await expect
+          .poll(
+            async () => {
+              await clock.advance(10_000);
+              return isOver;
+            },
+            { interval: 2, timeout: 10_000 },
+          )
+          .toBe(true);
+      },
+    );
+    return { code: (await outcome) ?? '', asked };
+  };
+  const refusing =
+    (status: number, code: string) =>
+    (response: ServerResponse): void => {
+      response.writeHead(status).end(JSON.stringify({ error: { message: 'no', code } }));
+    };
+  expect(await tries((response) => void response.destroy())).toEqual({ code: 'disconnected', asked: 9 });
+  expect(await tries(refusing(503, 'bus_down'))).toEqual({ code: 'disconnected', asked: 9 });
+  expect(await tries((response) => void response.writeHead(502).end('<html>'))).toEqual({
+    code: 'disconnected',
+    asked: 9,
+  });
+  // It accepts, and breaks off each time without a word.
+  expect(await tries((response) => void response.write(' ', () => response.destroy()))).toMatchObject({ asked: 9 });
+  expect(await tries(refusing(400, 'invalid_request'))).toEqual({ code: 'disconnected', asked: 2 });
+});
+
+test('who leaves says that nobody comes back, unless the question has a name of its own', async () => {
+  const calls: string[] = [];
+  const route: Route = (request, response) => {
+    calls.push(`${request.method} ${request.url}`);
+    if (request.method === 'DELETE') return response.writeHead(204).end();
+    return response.write(chunk('to'));
+  };
+  await withHub(route, async (client) => {
+    for await (const _ of client.chat(ask)) break;
+    const abort = new AbortController();
+    const reading = (async () => {
+      for await (const _ of client.chat(ask, { signal: abort.signal })) abort.abort();
+    })();
+    expect(await codeOfFailure(reading)).toBe('cancelled');
+    for await (const _ of client.chat(ask, { idempotencyKey: 'mine' })) break;
+  });
+  const cancelled = expect.stringMatching(/^DELETE \/v1\/answers\/[0-9a-f]{32}$/) as string;
+  const asked = 'POST /v1/chat/completions';
+  expect(calls).toEqual([asked, cancelled, asked, cancelled, asked]);
 });
 
 test('leaving the loop hangs up', async () => {

@@ -3,7 +3,7 @@
  *
  * It keeps no state beside the address and the key, and works wherever there is a web-standard `fetch`.
  */
-import type { ModelKind } from '@idlewild/protocol';
+import type { Clock, ModelKind, Random } from '@idlewild/protocol';
 import { streamAnswer } from './answers.ts';
 import { classify, embed } from './embeddings.ts';
 import { createHubConnection, type CallOptions, type Fetch } from './http.ts';
@@ -40,11 +40,15 @@ export interface ClientOptions {
   readonly hub: string;
   readonly key?: string | undefined;
   readonly fetch: Fetch;
+  /** For waiting before a broken stream is asked for again. */
+  readonly clock: Clock;
+  /** For names of questions. */
+  readonly random: Random;
 }
 
 export interface Client {
   readonly hub: string;
-  /** Pieces of text as they are made, then the end. */
+  /** Pieces of text as they are made, then the end. A stream that breaks is gone on with, nothing twice and nothing lost. */
   chat(request: ChatRequest, options?: CallOptions): AsyncGenerator<AnswerPiece, void, undefined>;
   completion(request: CompletionRequest, options?: CallOptions): AsyncGenerator<AnswerPiece, void, undefined>;
   /** A vector for each text. */
@@ -86,14 +90,15 @@ export interface Client {
   readonly requests: { list(options?: CallOptions): Promise<RequestRecord[]> };
 }
 
-export function createClientWith({ hub, key, fetch }: ClientOptions): Client {
+export function createClientWith({ hub, key, fetch, clock, random }: ClientOptions): Client {
   const connection = createHubConnection(hub, key, fetch);
   const { json } = connection;
+  const deps = { connection, clock, random };
   const at = (base: string, name: string, more = ''): string => `${base}/${encodeURIComponent(name)}${more}`;
   return {
     hub: connection.hub,
-    chat: (request, options = {}) => streamAnswer(connection, '/v1/chat/completions', request, options),
-    completion: (request, options = {}) => streamAnswer(connection, '/v1/completions', request, options),
+    chat: (request, options = {}) => streamAnswer(deps, '/v1/chat/completions', request, options),
+    completion: (request, options = {}) => streamAnswer(deps, '/v1/completions', request, options),
     embed: (request, options) => embed(connection, request, options),
     classify: (request, options) => classify(connection, request, options),
     async modelNames(options) {

@@ -12,9 +12,15 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   /**
    * Names a question for an answer: asked again under the same name, it is not answered twice but gives the same
-   * answer, for ten minutes. Take a new one for each question.
+   * answer, for ten minutes. Take a new one for each question. A stream without one is given one, which nobody else
+   * knows: it is what lets a broken stream go on. One that you give lets you hang up and come again yourself.
    */
   readonly idempotencyKey?: string | undefined;
+}
+
+export interface StreamOptions extends CallOptions {
+  /** Of the last event that is not to come again. */
+  readonly lastEventId?: string | undefined;
 }
 
 export interface HubConnection {
@@ -24,17 +30,23 @@ export interface HubConnection {
   json<Result>(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Result>;
   put(path: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
   /** The response, once its status is a good one. */
-  open(method: string, path: string, body: unknown, accept: string, options?: CallOptions): Promise<Response>;
+  open(method: string, path: string, body: unknown, accept: string, options?: StreamOptions): Promise<Response>;
 }
 
 export function createHubConnection(hub: string, key: string | undefined, fetch: Fetch): HubConnection {
   const base = hubAddress(hub);
 
-  const exchange = async (method: string, path: string, init: RequestInit, options: CallOptions): Promise<Response> => {
+  const exchange = async (
+    method: string,
+    path: string,
+    init: RequestInit,
+    options: StreamOptions,
+  ): Promise<Response> => {
     const headers = new Headers(init.headers);
     if (key !== undefined) headers.set('authorization', `Bearer ${key}`);
-    const { signal, idempotencyKey } = options;
+    const { signal, idempotencyKey, lastEventId } = options;
     if (idempotencyKey !== undefined) headers.set('idempotency-key', idempotencyKey);
+    if (lastEventId !== undefined) headers.set('last-event-id', lastEventId);
     let response: Response;
     try {
       response = await fetch(base + path, { ...init, method, headers, ...(signal === undefined ? {} : { signal }) });
@@ -45,7 +57,13 @@ export function createHubConnection(hub: string, key: string | undefined, fetch:
     return response;
   };
 
-  const send = (method: string, path: string, body: unknown, accept: string, options: CallOptions): Promise<Response> =>
+  const send = (
+    method: string,
+    path: string,
+    body: unknown,
+    accept: string,
+    options: StreamOptions,
+  ): Promise<Response> =>
     exchange(
       method,
       path,

@@ -1,14 +1,27 @@
 /** `@idlewild/client`: what callers import, in Node and in browsers. */
+import type { Clock, Random } from '@idlewild/protocol';
 import { createClientWith, type Client, type ClientOptions } from './client.ts';
 
-/** A client of one hub; without `fetch` it uses the platform's. Throws `usage` when `hub` is no address. */
-export const createClient = (options: Omit<ClientOptions, 'fetch'> & Partial<Pick<ClientOptions, 'fetch'>>): Client =>
-  createClientWith({ ...options, fetch: options.fetch ?? globalThis.fetch.bind(globalThis) });
+const clock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  after(delayMs, act) {
+    const timer = setTimeout(act, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+const random: Random = { bytes: (length) => crypto.getRandomValues(new Uint8Array(length)), unit: () => Math.random() };
+
+type Given = 'fetch' | 'clock' | 'random';
+
+/** A client of one hub; what is not given is the platform's. Throws `usage` when `hub` is no address. */
+export const createClient = (options: Omit<ClientOptions, Given> & Partial<Pick<ClientOptions, Given>>): Client =>
+  createClientWith({ clock, random, ...options, fetch: options.fetch ?? globalThis.fetch.bind(globalThis) });
 
 export { wholeAnswer, type WholeAnswer } from './answers.ts';
 export type { Client, ClientOptions } from './client.ts';
 export { hubAddress, type CallOptions, type Fetch } from './http.ts';
-export { createEventReader, type EventReader } from './server-sent-events.ts';
+export { createEventReader, type EventReader, type ServerSentEvent } from './server-sent-events.ts';
 export type {
   AddedModel,
   AnswerEnd,

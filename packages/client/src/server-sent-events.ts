@@ -1,7 +1,7 @@
 /**
- * Server-sent events (WHATWG HTML, 9.2.6) as they arrive: bytes in any cut go in, the data of whole events comes out.
+ * Server-sent events (WHATWG HTML, 9.2.6) as they arrive: bytes in any cut go in, whole events come out.
  *
- * Only `data` is kept; names, ids and comments are skipped. Each byte is looked at once, an event is cut from the text
+ * Only `data` and `id` are kept; names and comments are skipped. Each byte is looked at once, an event is cut from the text
  * when its blank line has come, and an event that never ends is refused at its bound.
  */
 import { IdlewildError } from '@idlewild/protocol';
@@ -9,9 +9,15 @@ import { IdlewildError } from '@idlewild/protocol';
 /** A chunk of an answer is below 10 KiB; nothing that a hub sends comes near this. */
 const EVENT_CHARACTERS_MAX = 1_048_576;
 
+export interface ServerSentEvent {
+  readonly data: string;
+  /** Of this event itself. */
+  readonly id: string | undefined;
+}
+
 export interface EventReader {
-  /** The data of each event that `bytes` completes. */
-  push(bytes: Uint8Array): string[];
+  /** Each event that `bytes` completes. */
+  push(bytes: Uint8Array): ServerSentEvent[];
 }
 
 export function createEventReader(): EventReader {
@@ -19,20 +25,25 @@ export function createEventReader(): EventReader {
   let text = '';
   /** Data lines of the event under way; `undefined` before the first. */
   let data: string | undefined;
+  let id: string | undefined;
 
-  const readLine = (line: string, into: string[]): void => {
+  const valueOf = (line: string, from: number): string => line.slice(line.charCodeAt(from) === 32 ? from + 1 : from);
+  const readLine = (line: string, into: ServerSentEvent[]): void => {
     if (line === '') {
-      if (data !== undefined) into.push(data);
+      if (data !== undefined) into.push({ data, id });
       data = undefined;
+      id = undefined;
     } else if (line.startsWith('data:')) {
-      const value = line.slice(line.charCodeAt(5) === 32 ? 6 : 5);
+      const value = valueOf(line, 5);
       data = data === undefined ? value : `${data}\n${value}`;
+    } else if (line.startsWith('id:')) {
+      id = valueOf(line, 3);
     }
   };
 
   return {
     push(bytes) {
-      const events: string[] = [];
+      const events: ServerSentEvent[] = [];
       const from = text.length;
       text += decoder.decode(bytes, { stream: true });
       let start = 0;
