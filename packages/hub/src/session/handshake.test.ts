@@ -123,7 +123,7 @@ test('each session has a key of its own', async () => {
   expect(keys.size).toBe(3);
 });
 
-test('a device that asks for nothing has the channel as it is, and so has one on a channel that cannot be sealed', async () => {
+test('who asks for nothing has the channel as it is, and so has who asks on one that cannot be sealed', async () => {
   for (const [canSeal, key] of [
     [true, undefined],
     [false, session.publicKey],

@@ -1,6 +1,6 @@
 /**
- * The hub's half of the handshake on one channel; `protocol/src/identity/handshake.ts` has its steps. A device that asks
- * for it has its session sealed from the challenge on, whatever is between; on a channel that cannot be sealed the
+ * The hub's half of the handshake on one channel; `protocol/src/identity/handshake.ts` has its steps. A device that
+ * asks for it has its session sealed from the challenge on, whatever is between; on a channel that cannot be sealed the
  * device sees that it is not, and goes.
  */
 import {
