@@ -92,6 +92,19 @@ describe.skipIf(postgres === undefined)('with a server', () => {
     await own?.stop();
   });
 
+  test('whoever waits for a connection is told at once when none can be made', async () => {
+    const own = await startPostgres();
+    const database = await open((await own?.createDatabase()) ?? '');
+    await own?.halt('immediate');
+    const asked = Array.from({ length: 1_000 }, () => database.db.selectFrom('territories').select('id').execute());
+    const settled = await Promise.allSettled(asked);
+    for (const each of settled) expect(each).toMatchObject({ reason: { code: 'database_unavailable' } });
+    await own?.start();
+    expect(await database.db.selectFrom('territories').select('id').execute()).toEqual([]);
+    await database.close();
+    await own?.stop();
+  });
+
   test('a commit whose answer is lost may have happened, and the error says so', async () => {
     const url = await fresh();
     const database = await open(url);

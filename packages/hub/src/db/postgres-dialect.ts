@@ -6,6 +6,7 @@
 import { codeOf } from '@idlewild/protocol';
 import { PostgresDialect, type Dialect, type PostgresCursor, type PostgresPoolClient } from 'kysely';
 import { types, type CustomTypesConfig, type Pool, type PoolClient } from 'pg';
+import { HUB_LIMITS } from '../limits.ts';
 import { explainPostgres, type UnderWay } from './postgres-errors.ts';
 
 /** https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat */
@@ -44,6 +45,42 @@ const bindable = (value: unknown): unknown => (typeof value === 'boolean' ? Numb
 /** Statements that change nothing when they are lost on the way. */
 const HARMLESS = /^\s*(select|begin|start transaction|rollback|savepoint|release|declare|fetch|close)\b/i;
 
+/**
+ * Turns at the connections of a pool, first come first served, however long it takes: `pg` would give up on whoever
+ * waits for as long as connecting may take, and a wave of thousands is no fault of the database. Where one cannot
+ * connect, nobody who waits could.
+ */
+function createQueue(connectionsMax: number): { enter(): Promise<void>; leave(): void; fail(error: unknown): void } {
+  let inside = 0;
+  let waiting: PromiseWithResolvers<void>[] = [];
+  let first = 0;
+  return {
+    async enter() {
+      if (inside < connectionsMax) {
+        inside++;
+        return;
+      }
+      const mine = Promise.withResolvers<void>();
+      waiting.push(mine);
+      await mine.promise;
+    },
+    leave() {
+      const next = waiting[first];
+      if (next === undefined) {
+        inside--;
+        return;
+      }
+      next.resolve();
+      first++;
+      if (first === waiting.length) [waiting, first] = [[], 0];
+    },
+    fail(error) {
+      for (const { reject } of waiting.slice(first)) reject(error);
+      [waiting, first] = [[], 0];
+    },
+  };
+}
+
 export interface PostgresDialectParts {
   readonly dialect: Dialect;
   /** Resolves once nobody holds a connection or waits for one. */
@@ -53,9 +90,14 @@ export interface PostgresDialectParts {
 /** The dialect ends the pool with `Kysely.destroy`. `place` is said in errors, so it holds no password. */
 export function createPostgresDialect(pool: Pool, place: string): PostgresDialectParts {
   const known = new WeakMap<PoolClient, PostgresPoolClient>();
+  const queue = createQueue(pool.options.max ?? HUB_LIMITS.databaseConnectionsMax);
   let inUse = 0;
   let waiting: (() => void)[] = [];
-  const done = (): void => {
+  const leave = (): void => {
+    queue.leave();
+    gone();
+  };
+  const gone = (): void => {
     if (--inUse > 0) return;
     for (const resolve of waiting) resolve();
     waiting = [];
@@ -66,13 +108,21 @@ export function createPostgresDialect(pool: Pool, place: string): PostgresDialec
     async connect(): Promise<PostgresPoolClient> {
       inUse++;
       try {
+        await queue.enter();
+      } catch (error) {
+        gone();
+        throw error;
+      }
+      try {
         const client = await pool.connect();
-        const made = known.get(client) ?? createClient(client, place, done);
+        const made = known.get(client) ?? createClient(client, place, leave);
         known.set(client, made);
         return made;
       } catch (error) {
-        done();
-        throw explainPostgres(error, place);
+        const explained = explainPostgres(error, place);
+        queue.fail(explained);
+        leave();
+        throw explained;
       }
     },
   };
