@@ -78,6 +78,15 @@ test("openai-js/chat.mjs streams with OpenAI's client and says who answered", as
   expect(out).toMatch(/^› What news of the "king"[\s\S]{60,}\n\n\d+ tokens by ada, 0 failovers\n$/);
 });
 
+test('openai-js/resume.mjs breaks off twice and prints the answer of one that does not', async () => {
+  const { code, out, err } = await node('openai-js/resume.mjs', [QUESTION]);
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  const openai = new OpenAI({ baseURL: `${hub.url}/v1`, apiKey: key });
+  const messages = [{ role: 'user' as const, content: QUESTION }];
+  const answer = await openai.chat.completions.create({ model: MODEL, messages, max_tokens: 60, seed: 7 });
+  expect(out).toBe(`› ${QUESTION}\n\n${answer.choices[0]?.message.content}\n`);
+});
+
 test('openai-js/json.mjs prints what the schema promises, from a model that knows no JSON', async () => {
   const { code, out, err } = await node('openai-js/json.mjs');
   expect({ code, err }).toEqual({ code: 0, err: '' });
