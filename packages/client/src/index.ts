@@ -37,6 +37,7 @@ export type {
   DeviceModelState,
   Embeddings,
   EmbeddingsRequest,
+  HubReplica,
   HubStatus,
   IdlewildNote,
   InviteRequest,

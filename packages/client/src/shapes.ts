@@ -110,6 +110,23 @@ export interface HubStatus {
   readonly devices: Readonly<Record<DeviceState, number>>;
   readonly models: number;
   readonly answers: { readonly open: number; readonly queued: number };
+  /** Id of the replica that says so. */
+  readonly replica?: string;
+  /** All that share the hub's database, the oldest first. `devices` are of all of them, `answers` of the one above. */
+  readonly replicas?: readonly HubReplica[];
+}
+
+/** One of the processes that a hub consists of. */
+export interface HubReplica {
+  readonly id: string;
+  readonly address: string;
+  readonly version: string;
+  /** `silent`: nothing was heard of it for a while. */
+  readonly state: 'live' | 'draining' | 'silent';
+  readonly devices: number;
+  readonly answers: number;
+  readonly startedAt: string;
+  readonly seenSecondsAgo: number;
 }
 
 export interface Device {

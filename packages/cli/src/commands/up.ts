@@ -4,17 +4,17 @@ import { join, resolve } from 'node:path';
 import type { Log, RunningHub } from '@idlewild/hub';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { bold, calledAs, contextOf, dim, type Context } from '../context.ts';
-import { ADDRESS_FILE, defaultDataFolder, stewardKey } from '../data-folder.ts';
+import { ADDRESS_FILE, stewardKey } from '../data-folder.ts';
+import { EXIT } from '../exit-codes.ts';
 import type { Announcement } from '../lan/announce.ts';
 import type { LocalDevices } from '../processes/local-devices.ts';
 import { parsePerMinute } from '../text/limits.ts';
 import { factLines } from '../text/table.ts';
-import { plainText } from '../text/units.ts';
+import { countText, plainText } from '../text/units.ts';
+import { addReplicaOptions, dataFolderOf, replicaOptionsOf, type ReplicaWords } from './up-replica.ts';
 
-interface UpOptions {
-  readonly port: number;
+interface UpOptions extends ReplicaWords {
   readonly host: string;
-  readonly data?: string;
   readonly devices: number;
   readonly presence: string;
   readonly tlsCert?: string;
@@ -27,9 +27,11 @@ interface UpOptions {
 }
 
 const DEVICES_MAX = 64;
+/** After the answers: farewells, the last writes. */
+const STOP_MS_MAX = 10_000;
 
 export function addUpCommand(program: Command): void {
-  program
+  const command = program
     .command('up')
     .summary('start a hub here, and lend this machine to it if you like')
     .description(
@@ -53,15 +55,21 @@ export function addUpCommand(program: Command): void {
     .option('--announce [address]', 'tell this network of it; with an address of this machine, only that one network')
     .option('--requests-per-minute <count>', 'how often a key without a limit of its own may ask', parsePerMinute)
     .option('--tokens-per-minute <count>', 'how much it may use, prompts and answers', parsePerMinute)
-    .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
-    .addHelpText('after', '\nExample:\n  $ idlewild up --host 0.0.0.0 --devices 1')
+    .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp());
+  addReplicaOptions(command)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ idlewild up --host 0.0.0.0 --devices 1\n' +
+        '  $ idlewild up --database postgres://hub@db/idlewild --bus nats://bus   (on as many machines as you like)',
+    )
     .action(async (options: UpOptions, command: Command) => up(contextOf(command), options));
 }
 
 async function up(context: Context, options: UpOptions): Promise<void> {
   const { untilTold } = await import('../processes/until-told.ts');
   const { told } = untilTold(options.stopWithStdin === true);
-  const data = resolve(options.data ?? defaultDataFolder());
+  const data = resolve(dataFolderOf(options));
+  const replica = replicaOptionsOf(options);
   const tls = await tlsOf(options);
   if (options.announce !== undefined) {
     const { refuseUnreachable } = await import('../lan/announce.ts');
@@ -74,7 +82,8 @@ async function up(context: Context, options: UpOptions): Promise<void> {
   mkdirSync(data, { recursive: true, mode: 0o700 });
   const log = createPinoLog({ level: 'info', destination: openSync(join(data, 'hub.log'), 'a', 0o600) });
   const { host, port, requestsPerMinute, tokensPerMinute } = options;
-  const hub = await startHub({ data, host, port, tls, limits: { requestsPerMinute, tokensPerMinute }, log });
+  const limits = { requestsPerMinute, tokensPerMinute };
+  const hub = await startHub({ ...replica, data, host, port, tls, limits, log });
   const address = hub.spkiPin === undefined ? hub.url : withPin(hub.url, hub.spkiPin);
   const noted = join(data, ADDRESS_FILE);
   writeFileSync(noted, `${JSON.stringify({ url: address, pid: process.pid })}\n`, { mode: 0o600 });
@@ -84,17 +93,35 @@ async function up(context: Context, options: UpOptions): Promise<void> {
     const pin = hub.spkiPin === undefined ? {} : { pin: Buffer.from(hub.spkiPin).toString('base64url') };
     const { url, stewardKeyFile, territory } = hub;
     const announced = announcement === undefined ? {} : { announced: announcement.name };
-    if (context.json) context.printJson({ url, stewardKeyFile, territory: territory.id, ...pin, ...announced });
-    else sayReady(context, hub, { address, data, announced: announcement?.name });
+    const facts = { url, stewardKeyFile, territory: territory.id, replica: hub.replica };
+    if (context.json) context.printJson({ ...facts, ...pin, ...announced });
+    else {
+      const replicas =
+        options.database === undefined ? undefined : (await hub.replicas()).filter(({ isLive }) => isLive);
+      sayReady(context, hub, { address, data, announced: announcement?.name, replicas: replicas?.length });
+    }
     const devices = options.devices === 0 ? undefined : await lend(context, options, address, data);
-    await told;
-    context.note('stopping');
+    const lost = await Promise.race([told, hub.lost]);
+    if (lost !== undefined) throw lost;
+    context.note('stopping; once more ends it at once');
+    await announcement?.stop();
+    await hub.drain();
     await devices?.stop();
   } finally {
+    endAnyway();
     rmSync(noted, { force: true });
     await announcement?.stop();
     await hub.stop();
   }
+}
+
+/** Whatever hangs, such as a database that does not answer: what is open is accounted for at the next start. */
+function endAnyway(): void {
+  const end = (): void => {
+    process.stderr.write('the hub did not stop in time and is ended; nothing that it acknowledged is lost\n');
+    process.exit(EXIT.failed);
+  };
+  setTimeout(end, STOP_MS_MAX).unref();
 }
 
 async function tlsOf({ tlsCert: cert, tlsKey: key }: UpOptions): Promise<{ cert: string; key: string } | undefined> {
@@ -129,18 +156,23 @@ interface Told {
   readonly address: string;
   readonly data: string;
   readonly announced: string | undefined;
+  /** That share the database with this one, itself included; absent where there is nothing to share. */
+  readonly replicas: number | undefined;
 }
 
-function sayReady(context: Context, hub: RunningHub, { address, data, announced }: Told): void {
+function sayReady(context: Context, hub: RunningHub, { address, data, announced, replicas }: Told): void {
   const out = process.stdout;
   context.print(`${bold('Idlewild', out)} is up at ${bold(address, out)}`);
   context.print('');
   const key =
     hub.stewardKey === undefined
-      ? `in ${hub.stewardKeyFile}`
+      ? `in ${replicas === undefined ? hub.stewardKeyFile : 'steward.key of the replica that made this community'}`
       : `${hub.stewardKey}\n${dim(`    shown this once; kept in ${hub.stewardKeyFile}`, out)}`;
   for (const line of factLines([
     ['community', `${hub.territory.name} (${hub.territory.id})`],
+    ...(replicas === undefined
+      ? []
+      : [['replica', `${hub.replica}, one of ${countText(replicas, 'replica')}`] as const]),
     ['data', data],
     ...(announced === undefined ? [] : [['announced', `on this network as "${announced}"`] as const]),
   ]))
@@ -161,7 +193,8 @@ async function lend(context: Context, options: UpOptions, address: string, data:
     import('../processes/local-devices.ts'),
     import('../hub-access.ts'),
   ]);
-  const { client } = openHub({ hub: address, key: stewardKey(data) });
+  const key = stewardKey(data) ?? process.env.IDLEWILD_KEY;
+  const { client } = openHub({ hub: address, key });
   const told = new Map<string, string>();
   return startLocalDevices({
     count: options.devices,
