@@ -127,7 +127,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     switch (effect.t) {
       case 'token':
         if (effect.i === 0) meter.firstToken(clock.monotonic() - state.createdAtMs);
-        journal.token(state.request, effect);
+        journal.token(state.request, { id: effect.id, s: effect.s, calls: effect.calls, lp: effect.lp });
         if (!answer.silenced) sink.token(effect.i, effect.id, effect.s, effect.calls, effect.lp);
         return;
       case 'started': {
