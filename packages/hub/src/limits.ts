@@ -44,6 +44,8 @@ export const HUB_LIMITS = {
   groupCommitGapMs: 4,
   /** After a failed write (a full disk): how long until the ends of answers are tried again. */
   journalRetryMs: 1_000,
+  /** How long the end of a run's answer waits to be written down before its caller hears of it. */
+  settleMsMax: 2_000,
   /** How long the opening of an answer waits for a database that is being restarted. */
   journalOpenMsMax: 10_000,
   /** An hour of a full disk; a restart closes what is still open then. */
@@ -195,8 +197,9 @@ export const HUB_LIMITS = {
   drainNoticeMs: 2_000,
   /** Alone there is nowhere to go, and somebody may sit there and wait. */
   drainAloneMs: 5_000,
-  /** What comes after the answers: farewells, the last writes. */
-  stopMsMax: 10_000,
+  /** Devices go one after the other, so that others take them in at an even pace; the last ones may be late. */
+  moveEachMs: 5,
+  moveLateMs: 1_000,
   /** Devices are sent to other replicas once a minute, if any. */
   rebalanceMs: 60_000,
   /** How the process is gets looked at this often; averages over a second or two decide. */
@@ -213,6 +216,11 @@ export const HUB_LIMITS = {
   callersBufferedBytesMax: 268_435_456,
   devicesBufferedBytesMax: 536_870_912,
   usuallyBufferedBytes: 65_536,
+  /** How soon devices hear that their community has moved; one small read of each replica. */
+  movedReadMs: 5_000,
+  /** A thousand devices a second are what a hub lets in beside its work. */
+  movedPerDeviceMs: 1,
+  movedOverMsMax: 60_000,
   /** Devices are written as seen at most this often. */
   touchMs: 60_000,
   /**

@@ -87,6 +87,17 @@ interface Answer {
   silenced: boolean;
 }
 
+/** Resolves with it, or when the time is over: a disk that is full must not keep an answer from its caller. */
+const atMost = (promise: Promise<void>, ms: number, clock: Clock): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = clock.after(ms, resolve);
+    const done = (): void => {
+      timer.cancel();
+      resolve();
+    };
+    promise.then(done, done);
+  });
+
 const stoppingError = (): IdlewildError =>
   new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
 
@@ -181,7 +192,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
       answerTokens: state.tokens.length,
     };
     journal.fact(state.request, { t: 'finished', finish: effect.finish, s: effect.s, calls: effect.calls });
-    void settle(answer, attempt, device, effect.receipt).catch((error: unknown) => {
+    const settled = settle(answer, attempt, device, effect.receipt).catch((error: unknown) => {
       log.error(
         { request: state.request, why: messageOf(error) },
         'an answer was delivered but its end could not be written',
@@ -192,7 +203,12 @@ export function createAnswers(deps: AnswersDeps): Answers {
       ms: clock.monotonic() - state.createdAtMs,
       failovers: state.failovers,
     });
-    if (!answer.silenced) sink.finished(outcome);
+    const tell = (): void => {
+      if (!answer.silenced) sink.finished(outcome);
+    };
+    // A run ends after its answers: what its caller hears as done is done in the books, on every replica.
+    if (answer.request.run === undefined) tell();
+    else void atMost(settled, HUB_LIMITS.settleMsMax, clock).then(tell);
     pump();
   }
 

@@ -154,8 +154,9 @@ async function writeEnd(
     .where('id', '=', close.request)
     .where('state', '=', 'open')
     .executeTakeFirstOrThrow();
-  // A run may still have to tell it again: its rows go with the run.
-  if (entry?.written !== false && !isKept(close, entry))
+  // A run may still have to tell it again: its rows go with the run, unless that has gone already.
+  const isOfRun = isKept(close, entry) && (await isRunOpen(tx, entry));
+  if ((entry?.written !== false || isKept(close, entry)) && !isOfRun)
     await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
   if (close.receipt !== undefined && entry !== undefined) {
     const { lease, device, epoch, statement } = close.receipt;
@@ -174,6 +175,15 @@ async function writeEnd(
       .execute();
   }
   return numUpdatedRows > 0n;
+}
+
+async function isRunOpen(tx: DatabaseTransaction, entry: OpenEntry | undefined): Promise<boolean> {
+  if (entry?.run === undefined) return false;
+  const row = await locking(
+    tx,
+    tx.selectFrom('runs').select('id').where('territory_id', '=', entry.territory).where('id', '=', entry.run.id),
+  ).executeTakeFirst();
+  return row !== undefined;
 }
 
 /** Whether the journal's rows outlive the end of the answer. */

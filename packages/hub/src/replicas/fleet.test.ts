@@ -269,7 +269,7 @@ test('an owner that was paused while another took its answer over changes nothin
   await world.clock.advance(50);
   // It comes back and believes that it still has the answer.
   first.bus.setUp(true);
-  await world.clock.advance(5_000);
+  await world.clock.advance(2_000);
   // What it still had to write down told it so.
   expect(before.failure()).toBe('run_taken_over');
   before.cancel();
