@@ -35,6 +35,7 @@ import { createDevices, type Devices } from './identity/devices.ts';
 import { createEnrolment } from './identity/enrolment.ts';
 import { createInvites, type Invites } from './identity/invites.ts';
 import { createKeys, type Keys } from './identity/keys.ts';
+import { watchMoved } from './identity/moved.ts';
 import { revokedLately } from './identity/revoked-lately.ts';
 import { createScopes, type ScopeOf } from './identity/scope.ts';
 import type { Secrets, SecretName } from './identity/secrets.ts';
@@ -218,6 +219,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     () => devices.flush(),
     () => forAll(expiry, callers, journal, log),
   ]);
+  const moved = watchMoved(deps, local);
   const revocations = isAlone ? undefined : watchRevoked(deps, territory.id, local);
 
   return {
@@ -254,6 +256,7 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     async stop() {
       housekeeping.stop();
       revocations?.stop();
+      moved.stop();
       modelsChanged.stop();
       placement.stop();
       embeddings.stop();

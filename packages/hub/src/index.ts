@@ -4,6 +4,11 @@ export { startHub, isLoopback, type HubOptions, type RunningHub } from './node/s
 export { createPinoLog, type PinoLogOptions } from './node/pino-log.ts';
 export { openDatabase, type OpenDatabase } from './db/open.ts';
 export { createMemorySecrets, createDiskSecrets, type Secrets } from './identity/secrets.ts';
+export { backUp, type BackUpOptions } from './archive/back-up.ts';
+export { restore, type RestoreOptions } from './archive/restore.ts';
+export { setMovedAddress, type Place } from './archive/place.ts';
+export type { ArchiveKind, ArchiveManifest } from './archive/manifest.ts';
+export { readSealingKey } from './identity/database-secrets.ts';
 export { silentLog, type Log } from './log.ts';
 export { HUB_LIMITS } from './limits.ts';
 export type {

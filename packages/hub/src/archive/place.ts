@@ -6,12 +6,16 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { IdlewildError, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import { createAudit } from '../audit/audit.ts';
 import { MIGRATIONS } from '../db/migrate.ts';
 import { openPostgres } from '../db/open-postgres.ts';
 import { openDatabase, type BringTables, type OpenDatabase } from '../db/open.ts';
 import type { Database } from '../db/schema.ts';
+import { transact } from '../db/transact.ts';
 import { createDatabaseSecrets } from '../identity/database-secrets.ts';
-import { SECRET_NAMES, createDiskSecrets, type SecretName, type Secrets } from '../identity/secrets.ts';
+import { createDiskSecrets, type SecretName, type Secrets } from '../identity/secrets.ts';
+import { noteMoved } from '../identity/moved.ts';
+import type { MovedTo } from '../session/sessions.ts';
 import { createDatabaseBlobStore } from '../storage/database-blob-store.ts';
 import { readerOfFolder, readerOfStore, type BlobReader } from './folder-blobs.ts';
 
@@ -34,6 +38,15 @@ export const DATABASE_FILE = 'hub.db';
 export const BLOBS_FOLDER = 'blobs';
 /** Files of the folder that belong to the hub beside its secrets; what each is, `start-hub.ts` says. */
 export const FOLDER_FILES = ['tls.crt', 'tls.key', 'steward.key'] as const;
+
+/** The key of the bus is not among them: a copy of a hub must not talk to the replicas of the one it is of. */
+export const ARCHIVED_SECRETS: readonly SecretName[] = [
+  'territory.key',
+  'hub.key',
+  'hub.certificate',
+  'journal.key',
+  'scope.key',
+];
 
 export interface OpenSource {
   readonly database: OpenDatabase;
@@ -101,11 +114,28 @@ export function secretsIn(place: Place, db: Database, { crypto, random }: PlaceP
 
 async function allOf(secrets: Secrets): Promise<Map<SecretName, Uint8Array>> {
   const found = new Map<SecretName, Uint8Array>();
-  for (const name of SECRET_NAMES) {
+  for (const name of ARCHIVED_SECRETS) {
     const value = await secrets.read(name);
     if (value !== undefined) found.set(name, value);
   }
   return found;
+}
+
+/** Tells the hubs there that their territory is at another address now, or with `undefined` that it is here again. */
+export async function setMovedAddress(place: Place, to: MovedTo | undefined, ports: PlacePorts): Promise<void> {
+  const source = await openSource(place, ports);
+  try {
+    const { db, clock } = source.database;
+    const [territory] = await db.selectFrom('territories').select('id').limit(1).execute();
+    if (territory === undefined) throw new IdlewildError('not_found', 'no hub has started there yet');
+    await noteMoved(secretsIn(place, db, ports), to);
+    const audit = createAudit({ db, crypto: ports.crypto, clock });
+    const act = { territory: territory.id, actor: 'command line', action: 'moveTerritory', subject: territory.id };
+    const details = to === undefined ? {} : { url: to.url };
+    await transact(db, (transaction) => audit.append(transaction, { ...act, details }));
+  } finally {
+    await source.database.close();
+  }
 }
 
 async function filesOf(folder: string): Promise<Map<string, Uint8Array>> {

@@ -78,7 +78,8 @@ function checkHead(from: ArchiveFile, bytes: Uint8Array): void {
   if (head.data.format <= ARCHIVE_FORMAT) return;
   throw new IdlewildError(
     'conflict',
-    `${from.file} was written by Idlewild ${head.data.version}, in a format that this version does not know; update Idlewild`,
+    `${from.file} was written by Idlewild ${head.data.version}, in a format that this version does not know; ` +
+      'update Idlewild',
   );
 }
 

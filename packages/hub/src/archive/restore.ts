@@ -1,8 +1,8 @@
 /**
  * Restoring an archive into an empty place, of the same kind of database as it came from or of the other.
  *
- * All of the archive is read and held against its sums before the place is touched. Tables are made as they were, filled,
- * and then brought to this version. Every block is held against its CID as it enters. Whatever goes wrong on the way
+ * All of the archive is read and held against its sums before the place is touched. Tables are made as they were,
+ * filled, and then brought to this version. Every block is held against its CID as it enters. Whatever goes wrong on the way
  * empties the place again; a process that is killed leaves a mark at which hubs refuse to start.
  *
  * Requests that were open stay as they are, their prompts sealed: no replica is alive that has them, so the first hub
@@ -77,7 +77,8 @@ function checkFit(manifest: ArchiveManifest, { file, kind }: RestoreOptions): vo
   if (strange !== undefined)
     throw new IdlewildError(
       'conflict',
-      `${file} was written by Idlewild ${manifest.version}, which is newer: it has the migration "${strange}"; update Idlewild`,
+      `${file} was written by Idlewild ${manifest.version}, which is newer: it has the migration "${strange}"; ` +
+        'update Idlewild',
     );
   if (!manifest.parts.some(({ name }) => name === 'secrets/territory.key'))
     throw damagedArchive({ file }, 'the key of the territory is not in it');

@@ -16,6 +16,7 @@ import type { Database } from '../db/schema.ts';
 import { SECRET_NAMES } from '../identity/secrets.ts';
 import { createDatabaseBlobStore } from '../storage/database-blob-store.ts';
 import {
+  ARCHIVED_SECRETS,
   BLOBS_FOLDER,
   DATABASE_FILE,
   FOLDER_FILES,
@@ -66,7 +67,7 @@ export async function openTarget(options: TargetOptions): Promise<Target> {
       },
       store: await storeOf(options, database),
       async keepSecret(name, bytes) {
-        const known = SECRET_NAMES.find((each) => each === name);
+        const known = ARCHIVED_SECRETS.find((each) => each === name);
         if (known === undefined) return;
         const header = `Idlewild ${name}, restored from an archive. Keep it secret.`;
         await secretsIn(place, database.db, options).write(known, bytes, header);

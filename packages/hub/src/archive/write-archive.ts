@@ -107,7 +107,9 @@ async function syncFolderOf(file: string): Promise<void> {
 function placeError(thrown: unknown, file: string): unknown {
   const { code, message } = thrown as NodeJS.ErrnoException;
   if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') {
-    const words = `there is no room for ${file}; what was written of it is deleted again. Free some space, or give another place`;
+    const words =
+      `there is no room for ${file}; what was written of it is deleted again. ` +
+      'Free some space, or give another place';
     return new IdlewildError('disk_full', words, { cause: thrown });
   }
   if (

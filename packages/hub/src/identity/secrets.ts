@@ -18,6 +18,7 @@ export const SECRET_NAMES = [
   'journal.key',
   'scope.key',
   'bus.key',
+  'moved.address',
 ] as const;
 export type SecretName = (typeof SECRET_NAMES)[number];
 

@@ -39,13 +39,20 @@ export interface LocalSessions extends Omit<Sessions<LocalDevice>, 'disown'> {
   accept(channel: Channel): void;
   /** It may forget that the device is connected elsewhere by now; the device is told nothing final. */
   leave(device: LocalDevice, why: string): void;
-  /** Tells devices to connect anew, evenly over the time: those without work first. */
-  move(devices: readonly LocalDevice[], overMs: number, reason: string): void;
+  /** Tells devices to connect anew, evenly over the time: those without work first. Without `to`, where they are. */
+  move(devices: readonly LocalDevice[], overMs: number, reason: string, to?: MovedTo): void;
   count(): number;
   /** Takes no more devices. */
   close(): void;
   /** Closes every channel; devices will reconnect elsewhere. */
   stop(reason: string): void;
+}
+
+/** Another address of the territory; see `move` in `protocol/wire/messages.ts`. */
+export interface MovedTo {
+  readonly url: string;
+  readonly pin?: Uint8Array;
+  readonly session?: boolean;
 }
 
 export interface SessionsDeps {
@@ -330,10 +337,10 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       gone(device, 'superseded', why);
       device.channel.close(why);
     },
-    move(devices, overMs, reason) {
+    move(devices, overMs, reason, to) {
       const inOrder = devices.toSorted((a, b) => a.leases.size - b.leases.size);
       for (const [index, device] of inOrder.entries()) {
-        send(device, { t: 'move', afterMs: Math.floor((overMs * index) / inOrder.length), reason });
+        send(device, { t: 'move', afterMs: Math.floor((overMs * index) / inOrder.length), reason, ...to });
       }
     },
     count: () => open.size,

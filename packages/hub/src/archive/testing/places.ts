@@ -53,16 +53,6 @@ export async function publishLarge({ store, door }: HubInPlace, name: string, se
   return door.publish(name, { files: [{ path: 'model.onnx', file: root, bytes: bytes.length }] });
 }
 
-export async function ask({ door }: HubInPlace, key = door.key): Promise<number> {
-  const response = await fetch(`${door.url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'jacobean', messages: [{ role: 'user', content: 'Speak.' }], max_tokens: 20 }),
-  });
-  await response.text();
-  return response.status;
-}
-
 /** What must hold of a hub's data wherever it is; throws what does not. */
 export async function checkWhole({ database, store, door }: HubInPlace): Promise<void> {
   const { db, clock } = database;
