@@ -254,6 +254,7 @@ function sessionOwnerOf(options: AgentOptions, lent: Lent, parts: () => Parts): 
     agreementKey: () => parts().keys.signed(),
     status: () => statusOf(parts()),
     attempts: () => parts().lane.attempts(),
+    onTicket: (ticket) => parts().shelf.setTicket(ticket),
     onOpened(welcome) {
       parts().problem = undefined;
       parts().drainingByHub = false;

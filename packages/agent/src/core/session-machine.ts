@@ -77,6 +77,8 @@ export type SessionEffect =
   | { readonly do: 'beat'; readonly n: number }
   | { readonly do: 'arm'; readonly timer: SessionTimer; readonly afterMs: number }
   | { readonly do: 'opened'; readonly welcome: Welcome }
+  /** The one before is about to end. */
+  | { readonly do: 'ticket'; readonly ticket: string }
   /** Where the next channels are to be tried, too. */
   | { readonly do: 'place'; readonly move: Move }
   | { readonly do: 'deliver'; readonly message: WorkMessage }
@@ -257,7 +259,10 @@ function onMessage(state: Running, message: ToDevice | UnknownMessage, facts: Se
   }
   if (state.phase !== 'open') return outOfOrder(state, message.t, facts);
   if (message.t === 'dropped') return fail(state, peerError(message), facts, true);
-  if (message.t === 'heartbeat.ack') return stay(acknowledge(state, message.n, facts));
+  if (message.t === 'heartbeat.ack') {
+    const { n, ticket } = message;
+    return { state: acknowledge(state, n, facts), effects: ticket === undefined ? [] : [{ do: 'ticket', ticket }] };
+  }
   if (message.t === 'move') {
     const there: SessionEffect[] = message.url === undefined ? [] : [{ do: 'place', move: message }];
     const when: SessionEffect = { do: 'arm', timer: 'move', afterMs: message.afterMs };

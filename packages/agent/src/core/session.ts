@@ -67,6 +67,8 @@ export interface SessionOwner {
   /** What the next session may resume. */
   attempts(): KeptAttempt[];
   onOpened(welcome: Welcome): void;
+  /** In place of the welcome's. */
+  onTicket(ticket: string): void;
   /** A hub of the territory welcomed the device at another place than before; called ahead of `onOpened`. */
   onMoved(place: Place): void;
   onMessage(message: WorkMessage): void;
@@ -199,6 +201,8 @@ function act(shell: Shell, effect: SessionEffect): void {
       return opened(shell, effect.welcome);
     case 'place':
       return place(shell, effect.move);
+    case 'ticket':
+      return owner.onTicket(effect.ticket);
     case 'deliver':
       return owner.onMessage(effect.message);
     case 'lost':

@@ -168,6 +168,7 @@ async function createLightDevice(shared: Shared, index: number, agreement: KeyPa
       agreementKey: async () => agreementKey,
       status: () => statusOf({ lane, warm, slots }),
       attempts: () => lane.attempts(),
+      onTicket: () => undefined,
       onOpened(welcome) {
         lane.joined(welcome.resumes === true);
         onEvent?.({ device: index, t: 'opened' });

@@ -148,7 +148,12 @@ const endSchema = {
 export const refusedSchema = z.object({ t: z.literal('refused'), ...endSchema });
 export const droppedSchema = z.object({ t: z.literal('dropped'), ...endSchema });
 export const heartbeatSchema = z.object({ t: z.literal('heartbeat'), n: z.int().min(0), status: statusSchema });
-export const heartbeatAckSchema = z.object({ t: z.literal('heartbeat.ack'), n: z.int().min(0) });
+export const heartbeatAckSchema = z.object({
+  t: z.literal('heartbeat.ack'),
+  n: z.int().min(0),
+  /** In place of the one in the welcome, which a long session outlives. */
+  ticket: z.string().max(128).optional(),
+});
 export const wantedModelSchema = z.object({
   cid: cidText,
   name,

@@ -42,6 +42,25 @@ test("a model that the hub wants is fetched with the session's ticket, verified,
   expect((await fixture.store.usage()).bytes).toBeGreaterThan(0);
 });
 
+test('a session that outlives its ticket is given another, and fetches with that', async () => {
+  const far = newStore();
+  const [first, second] = [await putModel(far, 'weights'), await putModel(far, 'other weights')];
+  const asked: string[] = [];
+  const fixture = await createFixture({
+    sources: (baseUrl, ticket) => {
+      asked.push(ticket);
+      return { name: baseUrl, fetch: (block) => far.get(block) };
+    },
+  });
+  await fixture.startWith(first);
+  fixture.peer().send({ t: 'heartbeat.ack', n: 0, ticket: 'another' });
+  fixture.peer().send({ t: 'hold', models: [{ cid: second, name: 'small', bytes: 1 }], sources: ['/'] });
+  await fixture.clock.advance(1_000);
+  expect(stateOf(fixture, second)?.state).toBe('warm');
+  expect(new Set(asked)).toEqual(new Set(['ticket', 'another']));
+  expect(asked.at(-1)).toBe('another');
+});
+
 test('a source whose bytes do not match is passed over and blamed', async () => {
   const far = newStore();
   const cid = await putModel(far, 'weights');
