@@ -28,20 +28,28 @@ export function drainTimes(given: Partial<DrainTimes> | undefined, isAlone: bool
 }
 
 export interface LeaveDeps {
-  readonly hub: Pick<Hub, 'drain'>;
+  readonly hub: Pick<Hub, 'drain'> & { readonly local: Pick<Hub['local'], 'count'> };
+  /** There are others for devices to go to. */
+  readonly isAlone: boolean;
   readonly server: Server;
   readonly register: Pick<Register, 'draining'>;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-export async function drainHub({ hub, server, register, clock, log }: LeaveDeps, times: DrainTimes): Promise<void> {
+export async function drainHub(deps: LeaveDeps, times: DrainTimes): Promise<void> {
+  const { hub, server, register, isAlone, clock, log } = deps;
   const endsAtMs = clock.monotonic() + times.totalMs;
   log.info({ ...times }, 'this replica is leaving: it takes nothing new, and what is open may finish');
   register.draining().catch((error: unknown) => log.warn({ why: messageOf(error) }, 'others could not be told'));
   await new Promise<void>((resolve) => clock.after(times.noticeMs, resolve));
   server.close();
   const boundMs = Math.max(0, endsAtMs - clock.monotonic());
-  // The second half is for devices that have work, which come last.
-  await hub.drain({ moveMs: boundMs / 2, boundMs });
+  // Of the time that is left the second half is for devices that have work, which come last.
+  const moveMs = Math.min(boundMs / 2, hub.local.count() * HUB_LIMITS.moveEachMs);
+  const movedAtMs = clock.monotonic() + moveMs + HUB_LIMITS.moveLateMs;
+  await hub.drain({ moveMs, boundMs });
+  // Cut off all at once they would come back all at once.
+  while (!isAlone && hub.local.count() > 0 && clock.monotonic() < Math.min(movedAtMs, endsAtMs))
+    await new Promise<void>((resolve) => clock.after(HUB_LIMITS.sweepMs, resolve));
 }

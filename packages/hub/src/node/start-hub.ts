@@ -128,7 +128,14 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       replicas: () => ground.register.list(),
       async drain() {
         shell.isLeaving = true;
-        const leaving = { hub, server: server.server, register: ground.register, clock: systemClock, log };
+        const leaving = {
+          hub,
+          server: server.server,
+          register: ground.register,
+          isAlone: ground.isAlone,
+          clock: systemClock,
+          log,
+        };
         await drainHub(leaving, drainTimes(options.drain, ground.isAlone));
       },
       stop: unwind,
