@@ -63,10 +63,16 @@ export async function repeat(
   });
   let continuation: Continuation | undefined;
   const body = listenTo(recording, deps.clock, () => continuation);
-  reply.raw.once('close', () => body.destroy());
-  if (reply.raw.destroyed) body.destroy();
+  const onClose = (): void => {
+    body.destroy();
+    // To the server a response that was cut off is not sent yet, and it would go on to the route.
+    if (!reply.sent) reply.hijack();
+  };
+  reply.raw.once('close', onClose);
+  if (reply.raw.destroyed) onClose();
   try {
     const head = await recording.head;
+    if (reply.raw.destroyed) return reply;
     if (after !== undefined && isEventStream(head)) continuation = createContinuation(after);
     for (const [name, value] of Object.entries(head.headers)) {
       // How the key stands now is told already; what the run took is for the one who began it.
