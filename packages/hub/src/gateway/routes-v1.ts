@@ -9,8 +9,10 @@ import { z } from 'zod';
 import type { AnswerRequest, Answers } from '../answers/answers.ts';
 import { actorOf } from '../identity/principal.ts';
 import type { ScopeOf } from '../identity/scope.ts';
+import { HUB_LIMITS } from '../limits.ts';
 import type { Model, Models } from '../models/registry.ts';
 import type { Sessions } from '../session/port.ts';
+import { createSlowReaders } from '../slow-readers.ts';
 import { chatRequestSchema, chatWork, type ChatRequest } from './openai/chat-request.ts';
 import { createChoicesFormat } from './openai/choices-format.ts';
 import {
@@ -109,6 +111,11 @@ type Ask = (
 
 /** From drafts to orders, and on to the caller. */
 function createAsk({ answers, models, scopeOf, territory }: V1Deps): Ask {
+  const readers = createSlowReaders({
+    bytesMax: HUB_LIMITS.callerBufferedBytesMax,
+    allBytesMax: HUB_LIMITS.callersBufferedBytesMax,
+    usualBytes: HUB_LIMITS.usuallyBufferedBytes,
+  });
   async function ordersOf(key: string, body: AskedBody, drafts: readonly WorkDraft[]): Promise<AnswerRequest[]> {
     const { cid, manifest } = await models.resolve(territory.id, body.model);
     if (manifest.kind !== 'decoder')
@@ -131,7 +138,7 @@ function createAsk({ answers, models, scopeOf, territory }: V1Deps): Ask {
     if (!isStream && body.stream_options !== undefined && body.stream_options !== null)
       throw refuse('stream_options', 'is only allowed with "stream": true');
     const orders = await ordersOf(actorOf(principal(request)), body, drafts);
-    const delivery = { answers, orders, format, request, reply };
+    const delivery = { answers, orders, format, request, reply, readers };
     if (!isStream) return answerWhole(delivery);
     await answerStream(delivery);
     return reply;

@@ -29,6 +29,7 @@ import type { Log } from '../log.ts';
 import type { Tickets } from '../identity/tickets.ts';
 import type { LocalDevice } from './connected-device.ts';
 import { createHandshake, type Enrolment, type HubIdentity } from './handshake.ts';
+import { createSlowReaders, type SlowReader } from '../slow-readers.ts';
 import type { GoneCode, SessionEvents, Sessions } from './port.ts';
 
 export type { Enrolment, HubIdentity };
@@ -83,12 +84,18 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
   const open = new Map<string, LocalDevice>();
   /** Cancelled with the channel: a timer that is left would keep a process that has stopped. */
   const watches = new Map<LocalDevice, Timer>();
+  const slow = createSlowReaders({
+    bytesMax: HUB_LIMITS.deviceBufferedBytesMax,
+    allBytesMax: HUB_LIMITS.devicesBufferedBytesMax,
+    usualBytes: HUB_LIMITS.usuallyBufferedBytes,
+  });
+  const readers = new Map<LocalDevice, SlowReader>();
   let handshakes = 0;
   let stopping = false;
 
   const post = (channel: Channel, message: ToDevice): void => channel.send(encodeFrame(message));
   const send = (device: LocalDevice, message: ToDevice): void => {
-    if (device.channel.bufferedBytes() > HUB_LIMITS.deviceBufferedBytesMax) {
+    if (readers.get(device)?.isTooMuch() === true) {
       gone(device, 'disconnected', 'it does not read what it is sent');
       device.channel.close('you do not read what you are sent');
       return;
@@ -101,6 +108,8 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     open.delete(device.id);
     watches.get(device)?.cancel();
     watches.delete(device);
+    readers.get(device)?.close();
+    readers.delete(device);
     log.info({ device: device.id, code, why }, 'device gone');
     events.onGone(device, code, why);
   }
@@ -155,6 +164,10 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       contradicted: false,
     };
     open.set(device.id, device);
+    readers.set(
+      device,
+      slow.open(() => channel.bufferedBytes()),
+    );
     post(channel, {
       t: 'welcome',
       device: device.id,

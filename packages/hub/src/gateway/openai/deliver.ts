@@ -10,7 +10,7 @@ import type { CallPart, ErrorCode, Logprobs } from '@idlewild/protocol';
 import { IdlewildError } from '@idlewild/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AnswerOutcome, AnswerRequest, Answers } from '../../answers/answers.ts';
-import { HUB_LIMITS } from '../../limits.ts';
+import type { SlowReaders } from '../../slow-readers.ts';
 import { createEventIds, type EventIds } from '../event-ids.ts';
 import { answerAll, type AnswersHandle } from './answer-all.ts';
 import { createChoiceCollector, type Choice } from './choice.ts';
@@ -38,6 +38,8 @@ export interface Delivery {
   readonly format: AnswerFormat;
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
+  /** Callers of streams, as far as they do not read. */
+  readonly readers: SlowReaders;
 }
 
 const SSE_HEADERS = {
@@ -123,7 +125,9 @@ export async function answerStream(delivery: Delivery): Promise<void> {
       else raw.write(opening);
       resolve();
     };
+    const reader = delivery.readers.open(() => raw.writableLength);
     raw.once('close', () => {
+      reader.close();
       if (!over) handle?.cancel('the caller hung up');
       if (!raw.headersSent) reject(new IdlewildError('cancelled', 'the caller hung up'));
     });
@@ -131,7 +135,7 @@ export async function answerStream(delivery: Delivery): Promise<void> {
       started: begin,
       token(index, i, s, calls, lp) {
         write(ids.token(index, i, events.token(index, s, calls, lp)));
-        if (raw.writableLength > HUB_LIMITS.callerBufferedBytesMax) {
+        if (reader.isTooMuch()) {
           over = true;
           handle?.cancel('the caller does not read its stream');
           raw.destroy();
