@@ -3,8 +3,9 @@
  *
  * Entry n holds SHA-256 over CBOR [hash of entry n − 1, n, time, actor, action, subject, details]; before the first
  * stands a hash of the territory's id, so a log cannot pass for another's. An entry is written in the transaction of
- * the act itself, as its last statement: both are there or neither, and entries of all replicas take turns. Changing, removing or reordering entries breaks the chain; cutting off its
- * end does not, so whoever needs that keeps the last hash elsewhere. Prompts, answers and keys are never in an entry.
+ * the act itself, as its last statement: both are there or neither, and replicas take turns. Changing, removing or
+ * reordering entries breaks the chain; cutting off its end does not, so whoever needs that keeps the last hash
+ * elsewhere. Prompts, answers and keys are never in an entry.
  */
 import { IdlewildError, encodeCbor, equalBytes, utf8, type Clock, type Crypto } from '@idlewild/protocol';
 import { oneAtATime } from '../db/one-at-a-time.ts';

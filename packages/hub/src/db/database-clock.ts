@@ -18,7 +18,7 @@ export interface DatabaseClock {
   stop(): void;
 }
 
-/** `read` asks the database for its milliseconds since 1970. Resolves after the first reading, rejects with its error. */
+/** `read` asks for the database's milliseconds since 1970. Resolves after the first reading, rejects with its error. */
 export async function followDatabase(own: Clock, read: () => Promise<number>): Promise<DatabaseClock> {
   /** Database time minus monotonic time, and how far off it may be. */
   let aheadMs = 0;

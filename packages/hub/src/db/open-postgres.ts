@@ -106,8 +106,8 @@ export function placeOf(url: string): string {
 }
 
 /**
- * In a session of its own, which takes the time that it needs: the others wait for it, and are ended before it. It holds
- * the lock as long as it lives, so that one that stands still is ended, too.
+ * In a session of its own, which takes the time that it needs while the others wait for it. It holds the lock as long
+ * as it lives, so one that stands still between two statements is ended.
  */
 async function migrateAlone(
   { url, bring = migrate }: PostgresOptions,

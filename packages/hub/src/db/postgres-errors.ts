@@ -38,8 +38,14 @@ const NETWORK = new Set([
   'ENOENT',
 ]);
 /** `pg` tells of these in words only. */
-const SAID_BY_PG =
-  /^(Connection terminated|timeout exceeded when trying to connect|Query read timeout|Client has encountered|Client was closed|Cannot use a pool)/;
+const SAID_BY_PG = [
+  'Connection terminated',
+  'timeout exceeded when trying to connect',
+  'Query read timeout',
+  'Client has encountered a connection error',
+  'Client was closed',
+  'Cannot use a pool after calling end',
+];
 const TLS = /^(CERT_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH)/;
 
 /** What was under way when it failed; only a commit, or a write outside a transaction, leaves a doubt. */
@@ -83,7 +89,7 @@ export function explainPostgres(error: unknown, place: string, underWay: UnderWa
     const message = 'a text holds the character NUL, which the database does not keep; leave it out';
     return new IdlewildError('invalid_request', message, { cause: error });
   }
-  const isLost = NETWORK.has(code) || code.startsWith('08') || SAID_BY_PG.test(seen);
+  const isLost = NETWORK.has(code) || code.startsWith('08') || SAID_BY_PG.some((words) => seen.startsWith(words));
   if (!isLost && !GONE.has(code)) return error;
   // A statement that the server itself refused was not carried out.
   const isInDoubt = underWay === 'write' && (isLost || code.startsWith('57P'));

@@ -1,5 +1,6 @@
 /**
- * One call to the database for many that ask for the same at the same time: thousands of devices join when a hub starts.
+ * One call to the database for many that ask for the same at the same time: thousands of devices join when a hub
+ * starts.
  *
  * Nobody waits for company: the first goes at once, and those that come meanwhile go together after it. An error is
  * everybody's who went together.

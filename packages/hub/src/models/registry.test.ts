@@ -185,7 +185,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     expect(await models.list(territory)).toHaveLength(refusal === undefined ? 1 : 0);
   });
 
-  test('a model that one replica adds while another removes one that shares its files is whole or refused', async () => {
+  test('what one replica adds while another removes what shares its files is whole or refused', async () => {
     const [here, there] = await openShared(2);
     const one = await setUp(here);
     // SQLite has one process, and in it these are one.

@@ -3,8 +3,8 @@
  *
  * A model is added once its manifest block and every file of it are in the blob store, so a device that is told to hold
  * it can fetch it. A territory gives a CID one name, and a name one CID. Bytes are shared by content: removing a model
- * deletes the files that no other model uses, in whichever territory. Adding and removing take turns, over all replicas,
- * so that a file is not deleted between being found and being referred to.
+ * deletes the files that no other model uses, in whichever territory. Adding and removing take turns, over all
+ * replicas, so that a file is not deleted between being found and being referred to.
  */
 import {
   IdlewildError,

@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Client } from 'pg';
 
@@ -28,6 +28,8 @@ const SETTINGS = [
   'shared_buffers=32MB',
   'max_connections=200',
   'listen_addresses=127.0.0.1',
+  // What it says is read for the line that it is ready.
+  'lc_messages=C',
 ];
 
 /** How a server is ended: `fast` says farewell to its clients, `immediate` is a crash of all its processes. */
@@ -72,15 +74,21 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
   }
 }
 
-/** Folder of the newest version's binaries, which Debian keeps off the path. */
+/** Folder of the newest version's binaries, which Debian keeps off the path; empty where they are on it. */
 function findPostgres(): string | undefined {
   const debian = '/usr/lib/postgresql';
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
-  const folders = [
-    ...versions.map((version) => join(debian, version, 'bin')),
-    ...(process.env.PATH ?? '').split(delimiter),
-  ];
-  return folders.find((folder) => ['initdb', 'postgres'].every((name) => existsSync(join(folder, name))));
+  const folders = [...versions.map((version) => join(debian, version, 'bin')), ''];
+  return folders.find((folder) => ['initdb', 'postgres'].every((name) => runs(join(folder, name))));
+}
+
+function runs(command: string): boolean {
+  try {
+    execFileSync(command, ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 interface Owner {
@@ -163,18 +171,19 @@ async function launch(
   const child = spawn(guarded[0] as string, guarded.slice(1), {
     ...owner,
     cwd: folder,
-    env: { ...process.env, LC_ALL: 'C' },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const ended = once(child, 'exit');
   const said: string[] = [];
   await new Promise<void>((resolve, reject) => {
-    createInterface({ input: child.stderr as NodeJS.ReadableStream }).on('line', (line) => {
+    const lines = createInterface({ input: child.stderr as NodeJS.ReadableStream });
+    lines.on('line', (line) => {
       if (said.push(line) > SAID_LINES_MAX) said.shift();
       if (line.includes(READY)) resolve();
     });
-    const fail = (): void => reject(new Error(`PostgreSQL did not start: ${said.join('\n')}`));
-    ended.then(() => setImmediate(fail), reject);
+    // After its last line.
+    lines.on('close', () => reject(new Error(`PostgreSQL did not start: ${said.join('\n')}`)));
+    child.on('error', reject);
   });
   return { child, ended };
 }
@@ -201,7 +210,7 @@ function control({ binaries, folder, owner, settings, port, server }: Parts): Po
       const client = new Client({ connectionString: url });
       await client.connect();
       try {
-        const name = `test_${process.pid}_${++databases}_${Date.now().toString(36)}`;
+        const name = `test_${process.pid}_${++databases}`;
         await client.query(`create database ${name}`);
         return urlOf(name);
       } finally {
