@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { addBackupCommands } from './commands/backup.ts';
 import { addChatCommand } from './commands/chat.ts';
 import { addDeviceCommands } from './commands/devices.ts';
 import { addEmbedCommands } from './commands/embed.ts';
@@ -12,6 +13,7 @@ import { addJoinCommand } from './commands/join.ts';
 import { addKeyCommands } from './commands/keys.ts';
 import { addModelCommands } from './commands/models.ts';
 import { addStatusCommand } from './commands/status.ts';
+import { addTerritoryCommands } from './commands/territory.ts';
 import { addUpCommand } from './commands/up.ts';
 import { addUsageCommand } from './commands/usage.ts';
 
@@ -50,6 +52,8 @@ Examples:
   addKeyCommands(program);
   addUsageCommand(program);
   addStatusCommand(program);
+  addBackupCommands(program);
+  addTerritoryCommands(program);
   return program;
 }
 

@@ -23,6 +23,7 @@ import {
   startIn,
   type HubInPlace,
   type PlaceKind,
+  type TestPlace,
 } from './testing/places.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'idlewild-archive-'));
@@ -32,7 +33,7 @@ afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 const kinds: PlaceKind[] = postgres === undefined ? ['folder'] : ['folder', 'PostgreSQL'];
-const newPlace = (kind: PlaceKind): Promise<Place> => makePlace(kind, home, postgres);
+const newPlace = (kind: PlaceKind): Promise<TestPlace> => makePlace(kind, home, postgres);
 let files = 0;
 const newFile = (): string => join(mkdtempSync(join(home, 'out-')), `${++files}.idlewild`);
 const common = { clock: systemClock, crypto: nodeCrypto, random: nodeRandom, signal: new AbortController().signal };

@@ -19,14 +19,22 @@ import type { MovedTo } from '../session/sessions.ts';
 import { createDatabaseBlobStore } from '../storage/database-blob-store.ts';
 import { readerOfFolder, readerOfStore, type BlobReader } from './folder-blobs.ts';
 
-export interface Place {
-  /** The data folder. */
+/** A data folder with the hub's own database in it. */
+export interface FolderPlace {
   readonly data: string;
-  /** URL of a PostgreSQL database; absent: the hub's own database is in the folder. */
-  readonly database?: string | undefined;
+  readonly database?: undefined;
+}
+
+export interface DatabasePlace {
+  /** URL of a PostgreSQL database. */
+  readonly database: string;
   /** What seals the secrets in that database, where they are sealed. */
   readonly secretsKey?: Uint8Array | undefined;
+  /** The folder of a replica, of which only the files named below count; absent: they do not. */
+  readonly data?: string | undefined;
 }
+
+export type Place = FolderPlace | DatabasePlace;
 
 export interface PlacePorts {
   readonly clock: Clock;
@@ -138,8 +146,9 @@ export async function setMovedAddress(place: Place, to: MovedTo | undefined, por
   }
 }
 
-async function filesOf(folder: string): Promise<Map<string, Uint8Array>> {
+async function filesOf(folder: string | undefined): Promise<Map<string, Uint8Array>> {
   const found = new Map<string, Uint8Array>();
+  if (folder === undefined) return found;
   for (const name of FOLDER_FILES)
     if (existsSync(join(folder, name))) found.set(name, await readFile(join(folder, name)));
   return found;

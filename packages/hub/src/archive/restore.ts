@@ -44,8 +44,13 @@ export interface RestoreOptions extends PlacePorts {
 const NAMES = { backup: 'a backup', territory: 'a territory' } as const;
 const COMMANDS = { backup: 'idlewild restore', territory: 'idlewild territory import' } as const;
 
+export interface Restored extends ArchiveManifest {
+  /** Files of a data folder for which there was no place. */
+  readonly leftOut: readonly string[];
+}
+
 /** Throws `usage`, `conflict`, `data_corrupt`, `disk_full`, `cancelled`; then the place is as it was. */
-export async function restore(options: RestoreOptions): Promise<ArchiveManifest> {
+export async function restore(options: RestoreOptions): Promise<Restored> {
   const { file, passphrase, signal, onProgress } = options;
   const archive = (step: 'checking' | 'restoring'): ArchiveFile => ({
     file,
@@ -57,9 +62,9 @@ export async function restore(options: RestoreOptions): Promise<ArchiveManifest>
   checkFit(manifest, options);
   const target = await openTarget({ ...options, force: options.force === true, migrations: manifest.migrations });
   try {
-    await load(archive('restoring'), target, options);
+    const leftOut = await load(archive('restoring'), target, options);
     await target.finish((db) => noteAct(db, manifest, options));
-    return manifest;
+    return { ...manifest, leftOut };
   } catch (error) {
     // Where even that fails, the mark stays, and what is there is known as half of something.
     await target.undo().catch(() => undefined);
@@ -84,15 +89,18 @@ function checkFit(manifest: ArchiveManifest, { file, kind }: RestoreOptions): vo
     throw damagedArchive({ file }, 'the key of the territory is not in it');
 }
 
-async function load(from: ArchiveFile, target: Target, { crypto }: RestoreOptions): Promise<void> {
+/** Names of the files that found no place. */
+async function load(from: ArchiveFile, target: Target, { crypto }: RestoreOptions): Promise<string[]> {
+  const leftOut: string[] = [];
   const { store, database } = target;
   for await (const part of readArchive(from)) {
     const [folder = '', name = ''] = part.name.split('/');
     if (folder === 'blocks') await store.put(CID.parse(name), await part.whole());
     else if (folder === 'files') await loadFile(store, CID.parse(name), part, crypto);
     else if (folder === 'secrets') await target.keepSecret(name, await part.whole());
-    else if (folder === 'folder') await target.keepFile(name, await part.whole());
-    else if (folder === 'tables') {
+    else if (folder === 'folder') {
+      if (!(await target.keepFile(name, await part.whole()))) leftOut.push(name);
+    } else if (folder === 'tables') {
       const page = await part.whole();
       const [table = ''] = name.split('.');
       await transact(database.db, (transaction) => loadPage(transaction, table, page));
@@ -104,6 +112,7 @@ async function load(from: ArchiveFile, target: Target, { crypto }: RestoreOption
     decodeManifest(manifest);
     await store.put(CID.parse(cid), manifest);
   }
+  return leftOut;
 }
 
 /** A file with damaged leaves stays unfinished: publishing its model again sends what is missing. */

@@ -22,6 +22,7 @@ import {
   FOLDER_FILES,
   openDatabaseOf,
   secretsIn,
+  type FolderPlace,
   type Place,
   type PlacePorts,
 } from './place.ts';
@@ -31,8 +32,8 @@ export interface Target {
   readonly database: OpenDatabase;
   readonly store: BlobStore;
   keepSecret(name: string, bytes: Uint8Array): Promise<void>;
-  /** Into the data folder; a file that is there already stays. */
-  keepFile(name: string, bytes: Uint8Array): Promise<void>;
+  /** Into the data folder; `false` where there is none, or the file is there already and stays. */
+  keepFile(name: string, bytes: Uint8Array): Promise<boolean>;
   /** Brings the tables to this version, runs `last`, and takes the mark away in its transaction. */
   finish(last: (db: Database) => Promise<void>): Promise<void>;
   /** Makes the target empty again. */
@@ -58,7 +59,7 @@ export async function openTarget(options: TargetOptions): Promise<Target> {
   const { place, clock } = options;
   const lock = place.database === undefined ? lockFolder(place.data, 'hub') : undefined;
   try {
-    if (place.database === undefined) await clearFolder(options);
+    if (place.database === undefined) await clearFolder(place, options);
     let database = await openDatabaseOf(place, clock, beginning(options));
     const current = (): OpenDatabase => database;
     return {
@@ -165,7 +166,7 @@ const ownFiles = (): string[] => [
 ];
 
 /** Other files, as those of a device that lives below, are nobody's business here. */
-async function clearFolder({ place, force, clock }: TargetOptions): Promise<void> {
+async function clearFolder(place: FolderPlace, { force, clock }: TargetOptions): Promise<void> {
   if (!ownFiles().some((name) => existsSync(join(place.data, name)))) return;
   if (!existsSync(join(place.data, DATABASE_FILE))) throw notEmpty(place.data);
   let isMarked = false;
@@ -186,9 +187,10 @@ async function emptyFolder(folder: string): Promise<void> {
   for (const name of ownFiles()) await rm(join(folder, name), { recursive: true, force: true });
 }
 
-async function keepFile(folder: string, name: string, bytes: Uint8Array): Promise<void> {
+async function keepFile(folder: string | undefined, name: string, bytes: Uint8Array): Promise<boolean> {
   const known = FOLDER_FILES.find((each) => each === name);
-  if (known === undefined || existsSync(join(folder, known))) return;
+  if (folder === undefined || known === undefined || existsSync(join(folder, known))) return false;
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await writeFile(join(folder, known), bytes, { mode: 0o600, flush: true });
+  return true;
 }

@@ -16,14 +16,16 @@ export type PlaceKind = 'folder' | 'PostgreSQL';
 const PORTS = { clock: systemClock, crypto: nodeCrypto, random: nodeRandom };
 export const QUOTA_BYTES = 2 ** 30;
 
+export type TestPlace = Place & { readonly data: string };
+
 /** An empty one. */
-export async function makePlace(kind: PlaceKind, home: string, postgres: Postgres | undefined): Promise<Place> {
+export async function makePlace(kind: PlaceKind, home: string, postgres: Postgres | undefined): Promise<TestPlace> {
   const data = mkdtempSync(join(home, 'place-'));
   return kind === 'folder' ? { data } : { data, database: (await postgres?.createDatabase()) ?? '' };
 }
 
 export interface HubInPlace {
-  readonly place: Place;
+  readonly place: TestPlace;
   readonly database: OpenDatabase;
   readonly store: BlobStore;
   readonly door: TestDoor;
@@ -31,7 +33,7 @@ export interface HubInPlace {
 }
 
 /** Starts a hub there, with a model called `jacobean`. */
-export async function startIn(place: Place): Promise<HubInPlace> {
+export async function startIn(place: TestPlace): Promise<HubInPlace> {
   const database = await openDatabaseOf(place, systemClock, migrate);
   const { db } = database;
   const store =
