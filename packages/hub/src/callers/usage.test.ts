@@ -2,42 +2,21 @@ import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing'
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { Kysely } from 'kysely';
 import { DatabaseSync } from 'node:sqlite';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { createJournal, type CloseRecord, type Journal } from '../answers/journal.ts';
 import { SQLITE_COLUMNS } from '../db/column-types.ts';
 import { MIGRATIONS, migrate } from '../db/migrate.ts';
-import { openDatabase } from '../db/open.ts';
 import type { Database, RequestState, Schema } from '../db/schema.ts';
 import { createSqliteDialect } from '../db/sqlite-dialect.ts';
 import { silentLog } from '../log.ts';
+import { databaseAt } from '../replicas/testing/database-at.ts';
+import { testDatabases } from '../testing/databases.ts';
 import { readUsage } from './usage.ts';
 
 const territory = 'ter_a';
 const DAY_MS = 86_400_000;
 /** 2027-01-15T08:00:00Z: where the fake clock starts. */
 const TODAY = '2027-01-15';
-
-async function setUp(): Promise<{
-  db: Database;
-  journal: Journal;
-  /** Of the replica that comes after. */
-  next: Journal;
-  clock: ReturnType<typeof createFakeClock>;
-}> {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
-  const database = await openDatabase({ file: ':memory:', clock, sync: 'off' });
-  const { db } = database;
-  onTestFinished(() => database.close());
-  await db
-    .insertInto('territories')
-    .values({ id: territory, name: 'a', public_key: new Uint8Array(32), created_at_ms: 0 })
-    .execute();
-  const key = new Uint8Array(32).fill(1);
-  const random = createSeededRandom(1);
-  const open = (owner: string): Journal =>
-    createJournal({ database, crypto: nodeCrypto, random, clock, key, owner, log: silentLog });
-  return { db, clock, journal: open('rep_a'), next: open('rep_b') };
-}
 
 const opened = (request: string, over: { key?: string; model?: string; choice?: number } = {}) => ({
   request,
@@ -67,62 +46,85 @@ async function ask(journal: Journal, open: ReturnType<typeof opened>, end: Parti
 const all = (db: Database, more: { key?: string; model?: string } = {}) =>
   readUsage(db, { territory, from: '2000-01-01', to: '2100-01-01', ...more }, 1_000);
 
-test('requests are summed by key, model and day, whatever became of them', async () => {
-  const { db, journal, clock } = await setUp();
-  await ask(journal, opened('r1'), { cachedTokens: 4, deviceMs: 20.4 });
-  await ask(journal, opened('r2'), { state: 'failed', reason: 'no_device', answerTokens: 2 });
-  await ask(journal, opened('r3'), { state: 'cancelled', reason: 'cancelled', answerTokens: 1 });
-  await ask(journal, opened('r4', { key: 'key_b' }));
-  await ask(journal, opened('r5', { model: 'cid_b' }));
-  await clock.advance(DAY_MS);
-  await ask(journal, opened('r6'));
-  const mine = await all(db, { key: 'key_a', model: 'cid_a' });
-  expect(mine).toMatchObject([
-    { day: '2027-01-16', requests: 1, promptTokens: 10, answerTokens: 5 },
-    {
-      day: TODAY,
-      requests: 3,
-      failed: 1,
-      cancelled: 1,
-      promptTokens: 30,
-      answerTokens: 8,
-      cachedTokens: 4,
-      deviceMs: 20,
-    },
-  ]);
-  expect(await all(db)).toHaveLength(4);
-  expect(await readUsage(db, { territory, from: TODAY, to: TODAY }, 1_000)).toHaveLength(3);
-  expect(await readUsage(db, { territory: 'ter_b', from: TODAY, to: TODAY }, 1_000)).toEqual([]);
-});
+describe.each(await testDatabases())('with $kind', ({ open }) => {
+  async function setUp(): Promise<{
+    db: Database;
+    journal: Journal;
+    /** Of the replica that comes after. */
+    next: Journal;
+    clock: ReturnType<typeof createFakeClock>;
+  }> {
+    const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+    const database = databaseAt(await open(clock), clock);
+    const { db } = database;
+    await db
+      .insertInto('territories')
+      .values({ id: territory, name: 'a', public_key: new Uint8Array(32), created_at_ms: 0 })
+      .execute();
+    const key = new Uint8Array(32).fill(1);
+    const random = createSeededRandom(1);
+    const openAs = (owner: string): Journal =>
+      createJournal({ database, crypto: nodeCrypto, random, clock, key, owner, log: silentLog });
+    return { db, clock, journal: openAs('rep_a'), next: openAs('rep_b') };
+  }
 
-test('several choices are one request and one prompt', async () => {
-  const { db, journal } = await setUp();
-  for (const choice of [0, 1, 2]) await ask(journal, opened(`r${choice}`, { choice }));
-  expect(await all(db)).toMatchObject([{ requests: 1, promptTokens: 10, answerTokens: 15 }]);
-});
+  test('requests are summed by key, model and day, whatever became of them', async () => {
+    const { db, journal, clock } = await setUp();
+    await ask(journal, opened('r1'), { cachedTokens: 4, deviceMs: 20.4 });
+    await ask(journal, opened('r2'), { state: 'failed', reason: 'no_device', answerTokens: 2 });
+    await ask(journal, opened('r3'), { state: 'cancelled', reason: 'cancelled', answerTokens: 1 });
+    await ask(journal, opened('r4', { key: 'key_b' }));
+    await ask(journal, opened('r5', { model: 'cid_b' }));
+    await clock.advance(DAY_MS);
+    await ask(journal, opened('r6'));
+    const mine = await all(db, { key: 'key_a', model: 'cid_a' });
+    expect(mine).toMatchObject([
+      { day: '2027-01-16', requests: 1, promptTokens: 10, answerTokens: 5 },
+      {
+        day: TODAY,
+        requests: 3,
+        failed: 1,
+        cancelled: 1,
+        promptTokens: 30,
+        answerTokens: 8,
+        cachedTokens: 4,
+        deviceMs: 20,
+      },
+    ]);
+    expect(await all(db)).toHaveLength(4);
+    expect(await readUsage(db, { territory, from: TODAY, to: TODAY }, 1_000)).toHaveLength(3);
+    expect(await readUsage(db, { territory: 'ter_b', from: TODAY, to: TODAY }, 1_000)).toEqual([]);
+  });
 
-test('what ends in one batch is counted once, and an end that comes twice changes nothing', async () => {
-  const { db, journal } = await setUp();
-  const ids = Array.from({ length: 40 }, (_, index) => `r${index}`);
-  const openings = ids.map((id) => journal.open(opened(id)));
-  const closings = ids.map((id) => journal.close(closed(id)));
-  await journal.flush();
-  await Promise.all([...openings, ...closings]);
-  const again = journal.close(closed('r0'));
-  await journal.flush();
-  await again;
-  expect(await all(db)).toMatchObject([{ requests: 40, promptTokens: 400, answerTokens: 200 }]);
-});
+  test('several choices are one request and one prompt', async () => {
+    const { db, journal } = await setUp();
+    for (const choice of [0, 1, 2]) await ask(journal, opened(`r${choice}`, { choice }));
+    expect(await all(db)).toMatchObject([{ requests: 1, promptTokens: 10, answerTokens: 15 }]);
+  });
 
-test('what a crash left open counts with the tokens that were journalled', async () => {
-  const { db, journal, next } = await setUp();
-  const opening = journal.open(opened('r1'));
-  await journal.flush();
-  await opening;
-  for (const id of [5, 6, 7]) journal.token('r1', { id, s: '', calls: undefined, lp: undefined });
-  await journal.flush();
-  expect(await next.closeOrphans()).toEqual([{ request: 'r1', answerTokens: 3 }]);
-  expect(await all(db)).toMatchObject([{ requests: 1, failed: 1, answerTokens: 3 }]);
+  test('what ends in one batch is counted once, and an end that comes twice changes nothing', async () => {
+    const { db, journal } = await setUp();
+    const ids = Array.from({ length: 40 }, (_, index) => `r${index}`);
+    const openings = ids.map((id) => journal.open(opened(id)));
+    const closings = ids.map((id) => journal.close(closed(id)));
+    await journal.flush();
+    await Promise.all([...openings, ...closings]);
+    const again = journal.close(closed('r0'));
+    await journal.flush();
+    await again;
+    expect(await all(db)).toMatchObject([{ requests: 40, promptTokens: 400, answerTokens: 200 }]);
+  });
+
+  test('what a crash left open counts with the tokens that were journalled', async () => {
+    const { db, journal, next } = await setUp();
+    const opening = journal.open(opened('r1'));
+    await journal.flush();
+    await opening;
+    for (const id of [5, 6, 7]) journal.token('r1', { id, s: '', calls: undefined, lp: undefined });
+    await journal.flush();
+    expect(await next.closeOrphans()).toEqual([{ request: 'r1', answerTokens: 3 }]);
+    expect(await all(db)).toMatchObject([{ requests: 1, failed: 1, answerTokens: 3 }]);
+  });
 });
 
 test('a database of before there were sums gets those of what was answered', async () => {
