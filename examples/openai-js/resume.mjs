@@ -1,7 +1,7 @@
 // A stream that breaks and goes on where it broke, with OpenAI's own client. To show it, this hangs up twice by itself.
 //   IDLEWILD_KEY=… node examples/openai-js/resume.mjs "What news from Rome?"
 import { setTimeout as wait } from 'node:timers/promises';
-import OpenAI from 'openai';
+import OpenAI, { APIError } from 'openai';
 
 const { IDLEWILD_URL = 'http://127.0.0.1:7860', IDLEWILD_KEY, IDLEWILD_MODEL = 'jacobean' } = process.env;
 if (!IDLEWILD_KEY) throw new Error('set IDLEWILD_KEY to the key that npm start prints');
@@ -54,7 +54,7 @@ for (let breaks = 0; !isWhole; breaks++) {
     }
   } catch (error) {
     // The hub's own refusals are final here; a connection that broke is not.
-    if (error instanceof OpenAI.APIError && error.status !== undefined) throw error;
+    if (error instanceof APIError && error.status !== undefined) throw error;
     await wait(100 * 2 ** breaks);
   }
 }

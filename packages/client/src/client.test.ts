@@ -148,7 +148,7 @@ test('a stream that breaks goes on after the last event that came whole with its
   expect(seen).toEqual([undefined, 'r:1', 'r:2', 'r:3'].map((id) => ['POST', name, id]));
 });
 
-test('one that breaks before any text is asked for from its beginning, one with text and no id not at all', async () => {
+test('one that breaks before any text is asked for anew, one with text and no id not at all', async () => {
   const seen: (string | undefined)[][] = [];
   await withHub(breaking([': nothing yet\n\n'], seen), async (client) => {
     expect((await wholeAnswer(client.chat(ask))).text).toBe('');

@@ -48,7 +48,7 @@ export interface ClientOptions {
 
 export interface Client {
   readonly hub: string;
-  /** Pieces of text as they are made, then the end. A stream that breaks is gone on with, nothing twice and nothing lost. */
+  /** Pieces of text as they are made, then the end. A stream that breaks goes on, nothing twice and nothing lost. */
   chat(request: ChatRequest, options?: CallOptions): AsyncGenerator<AnswerPiece, void, undefined>;
   completion(request: CompletionRequest, options?: CallOptions): AsyncGenerator<AnswerPiece, void, undefined>;
   /** A vector for each text. */

@@ -1,8 +1,8 @@
 /**
  * Server-sent events (WHATWG HTML, 9.2.6) as they arrive: bytes in any cut go in, whole events come out.
  *
- * Only `data` and `id` are kept; names and comments are skipped. Each byte is looked at once, an event is cut from the text
- * when its blank line has come, and an event that never ends is refused at its bound.
+ * Only `data` and `id` are kept; names and comments are skipped. Each byte is looked at once, an event is cut from the
+ * text when its blank line has come, and an event that never ends is refused at its bound.
  */
 import { IdlewildError } from '@idlewild/protocol';
 

@@ -1,11 +1,13 @@
 /** Claims about requests that come again to the replica that has them. */
 import { utf8 } from '@idlewild/protocol';
-import type { FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
 import { endsInError } from './recording.ts';
 import type { Repeats } from './repeats.ts';
 import { answering, createWorld, good, order, runRows, setUp, territory, textOf } from './testing/repeats-world.ts';
+
+const fakeClock = (): FakeClock => createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
 
 /** Keeps one whole answer of `bytes`. */
 async function keep(repeats: Repeats, clock: FakeClock, name: string, bytes = 10): Promise<void> {
@@ -18,7 +20,7 @@ async function keep(repeats: Repeats, clock: FakeClock, name: string, bytes = 10
 }
 
 test('an answer is kept for its time and not longer, and then it is erased', async () => {
-  const { db, clock, kept, repeats } = await setUp();
+  const { db, clock, kept, repeats } = await setUp(fakeClock());
   await keep(repeats, clock, 'n');
   await clock.advance(HUB_LIMITS.keptAnswerMs - 1);
   const again = answering();
@@ -36,7 +38,7 @@ test('an answer is kept for its time and not longer, and then it is erased', asy
 });
 
 test('when the last listener has gone it may come again for a while; then the answer is cancelled', async () => {
-  const { db, clock, repeats } = await setUp();
+  const { db, clock, repeats } = await setUp(fakeClock());
   const answer = answering();
   const { recording } = await repeats.open(order(answer));
   const [one, two] = [recording.read(), recording.read()];
@@ -60,7 +62,7 @@ test('when the last listener has gone it may come again for a while; then the an
 });
 
 test('what broke off or was refused is not kept', async () => {
-  const { db, repeats } = await setUp();
+  const { db, repeats } = await setUp(fakeClock());
   for (const head of [
     { status: 503, headers: {} },
     { status: 400, headers: {} },
@@ -82,7 +84,7 @@ test('what broke off or was refused is not kept', async () => {
 });
 
 test('an answer that is too long to be kept can be joined while it runs', async () => {
-  const { db, repeats } = await setUp();
+  const { db, repeats } = await setUp(fakeClock());
   const answer = answering();
   await repeats.open(order(answer));
   answer.say('x'.repeat(HUB_LIMITS.keptBytesMax + 1));
@@ -95,7 +97,7 @@ test('an answer that is too long to be kept can be joined while it runs', async 
 });
 
 test('one key keeps so many bytes and no more: the oldest goes, and nobody else loses any', async () => {
-  const { db, clock, kept, repeats } = await setUp();
+  const { db, clock, kept, repeats } = await setUp(fakeClock());
   const other = { territory, key: 'key_b', idempotencyKey: 'n' };
   const answer = { fingerprint: new Uint8Array(32), ...good, body: new Uint8Array(10) };
   const id = await kept.idOf(other);
@@ -115,7 +117,7 @@ test('one key keeps so many bytes and no more: the oldest goes, and nobody else 
 });
 
 test('a kept row that was damaged or put in the place of another is as if it were not there', async () => {
-  const { db, clock, repeats } = await setUp();
+  const { db, clock, repeats } = await setUp(fakeClock());
   await keep(repeats, clock, 'n0');
   await keep(repeats, clock, 'n1');
   const rows = await db.selectFrom('kept_answers').select(['id', 'sealed']).execute();
@@ -129,8 +131,8 @@ test('a kept row that was damaged or put in the place of another is as if it wer
   for (const name of ['n0', 'n1']) expect((await repeats.open(order(answering(), name))).isFirst).toBe(true);
 });
 
-test('an answer that cannot be written down is given all the same, and asked again it is told from the journal', async () => {
-  const world = await createWorld();
+test('an answer that cannot be written down is given all the same, and is told again from the journal', async () => {
+  const world = await createWorld(fakeClock());
   const { repeats } = world.replica('rep_a', () => ({ put: () => Promise.reject(new Error('the disk is full')) }));
   await keep(repeats, world.clock, 'n');
   const again = answering();

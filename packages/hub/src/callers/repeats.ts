@@ -43,8 +43,8 @@ export interface Opened {
 
 export interface Repeats {
   /**
-   * Throws `idempotency_conflict`; `invalid_request` for one that is continued and not there; `bus_down` when it runs at
-   * a replica that cannot be reached from here.
+   * Throws `idempotency_conflict`; `invalid_request` for one that is continued and not there; `bus_down` when it runs
+   * at a replica that cannot be reached from here.
    */
   open(order: RepeatOrder): Promise<Opened>;
   /** Its caller does not come back. Whether it ran. */
@@ -222,6 +222,6 @@ const TRIES_MAX = 8;
 const notThere = (requestId: string | undefined): IdlewildError =>
   new IdlewildError(
     'invalid_request',
-    `Last-Event-ID: the answer of ${requestId} is not here any more under this Idempotency-Key; ask without Last-Event-ID`,
+    `Last-Event-ID: the answer of ${requestId} is not here any more under this Idempotency-Key; ask without it`,
     { details: { param: 'Last-Event-ID' } },
   );

@@ -44,11 +44,14 @@ const NOT_CARRIED = new Set([
 ]);
 const NOT_REPLAYED = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date', 'x-request-id']);
 
-/** Throws `invalid_request` for headers that are none, `idempotency_conflict`, `bus_down`. */
+/**
+ * Resolves when the response is over. Throws `invalid_request` for headers that are none, `idempotency_conflict`,
+ * `bus_down`.
+ */
 export async function repeat(
   deps: RepeatDeps,
   { request, reply, caller, idempotencyKey }: RepeatedRequest,
-): Promise<FastifyReply> {
+): Promise<void> {
   checkName(idempotencyKey);
   const after = placeOf(request);
   const payload = JSON.stringify(request.body ?? null);
@@ -72,7 +75,7 @@ export async function repeat(
   if (reply.raw.destroyed) onClose();
   try {
     const head = await recording.head;
-    if (reply.raw.destroyed) return reply;
+    if (reply.raw.destroyed) return;
     if (after !== undefined && isEventStream(head)) continuation = createContinuation(after);
     for (const [name, value] of Object.entries(head.headers)) {
       // How the key stands now is told already; what the run took is for the one who began it.
@@ -83,7 +86,7 @@ export async function repeat(
     void reply.status(head.status).send(body);
     // A stream that waits for its next event has begun all the same.
     if (isEventStream(head)) reply.raw.flushHeaders();
-    return reply;
+    await reply;
   } catch (error) {
     body.destroy();
     throw error;

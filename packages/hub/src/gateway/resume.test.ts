@@ -159,7 +159,7 @@ const eventsOf = (text: string): unknown[] =>
     return event;
   });
 
-test('a stream under a name has ids; its caller goes on after the last that it has, on either replica and afterwards', async () => {
+test('a stream under a name has ids; its caller goes on after its last, on either replica and afterwards', async () => {
   const hand = byHand(await a.door.join());
   const name = freshName();
   const caller = new Caller();
@@ -194,7 +194,7 @@ test('a stream under a name has ids; its caller goes on after the last that it h
   }
 });
 
-test('its replica and its device die in the middle: the caller goes on elsewhere, and nothing is changed, twice or lost', async () => {
+test('replica and device die: the caller goes on elsewhere, and nothing is changed, twice or lost', async () => {
   const hand = byHand(await a.door.join());
   const name = freshName();
   const caller = new Caller();
@@ -273,7 +273,7 @@ test('events of a response go on, too, numbered as they were', async () => {
   expect(numbers).toEqual(numbers.map((_, index) => index));
 });
 
-test('a whole answer whose replica is lost is made by the next that is asked, with the same id, time and seed', async () => {
+test('a whole answer whose replica is lost is made by the next, with the same id, time and seed', async () => {
   const hand = byHand(await a.door.join());
   const name = freshName();
   const body = { ...chat, stream: false };
@@ -314,7 +314,7 @@ test('a replica that stops cuts its stream off, and the caller goes on with the 
   expect(caller.text).toBe(await (await post(b, under(name))).text());
 });
 
-test('a place that is none, of another request, of no stream or without its name is refused and nothing is begun', async () => {
+test('a place that is none, of another request, of no stream or without its name is refused', async () => {
   byHand(await a.door.join());
   const place = `${newId('req', nodeRandom)}:3`;
   const cases: [Record<string, string>, object, RegExp][] = [

@@ -1,7 +1,7 @@
 /** Replicas that share a database and a bus, and answers that a test gives by hand. */
 import { concat, fromUtf8, utf8, type IdlewildError } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
 import { onTestFinished } from 'vitest';
 import { createLocalBusHub, type LocalBusMember } from '../../bus/local-bus.ts';
 import { openDatabase, type OpenDatabase } from '../../db/open.ts';
@@ -31,8 +31,8 @@ export interface World {
   replica(id: string, change?: (kept: KeptAnswers) => Partial<KeptAnswers>): Replica;
 }
 
-export async function createWorld(): Promise<World> {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+/** The clock's turns let the platform do what is pending. */
+export async function createWorld(clock: FakeClock): Promise<World> {
   const database = await openDatabase({ file: ':memory:', clock, sync: 'off' });
   const { db, close } = database;
   onTestFinished(close);
@@ -76,8 +76,8 @@ export async function createWorld(): Promise<World> {
     },
   };
 }
-export async function setUp(): Promise<World & Replica> {
-  const world = await createWorld();
+export async function setUp(clock: FakeClock): Promise<World & Replica> {
+  const world = await createWorld(clock);
   return { ...world, ...world.replica('rep_a') };
 }
 
