@@ -46,6 +46,8 @@ export interface TestDoorOptions extends Partial<
   readonly manifest?: Partial<Manifest>;
   /** For keys that are there already. */
   readonly key?: string;
+  /** Why no more answers are begun. */
+  readonly refusal?: HubServerDeps['refusal'];
 }
 
 export async function openTestDoor(modelName: string, options: TestDoorOptions = {}): Promise<TestDoor> {
@@ -57,7 +59,11 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
   const own = { database, store, secrets, limits, replica };
   const hub = await createHub({ ...ports, ...own, crypto: nodeCrypto, meter: metrics.meter });
   let url = '';
-  const app = await createHubServer({ ...aloneAt(hub, database, () => url), ...ports, hub, store, metrics });
+  const alone = {
+    ...aloneAt(hub, database, () => url),
+    ...(options.refusal === undefined ? {} : { refusal: options.refusal }),
+  };
+  const app = await createHubServer({ ...alone, ...ports, hub, store, metrics });
   url = await app.listen({ host: '127.0.0.1', port: 0 });
   const territory = hub.territory.id;
   const key = options.key ?? (await hub.keys.create({ territory, role: 'caller', actor: 'test' })).key;
