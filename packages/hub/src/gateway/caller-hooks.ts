@@ -2,9 +2,9 @@
  * What goes before and after every answer under /v1/, whatever its route: limits of the key, repeats under an
  * Idempotency-Key, ids of requests in the log.
  *
- * A repeat is neither limited nor counted; the run behind it is, once, also where it was taken over. Where a limit holds, every answer says how the
- * key stands, in OpenAI's headers. What a request holds back of its limit is given back when its response is over,
- * however it ends.
+ * A repeat is neither limited nor counted; the run behind it is, once, also where it was taken over. Where a limit
+ * holds, every answer says how the key stands, in OpenAI's headers. What a request holds back of its limit is given
+ * back when its response is over, however it ends.
  */
 import { IdlewildError, type Clock } from '@idlewild/protocol';
 import type { Level, Limits, Standing } from '../callers/limits.ts';
@@ -47,7 +47,8 @@ export const callerHooks =
       if (caller === undefined || request.method !== 'POST') return;
       const idempotencyKey = request.headers['idempotency-key'];
       if (idempotencyKey !== undefined) {
-        return repeat({ app, ...deps }, { request, reply, caller, idempotencyKey: String(idempotencyKey) });
+        await repeat({ app, ...deps }, { request, reply, caller, idempotencyKey: String(idempotencyKey) });
+        return undefined;
       }
       if (request.headers['last-event-id'] !== undefined) throw withoutName();
       if (request.run?.isResumed === true) return undefined;
