@@ -7,11 +7,11 @@ import type { LightSaid, LightTask } from './light.ts';
 const SAY_MS = 100;
 
 const { task, say, onStop } = await taskOf<LightTask>();
-const told = { connected: 0, ended: 0, why: '', putOff: 0 } satisfies LightSaid;
+const told = { connected: 0, ended: 0, why: '', putOff: 0 };
 let last = '';
 setInterval(() => {
   const now = JSON.stringify(told);
-  if (now !== last) say(told);
+  if (now !== last) say(told satisfies LightSaid);
   last = now;
 }, SAY_MS);
 // The system ends their sockets with the process: nobody waits for thousands of farewells.
@@ -23,6 +23,9 @@ await startLightDevices({
     if (event.t === 'opened') told.connected++;
     else if (event.t === 'lost') told.connected--;
     else if (event.t === 'backOff') told.putOff++;
-    else Object.assign(told, { ended: told.ended + 1, why: event.code ?? 'stopped' });
+    else {
+      told.ended++;
+      told.why = event.code ?? 'stopped';
+    }
   },
 });

@@ -61,8 +61,9 @@ const RETRY_MS_MAX = 1_000;
 const TRIES_MAX = 100;
 /** Beyond this without a token the answer is lost, whatever the hub still has in mind. */
 export const PATIENCE_MS = 90_000;
-/** A connection on which nothing comes for this long is given up, and asked again. */
-const SILENCE_MS = 10_000;
+/** An answer that has begun and then is silent for this long is given up and asked for again; one that has not, later. */
+const SILENCE_MS = 5_000;
+const BEGIN_MS = 15_000;
 const RETRIED = new Set([408, 409, 425, 429, 500, 502, 503, 504]);
 
 interface Listening {
@@ -162,7 +163,7 @@ function tryOnce(door: Door, question: Question, state: Listening, signal: Abort
   };
   return new Promise((resolve) => {
     // A connection for each try, as a balancer that looks at requests would place them.
-    const options = { method: 'POST', agent: false, headers, timeout: SILENCE_MS, signal };
+    const options = { method: 'POST', agent: false, headers, timeout: BEGIN_MS, signal };
     let isOver = false;
     const settle = (ended: Ended): void => {
       if (isOver) return;
@@ -173,6 +174,7 @@ function tryOnce(door: Door, question: Question, state: Listening, signal: Abort
     const broken = (error: NodeJS.ErrnoException): void => settle({ why: error.code ?? error.message });
     const sent = httpRequest(`${door.url}/v1/completions`, options, (response) => {
       if (response.statusCode !== 200) return void refusal(response).then(settle);
+      sent.setTimeout(SILENCE_MS);
       let rest = '';
       response.setEncoding('utf8').on('data', (text: string) => {
         const events = (rest + text).split('\n\n');

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient, type Client } from '@idlewild/client';
 import { startNats, startPostgres, type NatsServer, type Postgres } from '@idlewild/hub/testing';
-import { encodeManifest, layoutFile, utf8 } from '@idlewild/protocol';
+import { encodeManifest, layoutFile, messageOf, utf8 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { startChild, until, type Child } from '../processes/child.ts';
 import { startBalancer, type Balancer } from './balancer.ts';
@@ -127,14 +127,18 @@ function populate({
   ends,
 }: Parts): Pick<ReplicaWorld, 'newCaller' | 'addDevices' | 'whole'> {
   let devices = 0;
-  const isWhole = async (): Promise<boolean> => {
-    if (front.ready().length < replicas.length || side.ready().length < replicas.length) return false;
-    const seen = await Promise.all(
-      replicas.map((replica) => createClient({ hub: replica.url(), key: stewardKey }).devices.list()),
-    );
-    return seen.every(
-      (list) => list.filter(({ state, models }) => state === 'ready' && models.length > 0).length === devices,
-    );
+  /** What is missing, or nothing. */
+  const missing = async (): Promise<string> => {
+    for (const balancer of [front, side]) {
+      const ready = balancer.ready();
+      if (ready.length < replicas.length) return `ready are only ${ready.join(', ') || 'none'}`;
+    }
+    for (const replica of replicas) {
+      const seen = await createClient({ hub: replica.url(), key: stewardKey }).devices.list();
+      const able = seen.filter(({ state, models }) => state !== 'offline' && models.length > 0).length;
+      if (able !== devices) return `${replica.name} sees ${able} of ${devices} devices`;
+    }
+    return '';
   };
   return {
     async newCaller() {
@@ -163,8 +167,16 @@ function populate({
       await Promise.all(named.map(({ name }) => warm(name)));
       return child;
     },
-    whole: (deadlineMs = READY_MS_MAX) =>
-      until(() => isWhole().catch(() => false), 'every replica being ready and seeing every device', deadlineMs),
+    async whole(deadlineMs = READY_MS_MAX) {
+      let last = '';
+      const look = async (): Promise<boolean> => {
+        last = await missing().catch(messageOf);
+        return last === '';
+      };
+      await until(look, 'everything being whole', deadlineMs).catch((error: unknown) => {
+        throw new Error(`${messageOf(error)}: ${last}`);
+      });
+    },
   };
 }
 
