@@ -83,7 +83,8 @@ export async function migrate(db: Kysely<never>, options: MigrateOptions): Promi
 const halfRestored = (): IdlewildError =>
   new IdlewildError(
     'data_corrupt',
-    'a restore into this database was interrupted, and what is there is incomplete. Run the same restore again with --force',
+    'a restore into this database was interrupted, and what is there is incomplete. ' +
+      'Run the same restore again with --force',
   );
 
 /** Every migration that is unknown here must say that hubs of this version may go on. */
