@@ -11,6 +11,8 @@ export const HUB_LIMITS = {
   callerBufferedBytesMax: 1_048_576,
   /** Answers that wait for a device, per territory; beyond it callers get 429 and a time to come back. */
   queuedAnswersMax: 256,
+  /** Of devices that could begin an answer at once: enough to find a fast one among. */
+  candidatesMax: 256,
   /** Answers open at once per territory, running and waiting. */
   openAnswersMax: 4_096,
   /** How long an answer waits in the queue before its caller is told to come back. */
@@ -174,19 +176,19 @@ export const HUB_LIMITS = {
   ticketMs: 86_400_000,
   /**
    * Handshakes that a replica begins in a second, and at once: each costs it about a third of a millisecond, so that a
-   * storm of them leaves most of a core to answers. Whoever has to wait is told for how long, and never longer than this.
+   * storm of them leaves most of a core to answers. Whoever has to wait is told for how long, at most this.
    */
   joinsPerSecond: 1_000,
   joinsBurst: 2_000,
   joinWaitMsMax: 30_000,
   /** Until a device tries again whose next try should land on another replica. */
   joinElsewhereMs: 500,
-  /** A replica this much over its share of the devices sends most newcomers elsewhere, and never more than this part. */
+  /** A replica this much over its share of the devices sends most newcomers elsewhere, at most this part. */
   shareSlack: 0.1,
   shareRefusedMax: 0.75,
   /** So few are nobody's burden, wherever they are. */
   shareDevicesMin: 50,
-  /** Part of its devices that a replica sends elsewhere in a minute, and how many at most: each reconnects in a second. */
+  /** Part of its devices that a replica sends elsewhere in a minute, and how many at most. */
   movedPerMinute: 0.1,
   movedPerMinuteMax: 600,
   /**

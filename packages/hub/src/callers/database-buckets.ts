@@ -20,7 +20,8 @@ export function createDatabaseBuckets({ db, nowMs }: Pick<OpenDatabase, 'db' | '
   return {
     update(key, step) {
       return db.transaction().execute(async (transaction) => {
-        const later = sql<number>`case when buckets.used_at_ms > ${nowMs()} then buckets.used_at_ms else ${nowMs()} end`;
+        const now = nowMs();
+        const later = sql<number>`case when buckets.used_at_ms > ${now} then buckets.used_at_ms else ${now} end`;
         const row = await transaction
           .insertInto('buckets')
           .values({ key_id: key, buckets_json: '{}', used_at_ms: nowMs() })

@@ -58,6 +58,31 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
     buckets: SECONDS,
     registers,
   });
+  const shed = new Counter({
+    name: 'idlewild_shed_total',
+    help: 'Requests and devices that were told to come again, since this replica had enough to do.',
+    labelNames: ['what'],
+    registers,
+  });
+  gauges(sources, registers);
+  return {
+    meter: {
+      ended(state, code, answer) {
+        ended.inc({ state, code });
+        tokens.inc(answer.tokens);
+        failovers.inc(answer.failovers);
+        duration.observe(answer.ms / 1000);
+      },
+      firstToken: (ms) => first.observe(ms / 1000),
+    },
+    shed: (what) => shed.inc({ what }),
+    blob: (source, bytes) => blobs.inc({ source }, bytes),
+    render: () => registry.metrics(),
+    contentType: registry.contentType,
+  };
+}
+
+function gauges(sources: () => MetricsSources, registers: Registry[]): void {
   new Gauge({
     name: 'idlewild_devices',
     help: 'Connected devices by state.',
@@ -66,12 +91,6 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
     collect() {
       for (const [state, count] of Object.entries(sources().devicesByState())) this.set({ state }, count);
     },
-  });
-  const shed = new Counter({
-    name: 'idlewild_shed_total',
-    help: 'Requests and devices that were told to come again, since this replica had enough to do.',
-    labelNames: ['what'],
-    registers,
   });
   new Gauge({
     name: 'idlewild_replicas',
@@ -97,19 +116,4 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
       this.set(sources().answers().queued);
     },
   });
-  return {
-    meter: {
-      ended(state, code, answer) {
-        ended.inc({ state, code });
-        tokens.inc(answer.tokens);
-        failovers.inc(answer.failovers);
-        duration.observe(answer.ms / 1000);
-      },
-      firstToken: (ms) => first.observe(ms / 1000),
-    },
-    shed: (what) => shed.inc({ what }),
-    blob: (source, bytes) => blobs.inc({ source }, bytes),
-    render: () => registry.metrics(),
-    contentType: registry.contentType,
-  };
 }

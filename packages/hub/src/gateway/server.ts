@@ -89,8 +89,8 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     request.run = carried.of(request.headers)?.run;
     const action = request.routeOptions.config.action;
     if (action === undefined || action === 'public') return;
-    // Before anything is asked or read. Who comes back to what is running costs little and is owed it; so does what this
-    // server gives to itself, which was let in when it came.
+    // Before anything is asked or read. Who comes back to what runs costs little and is owed it; what this server gives
+    // to itself was let in when it came.
     const isNew = action === 'answer' && request.headers['last-event-id'] === undefined && request.run === undefined;
     const refusal = isNew ? deps.refusal() : undefined;
     if (refusal !== undefined) throw refusal;

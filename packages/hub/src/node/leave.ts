@@ -1,10 +1,10 @@
 /**
  * How a replica goes, so that nobody notices:
  *
- *   told ──► says that it is not ready ── notice ──► listens no more ──► answers finish, devices move ──► nothing is open
+ *   told ──► is not ready ── notice ──► listens no more ──► answers finish, devices move ──► nothing is open
  *
- * Balancers look at /readyz every second or so; until they have noticed, what they send is served. Then the socket takes
- * no new connections, and each that is open ends with its next response. All of it takes at most `totalMs`; what is
+ * Balancers look at /readyz every second or so; until they have noticed, what they send is served. Then the socket
+ * takes no new connections, and each that is open ends with its next response. All of it takes at most `totalMs`; what is
  * still open then is ended by whoever stops the hub. Told a second time, a process just ends.
  */
 import type { Server } from 'node:http';

@@ -37,7 +37,7 @@ test('joins come at a pace, and a burst may come at once', async () => {
   expect(tries(admission, 5_000)).toBe(HUB_LIMITS.joinsPerSecond / 2);
 });
 
-test('a storm of 20,000 comes back as a queue: all are in as fast as the pace allows, after few tries each', async () => {
+test('a storm of 20,000 comes back as a queue: all are in as fast as the pace allows, after few tries', async () => {
   const { admission, clock } = setUp(0);
   let waiting = new Map<number, number[]>([[0, Array.from({ length: 20_000 }, () => 0)]]);
   let most = 0;

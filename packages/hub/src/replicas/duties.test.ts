@@ -10,4 +10,9 @@ async function open(): Promise<OpenDatabase> {
   return database;
 }
 
-testDuties('on SQLite', open);
+const yieldToNode = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+
+testDuties('on SQLite', open, yieldToNode);

@@ -10,6 +10,11 @@ import { testRegister } from './testing/register-conformance.ts';
 
 const postgres = (await testDatabases()).filter(({ kind }) => kind === 'PostgreSQL');
 
+const yieldToNode = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+
 describe.each(postgres)('with $kind', ({ open, openShared }) => {
   /** Connections are made first: one on its way could not be seen to be busy (`quiet`). */
   async function warm(): Promise<OpenDatabase> {
@@ -17,8 +22,8 @@ describe.each(postgres)('with $kind', ({ open, openShared }) => {
     await Promise.all(Array.from({ length: 4 }, () => sql`select pg_sleep(0.01)`.execute(database.db)));
     return database;
   }
-  testDuties('on PostgreSQL', warm);
-  testRegister('on PostgreSQL', warm);
+  testDuties('on PostgreSQL', warm, yieldToNode);
+  testRegister('on PostgreSQL', warm, yieldToNode);
   testBuckets('on PostgreSQL', async () => createDatabaseBuckets(await open()));
 
   test('steps of replicas at one key come one after the other', async () => {

@@ -11,7 +11,12 @@ async function open(): Promise<OpenDatabase> {
   return database;
 }
 
-testRegister('on SQLite', open);
+const yieldToNode = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+
+testRegister('on SQLite', open, yieldToNode);
 
 test('who has the database to itself is its only replica, and writes nothing about it', async () => {
   const database = await open();

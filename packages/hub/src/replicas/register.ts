@@ -7,8 +7,8 @@
  * moves, and is refused, or lapses, and comes in.
  *
  * A replica that was paused for so long that it was taken for dead comes in anew, under the same rule; where that is
- * refused by now, it has to stop. What it wrote meanwhile is not protected here: that is what fences are for. Rows of the
- * dead are kept for an hour, for whoever looks for them, and go when the next replica enters.
+ * refused by now, it has to stop. What it wrote meanwhile is not protected here: that is what fences are for. Rows of
+ * the dead are kept for an hour, for whoever looks for them, and go when the next replica enters.
  */
 import { IdlewildError, messageOf, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { sql } from 'kysely';

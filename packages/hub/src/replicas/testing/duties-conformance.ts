@@ -25,24 +25,20 @@ interface Setting {
   member(id: string, options?: { readonly exclusive?: boolean }): Promise<Member>;
 }
 
-const yieldToNode = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 const LEASE_MS = HUB_LIMITS.dutyLeaseMs;
 /** Surely a round later, however it was spread. */
 const ROUND_MS = HUB_LIMITS.dutyRenewMs * 1.2;
 
 /** Duties on a database whose time stands still until a test moves it. */
-function createSetting(opened: OpenDatabase): Setting {
-  const databaseClock = createFakeClock(yieldToNode);
+function createSetting(opened: OpenDatabase, settle: () => Promise<void>): Setting {
+  const databaseClock = createFakeClock(settle);
   const database = databaseAt(opened, databaseClock);
   let seed = 0;
   return {
     database,
     databaseClock,
     async member(id, options = {}) {
-      const clock = createFakeClock(yieldToNode);
+      const clock = createFakeClock(settle);
       const random = createSeededRandom(++seed);
       const duties = createDuties({ database, replica: { id }, clock, random, log: silentLog, ...options });
       onTestFinished(() => duties.stop());
@@ -63,10 +59,11 @@ function createSetting(opened: OpenDatabase): Setting {
   };
 }
 
-export function testDuties(name: string, open: () => Promise<OpenDatabase>): void {
+/** `settle` lets everything run that needs no time to pass. */
+export function testDuties(name: string, open: () => Promise<OpenDatabase>, settle: () => Promise<void>): void {
   const claim = (text: string, act: (setting: Setting) => Promise<void>): void => {
     // oxlint-disable-next-line vitest/expect-expect -- the expectations stand in `act`
-    test(`${name}: ${text}`, async () => act(createSetting(await open())));
+    test(`${name}: ${text}`, async () => act(createSetting(await open(), settle)));
   };
   holding(claim);
   fencing(claim);

@@ -24,17 +24,14 @@ interface Setting {
   pass(ms: number, ...members: readonly Member[]): Promise<void>;
 }
 
-const yieldToNode = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 const STEP_MS = 250;
 const { replicaLiveMs: LIVE_MS } = HUB_LIMITS;
 
-export function testRegister(name: string, open: () => Promise<OpenDatabase>): void {
+/** `settle` lets everything run that needs no time to pass. */
+export function testRegister(name: string, open: () => Promise<OpenDatabase>, settle: () => Promise<void>): void {
   const claim: Claim = (text, act) => {
     // oxlint-disable-next-line vitest/expect-expect -- the expectations stand in `act`
-    test(`${name}: ${text}`, async () => act(createSetting(await open())));
+    test(`${name}: ${text}`, async () => act(createSetting(await open(), settle)));
   };
   entering(claim);
   living(claim);
@@ -42,8 +39,8 @@ export function testRegister(name: string, open: () => Promise<OpenDatabase>): v
 
 type Claim = (text: string, act: (setting: Setting) => Promise<void>) => void;
 
-function createSetting(opened: OpenDatabase): Setting {
-  const databaseClock = createFakeClock(yieldToNode);
+function createSetting(opened: OpenDatabase, settle: () => Promise<void>): Setting {
+  const databaseClock = createFakeClock(settle);
   const database = databaseAt(opened, databaseClock);
   let seed = 0;
   async function step(members: readonly Member[]): Promise<void> {
@@ -55,7 +52,7 @@ function createSetting(opened: OpenDatabase): Setting {
     database,
     databaseClock,
     member(id, hasBus) {
-      const clock = createFakeClock(yieldToNode);
+      const clock = createFakeClock(settle);
       const refused: string[] = [];
       const counts = { devices: 0, answers: 0 };
       const register = createRegister({
