@@ -4,8 +4,8 @@
  *   told ──► is not ready ── notice ──► listens no more ──► answers finish, devices move ──► nothing is open
  *
  * Balancers look at /readyz every second or so; until they have noticed, what they send is served. Then the socket
- * takes no new connections, and each that is open ends with its next response. All of it takes at most `totalMs`; what is
- * still open then is ended by whoever stops the hub. Told a second time, a process just ends.
+ * takes no new connections, and each that is open ends with its next response. All of it takes at most `totalMs`; what
+ * is still open then is ended by whoever stops the hub. Told a second time, a process just ends.
  */
 import type { Server } from 'node:http';
 import { messageOf, type Clock } from '@idlewild/protocol';
