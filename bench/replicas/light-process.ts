@@ -20,9 +20,8 @@ await startLightDevices({
   ...task,
   territory: fromHex(task.territory),
   onEvent(event) {
-    if (event.t === 'opened') told.connected++;
-    else if (event.t === 'lost') told.connected--;
-    else if (event.t === 'backOff') told.putOff++;
+    if (event.t === 'backOff') told.putOff++;
+    else if (event.t !== 'ended') told.connected += event.t === 'opened' ? 1 : -1;
     else {
       told.ended++;
       told.why = event.code ?? 'stopped';

@@ -22,6 +22,8 @@ export interface Findings {
   readonly lost: number;
   /** Tokens and answers that are not what they are to be, and books that do not agree; each says what. */
   readonly wrong: readonly string[];
+  /** What broke when for the caller who waited longest between two tokens. */
+  readonly worst: string;
   /** Why those that failed did, and what was bridged, with counts. */
   readonly reasons: Readonly<Record<string, number>>;
 }
@@ -40,8 +42,9 @@ export async function examine(world: ReplicaWorld, keyId: string, heard: readonl
     gapMsMax: Math.max(0, ...gaps),
     gapMsP99: percentile(gaps, 0.99),
     firstMsMax: Math.max(0, ...heard.map(({ firstMs }) => firstMs)),
-    lost: books.open + Math.max(0, done.length - books.done),
+    lost: books.open + (isExact(heard) ? Math.max(0, done.length - books.done) : 0),
     wrong: [...wrongIn(heard), ...wrongBetween(books, heard), ...(await auditFaults(world))],
+    worst: worstIn(heard),
     reasons: countReasons(heard),
   };
 }
@@ -105,17 +108,21 @@ const wrongIn = (heard: readonly Heard[]): string[] => [
 function wrongBetween(books: Books, heard: readonly Heard[]): string[] {
   const done = heard.filter(({ outcome }) => outcome === 'done');
   const heardTokens = done.reduce((total, { tokens }) => total + tokens, 0);
-  // Who does not come back does not hear the end of what was answered all the same.
-  const isExact = heard.every(({ question }) => question.resumes);
   return [
-    ...(isExact ? differ('requests done in the books, and heard', books.done, done.length) : []),
-    ...(isExact ? differ('tokens in the books, and heard', books.doneTokens, heardTokens) : []),
+    ...(isExact(heard) ? differ('requests done in the books, and heard', books.done, done.length) : []),
+    ...(isExact(heard) ? differ('tokens in the books, and heard', books.doneTokens, heardTokens) : []),
     ...differ('requests that failed without a reason', books.withoutReason, 0),
     ...differ('requests by usage, and by their rows', books.usageRequests, books.ended),
     ...differ('tokens by usage, and by their rows', books.usageTokens, books.endedTokens),
     ...differ('rows of the journal of requests and runs that have ended', books.journal, 0),
   ];
 }
+
+/**
+ * Who does not come back may not hear the end of what was answered all the same; and of an answer without a key the end
+ * is told before it is in the books, a moment in which a replica can be killed.
+ */
+const isExact = (heard: readonly Heard[]): boolean => heard.every(({ question }) => question.resumes);
 
 const differ = (what: string, one: number, other: number): string[] =>
   one === other ? [] : [`${what}: ${one} and ${other}`];
@@ -125,6 +132,14 @@ async function auditFaults(world: ReplicaWorld): Promise<string[]> {
   const response = await fetch(`${world.front.url}/api/audit`, { headers });
   const { intact } = (await response.json()) as { intact?: boolean };
   return intact === true ? [] : ['the audit log does not verify'];
+}
+
+function worstIn(heard: readonly Heard[]): string {
+  const [worst] = heard.toSorted((one, other) => other.gapMsMax - one.gapMsMax);
+  if (worst === undefined) return '';
+  const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
+  const breaks = worst.breaks.map(({ atMs, why }) => `${why} after ${seconds(atMs)}`).join(', ') || 'nothing broke';
+  return `${worst.question.prompt} waited ${seconds(worst.gapMsMax)} of ${seconds(worst.tookMs)}: ${breaks}`;
 }
 
 function countReasons(heard: readonly Heard[]): Record<string, number> {

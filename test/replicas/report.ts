@@ -48,7 +48,7 @@ export const tableOf = (rows: readonly Reported[]): string =>
 
 /** What lies behind a row, for whoever looks into it. */
 export const reasonsOf = ({ fault, resuming, plain }: Reported): string =>
-  `${fault}: ${listOf(resuming.reasons)}; of those who do not resume: ${listOf(plain.reasons)}`;
+  `${fault}: ${listOf(resuming.reasons)}; of those who do not resume: ${listOf(plain.reasons)}\n  ${resuming.worst}`;
 
 const listOf = (reasons: Findings['reasons']): string =>
   Object.entries(reasons)
