@@ -9,7 +9,6 @@ import {
   concat,
   digestTokens,
   equalBytes,
-  messageOf,
   newId,
   openStatement,
   receiptSchema,
@@ -18,13 +17,13 @@ import {
   type Clock,
   type Crypto,
   type Random,
-  type Timer,
 } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers, type ReceiptFacts } from './answers/answers.ts';
-import { createJournal, type Journal } from './answers/journal.ts';
+import { createJournal } from './answers/journal.ts';
 import { createAudit, type Audit } from './audit/audit.ts';
 import { createLocalBus } from './bus/local-bus.ts';
 import type { Bus } from './bus/port.ts';
+import { startChores } from './chores.ts';
 import { createCallers, type Callers } from './callers/callers.ts';
 import type { DefaultLimits } from './callers/limits.ts';
 import type { OpenDatabase } from './db/open.ts';
@@ -35,14 +34,11 @@ import { createDevices, type Devices } from './identity/devices.ts';
 import { createEnrolment } from './identity/enrolment.ts';
 import { createInvites, type Invites } from './identity/invites.ts';
 import { createKeys, type Keys } from './identity/keys.ts';
-import { watchMoved } from './identity/moved.ts';
-import { revokedLately } from './identity/revoked-lately.ts';
 import { createScopes, type ScopeOf } from './identity/scope.ts';
 import type { Secrets, SecretName } from './identity/secrets.ts';
 import { createTicketHolders, type TicketHolders } from './identity/ticket-holders.ts';
 import { createTickets } from './identity/tickets.ts';
 import { openTerritory } from './identity/territory.ts';
-import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
 import { createModels, type Model, type Models } from './models/registry.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
@@ -50,7 +46,6 @@ import { createPolicy, type Policy } from './policy/policy.ts';
 import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
 import { createDuties } from './replicas/duties.ts';
 import { createFleet, type Fleet } from './replicas/fleet.ts';
-import { FLEET_LIMITS } from './replicas/limits.ts';
 import type { Duty, Replica } from './replicas/port.ts';
 import type { ConnectedDevice } from './session/connected-device.ts';
 import type { SessionEvents, Sessions } from './session/port.ts';
@@ -137,58 +132,81 @@ const aloneOn = ({ clock, random, log }: HubDeps): ReplicaDeps => ({
   isAlone: true,
 });
 
-export async function createHub(deps: HubDeps): Promise<Hub> {
-  const { store, clock, random, crypto, secrets, log, database } = deps;
+/** Who belongs to the territory, what it has, and the secrets of its hub. */
+async function openPeople(deps: HubDeps) {
+  const { store, random, crypto, secrets, database } = deps;
   const { db } = database;
-  const { id, bus, isAlone } = deps.replica ?? aloneOn(deps);
   // What people read later is told in the database's time, whichever machine writes it.
-  const calendar = database.clock;
-  const audit = createAudit({ db, clock: calendar, crypto });
-  const opened = await openTerritory({ db, secrets, crypto, random, clock: calendar, audit });
-  const territory = { id: opened.id, name: opened.name, publicKey: opened.publicKey };
-  const keys = createKeys({ db, crypto, random, clock: calendar, audit });
-  const devices = createDevices({ db, crypto, clock: calendar, audit });
-  const invites = createInvites({ db, crypto, random, clock: calendar, audit, devices });
-  const models = createModels({ db, store, clock: calendar, audit });
-  const policy = await createPolicy();
+  const { clock } = database;
+  const audit = createAudit({ db, clock, crypto });
+  const opened = await openTerritory({ db, secrets, crypto, random, clock, audit });
+  const devices = createDevices({ db, crypto, clock, audit });
   const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
-  const sealing = {
-    database,
-    crypto,
-    random,
-    clock: calendar,
-    key: await secretOf('journal.key', JOURNAL_KEY, deps),
-    log,
+  return {
+    opened,
+    territory: { id: opened.id, name: opened.name, publicKey: opened.publicKey },
+    audit,
+    devices,
+    keys: createKeys({ db, crypto, random, clock, audit }),
+    invites: createInvites({ db, crypto, random, clock, audit, devices }),
+    models: createModels({ db, store, clock, audit }),
+    policy: await createPolicy(),
+    tickets: createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock }),
+    scopeOf: createScopes({ crypto, secret: scopeKey }),
+    journalKey: await secretOf('journal.key', JOURNAL_KEY, deps),
   };
-  const replica: Replica = { id, bus, isLive: (other) => fleet.isLive(other) };
-  const duties = createDuties({ database, replica, clock, random, log, exclusive: isAlone });
-  const callers = createCallers({ ...sealing, replica, defaults: deps.limits ?? {} });
-  const journal = callers.charging(createJournal({ ...sealing, owner: id }));
-  const tickets = createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock: calendar });
+}
+type People = Awaited<ReturnType<typeof openPeople>>;
+
+/** What this replica writes down of answers, and may do for all. */
+function openBooks(deps: HubDeps, { journalKey: key }: People, { id, isAlone }: ReplicaDeps, replica: Replica) {
+  const { database, crypto, random, log, limits: defaults = {} } = deps;
+  const sealing = { database, crypto, random, clock: database.clock, key, log };
+  const callers = createCallers({ ...sealing, replica, defaults });
+  return {
+    callers,
+    journal: callers.charging(createJournal({ ...sealing, owner: id })),
+    duties: createDuties({ ...deps, replica, exclusive: isAlone }),
+  };
+}
+type Books = ReturnType<typeof openBooks>;
+
+/** Devices, wherever their channels are. */
+function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: () => Rooms) {
+  const { clock, random, crypto, log, database, refusal } = deps;
+  const { opened, territory, devices, invites, tickets } = people;
   const fleet: Fleet = createFleet({
-    replica: id,
-    bus,
-    isAlone,
+    replica: self.id,
+    bus: self.bus,
+    isAlone: self.isAlone,
     clock,
     log,
     local: () => local,
-    events: eventsFor(territory.id, () => ({ devices, blobs, placement, answers, embeddings })),
-    demand: { beat: () => placement.said(), onBeat: (beat) => placement.heard(beat.from, beat) },
+    events: eventsFor(territory.id, rooms),
+    demand: { beat: () => rooms().placement.said(), onBeat: (beat) => rooms().placement.heard(beat.from, beat) },
   });
   const local = createSessions({
-    clock: calendar,
+    clock: database.clock,
     random,
     crypto,
     log,
-    replica: id,
+    replica: self.id,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
     enrolment: doorOf(territory.id, devices, invites),
     tickets,
     events: fleet.events,
-    refusal: deps.refusal,
+    refusal,
   });
+  return { fleet, local, ticketHolders: createTicketHolders({ tickets, fleet, devices, clock }) };
+}
+type Connected = ReturnType<typeof openDevices>;
+
+/** What devices are asked for. */
+function openWork(deps: HubDeps, people: People, books: Books, { id }: ReplicaDeps, { fleet, local }: Connected) {
+  const { clock, random, crypto, log, meter } = deps;
+  const { keys, models, territory } = people;
+  const { journal, duties } = books;
   const revokedKeys: typeof keys.revokedAmong = (of, ids) => keys.revokedAmong(of, ids);
-  const common = { clock, random, replica: id, sessions: fleet, meter: deps.meter, log, revokedKeys };
   const { blobs, placement, readModels } = createPlaces(deps, {
     sessions: fleet,
     local,
@@ -196,68 +214,57 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
     models: () => models.list(territory.id),
     queued: () => answers.queuedByModel(),
   });
+  const common = { clock, random, replica: id, sessions: fleet, placement, meter, log, revokedKeys };
   const answers: Answers = createAnswers({
     ...common,
-    placement,
     journal,
     checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
   });
   const embeddings: Embeddings = createEmbeddings({
     ...common,
-    placement,
     account: accountIn(journal),
     onFree: () => answers.pump(),
   });
-  const onFault = (error: unknown): void => log.error({ why: messageOf(error) }, 'models could not be read');
-  const modelsChanged = bus.subscribe('all.models', () => void readModels().catch(onFault));
-  await duties.settled();
-  await readModels();
-  const expiry = duties.duty('expiry');
-  await closeOpen(journal, isAlone, log);
-  const housekeeping = keepHouse(deps, [
-    () => journal.flush(),
-    () => devices.flush(),
-    () => forAll(expiry, callers, journal, log),
-  ]);
-  const moved = watchMoved(deps, local);
-  const revocations = isAlone ? undefined : watchRevoked(deps, territory.id, local);
+  return { answers, embeddings, blobs, placement, readModels };
+}
+
+export async function createHub(deps: HubDeps): Promise<Hub> {
+  const { db } = deps.database;
+  const self = deps.replica ?? aloneOn(deps);
+  const people = await openPeople(deps);
+  const { devices, territory } = people;
+  const replica: Replica = { id: self.id, bus: self.bus, isLive: (other) => connected.fleet.isLive(other) };
+  const books = openBooks(deps, people, self, replica);
+  const { callers, journal, duties } = books;
+  const connected: Connected = openDevices(deps, people, self, () => ({ devices, ...work }));
+  const { local, fleet } = connected;
+  const work = openWork(deps, people, books, self, connected);
+  const { answers, placement, embeddings, readModels } = work;
+  const chores = await startChores(deps, { ...work, ...books, ...self, devices, local, territory: territory.id });
 
   return {
-    id: opened.hub.id,
+    ...people,
+    ...work,
+    ...connected,
+    id: people.opened.hub.id,
     replica,
-    territory,
     db,
-    keys,
-    devices,
-    invites,
-    models,
-    policy,
-    audit,
     sessions: fleet,
-    local,
-    ticketHolders: createTicketHolders({ tickets, fleet, devices, clock }),
-    answers,
-    embeddings,
-    blobs,
     limits: callers.limits,
     repeats: callers.repeats,
-    scopeOf: createScopes({ crypto, secret: scopeKey }),
     async announceModels() {
-      bus.publish('all.models', new Uint8Array(0));
+      self.bus.publish('all.models', new Uint8Array(0));
       await readModels();
     },
-    isReady: () => isReady(db, log),
+    isReady: () => isReady(db, deps.log),
     async drain({ moveMs, boundMs }) {
       local.close();
       // A hub that is alone is where its devices come back to.
-      if (!isAlone) local.move([...local.list()], moveMs, 'this replica is stopping');
+      if (!self.isAlone) local.move([...local.list()], moveMs, 'this replica is stopping');
       await answers.drain(boundMs);
     },
     async stop() {
-      housekeeping.stop();
-      revocations?.stop();
-      moved.stop();
-      modelsChanged.stop();
+      chores.stop();
       placement.stop();
       embeddings.stop();
       // Answers that others go on with are let go before their runs are: whoever listens comes back to another.
@@ -274,39 +281,6 @@ export async function createHub(deps: HubDeps): Promise<Hub> {
 
 const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<Uint8Array> =>
   crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
-
-/** A hub that is alone closes at once what a crash left open; of several, whoever has the duty does. */
-async function closeOpen(journal: Journal, isAlone: boolean, log: Log): Promise<void> {
-  if (!isAlone) return;
-  for (const { request, answerTokens } of await journal.closeOrphans()) {
-    log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
-  }
-}
-
-/** What one replica does for all: forgets runs that nobody came back to, and ends answers that nobody will finish. */
-async function forAll(duty: Duty, callers: Callers, journal: Journal, log: Log): Promise<void> {
-  if (!duty.isMine()) return;
-  await duty.fenced((transaction) => callers.expireRuns(transaction));
-  await callers.keepHouse();
-  for (const { request, answerTokens } of await journal.closeOrphans())
-    log.warn({ request, tokens: answerTokens }, 'the replica of a request is gone; it is closed as failed');
-}
-
-/** A device that was revoked through another replica is dropped here, also when the bus lost the word of it. */
-function watchRevoked({ clock, database, log }: HubDeps, territory: string, local: LocalSessions): { stop(): void } {
-  let timer: Timer;
-  const look = (): void => {
-    timer = clock.after(FLEET_LIMITS.revokedReadMs, look);
-    revokedLately(database, territory).then(
-      (revoked) => {
-        for (const id of revoked) local.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
-      },
-      (error: unknown) => log.error({ why: messageOf(error) }, 'revoked devices could not be read'),
-    );
-  };
-  timer = clock.after(FLEET_LIMITS.revokedReadMs, look);
-  return { stop: () => timer.cancel() };
-}
 
 /** Who may be a device of the territory. */
 function doorOf(territory: string, devices: Devices, invites: Invites): Enrolment {
@@ -384,20 +358,6 @@ async function isReady(db: Database, log: Log): Promise<boolean> {
     log.error({ why: (error as Error).message }, 'the database does not answer');
     return false;
   }
-}
-
-/** What is due from time to time, one after the other; after it erased pages leave the write-ahead log. */
-function keepHouse({ clock, database, log }: HubDeps, chores: readonly (() => Promise<void>)[]): { stop(): void } {
-  let timer: Timer;
-  const round = (): void => {
-    timer = clock.after(HUB_LIMITS.housekeepingMs, round);
-    (async () => {
-      for (const chore of chores) await chore();
-      database.checkpoint();
-    })().catch((error: unknown) => log.error({ why: messageOf(error) }, 'housekeeping failed'));
-  };
-  timer = clock.after(HUB_LIMITS.housekeepingMs, round);
-  return { stop: () => timer.cancel() };
 }
 
 /** Whether a device's receipt says what the hub saw of the attempt. */

@@ -17,8 +17,7 @@ import {
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { createAffinity, type Marks } from '../scheduler/affinity.ts';
-import { candidateOf, estimatePromptTokens } from '../scheduler/candidate.ts';
-import { explainNone, featuresOf, freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
+import { featuresOf, route, type Candidate, type Demand } from '../scheduler/route.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Sessions } from '../session/port.ts';
@@ -31,6 +30,8 @@ import type {
   AnswerMeter,
   Answers,
 } from './port.ts';
+import { atMost } from './at-most.ts';
+import { createChoosing } from './choosing.ts';
 import { inTurn } from './in-turn.ts';
 import type { Journal, JournalledAnswer } from './journal.ts';
 import { outcomeOf, retell, takeUp } from './take-up.ts';
@@ -87,23 +88,13 @@ interface Answer {
   silenced: boolean;
 }
 
-/** Resolves with it, or when the time is over: a disk that is full must not keep an answer from its caller. */
-const atMost = (promise: Promise<void>, ms: number, clock: Clock): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = clock.after(ms, resolve);
-    const done = (): void => {
-      timer.cancel();
-      resolve();
-    };
-    promise.then(done, done);
-  });
-
 const stoppingError = (): IdlewildError =>
   new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
 
 export function createAnswers(deps: AnswersDeps): Answers {
   const { clock, random, sessions, journal, meter, log } = deps;
   const affinity = createAffinity(clock, random);
+  const choosing = createChoosing({ clock, sessions, affinity, placement: deps.placement });
   const open = new Map<string, Answer>();
   const byLease = new Map<string, Answer>();
   let queue: Answer[] = [];
@@ -275,26 +266,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
     pump();
   }
 
-  const candidatesFor = (territory: string, model: string, marks?: Marks): Candidate[] => {
-    const candidates: Candidate[] = [];
-    const known = marks === undefined ? undefined : affinity.recall(marks);
-    for (const device of sessions.list()) {
-      if (device.territory === territory) candidates.push(candidateOf(device, model, clock.monotonic(), known));
-    }
-    return candidates;
-  };
-  const demandOf = (
-    state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded'>,
-    features: Demand['features'],
-    tokens: number,
-  ): Demand => ({
-    promptTokens: estimatePromptTokens(state.work) + tokens,
-    answerTokens: Math.max(1, (state.work.tokensMax ?? 200) - tokens),
-    numericClass: state.numericClass,
-    excluded: state.excluded,
-    features,
-  });
-
   function dispatch(answer: Answer, device: ConnectedDevice, candidate: Candidate): void {
     const { state } = answer;
     const lease = newId('att', random);
@@ -345,11 +316,11 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const left: Answer[] = [];
     for (const answer of inTurn(waiting, open.values())) {
       if (answer.state.phase !== 'queued') continue;
-      const demand = demandOf(answer.state, answer.features, answer.state.tokens.length);
+      const demand = choosing.demandOf(answer.state, answer.features, answer.state.tokens.length);
       const kind = `${answer.request.territory} ${answer.state.model} ${demand.features.join(' ')}`;
       const candidates = full.has(kind)
         ? []
-        : candidatesFor(answer.request.territory, answer.state.model, answer.marks);
+        : choosing.candidatesFor(answer.request.territory, answer.state.model, demand, answer.marks);
       const choice = route(candidates, demand);
       const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
       if (choice.t === 'device' && device !== undefined) {
@@ -386,27 +357,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
     if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }
 
-  function admit(request: AnswerRequest, features: Demand['features']): void {
-    const candidates = candidatesFor(request.territory, request.model.cid);
-    const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, features, 0);
-    const choice = route(candidates, demand);
-    // A device that is loading the model is worth waiting for; the queue's own bound ends a wait in vain.
-    if (choice.t === 'none' && deps.placement?.isComing(request.model.cid, features) !== true)
-      throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand), {
-        details: { retryAfterSeconds: 10 },
-      });
-    const retryAfterSeconds = choice.t === 'wait' ? Math.min(60, Math.max(1, Math.ceil(choice.expectedMs / 1000))) : 1;
-    // Those that are being written down count, too: a thousand may come before the first of them has a device.
-    let waiting = 0;
-    for (const answer of open.values()) {
-      if (answer.state.phase === 'queued' && answer.request.territory === request.territory) waiting++;
-    }
-    const isFull = waiting - freeSlots(candidates, demand) >= HUB_LIMITS.queuedAnswersMax;
-    if (open.size < HUB_LIMITS.openAnswersMax && !isFull) return;
-    const message = `every device is busy and ${waiting} requests wait already; try again in ${retryAfterSeconds} s`;
-    throw new IdlewildError('too_busy', message, { details: { retryAfterSeconds } });
-  }
-
   const createAnswer = (request: AnswerRequest, sink: AnswerSink, state: AnswerState): Answer => ({
     state,
     request,
@@ -432,7 +382,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
 
   async function begin(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle> {
     deps.placement?.asked(request.model.cid);
-    admit(request, featuresOf(request.work));
+    choosing.admit(request, featuresOf(request.work), open);
     const state = createAnswerState({
       request: newId('req', random),
       model: request.model.cid,

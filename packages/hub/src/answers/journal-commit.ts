@@ -9,6 +9,7 @@ import { IdlewildError } from '@idlewild/protocol';
 import type { Kysely } from 'kysely';
 import { countUsage } from '../callers/usage.ts';
 import { locking } from '../db/row-lock.ts';
+import { transact } from '../db/transact.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { DatabaseTransaction, Schema } from '../db/schema.ts';
 import { HUB_LIMITS } from '../limits.ts';
@@ -48,7 +49,7 @@ export async function commitBatch(
   entries: ReadonlyMap<string, OpenEntry>,
 ): Promise<ReadonlySet<string>> {
   const nowMs = clock.now();
-  return db.transaction().execute(async (tx) => {
+  return transact(db, async (tx) => {
     for (const part of slices(opens)) await insertOpen(tx, owner, part, nowMs);
     const opened = new Set(opens.map(({ request }) => request));
     const asked = [...chunks.map((chunk) => chunk.request_id), ...closes.map(({ request }) => request)];
@@ -203,6 +204,9 @@ export async function eraseRun(transaction: DatabaseTransaction, territory: stri
 /** An answer of a run as the journal has it. */
 export interface JournalledAnswer {
   readonly request: string;
+  /** Id of the caller's key. */
+  readonly key: string;
+  readonly countsPrompt: boolean;
   readonly isDone: boolean;
   readonly ownerEpoch: number;
   /** Number of its last row. */
@@ -226,7 +230,7 @@ export async function adoptAnswer(
   run: RunRef,
   sealer: Sealer,
 ): Promise<JournalledAnswer | undefined> {
-  const found = await db.transaction().execute(async (tx) => {
+  const found = await transact(db, async (tx) => {
     const row = await locking(
       tx,
       tx.selectFrom('runs').select(['owner', 'epoch']).where('territory_id', '=', territory).where('id', '=', run.id),
@@ -237,7 +241,7 @@ export async function adoptAnswer(
       tx,
       tx
         .selectFrom('requests')
-        .select(['id', 'state', 'owner_epoch', 'failovers', 'exact'])
+        .select(['id', 'key_id', 'counts_prompt', 'state', 'owner_epoch', 'failovers', 'exact'])
         .where('territory_id', '=', territory)
         .where('run_id', '=', run.id)
         .where('choice', '=', run.choice)
@@ -269,6 +273,8 @@ export async function adoptAnswer(
   const facts = items.filter((item) => typeof item === 'object' && 't' in item);
   return {
     request: request.id,
+    key: request.key_id,
+    countsPrompt: request.counts_prompt === 1,
     isDone: request.state === 'done',
     ownerEpoch: request.state === 'open' ? request.owner_epoch + 1 : request.owner_epoch,
     seq: rows.at(-1)?.seq ?? 0,
@@ -303,7 +309,7 @@ export async function closeOrphans(database: OpenDatabase, owner: string, sealer
       .execute();
     let answerTokens = 0;
     for (const row of rows) answerTokens += (await sealer.unseal(row)).filter(isToken).length;
-    const isEnded = await database.db.transaction().execute(async (tx) => {
+    const isEnded = await transact(database.db, async (tx) => {
       const [still] = await orphansIn(database, tx, owner, id);
       if (still === undefined) return false;
       await tx

@@ -76,6 +76,17 @@ function chargingJournal(journal: Journal, limits: Limits): Journal {
         throw error;
       }
     },
+    async adopt(territory, run) {
+      const found = await journal.adopt(territory, run);
+      // What it makes from here on, and all that it made: whoever had it before ends nothing.
+      if (found !== undefined && !found.isDone)
+        open.set(found.request, { key: found.key, countsPrompt: found.countsPrompt });
+      return found;
+    },
+    async letGo(request) {
+      open.delete(request);
+      await journal.letGo(request);
+    },
     close(record) {
       const opened = open.get(record.request);
       if (opened !== undefined) {

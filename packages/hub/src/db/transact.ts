@@ -3,7 +3,7 @@
  *
  * PostgreSQL runs them at READ COMMITTED: what a transaction read may be another's by the time it writes. Rooms
  * therefore put the condition into the write itself, or take turns by `oneAtATime`, or lock the row that they decide
- * on with `forUpdate`. What is left is a deadlock, of which PostgreSQL ends one side; `transact` runs that side again.
+ * on (`row-lock.ts`). What is left is a deadlock, of which PostgreSQL ends one side; `transact` runs that side again.
  * With SQLite there is one writer, and all of this is nothing.
  */
 import { PostgresAdapter, type QueryExecutorProvider } from 'kysely';

@@ -43,6 +43,8 @@ export interface LocalDevice extends ConnectedDevice {
   readonly channel: Channel;
   lastFrameAtMs: number;
   touchedAtMs: number;
+  /** When its ticket was issued last. */
+  ticketAtMs: number;
 }
 
 /** Work that it has, whoever gave it. */

@@ -11,6 +11,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
+import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import { joinScriptedDevice, type ScriptedDevice, type ScriptedDeviceOptions } from '../testing/scripted-device.ts';
 
@@ -76,6 +77,27 @@ test('a device with an invite is welcomed, gets its ticket, and comes back witho
   first.link.cut('gone');
   expect(connected(hub)).toBe(0);
   expect((await (await join({ key: first.key })).joined).device).toBe(welcome.device);
+});
+
+test('a session that lasts longer than a ticket is given a new one in time', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const device = await join({ joinToken: await invite() });
+  const { ticket } = await device.joined;
+  const beatFor = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 10_000) {
+      await clock.advance(10_000);
+      device.setStatus({});
+    }
+    await clock.advance(1);
+  };
+  await beatFor(HUB_LIMITS.ticketMs / 2 - 60_000);
+  const renewed = (): string[] =>
+    device.heard.flatMap((message) => (message.t === 'heartbeat.ack' ? (message.ticket ?? []) : []));
+  expect(renewed()).toEqual([]);
+  await beatFor(120_000);
+  expect(renewed()).toHaveLength(1);
+  expect(renewed()).not.toContain(ticket);
+  expect((await hub.ticketHolders.holderOf(renewed()[0] ?? ''))?.device).toBe((await device.joined).device);
 });
 
 test('a ticket is good at any replica while its device is not revoked, and for half a second after', async () => {

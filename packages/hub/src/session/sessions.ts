@@ -160,6 +160,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       wanted: [],
       lastFrameAtMs: nowMs,
       touchedAtMs: nowMs,
+      ticketAtMs: nowMs,
       mistrustedUntilMs: 0,
       contradicted: false,
     };
@@ -182,6 +183,17 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     return device;
   }
 
+  /** With a new ticket when the last one is half as old as it may become. */
+  function acknowledge(device: LocalDevice, n: number): void {
+    if (clock.monotonic() - device.ticketAtMs < HUB_LIMITS.ticketMs / 2) return send(device, { t: 'heartbeat.ack', n });
+    device.ticketAtMs = clock.monotonic();
+    const { id, session, territory } = device;
+    const give = (ticket: string): void => send(device, { t: 'heartbeat.ack', n, ticket });
+    void Promise.resolve(deps.tickets.issue({ device: id, session, territory })).then(give, (error: unknown) =>
+      log.error({ device: id, why: messageOf(error) }, 'a ticket could not be issued'),
+    );
+  }
+
   function readOpen(device: LocalDevice, frame: Uint8Array): void {
     const message = parseToHub(frame);
     device.lastFrameAtMs = clock.monotonic();
@@ -189,7 +201,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       case 'heartbeat': {
         device.status = message.status;
         device.contradicted = false;
-        send(device, { t: 'heartbeat.ack', n: message.n });
+        acknowledge(device, message.n);
         if (device.lastFrameAtMs - device.touchedAtMs >= HUB_LIMITS.touchMs) {
           device.touchedAtMs = device.lastFrameAtMs;
           enrolment.touch(device.id);

@@ -133,7 +133,7 @@ export const welcomeSchema = z.object({
   t: z.literal('welcome'),
   device: z.string().max(64),
   session: z.string().max(64),
-  /** Bearer for fetching blobs while the session lasts. */
+  /** Bearer for fetching blobs, for a day; a session that lasts longer is given another with `heartbeat.ack`. */
   ticket: z.string().max(128),
   heartbeatMs: z.int().min(1),
   /** Attempts of earlier sessions are resumed or cancelled here, and `answer.kept` is said; absent: neither. */

@@ -1,0 +1,102 @@
+/**
+ * Which devices an answer could go to, and whether one more is taken at all.
+ *
+ * Of very many devices that could begin at once some are enough to choose from: the nearest ones (those of this replica
+ * come first), those that know the conversation, and those of the class that its tokens are of.
+ */
+import { IdlewildError, type Clock } from '@idlewild/protocol';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Placement } from '../placement/placement.ts';
+import type { Affinity, Marks } from '../scheduler/affinity.ts';
+import { candidateOf, estimatePromptTokens } from '../scheduler/candidate.ts';
+import { explainNone, freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
+import { activeOf, stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import type { Sessions } from '../session/port.ts';
+import type { AnswerState } from './machine.ts';
+import type { AnswerRequest } from './port.ts';
+
+export interface Choosing {
+  demandOf(
+    state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded'>,
+    features: Demand['features'],
+    tokens: number,
+  ): Demand;
+  candidatesFor(territory: string, model: string, demand: Demand, marks?: Marks): Candidate[];
+  /** `open`: all answers here. Throws `no_device` or `too_busy`. */
+  admit(request: AnswerRequest, features: Demand['features'], open: Open): void;
+}
+
+type Open = ReadonlyMap<string, { readonly state: AnswerState; readonly request: AnswerRequest }>;
+
+export interface ChoosingDeps {
+  readonly clock: Clock;
+  readonly sessions: Pick<Sessions, 'list'>;
+  readonly affinity: Affinity;
+  readonly placement?: Pick<Placement, 'isComing'> | undefined;
+}
+
+export function createChoosing({ clock, sessions, affinity, placement }: ChoosingDeps): Choosing {
+  const demandOf: Choosing['demandOf'] = (state, features, tokens) => ({
+    promptTokens: estimatePromptTokens(state.work) + tokens,
+    answerTokens: Math.max(1, (state.work.tokensMax ?? 200) - tokens),
+    numericClass: state.numericClass,
+    excluded: state.excluded,
+    features,
+  });
+
+  const candidatesFor: Choosing['candidatesFor'] = (territory, model, demand, marks) => {
+    const nowMs = clock.monotonic();
+    const known = marks === undefined ? undefined : affinity.recall(marks);
+    const chosen: ConnectedDevice[] = [];
+    let [free, ofClass] = [0, 0];
+    for (const device of sessions.list()) {
+      const numericClass = device.territory === territory ? freeClassOf(device, model, demand) : undefined;
+      if (numericClass === undefined) continue;
+      const isOfClass = numericClass === demand.numericClass && ofClass < HUB_LIMITS.candidatesMax;
+      if (free >= HUB_LIMITS.candidatesMax && !isOfClass && known?.has(device.id) !== true) continue;
+      free++;
+      if (isOfClass) ofClass++;
+      chosen.push(device);
+    }
+    const asCandidate = (device: ConnectedDevice): Candidate => candidateOf(device, model, nowMs, known);
+    if (chosen.some(({ mistrustedUntilMs }) => mistrustedUntilMs <= nowMs))
+      return chosen.map(asCandidate);
+    // Nobody is free: what there is decides how long to wait, or why nobody can.
+    return [...sessions.list()].filter((device) => device.territory === territory).map(asCandidate);
+  };
+
+  return {
+    demandOf,
+    candidatesFor,
+    admit(request, features, open) {
+      const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, features, 0);
+      const candidates = candidatesFor(request.territory, request.model.cid, demand);
+      const choice = route(candidates, demand);
+      // A device that is loading the model is worth waiting for; the queue's own bound ends a wait in vain.
+      if (choice.t === 'none' && placement?.isComing(request.model.cid, features) !== true)
+        throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand), {
+          details: { retryAfterSeconds: 10 },
+        });
+      const waitMs = choice.t === 'wait' ? choice.expectedMs : 0;
+      const retryAfterSeconds = Math.min(60, Math.max(1, Math.ceil(waitMs / 1000)));
+      // Those that are being written down count, too: a thousand may come before the first of them has a device.
+      let waiting = 0;
+      for (const answer of open.values()) {
+        if (answer.state.phase === 'queued' && answer.request.territory === request.territory) waiting++;
+      }
+      const isFull = waiting - freeSlots(candidates, demand) >= HUB_LIMITS.queuedAnswersMax;
+      if (open.size < HUB_LIMITS.openAnswersMax && !isFull) return;
+      const message = `every device is busy and ${waiting} requests wait already; try again in ${retryAfterSeconds} s`;
+      throw new IdlewildError('too_busy', message, { details: { retryAfterSeconds } });
+    },
+  };
+}
+
+/** The class in which the device would begin at once; `undefined` when it would not. */
+function freeClassOf(device: ConnectedDevice, model: string, { excluded, features }: Demand): string | undefined {
+  if (device.contradicted || excluded.has(device.id) || activeOf(device) >= device.status.slots) return undefined;
+  const held = device.status.models.find(({ cid, state }) => cid === model && state === 'warm');
+  if (held === undefined || stateOf(device) !== 'ready') return undefined;
+  const can = device.profile.features ?? [];
+  return features.every((feature) => can.includes(feature)) ? (held.numericClass ?? '') : undefined;
+}

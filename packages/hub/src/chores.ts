@@ -1,0 +1,108 @@
+/**
+ * What a hub does without being asked: it writes what waits, forgets what is old, and drops what was revoked. What must
+ * be done once for all replicas is done by whoever has the duty.
+ */
+import { messageOf, type Timer } from '@idlewild/protocol';
+import type { Journal } from './answers/journal.ts';
+import type { Bus } from './bus/port.ts';
+import type { Callers } from './callers/callers.ts';
+import type { OpenDatabase } from './db/open.ts';
+import type { Devices } from './identity/devices.ts';
+import { watchMoved, type MovedDeps } from './identity/moved.ts';
+import { revokedLately } from './identity/revoked-lately.ts';
+import { HUB_LIMITS } from './limits.ts';
+import type { Log } from './log.ts';
+import type { Duties } from './replicas/duties.ts';
+import { FLEET_LIMITS } from './replicas/limits.ts';
+import type { Duty } from './replicas/port.ts';
+import type { LocalSessions } from './session/sessions.ts';
+
+interface ChoreDeps extends MovedDeps {
+  readonly database: OpenDatabase;
+}
+
+interface Rooms {
+  readonly bus: Bus;
+  readonly isAlone: boolean;
+  readonly territory: string;
+  readonly journal: Journal;
+  readonly callers: Callers;
+  readonly duties: Duties;
+  readonly devices: Devices;
+  readonly local: LocalSessions;
+  readModels(): Promise<void>;
+}
+
+/** Resolves when what has to be known at the start is known. */
+export async function startChores(deps: ChoreDeps, rooms: Rooms): Promise<{ stop(): void }> {
+  const { log } = deps;
+  const { bus, isAlone, territory, journal, callers, duties, devices, local, readModels } = rooms;
+  const onFault = (error: unknown): void => log.error({ why: messageOf(error) }, 'models could not be read');
+  const modelsChanged = bus.subscribe('all.models', () => void readModels().catch(onFault));
+  const expiry = duties.duty('expiry');
+  await duties.settled();
+  await readModels();
+  await closeOpen(journal, isAlone, log);
+  const housekeeping = keepHouse(deps, [
+    () => journal.flush(),
+    () => devices.flush(),
+    () => forAll(expiry, callers, journal, log),
+  ]);
+  const moved = watchMoved(deps, local);
+  const revocations = isAlone ? undefined : watchRevoked(deps, territory, local);
+  return {
+    stop() {
+      housekeeping.stop();
+      revocations?.stop();
+      moved.stop();
+      modelsChanged.stop();
+    },
+  };
+}
+
+/** A hub that is alone closes at once what a crash left open; of several, whoever has the duty does. */
+async function closeOpen(journal: Journal, isAlone: boolean, log: Log): Promise<void> {
+  if (!isAlone) return;
+  for (const { request, answerTokens } of await journal.closeOrphans()) {
+    log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
+  }
+}
+
+/** What one replica does for all: forgets runs that nobody came back to, and ends answers that nobody will finish. */
+async function forAll(duty: Duty, callers: Callers, journal: Journal, log: Log): Promise<void> {
+  if (!duty.isMine()) return;
+  await duty.fenced((transaction) => callers.expireRuns(transaction));
+  await callers.keepHouse();
+  for (const { request, answerTokens } of await journal.closeOrphans())
+    log.warn({ request, tokens: answerTokens }, 'the replica of a request is gone; it is closed as failed');
+}
+
+/** A device that was revoked through another replica is dropped here, also when the bus lost the word of it. */
+function watchRevoked({ clock, database, log }: ChoreDeps, territory: string, local: LocalSessions): { stop(): void } {
+  let timer: Timer;
+  const look = (): void => {
+    timer = clock.after(FLEET_LIMITS.revokedReadMs, look);
+    revokedLately(database, territory).then(
+      (revoked) => {
+        for (const id of revoked) local.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
+      },
+      (error: unknown) => log.error({ why: messageOf(error) }, 'revoked devices could not be read'),
+    );
+  };
+  timer = clock.after(FLEET_LIMITS.revokedReadMs, look);
+  return { stop: () => timer.cancel() };
+}
+
+/** What is due from time to time, one after the other; after it erased pages leave the write-ahead log. */
+function keepHouse({ clock, database, log }: ChoreDeps, chores: readonly (() => Promise<void>)[]): { stop(): void } {
+  let timer: Timer;
+  const round = (): void => {
+    timer = clock.after(HUB_LIMITS.housekeepingMs, round);
+    (async () => {
+      for (const chore of chores) await chore();
+      database.checkpoint();
+    })().catch((error: unknown) => log.error({ why: messageOf(error) }, 'housekeeping failed'));
+  };
+  timer = clock.after(HUB_LIMITS.housekeepingMs, round);
+  return { stop: () => timer.cancel() };
+}
