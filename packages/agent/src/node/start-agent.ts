@@ -61,6 +61,8 @@ export interface NodeAgentOptions {
   readonly invite?: string | undefined;
   /** Where the hub is, if not where the invite says. */
   readonly url?: string | undefined;
+  /** SHA-256 of the SubjectPublicKeyInfo of the TLS key at `url`; absent: as before, or as the invite says. */
+  readonly pin?: Uint8Array | undefined;
   /** Replaces the kept consent; needed at the first start. */
   readonly consent?: LenderChoice | undefined;
   readonly limits?: Partial<LendingLimits> | undefined;
@@ -214,7 +216,7 @@ async function settle(
     territory,
     name,
     enrolled,
-    pin,
+    pin: (stays ? undefined : options.pin) ?? pin,
     session: session === true ? true : undefined,
     movedFrom: stays ? kept.movedFrom : undefined,
   };

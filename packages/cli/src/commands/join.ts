@@ -99,7 +99,7 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   const name = options.name ?? (isFirst ? hostname().slice(0, 64) : undefined);
   const { presence = 'respect', tokensPerSecondMax, disk: diskBytesMax, upload: uploadBytesPerSecondMax } = options;
   const chosen = { presence, tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax };
-  const address = url === undefined ? undefined : await plainAddress(url);
+  const { address, pin } = url === undefined ? {} : await parseAddress(url);
   if (isFirst && invite === undefined) await refuseWithoutInvite(data);
   if (asksConsent && options.yes !== true) {
     const { askConsent } = await import('../consent-screen.ts');
@@ -117,6 +117,7 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
     name,
     invite,
     url: address,
+    pin,
     log: fileLog(join(data, 'device.log')),
     onState: tell,
     consent: asksConsent ? { kinds: ['answers'], ...chosen } : undefined,
@@ -133,9 +134,16 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   context.note('the lending has ended; `idlewild join` goes on with what was agreed');
 }
 
-async function plainAddress(url: string): Promise<string> {
+interface HubAddress {
+  readonly address?: string;
+  readonly pin?: Uint8Array;
+}
+
+async function parseAddress(text: string): Promise<HubAddress> {
   const [{ hubAddress }, { splitPin }] = await Promise.all([import('@idlewild/client'), import('../pinned-fetch.ts')]);
-  return hubAddress(splitPin(url).url);
+  const { url, pin } = splitPin(text);
+  const address = hubAddress(url);
+  return pin === undefined ? { address } : { address, pin: new Uint8Array(Buffer.from(pin, 'base64url')) };
 }
 
 async function refuseWithoutInvite(data: string): Promise<never> {
