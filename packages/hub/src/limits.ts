@@ -160,7 +160,7 @@ export const HUB_LIMITS = {
   /** Longer than the server's own limit, for a server that is not there to keep it. */
   databaseSilenceMs: 35_000,
   /** A replica that stands still in the middle of a transaction keeps others waiting no longer than this. */
-  databaseIdleTransactionMs: 10_000,
+  databaseIdleTransactionMs: 3_000,
   /** A turn around work that the database does not see, such as deleting the files of a model. */
   turnIdleMsMax: 600_000,
   /** Clocks of machines drift by a millisecond or two in a minute. */
