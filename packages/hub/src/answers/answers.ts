@@ -21,20 +21,12 @@ import { featuresOf, route, type Candidate, type Demand } from '../scheduler/rou
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Sessions } from '../session/port.ts';
-import type {
-  AnswerSummary,
-  AnswerOutcome,
-  AnswerSink,
-  AnswerRequest,
-  AnswerHandle,
-  AnswerMeter,
-  Answers,
-} from './port.ts';
+import type { AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers } from './port.ts';
 import { atMost } from './at-most.ts';
 import { createChoosing } from './choosing.ts';
 import { inTurn } from './in-turn.ts';
 import type { Journal, JournalledAnswer } from './journal.ts';
-import { outcomeOf, retell, takeUp } from './take-up.ts';
+import { outcomeOf, retell, summaryOf, takeUp } from './take-up.ts';
 import {
   applyEvent,
   createAnswerState,
@@ -44,7 +36,7 @@ import {
   type MachineEvent,
 } from './machine.ts';
 
-export type { AnswerSummary, AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers };
+export type { AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers };
 
 export interface AnswersDeps {
   readonly clock: Clock;
@@ -101,13 +93,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
   let sweeper: Timer | undefined;
   let stopping = false;
   let keysReadAtMs = Number.NEGATIVE_INFINITY;
-
-  const summaryOf = ({ state, names }: Answer): AnswerSummary => ({
-    devices: state.devices.map((id) => ({ id, name: names.get(id) ?? id })),
-    failovers: state.failovers,
-    seed: state.work.sampling.seed,
-    exact: state.exact,
-  });
 
   function apply(answer: Answer, event: MachineEvent): void {
     const attempt = answer.state.attempt;
@@ -174,7 +159,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const device = releaseLease(attempt);
     open.delete(state.request);
     const outcome: AnswerOutcome = {
-      ...summaryOf(answer),
+      ...summaryOf(state, answer.names),
       finish: effect.finish,
       s: effect.s,
       calls: effect.calls,

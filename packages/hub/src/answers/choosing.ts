@@ -59,8 +59,7 @@ export function createChoosing({ clock, sessions, affinity, placement }: Choosin
       chosen.push(device);
     }
     const asCandidate = (device: ConnectedDevice): Candidate => candidateOf(device, model, nowMs, known);
-    if (chosen.some(({ mistrustedUntilMs }) => mistrustedUntilMs <= nowMs))
-      return chosen.map(asCandidate);
+    if (chosen.some(({ mistrustedUntilMs }) => mistrustedUntilMs <= nowMs)) return chosen.map(asCandidate);
     // Nobody is free: what there is decides how long to wait, or why nobody can.
     return [...sessions.list()].filter((device) => device.territory === territory).map(asCandidate);
   };

@@ -50,11 +50,13 @@ export async function commitBatch(
 ): Promise<ReadonlySet<string>> {
   const nowMs = clock.now();
   return transact(db, async (tx) => {
-    for (const part of slices(opens)) await insertOpen(tx, owner, part, nowMs);
+    const late = await ofOthersRuns(tx, owner, opens);
+    const own = opens.filter(({ request }) => !late.has(request));
+    for (const part of slices(own)) await insertOpen(tx, owner, part, nowMs);
     const opened = new Set(opens.map(({ request }) => request));
     const asked = [...chunks.map((chunk) => chunk.request_id), ...closes.map(({ request }) => request)];
     const older = [...new Set(asked)].filter((request) => !opened.has(request));
-    const lost = await ownedByOthers(tx, owner, older, entries);
+    const lost = new Set([...late, ...(await ownedByOthers(tx, owner, older, entries))]);
     const kept = chunks.filter(({ request_id }) => !lost.has(request_id));
     for (const part of slices(kept)) {
       await tx
@@ -109,6 +111,28 @@ async function insertOpen(
     )
     .onConflict((on) => on.column('id').doNothing())
     .execute();
+}
+
+/** Of answers that open: those whose run another owner has by now, who begins them itself. */
+async function ofOthersRuns(
+  tx: DatabaseTransaction,
+  owner: string,
+  opens: readonly OpenRecord[],
+): Promise<ReadonlySet<string>> {
+  const late = new Set<string>();
+  const ofRuns = opens.filter(({ run }) => run !== undefined);
+  for (const part of slices(ofRuns)) {
+    const ids = [...new Set(part.map(({ run }) => run?.id ?? ''))];
+    const rows = await locking(
+      tx,
+      tx.selectFrom('runs').select(['territory_id', 'id', 'owner', 'epoch']).where('id', 'in', ids).orderBy('id'),
+    ).execute();
+    for (const { request, territory, run } of part) {
+      const row = rows.find(({ territory_id, id }) => territory_id === territory && id === run?.id);
+      if (row?.owner !== owner || row.epoch !== run?.epoch) late.add(request);
+    }
+  }
+  return late;
 }
 
 /** Locks the rows of those that are still this owner's. */

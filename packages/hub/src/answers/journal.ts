@@ -8,7 +8,7 @@
  * ends. The key is a secret of the hub; prompts and tokens never touch the database in the clear, and the database
  * overwrites what is deleted.
  */
-import { codeOf, messageOf, type Clock, type Crypto, type Random, type Timer } from '@idlewild/protocol';
+import { IdlewildError, codeOf, messageOf, type Clock, type Crypto, type Random, type Timer } from '@idlewild/protocol';
 import type { OpenDatabase } from '../db/open.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
@@ -145,7 +145,8 @@ export function createJournal(deps: JournalDeps): Journal {
       for (const { item, waiting } of current.opens) {
         const entry = entries.get(item.request);
         if (entry !== undefined) entry.written = true;
-        waiting.resolve();
+        if (!lost.has(item.request)) waiting.resolve();
+        else waiting.reject(new IdlewildError('run_taken_over', 'another replica has this request by now'));
       }
       for (const { item, waiting } of current.closes) {
         entries.delete(item.request);

@@ -1,7 +1,7 @@
 /** An answer that another owner began, as the journal has it, made into one that goes on here. Pure. */
 import { createAnswerState, type AnswerState, type Attempt } from './machine.ts';
 import type { JournalledAnswer } from './journal.ts';
-import type { AnswerOutcome, AnswerRequest, AnswerSink } from './port.ts';
+import type { AnswerOutcome, AnswerRequest, AnswerSink, AnswerSummary } from './port.ts';
 
 export interface TakenUp {
   readonly state: AnswerState;
@@ -57,12 +57,21 @@ export function takeUp(
   return { state, names, last: { attempt, from } };
 }
 
+export const summaryOf = (
+  { devices, failovers, work, exact }: AnswerState,
+  names: ReadonlyMap<string, string>,
+): AnswerSummary => ({
+  devices: devices.map((id) => ({ id, name: names.get(id) ?? id })),
+  failovers,
+  seed: work.sampling.seed,
+  exact,
+});
+
 /** The outcome of one that ended before its caller had all of it. */
 export function outcomeOf(found: JournalledAnswer, { names, state }: TakenUp): AnswerOutcome {
   return {
-    devices: state.devices.map((id) => ({ id, name: names.get(id) ?? id })),
+    ...summaryOf(state, names),
     failovers: found.failovers,
-    seed: state.work.sampling.seed,
     exact: found.exact,
     finish: found.finished?.finish ?? 'stop',
     s: found.finished?.s ?? '',

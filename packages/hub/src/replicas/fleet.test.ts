@@ -114,6 +114,7 @@ async function ask({ clock, model }: World, { hub }: Replica, run?: RunRef): Pro
     finished: (how) => void (outcome = how),
     failed: ({ code }) => void (failure = code),
   });
+  submitting.catch(() => {});
   await clock.advance(50);
   const handle = await submitting;
   await clock.advance(10);
@@ -282,6 +283,19 @@ test('an owner that was paused while another took its answer over changes nothin
   expect(resumed.outcome()).toMatchObject({ answerTokens: 6 });
   const rows = await world.database.db.selectFrom('requests').select(['state', 'answer_tokens']).execute();
   expect(rows).toEqual([{ state: 'done', answer_tokens: 6 }]);
+});
+
+test('a replica that is too late to write an answer down does not begin it a second time', async () => {
+  const world = await createWorld();
+  const [first, next] = [await world.start(), await world.start()];
+  const device = await world.join(next);
+  const run = await ownRun(world, first, 1);
+  // Taken over before the first one had written anything.
+  await ownRun(world, next, 2);
+  await expect(ask(world, first, run)).rejects.toMatchObject({ code: 'run_taken_over' });
+  await world.clock.advance(1_000);
+  expect(ordersOf(device)).toEqual([]);
+  expect(await world.database.db.selectFrom('requests').selectAll().execute()).toEqual([]);
 });
 
 test('when the device comes to another replica with its attempt, whoever has the answer goes on with it', async () => {
