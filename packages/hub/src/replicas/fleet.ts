@@ -10,24 +10,16 @@
  * again (`answers/machine.ts`), a change of a device that was missed shows in the next beat. A hub that is alone has no
  * bus, and everything is local.
  */
-import {
-  asIdlewildError,
-  messageOf,
-  parseToHub,
-  type AnswerEvent,
-  type Clock,
-  type EmbedEvent,
-  type ErrorCode,
-} from '@idlewild/protocol';
+import type { AnswerEvent, Clock } from '@idlewild/protocol';
 import type { Bus } from '../bus/port.ts';
 import type { Log } from '../log.ts';
 import type { ConnectedDevice, LocalDevice } from '../session/connected-device.ts';
 import type { SessionEvents, Sessions } from '../session/port.ts';
 import type { LocalSessions } from '../session/sessions.ts';
-import { changesSchema, pageAskedSchema, readAs, repliedSchema, write, type Beat, type Order } from './fleet-wire.ts';
+import { createAfar } from './afar.ts';
+import { changesSchema, pageAskedSchema, readAs, write, type Beat } from './fleet-wire.ts';
 import { createGossip } from './gossip.ts';
-import { codeIn, createHome } from './home.ts';
-import { FLEET_LIMITS } from './limits.ts';
+import { createHome } from './home.ts';
 import { createRemoteDevices } from './remote-devices.ts';
 import { createRoster } from './roster.ts';
 
@@ -56,8 +48,6 @@ export interface FleetDeps {
 
 export function createFleet(deps: FleetDeps): Fleet {
   const { replica, bus, clock, log, local, events } = deps;
-  /** Devices of leases that this replica gave to other replicas' devices. */
-  const given = new Map<string, string>();
   const gossip = createGossip(deps);
   const home = createHome({ bus, clock, local, onChanged: (device) => gossip.changed(device) });
   const remote = createRemoteDevices({
@@ -67,7 +57,7 @@ export function createFleet(deps: FleetDeps): Fleet {
       onJoin: (device) => events.onJoin(device),
       onStatus: (device) => events.onStatus(device),
       onGone(device, code, why) {
-        for (const lease of device.leases) given.delete(lease);
+        afar.forget(device);
         events.onGone(device, code, why);
       },
     },
@@ -77,6 +67,7 @@ export function createFleet(deps: FleetDeps): Fleet {
       if (device !== undefined) local().leave(device, 'the device is connected to another replica by now');
     },
   });
+  const afar = createAfar({ replica, bus, log, events, get: (id) => remote.get(id) });
   const roster = deps.isAlone
     ? undefined
     : createRoster({
@@ -100,56 +91,7 @@ export function createFleet(deps: FleetDeps): Fleet {
 
   const isHere = (device: ConnectedDevice): device is LocalDevice => device.home === replica;
 
-  /** A frame of a device elsewhere, for a lease of this replica's. */
-  function onFrame(lease: string, frame: Uint8Array): void {
-    const id = given.get(lease);
-    const device = id === undefined ? undefined : remote.get(id);
-    if (device === undefined) return;
-    const event = parseToHub(frame);
-    if (event.t.startsWith('answer.')) {
-      const answer = event as AnswerEvent;
-      if (isEnd(answer)) given.delete(lease);
-      events.onAnswer(device, answer, frame);
-    } else if (event.t.startsWith('embed.')) {
-      given.delete(lease);
-      events.onEmbed(device, event as EmbedEvent, frame);
-    }
-  }
-
-  /** To its home; what that refuses comes back as the device's own refusal would. */
-  function send(device: ConnectedDevice, order: Order, onRefused?: (code: ErrorCode, message: string) => void): void {
-    const subject = `dev.${device.id}`;
-    if (onRefused === undefined) return bus.publish(subject, write(order));
-    bus.request(subject, write(order), { timeoutMs: FLEET_LIMITS.orderMs }).then(
-      (carried) => {
-        const replied = readAs(repliedSchema, carried) ?? { code: 'internal' };
-        const code = codeIn(replied);
-        if (code !== undefined) onRefused(code, replied.message ?? 'its replica refused');
-      },
-      (thrown: unknown) => {
-        const error = asIdlewildError(thrown, 'reaching the replica of the device');
-        onRefused(error.code, error.message);
-      },
-    );
-  }
-
-  const refusedAnswer =
-    (device: ConnectedDevice, lease: string, epoch: number) =>
-    (code: ErrorCode, message: string): void => {
-      given.delete(lease);
-      const event: AnswerEvent = { t: 'answer.failed', lease, epoch, code, message };
-      events.onAnswer(device, event, new Uint8Array(0));
-    };
-
   const subscriptions = [
-    bus.subscribe(`rep.${replica}.ans.*`, ({ subject, bytes }) => {
-      try {
-        onFrame(subject.slice(subject.lastIndexOf('.') + 1), bytes);
-      } catch (error) {
-        // Its home has parsed it once; whatever this is, the device goes on.
-        log.warn({ why: messageOf(error) }, 'a frame of another replica is not understood');
-      }
-    }),
     bus.subscribe('all.fleet', ({ bytes }) => {
       const changes = readAs(changesSchema, bytes);
       if (changes !== undefined && changes.from !== replica) remote.onChanges(changes);
@@ -193,60 +135,33 @@ export function createFleet(deps: FleetDeps): Fleet {
       yield* remote.list();
     },
     order(device, order) {
-      const { lease, epoch } = order;
-      if (isHere(device)) {
-        local().order(device, order);
-        return gossip.changed(device);
-      }
-      device.leases.add(lease);
-      given.set(lease, device.id);
-      return send(device, { k: 'order', from: replica, ...order }, refusedAnswer(device, lease, epoch));
+      if (!isHere(device)) return afar.order(device, order);
+      local().order(device, order);
+      return gossip.changed(device);
     },
     embed(device, order) {
-      const { lease, epoch } = order;
-      if (isHere(device)) {
-        local().embed(device, order);
-        return gossip.changed(device);
-      }
-      device.leases.add(lease);
-      given.set(lease, device.id);
-      return send(device, { k: 'embed', from: replica, ...order }, (code, message) => {
-        given.delete(lease);
-        events.onEmbed(device, { t: 'embed.failed', lease, epoch, code, message }, new Uint8Array(0));
-      });
+      if (!isHere(device)) return afar.embed(device, order);
+      local().embed(device, order);
+      return gossip.changed(device);
     },
     resume(device, order) {
-      const { lease, epoch, ownerEpoch, from } = order;
-      const refused = refusedAnswer(device, lease, epoch);
-      if (isHere(device)) {
-        if (home.claim(device, lease, ownerEpoch)) return local().resume(device, order);
-        return refused('lease_unknown', 'another replica has this attempt');
-      }
-      device.leases.add(lease);
-      given.set(lease, device.id);
-      return send(device, { k: 'resume', from: replica, ownerEpoch, lease, epoch, at: from }, refused);
+      if (!isHere(device)) return afar.resume(device, order);
+      const { lease, epoch, ownerEpoch } = order;
+      if (home.claim(device, lease, ownerEpoch)) return local().resume(device, order);
+      const [code, message] = ['lease_unknown', 'another replica has this attempt'];
+      return events.onAnswer(device, { t: 'answer.failed', lease, epoch, code, message }, new Uint8Array(0));
     },
-    kept(device, lease, epoch) {
-      if (isHere(device)) return local().kept(device, lease, epoch);
-      return send(device, { k: 'kept', from: replica, lease, epoch });
-    },
+    kept: (device, lease, epoch) =>
+      isHere(device) ? local().kept(device, lease, epoch) : afar.kept(device, lease, epoch),
     revokeLease(device, lease, epoch) {
-      if (isHere(device)) {
-        local().revokeLease(device, lease, epoch);
-        return gossip.changed(device);
-      }
-      device.leases.delete(lease);
-      given.delete(lease);
-      return send(device, { k: 'cancel', from: replica, lease, epoch });
+      if (!isHere(device)) return afar.revokeLease(device, lease, epoch);
+      local().revokeLease(device, lease, epoch);
+      return gossip.changed(device);
     },
-    disown(device, lease, epoch) {
-      if (isHere(device)) return home.disown(device, lease, epoch);
-      device.leases.delete(lease);
-      given.delete(lease);
-      return send(device, { k: 'disown', from: replica, lease, epoch });
-    },
+    disown: (device, lease, epoch) =>
+      isHere(device) ? home.disown(device, lease, epoch) : afar.disown(device, lease, epoch),
     hold(device, models, duty) {
-      if (!isHere(device)) return send(device, { k: 'hold', from: replica, duty, models: [...models] });
+      if (!isHere(device)) return afar.hold(device, models, duty);
       if (home.mayHold(duty)) local().hold(device, models, duty);
       return gossip.changed(device);
     },
@@ -257,18 +172,19 @@ export function createFleet(deps: FleetDeps): Fleet {
     drain(id, reason) {
       const device = remote.get(id);
       if (device === undefined) return local().drain(id, reason);
-      send(device, { k: 'drain', from: replica, reason });
+      afar.tell(device, { k: 'drain', from: replica, reason });
       return true;
     },
     drop(id, code, message) {
       const device = remote.get(id);
       if (device === undefined) return local().drop(id, code, message);
-      send(device, { k: 'drop', from: replica, code, message });
+      afar.tell(device, { k: 'drop', from: replica, code, message });
       return true;
     },
     isLive: (id) => id === replica || roster?.isLive(id) === true,
     stop() {
       for (const subscription of subscriptions) subscription.stop();
+      afar.stop();
       roster?.stop();
       gossip.stop();
       home.stop();
