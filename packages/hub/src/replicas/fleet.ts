@@ -115,8 +115,9 @@ export function createFleet(deps: FleetDeps): Fleet {
         events.onStatus(device);
       },
       onAnswer(device, event, frame) {
-        if (!home.forward(device, event.lease, frame, isEnd(event))) events.onAnswer(device, event, frame);
-        gossip.changed(device);
+        const ends = isEnd(event);
+        if (!home.forward(device, event.lease, frame, ends)) events.onAnswer(device, event, frame);
+        if (ends) gossip.changed(device);
       },
       onBlob: (device, part) => events.onBlob(device, part),
       onEmbed(device, event, frame) {

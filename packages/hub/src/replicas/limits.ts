@@ -9,6 +9,8 @@ export const FLEET_LIMITS = {
   busDownMs: 2_000,
   /** Changes of devices are told together; at this pace an answer's slot is free elsewhere before it is needed. */
   gossipMs: 5,
+  /** What the way over the bus counts when devices are compared: more than it takes, for it costs two replicas work. */
+  hopMs: 5,
   /** Devices of one message: about a kilobyte each. */
   snapshotDevicesMax: 1_000,
   snapshotMs: 5_000,

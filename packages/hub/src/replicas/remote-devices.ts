@@ -47,6 +47,12 @@ interface Deps {
   leave(device: string): void;
 }
 
+/** A device elsewhere is a hop further away: among equals the one here is chosen, and the bus is left to others. */
+const afar = (status: ConnectedDevice['status']): ConnectedDevice['status'] => ({
+  ...status,
+  roundTripMs: (status.roundTripMs ?? 0) + FLEET_LIMITS.hopMs,
+});
+
 interface Sender {
   n: number;
   isFetching: boolean;
@@ -83,7 +89,7 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
       id,
       session,
       v,
-      status,
+      status: afar(status),
       draining,
       wanted,
       name,
@@ -107,7 +113,7 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
     const device = devices.get(id);
     if (device?.session !== session || device.v > v) return;
     device.v = v;
-    device.status = status;
+    device.status = afar(status);
     device.draining = draining;
     device.wanted = wanted;
     device.leasesElsewhere = Math.max(0, active - device.leases.size);
