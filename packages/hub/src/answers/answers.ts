@@ -465,13 +465,15 @@ export function createAnswers(deps: AnswersDeps): Answers {
       return counts;
     },
     async drain(boundMs) {
-      stopping = true;
       const endsAtMs = clock.monotonic() + boundMs;
       while (open.size > 0 && clock.monotonic() < endsAtMs) {
+        // Who has a connection here may still ask on it, as long as there is time to answer.
+        stopping ||= clock.monotonic() > endsAtMs - boundMs / 2;
         await new Promise<void>((resolve) => {
           clock.after(HUB_LIMITS.sweepMs, resolve);
         });
       }
+      stopping = true;
     },
     async stop() {
       stopping = true;

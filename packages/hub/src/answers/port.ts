@@ -90,7 +90,7 @@ export interface Answers {
   counts(): { readonly open: number; readonly queued: number };
   /** Answers that wait for a device, by the CID of their model. */
   queuedByModel(): ReadonlyMap<string, number>;
-  /** Takes nothing new and waits until nothing is open, at most this long. */
+  /** Waits until nothing is open, at most this long, and takes nothing new in the second half of it. */
   drain(boundMs: number): Promise<void>;
   /** Ends everything that is open, for a hub that stops; what is part of a run is left for whoever takes it over. */
   stop(): Promise<void>;
