@@ -372,18 +372,19 @@ test('the demonstration ends well, and again from what it kept', async () => {
 
 test('help of every command shows an example', async () => {
   const words = [
-    ...MANUAL.matchAll(/^\| `(up|invite|join|models|chat|embed|classify|devices|keys|usage|status)/gm),
+    ...MANUAL.matchAll(/^\| `(up|invite|join|models|chat|embed|classify|devices|keys|usage|status|backup|restore|territory)/gm),
   ].map(([, command]) => command ?? '');
   const groups: Readonly<Record<string, string[]>> = {
     models: ['add', 'list', 'show', 'pin', 'unpin', 'remove'],
     devices: ['list', 'show', 'drain', 'revoke'],
     keys: ['create', 'list', 'limit', 'revoke'],
+    territory: ['export', 'import', 'moved'],
   };
   const commands = [...new Set(words)].flatMap((command) => [
     [command],
     ...(groups[command] ?? []).map((inner) => [command, inner]),
   ]);
-  expect(commands).toHaveLength(25);
+  expect(commands).toHaveLength(31);
   const helped = await Promise.all(commands.map((command) => call([...command, '--help'])));
   for (const [index, { code, out }] of helped.entries()) {
     expect({ command: commands[index], code }).toEqual({ command: commands[index], code: EXIT.ok });

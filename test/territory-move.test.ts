@@ -1,6 +1,6 @@
 /**
- * A territory is not its hub: the hub goes, its devices go on at another, because they pin the territory. Over TLS, with
- * real processes, and a hub that is killed and its folder deleted.
+ * A territory is not its hub: the hub goes, its devices go on at another, because they pin the territory. Over TLS,
+ * with real processes, and a hub that is killed and its folder deleted.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -41,8 +41,8 @@ Examples:
     .command('restore')
     .summary('a hub back from its file')
     .description(
-      'Put a backup into an empty data folder or an empty PostgreSQL database, whichever it came from. All of the file ' +
-        'is checked before anything is written.',
+      'Put a backup into an empty data folder or an empty PostgreSQL database, whichever it came from. All of the ' +
+        'file is checked before anything is written.',
     )
     .argument('<file>', 'what `idlewild backup` wrote');
   addSealOption(addPlaceOptions(restore), 'open the file')
@@ -154,12 +154,13 @@ export async function readIn(context: Context, { file, kind, options }: In): Pro
       progress.update(done, total);
     },
   }).finally(() => progress.end());
-  context.show({ ...told(manifest), leftOut: manifest.leftOut }, () => [
-    `${plainText(manifest.territory.name)} (${manifest.territory.id}) as of ${manifest.createdAt}: ${contents(manifest)}`,
+  const { territory, createdAt, leftOut } = manifest;
+  context.show({ ...told(manifest), leftOut }, () => [
+    `${plainText(territory.name)} (${territory.id}) as of ${createdAt}: ${contents(manifest)}`,
   ]);
-  if (manifest.leftOut.length > 0)
+  if (leftOut.length > 0)
     context.note(
-      `${manifest.leftOut.join(', ')} of the old data folder found no place; --data DIR, for the folder of one ` +
+      `${leftOut.join(', ')} of the old data folder found no place; --data DIR, for the folder of one ` +
         'replica, would have put them there',
     );
   const words = place.database === undefined ? `--data ${place.data}` : '--database URL';

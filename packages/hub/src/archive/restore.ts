@@ -2,8 +2,8 @@
  * Restoring an archive into an empty place, of the same kind of database as it came from or of the other.
  *
  * All of the archive is read and held against its sums before the place is touched. Tables are made as they were,
- * filled, and then brought to this version. Every block is held against its CID as it enters. Whatever goes wrong on the way
- * empties the place again; a process that is killed leaves a mark at which hubs refuse to start.
+ * filled, and then brought to this version. Every block is held against its CID as it enters. Whatever goes wrong on
+ * the way empties the place again; a process that is killed leaves a mark at which hubs refuse to start.
  *
  * Requests that were open stay as they are, their prompts sealed: no replica is alive that has them, so the first hub
  * that starts ends them as failed.
