@@ -372,7 +372,9 @@ test('the demonstration ends well, and again from what it kept', async () => {
 
 test('help of every command shows an example', async () => {
   const words = [
-    ...MANUAL.matchAll(/^\| `(up|invite|join|models|chat|embed|classify|devices|keys|usage|status|backup|restore|territory)/gm),
+    ...MANUAL.matchAll(
+      /^\| `(up|invite|join|models|chat|embed|classify|devices|keys|usage|status|backup|restore|territory)/gm,
+    ),
   ].map(([, command]) => command ?? '');
   const groups: Readonly<Record<string, string[]>> = {
     models: ['add', 'list', 'show', 'pin', 'unpin', 'remove'],
