@@ -215,13 +215,22 @@ async function isRunOpen(tx: DatabaseTransaction, entry: OpenEntry | undefined):
 export const isKept = (close: CloseRecord, entry: OpenEntry | undefined): boolean =>
   entry?.run !== undefined && close.state === 'done';
 
-/** Erases what the journal kept of a run's answers; the caller's transaction ends the run. */
+/**
+ * Erases what the journal kept of a run's answers; the caller's transaction ends the run. They are no run's from then
+ * on, for the same Idempotency-Key may name another one later.
+ */
 export async function eraseRun(transaction: DatabaseTransaction, territory: string, runId: string): Promise<void> {
   await transaction
     .deleteFrom('journal')
     .where('request_id', 'in', (from) =>
       from.selectFrom('requests').select('id').where('territory_id', '=', territory).where('run_id', '=', runId),
     )
+    .execute();
+  await transaction
+    .updateTable('requests')
+    .set({ run_id: null })
+    .where('territory_id', '=', territory)
+    .where('run_id', '=', runId)
     .execute();
 }
 

@@ -285,6 +285,28 @@ test('an owner that was paused while another took its answer over changes nothin
   expect(rows).toEqual([{ state: 'done', answer_tokens: 6 }]);
 });
 
+test('what another replica goes on with is not cancelled by the one that had it, on its own device', async () => {
+  const world = await createWorld();
+  const [first, next] = [await world.start(), await world.start()];
+  const device = await world.join(first);
+  const before = await ask(world, first, await ownRun(world, first, 1));
+  const order = orderOf(device);
+  begin(device, order);
+  say(device, order, 0, 2);
+  await world.clock.advance(50);
+  const resumed = await ask(world, next, await ownRun(world, next, 2));
+  before.cancel();
+  await world.clock.advance(50);
+  expect(device.heard.some((message) => message.t === 'cancel')).toBe(false);
+  begin(device, order);
+  say(device, order, 2, 4);
+  end(device, order, 4);
+  await world.clock.advance(100);
+  expect(resumed.texts).toEqual(textOf(4));
+  const rows = await world.database.db.selectFrom('requests').select(['state', 'answer_tokens']).execute();
+  expect(rows).toEqual([{ state: 'done', answer_tokens: 4 }]);
+});
+
 test('a replica that is too late to write an answer down does not begin it a second time', async () => {
   const world = await createWorld();
   const [first, next] = [await world.start(), await world.start()];

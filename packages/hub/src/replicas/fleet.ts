@@ -156,6 +156,8 @@ export function createFleet(deps: FleetDeps): Fleet {
       isHere(device) ? local().kept(device, lease, epoch) : afar.kept(device, lease, epoch),
     revokeLease(device, lease, epoch) {
       if (!isHere(device)) return afar.revokeLease(device, lease, epoch);
+      // Another replica went on with it, and this one has not noticed.
+      if (home.isTaken(lease)) return undefined;
       local().revokeLease(device, lease, epoch);
       return gossip.changed(device);
     },

@@ -28,6 +28,8 @@ export interface Home {
   onGone(device: LocalDevice): void;
   /** Takes a frame of a lease that is another replica's; false when it is this one's own. */
   forward(device: LocalDevice, lease: string, frame: Uint8Array, isEnd: boolean): boolean;
+  /** Whether the attempt is another replica's, or waits for one. */
+  isTaken(lease: string): boolean;
   /** This replica itself is the owner from now on; false when a later owner has it. */
   claim(device: LocalDevice, lease: string, ownerEpoch: number): boolean;
   /** This replica has nothing more to do with it. */
@@ -188,6 +190,7 @@ export function createHome({ bus, clock, local, onChanged }: HomeDeps): Home {
       // One that nobody has stays known, for whoever comes for it.
       return true;
     },
+    isTaken: (lease) => claims.has(lease),
     claim(device, lease, ownerEpoch) {
       const known = claims.get(lease);
       if (known !== undefined && known.ownerEpoch > ownerEpoch) return false;
