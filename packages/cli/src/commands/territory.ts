@@ -24,9 +24,8 @@ export function addTerritoryCommands(program: Command): void {
   const territory = program
     .command('territory')
     .summary('take a community to another hub')
-    .description(
-      'Take a community to another hub; its devices follow, because they pin the community and not the hub.',
-    );
+    .description('Take a community to another hub; its devices follow, because they pin the community and not the hub.')
+    .addHelpText('after', '\nExample:\n  $ idlewild territory export home.idlewild --with-blobs');
   addExport(territory);
   const imports = territory
     .command('import')

@@ -4,8 +4,8 @@
  * Blobs first: they never change, and nothing needs to stand still for them. Then the rows, all of one moment, in one
  * transaction that reads. If a model has come meanwhile, the transaction is given up, its files follow, and the rows
  * are read again; so the archive is of the moment at its end, and every model in it has its files. A model that was
- * removed meanwhile leaves files that nobody needs. A file that is damaged at its hub does not stop a backup: the model is
- * named, and its good leaves are kept.
+ * removed meanwhile leaves files that nobody needs. A file that is damaged at its hub does not stop a backup: the
+ * model is named, and its good leaves are kept.
  */
 import {
   IdlewildError,
