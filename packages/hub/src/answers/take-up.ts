@@ -33,8 +33,9 @@ export function takeUp(
   const last = found.attempts.at(-1);
   state.epoch = last?.epoch ?? 0;
   state.failovers = Math.max(found.failovers, found.attempts.length - 1, 0);
+  // Its caller may have heard tokens of the last attempt that were not written down any more.
+  state.numericClass = last?.numericClass;
   if (tokens.length > 0) {
-    state.numericClass = last?.numericClass;
     // Nobody wrote down which attempt made which token.
     state.exact = found.attempts.every(({ numericClass }) => numericClass === last?.numericClass);
   }
