@@ -18,6 +18,8 @@ export interface LightTask {
   readonly urls: readonly string[];
   /** The territory's key, in hexadecimal. */
   readonly territory: string;
+  /** Without it they have been enrolled before. */
+  readonly joinToken?: string;
 }
 
 /** Told whenever it changes, a few times a second. */
@@ -45,6 +47,7 @@ export interface LightChoice {
   /** Names the devices: other names are other devices. */
   readonly name: string;
   readonly count: number;
+  readonly joinToken?: string;
 }
 
 interface Share {
@@ -98,11 +101,12 @@ async function rowOf(territory: { id: string; public_key: Buffer }, seed: string
 
 export async function startLight(choice: LightChoice, urls: readonly string[]): Promise<LightDevices> {
   const territory = await territoryOf(urls[0] ?? '');
+  const joining = choice.joinToken === undefined ? {} : { joinToken: choice.joinToken };
   const said = new Map<string, LightSaid>();
   const processes: BenchProcess<LightSaid>[] = sharesOf(choice).map(({ seed, count }) =>
     startBenchProcess({
       script: join(import.meta.dirname, 'light-process.ts'),
-      task: { seed, count, urls, territory } satisfies LightTask,
+      task: { seed, count, urls, territory, ...joining } satisfies LightTask,
       onMessage: (message: LightSaid) => void said.set(seed, message),
     }),
   );

@@ -7,6 +7,7 @@ import { measureCross } from './cross.ts';
 import { measureDrain } from './drain.ts';
 import { measureIdle } from './idle.ts';
 import { metrics } from './metrics.ts';
+import { measureMoved } from './moved.ts';
 import { measureReconnect } from './reconnect.ts';
 import { measureThreeToOne } from './three-to-one.ts';
 
@@ -19,6 +20,7 @@ export const replicas: Bench = {
     await run.group(['replicas.three_to_one_ratio'], () => measureThreeToOne(run));
     await run.group(['replicas.cross_token_ms'], () => measureCross(run));
     await run.group(['replicas.drain_failed'], () => measureDrain(run));
+    await run.group(['replicas.hub_destroyed_devices_moved'], () => measureMoved(run));
     await run.group(['replicas.idle_device_kb'], () => measureIdle(run));
     await run.group(['replicas.reconnect20k_s', 'replicas.reconnect_failed_requests'], () => measureReconnect(run));
   },

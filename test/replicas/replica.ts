@@ -118,7 +118,8 @@ export async function createReplica(options: ReplicaOptions): Promise<Replica> {
   return replica;
 }
 
-async function freePort(): Promise<number> {
+/** A port that nobody has, and that none of the system's outgoing connections gets. */
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
     const server = createServer();
