@@ -1,5 +1,9 @@
-/** What this replica tells the others of its own devices: changes, collected for a moment and numbered. */
-import type { Clock, Timer } from '@idlewild/protocol';
+/**
+ * What this replica tells the others of its own devices: changes, collected for a moment and numbered. However many
+ * there are, and however much each device says of itself, a message is no larger than the bus carries: the rest goes
+ * with the next.
+ */
+import { encodeCbor, type Clock, type Timer } from '@idlewild/protocol';
 import type { Bus } from '../bus/port.ts';
 import type { LocalDevice } from '../session/connected-device.ts';
 import type { GoneCode } from '../session/port.ts';
@@ -69,22 +73,46 @@ export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gos
     return { id, session, v, ...changing, name, territory, publicKey, joinedAtMs, profile, consent, agreementKey };
   }
 
-  function tell(): void {
-    timer = undefined;
-    const joined = [...came].splice(0, FLEET_LIMITS.snapshotDevicesMax);
-    for (const device of joined) {
+  /** Takes of those that came as many as there is room for, and one in any case. */
+  function takeCame(room: number): { readonly joined: Facts[]; readonly bytes: number } {
+    const joined: Facts[] = [];
+    let bytes = 0;
+    for (const device of came) {
+      if (bytes >= room) break;
       came.delete(device);
       dirty.delete(device);
       changeOf(device);
+      const facts = factsOf(device);
+      joined.push(facts);
+      bytes += bytesOf(facts);
     }
-    const changed = [...dirty].flatMap((device) => changeOf(device) ?? []);
-    dirty.clear();
-    const gone = left;
-    left = [];
-    if (came.size > 0) soon();
+    return { joined, bytes };
+  }
+
+  function takeChanged(room: number): Changing[] {
+    const changed: Changing[] = [];
+    let bytes = 0;
+    for (const device of dirty) {
+      if (bytes >= room) break;
+      dirty.delete(device);
+      const change = changeOf(device);
+      if (change === undefined) continue;
+      changed.push(change);
+      bytes += bytesOf(change);
+    }
+    return changed;
+  }
+
+  function tell(): void {
+    timer = undefined;
+    const { joined, bytes } = takeCame(FLEET_LIMITS.messageBytes);
+    const changed = takeChanged(FLEET_LIMITS.messageBytes - bytes);
+    const gone = left.slice(0, FLEET_LIMITS.snapshotDevicesMax);
+    left = left.slice(FLEET_LIMITS.snapshotDevicesMax);
+    if (came.size + dirty.size + left.length > 0) soon();
     if (joined.length + changed.length + gone.length === 0) return;
     n++;
-    bus.publish('all.fleet', write({ from: replica, n, joined: joined.map(factsOf), changed, gone }));
+    bus.publish('all.fleet', write({ from: replica, n, joined, changed, gone }));
   }
 
   return {
@@ -107,13 +135,22 @@ export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gos
     number: () => n,
     page(after) {
       const all = [...local().list()].filter(({ id }) => id > after).toSorted((a, b) => (a.id < b.id ? -1 : 1));
-      const devices = all.slice(0, FLEET_LIMITS.snapshotDevicesMax);
+      const devices: Facts[] = [];
+      let bytes = 0;
+      for (const device of all.slice(0, FLEET_LIMITS.snapshotDevicesMax)) {
+        if (bytes >= FLEET_LIMITS.messageBytes) break;
+        const facts = factsOf(device);
+        devices.push(facts);
+        bytes += bytesOf(facts);
+      }
       const last = devices.at(-1);
       const next = last === undefined || devices.length === all.length ? {} : { next: last.id };
-      return { n, devices: devices.map(factsOf), ...next };
+      return { n, devices, ...next };
     },
     stop() {
       timer?.cancel();
     },
   };
 }
+
+const bytesOf = (told: Facts | Changing): number => encodeCbor(told).length;

@@ -13,6 +13,11 @@ export const FLEET_LIMITS = {
   hopMs: 5,
   /** Devices of one message: about a kilobyte each. */
   snapshotDevicesMax: 1_000,
+  /**
+   * No more devices go into a message that is this long: a device may say 64 KiB of itself when it joins, and less than
+   * 512 KiB later, and the bus carries four mebibytes.
+   */
+  messageBytes: 1_048_576,
   snapshotMs: 5_000,
   /** An order that nobody took by then is given elsewhere. */
   orderMs: 2_000,
