@@ -9,11 +9,10 @@ import type { Callers } from './callers/callers.ts';
 import type { OpenDatabase } from './db/open.ts';
 import type { Devices } from './identity/devices.ts';
 import { watchMoved, type MovedDeps } from './identity/moved.ts';
-import { revokedLately } from './identity/revoked-lately.ts';
+import { watchRevoked } from './identity/revoked-lately.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
 import type { Duties } from './replicas/duties.ts';
-import { FLEET_LIMITS } from './replicas/limits.ts';
 import type { Duty } from './replicas/port.ts';
 import type { LocalSessions } from './session/sessions.ts';
 
@@ -75,22 +74,6 @@ async function forAll(duty: Duty, callers: Callers, journal: Journal, log: Log):
   await callers.keepHouse();
   for (const { request, answerTokens } of await journal.closeOrphans())
     log.warn({ request, tokens: answerTokens }, 'the replica of a request is gone; it is closed as failed');
-}
-
-/** A device that was revoked through another replica is dropped here, also when the bus lost the word of it. */
-function watchRevoked({ clock, database, log }: ChoreDeps, territory: string, local: LocalSessions): { stop(): void } {
-  let timer: Timer;
-  const look = (): void => {
-    timer = clock.after(FLEET_LIMITS.revokedReadMs, look);
-    revokedLately(database, territory).then(
-      (revoked) => {
-        for (const id of revoked) local.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
-      },
-      (error: unknown) => log.error({ why: messageOf(error) }, 'revoked devices could not be read'),
-    );
-  };
-  timer = clock.after(FLEET_LIMITS.revokedReadMs, look);
-  return { stop: () => timer.cancel() };
 }
 
 /** What is due from time to time, one after the other; after it erased pages leave the write-ahead log. */

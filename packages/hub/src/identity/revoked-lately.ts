@@ -1,17 +1,46 @@
-/** Devices that were revoked within the last minute, through whichever replica. */
+/**
+ * Devices that were revoked through whichever replica are dropped by the one that has their channel, also when the bus
+ * lost the word of it. A look goes back to before the last one that succeeded: a database that was out of reach for
+ * long hides nobody.
+ */
+import { messageOf, type Clock, type Timer } from '@idlewild/protocol';
 import type { OpenDatabase } from '../db/open.ts';
+import type { Log } from '../log.ts';
+import { FLEET_LIMITS } from '../replicas/limits.ts';
+import type { LocalSessions } from '../session/sessions.ts';
 
+/** What was being written while somebody looked is seen by a later look. */
 const LATELY_MS = 60_000;
 
-export async function revokedLately(
-  { db, clock }: Pick<OpenDatabase, 'db' | 'clock'>,
+export interface RevokedDeps {
+  readonly database: Pick<OpenDatabase, 'db' | 'clock'>;
+  readonly clock: Pick<Clock, 'after'>;
+  readonly log: Log;
+}
+
+export function watchRevoked(
+  { database, clock, log }: RevokedDeps,
   territory: string,
-): Promise<readonly string[]> {
-  const rows = await db
-    .selectFrom('devices')
-    .select('id')
-    .where('territory_id', '=', territory)
-    .where('revoked_at_ms', '>', clock.now() - LATELY_MS)
-    .execute();
-  return rows.map(({ id }) => id);
+  local: Pick<LocalSessions, 'drop'>,
+): { stop(): void } {
+  let timer: Timer;
+  /** When the last look that succeeded began, by the database's time. */
+  let lookedAtMs = database.clock.now();
+  const look = async (): Promise<void> => {
+    const beganAtMs = database.clock.now();
+    const rows = await database.db
+      .selectFrom('devices')
+      .select('id')
+      .where('territory_id', '=', territory)
+      .where('revoked_at_ms', '>', lookedAtMs - LATELY_MS)
+      .execute();
+    lookedAtMs = Math.max(lookedAtMs, beganAtMs);
+    for (const { id } of rows) local.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
+  };
+  const round = (): void => {
+    timer = clock.after(FLEET_LIMITS.revokedReadMs, round);
+    look().catch((error: unknown) => log.error({ why: messageOf(error) }, 'revoked devices could not be read'));
+  };
+  timer = clock.after(FLEET_LIMITS.revokedReadMs, round);
+  return { stop: () => timer.cancel() };
 }

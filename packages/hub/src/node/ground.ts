@@ -73,7 +73,7 @@ export async function openGround(options: GroundOptions, deps: GroundDeps): Prom
     options.database === undefined ? await inFolder(options, deps) : await inDatabase(options.database, options, deps);
   const id = newId('rep', nodeRandom);
   const hasBus = options.bus !== undefined;
-  const bus = await connect(options.bus, { id, secrets, ...deps });
+  const bus = await connect(options.bus, { id, secrets, database, ...deps });
   const replica = { id, version: HUB_VERSION, hasBus, address: deps.address, counts: deps.counts };
   const common = { database, replica, clock: systemClock, random: nodeRandom, log };
   const register =
@@ -109,7 +109,7 @@ async function inDatabase(url: string, options: GroundOptions, { log, undo }: Gr
 
 async function connect(
   nats: NatsOptions | undefined,
-  { id, secrets, log, undo }: Pick<Ground, 'id' | 'secrets'> & GroundDeps,
+  { id, secrets, database, log, undo }: Pick<Ground, 'id' | 'secrets' | 'database'> & GroundDeps,
 ): Promise<Bus> {
   const common = { clock: systemClock, random: nodeRandom, log };
   if (nats === undefined) return createLocalBus(common);
@@ -119,5 +119,6 @@ async function connect(
   // The same for all replicas of a database, and no other hub's on the same server.
   const prefix = `iw.${createHash('sha256').update('idlewild/v1/bus prefix\n').update(key).digest('hex').slice(0, 8)}`;
   log.info({ prefix }, 'connected to the bus; every subject of this hub begins with this prefix');
-  return createSealedBus(open, { ...common, key, prefix, crypto: nodeCrypto });
+  // How old a message is, is judged by the time that all replicas share, not by two machines' clocks.
+  return createSealedBus(open, { ...common, clock: database.clock, key, prefix, crypto: nodeCrypto });
 }
