@@ -255,7 +255,9 @@ function tell(
   const text = JSON.stringify(models);
   const before = state.told.get(device.id);
   state.told.set(device.id, { holdings, text, session: device.session });
-  if (before?.text === text && before.session === device.session) return;
+  // Where another replica told it, or the bus lost the word, its home shows something else.
+  const isHeard = device.wanted.length === models.length && models.every(({ cid }) => device.wanted.includes(cid));
+  if (before?.text === text && before.session === device.session && isHeard) return;
   state.sessions.hold(device, models, state.duty.epoch());
 }
 

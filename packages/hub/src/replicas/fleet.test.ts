@@ -9,6 +9,7 @@ import { createLocalBusHub, type BusFaults, type LocalBusMember } from '../bus/l
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
+import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
@@ -437,4 +438,22 @@ test('one replica places models for the devices of all', async () => {
   const holds = device.heard.filter((message) => message.t === 'hold');
   expect(holds.at(-1)?.models.map(({ cid }) => cid)).toEqual([world.model.cid]);
   expect([...holder.hub.sessions.list()][0]?.wanted).toEqual([world.model.cid]);
+});
+
+test('a list of models that the bus lost is told again, and one that was heard is not', async () => {
+  const world = await createWorld();
+  const { clock, faults } = world;
+  // The first has the duty.
+  const [a, b] = [await world.start(), await world.start()];
+  faults.isCut = (from, to) => from === a.bus.member && to === b.bus.member;
+  const device = await world.join(b);
+  const lists = (): number => device.heard.filter(({ t }) => t === 'hold').length;
+  await clock.advance(HUB_LIMITS.placementGapMs * 3);
+  expect(lists()).toBe(0);
+  delete faults.isCut;
+  for (let looks = 0; looks < 3; looks++) {
+    await a.hub.announceModels();
+    await clock.advance(HUB_LIMITS.placementGapMs * 2);
+    expect(lists()).toBe(1);
+  }
 });
