@@ -27,6 +27,7 @@ import { startChores } from './chores.ts';
 import { createCallers, type Callers } from './callers/callers.ts';
 import type { DefaultLimits } from './callers/limits.ts';
 import type { OpenDatabase } from './db/open.ts';
+import { together } from './db/together.ts';
 import type { Database } from './db/schema.ts';
 import { accountIn } from './embeddings/account.ts';
 import { createEmbeddings, type Embeddings } from './embeddings/embeddings.ts';
@@ -34,11 +35,13 @@ import { createDevices, type Devices } from './identity/devices.ts';
 import { createEnrolment } from './identity/enrolment.ts';
 import { createInvites, type Invites } from './identity/invites.ts';
 import { createKeys, type Keys } from './identity/keys.ts';
+import { areRevoked } from './identity/revoked-lately.ts';
 import { createScopes, type ScopeOf } from './identity/scope.ts';
 import type { Secrets, SecretName } from './identity/secrets.ts';
 import { createTicketHolders, type TicketHolders } from './identity/ticket-holders.ts';
 import { createTickets } from './identity/tickets.ts';
 import { openTerritory } from './identity/territory.ts';
+import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
 import { createModels, type Model, type Models } from './models/registry.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
@@ -174,7 +177,7 @@ type Books = ReturnType<typeof openBooks>;
 /** Devices, wherever their channels are. */
 function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: () => Rooms) {
   const { clock, random, crypto, log, database, refusal } = deps;
-  const { opened, territory, devices, invites, tickets } = people;
+  const { opened, territory, devices, tickets } = people;
   const fleet: Fleet = createFleet({
     replica: self.id,
     bus: self.bus,
@@ -192,7 +195,7 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     log,
     replica: self.id,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
-    enrolment: doorOf(territory.id, devices, invites),
+    enrolment: doorOf(deps, territory.id, people),
     tickets,
     events: fleet.events,
     refusal,
@@ -283,11 +286,12 @@ const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<
   crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
 
 /** Who may be a device of the territory. */
-function doorOf(territory: string, devices: Devices, invites: Invites): Enrolment {
+function doorOf({ database }: HubDeps, territory: string, { devices, invites }: People): Enrolment {
+  const isRevoked = together<string, boolean>(HUB_LIMITS.handshakesMax, (ids) => areRevoked(database, territory, ids));
   const enrolment = createEnrolment({ territory, devices, invites });
   return {
     admit: (device, checked) => enrolment.admit(device, checked),
-    isRevoked: async (device) => (await devices.get(territory, device))?.revokedAtMs !== undefined,
+    isRevoked,
     touch: (device) => devices.touch(territory, device),
   };
 }

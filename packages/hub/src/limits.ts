@@ -2,6 +2,14 @@
 export const HUB_LIMITS = {
   /** Sockets that are still proving who they are; each costs at most 64 KiB and two signatures. */
   handshakesMax: 2_000,
+  /** Worked on at the same time: enough that their questions to the database go together. */
+  handshakesAtOnce: 64,
+  /** Begun and not over: they wait for their devices, who may be slow, or dishonest. */
+  handshakesBegunMax: 512,
+  /** Who would wait longer than this is sent away: a device gives its handshake up after 10 s. */
+  handshakeWaitMsMax: 3_000,
+  /** How much the latest handshake counts in the measured pace. */
+  handshakePaceShare: 0.05,
   /** When a device that was not let in comes again: a few balancer's probes later. */
   joinAgainMs: 1_000,
   devicesMax: 100_000,

@@ -18,6 +18,23 @@ export interface RevokedDeps {
   readonly log: Log;
 }
 
+/** Whether each of these is revoked, in their order. */
+export async function areRevoked(
+  { db }: Pick<OpenDatabase, 'db'>,
+  territory: string,
+  ids: readonly string[],
+): Promise<readonly boolean[]> {
+  const rows = await db
+    .selectFrom('devices')
+    .select('id')
+    .where('territory_id', '=', territory)
+    .where('revoked_at_ms', 'is not', null)
+    .where('id', 'in', ids)
+    .execute();
+  const revoked = new Set(rows.map(({ id }) => id));
+  return ids.map((id) => revoked.has(id));
+}
+
 export function watchRevoked(
   { database, clock, log }: RevokedDeps,
   territory: string,

@@ -28,6 +28,7 @@ import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Tickets } from '../identity/tickets.ts';
 import type { LocalDevice } from './connected-device.ts';
+import { createHandshakeQueue } from './handshake-queue.ts';
 import { createHandshake, type Enrolment, type HubIdentity } from './handshake.ts';
 import { createSlowReaders, type SlowReader } from '../slow-readers.ts';
 import type { GoneCode, SessionEvents, Sessions } from './port.ts';
@@ -77,8 +78,6 @@ export interface JoinRefusal {
   readonly retryAfterMs: number;
 }
 
-type Reader = (frame: Uint8Array) => Promise<void> | void;
-
 export function createSessions(deps: SessionsDeps): LocalSessions {
   const { clock, random, crypto, identity, enrolment, events, log } = deps;
   const open = new Map<string, LocalDevice>();
@@ -90,6 +89,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     usualBytes: HUB_LIMITS.usuallyBufferedBytes,
   });
   const readers = new Map<LocalDevice, SlowReader>();
+  const queue = createHandshakeQueue({ clock, random, log });
   let handshakes = 0;
   let stopping = false;
 
@@ -240,6 +240,9 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     if (stopping) return { code: 'hub_stopping', message: 'the hub is stopping', retryAfterMs };
     const isFull = handshakes >= HUB_LIMITS.handshakesMax || open.size >= HUB_LIMITS.devicesMax;
     if (isFull) return { code: 'too_busy', message: 'too many devices are joining; try again', retryAfterMs };
+    const awayMs = queue.refusalMs();
+    if (awayMs !== undefined)
+      return { code: 'too_busy', message: 'too many devices are joining at once; try again', retryAfterMs: awayMs };
     return deps.refusal?.();
   }
 
@@ -258,9 +261,13 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       handshakes++;
       let device: LocalDevice | undefined;
       let closed = false;
+      let begun = false;
       const isClosed = (): boolean => closed;
       const over = (): void => {
-        if (!deadline.done) handshakes--;
+        if (!deadline.done) {
+          handshakes--;
+          if (begun) queue.ended();
+        }
         deadline.done = true;
         deadline.timer.cancel();
       };
@@ -274,8 +281,8 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
         }),
       };
       const proofs = createHandshake({ channel, identity, random, crypto, clock, enrolment });
-      let reading: Promise<void> | undefined;
-      const readHandshake: Reader = async (frame) => {
+      let isReading = false;
+      const readHandshake = async (frame: Uint8Array): Promise<void> => {
         const admitted = await proofs.read(frame);
         if (admitted === undefined || closed) return;
         const session = newId('ses', random);
@@ -308,11 +315,15 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
             return;
           }
           if (deadline.done) return;
-          if (reading !== undefined)
+          if (isReading)
             return fail(new IdlewildError('handshake_refused', 'a frame came before the last one was answered'));
-          reading = Promise.resolve(readHandshake(frame)).then(() => {
-            reading = undefined;
-          }, fail);
+          isReading = true;
+          const work = async (): Promise<void> => {
+            begun = true;
+            await readHandshake(frame).catch(fail);
+            isReading = false;
+          };
+          (begun ? queue.goOn : queue.begin)({ isOver: () => deadline.done, work });
         },
         onClose(reason) {
           closed = true;

@@ -32,11 +32,30 @@ const PUBLIC_PREFIX: Record<Curve, Buffer> = {
 const RAW_KEY_BYTES = 32;
 const TAG_BYTES = 16;
 
+/** Making Node's key of raw bytes takes as long as half a signature; the last ones used are kept, by their bytes. */
+const KEPT_KEYS_MAX = 256;
+
+function keptKeys(make: (curve: Curve, raw: Uint8Array) => KeyObject): (curve: Curve, raw: Uint8Array) => KeyObject {
+  const kept = new Map<string, KeyObject>();
+  return (curve, raw) => {
+    const name = `${curve} ${Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString('latin1')}`;
+    const known = kept.get(name);
+    if (known !== undefined) return known;
+    const key = make(curve, raw);
+    kept.set(name, key);
+    if (kept.size > KEPT_KEYS_MAX) kept.delete(kept.keys().next().value as string);
+    return key;
+  };
+}
+
 const privateKeyOf = (curve: Curve, seed: Uint8Array): KeyObject =>
   createPrivateKey({ key: Buffer.concat([PRIVATE_PREFIX[curve], seed]), format: 'der', type: 'pkcs8' });
 
 const publicKeyOf = (curve: Curve, raw: Uint8Array): KeyObject =>
   createPublicKey({ key: Buffer.concat([PUBLIC_PREFIX[curve], raw]), format: 'der', type: 'spki' });
+
+const signingKeyOf = keptKeys(privateKeyOf);
+const verifyingKeyOf = keptKeys(publicKeyOf);
 
 function keyPairOf(curve: Curve, seed: Uint8Array): KeyPair {
   const der = createPublicKey(privateKeyOf(curve, seed)).export({ format: 'der', type: 'spki' });
@@ -58,8 +77,8 @@ function secretKeyOf(bytes: Uint8Array): KeyObject {
 export const nodeCrypto: Crypto = {
   sha256: (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()),
   signingKey: (seed) => keyPairOf('ed25519', seed),
-  sign: (privateKey, bytes) => new Uint8Array(sign(null, bytes, privateKeyOf('ed25519', privateKey))),
-  verify: (publicKey, bytes, signature) => verify(null, bytes, publicKeyOf('ed25519', publicKey), signature),
+  sign: (privateKey, bytes) => new Uint8Array(sign(null, bytes, signingKeyOf('ed25519', privateKey))),
+  verify: (publicKey, bytes, signature) => verify(null, bytes, verifyingKeyOf('ed25519', publicKey), signature),
   agreementKey: (seed) => keyPairOf('x25519', seed),
   agree: (privateKey, publicKey) => {
     try {
