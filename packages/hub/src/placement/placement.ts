@@ -16,6 +16,7 @@ import {
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
+import { FLEET_LIMITS } from '../replicas/limits.ts';
 import type { Duty } from '../replicas/port.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
@@ -72,6 +73,8 @@ interface Told {
   /** What was sent in this session; empty before anything was. */
   text: string;
   session: string;
+  /** When it was sent. */
+  atMs: number;
 }
 
 interface State extends PlacementDeps {
@@ -254,10 +257,15 @@ function tell(
   });
   const text = JSON.stringify(models);
   const before = state.told.get(device.id);
-  state.told.set(device.id, { holdings, text, session: device.session });
-  // Where another replica told it, or the bus lost the word, its home shows something else.
-  const isHeard = device.wanted.length === models.length && models.every(({ cid }) => device.wanted.includes(cid));
-  if (before?.text === text && before.session === device.session && isHeard) return;
+  const nowMs = state.clock.monotonic();
+  const isSame = before?.text === text && before.session === device.session;
+  // When the bus has lost the word, or another told it something else, its home does not show it.
+  const isShown = device.wanted.length === models.length && models.every(({ cid }) => device.wanted.includes(cid));
+  if (isSame && (isShown || nowMs - before.atMs < FLEET_LIMITS.orderMs)) {
+    state.told.set(device.id, { ...before, holdings });
+    return;
+  }
+  state.told.set(device.id, { holdings, text, session: device.session, atMs: nowMs });
   state.sessions.hold(device, models, state.duty.epoch());
 }
 

@@ -452,6 +452,7 @@ test('a list of models that the bus lost is told again, and one that was heard i
   expect(lists()).toBe(0);
   delete faults.isCut;
   for (let looks = 0; looks < 3; looks++) {
+    await clock.advance(FLEET_LIMITS.orderMs);
     await a.hub.announceModels();
     await clock.advance(HUB_LIMITS.placementGapMs * 2);
     expect(lists()).toBe(1);
