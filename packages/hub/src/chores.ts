@@ -62,7 +62,7 @@ export async function startChores(deps: ChoreDeps, rooms: Rooms): Promise<{ stop
 /** A hub that is alone closes at once what a crash left open; of several, whoever has the duty does. */
 async function closeOpen(journal: Journal, isAlone: boolean, log: Log): Promise<void> {
   if (!isAlone) return;
-  for (const { request, answerTokens } of await journal.closeOrphans()) {
+  for (const { request, answerTokens } of await journal.closeOrphans(0)) {
     log.warn({ request, tokens: answerTokens }, 'a request was open when the hub stopped; it is closed as failed');
   }
 }
@@ -72,7 +72,7 @@ async function forAll(duty: Duty, callers: Callers, journal: Journal, log: Log):
   if (!duty.isMine()) return;
   await duty.fenced((transaction) => callers.expireRuns(transaction));
   await callers.keepHouse();
-  for (const { request, answerTokens } of await journal.closeOrphans())
+  for (const { request, answerTokens } of await journal.closeOrphans(HUB_LIMITS.replicaLiveMs))
     log.warn({ request, tokens: answerTokens }, 'the replica of a request is gone; it is closed as failed');
 }
 

@@ -180,7 +180,7 @@ async function writeEnd(
     .where('state', '=', 'open')
     .executeTakeFirstOrThrow();
   // A run may still have to tell it again: its rows go with the run, unless that has gone already.
-  const isOfRun = isKept(close, entry) && (await isRunOpen(tx, entry));
+  const isOfRun = isKept(close, entry) && (await isRunOpen(tx, close.request, entry));
   if ((entry?.written !== false || isKept(close, entry)) && !isOfRun)
     await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
   if (close.receipt !== undefined && entry !== undefined) {
@@ -202,11 +202,16 @@ async function writeEnd(
   return numUpdatedRows > 0n;
 }
 
-async function isRunOpen(tx: DatabaseTransaction, entry: OpenEntry | undefined): Promise<boolean> {
+/** The run that the request is of: another may have begun under the same Idempotency-Key, and so the same id. */
+async function isRunOpen(tx: DatabaseTransaction, request: string, entry: OpenEntry | undefined): Promise<boolean> {
   if (entry?.run === undefined) return false;
   const row = await locking(
     tx,
-    tx.selectFrom('runs').select('id').where('territory_id', '=', entry.territory).where('id', '=', entry.run.id),
+    tx
+      .selectFrom('runs')
+      .select('id')
+      .where('territory_id', '=', entry.territory)
+      .where('id', '=', (from) => from.selectFrom('requests').select('run_id').where('requests.id', '=', request)),
   ).executeTakeFirst();
   return row !== undefined;
 }
@@ -328,11 +333,19 @@ export interface Orphan {
 
 /**
  * Ends answers whose owner is gone and to which no caller can come back any more, as failed with `hub_restarted`. An
- * owner is gone when the register has not seen it for `replicaLiveMs` by the database's time, or never had it; `owner`, who asks, is not.
+ * owner is gone when the register has not seen it for `replicaLiveMs` by the database's time, or never had it; `owner`,
+ * who asks, is not. `judge` is told of all that are gone, and says whose answers are to be ended by now.
  */
-export async function closeOrphans(database: OpenDatabase, owner: string, sealer: Sealer): Promise<readonly Orphan[]> {
+export async function closeOrphans(
+  database: OpenDatabase,
+  owner: string,
+  sealer: Sealer,
+  judge: (owners: readonly string[]) => (owner: string) => boolean,
+): Promise<readonly Orphan[]> {
   const orphans: Orphan[] = [];
-  for (const { id } of await orphansIn(database, database.db, owner)) {
+  const found = await orphansIn(database, database.db, owner);
+  const isDue = judge([...new Set(found.map((orphan) => orphan.owner ?? NOBODY))]);
+  for (const { id } of found.filter((orphan) => isDue(orphan.owner ?? NOBODY))) {
     const rows = await database.db
       .selectFrom('journal')
       .selectAll()
@@ -365,6 +378,9 @@ export async function closeOrphans(database: OpenDatabase, owner: string, sealer
   return orphans;
 }
 
+/** Of requests of a hub that wrote down no owners. */
+const NOBODY = '';
+
 const isToken = (item: JournalItem): boolean => typeof item === 'number' || !('t' in item);
 
 /** With `id`, that one alone, locked. */
@@ -373,10 +389,10 @@ function orphansIn(
   db: Kysely<Schema>,
   owner: string,
   id?: string,
-): Promise<{ id: string; owner_epoch: number }[]> {
+): Promise<{ id: string; owner: string | null; owner_epoch: number }[]> {
   const query = db
     .selectFrom('requests')
-    .select(['requests.id', 'requests.owner_epoch'])
+    .select(['requests.id', 'requests.owner', 'requests.owner_epoch'])
     .where('requests.state', '=', 'open')
     .where(({ or, eb }) => or([eb('requests.owner', 'is', null), eb('requests.owner', '!=', owner)]))
     .where(({ not, exists, selectFrom }) =>

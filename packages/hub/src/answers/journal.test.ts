@@ -2,11 +2,12 @@
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AnswerWork } from '@idlewild/protocol';
+import { IdlewildError, type AnswerWork } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
+import type { DatabaseTransaction } from '../db/schema.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import { createJournal, type CloseRecord, type Journal, type OpenRecord, type TokenRecord } from './journal.ts';
@@ -40,7 +41,7 @@ interface Setting {
   database: OpenDatabase;
   journal: Journal;
   folder: string;
-  reopen(): Journal;
+  reopen(on?: OpenDatabase): Journal;
 }
 
 async function setUp(): Promise<Setting> {
@@ -70,9 +71,9 @@ async function setUp(): Promise<Setting> {
     .execute();
   const random = createSeededRandom(1);
   let replicas = 0;
-  const reopen = (): Journal =>
+  const reopen = (on: OpenDatabase = database): Journal =>
     createJournal({
-      database,
+      database: on,
       crypto: nodeCrypto,
       random,
       clock,
@@ -154,12 +155,12 @@ test('what a crash left open is closed as failed, with its count of tokens, and 
   for (const id of [5, 6, 7]) journal.token('req_1', token(id));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
   journal.token('req_1', token(8));
-  expect(await reopen().closeOrphans()).toEqual([
+  expect(await reopen().closeOrphans(0)).toEqual([
     { request: 'req_1', answerTokens: 3 },
     { request: 'req_2', answerTokens: 0 },
   ]);
   expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'hub_restarted', req_2: 'hub_restarted' } });
-  expect(await reopen().closeOrphans()).toEqual([]);
+  expect(await reopen().closeOrphans(0)).toEqual([]);
 });
 
 test('when the disk refuses, new answers are refused, and the ends of old ones are written later', async () => {
@@ -200,7 +201,7 @@ test('tokens that the disk refused are not lost: they go with a later batch, in 
   await sql`drop trigger refuse`.execute(database.db);
   await clock.advance(HUB_LIMITS.journalRetryMs + HUB_LIMITS.groupCommitMsMax);
   expect((await rows(database)).journal).toBe(2);
-  expect(await reopen().closeOrphans()).toEqual([{ request: 'req_1', answerTokens: 3 }]);
+  expect(await reopen().closeOrphans(0)).toEqual([{ request: 'req_1', answerTokens: 3 }]);
 });
 
 test('a hub that stops tries once more to write the ends that the disk refused', async () => {
@@ -217,3 +218,80 @@ test('a hub that stops tries once more to write the ends that the disk refused',
   await journal.flush();
   expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'done' } });
 });
+
+test('an owner who was only kept from the database for a while keeps its answers; one that stays away does not', async () => {
+  const { clock, database, journal, reopen } = await setUp();
+  const patienceMs = HUB_LIMITS.replicaLiveMs;
+  void journal.open(opening('req_1'));
+  await clock.advance(5);
+  const other = reopen();
+  expect(await other.closeOrphans(patienceMs)).toEqual([]);
+  await clock.advance(patienceMs);
+  await seen(database, 'rep_1', clock.now());
+  expect(await other.closeOrphans(patienceMs)).toEqual([]);
+  await clock.advance(patienceMs);
+  expect(await other.closeOrphans(patienceMs)).toEqual([]);
+  await clock.advance(patienceMs);
+  expect(await other.closeOrphans(patienceMs)).toEqual([{ request: 'req_1', answerTokens: 0 }]);
+});
+
+test('the end of what a run may tell again is not written before its last tokens are', async () => {
+  const { clock, database, journal, reopen } = await setUp();
+  const run = { id: 'run_1', epoch: 1, choice: 0, isResumed: false };
+  await database.db
+    .insertInto('runs')
+    .values({ territory_id: 'ter_a', id: 'run_1', key_id: 'key_a', ...newRun })
+    .execute();
+  void journal.open({ ...opening('req_1'), run });
+  await clock.advance(5);
+  const { sql } = await import('kysely');
+  await sql`create trigger refuse before insert on journal begin select raise(abort, 'disk full'); end`.execute(
+    database.db,
+  );
+  for (const id of [5, 6]) journal.token('req_1', token(id));
+  const end = journal.close(closing('req_1'));
+  await clock.advance(3 * HUB_LIMITS.journalRetryMs);
+  expect(await rows(database)).toMatchObject({ requests: { req_1: 'open' } });
+  await sql`drop trigger refuse`.execute(database.db);
+  await clock.advance(3 * HUB_LIMITS.journalRetryMs);
+  await end;
+  await database.db.updateTable('runs').set({ owner: 'rep_2', epoch: 2 }).execute();
+  const told = await reopen().adopt('ter_a', { ...run, epoch: 2, isResumed: true });
+  expect(told).toMatchObject({ isDone: true, tokens: [token(5), token(6)] });
+});
+
+test('an opening that was refused because nobody knew whether it was committed leaves nothing open', async () => {
+  const { clock, database, reopen } = await setUp();
+  let isCutOff = true;
+  const db = new Proxy(database.db, {
+    get(target, name) {
+      if (name === 'transaction')
+        return () => ({
+          async execute<Result>(act: (transaction: DatabaseTransaction) => Promise<Result>) {
+            const result = await target.transaction().execute(act);
+            if (isCutOff) throw new IdlewildError('database_unavailable', 'the line was cut after the commit');
+            return result;
+          },
+        });
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  const journal = reopen({ ...database, db });
+  const open = expect(journal.open(opening('req_1'))).rejects.toThrow(/the line was cut/);
+  await clock.advance(HUB_LIMITS.journalOpenMsMax + 2 * HUB_LIMITS.journalRetryMs);
+  await open;
+  isCutOff = false;
+  await clock.advance(2 * HUB_LIMITS.journalRetryMs);
+  expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'database_unavailable' } });
+});
+
+const newRun = { fingerprint: new Uint8Array(), request_id: 'req_r', owner: 'rep_1', epoch: 1, created_at_ms: 0 };
+
+async function seen({ db }: OpenDatabase, id: string, seen_at_ms: number): Promise<void> {
+  const row = { id, address: '', version: '', bus: 1 as const, state: 'live' as const, devices: 0, answers: 0 };
+  await db
+    .insertInto('replicas')
+    .values({ ...row, started_at_ms: 0, seen_at_ms })
+    .execute();
+}

@@ -51,8 +51,11 @@ export interface Journal {
   letGo(request: string): Promise<void>;
   /** Takes over what another owner began; see `adoptAnswer`. */
   adopt(territory: string, run: RunRef): Promise<JournalledAnswer | undefined>;
-  /** Ends what nobody will finish; see `closeOrphans`. */
-  closeOrphans(): Promise<readonly Orphan[]>;
+  /**
+   * Ends what nobody will finish; see `closeOrphans`. `patienceMs`: an owner may only have been kept from the database
+   * as everybody was, so it has to be seen gone for this long, at one look after the other.
+   */
+  closeOrphans(patienceMs: number): Promise<readonly Orphan[]>;
   /** Told once of each answer that another owner has taken over. */
   onTakenOver(listener: (request: string) => void): void;
   /** Writes what is waiting, also what waits for its next try. */
@@ -100,6 +103,8 @@ export function createJournal(deps: JournalDeps): Journal {
   let flushing: Promise<void> | undefined;
   /** Ends that could not be written, each waiting for its next try. */
   const retries = new Set<() => Promise<void>>();
+  /** Since when each owner was seen to be gone. */
+  let goneSinceMs: ReadonlyMap<string, number> = new Map();
   let lastFlushAtMs = Number.NEGATIVE_INFINITY;
   let takenOver: (request: string) => void = () => {};
   const sealer = createSealer(deps);
@@ -124,7 +129,8 @@ export function createJournal(deps: JournalDeps): Journal {
   async function flush(): Promise<void> {
     timer?.cancel();
     timer = undefined;
-    if (flushing !== undefined) await flushing;
+    // Whoever waited as well may have begun the next: rows of one answer are written one after the other.
+    while (flushing !== undefined) await flushing;
     const current = batch;
     if (current.opens.length + current.closes.length + current.touched.size === 0) return;
     batch = emptyBatch();
@@ -137,8 +143,9 @@ export function createJournal(deps: JournalDeps): Journal {
   }
 
   async function write(current: Batch): Promise<void> {
-    const chunks = await sealChunks(current);
+    let chunks: readonly Chunk[] = [];
     try {
+      chunks = await sealChunks(current);
       const opens = current.opens.map((pending) => pending.item);
       const closes = current.closes.map((pending) => pending.item);
       const lost = await commitBatch(database, owner, { opens, closes, chunks }, entries);
@@ -164,13 +171,20 @@ export function createJournal(deps: JournalDeps): Journal {
 
   /** A database that is restarted comes back within moments: what was asked meanwhile waits for it. */
   function failOpen(pending: Pending<OpenRecord>, error: unknown): void {
-    const waitedMs = clock.monotonic() - pending.sinceMs;
-    if (codeOf(error) === 'database_unavailable' && waitedMs < HUB_LIMITS.journalOpenMsMax) {
-      batch.opens.push(pending);
-      return;
+    const { item, waiting, sinceMs } = pending;
+    const entry = entries.get(item.request);
+    if (codeOf(error) === 'database_unavailable') {
+      // Nobody knows whether it was committed.
+      if (entry !== undefined) entry.written = true;
+      if (clock.monotonic() - sinceMs < HUB_LIMITS.journalOpenMsMax) {
+        batch.opens.push(pending);
+        return;
+      }
+      const ignored: Waiting = { resolve: () => {}, reject: () => {} };
+      retryLater({ item: neverBegun(item.request), waiting: ignored, sinceMs }, 1);
     }
-    entries.delete(pending.item.request);
-    pending.waiting.reject(error);
+    entries.delete(item.request);
+    waiting.reject(error);
   }
 
   function tellTakenOver(request: string): void {
@@ -201,26 +215,32 @@ export function createJournal(deps: JournalDeps): Journal {
    * tried alone, so that one which can never be written does not hold up the others.
    */
   function retryLater(pending: Pending<CloseRecord>, tries: number): void {
-    const retry = (): Promise<void> => {
+    const { item, waiting } = pending;
+    const retry = async (): Promise<void> => {
       retries.delete(retry);
       again.cancel();
-      const { item, waiting } = pending;
-      return commitBatch(database, owner, { opens: [], closes: [item], chunks: [] }, entries).then(
-        () => {
-          entries.delete(item.request);
-          waiting.resolve();
-        },
-        (error: unknown) => {
-          if (tries < HUB_LIMITS.journalTriesMax) return retryLater(pending, tries + 1);
-          entries.delete(item.request);
-          waiting.reject(error);
-        },
-      );
+      await flush();
+      try {
+        if (isBehind(item)) throw new IdlewildError('database_unavailable', 'what came before it is not written yet');
+        await commitBatch(database, owner, { opens: [], closes: [item], chunks: [] }, entries);
+        entries.delete(item.request);
+        waiting.resolve();
+      } catch (error) {
+        if (tries < HUB_LIMITS.journalTriesMax) return retryLater(pending, tries + 1);
+        entries.delete(item.request);
+        waiting.reject(error);
+      }
     };
     const again = clock.after(HUB_LIMITS.journalRetryMs, () => {
       void retry();
     });
     retries.add(retry);
+  }
+  /** Whether its beginning, or tokens that a run may have to tell again, still wait to be written. */
+  function isBehind(close: CloseRecord): boolean {
+    const entry = entries.get(close.request);
+    if (entry !== undefined && entry.items.length > 0 && isKept(close, entry)) return true;
+    return batch.opens.some(({ item }) => item.request === close.request);
   }
 
   /**
@@ -285,7 +305,12 @@ export function createJournal(deps: JournalDeps): Journal {
       }
       return found;
     },
-    closeOrphans: () => closeOrphans(database, owner, sealer),
+    closeOrphans: (patienceMs) =>
+      closeOrphans(database, owner, sealer, (owners) => {
+        const nowMs = clock.monotonic();
+        goneSinceMs = new Map(owners.map((gone) => [gone, goneSinceMs.get(gone) ?? nowMs]));
+        return (gone) => nowMs - (goneSinceMs.get(gone) ?? nowMs) >= patienceMs;
+      }),
     onTakenOver(listener) {
       takenOver = listener;
     },
@@ -295,3 +320,14 @@ export function createJournal(deps: JournalDeps): Journal {
     },
   };
 }
+
+/** The end of what its caller was told did not begin, should it have been committed all the same. */
+const neverBegun = (request: string): CloseRecord => ({
+  request,
+  state: 'failed',
+  reason: 'database_unavailable',
+  promptTokens: 0,
+  answerTokens: 0,
+  failovers: 0,
+  exact: true,
+});

@@ -83,6 +83,12 @@ function chargingJournal(journal: Journal, limits: Limits): Journal {
         open.set(found.request, { key: found.key, countsPrompt: found.countsPrompt });
       return found;
     },
+    onTakenOver(listener) {
+      journal.onTakenOver((request) => {
+        open.delete(request);
+        listener(request);
+      });
+    },
     async letGo(request) {
       open.delete(request);
       await journal.letGo(request);
