@@ -1,5 +1,5 @@
 /** The control plane: starting it as a process, and its core for the simulator. */
-export { createHub, type Hub, type HubDeps } from './hub.ts';
+export { createHub, type Hub, type HubDeps, type ReplicaDeps } from './hub.ts';
 export { startHub, isLoopback, type HubOptions, type RunningHub } from './node/start-hub.ts';
 export { createPinoLog, type PinoLogOptions } from './node/pino-log.ts';
 export { openDatabase, type OpenDatabase } from './db/open.ts';
@@ -11,6 +11,13 @@ export type { ArchiveKind, ArchiveManifest } from './archive/manifest.ts';
 export { readSealingKey } from './identity/database-secrets.ts';
 export { silentLog, type Log } from './log.ts';
 export { HUB_LIMITS } from './limits.ts';
+export { createLocalBusHub, type BusFaults, type LocalBusHub, type LocalBusMember } from './bus/local-bus.ts';
+export type { Bus } from './bus/port.ts';
+export { createRegister, type Register } from './replicas/register.ts';
+export { createContinuation, createEventIds, lastEventId } from './gateway/event-ids.ts';
+export type { Making, Started } from './callers/recording.ts';
+export type { Run } from './callers/runs.ts';
+export type { ConnectedDevice } from './session/connected-device.ts';
 export type {
   AnswerHandle,
   AnswerMeter,

@@ -64,7 +64,6 @@ export {
   DEVICE_STATES,
   parseToDevice,
   parseToHub,
-  profileSchema,
   statusSchema,
   wantedModelSchema,
   type DeviceFeature,

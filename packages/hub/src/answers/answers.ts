@@ -261,7 +261,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
       epoch,
       device: device.id,
       numericClass: candidate.numericClass ?? '',
-      mayRepeat: device.home !== deps.replica && device.profile.features?.includes('resume') === true,
+      mayRepeat: device.home !== deps.replica && device.features.includes('resume'),
       started: false,
       progressAtMs: clock.monotonic(),
       stallMs: Math.max(HUB_LIMITS.stallMsMin, HUB_LIMITS.stallTokensMax * msPerToken),
@@ -407,7 +407,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     open.set(state.request, answer);
     sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
     const device = last === undefined ? undefined : sessions.get(last.attempt.device);
-    if (last === undefined || device?.profile.features?.includes('resume') !== true) {
+    if (last === undefined || device?.features.includes('resume') !== true) {
       queue.push(answer);
       pump();
       return handleOf(answer);

@@ -96,6 +96,5 @@ function freeClassOf(device: ConnectedDevice, model: string, { excluded, feature
   if (device.contradicted || excluded.has(device.id) || activeOf(device) >= device.status.slots) return undefined;
   const held = device.status.models.find(({ cid, state }) => cid === model && state === 'warm');
   if (held === undefined || stateOf(device) !== 'ready') return undefined;
-  const can = device.profile.features ?? [];
-  return features.every((feature) => can.includes(feature)) ? (held.numericClass ?? '') : undefined;
+  return features.every((feature) => device.features.includes(feature)) ? (held.numericClass ?? '') : undefined;
 }

@@ -51,7 +51,7 @@ async function createWorld(): Promise<World> {
         ...ports,
         name,
         features,
-        accept: (channel) => hub.sessions.accept(channel),
+        accept: (channel) => hub.local.accept(channel),
         territory: hub.territory.publicKey,
         joinToken: joinTokenOf(invite.secret),
         status: { models: [warmModel(cid)], slots: 3 },

@@ -160,7 +160,7 @@ function deviceRoutes(app: App, deps: ApiDeps): void {
       }));
       return {
         ...deviceView(device, connected, names),
-        profile: connected?.profile ?? device.profile,
+        profile: device.profile,
         lent: connected?.status.lent ?? null,
         modelStates,
       };

@@ -207,7 +207,7 @@ const modelOf = (device: ConnectedDevice, cid: string): DeviceModel | undefined 
   device.status.models.find((model) => model.cid === cid);
 
 const isLive = (device: ConnectedDevice): boolean =>
-  device.consent.kinds.includes('answers') && ['ready', 'busy'].includes(stateOf(device));
+  device.kinds.includes('answers') && ['ready', 'busy'].includes(stateOf(device));
 
 const failedOf = ({ status }: ConnectedDevice): string[] =>
   status.models.filter(({ state }) => state === 'failed').map(({ cid }) => cid);
@@ -292,8 +292,7 @@ function forget({ list, told, levels, memoryBytes, demand, sessions }: State): v
 
 function isComing({ told, sessions, duty }: State, model: string, features: readonly DeviceFeature[]): boolean {
   for (const device of sessions.list()) {
-    const can = device.profile.features ?? [];
-    if (!isLive(device) || !features.every((feature) => can.includes(feature))) continue;
+    if (!isLive(device) || !features.every((feature) => device.features.includes(feature))) continue;
     const held = modelOf(device, model);
     if (held?.state === 'loading') return true;
     const isMeant = duty.isMine()

@@ -65,7 +65,7 @@ export function createPeers(clock: Clock, sessions: Pick<Sessions, 'list' | 'get
   }
 
   const mayGive = (device: ConnectedDevice): boolean =>
-    device.profile.features?.includes('relay') === true &&
+    device.features.includes('relay') &&
     device.status.lent?.uploadBytesPerSecond !== 0 &&
     ['ready', 'busy'].includes(stateOf(device)) &&
     device.leases.size === 0;

@@ -10,10 +10,9 @@
  *   dev.D                an order for device D, to its home
  */
 import {
-  consentSchema,
+  WORK_KINDS,
   decodeCbor,
   encodeCbor,
-  profileSchema,
   statusSchema,
   wantedModelSchema,
   answerWorkSchema,
@@ -43,9 +42,8 @@ const factsSchema = changingSchema.extend({
   territory: id,
   publicKey: bytes,
   joinedAtMs: z.number(),
-  profile: profileSchema,
-  consent: consentSchema,
-  agreementKey: bytes,
+  features: z.array(z.string()),
+  kinds: z.array(z.enum(WORK_KINDS)),
 });
 export type Facts = z.infer<typeof factsSchema>;
 

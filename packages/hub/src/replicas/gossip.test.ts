@@ -23,8 +23,8 @@ function setUp() {
     const status = { state: 'ready', pauseReasons: [], slots: 1, active: 0, models };
     const key = new Uint8Array(32);
     const device = { id, session: `ses_${index}`, name: id, territory: 'ter_a', publicKey: key, joinedAtMs: 1 };
-    const said = { status, draining: false, wanted: [], leases: new Set<string>(), agreementKey: key };
-    return { ...device, ...said, profile: {}, consent: {} } as unknown as LocalDevice;
+    const said = { status, draining: false, wanted: [], leases: new Set<string>() };
+    return { ...device, ...said, features: [], kinds: [] } as unknown as LocalDevice;
   });
   const messages: Uint8Array[] = [];
   const bus = {

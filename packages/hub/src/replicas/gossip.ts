@@ -66,11 +66,11 @@ export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gos
 
   function factsOf(device: LocalDevice): Facts {
     const { id, session, status, draining, wanted, name, territory, publicKey, joinedAtMs } = device;
-    const { profile, consent, agreementKey } = device;
+    const [features, kinds] = [[...device.features], [...device.kinds]];
     const { attempts: _attempts, ...rest } = status;
     const changing = { status: rest, draining, active: device.leases.size, wanted: [...wanted] };
     const v = told.get(device)?.v ?? 0;
-    return { id, session, v, ...changing, name, territory, publicKey, joinedAtMs, profile, consent, agreementKey };
+    return { id, session, v, ...changing, name, territory, publicKey, joinedAtMs, features, kinds };
   }
 
   /** Takes of those that came as many as there is room for, and one in any case. */

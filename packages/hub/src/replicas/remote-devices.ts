@@ -84,7 +84,7 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
       forget(facts.id, 'superseded', 'it is connected to another replica by now');
     }
     const { id, session, v, status, draining, active, wanted, name, territory, publicKey } = facts;
-    const { joinedAtMs, profile, consent, agreementKey } = facts;
+    const { joinedAtMs, features, kinds } = facts;
     const device: RemoteDevice = {
       id,
       session,
@@ -96,9 +96,8 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
       territory,
       publicKey,
       joinedAtMs,
-      profile,
-      consent,
-      agreementKey,
+      features,
+      kinds,
       home,
       leases: new Set(),
       leasesElsewhere: active,

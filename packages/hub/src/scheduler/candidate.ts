@@ -21,7 +21,7 @@ export function candidateOf(
     // What refused its last offer is loading, paused or full; its next status, due at once, will say.
     model: device.contradicted && held?.state === 'warm' ? 'loading' : (held?.state ?? 'none'),
     numericClass: held?.numericClass,
-    features: device.profile.features ?? [],
+    features: device.features,
     slots: device.status.slots,
     active: activeOf(device),
     tokensPerSecond: held?.tokensPerSecond,

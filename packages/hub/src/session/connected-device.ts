@@ -1,13 +1,5 @@
 /** A device with an open channel, as the rest of the hub sees it. */
-import type {
-  AnswerWork,
-  Channel,
-  Consent,
-  DeviceProfile,
-  DeviceState,
-  DeviceStatus,
-  EmbedWork,
-} from '@idlewild/protocol';
+import type { AnswerWork, Channel, DeviceState, DeviceStatus, EmbedWork, WorkKind } from '@idlewild/protocol';
 
 export interface ConnectedDevice {
   readonly id: string;
@@ -19,10 +11,10 @@ export interface ConnectedDevice {
   readonly joinedAtMs: number;
   /** Id of the replica that holds its channel. */
   readonly home: string;
-  readonly profile: DeviceProfile;
-  readonly consent: Consent;
-  /** Its current X25519 key as a signed statement, for sealing prompts to it. */
-  agreementKey: Uint8Array;
+  /** What its agent and engine can do beyond plain answers. */
+  readonly features: readonly string[];
+  /** Kinds of work that its lender allows. */
+  readonly kinds: readonly WorkKind[];
   status: DeviceStatus;
   /** Set by the hub (a steward's drain); the device's own draining comes with its status. */
   draining: boolean;
@@ -41,6 +33,8 @@ export interface ConnectedDevice {
 /** One whose channel is here. */
 export interface LocalDevice extends ConnectedDevice {
   readonly channel: Channel;
+  /** Its current X25519 key as a signed statement, for sealing prompts to it. */
+  agreementKey: Uint8Array;
   lastFrameAtMs: number;
   touchedAtMs: number;
   /** When its ticket was issued last. */

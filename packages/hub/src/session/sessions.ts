@@ -145,14 +145,15 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     const nowMs = clock.monotonic();
     const device: LocalDevice = {
       ...who,
-      publicKey: checked.consent.device,
+      // Copies: what came in a frame would keep all of it.
+      publicKey: checked.consent.device.slice(),
       session,
       joinedAtMs: clock.now(),
       home: deps.replica,
       channel,
-      profile: checked.proof.profile,
-      consent: checked.consent,
-      agreementKey: checked.proof.agreementKey,
+      features: checked.proof.profile.features ?? [],
+      kinds: checked.consent.kinds,
+      agreementKey: checked.proof.agreementKey.slice(),
       status: checked.proof.status,
       draining: false,
       leases: new Set(),
@@ -213,7 +214,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
           checkAgreementKey({ key: message.key, device: device.publicKey, nowMs: clock.now() }, crypto),
         ).then(
           () => {
-            device.agreementKey = message.key;
+            device.agreementKey = message.key.slice();
           },
           (error: unknown) => log.warn({ device: device.id, why: messageOf(error) }, 'agreement key refused'),
         );
@@ -345,7 +346,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     },
     resume: (device, { lease, epoch, from }) => send(device, { t: 'answer.resume', lease, epoch, from }),
     kept: (device, lease, epoch) => {
-      if (device.profile.features?.includes('resume') === true) send(device, { t: 'answer.kept', lease, epoch });
+      if (device.features.includes('resume')) send(device, { t: 'answer.kept', lease, epoch });
     },
     revokeLease(device, lease, epoch) {
       device.leases.delete(lease);
