@@ -109,7 +109,7 @@ async function setUp(): Promise<Setting> {
       const models = [{ cid: model, state, fraction: 1 }];
       const device = {
         id,
-        profile: { features: ['relay'] },
+        features: ['relay'],
         status: { state: 'ready', pauseReasons: [], slots: 1, active: 0, models, lent },
         draining: false,
         leases: new Set<string>(),
@@ -169,7 +169,7 @@ test('a device that answers, is paused, drains, gives nothing, or is too old is 
   const status = { state: 'paused', pauseReasons: ['lunch'], slots: 1, active: 0, models: [] };
   join('paused', 'warm', undefined, { status });
   join('drains', 'warm', undefined, { draining: true });
-  join('old', 'warm', undefined, { profile: {} });
+  join('old', 'warm', undefined, { features: [] });
   const { status: mean } = join('mean', 'warm');
   Object.assign(mean, { lent: { memoryBytes: 1, diskBytes: 1, uploadBytesPerSecond: 0 } });
   expect((await get('bea'))?.origin).toBe('store');
