@@ -69,10 +69,14 @@ async function closeOpen(journal: Journal, isAlone: boolean, log: Log): Promise<
 
 /** What one replica does for all: forgets runs that nobody came back to, and ends answers that nobody will finish. */
 async function forAll(duty: Duty, callers: Callers, journal: Journal, log: Log): Promise<void> {
-  if (!duty.isMine()) return;
-  await duty.fenced((transaction) => callers.expireRuns(transaction));
-  await callers.keepHouse();
-  for (const { request, answerTokens } of await journal.closeOrphans(HUB_LIMITS.replicaLiveMs))
+  const isMine = duty.isMine();
+  if (isMine) {
+    await duty.fenced((transaction) => callers.expireRuns(transaction));
+    await callers.keepHouse();
+  }
+  // Everybody looks, so that whoever has the duty next knows since when an owner is gone.
+  const patienceMs = isMine ? HUB_LIMITS.replicaLiveMs : Number.POSITIVE_INFINITY;
+  for (const { request, answerTokens } of await journal.closeOrphans(patienceMs))
     log.warn({ request, tokens: answerTokens }, 'the replica of a request is gone; it is closed as failed');
 }
 

@@ -17,11 +17,13 @@ import {
   type FileLayout,
   type Manifest,
 } from '@idlewild/protocol';
+import { sql } from 'kysely';
 import type { CID } from 'multiformats/cid';
 import { createAudit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction, Schema } from '../db/schema.ts';
-import { transact } from '../db/transact.ts';
+import { isPostgres, transact } from '../db/transact.ts';
 import type { SecretName } from '../identity/secrets.ts';
+import { HUB_LIMITS } from '../limits.ts';
 import type { BlobReader } from './folder-blobs.ts';
 import type { ArchiveKind, ArchiveManifest } from './manifest.ts';
 import { migrationsOf, openSource, type OpenSource, type Place, type PlacePorts } from './place.ts';
@@ -114,7 +116,13 @@ async function fill(
 
 /** All that `act` reads is of one moment. */
 function inSnapshot<Result>(db: Database, act: (snapshot: DatabaseTransaction) => Promise<Result>): Promise<Result> {
-  return db.transaction().setIsolationLevel('repeatable read').setAccessMode('read only').execute(act);
+  const reading = db.transaction().setIsolationLevel('repeatable read').setAccessMode('read only');
+  return reading.execute(async (snapshot) => {
+    // It holds nobody up, and what it reads may go to a slow disk in between.
+    const idleMs = sql.lit(HUB_LIMITS.turnIdleMsMax);
+    if (isPostgres(db)) await sql`set local idle_in_transaction_session_timeout = ${idleMs}`.execute(snapshot);
+    return act(snapshot);
+  });
 }
 
 interface ModelInRow {

@@ -159,7 +159,8 @@ export function createHome({ bus, clock, local, onChanged }: HomeDeps): Home {
       listening.set(device.id, bus.subscribe(`dev.${device.id}`, onMessage));
       for (const { lease, epoch } of device.status.attempts ?? []) {
         const known = claims.get(lease);
-        if (known !== undefined && known.device === device) continue;
+        // Of another device it is a lie, or an accident; of this one the session before may not have ended yet.
+        if (known !== undefined && (known.device === device || known.device.id !== device.id)) continue;
         const claim: Claim = {
           device,
           epoch,
