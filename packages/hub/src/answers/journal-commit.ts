@@ -394,6 +394,8 @@ function orphansIn(
     .selectFrom('requests')
     .select(['requests.id', 'requests.owner', 'requests.owner_epoch'])
     .where('requests.state', '=', 'open')
+    // All there are; said because the index of states begins with it, and requests are kept for ever.
+    .where('requests.territory_id', 'in', (from) => from.selectFrom('territories').select('territories.id'))
     .where(({ or, eb }) => or([eb('requests.owner', 'is', null), eb('requests.owner', '!=', owner)]))
     .where(({ not, exists, selectFrom }) =>
       not(
