@@ -23,6 +23,7 @@ import type { Placement } from '../placement/placement.ts';
 import type { Sessions } from '../session/port.ts';
 import type { AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers } from './port.ts';
 import { atMost } from './at-most.ts';
+import { createGate, type Gate } from './gate.ts';
 import { createChoosing } from './choosing.ts';
 import { inTurn } from './in-turn.ts';
 import type { Journal, JournalledAnswer } from './journal.ts';
@@ -67,6 +68,8 @@ interface Answer {
   readonly state: AnswerState;
   readonly request: AnswerRequest;
   readonly sink: AnswerSink;
+  /** The same, of an answer that another replica may take over. */
+  readonly gate: Gate | undefined;
   readonly features: Demand['features'];
   readonly names: Map<string, string>;
   /** Index of the first token of the current attempt. */
@@ -268,6 +271,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     };
     answer.names.set(device.id, device.name);
     answer.attemptFrom = state.tokens.length;
+    answer.gate?.hold(journal.written(state.request));
     journal.fact(state.request, {
       t: 'attempt',
       lease,
@@ -342,19 +346,23 @@ export function createAnswers(deps: AnswersDeps): Answers {
     if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }
 
-  const createAnswer = (request: AnswerRequest, sink: AnswerSink, state: AnswerState): Answer => ({
-    state,
-    request,
-    sink,
-    features: featuresOf(request.work),
-    marks: affinity.marksOf(state.model, request.work),
-    names: new Map(),
-    attemptFrom: 0,
-    attemptAtMs: clock.monotonic(),
-    deviceMs: 0,
-    ownerEpoch: 1,
-    silenced: false,
-  });
+  function createAnswer(request: AnswerRequest, sink: AnswerSink, state: AnswerState): Answer {
+    const gate = request.run === undefined ? undefined : createGate(sink);
+    return {
+      state,
+      request,
+      sink: gate ?? sink,
+      gate,
+      features: featuresOf(request.work),
+      marks: affinity.marksOf(state.model, request.work),
+      names: new Map(),
+      attemptFrom: 0,
+      attemptAtMs: clock.monotonic(),
+      deviceMs: 0,
+      ownerEpoch: 1,
+      silenced: false,
+    };
+  }
   const handleOf = (answer: Answer): AnswerHandle => ({
     request: answer.state.request,
     cancel(why) {

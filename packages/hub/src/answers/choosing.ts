@@ -17,7 +17,7 @@ import type { AnswerRequest } from './port.ts';
 
 export interface Choosing {
   demandOf(
-    state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded'>,
+    state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded' | 'heard'>,
     features: Demand['features'],
     tokens: number,
   ): Demand;
@@ -42,6 +42,7 @@ export function createChoosing({ clock, sessions, affinity, placement }: Choosin
     numericClass: state.numericClass,
     excluded: state.excluded,
     features,
+    isBound: state.heard > tokens,
   });
 
   const candidatesFor: Choosing['candidatesFor'] = (territory, model, demand, marks) => {
@@ -68,7 +69,11 @@ export function createChoosing({ clock, sessions, affinity, placement }: Choosin
     demandOf,
     candidatesFor,
     admit(request, features, open) {
-      const demand = demandOf({ work: request.work, numericClass: undefined, excluded: new Set() }, features, 0);
+      const demand = demandOf(
+        { work: request.work, numericClass: undefined, excluded: new Set(), heard: 0 },
+        features,
+        0,
+      );
       const candidates = candidatesFor(request.territory, request.model.cid, demand);
       const choice = route(candidates, demand);
       // A device that is loading the model is worth waiting for; the queue's own bound ends a wait in vain.

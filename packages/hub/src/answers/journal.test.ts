@@ -237,7 +237,7 @@ test('an owner who was only kept from the database for a while keeps its answers
 
 test('the end of what a run may tell again is not written before its last tokens are', async () => {
   const { clock, database, journal, reopen } = await setUp();
-  const run = { id: 'run_1', epoch: 1, choice: 0, isResumed: false };
+  const run = { id: 'run_1', epoch: 1, choice: 0, isResumed: false, heard: 0 };
   await database.db
     .insertInto('runs')
     .values({ territory_id: 'ter_a', id: 'run_1', key_id: 'key_a', ...newRun })
@@ -256,7 +256,7 @@ test('the end of what a run may tell again is not written before its last tokens
   await clock.advance(3 * HUB_LIMITS.journalRetryMs);
   await end;
   await database.db.updateTable('runs').set({ owner: 'rep_2', epoch: 2 }).execute();
-  const told = await reopen().adopt('ter_a', { ...run, epoch: 2, isResumed: true });
+  const told = await reopen().adopt('ter_a', { ...run, epoch: 2, isResumed: true, heard: 0 });
   expect(told).toMatchObject({ isDone: true, tokens: [token(5), token(6)] });
 });
 

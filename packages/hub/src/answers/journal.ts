@@ -45,6 +45,8 @@ export interface Journal {
   token(request: string, token: TokenRecord): void;
   /** What else happened, where a run may have to tell it again; committed with the next batch. */
   fact(request: string, fact: FactRecord): void;
+  /** Resolves when all that was said of the answer up to now, in this turn of the event loop, is committed. */
+  written(request: string): Promise<void>;
   /** Resolves when the end is committed and the record erased, or when another owner has it. */
   close(record: CloseRecord): Promise<void>;
   /** Forgets an answer without ending it: whoever takes its run over goes on with it. */
@@ -91,9 +93,11 @@ interface Batch {
   opens: Pending<OpenRecord>[];
   closes: Pending<CloseRecord>[];
   touched: Set<string>;
+  /** Who waits for it to be committed, of which request. */
+  waiting: { readonly request: string; resolve(): void }[];
 }
 
-const emptyBatch = (): Batch => ({ opens: [], closes: [], touched: new Set() });
+const emptyBatch = (): Batch => ({ opens: [], closes: [], touched: new Set(), waiting: [] });
 
 export function createJournal(deps: JournalDeps): Journal {
   const { database, clock, owner, log } = deps;
@@ -112,7 +116,7 @@ export function createJournal(deps: JournalDeps): Journal {
   function schedule(): void {
     if (timer !== undefined || flushing !== undefined) return;
     const idleMs = clock.monotonic() - lastFlushAtMs;
-    const opens = batch.opens.length > 0;
+    const opens = batch.opens.length > 0 || batch.waiting.length > 0;
     // Not by a timer of 0 ms, which takes more than one: a caller waits for this.
     if (opens && idleMs >= HUB_LIMITS.groupCommitGapMs) return void flush();
     timer = clock.after(opens ? HUB_LIMITS.groupCommitGapMs : HUB_LIMITS.groupCommitMsMax, () => {
@@ -159,12 +163,14 @@ export function createJournal(deps: JournalDeps): Journal {
         entries.delete(item.request);
         waiting.resolve();
       }
+      for (const { resolve } of current.waiting) resolve();
       for (const request of lost) tellTakenOver(request);
     } catch (error) {
       const counts = { opens: current.opens.length, closes: current.closes.length };
       log.error({ why: messageOf(error), ...counts }, 'journal batch failed');
       for (const pending of current.opens) failOpen(pending, error);
       for (const pending of current.closes) retryLater(pending, 1);
+      batch.waiting.unshift(...current.waiting);
       takeBack(chunks);
     }
   }
@@ -286,6 +292,15 @@ export function createJournal(deps: JournalDeps): Journal {
     token: (request, token) => add(request, isOfRun(request) ? token : token.id),
     fact(request, fact) {
       if (isOfRun(request)) add(request, fact);
+    },
+    written(request) {
+      if (!isOfRun(request)) return Promise.resolve();
+      batch.touched.add(request);
+      return new Promise((resolve) => {
+        batch.waiting.push({ request, resolve });
+        // In a moment: what belongs to it is said in this very turn.
+        queueMicrotask(hurry);
+      });
     },
     close(record) {
       return new Promise<void>((resolve, reject) => {

@@ -50,6 +50,8 @@ export interface AnswerState {
   readonly queueMs: number;
   /** Ids of all emitted tokens. */
   readonly tokens: number[];
+  /** Tokens that its caller had when this owner took it over: more than there are is for their class alone to say. */
+  readonly heard: number;
   phase: 'queued' | 'running' | 'over';
   queuedAtMs: number;
   attempt: Attempt | undefined;
@@ -108,6 +110,7 @@ export function createAnswerState(
     deadlineMs: number;
     queueMs?: number;
     tokens?: readonly number[];
+    heard?: number;
   },
 ): AnswerState {
   return {
@@ -118,6 +121,7 @@ export function createAnswerState(
     deadlineAtMs: input.nowMs + input.deadlineMs,
     queueMs: input.queueMs ?? HUB_LIMITS.queueMsMax,
     tokens: [...(input.tokens ?? [])],
+    heard: input.heard ?? 0,
     phase: 'queued',
     queuedAtMs: input.nowMs,
     attempt: undefined,

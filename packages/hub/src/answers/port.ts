@@ -48,6 +48,8 @@ export interface RunRef {
   readonly choice: number;
   /** Whether another owner may have begun it: then what is journalled of it is told first, and it goes on from there. */
   readonly isResumed: boolean;
+  /** How many tokens of it its caller says that it has. */
+  readonly heard: number;
 }
 
 export interface AnswerRequest {

@@ -20,11 +20,13 @@ export function retell({ started, tokens }: JournalledAnswer, sink: AnswerSink):
 /** `nowMs`, `deadlineMs`, `stallMs`: monotonic here; the time that it took elsewhere is not counted. */
 export function takeUp(
   found: JournalledAnswer,
-  { model, work }: Pick<AnswerRequest, 'model' | 'work'>,
+  { model, work, run }: Pick<AnswerRequest, 'model' | 'work' | 'run'>,
   { nowMs, deadlineMs, stallMs }: { readonly nowMs: number; readonly deadlineMs: number; readonly stallMs: number },
 ): TakenUp {
   const tokens = found.tokens.map(({ id }) => id);
-  const state = createAnswerState({ request: found.request, model: model.cid, work, nowMs, deadlineMs, tokens });
+  const heard = run?.heard ?? 0;
+  const common = { request: found.request, model: model.cid, work, nowMs, deadlineMs };
+  const state = createAnswerState({ ...common, tokens, heard });
   const names = new Map<string, string>();
   for (const { device, name } of found.attempts) {
     names.set(device, name);

@@ -11,7 +11,10 @@ import type { Run } from '../callers/runs.ts';
 export const RUN_HEADER = 'x-idlewild-run';
 
 /** As the routes see it. */
-export type CarriedRun = Run & Pick<Making, 'leave'>;
+export interface CarriedRun extends Run, Pick<Making, 'leave'> {
+  /** How many tokens of each choice whoever began it here has. */
+  readonly heard: readonly number[];
+}
 
 export interface Carried {
   /** Announces a run; `onSeen` is called with its response, which can be cancelled from then on. */

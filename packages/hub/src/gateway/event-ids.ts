@@ -51,6 +51,10 @@ const placeText = (place: number): string => (place === NONE ? '-' : place === E
 export const formatPlace = ({ requestId, choices }: StreamPlace): string =>
   `${requestId}:${choices.map(placeText).join('.')}`;
 
+/** How many tokens of each choice somebody has; of a choice that has ended for them, no matter. */
+export const heardOf = ({ choices }: StreamPlace): readonly number[] =>
+  choices.map((place) => (place === END ? 0 : place + 1));
+
 const EVENT_ID = /^(req_[a-z2-7]{26}):((?:-|end|\d{1,9})(?:\.(?:-|end|\d{1,9}))*)$/;
 
 /** `undefined` for what no event of ours has as its id. */

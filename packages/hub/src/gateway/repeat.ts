@@ -13,7 +13,7 @@ import type { Repeats } from '../callers/repeats.ts';
 import type { KeyPrincipal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { RUN_HEADER, type Carried, type CarriedRun } from './carried.ts';
-import { createContinuation, lastEventId, type Continuation, type StreamPlace } from './event-ids.ts';
+import { createContinuation, heardOf, lastEventId, type Continuation, type StreamPlace } from './event-ids.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
 
 export interface RepeatDeps {
@@ -62,7 +62,10 @@ export async function repeat(
     asked: utf8(`${request.method} ${request.url}\n${payload}`),
     requestId: request.id,
     continues: after?.requestId,
-    start: (run, making) => carryOut(deps, { ...run, leave: making.leave }, request, payload, making.signal),
+    start: (run, making) => {
+      const carriedRun = { ...run, leave: making.leave, heard: after === undefined ? [] : heardOf(after) };
+      return carryOut(deps, carriedRun, request, payload, making.signal);
+    },
   });
   let continuation: Continuation | undefined;
   const body = listenTo(recording, deps.clock, () => continuation);

@@ -28,7 +28,13 @@ interface World {
   readonly faults: BusFaults;
   readonly model: { readonly cid: string; readonly name: string };
   start(): Promise<Replica>;
-  join(replica: Replica, options?: { key?: KeyPair; slots?: number; attempts?: Kept }): Promise<ScriptedDevice>;
+  join(replica: Replica, options?: Joining): Promise<ScriptedDevice>;
+}
+interface Joining {
+  readonly key?: KeyPair;
+  readonly slots?: number;
+  readonly attempts?: Kept;
+  readonly numericClass?: string;
 }
 type Kept = { lease: string; epoch: number; tokens: number }[];
 
@@ -73,7 +79,7 @@ async function createWorld(): Promise<World> {
       return model;
     },
     start,
-    async join({ hub }, { key, slots = 4, attempts } = {}) {
+    async join({ hub }, { key, slots = 4, attempts, numericClass } = {}) {
       const territory = hub.territory.id;
       const invite = await hub.invites.create({ territory, uses: 1, expiresInMs: 60_000, createdBy: 'test' });
       const device = await joinScriptedDevice({
@@ -83,7 +89,11 @@ async function createWorld(): Promise<World> {
         random,
         crypto: nodeCrypto,
         joinToken: joinTokenOf(invite.secret),
-        status: { slots, models: [warmModel(model.cid)], ...(attempts === undefined ? {} : { attempts }) },
+        status: {
+          slots,
+          models: [{ ...warmModel(model.cid), ...(numericClass === undefined ? {} : { numericClass }) }],
+          ...(attempts === undefined ? {} : { attempts }),
+        },
         ...(key === undefined ? {} : { key }),
       });
       for (let i = 0; i < 12; i++) await clock.advance(1);
@@ -159,7 +169,7 @@ async function ownRun({ database }: World, { hub }: Replica, epoch: number): Pro
     })
     .onConflict((on) => on.columns(['territory_id', 'id']).doUpdateSet(row))
     .execute();
-  return { id: 'run_a', epoch, choice: 0, isResumed: epoch > 1 };
+  return { id: 'run_a', epoch, choice: 0, isResumed: epoch > 1, heard: 0 };
 }
 
 test('a device of one replica answers the callers of another', async () => {
@@ -306,6 +316,34 @@ test('what another replica goes on with is not cancelled by the one that had it,
   expect(resumed.texts).toEqual(textOf(4));
   const rows = await world.database.db.selectFrom('requests').select(['state', 'answer_tokens']).execute();
   expect(rows).toEqual([{ state: 'done', answer_tokens: 4 }]);
+});
+
+test('what a caller has beyond the journal is made again by its own class, or not at all', async () => {
+  const world = await createWorld();
+  const [first, next] = [await world.start(), await world.start()];
+  const device = await world.join(first);
+  await ask(world, first, await ownRun(world, first, 1));
+  const order = orderOf(device);
+  begin(device, order);
+  say(device, order, 0, 2);
+  await world.clock.advance(50);
+  first.die();
+  device.link.cut('its replica died');
+  const stranger = await world.join(next, { numericClass: 'class-b' });
+  const bound = { ...(await ownRun(world, next, 2)), heard: 4 };
+  const resumed = await ask(world, next, bound);
+  await world.clock.advance(1_000);
+  expect(resumed.texts).toEqual(textOf(2));
+  expect(ordersOf(stranger)).toEqual([]);
+  const peer = await world.join(next);
+  await world.clock.advance(200);
+  expect(orderOf(peer).work.tokens).toEqual([100, 101]);
+  begin(peer, orderOf(peer));
+  say(peer, orderOf(peer), 2, 5);
+  end(peer, orderOf(peer), 5);
+  await world.clock.advance(100);
+  expect(resumed.texts).toEqual(textOf(5));
+  expect(resumed.outcome()).toMatchObject({ exact: true });
 });
 
 test('a replica that is too late to write an answer down does not begin it a second time', async () => {

@@ -39,6 +39,8 @@ export interface Demand {
   readonly excluded: ReadonlySet<string>;
   /** What a device must be able to do beyond plain answers. */
   readonly features: readonly DeviceFeature[];
+  /** No other class will do: its caller has tokens that only this one makes again. */
+  readonly isBound?: boolean;
 }
 
 export type Route =
@@ -97,7 +99,7 @@ function poolFor(candidates: readonly Candidate[], demand: Demand): readonly Can
   const steady = able.filter((c) => !c.mistrusted);
   const trusted = steady.length > 0 ? steady : able;
   const sameClass = numericClass === undefined ? trusted : trusted.filter((c) => c.numericClass === numericClass);
-  return sameClass.length > 0 ? sameClass : trusted;
+  return sameClass.length > 0 || demand.isBound === true ? sameClass : trusted;
 }
 
 /** Answers that could begin at once. */

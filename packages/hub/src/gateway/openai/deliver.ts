@@ -10,6 +10,7 @@ import type { CallPart, ErrorCode, Logprobs } from '@idlewild/protocol';
 import { IdlewildError } from '@idlewild/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AnswerOutcome, AnswerRequest, Answers } from '../../answers/answers.ts';
+import type { RunRef } from '../../answers/port.ts';
 import type { SlowReaders } from '../../slow-readers.ts';
 import { createEventIds, type EventIds } from '../event-ids.ts';
 import { answerAll, type AnswersHandle } from './answer-all.ts';
@@ -69,8 +70,9 @@ function isLeft({ run }: FastifyRequest, { code }: IdlewildError): boolean {
 /** Each answer as a part of the request's run, where it has one. */
 function ordersOf({ orders, request: { run } }: Delivery): readonly AnswerRequest[] {
   if (run === undefined) return orders;
-  const { id, epoch, isResumed } = run;
-  return orders.map((order, choice) => ({ ...order, run: { id, epoch, choice, isResumed } }));
+  const { id, epoch, isResumed, heard } = run;
+  const ofChoice = (choice: number): RunRef => ({ id, epoch, choice, isResumed, heard: heard[choice] ?? 0 });
+  return orders.map((order, choice) => ({ ...order, run: ofChoice(choice) }));
 }
 
 /** Resolves when all answers are complete. Throws what a device refused. */
