@@ -219,7 +219,7 @@ test('a hub that stops tries once more to write the ends that the disk refused',
   expect(await rows(database)).toEqual({ journal: 0, requests: { req_1: 'done' } });
 });
 
-test('an owner who was only kept from the database for a while keeps its answers; one that stays away does not', async () => {
+test('an owner who was kept from the database for a while keeps its answers, one that is gone does not', async () => {
   const { clock, database, journal, reopen } = await setUp();
   const patienceMs = HUB_LIMITS.replicaLiveMs;
   void journal.open(opening('req_1'));
