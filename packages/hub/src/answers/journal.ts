@@ -93,11 +93,13 @@ interface Batch {
   opens: Pending<OpenRecord>[];
   closes: Pending<CloseRecord>[];
   touched: Set<string>;
-  /** Who waits for it to be committed, of which request. */
-  waiting: { readonly request: string; resolve(): void }[];
+  /** Told once it is committed. */
+  waiting: (() => void)[];
 }
 
 const emptyBatch = (): Batch => ({ opens: [], closes: [], touched: new Set(), waiting: [] });
+const isEmpty = ({ opens, closes, touched, waiting }: Batch): boolean =>
+  opens.length + closes.length + touched.size + waiting.length === 0;
 
 export function createJournal(deps: JournalDeps): Journal {
   const { database, clock, owner, log } = deps;
@@ -136,12 +138,12 @@ export function createJournal(deps: JournalDeps): Journal {
     // Whoever waited as well may have begun the next: rows of one answer are written one after the other.
     while (flushing !== undefined) await flushing;
     const current = batch;
-    if (current.opens.length + current.closes.length + current.touched.size === 0) return;
+    if (isEmpty(current)) return;
     batch = emptyBatch();
     flushing = write(current).finally(() => {
       flushing = undefined;
       lastFlushAtMs = clock.monotonic();
-      if (batch.opens.length + batch.closes.length + batch.touched.size > 0) schedule();
+      if (!isEmpty(batch)) schedule();
     });
     await flushing;
   }
@@ -163,7 +165,7 @@ export function createJournal(deps: JournalDeps): Journal {
         entries.delete(item.request);
         waiting.resolve();
       }
-      for (const { resolve } of current.waiting) resolve();
+      for (const tell of current.waiting) tell();
       for (const request of lost) tellTakenOver(request);
     } catch (error) {
       const counts = { opens: current.opens.length, closes: current.closes.length };
@@ -210,7 +212,7 @@ export function createJournal(deps: JournalDeps): Journal {
       batch.touched.add(request);
     }
     // Not at once: a disk that is full now is full in 20 ms, too. The opening of an answer does not wait for this.
-    if (batch.touched.size > 0 || batch.opens.length > 0)
+    if (!isEmpty(batch))
       timer ??= clock.after(HUB_LIMITS.journalRetryMs, () => {
         void flush();
       });
@@ -297,7 +299,7 @@ export function createJournal(deps: JournalDeps): Journal {
       if (!isOfRun(request)) return Promise.resolve();
       batch.touched.add(request);
       return new Promise((resolve) => {
-        batch.waiting.push({ request, resolve });
+        batch.waiting.push(resolve);
         // In a moment: what belongs to it is said in this very turn.
         queueMicrotask(hurry);
       });

@@ -37,7 +37,6 @@ test.each([
   load[what] = bound;
   await looks(20);
   expect(refused()).toBe(0);
-  expect(overload.isOverloaded()).toBe(false);
   load[what] = bound * 1.5;
   await looks(20);
   const some = refused();

@@ -3,8 +3,7 @@
  * makes all of them later; so new ones are told to come back, a part of them that grows with how far behind it is.
  *
  * It is behind when its event loop is late, when its database takes long to keep what it is given, or when memory
- * runs out. Looked
- * at a few times a second, by averages: one long task sheds nobody. Asking costs a comparison.
+ * runs out. Looked at a few times a second, by averages: one long task sheds nobody. Asking costs a comparison.
  */
 import { IdlewildError, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
@@ -23,8 +22,6 @@ export interface LoadProbe {
 export interface Overload {
   /** `too_busy` with a time to come back, for one more request; undefined where it may come. */
   refusal(): IdlewildError | undefined;
-  /** Behind with anything: not the moment for work that can wait. */
-  isOverloaded(): boolean;
   stop(): void;
 }
 
@@ -86,7 +83,6 @@ export function createOverload({ clock, random, log, probe }: OverloadDeps): Ove
         details: { retryAfterMs, retryAfterSeconds },
       });
     },
-    isOverloaded: () => part > 0,
     stop: () => timer.cancel(),
   };
 }

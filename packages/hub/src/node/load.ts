@@ -40,7 +40,6 @@ export function createLoad({ register, devicesMax, metrics, local, log }: LoadDe
     devicesMax,
     live: () => register.live(),
     devices: () => local()?.count() ?? 0,
-    isOverloaded: () => overload.isOverloaded(),
   });
 
   function spread(): void {

@@ -32,8 +32,6 @@ export interface AdmissionDeps {
   /** Devices that this replica has now. */
   readonly devices: () => number;
   readonly devicesMax?: number | undefined;
-  /** Something else that is short: the process is behind with its work. */
-  readonly isOverloaded?: () => boolean;
 }
 
 const {
@@ -84,7 +82,7 @@ export function createAdmission(deps: AdmissionDeps): Admission {
         const message = `this hub holds as many devices as it may (${devicesMax}); try again, another may have room`;
         return { code: 'too_busy', message, retryAfterMs: about(ELSEWHERE_MS * 10) };
       }
-      if (level < 1 || deps.isOverloaded?.() === true) {
+      if (level < 1) {
         promised = Math.min(promised + 1, (WAIT_MS_MAX * RATE) / 1_000);
         const retryAfterMs = Math.ceil((promised * 1_000) / RATE) + about(ELSEWHERE_MS);
         return { code: 'too_busy', message: 'too many devices are joining at once; try again', retryAfterMs };
