@@ -41,7 +41,7 @@ export const measureCross = (run: BenchRun): Promise<void> =>
     run.record(
       'replicas.cross_token_ms',
       median(added),
-      `median of ${PAIRS} pairs of answers of ${TOKENS} tokens at ${TOKENS_PER_SECOND} a second; from the device to the ` +
+      `median of ${PAIRS} pairs of answers of ${TOKENS} tokens at ${TOKENS_PER_SECOND} a second; from device to the ` +
         `caller over two replicas ${of(ways.cross)}, over one ${of(ways.same)}`,
     );
   });

@@ -1,4 +1,4 @@
-/** A simulated answer ends at a length of its own, which its seed decides: seeds of which the answers are long enough. */
+/** A simulated answer ends at a length of its own, which its seed decides: seeds of which answers are long enough. */
 import { simulatedAnswer } from '@idlewild/agent/testing';
 
 /** The `number`th seed with which the answer to `prompt` has at least `tokens` tokens. */

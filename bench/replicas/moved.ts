@@ -60,7 +60,7 @@ export async function measureMoved(run: BenchRun): Promise<void> {
     run.record(
       'replicas.hub_destroyed_devices_moved',
       back / DEVICES,
-      `${back} of ${DEVICES} light devices, ${(tookMs / 1_000).toFixed(1)} s after the new hub was started; callers keep ` +
+      `${back} of ${DEVICES} light devices, ${(tookMs / 1_000).toFixed(1)} s after the new hub started; callers keep ` +
         `their keys, ${QUESTIONS - bad} of ${QUESTIONS} answers as before`,
       bad === 0 ? [] : [`${bad} answers failed or were others`],
     );

@@ -15,7 +15,7 @@ export const replicas: Bench = {
   metrics,
   measured:
     'Measured: replicas as `idlewild up` starts them, a PostgreSQL that commits to disk and a nats-server, all on ' +
-    'loopback and the same cores; devices are real agents whose engines are arithmetic, so what is measured is the hubs.',
+    'loopback and the same cores; devices are real agents whose engines are arithmetic, so hubs are what is measured.',
   async run(run) {
     await run.group(['replicas.three_to_one_ratio'], () => measureThreeToOne(run));
     await run.group(['replicas.cross_token_ms'], () => measureCross(run));

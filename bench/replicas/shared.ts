@@ -1,4 +1,4 @@
-/** What the measurements of replicas have in common: their world, and what missing servers and small limits are told. */
+/** What the measurements of replicas have in common: their world, and what is said of missing servers and limits. */
 import { execFileSync } from 'node:child_process';
 import { createReplicaWorld, type ReplicaWorld, type WorldOptions } from '../../test/replicas/world.ts';
 

@@ -2,7 +2,8 @@
  * What three replicas make of two cores, beside one: so many streams at once from devices that cost next to nothing, so
  * that the hubs are what the cores are busy with. Both worlds stand beside each other and are asked by turns.
  *
- * Callers and devices are spread evenly over the replicas and talk to them directly: two of three streams cross the bus.
+ * Callers and devices are spread evenly over the replicas and talk to them directly. Among equals a device of the same
+ * replica is chosen, so few streams cross the bus.
  * One replica has no use for it. The peer is one process of the same hub with the same database and bus.
  */
 import type { BenchRun } from '../bench.ts';
@@ -49,8 +50,8 @@ export const measureThreeToOne = (run: BenchRun): Promise<void> =>
       run.record(
         'replicas.three_to_one_ratio',
         median(ratios),
-        `median of ${ROUNDS} rounds ${rangeOf(ratios)}; ${of('three')} of ${of('one')} tokens/s, ${STREAMS} streams of ` +
-          `${TOKENS} tokens, ${DEVICES} devices without an engine; processor time of the hubs ${costOf('three')} and ` +
+        `median of ${ROUNDS} rounds ${rangeOf(ratios)}; ${of('three')} of ${of('one')} tokens/s, ${STREAMS} streams ` +
+          `of ${TOKENS} tokens, ${DEVICES} devices without an engine; processor time of the hubs ${costOf('three')} and ` +
           `${costOf('one')} ms a token`,
       );
     }),

@@ -61,7 +61,7 @@ const RETRY_MS_MAX = 1_000;
 const TRIES_MAX = 100;
 /** Beyond this without a token the answer is lost, whatever the hub still has in mind. */
 export const PATIENCE_MS = 90_000;
-/** An answer that has begun and then is silent for this long is given up and asked for again; one that has not, later. */
+/** An answer that has begun and is silent for this long is given up and asked for again; one that has not, later. */
 const SILENCE_MS = 5_000;
 const BEGIN_MS = 15_000;
 const RETRIED = new Set([408, 409, 425, 429, 500, 502, 503, 504]);

@@ -46,7 +46,7 @@ export interface RunRef {
   readonly epoch: number;
   /** Which of the run's answers it is. */
   readonly choice: number;
-  /** Whether another owner may have begun it: then what is journalled of it is told first, and it goes on from there. */
+  /** Whether another owner may have begun it: what is journalled of it is told first, and it goes on from there. */
   readonly isResumed: boolean;
   /** How many tokens of it its caller says that it has. */
   readonly heard: number;

@@ -1,5 +1,5 @@
 /**
- * Answers that are waited for: whole ones come by themselves, long ones as parts and a last part that may overtake them.
+ * Answers that are waited for: whole ones come alone, long ones as parts and a last part that may overtake them.
  *
  * A part belongs to a question by its number and to an answer by its sender, so parts of two that answer do not mix.
  */

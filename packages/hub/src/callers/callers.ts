@@ -21,11 +21,11 @@ export interface Callers {
   readonly repeats: Repeats;
   /** The same journal; what ends in it is charged to its key. */
   charging(journal: Journal): Journal;
-  /** What is due from time to time: erases answers that were kept long enough, forgets keys that were quiet for long. */
+  /** What is due from time to time: erases answers that were kept long enough, forgets keys that were long quiet. */
   keepHouse(): Promise<void>;
   /** What one replica is to do from time to time; see `Runs.expire`. */
   expireRuns: Runs['expire'];
-  /** Breaks off what runs under Idempotency-Keys, for another replica to go on with; waits for what is being written. */
+  /** Breaks off what runs under Idempotency-Keys, for another replica to go on with; waits for what is written. */
   stop(): Promise<void>;
 }
 

@@ -446,7 +446,7 @@ test('a device that is connected to another replica by now has one channel, the 
     expect([...hub.sessions.list()].map(({ home }) => home)).toEqual([now.hub.replica.id]);
 });
 
-test('a device that is revoked through one replica is dropped by another within a second, also without a bus', async () => {
+test('a device that is revoked through one replica is dropped by another in a second, also without a bus', async () => {
   const world = await createWorld();
   const [here, there] = [await world.start(), await world.start()];
   const device = await world.join(there);

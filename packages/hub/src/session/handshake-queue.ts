@@ -1,6 +1,6 @@
 /**
  * In which order handshakes are worked on when thousands come at once: what was begun is finished first, few are begun
- * at a time, and whoever would wait for longer than a handshake may take is sent away at once, with a time to come back.
+ * at a time, and whoever would wait for longer than a handshake may take is sent away at once, with a time to return.
  *
  * Worked on all together, none of them would be done before its deadline, and all would come again. The pace is
  * measured, so it is that of this machine and of what else it does just now.
