@@ -51,7 +51,7 @@ export const measureThreeToOne = (run: BenchRun): Promise<void> =>
         'replicas.three_to_one_ratio',
         median(ratios),
         `median of ${ROUNDS} rounds ${rangeOf(ratios)}; ${of('three')} of ${of('one')} tokens/s, ${STREAMS} streams ` +
-          `of ${TOKENS} tokens, ${DEVICES} devices without an engine; processor time of the hubs ${costOf('three')} and ` +
+          `of ${TOKENS} tokens, ${DEVICES} devices without an engine; processor time of hubs ${costOf('three')} and ` +
           `${costOf('one')} ms a token`,
       );
     }),

@@ -1,7 +1,7 @@
 /**
  * One replica of a hub as a process: `idlewild up` with a folder of its own, started, killed, stopped as by an
- * orchestrator and paused as by a machine that swaps. It comes back under the same name with the same folder and at the same
- * port, and as another replica.
+ * orchestrator and paused as by a machine that swaps. It comes back under the same name with the same folder and at the
+ * same port, and as another replica.
  *
  * Between it and the bus stands a wire of its own, so that it alone can be cut off from the others.
  */
