@@ -60,7 +60,7 @@ export async function measureReconnect(run: BenchRun): Promise<void> {
         findings.failed + findings.lost,
         `${findings.asked} requests of ${STREAMS} streams, ${findings.bridged} breaks bridged, longest gap ` +
           `${(findings.gapMsMax / 1_000).toFixed(1)} s`,
-        findings.wrong,
+        [...Object.keys(findings.reasons).filter((why) => why.startsWith('failed')), ...findings.wrong],
       );
     } finally {
       await light.stop();

@@ -76,7 +76,7 @@ export function createHandshake(deps: HandshakeDeps): {
       }
       if (message.t !== 'prove') throw new IdlewildError('handshake_refused', `expected "prove", got "${message.t}"`);
       const { device, challenge } = begun;
-      // Nothing comes after it, and its channel lasts: what is kept here would keep frames, and the buffers around them.
+      // Nothing comes after it, and its channel lasts: what is kept here would keep frames, and buffers around them.
       begun = undefined;
       const checked = await checkDevice({ proof: message.proof, challenge, device, nowMs: clock.now() }, crypto);
       return { who: await enrolment.admit(device, checked), checked };
