@@ -19,8 +19,8 @@ export interface Callers {
   /** `wrap` is between the hub and the caller; a test breaks the world there. */
   ask(request: number, from: CallerKey, work: Omit<AnswerWork, 'tokens'>, deadlineMs?: number, model?: string): void;
   hangUp(request: number): void;
-  /** The hub's process is gone: who waited for it knows. */
-  cutOff(): void;
+  /** A process of the hub is gone: who waited for it knows. */
+  cutOff(process: HubProcess): void;
   /** Requests whose callers still wait. */
   waiting(): readonly number[];
 }
@@ -34,6 +34,7 @@ export interface CallersDeps {
 }
 
 interface Waiting {
+  readonly process: HubProcess;
   handle: AnswerHandle | undefined;
   gone: boolean;
 }
@@ -41,19 +42,27 @@ interface Waiting {
 export function createCallers(deps: CallersDeps): Callers {
   const { record } = deps;
   const waiting = new Map<number, Waiting>();
+  /** Who hung up on a process that stood still, and hears nothing of what it says afterwards. */
+  const left = new Set<number>();
 
   function sinkFor(request: number, process: HubProcess): AnswerSink {
-    const told = (act: () => void): void => {
-      if (process.isLive()) act();
-    };
+    const told = (act: () => void): void =>
+      process.give(() => {
+        if (!left.has(request)) act();
+      });
     return deps.wrapSink({
       started: () => told(() => record.note({ e: 'started', request })),
-      token: (i, id, s) => told(() => record.note({ e: 'token', request, i, id, s, via: deps.via() })),
-      finished: (outcome) =>
+      token(i, id, s) {
+        const via = deps.via();
+        told(() => record.note({ e: 'token', request, i, id, s, via }));
+      },
+      finished(outcome) {
+        const via = deps.via();
         told(() => {
           waiting.delete(request);
-          record.note({ e: 'finished', request, outcome, via: deps.via() });
-        }),
+          record.note({ e: 'finished', request, outcome, via });
+        });
+      },
       failed: (error) =>
         told(() => {
           waiting.delete(request);
@@ -83,14 +92,15 @@ export function createCallers(deps: CallersDeps): Callers {
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
     };
     const handle = await hub.answers.submit(order, sinkFor(request, process));
-    if (!process.isLive()) return;
-    record.note({ e: 'accepted', request, id: handle.request });
-    const caller = waiting.get(request);
-    if (caller === undefined) return;
-    caller.handle = handle;
-    if (!caller.gone) return;
-    waiting.delete(request);
-    handle.cancel('the caller hung up');
+    process.give(() => {
+      record.note({ e: 'accepted', request, id: handle.request, replica: process.id });
+      const caller = waiting.get(request);
+      if (caller === undefined) return;
+      caller.handle = handle;
+      if (!caller.gone) return;
+      waiting.delete(request);
+      handle.cancel('the caller hung up');
+    });
   }
 
   return {
@@ -98,25 +108,32 @@ export function createCallers(deps: CallersDeps): Callers {
       const process = deps.process();
       record.note({ e: 'asked', request, key: from.id, work });
       if (process === undefined) return record.note({ e: 'refused', request, code: 'unreachable' });
-      waiting.set(request, { handle: undefined, gone: false });
-      submit(process, request, from.key, work, deadlineMs, model).catch((error: unknown) => {
-        if (!process.isLive()) return;
-        waiting.delete(request);
-        record.note({ e: 'refused', request, code: codeOf(error) ?? 'internal' });
-      });
+      waiting.set(request, { process, handle: undefined, gone: false });
+      const refused = (error: unknown): void =>
+        process.give(() => {
+          waiting.delete(request);
+          record.note({ e: 'refused', request, code: codeOf(error) ?? 'internal' });
+        });
+      process.take(() => void submit(process, request, from.key, work, deadlineMs, model).catch(refused));
     },
     hangUp(request) {
       const caller = waiting.get(request);
       if (caller === undefined || caller.gone) return;
       caller.gone = true;
-      record.note({ e: 'hungUp', request });
+      const isLate = caller.process.isPaused();
+      record.note({ e: 'hungUp', request, ...(isLate ? { late: true } : {}) });
       if (caller.handle === undefined) return;
       waiting.delete(request);
-      caller.handle.cancel('the caller hung up');
+      const { handle } = caller;
+      if (isLate) left.add(request);
+      caller.process.take(() => handle.cancel('the caller hung up'));
     },
-    cutOff() {
-      for (const [request, { gone }] of waiting) if (!gone) record.note({ e: 'cutOff', request });
-      waiting.clear();
+    cutOff(process) {
+      for (const [request, caller] of waiting) {
+        if (caller.process !== process) continue;
+        if (!caller.gone) record.note({ e: 'cutOff', request });
+        waiting.delete(request);
+      }
     },
     waiting: () => [...waiting.keys()],
   };

@@ -5,16 +5,21 @@ import { sql } from 'kysely';
 import { expect, test } from 'vitest';
 import type { Invariant } from './invariants/all.ts';
 import { CALM, type Rates } from './rates.ts';
-import { simulate } from './run.ts';
+import { simulate, type SimulationOptions } from './run.ts';
 import type { Breakage, World } from './world.ts';
 
-async function broken(breakage: Breakage, rates: Partial<Rates> = {}): Promise<Set<Invariant>> {
+async function broken(
+  breakage: Breakage,
+  rates: Partial<Rates> = {},
+  size: Partial<SimulationOptions> = {},
+): Promise<Set<Invariant>> {
   const { violations } = await simulate({
     seed: 11,
     devices: 24,
     virtualMinutes: 0.5,
     rates: { ...CALM, ...rates },
     breakage,
+    ...size,
   });
   return new Set(violations.map(({ invariant }) => invariant));
 }

@@ -1,7 +1,7 @@
 /** What people ask, when, and whether they wait for the end: requests of many sizes by the dice of the seed. */
 import type { AnswerWork, Prompt } from '@idlewild/protocol';
 import type { Chance } from './chance.ts';
-import type { Rates } from './rates.ts';
+import type { Rates, ReplicaRates } from './rates.ts';
 import { CONTEXT_TOKENS, type World, type WorldModel } from './world.ts';
 
 export interface Demand {
@@ -13,8 +13,8 @@ const WORDS = 'the lamp of an idle house burns for whoever asks and costs nobody
 const FLOOD_REQUESTS = 900;
 const HANG_UP_MS = 6_000;
 
-export function startDemand(world: World, rates: Rates): Demand {
-  const { agenda, clock, callers, callerKeys } = world;
+export function startDemand(world: World, rates: Rates & ReplicaRates): Demand {
+  const { agenda, clock, callers, keyedCallers, callerKeys } = world;
   const chance = world.chance('demand');
   const floods = world.chance('floods');
   let asked = 0;
@@ -22,7 +22,9 @@ export function startDemand(world: World, rates: Rates): Demand {
 
   function ask(work: (request: number) => Omit<AnswerWork, 'tokens'>, deadlineMs?: number): number {
     const request = asked++;
-    callers.ask(request, chance.pick(callerKeys), work(request), deadlineMs, pickModel(chance, world.models).name);
+    // The dice are thrown only where there is a replica to come back to.
+    const asking = world.cluster.size > 1 && chance.happens(rates.keyedShare) ? keyedCallers : callers;
+    asking.ask(request, chance.pick(callerKeys), work(request), deadlineMs, pickModel(chance, world.models).name);
     return request;
   }
   function one(): void {
@@ -30,7 +32,10 @@ export function startDemand(world: World, rates: Rates): Demand {
     const request = ask((number) => drawWork(chance, number), deadlineMs);
     if (!chance.happens(rates.hangUpShare)) return;
     const afterMs = chance.happens(0.2) ? 0 : chance.between(0, HANG_UP_MS);
-    agenda.at(clock.monotonic() + afterMs, () => callers.hangUp(request));
+    agenda.at(clock.monotonic() + afterMs, () => {
+      callers.hangUp(request);
+      keyedCallers.hangUp(request);
+    });
   }
   function flood(): void {
     world.record.note({ e: 'fault', kind: 'flood', what: `${FLOOD_REQUESTS} requests` });

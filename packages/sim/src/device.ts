@@ -84,6 +84,8 @@ export interface DeviceDeps {
   readonly otherLease: (device: string) => OtherLease | undefined;
   /** Whether the agent is told of the lender's pauses; a test breaks the world here. */
   readonly heedsLender: boolean;
+  /** Its frames may be lost behind the hub's door, and then it is asked to tell them again. */
+  readonly hasReplicas: boolean;
   readonly onRan: (device: string, work: AnswerWork, forbidden: Forbidden | undefined) => void;
   readonly onEnded: (device: string, code: ErrorCode) => void;
 }
@@ -105,7 +107,7 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
   const identity = await crypto.signingKey(chance.bytes(32));
   const id = await idOfKey('dev', identity.publicKey, crypto);
   const link = createLink({ clock, chance, ...traits, door: deps.door, watch: deps.watch(id) });
-  const liar = createLiar(chance, () => deps.otherLease(id));
+  const liar = createLiar(chance, () => deps.otherLease(id), deps.hasReplicas);
   const pauses = new Set<string>();
   const pinned = traits.stranger ? elsewhere : territory;
   const kinds: WorkKind[] = traits.lends === 'nothing' ? ['jobs'] : ['answers'];

@@ -6,6 +6,7 @@
  */
 import type { AnswerEvent, AnswerWork, ErrorCode } from '@idlewild/protocol';
 import type { AnswerOutcome } from '@idlewild/hub';
+import type { Written } from './shared-database.ts';
 
 /** The frame of a device in whose handling something happened. */
 export interface Via {
@@ -17,8 +18,16 @@ export interface Via {
 export type Forbidden = 'consent' | 'territory' | 'paused' | 'draining';
 
 export type SimEvent =
-  | { readonly e: 'asked'; readonly request: number; readonly key: string; readonly work: Omit<AnswerWork, 'tokens'> }
-  | { readonly e: 'accepted'; readonly request: number; readonly id: string }
+  /** `keyed`: under an Idempotency-Key, so that its caller comes back when its stream breaks. */
+  | {
+      readonly e: 'asked';
+      readonly request: number;
+      readonly key: string;
+      readonly work: Omit<AnswerWork, 'tokens'>;
+      readonly keyed?: true;
+    }
+  /** Also by each replica that goes on with it. */
+  | { readonly e: 'accepted'; readonly request: number; readonly id: string; readonly replica: string }
   | { readonly e: 'refused'; readonly request: number; readonly code: ErrorCode | 'unreachable' }
   | { readonly e: 'started'; readonly request: number }
   | {
@@ -29,9 +38,24 @@ export type SimEvent =
       readonly s: string;
       readonly via: Via | undefined;
     }
+  /** A token reaches a hub, whatever that makes of it. */
+  | { readonly e: 'sent'; readonly device: string; readonly frame: Extract<AnswerEvent, { t: 'answer.token' }> }
+  /** The owner of a keyed request tells a token, for the first time or again. */
+  | {
+      readonly e: 'made';
+      readonly request: number;
+      readonly replica: string;
+      readonly i: number;
+      readonly id: number;
+      readonly s: string;
+    }
+  /** A caller's stream broke, and it comes back with what it has. */
+  | { readonly e: 'broke'; readonly request: number; readonly why: string }
+  | { readonly e: 'came'; readonly request: number; readonly replica: string; readonly after: string | undefined }
   | { readonly e: 'finished'; readonly request: number; readonly outcome: AnswerOutcome; readonly via: Via | undefined }
   | { readonly e: 'failed'; readonly request: number; readonly code: ErrorCode }
-  | { readonly e: 'hungUp'; readonly request: number }
+  /** `late`: its replica stands still, and hears of it after all that came before. */
+  | { readonly e: 'hungUp'; readonly request: number; readonly late?: true }
   /** The hub died under the caller. */
   | { readonly e: 'cutOff'; readonly request: number }
   /** An `answer` frame leaves the hub. `forbidden`: as the hub itself knows the device at this moment. */
@@ -45,10 +69,13 @@ export type SimEvent =
       readonly forbidden: Forbidden | undefined;
     }
   /** Any frame leaves the hub for this device; `heartbeat.ack` included. */
-  | { readonly e: 'told'; readonly device: string; readonly kind: string }
+  | { readonly e: 'told'; readonly replica: string; readonly device: string; readonly kind: string }
   /** A `hold` frame leaves the hub: what the device is asked to hold, in bytes of files. */
   | {
       readonly e: 'placed';
+      /** The device's home, and who placed where that is another replica, by which epoch of the duty. */
+      readonly replica: string;
+      readonly by: { readonly from: string; readonly duty: number } | undefined;
       readonly device: string;
       readonly models: readonly { readonly cid: string; readonly bytes: number }[];
     }
@@ -64,14 +91,20 @@ export type SimEvent =
   | { readonly e: 'denied'; readonly action: string; readonly actor: string }
   | { readonly e: 'fault'; readonly kind: string; readonly what: string }
   | { readonly e: 'healed'; readonly kind: string; readonly what: string }
-  | { readonly e: 'hub'; readonly what: 'started' | 'crashed' | 'stopped' }
+  | {
+      readonly e: 'hub';
+      readonly what: 'started' | 'crashed' | 'stopped' | 'paused' | 'asleep' | 'woken';
+      readonly replica: string;
+    }
+  /** A row with an owner has changed. */
+  | ({ readonly e: 'wrote' } & Written)
   /** `interrupted`: begun, and without a device now. */
   | { readonly e: 'counted'; readonly open: number; readonly queued: number; readonly interrupted: number }
-  | { readonly e: 'hubError'; readonly message: string; readonly why: string }
+  | { readonly e: 'hubError'; readonly replica: string; readonly message: string; readonly why: string }
   | { readonly e: 'ended'; readonly device: string; readonly code: ErrorCode; readonly because: boolean };
 
 export type Timed = SimEvent & { readonly atMs: number };
 
 /** What is left out of traces: it fills them and says little. */
 export const isRoutine = (event: SimEvent): boolean =>
-  event.e === 'counted' || (event.e === 'told' && event.kind === 'heartbeat.ack');
+  event.e === 'counted' || event.e === 'sent' || (event.e === 'told' && event.kind === 'heartbeat.ack');

@@ -9,17 +9,10 @@ import type { SimDevice } from './device.ts';
 import { afterTurns, type HubProcess } from './hub-process.ts';
 import { LIES } from './lies.ts';
 import type { Direction } from './link.ts';
-import type { Rates } from './rates.ts';
+import type { Rates, ReplicaRates } from './rates.ts';
+import { REPLICA_KINDS, startAgain, stewardly } from './replica-faults.ts';
+import type { Fault, Strike } from './strike.ts';
 import type { World } from './world.ts';
-
-/** What struck whom, and how it ends. */
-interface Strike {
-  readonly what: string;
-  readonly heal?: { readonly afterMs: number; readonly act: () => void | Promise<void> };
-}
-
-/** `undefined` when there is nobody to strike. */
-type Fault = (world: World, chance: Chance) => Strike | undefined | Promise<Strike | undefined>;
 
 export interface Faults {
   /** No more faults; what is not healed is healed now. */
@@ -48,7 +41,7 @@ const KINDS: { readonly [Kind in keyof Rates]?: readonly [string, Fault] } = {
   diskFaults: ['disk', diskFault],
 };
 
-export function startFaults(world: World, rates: Rates): Faults {
+export function startFaults(world: World, rates: Rates & ReplicaRates): Faults {
   const counts: { [kind: string]: number } = {};
   const pending = new Set<() => Promise<void>>();
   let ended = false;
@@ -69,9 +62,10 @@ export function startFaults(world: World, rates: Rates): Faults {
     world.agenda.at(world.clock.monotonic() + heal.afterMs, healOnce);
   }
 
-  for (const [name, [kind, fault]] of Object.entries(KINDS)) {
+  const kinds = world.cluster.size === 1 ? KINDS : { ...KINDS, ...REPLICA_KINDS };
+  for (const [name, [kind, fault]] of Object.entries(kinds)) {
     const chance = world.chance(`fault ${kind}`);
-    const rate = rates[name as keyof Rates];
+    const rate = rates[name as keyof typeof rates];
     const next = (): void => {
       const gapMs = chance.gapMs(rate);
       if (!Number.isFinite(gapMs)) return;
@@ -195,22 +189,6 @@ function lie(world: World, chance: Chance): Strike | undefined {
   });
 }
 
-/** An act of the steward, unless the hub is away or dies meanwhile. */
-async function stewardly(
-  world: World,
-  what: string | undefined,
-  act: (what: string) => Promise<void>,
-): Promise<Strike | undefined> {
-  const process = world.process();
-  if (process === undefined || what === undefined) return undefined;
-  try {
-    await act(what);
-  } catch (error) {
-    if (process.isLive()) throw error;
-  }
-  return { what };
-}
-
 function drain(world: World, chance: Chance): Promise<Strike | undefined> {
   return stewardly(world, connectedVictim(world, chance), (id) => world.steward.drainDevice(id));
 }
@@ -246,30 +224,34 @@ function meddling(world: World, chance: Chance): Promise<Strike | undefined> {
   return stewardly(world, caller.id, () => world.steward.meddle(caller));
 }
 
+/** Any of those that run. */
+function someProcess({ cluster }: World, chance: Chance): HubProcess | undefined {
+  const running = cluster.running();
+  return running.length > 1 ? chance.pick(running) : running[0];
+}
+
 /** At any point: between two frames, or between two steps of what one of them began. */
 function hubCrash(world: World, chance: Chance): Strike | undefined {
-  const process = world.process();
+  const process = someProcess(world, chance);
   if (process === undefined) return undefined;
   const [wakes, turns] = [chance.whole(1, 40), chance.whole(0, 100)];
   process.dieAfter(wakes, turns);
   return {
-    what: `in ${wakes} wakes and ${turns} turns`,
-    heal: { afterMs: chance.between(500, 6_000), act: () => restart(world, process) },
+    what: `${process.id} in ${wakes} wakes and ${turns} turns`,
+    heal: { afterMs: chance.between(500, 6_000), act: () => startAgain(world, process) },
   };
 }
 
+/** At once, without a word to anybody before; see also `replica-faults.ts`. */
 async function hubStop(world: World, chance: Chance): Promise<Strike | undefined> {
   const process = world.process();
   if (process === undefined) return undefined;
   if (chance.happens(0.3)) process.dieAfter(1, chance.whole(0, 60));
   process.wake();
-  await process.stop();
-  return { what: MODEL, heal: { afterMs: chance.between(200, 4_000), act: () => restart(world, process) } };
-}
-
-async function restart(world: World, old: HubProcess): Promise<void> {
-  old.crash();
-  if (world.process() === undefined) await world.startHub();
+  const stopping = process.stop();
+  // A replica waits for others; one that is alone waits for nobody.
+  if (world.cluster.size === 1) await stopping;
+  return { what: MODEL, heal: { afterMs: chance.between(200, 4_000), act: () => startAgain(world, process) } };
 }
 
 const DISK_FAULTS = {
@@ -283,7 +265,8 @@ async function diskFault(world: World, chance: Chance): Promise<Strike | undefin
   const process = world.process();
   if (process === undefined) return undefined;
   const what = chance.pick(Object.keys(DISK_FAULTS) as (keyof typeof DISK_FAULTS)[]);
-  const { db } = process.hub;
+  const { shared } = world.cluster;
+  const db = shared?.db ?? process.hub.db;
   const refusal = "select raise(abort, 'the disk does not write');";
   const statement = `create temp trigger disk_fault ${DISK_FAULTS[what]} begin ${refusal} end`;
   if (!(await execute(process, statement))) return undefined;
@@ -291,7 +274,7 @@ async function diskFault(world: World, chance: Chance): Promise<Strike | undefin
   return { what, heal: { afterMs: chance.between(50, 3_000), act } };
 
   async function execute({ isLive }: HubProcess, text: string): Promise<boolean> {
-    if (!isLive()) return false;
+    if (!isLive() && shared === undefined) return false;
     try {
       await sql.raw(text).execute(db);
       return true;

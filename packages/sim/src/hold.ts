@@ -2,11 +2,12 @@
 import type { Report } from './run.ts';
 
 /** One line for each broken invariant, and how to see it again; empty when all hold. */
-export function complaints({ seed, devices, virtualMinutes, violations, trace }: Report): string {
+export function complaints({ seed, devices, replicas, virtualMinutes, violations, trace }: Report): string {
   if (violations.length === 0) return '';
   return [
     ...violations.map(({ invariant, atMs, what }) => `${invariant} at ${(atMs / 1_000).toFixed(3)} s: ${what}`),
-    `replay: node packages/sim/src/main.ts --seed ${seed} --devices ${devices} --minutes ${virtualMinutes} --trace`,
+    `replay: node packages/sim/src/main.ts --seed ${seed} --devices ${devices} --replicas ${replicas} ` +
+      `--minutes ${virtualMinutes} --trace`,
     `the last of its trace:\n${trace.slice(-40).join('')}`,
   ].join('\n');
 }

@@ -1,95 +1,179 @@
 /**
- * The hub as a process: the real core over a real SQLite file. A crash takes its memory and timers at any moment, also
- * between two steps of one transaction; what the next process finds is the file, the blob store and the secrets.
+ * The hub as a process: the real core over a real database. A crash takes its memory and timers at any moment, also
+ * between two steps of one transaction; what the next process finds is the database, the blob store and the secrets. A
+ * pause takes nothing but time.
  */
-import { createHub, openDatabase, type Hub, type Log, type Secrets } from '@idlewild/hub';
-import type { BlobStore, Clock, Crypto } from '@idlewild/protocol';
+import { createHub, type Hub, type Log, type OpenDatabase, type Register, type Secrets } from '@idlewild/hub';
+import type { Bus } from '@idlewild/hub';
+import { newId, type BlobStore, type Clock, type Crypto } from '@idlewild/protocol';
 import type { Chance } from './chance.ts';
+import { createGate, type Gate } from './gate.ts';
 import type { Record } from './record.ts';
-import { createScope } from './scope.ts';
 
-export interface HubProcess {
+export interface HubProcess extends Pick<Gate, 'isLive' | 'isPaused' | 'take' | 'give' | 'opened' | 'onShut'> {
   readonly hub: Hub;
-  isLive(): boolean;
+  /** Its replica's id. */
+  readonly id: string;
+  /** Which of the places for replicas it has. */
+  readonly slot: number;
+  /** Whether it takes nothing new. */
+  isLeaving(): boolean;
+  /** When it was paused; what happened before is known to it. */
+  pausedAtMs(): number;
   /** Called for everything that makes the hub do something. */
   wake(): void;
   /** Dies after so many more timers and frames, and then so many turns of promises. */
   dieAfter(wakes: number, turns: number): void;
+  /** Likewise; then it stands still until `goOn`. */
+  pauseAfter(wakes: number, turns: number, how: 'stopped' | 'asleep'): void;
+  goOn(): void;
   crash(): void;
   stop(): Promise<void>;
+  /** Lets its devices and answers go elsewhere, and stops; this takes time. */
+  leave(): Promise<void>;
 }
 
 export interface Machine {
   readonly clock: Clock;
-  readonly file: string;
   readonly store: BlobStore;
   readonly secrets: Secrets;
   readonly crypto: Crypto;
   readonly record: Record;
+  /** What a process stands on. */
+  ground(id: string, gate: Gate, wake: () => void): Promise<Ground>;
 }
 
+export interface Ground {
+  readonly database: OpenDatabase;
+  /** Absent: it is alone. */
+  readonly shared?: Shared | undefined;
+}
+export interface Shared {
+  readonly bus: Bus;
+  register(database: OpenDatabase, hub: () => Hub | undefined): Register;
+}
+
+const LEAVE = { moveMs: 1_000, boundMs: 8_000 } as const;
+
 export async function startHubProcess(
-  { clock, file, store, secrets, crypto, record }: Machine,
-  chance: Chance,
-  onDead: () => void,
+  { clock, store, secrets, crypto, record, ground }: Machine,
+  { chance, slot }: { readonly chance: Chance; readonly slot: number },
+  onDead: (process: HubProcess) => void,
 ): Promise<HubProcess> {
-  let doom: { wakes: number; readonly turns: number } | undefined;
-  let live = true;
+  let doom: { wakes: number; readonly turns: number; readonly act: () => void } | undefined;
+  let pausedAtMs = Number.NEGATIVE_INFINITY;
+  let isLeaving = false;
+  const started: { hub?: Hub } = {};
   const wake = (): void => {
     if (doom === undefined) return;
     doom.wakes--;
     if (doom.wakes > 0) return;
-    const { turns } = doom;
+    const { turns, act } = doom;
     doom = undefined;
-    void afterTurns(turns, crash);
+    void afterTurns(turns, act);
   };
-  const scope = createScope(clock, wake);
+  const gate = createGate(clock, wake);
+  const id = newId('rep', chance);
   const log: Log = {
     debug: () => {},
     info: () => {},
-    warn: () => {},
+    warn: (facts, message) => record.remark(`log ${id.slice(0, 10)} ${message} ${JSON.stringify(facts)}`),
     error: ({ why }, message) => {
-      if (live) record.note({ e: 'hubError', message, why: JSON.stringify(why) ?? '' });
+      if (gate.isLive()) record.note({ e: 'hubError', replica: id, message, why: JSON.stringify(why) ?? '' });
     },
   };
-  const database = await openDatabase({ file, clock: scope, sync: 'off' });
+  const { database, shared } = await ground(id, gate, wake);
+  const register = shared?.register(database, () => started.hub);
+  await register?.admit();
   const meter = { ended: () => {}, firstToken: () => {} };
-  const hub = await createHub({ database, store, clock: scope, random: chance, crypto, secrets, meter, log });
-  record.note({ e: 'hub', what: 'started' });
+  const hub = await createHub({
+    database,
+    store,
+    clock: gate.clock,
+    random: chance,
+    crypto,
+    secrets,
+    meter,
+    log,
+    ...(shared === undefined ? {} : { replica: { id, bus: shared.bus, isAlone: false } }),
+  });
+  started.hub = hub;
+  record.note({ e: 'hub', what: 'started', replica: id });
 
   function end(): void {
-    if (!live) return;
-    live = false;
-    scope.abandon();
-    onDead();
+    if (!gate.isLive()) return;
+    gate.abandon();
+    void shared?.bus.close();
+    onDead(process);
   }
   function crash(): void {
-    if (!live) return;
-    record.note({ e: 'hub', what: 'crashed' });
+    if (!gate.isLive()) return;
+    record.note({ e: 'hub', what: 'crashed', replica: id });
     database.abandon();
     end();
   }
+  function pause(how: 'stopped' | 'asleep'): void {
+    if (!gate.isLive() || gate.isPaused()) return;
+    record.note({ e: 'hub', what: how === 'stopped' ? 'paused' : 'asleep', replica: id });
+    pausedAtMs = clock.monotonic();
+    gate.pause(how);
+  }
 
-  return {
+  const process: HubProcess = {
+    ...gate,
     hub,
+    id,
+    slot,
     wake,
     crash,
-    isLive: () => live,
+    isLeaving: () => isLeaving,
+    pausedAtMs: () => pausedAtMs,
     dieAfter(wakes, turns) {
-      doom = { wakes, turns };
+      doom = { wakes, turns, act: crash };
+    },
+    pauseAfter(wakes, turns, how) {
+      doom = { wakes, turns, act: () => pause(how) };
+    },
+    goOn() {
+      // One that was not reached by its doom never stands still.
+      doom = undefined;
+      if (!gate.isPaused()) return;
+      record.note({ e: 'hub', what: 'woken', replica: id });
+      gate.wake();
     },
     async stop() {
       try {
         await hub.stop();
-        if (live) record.note({ e: 'hub', what: 'stopped' });
+        await register?.stop();
+        if (gate.isLive()) record.note({ e: 'hub', what: 'stopped', replica: id });
         await database.close();
       } catch (error) {
         // It may be killed while it stops.
-        if (live) throw error;
+        if (gate.isLive()) throw error;
       }
       end();
     },
+    async leave() {
+      isLeaving = true;
+      try {
+        await register?.draining();
+        await hub.drain(LEAVE);
+      } catch (error) {
+        if (gate.isLive()) throw error;
+      }
+      await process.stop();
+    },
   };
+  return process;
+}
+
+/**
+ * Waits for what is done by a process, but no longer than that runs: virtual time stands still while somebody waits,
+ * and a process that is paused goes on in virtual time.
+ */
+export async function untilShut(process: HubProcess | undefined, doing: Promise<void>): Promise<void> {
+  if (process === undefined) return doing;
+  await Promise.race([doing, new Promise<void>((resolve) => process.onShut(resolve))]);
 }
 
 /** One turn is one link of a chain of promises: finer than any await of the hub. */

@@ -1,6 +1,7 @@
 /**
  * A device that lies: changes, repeats and invents frames on their way out of an honest agent. Everything here can be
  * told from the truth by a hub that trusts no frame; a wrong token under the right index cannot, and is not tried.
+ * Where tokens may be lost on their way and told again, every index may be the right one, but one that is far off.
  */
 import { decodeCbor, encodeFrame, type AnswerEvent, type ToHub } from '@idlewild/protocol';
 import type { Chance } from './chance.ts';
@@ -32,7 +33,7 @@ export interface Liar {
   utter(frame: Uint8Array): readonly Uint8Array[];
 }
 
-export function createLiar(chance: Chance, otherLease: () => OtherLease | undefined): Liar {
+export function createLiar(chance: Chance, otherLease: () => OtherLease | undefined, mayRepeat = false): Liar {
   let lie: Lie | undefined;
   let left = 0;
   return {
@@ -43,7 +44,7 @@ export function createLiar(chance: Chance, otherLease: () => OtherLease | undefi
     utter(frame) {
       if (lie === undefined || left === 0) return [frame];
       const message = decodeCbor(frame, 'an own frame') as ToHub;
-      const told = tell(lie, frame, message, { chance, otherLease });
+      const told = tell(lie, frame, message, { chance, otherLease, mayRepeat });
       if (told === undefined) return [frame];
       left--;
       return told;
@@ -51,18 +52,30 @@ export function createLiar(chance: Chance, otherLease: () => OtherLease | undefi
   };
 }
 
+/** More tokens than any answer has. */
+const FAR = 10_000;
+
 interface Means {
   readonly chance: Chance;
   readonly otherLease: () => OtherLease | undefined;
+  readonly mayRepeat: boolean;
 }
 
 /** The frames of the lie, or `undefined` when it does not fit this frame. */
-function tell(lie: Lie, frame: Uint8Array, message: ToHub, { chance, otherLease }: Means): Uint8Array[] | undefined {
+function tell(
+  lie: Lie,
+  frame: Uint8Array,
+  message: ToHub,
+  { chance, otherLease, mayRepeat }: Means,
+): Uint8Array[] | undefined {
   if (message.t !== 'answer.token' && message.t !== 'answer.finished') return undefined;
   const send = (...events: AnswerEvent[]): Uint8Array[] => events.map((event) => encodeFrame(event));
   if (lie === 'garbage') return [chance.bytes(chance.whole(1, 40))];
   if (message.t === 'answer.token') {
-    if (lie === 'wrong index') return send({ ...message, i: Math.max(0, message.i + chance.pick([-1, 1, 7])) });
+    if (lie === 'wrong index') {
+      const by = chance.pick(mayRepeat ? [FAR, 2 * FAR] : [-1, 1, 7]);
+      return send({ ...message, i: Math.max(0, message.i + by) });
+    }
     if (lie === 'other epoch') return [...send({ ...message, epoch: message.epoch + 1, id: 0 }), frame];
     if (lie === 'token twice') return [frame, frame];
     if (lie === 'finish early') {

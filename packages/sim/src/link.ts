@@ -7,12 +7,13 @@
 import { IdlewildError, type Channel, type Clock, type Transport } from '@idlewild/protocol';
 import { createMemoryChannelPair, type MemoryLink } from '@idlewild/protocol/testing';
 import type { Chance } from './chance.ts';
+import type { HubProcess } from './hub-process.ts';
 
 export type Direction = 'toHub' | 'toDevice';
 
-/** The hub's door, and the process behind it. */
+/** The hub's door, and the process behind it; see `gate.ts`. */
 export interface Door {
-  isLive(): boolean;
+  readonly process: HubProcess;
   accept(channel: Channel): void;
 }
 
@@ -25,9 +26,9 @@ export interface Caller {
 
 export interface LinkWatch {
   /** A frame leaves the hub. */
-  onToDevice(frame: Uint8Array): void;
+  onToDevice(frame: Uint8Array, process: HubProcess): void;
   /** A frame reaches the hub: what `handle` causes happens because of it. */
-  onToHub(frame: Uint8Array, handle: (frame: Uint8Array) => void): void;
+  onToHub(frame: Uint8Array, process: HubProcess, handle: (frame: Uint8Array) => void): void;
 }
 
 export interface Link {
@@ -37,8 +38,8 @@ export interface Link {
   isBlocked(): boolean;
   /** Added to every frame's way from now on. */
   slowDown(byMs: number): void;
-  /** Both ends learn that the connections are closed. */
-  cut(reason: string): void;
+  /** Both ends learn that the connections are closed: those with this process, or all. */
+  cut(reason: string, process?: HubProcess): void;
 }
 
 export interface LinkDeps {
@@ -53,12 +54,12 @@ export interface LinkDeps {
 interface LinkState {
   readonly deps: LinkDeps;
   readonly blocked: Set<Direction>;
-  readonly open: Set<MemoryLink>;
+  readonly open: Map<MemoryLink, HubProcess>;
   slowMs: number;
 }
 
 export function createLink(deps: LinkDeps): Link {
-  const state: LinkState = { deps, blocked: new Set(), open: new Set(), slowMs: 0 };
+  const state: LinkState = { deps, blocked: new Set(), open: new Map(), slowMs: 0 };
   return {
     transportFor: (caller) => ({ dial: (url, { signal }) => dial(state, caller, url, signal) }),
     block(directions) {
@@ -69,9 +70,12 @@ export function createLink(deps: LinkDeps): Link {
     slowDown(byMs) {
       state.slowMs = byMs;
     },
-    cut(reason) {
-      for (const link of [...state.open]) link.cut(reason);
-      state.open.clear();
+    cut(reason, process) {
+      for (const [link, end] of [...state.open]) {
+        if (process !== undefined && end !== process) continue;
+        state.open.delete(link);
+        link.cut(reason);
+      }
     },
   };
 }
@@ -92,8 +96,9 @@ function dial(state: LinkState, caller: Caller, url: string, signal: AbortSignal
       const door = findDoor();
       if (door === undefined) return reject(new IdlewildError('hub_unreachable', `no hub answers at ${url}`));
       const { near, far, link } = createMemoryChannelPair(clock, delayMs);
-      state.open.add(link);
-      door.accept(hubEnd(state, far, door));
+      state.open.set(link, door.process);
+      const end = hubEnd(state, far, door.process);
+      door.process.take(() => door.accept(end));
       resolve(deviceEnd(state, near, caller, () => state.open.delete(link)));
     });
   });
@@ -120,23 +125,26 @@ function deviceEnd(state: LinkState, near: Channel, caller: Caller, onClosed: ()
   };
 }
 
-function hubEnd({ deps: { watch }, blocked }: LinkState, far: Channel, door: Door): Channel {
-  const hears = (): boolean => door.isLive() && !blocked.has('toHub');
+function hubEnd({ deps: { watch }, blocked }: LinkState, far: Channel, process: HubProcess): Channel {
+  let handlers: Parameters<Channel['listen']>[0] | undefined;
+  const hears = (act: () => void): void => {
+    if (process.isLive() && !blocked.has('toHub')) process.take(act);
+  };
+  // Also while the process stands still and has not taken the channel yet.
+  far.listen({
+    onFrame: (frame) => hears(() => watch.onToHub(frame, process, (heard) => handlers?.onFrame(heard))),
+    onClose: (reason) => hears(() => handlers?.onClose(reason)),
+  });
   return {
     ...far,
-    send(frame) {
-      if (!door.isLive()) return;
-      watch.onToDevice(frame);
-      far.send(frame);
-    },
-    listen: ({ onFrame, onClose }) =>
-      far.listen({
-        onFrame: (frame) => {
-          if (hears()) watch.onToHub(frame, onFrame);
-        },
-        onClose: (reason) => {
-          if (hears()) onClose(reason);
-        },
+    send: (frame) =>
+      process.give(() => {
+        watch.onToDevice(frame, process);
+        far.send(frame);
       }),
+    close: (reason) => process.give(() => far.close(reason)),
+    listen(own) {
+      handlers = own;
+    },
   };
 }

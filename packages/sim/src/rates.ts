@@ -74,3 +74,47 @@ export const CALM: Rates = {
   hubStops: 0,
   diskFaults: 0,
 };
+
+/** What befalls replicas, where there are several. */
+export interface ReplicaRates {
+  /** Of requests: those whose callers come back when their stream breaks. */
+  readonly keyedShare: number;
+  readonly replicaPauses: number;
+  /** Pauses in which the replica's own clock stands still. */
+  readonly replicaSleeps: number;
+  readonly replicaLeaves: number;
+  readonly busFailures: number;
+  readonly busPartitions: number;
+  readonly busLosses: number;
+  readonly busDelays: number;
+  /** Devices that are sent to another replica. */
+  readonly moves: number;
+  /** Connections of callers. */
+  readonly lineBreaks: number;
+}
+
+export const REPLICA_RATES: ReplicaRates = {
+  keyedShare: 0.75,
+  replicaPauses: 1,
+  replicaSleeps: 0.7,
+  replicaLeaves: 0.7,
+  busFailures: 1.2,
+  busPartitions: 1.2,
+  busLosses: 1,
+  busDelays: 1,
+  moves: 12,
+  lineBreaks: 8,
+};
+
+export const CALM_REPLICAS: ReplicaRates = {
+  keyedShare: 0.75,
+  replicaPauses: 0,
+  replicaSleeps: 0,
+  replicaLeaves: 0,
+  busFailures: 0,
+  busPartitions: 0,
+  busLosses: 0,
+  busDelays: 0,
+  moves: 0,
+  lineBreaks: 0,
+};

@@ -2,13 +2,14 @@
  * One run of one seed: a world is made, all its devices join at once, people ask while things go wrong, and at the end,
  * when all faults are over, everything must come to rest. The checkers watch throughout.
  */
+import { HUB_LIMITS, type Hub } from '@idlewild/hub';
 import type { Timed } from './events.ts';
 import { startDemand } from './demand.ts';
 import { familyOf } from './device.ts';
 import { startFaults, type Faults } from './faults.ts';
 import { INVARIANTS, type Invariant } from './invariants/all.ts';
 import type { Checker, CreateChecker, Facts } from './invariants/checker.ts';
-import { RATES, type Rates } from './rates.ts';
+import { RATES, REPLICA_RATES, type Rates, type ReplicaRates } from './rates.ts';
 import { takeSnapshot, type Snapshot } from './snapshot.ts';
 import { CONTEXT_TOKENS, createWorld, type Breakage, type World } from './world.ts';
 
@@ -18,7 +19,9 @@ export interface SimulationOptions {
   readonly devices?: number;
   /** Virtual minutes of faults, before the settling; 2. */
   readonly virtualMinutes?: number;
-  readonly rates?: Partial<Rates>;
+  readonly rates?: Partial<Rates & ReplicaRates>;
+  /** 1, which is a hub that is alone. */
+  readonly replicas?: number;
   /** Models; 1. With more, no device has room for all. */
   readonly models?: number;
   /** Lines of the trace that are kept; 400. */
@@ -37,6 +40,7 @@ export interface Violation {
 export interface Report {
   readonly seed: number;
   readonly devices: number;
+  readonly replicas: number;
   /** As asked for; the joining and the settling come on top. */
   readonly virtualMinutes: number;
   readonly virtualMs: number;
@@ -58,6 +62,8 @@ export interface Figures {
   receipts: number;
   hubCrashes: number;
   hubStops: number;
+  /** Times that callers came back to an answer. */
+  returns: number;
   /** By how a request ended: `done`, `hungUp`, `cutOff`, a code of its failure, or `refused` and a code. */
   readonly ends: { [how: string]: number };
 }
@@ -67,15 +73,17 @@ const SAMPLE_MS = 500;
 const SETTLE_MS_MAX = 120_000;
 /** For cancels to arrive, for the last devices to find their way back, and for partitions to be noticed. */
 const REST_MS = 25_000;
+/** For runs that nobody came back to, and for requests of replicas that are gone, to be closed by who has the duty. */
+const REPLICAS_REST_MS = HUB_LIMITS.repeatGraceMs + HUB_LIMITS.replicaLiveMs + 3 * HUB_LIMITS.housekeepingMs;
 const VIOLATIONS_MAX = 100;
 
 export async function simulate(options: SimulationOptions): Promise<Report> {
-  const { seed, devices = 200, virtualMinutes = 2, traceLinesMax = 400, models = 1, breakage } = options;
-  const rates: Rates = { ...RATES, ...options.rates };
+  const { seed, devices = 200, virtualMinutes = 2, traceLinesMax = 400, models = 1, breakage, replicas = 1 } = options;
+  const rates = { ...RATES, ...REPLICA_RATES, ...options.rates };
   const violations: Violation[] = [];
   const figures = createFigures();
   const court: { world: World | undefined } = { world: undefined };
-  const jury = swearIn(court, violations);
+  const jury = swearIn(court, violations, replicas);
   const inspect = (snapshot: Snapshot): void => {
     for (const checker of jury) checker.inspect?.(snapshot);
     figures.receipts = snapshot.receipts.length;
@@ -86,6 +94,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     traceLinesMax,
     breakage,
     models,
+    replicas,
     onEvent(event) {
       count(figures, event);
       for (const checker of jury) checker.see?.(event);
@@ -105,10 +114,12 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     await world.run(virtualMinutes * 60_000);
     demand.end();
     await settle(world, faults);
+    await readWritten(world);
     inspect(await takeSnapshot(world, 'rest'));
     return {
       seed,
       devices,
+      replicas,
       virtualMinutes,
       virtualMs: world.clock.monotonic(),
       hash: world.record.hash(),
@@ -125,15 +136,21 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
 async function settle(world: World, faults: Faults): Promise<void> {
   await faults.end();
   const untilMs = world.clock.monotonic() + SETTLE_MS_MAX;
+  const { callers, keyedCallers, cluster } = world;
   const isBusy = (): boolean =>
-    world.callers.waiting().length > 0 || (world.process()?.hub.answers.counts().open ?? 1) > 0;
+    callers.waiting().length + keyedCallers.waiting().length > 0 ||
+    cluster.running().length === 0 ||
+    cluster.running().some(({ hub }) => hub.answers.counts().open > 0);
   while (isBusy() && world.clock.monotonic() < untilMs) await world.run(1_000);
-  await world.run(REST_MS);
+  await world.run(cluster.size === 1 ? REST_MS : REPLICAS_REST_MS);
 }
 
-function swearIn(court: { world: World | undefined }, violations: Violation[]): Checker[] {
+function swearIn(court: { world: World | undefined }, violations: Violation[], replicas: number): Checker[] {
   const facts: Facts = {
     contextTokens: CONTEXT_TOKENS,
+    replicas,
+    isAlone: replicas === 1,
+    slots: () => court.world?.devices.reduce((sum, { traits }) => sum + traits.slots, 0) ?? 0,
     deviceOf: (id) => court.world?.deviceOf(id),
     saltOf: (family) => familyOf(family).salt,
   };
@@ -147,15 +164,20 @@ function swearIn(court: { world: World | undefined }, violations: Violation[]): 
 }
 
 function sample(world: World): void {
-  const round = (): void => {
-    const hub = world.process()?.hub;
-    if (hub !== undefined) {
-      const running = [...hub.sessions.list()].reduce((sum, { leases }) => sum + leases.size, 0);
-      world.record.note({ e: 'counted', ...hub.answers.counts(), interrupted: Math.max(0, world.begun() - running) });
-    }
-    world.agenda.at(world.clock.monotonic() + SAMPLE_MS, round);
+  const { cluster, record, agenda, clock } = world;
+  const round = async (): Promise<void> => {
+    const hubs = cluster.running().map(({ hub }) => hub);
+    const leasesOf = (hub: Hub): number => [...hub.local.list()].reduce((sum, { leases }) => sum + leases.size, 0);
+    const begun = hubs.reduce((left, hub) => left - leasesOf(hub), world.begun());
+    for (const hub of hubs) record.note({ e: 'counted', ...hub.answers.counts(), interrupted: Math.max(0, begun) });
+    await readWritten(world);
+    agenda.at(clock.monotonic() + SAMPLE_MS, round);
   };
-  round();
+  void round();
+}
+
+async function readWritten({ cluster, record }: World): Promise<void> {
+  for (const written of (await cluster.shared?.written()) ?? []) record.note({ e: 'wrote', ...written });
 }
 
 const createFigures = (): Figures => ({
@@ -168,6 +190,7 @@ const createFigures = (): Figures => ({
   receipts: 0,
   hubCrashes: 0,
   hubStops: 0,
+  returns: 0,
   ends: {},
 });
 
@@ -192,6 +215,8 @@ function count(figures: Figures, event: Timed): void {
       return end(event.code);
     case 'refused':
       return end(`refused ${event.code}`);
+    case 'broke':
+      return void figures.returns++;
     case 'hungUp':
     case 'cutOff':
       return end(event.e);

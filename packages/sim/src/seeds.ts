@@ -38,3 +38,18 @@ const failedAtFullSize = FAILED_SEEDS.filter(({ devices }) => devices === 200).l
 
 /** Fifty worlds of full size, with those that failed and run for longer. */
 export const SEEDS: readonly number[] = Array.from({ length: 50 - failedAtFullSize }, (_, index) => 101 + index);
+
+/** Worlds of two to four replicas. */
+export const REPLICA_SEEDS: readonly number[] = Array.from({ length: 20 }, (_, index) => 1 + index);
+
+export const FAILED_REPLICA_SEEDS: readonly (FailedSeed & { readonly replicas: number })[] = [
+  {
+    seed: 5,
+    devices: 20,
+    replicas: 3,
+    virtualMinutes: 1,
+    found: 'what a caller had beyond the journal was made anew by another class',
+  },
+  { seed: 37, devices: 20, replicas: 3, virtualMinutes: 1, found: 'an answer that ended before what its caller had' },
+  { seed: 40, devices: 20, replicas: 3, virtualMinutes: 1, found: 'a list of models that the bus lost' },
+];

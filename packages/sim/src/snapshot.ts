@@ -1,6 +1,6 @@
 /** What the database and the processes hold at one moment, for the checkers: facts, not judgements. */
 import { openStatement, receiptSchema, type Receipt } from '@idlewild/protocol';
-import type { Hub } from '@idlewild/hub';
+import type { ConnectedDevice, Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { World } from './world.ts';
 
@@ -31,6 +31,10 @@ export interface Snapshot {
   readonly when: 'recovered' | 'rest';
   readonly requests: readonly RequestRow[];
   readonly journalRows: number;
+  /** Requests under Idempotency-Keys that go on, or would if their callers came. */
+  readonly runs: number;
+  /** How the sums of usage differ from the requests. */
+  readonly usage: string | undefined;
   readonly receipts: readonly ReceiptRow[];
   /** Oldest first. */
   readonly audit: readonly AuditEntry[];
@@ -45,6 +49,8 @@ export interface Snapshot {
   readonly answering: number;
   /** Devices that should be connected with a warm model and are not, each with what it is instead. */
   readonly missing: readonly string[];
+  /** Devices that a replica sees otherwise than they are. */
+  readonly mirrors: readonly string[];
   /** Models that nobody holds although there is room for them, each with where. */
   readonly homeless: readonly string[];
   /** Devices that must not be connected and are. */
@@ -69,19 +75,30 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
   }
   const verdict = await hub.audit.verify(territory);
   const enrolled = await hub.db.selectFrom('devices').select('id').orderBy('id').execute();
-  const connected = [...hub.sessions.list()];
+  const runs = await hub.db.selectFrom('runs').select('id').execute();
+  const hubs = world.cluster.running().map((running) => running.hub);
+  const connected = hubs.flatMap((each) => [...each.local.list()]);
+  const counts = hubs.map((each) => each.answers.counts());
   return {
     when,
     requests,
     journalRows: journal.length,
+    runs: runs.length,
+    usage: await usageDiffers(hub),
     receipts,
     audit: await readAudit(hub, territory),
     auditBroken: verdict.intact ? undefined : verdict.why,
     enrolled: enrolled.map(({ id }) => id),
-    ...hub.answers.counts(),
-    leases: connected.flatMap(({ id, leases }) => [...leases].map((lease) => `${lease} of ${id}`)),
+    open: counts.reduce((sum, { open }) => sum + open, 0),
+    queued: counts.reduce((sum, { queued }) => sum + queued, 0),
+    leases: hubs.flatMap((each) =>
+      [...each.sessions.list()].flatMap(({ id, leases }) =>
+        [...leases].map((lease) => `${lease} of ${id} at ${each.replica.id}`),
+      ),
+    ),
     answering: world.devices.reduce((sum, device) => sum + device.answering(), 0),
     missing: missing(world, hub),
+    mirrors: mirrors(world),
     homeless: homeless(world, hub),
     intruders: connected
       .map(({ id }) => id)
@@ -113,6 +130,56 @@ function missing(world: World, hub: Hub): string[] {
     if (traits.lends !== 'answers' || state === 'warm' || connected.draining || world.models.length > 1) return [];
     return [`${id} is connected, and the model is ${state ?? 'not there'}`];
   });
+}
+
+/** Each device has one home, and everywhere else looks as it does there. */
+function mirrors({ cluster }: World): string[] {
+  const wrong: string[] = [];
+  const homes = new Map<string, string>();
+  for (const { hub, id: home } of cluster.running()) {
+    for (const device of hub.local.list()) {
+      const other = homes.get(device.id);
+      if (other !== undefined) wrong.push(`${device.id} is connected to ${other} and to ${home}`);
+      homes.set(device.id, home);
+      for (const { hub: there, id } of cluster.running()) {
+        const seen = there.sessions.get(device.id);
+        const how = seen === undefined ? 'is not seen' : howItDiffers(device, seen);
+        if (how !== undefined) wrong.push(`${device.id} of ${home} ${how} at ${id}`);
+      }
+    }
+  }
+  for (const { hub, id } of cluster.running())
+    for (const device of hub.sessions.list())
+      if (!homes.has(device.id)) wrong.push(`${device.id} is not connected, and is seen at ${id}`);
+  return wrong;
+}
+
+function howItDiffers(truth: ConnectedDevice, seen: ConnectedDevice): string | undefined {
+  if (seen.home !== truth.home || seen.session !== truth.session) return 'is seen in another session';
+  if (seen.leasesElsewhere > 0) return `is seen with ${seen.leasesElsewhere} leases of others`;
+  const modelsOf = ({ status }: ConnectedDevice): string => JSON.stringify(status.models);
+  if (seen.status.state !== truth.status.state || seen.draining !== truth.draining) return 'is seen in another state';
+  return modelsOf(seen) === modelsOf(truth) ? undefined : 'is seen with other models';
+}
+
+async function usageDiffers({ db }: Hub): Promise<string | undefined> {
+  const sums = ['requests', 'failed', 'cancelled', 'answer_tokens'] as const;
+  const used = await db
+    .selectFrom('usage')
+    .select(({ fn }) => sums.map((sum) => fn.sum<number | null>(sum).as(sum)))
+    .executeTakeFirstOrThrow();
+  const rows = await db.selectFrom('requests').selectAll().where('state', '<>', 'open').execute();
+  const count = (state: string): number => rows.filter((row) => row.state === state).length;
+  const due = {
+    requests: rows.length,
+    failed: count('failed'),
+    cancelled: count('cancelled'),
+    answer_tokens: rows.reduce((sum, row) => sum + row.answer_tokens, 0),
+  };
+  const wrong = sums.filter((sum) => (used[sum] ?? 0) !== due[sum]);
+  return wrong.length === 0
+    ? undefined
+    : `usage differs from requests: ${wrong.map((sum) => `${sum} ${used[sum]} of ${due[sum]}`).join(', ')}`;
 }
 
 /** On disks: whoever lives and could run the model, with room beside what it was asked to hold. */

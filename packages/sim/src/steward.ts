@@ -10,11 +10,12 @@ import type { Record } from './record.ts';
 
 export interface Steward {
   createKey(name: string): Promise<CallerKey>;
-  revokeKey(id: string): Promise<void>;
+  /** By this process; any that answers, unless it is said. */
+  revokeKey(id: string, by?: HubProcess): Promise<void>;
   createInvite(uses: number): Promise<Uint8Array>;
   addModel(manifest: string, name: string): Promise<void>;
   drainDevice(id: string): Promise<void>;
-  revokeDevice(id: string): Promise<void>;
+  revokeDevice(id: string, by?: HubProcess): Promise<void>;
   /** Somebody without the right tries the same; nothing may come of it. */
   meddle(caller: CallerKey): Promise<void>;
 }
@@ -50,13 +51,13 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
   async function act<Result>(
     action: Action,
     run: (hub: Hub, territory: string, actor: string) => Promise<Done<Result>>,
+    acting: HubProcess = current(),
   ): Promise<Result> {
-    const acting = current();
     const territory = acting.hub.territory.id;
     const principal = await acting.hub.keys.authenticate(made.key);
     acting.hub.policy.decide(principal, action, { territory });
     const { subject, result } = await run(acting.hub, territory, principal.keyId);
-    if (acting.isLive()) record.note({ e: 'act', action, subject, actor: principal.keyId });
+    acting.give(() => record.note({ e: 'act', action, subject, actor: principal.keyId }));
     return result;
   }
 
@@ -66,11 +67,15 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
         const { id, key } = await hub.keys.create({ territory, role: 'caller', name, actor });
         return { subject: id, result: { id, key } };
       }),
-    revokeKey: (id) =>
-      act('revokeKey', async (hub, territory, actor) => {
-        await hub.keys.revoke({ territory, id, actor });
-        return { subject: id, result: undefined };
-      }),
+    revokeKey: (id, by) =>
+      act(
+        'revokeKey',
+        async (hub, territory, actor) => {
+          await hub.keys.revoke({ territory, id, actor });
+          return { subject: id, result: undefined };
+        },
+        by,
+      ),
     createInvite: (uses) =>
       act('createInvite', async (hub, territory, actor) => {
         const { id, secret } = await hub.invites.create({ territory, uses, expiresInMs: INVITE_MS, createdBy: actor });
@@ -89,12 +94,16 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
         hub.sessions.drain(id, 'a steward asked for it');
         return { subject: id, result: undefined };
       }),
-    revokeDevice: (id) =>
-      act('revokeDevice', async (hub, territory, actor) => {
-        await hub.devices.revoke({ territory, id, actor });
-        if (dropsRevoked) hub.sessions.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
-        return { subject: id, result: undefined };
-      }),
+    revokeDevice: (id, by) =>
+      act(
+        'revokeDevice',
+        async (hub, territory, actor) => {
+          await hub.devices.revoke({ territory, id, actor });
+          if (dropsRevoked) hub.sessions.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
+          return { subject: id, result: undefined };
+        },
+        by,
+      ),
     async meddle({ key }) {
       const { hub } = current();
       try {

@@ -3,33 +3,33 @@
  * over links in memory. It makes things and connects them; what befalls them is `faults.ts`, what must hold of them
  * stands in `invariants/`.
  */
-import { join } from 'node:path';
 import {
   IdlewildError,
+  codeOf,
   createMemoryBlobStore,
-  decodeCbor,
-  type AnswerEvent,
-  type AnswerWork,
   type BlobSource,
   type BlobStore,
+  type Crypto,
   type ErrorCode,
-  type ToDevice,
 } from '@idlewild/protocol';
-import { createMemorySecrets, type AnswerSink, type Hub } from '@idlewild/hub';
+import type { AnswerSink, Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, storeTinyModel, type FakeClock } from '@idlewild/protocol/testing';
 import { createAgenda, type Agenda } from './agenda.ts';
 import { MODEL, createCallers, type CallerKey, type Callers } from './callers.ts';
 import { createChance, type Chance } from './chance.ts';
+import { createCluster, type Cluster } from './cluster.ts';
 import { createDevice, type DeviceTraits, type SimDevice } from './device.ts';
-import type { Forbidden, Timed, Via } from './events.ts';
-import { startHubProcess, type HubProcess, type Machine } from './hub-process.ts';
-import type { OtherLease } from './lies.ts';
-import type { Door, Link, LinkWatch } from './link.ts';
+import type { Timed } from './events.ts';
+import { untilShut, type HubProcess } from './hub-process.ts';
+import { createKeyedCallers, type KeyedCallers } from './keyed-callers.ts';
+import type { Door, Link } from './link.ts';
 import { createTemporaryFolder, yieldToPlatform } from './node/platform.ts';
 import { createRecord, type Record } from './record.ts';
 import { createRememberingCrypto } from './remembering-crypto.ts';
+import { createCauses } from './shared-bus.ts';
 import { createSteward, type Steward } from './steward.ts';
+import { followDuties, followLeases, requestOf, watchOf, type Watched } from './watch.ts';
 
 export const CONTEXT_TOKENS = 4_096;
 const CALLERS = 6;
@@ -42,8 +42,10 @@ export interface WorldOptions {
   readonly breakage?: Breakage | undefined;
   /** Models, of which no device has room for more than a few; 1, for which there is room everywhere. */
   readonly models: number;
+  /** 1: a hub that is alone. */
+  readonly replicas: number;
   readonly onEvent: (event: Timed) => void;
-  /** The hub has started again, and nobody has connected yet. */
+  /** A hub that is alone has started again, and nobody has connected yet. */
   readonly onRestarted: (world: World) => Promise<void>;
 }
 
@@ -52,6 +54,8 @@ export interface Breakage {
   wrapSink?(sink: AnswerSink): AnswerSink;
   /** Between what a device sent and what the hub makes of it. */
   rewrite?(frame: Uint8Array, device: string): Uint8Array;
+  /** Between replicas. */
+  rewriteBus?(subject: string, bytes: Uint8Array): Uint8Array;
   /** After each start of the hub. */
   onHub?(hub: Hub): Promise<void>;
   /** Once, when all have joined. */
@@ -68,6 +72,8 @@ export interface World {
   readonly record: Record;
   readonly devices: readonly SimDevice[];
   readonly callers: Callers;
+  readonly keyedCallers: KeyedCallers;
+  readonly cluster: Cluster;
   readonly steward: Steward;
   readonly callerKeys: readonly CallerKey[];
   /** Keys and devices whose revocation the hub has acknowledged. */
@@ -77,13 +83,16 @@ export interface World {
   /** The first model; in a crowded world there are more. */
   readonly model: string;
   readonly models: readonly WorldModel[];
+  /** One that answers. */
   process(): HubProcess | undefined;
   /** Requests that were given to a device at least once and are not over. */
   begun(): number;
   deviceOf(id: string): SimDevice | undefined;
+  /** The replica that has a duty, as the database saw it last. */
+  holderOf(duty: string): string | undefined;
   /** A stream of chance of its own. */
   chance(stream: string): Chance;
-  startHub(): Promise<void>;
+  startHub(slot: number): Promise<void>;
   /** Calls `act` as soon as the device proves itself to the hub again, which has not finished with it by then. */
   atProof(device: string, act: () => void): void;
   /** Revoking again changes nothing. */
@@ -103,71 +112,60 @@ export interface WorldModel {
 }
 
 /** What the parts of a world share while it is put together. */
-interface Making {
+interface Making extends Watched {
   readonly options: WorldOptions;
   readonly clock: FakeClock;
-  readonly record: Record;
-  readonly machine: Machine;
-  readonly leases: Map<number, OtherLease & { readonly device: string }>;
+  readonly crypto: Crypto;
+  readonly cluster: Cluster;
   readonly byId: Map<string, SimDevice>;
   /** What the hub has acknowledged, and what was asked of it. */
   readonly revoked: Set<string>;
   readonly revoking: Set<string>;
   readonly over: Set<string>;
-  readonly atProof: Map<string, () => void>;
-  process: HubProcess | undefined;
-  via: Via | undefined;
-  starts: number;
-  onDead(): void;
 }
 
 export async function createWorld(options: WorldOptions): Promise<World> {
-  const { seed, breakage = {} } = options;
+  const { seed, breakage = {}, replicas } = options;
   const clock = createFakeClock(yieldToPlatform);
   const record = createRecord(clock, options.traceLinesMax);
   const folder = createTemporaryFolder();
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
   const crypto = createRememberingCrypto(nodeCrypto);
-  const machine = { clock, crypto, record, store, secrets: createMemorySecrets(), file: join(folder.path, 'hub.db') };
+  const causes = createCauses();
+  const devices: SimDevice[] = [];
+  const cluster = await createCluster({
+    size: replicas,
+    seed,
+    clock,
+    crypto,
+    record,
+    store,
+    causes,
+    folder: folder.path,
+    rewriteBus: (subject, bytes) => breakage.rewriteBus?.(subject, bytes) ?? bytes,
+    onDead(process) {
+      if (replicas === 1) making.leases.clear();
+      for (const device of devices) device.link.cut('the hub died', process);
+      callers.cutOff(process);
+      keyedCallers.cutOff(process);
+    },
+  });
   const making: Making = {
+    ...emptyNotes(),
     options,
     clock,
+    crypto,
     record,
-    machine,
-    leases: new Map(),
-    byId: new Map(),
-    revoked: new Set(),
-    revoking: new Set(),
-    over: new Set(),
-    atProof: new Map(),
-    process: undefined,
-    via: undefined,
-    starts: 0,
-    onDead: () => {},
+    causes,
+    cluster,
+    rewrite: breakage.rewrite,
   };
   record.listen(options.onEvent);
   followLeases(making);
-  const process = (): HubProcess | undefined => making.process;
-  const callers = createCallers({
-    record,
-    process,
-    via: () => making.via,
-    wrapSink: (sink) => breakage.wrapSink?.(sink) ?? sink,
-  });
-  const devices: SimDevice[] = [];
-  making.onDead = () => {
-    making.process = undefined;
-    making.leases.clear();
-    for (const device of devices) device.link.cut('the hub died');
-    callers.cutOff();
-  };
-  await startHub(making);
-  const steward = await createSteward({ record, process, dropsRevoked: breakage.dropsRevoked ?? true });
-  const models = await publish(store, options.models, steward);
-  const callerKeys: CallerKey[] = [];
-  for (let caller = 0; caller < CALLERS; caller++) callerKeys.push(await steward.createKey(`caller ${caller}`));
-  devices.push(...(await createDevices(making, steward)));
-  for (const device of devices) making.byId.set(device.id, device);
+  const holders = followDuties(record);
+  const { callers, keyedCallers } = createAsking(making);
+  for (let slot = 0; slot < replicas; slot++) await startHub(making, slot);
+  const { steward, models, callerKeys } = await populate(making, store, devices);
   const agenda = createAgenda();
   const world: World = {
     seed,
@@ -176,19 +174,22 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     agenda,
     devices,
     callers,
+    keyedCallers,
+    cluster,
     steward,
     callerKeys,
     model: models[0]?.cid ?? '',
     models,
-    process,
+    process: cluster.awake,
     revoked: making.revoked,
     over: making.over,
     begun: () => making.leases.size,
     deviceOf: (id) => making.byId.get(id),
+    holderOf: (duty) => holders.get(duty),
     chance: (stream) => createChance(seed, stream),
-    async startHub() {
-      await startHub(making);
-      await options.onRestarted(world);
+    async startHub(slot) {
+      await startHub(making, slot);
+      if (replicas === 1) await options.onRestarted(world);
     },
     atProof: (device, act) => void making.atProof.set(device, act),
     revokeDevice: (id) => revokeOnce(making, world, id, steward.revokeDevice),
@@ -200,11 +201,56 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     run: (ms) => run(clock, agenda, ms),
     async close() {
       for (const device of devices) device.die(true);
-      await making.process?.stop();
+      await cluster.close();
       folder.remove();
     },
   };
   return world;
+}
+
+const emptyNotes = (): Pick<Making, 'leases' | 'byId' | 'revoked' | 'revoking' | 'over' | 'atProof'> => ({
+  leases: new Map(),
+  byId: new Map(),
+  revoked: new Set(),
+  revoking: new Set(),
+  over: new Set(),
+  atProof: new Map(),
+});
+
+interface People {
+  readonly steward: Steward;
+  readonly models: readonly WorldModel[];
+  readonly callerKeys: readonly CallerKey[];
+}
+
+/** Makes who and what a hub knows, and adds the devices to `devices`. */
+async function populate(making: Making, store: BlobStore, devices: SimDevice[]): Promise<People> {
+  const { record, cluster, byId, options } = making;
+  const dropsRevoked = options.breakage?.dropsRevoked ?? true;
+  const steward = await createSteward({ record, process: cluster.awake, dropsRevoked });
+  const models = await publish(store, options.models, steward);
+  const callerKeys: CallerKey[] = [];
+  for (let caller = 0; caller < CALLERS; caller++) callerKeys.push(await steward.createKey(`caller ${caller}`));
+  devices.push(...(await createDevices(making, steward)));
+  for (const device of devices) byId.set(device.id, device);
+  return { steward, models, callerKeys };
+}
+
+/** Those who ask, with and without keys to come back by. */
+function createAsking({ options, record, causes, cluster, clock }: Making): {
+  callers: Callers;
+  keyedCallers: KeyedCallers;
+} {
+  const common = {
+    record,
+    via: () => causes.via,
+    wrapSink: (sink: AnswerSink) => options.breakage?.wrapSink?.(sink) ?? sink,
+  };
+  const chance = createChance(options.seed, 'keyed callers');
+  return {
+    callers: createCallers({ ...common, process: cluster.pick }),
+    keyedCallers: createKeyedCallers({ ...common, clock, chance, pick: cluster.pick }),
+  };
 }
 
 const RETRY_MS = 2_000;
@@ -214,21 +260,22 @@ async function revokeOnce(
   making: Making,
   world: World,
   id: string,
-  revoke: (id: string) => Promise<void>,
+  revoke: (id: string, process: HubProcess) => Promise<void>,
 ): Promise<void> {
-  const { revoked, revoking, process } = making;
+  const { revoked, revoking, cluster } = making;
   if (revoked.has(id) || revoking.has(id)) return;
   revoking.add(id);
+  const process = cluster.awake();
   const again = (): void =>
     world.agenda.at(world.clock.monotonic() + RETRY_MS, async () => {
       revoking.delete(id);
-      await revokeOnce(making, world, id, revoke);
+      await untilShut(cluster.awake(), revokeOnce(making, world, id, revoke));
     });
   if (process === undefined) return again();
   try {
-    await revoke(id);
+    await revoke(id, process);
   } catch (error) {
-    if (process.isLive()) throw error;
+    if (process.isLive() && codeOf(error) !== 'database_unavailable') throw error;
     return again();
   }
   if (process.isLive()) revoked.add(id);
@@ -250,14 +297,9 @@ async function run(clock: FakeClock, agenda: Agenda, ms: number): Promise<void> 
   }
 }
 
-async function startHub(making: Making): Promise<void> {
-  const {
-    options: { seed, breakage },
-    machine,
-  } = making;
-  const started = await startHubProcess(machine, createChance(seed, `hub ${making.starts++}`), () => making.onDead());
-  making.process = started;
-  await breakage?.onHub?.(started.hub);
+async function startHub({ cluster, options }: Making, slot: number): Promise<void> {
+  const started = await cluster.start(slot);
+  if (started !== undefined) await options.breakage?.onHub?.(started.hub);
 }
 
 const CROWDED_BYTES = 100_000;
@@ -284,7 +326,7 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
     options: { seed, devices: count, breakage },
     clock,
   } = making;
-  const territory = making.process?.hub.territory.publicKey as Uint8Array;
+  const territory = making.cluster.running()[0]?.hub.territory.publicKey as Uint8Array;
   const elsewhere = (await nodeCrypto.signingKey(createChance(seed, 'elsewhere').bytes(32))).publicKey;
   const devices: SimDevice[] = [];
   let inviteSecret = new Uint8Array();
@@ -296,7 +338,7 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
         territory,
         elsewhere,
         inviteSecret,
-        crypto: making.machine.crypto,
+        crypto: making.crypto,
         heedsLender: breakage?.heedsLender ?? true,
         chance: createChance(seed, `device ${index}`),
         traits: drawTraits(createChance(seed, `traits ${index}`), index, making.options.models > 1),
@@ -304,6 +346,7 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
         fetchBlob: (device, ticket, link) => fetchBlob(making, device, ticket, link),
         watch: (device) => watchOf(making, device),
         otherLease: (device) => [...making.leases.values()].find((lease) => lease.device !== device),
+        hasReplicas: making.options.replicas > 1,
         onRan: (device, work, forbidden) =>
           making.record.note({ e: 'ran', device, request: requestOf(work), tokens: work.tokens.length, forbidden }),
         onEnded: (device, code) => onEnded(making, device, code),
@@ -333,15 +376,9 @@ function drawTraits(chance: Chance, index: number, crowded: boolean): DeviceTrai
   };
 }
 
-/** Requests carry their number in the prompt: that is how work is known again wherever it turns up. */
-export function requestOf({ prompt }: Pick<AnswerWork, 'prompt'>): number {
-  const text = prompt.kind === 'text' ? prompt.text : (prompt.messages.at(-1)?.content ?? '');
-  return Number(/^#(\d+) /.exec(text)?.[1] ?? Number.NaN);
-}
-
-function doorOf({ process }: Making): Door | undefined {
-  if (process === undefined) return undefined;
-  return { isLive: process.isLive, accept: (channel) => process.hub.local.accept(channel) };
+function doorOf({ cluster }: Making): Door | undefined {
+  const process = cluster.pick();
+  return process === undefined ? undefined : { process, accept: (channel) => process.hub.local.accept(channel) };
 }
 
 function onEnded(making: Making, device: string, code: ErrorCode): void {
@@ -358,96 +395,16 @@ function fetchBlob(making: Making, device: string, ticket: string, link: Link): 
     await new Promise<void>((resolve) => {
       making.clock.after(latencyMs, resolve);
     });
-    const { process } = making;
+    const process = making.cluster.awake();
     if (process === undefined || link.isBlocked()) throw new IdlewildError('hub_unreachable', 'no answer');
     const bearer = await process.hub.ticketHolders.holderOf(ticket);
     if (bearer === undefined) throw new IdlewildError('unauthenticated', 'the ticket is of no open session');
     const { hub } = process;
     const principal = { kind: 'device', deviceId: bearer.device, territory: bearer.territory } as const;
     hub.policy.decide(principal, 'fetchBlob', { territory: hub.territory.id });
-    making.record.note({ e: 'told', device: bearer.device, kind: 'blob' });
+    making.record.note({ e: 'told', replica: process.id, device: bearer.device, kind: 'blob' });
     const served = await hub.blobs.fetch(cid, bearer.device);
     served?.ended(true);
     return served?.bytes;
   };
-}
-
-/** Whether a frame says so near its beginning: decoding all of them to learn their kinds would take half the time. */
-const startsWith = (frame: Uint8Array, text: string): boolean =>
-  Buffer.from(frame.buffer, frame.byteOffset, Math.min(frame.length, 32)).includes(text);
-
-function watchOf(making: Making, device: string): LinkWatch {
-  const {
-    record,
-    options: { breakage },
-  } = making;
-  return {
-    onToDevice(frame) {
-      if (startsWith(frame, 'atmheartbeat.ack')) return record.note({ e: 'told', device, kind: 'heartbeat.ack' });
-      const message = decodeCbor(frame, 'a frame of the hub') as ToDevice;
-      record.note({ e: 'told', device, kind: message.t });
-      if (message.t === 'hold') {
-        record.note({ e: 'placed', device, models: message.models.map(({ cid, bytes }) => ({ cid, bytes })) });
-      }
-      if (message.t !== 'answer') return;
-      const { lease, epoch, work } = message;
-      const forbidden = forbiddenAtHub(making, device);
-      record.note({ e: 'ordered', device, lease, epoch, request: requestOf(work), tokens: work.tokens, forbidden });
-    },
-    onToHub(frame, handle) {
-      making.process?.wake();
-      if (making.process === undefined) return;
-      making.via = startsWith(frame, 'atiheartbeat') ? undefined : viaOf(frame, device);
-      try {
-        handle(breakage?.rewrite?.(frame, device) ?? frame);
-      } finally {
-        making.via = undefined;
-      }
-      if (!startsWith(frame, 'ateprove')) return;
-      making.atProof.get(device)?.();
-      making.atProof.delete(device);
-    },
-  };
-}
-
-function viaOf(frame: Uint8Array, device: string): Via | undefined {
-  try {
-    const message = decodeCbor(frame, 'a frame of a device') as AnswerEvent;
-    return typeof message?.lease === 'string' ? { device, frame: message } : undefined;
-  } catch {
-    // Garbage is what some devices send; the hub is to find that out by itself.
-    return undefined;
-  }
-}
-
-/** What the hub has been told of the device, and so must heed. */
-function forbiddenAtHub({ process, byId }: Making, device: string): Forbidden | undefined {
-  const { lends } = byId.get(device)?.traits ?? { lends: 'answers' };
-  if (lends !== 'answers') return lends === 'nothing' ? 'consent' : 'territory';
-  const connected = process?.hub.sessions.get(device);
-  if (connected === undefined) return undefined;
-  if (connected.draining) return 'draining';
-  const { state } = connected.status;
-  return state === 'paused' || state === 'draining' ? state : undefined;
-}
-
-function followLeases({ record, leases }: Making): void {
-  record.listen((event) => {
-    switch (event.e) {
-      case 'ordered': {
-        const { request, device, lease, epoch, tokens } = event;
-        return void leases.set(request, { device, lease, epoch, tokens: tokens.length });
-      }
-      case 'token': {
-        const lease = leases.get(event.request);
-        if (lease !== undefined) leases.set(event.request, { ...lease, tokens: event.i + 1 });
-        return;
-      }
-      case 'finished':
-      case 'failed':
-      case 'hungUp':
-        return void leases.delete(event.request);
-      default:
-    }
-  });
 }

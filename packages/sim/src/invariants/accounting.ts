@@ -4,7 +4,9 @@
  *
  * A caller is told before its end is committed, so a crash within `GRACE_MS` of the end, or while the disk refuses to
  * write, may leave `hub_restarted` for an answer that was delivered, and fewer tokens than it had. A hub that stops in
- * good order on a disk that writes leaves no such thing.
+ * good order on a disk that writes leaves no such thing. A replica that stood still for so long that it was taken for
+ * dead is as one that crashed when it did. What a caller under an Idempotency-Key hears as done is done in the
+ * database, whatever crashes; while the disk refuses to write it may be told before.
  */
 import { HUB_LIMITS } from '@idlewild/hub';
 import type { Timed } from '../events.ts';
@@ -17,16 +19,23 @@ const GRACE_MS = 50;
 type End = Extract<Timed, { e: 'finished' | 'failed' | 'hungUp' | 'cutOff' | 'refused' }>;
 
 interface Request {
-  id: string | undefined;
+  readonly isKeyed: boolean;
+  /** Of a keyed request there may be several, of which the last counts: one that failed is asked anew. */
+  readonly ids: Set<string>;
+  replica: string | undefined;
   readonly tokenAtMs: number[];
   end: End | undefined;
   /** When the hub crashed under it, or right after it: what happened before this moment was on the disk by then. */
   writtenUntilMs: number | undefined;
+  /** It ended while the disk refused to write. */
+  hadDiskTrouble: boolean;
 }
 
-export const createAccounting: CreateChecker = (blame) => {
+export const createAccounting: CreateChecker = (blame, facts) => {
   const requests = new Map<number, Request>();
   const disk = createDiskTrouble();
+  /** Until when everything was written, and since when it stands still. */
+  const paused = new Map<string, { readonly atMs: number; readonly writtenUntilMs: number }>();
 
   const of = (number: number): Request => {
     const request = requests.get(number);
@@ -41,13 +50,31 @@ export const createAccounting: CreateChecker = (blame) => {
       blame(`request ${event.request} ended twice: ${request.end.e}, then ${event.e}`);
     }
     request.end = event;
+    request.hadDiskTrouble = disk.isTroubled(event.atMs);
   }
 
-  function crashed(atMs: number): void {
-    const writtenUntilMs = disk.writtenUntilMs(atMs);
+  function crashed(writtenUntilMs: number, replica: string): void {
     for (const request of requests.values()) {
+      if (request.replica !== undefined && request.replica !== replica) continue;
       if (request.end === undefined || request.end.atMs >= writtenUntilMs) request.writtenUntilMs ??= writtenUntilMs;
     }
+  }
+
+  function accepted({ request: number, id, replica }: Extract<Timed, { e: 'accepted' }>): void {
+    const request = of(number);
+    request.replica = replica;
+    // One that stood still may begin what its caller has long heard the end of.
+    if (!request.isKeyed || request.end === undefined) request.ids.add(id);
+  }
+
+  function hub({ what, replica, atMs }: Extract<Timed, { e: 'hub' }>): void {
+    const since = paused.get(replica) ?? { atMs, writtenUntilMs: disk.writtenUntilMs(atMs) };
+    if (what === 'crashed' || (what === 'stopped' && disk.isFailing())) crashed(since.writtenUntilMs, replica);
+    const wasLong = atMs - since.atMs > HUB_LIMITS.replicaLiveMs / 2;
+    if (what === 'woken' && wasLong) crashed(since.writtenUntilMs, replica);
+    if (what === 'paused' || what === 'asleep') paused.set(replica, since);
+    else paused.delete(replica);
+    if (facts.isAlone && what !== 'started') disk.forget();
   }
 
   return {
@@ -55,14 +82,16 @@ export const createAccounting: CreateChecker = (blame) => {
       switch (event.e) {
         case 'asked':
           return void requests.set(event.request, {
-            id: undefined,
+            isKeyed: event.keyed === true,
+            ids: new Set(),
+            replica: undefined,
             tokenAtMs: [],
             end: undefined,
             writtenUntilMs: undefined,
+            hadDiskTrouble: false,
           });
         case 'accepted':
-          of(event.request).id = event.id;
-          return;
+          return accepted(event);
         case 'token': {
           const request = of(event.request);
           if (request.end !== undefined) blame(`request ${event.request} got a token after its end (${request.end.e})`);
@@ -79,9 +108,7 @@ export const createAccounting: CreateChecker = (blame) => {
           if (event.kind === 'disk') disk.see(event.e, event.atMs);
           return;
         case 'hub':
-          if (event.what === 'crashed' || (event.what === 'stopped' && disk.isFailing())) crashed(event.atMs);
-          if (event.what !== 'started') disk.forget();
-          return;
+          return hub(event);
         default:
       }
     },
@@ -91,10 +118,14 @@ export const createAccounting: CreateChecker = (blame) => {
       if (when !== 'rest') return;
       for (const [number, request] of requests) {
         if (request.end === undefined) blame(`the caller of request ${number} waits for ever`);
-        if (request.id === undefined) continue;
-        const row = byId.get(request.id);
-        const wrong = row === undefined ? 'it was accepted and is nowhere' : disagreement(request, row);
-        if (wrong !== undefined) blame(`request ${number} (${request.id}): ${wrong}`);
+        if (request.ids.size === 0) continue;
+        const known = [...request.ids].flatMap((id) => byId.get(id) ?? []);
+        const row = known.find(({ state }) => state === 'done') ?? known.at(-1);
+        const differs = request.isKeyed ? disagreementOfKeyed : disagreement;
+        const wrong = known.length < request.ids.size ? 'it was accepted and is nowhere' : undefined;
+        const blamed = wrong ?? (row === undefined ? undefined : differs(request, row));
+        if (blamed !== undefined) blame(`request ${number} (${[...request.ids].join(', ')}): ${blamed}`);
+        if (known.filter(({ state }) => state === 'done').length > 1) blame(`request ${number} was done twice`);
       }
     },
   };
@@ -103,6 +134,8 @@ export const createAccounting: CreateChecker = (blame) => {
 interface DiskTrouble {
   see(what: 'fault' | 'healed', atMs: number): void;
   isFailing(): boolean;
+  /** Whether something is still to be written that was refused. */
+  isTroubled(atMs: number): boolean;
   /** The connection on which the writes failed is gone. */
   forget(): void;
   /** Everything before this moment is committed at `atMs`. */
@@ -119,11 +152,33 @@ function createDiskTrouble(): DiskTrouble {
       untilMs = what === 'fault' ? Number.POSITIVE_INFINITY : atMs + HUB_LIMITS.journalRetryMs + GRACE_MS;
     },
     isFailing: () => untilMs === Number.POSITIVE_INFINITY,
+    isTroubled: (atMs) => atMs <= untilMs,
     forget() {
       untilMs = Number.NEGATIVE_INFINITY;
     },
     writtenUntilMs: (atMs) => (atMs <= untilMs ? Math.min(sinceMs, atMs) : atMs) - GRACE_MS,
   };
+}
+
+/** How the row differs from what a caller saw that came back until it heard an end. */
+function disagreementOfKeyed({ end, tokenAtMs, hadDiskTrouble }: Request, row: RequestRow): string | undefined {
+  const tokens = tokenAtMs.length;
+  const said = `the database says ${row.state} (${row.reason ?? 'no reason'}) after ${row.answer_tokens} tokens`;
+  if (end === undefined || end.e === 'hungUp' || hadDiskTrouble) return undefined;
+  // Its key was revoked while it was away.
+  if (end.e === 'failed' && end.code === 'unauthenticated') return undefined;
+  if (end.e === 'failed') {
+    return row.state === 'failed' || row.state === 'cancelled' ? undefined : `${said}; its caller saw ${end.code}`;
+  }
+  if (end.e !== 'finished') return `${said}; its caller, who would come back, ended with ${end.e}`;
+  const { answerTokens, exact, failovers } = end.outcome;
+  const same =
+    row.state === 'done' &&
+    row.answer_tokens === answerTokens &&
+    answerTokens === tokens &&
+    row.failovers === failovers &&
+    (row.exact === 1) === exact;
+  return same ? undefined : `${said}; its caller saw it done after ${tokens} tokens`;
 }
 
 /** How the row differs from what the caller saw. */
@@ -154,7 +209,7 @@ function disagreement({ end, tokenAtMs, writtenUntilMs }: Request, row: RequestR
       return same ? undefined : `${said}; its caller saw ${end.code} after ${tokens} tokens`;
     }
     case 'hungUp':
-      return row.state === 'cancelled' ? undefined : `${said}; its caller hung up`;
+      return row.state === 'cancelled' || end.late === true ? undefined : `${said}; its caller hung up`;
     case 'cutOff':
       return `${said}; the hub died before its caller heard of an end`;
     case 'refused':

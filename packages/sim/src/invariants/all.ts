@@ -5,6 +5,7 @@ import { createBounds } from './bounds.ts';
 import type { CreateChecker } from './checker.ts';
 import { createConsent } from './consent.ts';
 import { createLeases } from './leases.ts';
+import { createDuties, createOwners } from './owners.ts';
 import { createPlacement } from './placement.ts';
 import { createRevocation } from './revocation.ts';
 import { createTokens } from './tokens.ts';
@@ -12,11 +13,13 @@ import { createTokens } from './tokens.ts';
 export const INVARIANTS = {
   '1 accepted is never lost': createAccounting,
   '2 one holder, accepted once': createLeases,
+  '2 stale owners change nothing': createOwners,
   '3 no token changes': createTokens,
   '5 consent': createConsent,
   '6 revocation': createRevocation,
   '7 audit': createAudit,
   placement: createPlacement,
+  'one holder of a duty': createDuties,
   bounds: createBounds,
 } as const satisfies { readonly [name: string]: CreateChecker };
 

@@ -5,6 +5,11 @@ import type { Snapshot } from '../snapshot.ts';
 /** What is known of a world without asking the hub. */
 export interface Facts {
   readonly contextTokens: number;
+  readonly replicas: number;
+  /** There is one replica. */
+  readonly isAlone: boolean;
+  /** Of all devices. */
+  slots(): number;
   deviceOf(id: string): { readonly traits: { readonly family: number; readonly diskBytes: number } } | undefined;
   saltOf(family: number): string;
 }

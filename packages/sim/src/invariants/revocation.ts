@@ -1,7 +1,8 @@
 /**
  * Invariant 6: nothing crosses a territory, and a revoked key or device gets nothing more after one second.
  *
- * A revoked device may still dial: it is told who the hub is, and that it is refused.
+ * A revoked device may still dial: it is told who the hub is, and that it is refused. A replica that stood still has
+ * its second from when it goes on.
  */
 import type { CreateChecker } from './checker.ts';
 
@@ -18,8 +19,13 @@ export const createRevocation: CreateChecker = (blame, facts) => {
     if (!blamed.has(subject)) blame(what);
     blamed.add(subject);
   };
-  const isPast = (id: string | undefined, atMs: number): boolean =>
-    id !== undefined && atMs > (revokedAtMs.get(id) ?? Number.POSITIVE_INFINITY) + REVOKED_MS;
+  const wokenAtMs = new Map<string, number>();
+  const isPast = (id: string | undefined, atMs: number, replica?: string): boolean => {
+    if (id === undefined) return false;
+    const woken = replica === undefined ? lastWokenAtMs : (wokenAtMs.get(replica) ?? 0);
+    return atMs > Math.max(woken, revokedAtMs.get(id) ?? Number.POSITIVE_INFINITY) + REVOKED_MS;
+  };
+  let lastWokenAtMs = 0;
 
   return {
     see(event) {
@@ -27,10 +33,14 @@ export const createRevocation: CreateChecker = (blame, facts) => {
         case 'act':
           if (!event.action.startsWith('revoke')) return;
           return void revokedAtMs.set(event.subject, event.atMs);
+        case 'hub':
+          if (event.what !== 'woken') return;
+          lastWokenAtMs = event.atMs;
+          return void wokenAtMs.set(event.replica, event.atMs);
         case 'asked':
           return void keys.set(event.request, event.key);
         case 'told':
-          if (isPast(event.device, event.atMs) && !BEFORE_PROOF.has(event.kind)) {
+          if (isPast(event.device, event.atMs, event.replica) && !BEFORE_PROOF.has(event.kind)) {
             blameOnce(event.device, `the revoked device ${event.device} was sent "${event.kind}"`);
           }
           return;
@@ -39,6 +49,8 @@ export const createRevocation: CreateChecker = (blame, facts) => {
         case 'token':
         case 'finished':
         case 'failed':
+          // Who comes back to an answer is refused like everybody.
+          if (event.e === 'failed' && event.code === 'unauthenticated') return;
           if (!isPast(keys.get(event.request), event.atMs)) return;
           return blameOnce(String(event.request), `a revoked key got "${event.e}" of request ${event.request}`);
         default:
