@@ -18,7 +18,7 @@ import {
   type Crypto,
   type Random,
 } from '@idlewild/protocol';
-import { createAnswers, type AnswerMeter, type Answers, type ReceiptFacts } from './answers/answers.ts';
+import { createAnswers, type AnswerMeter, type Answers } from './answers/answers.ts';
 import { createJournal } from './answers/journal.ts';
 import { createAudit, type Audit } from './audit/audit.ts';
 import { createLocalBus } from './bus/local-bus.ts';
@@ -29,6 +29,7 @@ import type { DefaultLimits } from './callers/limits.ts';
 import type { OpenDatabase } from './db/open.ts';
 import { together } from './db/together.ts';
 import type { Database } from './db/schema.ts';
+import type { ReceiptFacts } from './answers/port.ts';
 import { accountIn } from './embeddings/account.ts';
 import { createEmbeddings, type Embeddings } from './embeddings/embeddings.ts';
 import { createDevices, type Devices } from './identity/devices.ts';

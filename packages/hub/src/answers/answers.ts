@@ -27,6 +27,7 @@ import { createGate, type Gate } from './gate.ts';
 import { createChoosing } from './choosing.ts';
 import { inTurn } from './in-turn.ts';
 import type { Journal, JournalledAnswer } from './journal.ts';
+import { stoppingError, takenOverError } from './refusals.ts';
 import { outcomeOf, retell, summaryOf, takeUp } from './take-up.ts';
 import {
   applyEvent,
@@ -56,14 +57,6 @@ export interface AnswersDeps {
   readonly log: Log;
 }
 
-export interface ReceiptFacts {
-  readonly lease: string;
-  readonly epoch: number;
-  readonly model: string;
-  readonly firstToken: number;
-  readonly tokens: readonly number[];
-}
-
 interface Answer {
   readonly state: AnswerState;
   readonly request: AnswerRequest;
@@ -83,15 +76,14 @@ interface Answer {
   silenced: boolean;
 }
 
-const stoppingError = (): IdlewildError =>
-  new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
-
 export function createAnswers(deps: AnswersDeps): Answers {
   const { clock, random, sessions, journal, meter, log } = deps;
   const affinity = createAffinity(clock, random);
   const choosing = createChoosing({ clock, sessions, affinity, placement: deps.placement });
   const open = new Map<string, Answer>();
   const byLease = new Map<string, Answer>();
+  /** Answers of runs that are finished and not yet in the books; another owner may have them by then. */
+  const settling = new Map<string, 'own' | 'lost'>();
   let queue: Answer[] = [];
   let sweeper: Timer | undefined;
   let stopping = false;
@@ -143,10 +135,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
         if (effect.code === 'stalled' && device !== undefined)
           device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
         else if (device !== undefined && effect.code !== 'lease_unknown') device.contradicted = true;
-        log.info(
-          { request: state.request, device: attempt?.device, tokens: state.tokens.length, why: state.lastFailure },
-          'attempt failed',
-        );
+        const { request, tokens, lastFailure: why } = state;
+        log.info({ request, device: attempt?.device, tokens: tokens.length, why }, 'attempt failed');
         queue.unshift(answer);
         return pump();
       }
@@ -172,10 +162,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     };
     journal.fact(state.request, { t: 'finished', finish: effect.finish, s: effect.s, calls: effect.calls });
     const settled = settle(answer, attempt, device, effect.receipt).catch((error: unknown) => {
-      log.error(
-        { request: state.request, why: messageOf(error) },
-        'an answer was delivered but its end could not be written',
-      );
+      log.error({ request: state.request, why: messageOf(error) }, 'the end of a whole answer could not be written');
     });
     meter.ended('done', 'none', {
       tokens: state.tokens.length,
@@ -183,11 +170,18 @@ export function createAnswers(deps: AnswersDeps): Answers {
       failovers: state.failovers,
     });
     const tell = (): void => {
-      if (!answer.silenced) sink.finished(outcome);
+      const isLost = settling.get(state.request) === 'lost';
+      settling.delete(state.request);
+      if (answer.silenced) return;
+      if (isLost) sink.failed(takenOverError());
+      else sink.finished(outcome);
     };
     // A run ends after its answers: what its caller hears as done is done in the books, on every replica.
     if (answer.request.run === undefined) tell();
-    else void atMost(settled, HUB_LIMITS.settleMsMax, clock).then(tell);
+    else {
+      settling.set(state.request, 'own');
+      void atMost(settled, HUB_LIMITS.settleMsMax, clock).then(tell);
+    }
     pump();
   }
 
@@ -374,19 +368,19 @@ export function createAnswers(deps: AnswersDeps): Answers {
     Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax);
 
   async function begin(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle> {
-    deps.placement?.asked(request.model.cid);
-    choosing.admit(request, featuresOf(request.work), open);
+    const { territory, key, model, work, run, queueMs = HUB_LIMITS.queueMsMax } = request;
+    deps.placement?.asked(model.cid);
+    choosing.admit(request, featuresOf(work), open);
     const state = createAnswerState({
       request: newId('req', random),
-      model: request.model.cid,
-      work: request.work,
+      model: model.cid,
+      work,
       nowMs: clock.monotonic(),
       deadlineMs: deadlineOf(request),
-      queueMs: request.queueMs ?? HUB_LIMITS.queueMsMax,
+      queueMs,
     });
     const answer = createAnswer(request, sink, state);
     open.set(state.request, answer);
-    const { territory, key, work, run } = request;
     try {
       await journal.open({ request: state.request, territory, key, model: state.model, work, run });
     } catch (error) {
@@ -431,7 +425,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
   }
 
   /** Another owner has it, or will: nothing of it is ended here, and its device goes on. */
-  function leave(answer: Answer, message: string): void {
+  function leave(answer: Answer, error: IdlewildError): void {
     const { attempt, request } = answer.state;
     answer.state.phase = 'over';
     open.delete(request);
@@ -441,11 +435,12 @@ export function createAnswers(deps: AnswersDeps): Answers {
       const device = sessions.get(attempt.device);
       if (device !== undefined) sessions.disown(device, attempt.lease, attempt.epoch);
     }
-    if (!answer.silenced) answer.sink.failed(new IdlewildError('run_taken_over', message));
+    if (!answer.silenced) answer.sink.failed(error);
   }
   journal.onTakenOver((request) => {
     const answer = open.get(request);
-    if (answer !== undefined) leave(answer, 'another replica went on with this answer; ask again under its key');
+    if (answer !== undefined) leave(answer, takenOverError());
+    if (settling.has(request)) settling.set(request, 'lost');
   });
 
   return {
@@ -477,9 +472,9 @@ export function createAnswers(deps: AnswersDeps): Answers {
       while (open.size > 0 && clock.monotonic() < endsAtMs) {
         // Who has a connection here may still ask on it, as long as there is time to answer.
         stopping ||= clock.monotonic() > endsAtMs - boundMs / 2;
-        await new Promise<void>((resolve) => {
-          clock.after(HUB_LIMITS.sweepMs, resolve);
-        });
+        const pause = Promise.withResolvers<void>();
+        clock.after(HUB_LIMITS.sweepMs, pause.resolve);
+        await pause.promise;
       }
       stopping = true;
     },
@@ -488,7 +483,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
       sweeper?.cancel();
       const left = [...open.values()];
       for (const answer of left) {
-        if (answer.request.run !== undefined) leave(answer, 'this replica is stopping; ask again under its key');
+        if (answer.request.run !== undefined) leave(answer, takenOverError('this replica is stopping'));
         else apply(answer, { t: 'cancel', code: 'hub_stopping', why: 'the hub is stopping' });
       }
       await journal.flush();

@@ -69,6 +69,15 @@ export interface AnswerHandle {
   cancel(why: string): void;
 }
 
+/** What the hub saw of an attempt, for its receipt to be held against. */
+export interface ReceiptFacts {
+  readonly lease: string;
+  readonly epoch: number;
+  readonly model: string;
+  readonly firstToken: number;
+  readonly tokens: readonly number[];
+}
+
 /** Counts for the metrics page. */
 export interface AnswerMeter {
   ended(

@@ -131,13 +131,21 @@ test('a kept row that was damaged or put in the place of another is as if it wer
   for (const name of ['n0', 'n1']) expect((await repeats.open(order(answering(), name))).isFirst).toBe(true);
 });
 
-test('an answer that cannot be written down is given all the same, and is told again from the journal', async () => {
+test('an answer that cannot be written down is given all the same, and written down as soon as it can be', async () => {
   const world = await createWorld(fakeClock());
-  const { repeats } = world.replica('rep_a', () => ({ put: () => Promise.reject(new Error('the disk is full')) }));
+  let isFull = true;
+  const { repeats } = world.replica('rep_a', (kept) => ({
+    put: (...order) => (isFull ? Promise.reject(new Error('the disk is full')) : kept.put(...order)),
+  }));
   await keep(repeats, world.clock, 'n');
   const again = answering();
   expect((await repeats.open(order(again))).isFirst).toBe(false);
-  expect(again.runs()).toMatchObject([{ epoch: 2, isResumed: true }]);
+  expect(again.runs()).toEqual([]);
+  expect(await world.database.db.selectFrom('runs').select('id').execute()).toHaveLength(1);
+  isFull = false;
+  await world.clock.advance(HUB_LIMITS.journalRetryMs);
+  await expect.poll(() => world.database.db.selectFrom('runs').select('id').execute()).toEqual([]);
+  expect(await world.database.db.selectFrom('kept_answers').select('id').execute()).toHaveLength(1);
 });
 
 test.each([

@@ -11,6 +11,7 @@
  * again first, so that the bytes are the same.
  */
 import { IdlewildError, codeOf, equalBytes, messageOf, type Clock, type Random } from '@idlewild/protocol';
+import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Replica } from '../replicas/port.ts';
 import type { KeptAnswers, KeptName } from './kept-answers.ts';
@@ -67,6 +68,8 @@ export function createRepeats({ kept, runs, replica, clock, random, log }: Repea
   const writing = new Set<Promise<void>>();
   /** Of each name one is opened at a time; who asks the same meanwhile finds what became of it. */
   const opening = new Map<string, Promise<unknown>>();
+  /** Ends that wait for their next try. */
+  const waiting = new Set<() => void>();
   let isStopping = false;
   const desk = createRunDesk({
     replica,
@@ -84,20 +87,34 @@ export function createRepeats({ kept, runs, replica, clock, random, log }: Repea
     const { run, fingerprint } = recording;
     await recording.make((making) => order.start(run, making));
     const answer = recording.answer();
-    try {
-      // What broke off because this replica stops goes on elsewhere.
-      if (recording.isLeft() || (recording.state() === 'broken' && isStopping)) return;
-      await runs.end(run, async (transaction) => {
+    // What broke off because this replica stops goes on elsewhere.
+    const isElsewhere = recording.isLeft() || (recording.state() === 'broken' && isStopping);
+    const write = (): Promise<void> =>
+      runs.end(run, async (transaction) => {
         if (answer === undefined) return;
         const { head, body } = answer;
         await kept.put(transaction, order, run.id, { fingerprint, requestId: run.requestId, ...head, body });
       });
-    } catch (error) {
-      const facts = { request: run.requestId, why: messageOf(error) };
-      if (codeOf(error) === 'run_taken_over') log.info(facts, 'a run went on at another replica');
-      else log.warn(facts, 'the end of a run could not be written; asked again it is told from the journal');
-    } finally {
-      live.delete(run.id);
+    if (!isElsewhere) await endRun(run, write);
+    live.delete(run.id);
+  }
+
+  /** Until it is written: what the journal has of it is erased with it. Whoever asks meanwhile joins what is here. */
+  async function endRun(run: Run, write: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await write();
+      } catch (error) {
+        const facts = { request: run.requestId, why: messageOf(error) };
+        if (codeOf(error) === 'run_taken_over') return log.info(facts, 'a run went on at another replica');
+        log.warn(facts, 'the end of a run could not be written yet');
+        if (isStopping) return undefined;
+        const pause = Promise.withResolvers<void>();
+        waiting.add(pause.resolve);
+        clock.after(HUB_LIMITS.journalRetryMs, pause.resolve);
+        await pause.promise;
+        waiting.delete(pause.resolve);
+      }
     }
   }
   function start(order: RepeatOrder, run: Run, fingerprint: Uint8Array): Recording {
@@ -210,6 +227,7 @@ export function createRepeats({ kept, runs, replica, clock, random, log }: Repea
     async stop() {
       isStopping = true;
       for (const recording of live.values()) recording.abort();
+      for (const wake of waiting) wake();
       await Promise.all(writing);
       desk.stop();
     },

@@ -78,7 +78,7 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
       leave(facts.id);
     }
     const known = devices.get(facts.id);
-    if (known?.session === facts.session) return changed(facts);
+    if (known?.session === facts.session) return void changed(facts);
     if (known !== undefined) {
       if (known.joinedAtMs > facts.joinedAtMs) return;
       forget(facts.id, 'superseded', 'it is connected to another replica by now');
@@ -108,9 +108,11 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
     events.onJoin(device);
   }
 
-  function changed({ id, session, v, status, draining, active, wanted }: Changing): void {
+  /** False for a device that should be known and is not. */
+  function changed({ id, session, v, status, draining, active, wanted }: Changing): boolean {
     const device = devices.get(id);
-    if (device?.session !== session || device.v > v) return;
+    if (device === undefined) return joinedHereAtMs(id) !== undefined;
+    if (device.session !== session || device.v > v) return true;
     device.v = v;
     device.status = afar(status);
     device.draining = draining;
@@ -118,6 +120,7 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
     device.leasesElsewhere = Math.max(0, active - device.leases.size);
     device.contradicted = false;
     events.onStatus(device);
+    return true;
   }
 
   async function fetchPages(replica: string): Promise<number> {
@@ -170,10 +173,12 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
       // Its first beat, at the latest, makes it known, and then all is fetched.
       if (sender === undefined) return;
       for (const facts of came) joined(from, facts);
-      for (const change of other) changed(change);
+      // One may have been forgotten for a session of its own here that was over at once.
+      const isMissing = other.map(changed).includes(false);
       for (const { id, session, code, why } of gone) if (devices.get(id)?.session === session) forget(id, code, why);
       if (n === sender.n + 1) sender.n = n;
       else if (n > sender.n) void fetch(from);
+      if (isMissing && !sender.isFetching) void fetch(from);
     },
     onNumber(from, n) {
       const sender = senders.get(from);
