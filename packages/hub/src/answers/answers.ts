@@ -21,7 +21,15 @@ import { featuresOf, route, type Candidate, type Demand } from '../scheduler/rou
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Sessions } from '../session/port.ts';
-import type { AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers } from './port.ts';
+import type {
+  AnswerOutcome,
+  AnswerSink,
+  AnswerRequest,
+  AnswerHandle,
+  AnswerMeter,
+  Answers,
+  ReceiptFacts,
+} from './port.ts';
 import { atMost } from './at-most.ts';
 import { createGate, type Gate } from './gate.ts';
 import { createChoosing } from './choosing.ts';
