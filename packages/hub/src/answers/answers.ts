@@ -2,8 +2,7 @@
  * Answers from acceptance to end: the shell around `machine.ts` that owns the queue, the leases and the timers.
  *
  * submit → journalled → queued → a device by `scheduler/route.ts` → its frames, through the machine, to the caller's
- * sink. A lost, paused or silent device sends its answers back to the head of the queue. It knows neither HTTP nor
- * sockets.
+ * sink. A lost, paused or silent device sends its answers back to the head of the queue. It knows no HTTP, no sockets.
  */
 import {
   IdlewildError,
