@@ -16,7 +16,7 @@ import type { Bus } from '../bus/port.ts';
 import type { Log } from '../log.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { SessionEvents, Sessions } from '../session/port.ts';
-import { readAs, repliedSchema, write, type Order } from './fleet-wire.ts';
+import { framesSchema, readAs, repliedSchema, write, type Order } from './fleet-wire.ts';
 import { codeIn } from './home.ts';
 import { FLEET_LIMITS } from './limits.ts';
 
@@ -95,12 +95,14 @@ export function createAfar({ replica: from, bus, log, events, get }: AfarDeps): 
     }
   }
 
-  const subscription = bus.subscribe(`rep.${from}.ans.*`, ({ subject, bytes }) => {
-    try {
-      onFrame(subject.slice(subject.lastIndexOf('.') + 1), bytes);
-    } catch (error) {
-      // Its home has parsed it once; whatever this is, the device goes on.
-      log.warn({ why: messageOf(error) }, 'a frame of another replica is not understood');
+  const subscription = bus.subscribe(`rep.${from}.ans`, ({ bytes }) => {
+    for (const [lease, frame] of readAs(framesSchema, bytes) ?? []) {
+      try {
+        onFrame(lease, frame);
+      } catch (error) {
+        // Its home has parsed it once; whatever this is, the device goes on.
+        log.warn({ why: messageOf(error) }, 'a frame of another replica is not understood');
+      }
     }
   });
 

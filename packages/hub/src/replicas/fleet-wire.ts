@@ -6,7 +6,7 @@
  *   all.beat             a sender lives; the number of its last change
  *   rep.R.ping           answered with nothing
  *   rep.R.fleet          all devices of R, a page at a time
- *   rep.R.ans.LEASE      a device's frame, to the owner of its lease
+ *   rep.R.ans            frames of devices, to the owner of their leases: those of one turn of the event loop together
  *   dev.D                an order for device D, to its home
  */
 import {
@@ -112,6 +112,10 @@ export const orderSchema = z.discriminatedUnion('k', [
 ]);
 export type Order = z.infer<typeof orderSchema>;
 
+/** Leases and frames, in the order of the frames. */
+export const framesSchema = z.array(z.tuple([id, bytes]));
+export type Frames = z.infer<typeof framesSchema>;
+
 export const repliedSchema = z.object({ code: z.string().optional(), message: z.string().optional() });
 export type Replied = z.infer<typeof repliedSchema>;
 
@@ -125,5 +129,6 @@ export function readAs<Schema extends z.ZodType>(schema: Schema, carried: Uint8A
   }
 }
 
-export const write = (value: Changes | Beat | Page | Order | Replied | z.infer<typeof pageAskedSchema>): Uint8Array =>
-  encodeCbor(value);
+export const write = (
+  value: Changes | Beat | Page | Order | Replied | Frames | z.infer<typeof pageAskedSchema>,
+): Uint8Array => encodeCbor(value);

@@ -4,7 +4,7 @@
  *
  *   room ── order ──► fleet ──► a channel here
  *                       └─ dev.D ──► its home ──► the channel there
- *   room ◄── frame ── fleet ◄── a channel here, or rep.R.ans.LEASE
+ *   room ◄── frame ── fleet ◄── a channel here, or rep.R.ans
  *
  * What the bus loses is made up for: an order that nobody took fails its attempt, a frame that is missing is asked for
  * again (`answers/machine.ts`), a change of a device that was missed shows in the next beat. A hub that is alone has no
@@ -37,6 +37,8 @@ export interface FleetDeps {
   /** There will never be another: nobody needs to be told anything. */
   readonly isAlone: boolean;
   readonly clock: Clock;
+  /** Calls when this turn of the event loop is over. */
+  readonly defer: (act: () => void) => void;
   readonly log: Log;
   /** The channels here; made after the fleet, which hears of them. */
   readonly local: () => LocalSessions;
@@ -47,9 +49,9 @@ export interface FleetDeps {
 }
 
 export function createFleet(deps: FleetDeps): Fleet {
-  const { replica, bus, clock, log, local, events } = deps;
+  const { replica, bus, clock, defer, log, local, events } = deps;
   const gossip = createGossip(deps);
-  const home = createHome({ bus, clock, local, onChanged: (device) => gossip.changed(device) });
+  const home = createHome({ bus, clock, local, defer, onChanged: (device) => gossip.changed(device) });
   const remote = createRemoteDevices({
     bus,
     log,

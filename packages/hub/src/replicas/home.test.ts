@@ -25,7 +25,7 @@ function setUp() {
     resume: () => {},
     revokeLease: (device: LocalDevice, lease: string) => void revoked.push(`${device.id} ${lease}`),
   } as unknown as ReturnType<HomeDeps['local']>;
-  const home = createHome({ bus, clock, local: () => local, onChanged: () => {} });
+  const home = createHome({ bus, clock, local: () => local, defer: (act) => act(), onChanged: () => {} });
   const join = (id: string, leases: readonly string[]): LocalDevice => {
     const attempts = leases.map((lease) => ({ lease, epoch: 1, tokens: 0 }));
     const device = { id, status: { attempts }, leases: new Set<string>() } as unknown as LocalDevice;
@@ -47,7 +47,7 @@ test('a device that claims the lease of another gets nothing by it', async () =>
   await clock.advance(2 * FLEET_LIMITS.claimMs);
   expect(revoked).toEqual([]);
   expect(home.forward(honest, LEASE, new Uint8Array(), false)).toBe(true);
-  expect(published).toEqual([`rep.rep_b.ans.${LEASE}`]);
+  expect(published).toEqual(['rep.rep_b.ans']);
 });
 
 test('a device that comes back has its own leases, and nobody who wants them', async () => {

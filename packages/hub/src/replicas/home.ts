@@ -9,7 +9,7 @@ import { isErrorCode, type Clock, type ErrorCode, type Timer } from '@idlewild/p
 import type { Bus, BusMessage, Subscription } from '../bus/port.ts';
 import { stateOf, type LocalDevice } from '../session/connected-device.ts';
 import type { LocalSessions } from '../session/sessions.ts';
-import { orderSchema, readAs, write, type Order, type Replied } from './fleet-wire.ts';
+import { orderSchema, readAs, write, type Frames, type Order, type Replied } from './fleet-wire.ts';
 import { FLEET_LIMITS } from './limits.ts';
 
 interface Claim {
@@ -48,6 +48,8 @@ export interface HomeDeps {
     LocalSessions,
     'order' | 'embed' | 'resume' | 'kept' | 'revokeLease' | 'hold' | 'drain' | 'drop'
   >;
+  /** Calls when this turn of the event loop is over. */
+  readonly defer: (act: () => void) => void;
   /** Its leases changed. */
   onChanged(device: LocalDevice): void;
 }
@@ -55,9 +57,11 @@ export interface HomeDeps {
 const REFUSED = (code: ErrorCode, message: string): Replied => ({ code, message });
 const TAKEN: Replied = {};
 
-export function createHome({ bus, clock, local, onChanged }: HomeDeps): Home {
+export function createHome({ bus, clock, local, defer, onChanged }: HomeDeps): Home {
   const claims = new Map<string, Claim>();
   const listening = new Map<string, Subscription>();
+  /** Frames of this turn, by owner. */
+  const passing = new Map<string, { readonly frames: Frames; bytes: number }>();
   let dutySeen = 0;
 
   function end(lease: string): void {
@@ -86,6 +90,24 @@ export function createHome({ bus, clock, local, onChanged }: HomeDeps): Home {
     claims.set(lease, claim);
     claim.device.leases.add(lease);
     onChanged(claim.device);
+  }
+
+  /** Sealing a message costs as much as all else that is done for a token: those of one turn go together. */
+  function pass(owner: string, lease: string, frame: Uint8Array): void {
+    const known = passing.get(owner);
+    const batch = known ?? { frames: [], bytes: 0 };
+    batch.frames.push([lease, frame]);
+    batch.bytes += frame.length;
+    const send = (): void => {
+      if (passing.get(owner) !== batch) return;
+      passing.delete(owner);
+      bus.publish(`rep.${owner}.ans`, write(batch.frames));
+    };
+    if (known === undefined) {
+      passing.set(owner, batch);
+      defer(send);
+    }
+    if (batch.bytes > FLEET_LIMITS.passedBytesMax) send();
   }
 
   function refusal(device: LocalDevice): Replied | undefined {
@@ -185,7 +207,7 @@ export function createHome({ bus, clock, local, onChanged }: HomeDeps): Home {
     forward(device, lease, frame, isEnd) {
       const claim = claims.get(lease);
       if (claim?.device !== device) return false;
-      if (claim.owner !== undefined) bus.publish(`rep.${claim.owner}.ans.${lease}`, frame);
+      if (claim.owner !== undefined) pass(claim.owner, lease, frame);
       if (isEnd && claim.owner !== undefined) end(lease);
       else if (isEnd && device.leases.delete(lease)) onChanged(device);
       // One that nobody has stays known, for whoever comes for it.
