@@ -29,7 +29,9 @@ const sabotage = (trigger: string): Breakage => ({
 });
 const parse = (frame: Uint8Array): AnswerEvent | undefined => {
   try {
-    return decodeCbor(frame, 'a frame') as AnswerEvent;
+    // Garbage may be CBOR of something else.
+    const message = decodeCbor(frame, 'a frame') as Partial<AnswerEvent> | null;
+    return typeof message?.t === 'string' ? (message as AnswerEvent) : undefined;
   } catch {
     return undefined;
   }

@@ -188,8 +188,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     holderOf: (duty) => holders.get(duty),
     chance: (stream) => createChance(seed, stream),
     async startHub(slot) {
-      await startHub(making, slot);
-      if (replicas === 1) await options.onRestarted(world);
+      if ((await startHub(making, slot)) && replicas === 1) await options.onRestarted(world);
     },
     atProof: (device, act) => void making.atProof.set(device, act),
     revokeDevice: (id) => revokeOnce(making, world, id, steward.revokeDevice),
@@ -297,9 +296,11 @@ async function run(clock: FakeClock, agenda: Agenda, ms: number): Promise<void> 
   }
 }
 
-async function startHub({ cluster, options }: Making, slot: number): Promise<void> {
+/** Whether nobody was there. */
+async function startHub({ cluster, options }: Making, slot: number): Promise<boolean> {
   const started = await cluster.start(slot);
   if (started !== undefined) await options.breakage?.onHub?.(started.hub);
+  return started !== undefined;
 }
 
 const CROWDED_BYTES = 100_000;
