@@ -145,7 +145,7 @@ test(`${SOCKETS} sockets of strangers, silent or sending garbage, are let go whi
     socket.on('error', () => undefined /* its end is told by `close` */);
     socket.on('open', () => {
       if (i % 4 === 1) socket.send(Buffer.from('not a frame at all'));
-      if (i % 4 === 2) socket.send(Buffer.alloc(LIMITS.frameBytesMax + 1));
+      if (i % 4 === 2) socket.send(Buffer.alloc(LIMITS.frameBytesMax + LIMITS.sealBytes + 1));
       if (i % 4 === 3) socket.send('{"t":"hello"}');
     });
   }

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import type { Log, RunningHub } from '@idlewild/hub';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { bold, calledAs, contextOf, dim, type Context } from '../context.ts';
-import { ADDRESS_FILE, stewardKey } from '../data-folder.ts';
+import { ADDRESS_FILE, defaultDataFolder, stewardKey } from '../data-folder.ts';
 import { EXIT } from '../exit-codes.ts';
 import type { Announcement } from '../lan/announce.ts';
 import type { LocalDevices } from '../processes/local-devices.ts';
@@ -164,10 +164,6 @@ function sayReady(context: Context, hub: RunningHub, { address, data, announced,
   const out = process.stdout;
   context.print(`${bold('Idlewild', out)} is up at ${bold(address, out)}`);
   context.print('');
-  const key =
-    hub.stewardKey === undefined
-      ? `in ${replicas === undefined ? hub.stewardKeyFile : 'steward.key of the replica that made this community'}`
-      : `${hub.stewardKey}\n${dim(`    shown this once; kept in ${hub.stewardKeyFile}`, out)}`;
   for (const line of factLines([
     ['community', `${hub.territory.name} (${hub.territory.id})`],
     ...(replicas === undefined
@@ -177,8 +173,11 @@ function sayReady(context: Context, hub: RunningHub, { address, data, announced,
     ...(announced === undefined ? [] : [['announced', `on this network as "${announced}"`] as const]),
   ]))
     context.print(`  ${line}`);
-  context.print(`  steward's key  ${key}`);
+  context.print(`  steward's key  ${whereKeyIs(hub, { data, replicas }, out)}`);
   context.print('');
+  // Commands find by themselves only what is in the default data folder.
+  if (data !== resolve(defaultDataFolder()))
+    context.print(dim(`  export IDLEWILD_HUB='${address}' IDLEWILD_KEY=…   for the commands below`, out));
   for (const line of factLines([
     [`${calledAs()} models add DIR`, 'publish a model'],
     [`${calledAs()} invite`, 'let a device join'],
@@ -186,6 +185,20 @@ function sayReady(context: Context, hub: RunningHub, { address, data, announced,
   ]))
     context.print(dim(`  ${line}`, out));
   context.print('');
+}
+
+/** A folder that was restored from a database or a territory holds no key, and nobody can make it again. */
+function whereKeyIs(
+  hub: RunningHub,
+  { data, replicas }: Pick<Told, 'data' | 'replicas'>,
+  out: NodeJS.WriteStream,
+): string {
+  if (hub.stewardKey !== undefined)
+    return `${hub.stewardKey}\n${dim(`    shown this once; kept in ${hub.stewardKeyFile}`, out)}`;
+  if (stewardKey(data) !== undefined) return `in ${hub.stewardKeyFile}`;
+  return replicas === undefined
+    ? 'the one it had: no file here has it'
+    : 'in steward.key of the replica that made this community';
 }
 
 async function lend(context: Context, options: UpOptions, address: string, data: string): Promise<LocalDevices> {
