@@ -16,6 +16,7 @@ import { HUB_LIMITS } from '../limits.ts';
 import type {
   Chunk,
   CloseRecord,
+  Closing,
   FactRecord,
   JournalItem,
   OpenRecord,
@@ -29,7 +30,7 @@ const ROWS_MAX = 1_000;
 
 export interface Batch {
   readonly opens: readonly OpenRecord[];
-  readonly closes: readonly CloseRecord[];
+  readonly closes: readonly Closing[];
   readonly chunks: readonly Chunk[];
 }
 
@@ -50,13 +51,24 @@ export async function commitBatch(
 ): Promise<ReadonlySet<string>> {
   const nowMs = clock.now();
   return transact(db, async (tx) => {
-    const late = await ofOthersRuns(tx, owner, opens);
+    const runs = await lockRuns(tx, [
+      ...opens.map(({ run }) => run?.id),
+      ...closes.map(({ request }) => entries.get(request)?.run?.id),
+    ]);
+    const late = ofOthersRuns(runs, owner, opens);
     const own = opens.filter(({ request }) => !late.has(request));
     for (const part of slices(own)) await insertOpen(tx, owner, part, nowMs);
     const opened = new Set(opens.map(({ request }) => request));
     const asked = [...chunks.map((chunk) => chunk.request_id), ...closes.map(({ request }) => request)];
     const older = [...new Set(asked)].filter((request) => !opened.has(request));
-    const lost = new Set([...late, ...(await ownedByOthers(tx, owner, older, entries))]);
+    const rows = await lockRequests(tx, older);
+    const isOthers = (request: string, ownerEpoch: number | undefined): boolean => {
+      const row = rows.get(request);
+      if (row === undefined || row.owner === null) return false;
+      return row.owner !== owner || (ownerEpoch !== undefined && row.owner_epoch !== ownerEpoch);
+    };
+    const lost = new Set(late);
+    for (const request of older) if (isOthers(request, entries.get(request)?.ownerEpoch)) lost.add(request);
     const kept = chunks.filter(({ request_id }) => !lost.has(request_id));
     for (const part of slices(kept)) {
       await tx
@@ -68,9 +80,14 @@ export async function commitBatch(
         .execute();
     }
     const ended: string[] = [];
-    for (const close of closes)
-      if (!lost.has(close.request) && (await writeEnd(tx, close, entries.get(close.request), nowMs)))
-        ended.push(close.request);
+    for (const close of closes) {
+      const { request, ownerEpoch } = close;
+      if (lost.has(request) || isOthers(request, ownerEpoch)) continue;
+      const entry = entries.get(request);
+      // A run may still have to tell it again: its rows go with the run, unless that has gone already.
+      const isOfRun = isKept(close, entry) && isOpen(runs, entry, rows.get(request));
+      if (await writeEnd(tx, close, { entry, isOfRun }, nowMs)) ended.push(request);
+    }
     await countUsage(tx, ended);
     return lost;
   });
@@ -113,54 +130,69 @@ async function insertOpen(
     .execute();
 }
 
+interface RunRow {
+  readonly territory_id: string;
+  readonly id: string;
+  readonly owner: string | null;
+  readonly epoch: number;
+}
+
+/** Before any request: who takes a run over locks it in this order, too. */
+async function lockRuns(tx: DatabaseTransaction, of: readonly (string | undefined)[]): Promise<readonly RunRow[]> {
+  const runs: RunRow[] = [];
+  for (const part of slices([...new Set(of.filter((id) => id !== undefined))])) {
+    const columns = ['territory_id', 'id', 'owner', 'epoch'] as const;
+    runs.push(
+      ...(await locking(tx, tx.selectFrom('runs').select(columns).where('id', 'in', part).orderBy('id')).execute()),
+    );
+  }
+  return runs;
+}
+
 /** Of answers that open: those whose run another owner has by now, who begins them itself. */
-async function ofOthersRuns(
-  tx: DatabaseTransaction,
-  owner: string,
-  opens: readonly OpenRecord[],
-): Promise<ReadonlySet<string>> {
+function ofOthersRuns(runs: readonly RunRow[], owner: string, opens: readonly OpenRecord[]): ReadonlySet<string> {
   const late = new Set<string>();
-  const ofRuns = opens.filter(({ run }) => run !== undefined);
-  for (const part of slices(ofRuns)) {
-    const ids = [...new Set(part.map(({ run }) => run?.id ?? ''))];
-    const rows = await locking(
-      tx,
-      tx.selectFrom('runs').select(['territory_id', 'id', 'owner', 'epoch']).where('id', 'in', ids).orderBy('id'),
-    ).execute();
-    for (const { request, territory, run } of part) {
-      const row = rows.find(({ territory_id, id }) => territory_id === territory && id === run?.id);
-      if (row?.owner !== owner || row.epoch !== run?.epoch) late.add(request);
-    }
+  for (const { request, territory, run } of opens) {
+    if (run === undefined) continue;
+    const row = runs.find(({ territory_id, id }) => territory_id === territory && id === run.id);
+    if (row?.owner !== owner || row.epoch !== run.epoch) late.add(request);
   }
   return late;
 }
 
-/** Locks the rows of those that are still this owner's. */
-async function ownedByOthers(
-  tx: DatabaseTransaction,
-  owner: string,
-  requests: readonly string[],
-  entries: ReadonlyMap<string, OpenEntry>,
-): Promise<ReadonlySet<string>> {
-  const lost = new Set<string>();
-  for (const part of slices(requests)) {
-    const rows = await locking(
-      tx,
-      tx.selectFrom('requests').select(['id', 'owner', 'owner_epoch']).where('id', 'in', part).orderBy('id'),
-    ).execute();
-    for (const row of rows) {
-      const epoch = entries.get(row.id)?.ownerEpoch ?? row.owner_epoch;
-      if (row.owner !== null && (row.owner !== owner || row.owner_epoch !== epoch)) lost.add(row.id);
-    }
-  }
-  return lost;
+interface RequestRow {
+  readonly id: string;
+  readonly owner: string | null;
+  readonly owner_epoch: number;
+  readonly run_id: string | null;
 }
+
+async function lockRequests(
+  tx: DatabaseTransaction,
+  requests: readonly string[],
+): Promise<ReadonlyMap<string, RequestRow>> {
+  const rows = new Map<string, RequestRow>();
+  for (const part of slices(requests)) {
+    const columns = ['id', 'owner', 'owner_epoch', 'run_id'] as const;
+    const found = locking(tx, tx.selectFrom('requests').select(columns).where('id', 'in', part).orderBy('id'));
+    for (const row of await found.execute()) rows.set(row.id, row);
+  }
+  return rows;
+}
+
+/**
+ * Whether the run goes on that the request is of: another may have begun under the same Idempotency-Key, and so the
+ * same id. A request without a row begins in this batch.
+ */
+const isOpen = (runs: readonly RunRow[], entry: OpenEntry | undefined, row: RequestRow | undefined): boolean =>
+  (row === undefined || row.run_id === entry?.run?.id) &&
+  runs.some(({ territory_id, id }) => territory_id === entry?.territory && id === entry.run?.id);
 
 /** False when it had ended already. */
 async function writeEnd(
   tx: DatabaseTransaction,
-  close: CloseRecord,
-  entry: OpenEntry | undefined,
+  close: Closing,
+  { entry, isOfRun }: { readonly entry: OpenEntry | undefined; readonly isOfRun: boolean },
   nowMs: number,
 ): Promise<boolean> {
   const { numUpdatedRows } = await tx
@@ -179,8 +211,6 @@ async function writeEnd(
     .where('id', '=', close.request)
     .where('state', '=', 'open')
     .executeTakeFirstOrThrow();
-  // A run may still have to tell it again: its rows go with the run, unless that has gone already.
-  const isOfRun = isKept(close, entry) && (await isRunOpen(tx, close.request, entry));
   if ((entry?.written !== false || isKept(close, entry)) && !isOfRun)
     await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
   if (close.receipt !== undefined && entry !== undefined) {
@@ -200,20 +230,6 @@ async function writeEnd(
       .execute();
   }
   return numUpdatedRows > 0n;
-}
-
-/** The run that the request is of: another may have begun under the same Idempotency-Key, and so the same id. */
-async function isRunOpen(tx: DatabaseTransaction, request: string, entry: OpenEntry | undefined): Promise<boolean> {
-  if (entry?.run === undefined) return false;
-  const row = await locking(
-    tx,
-    tx
-      .selectFrom('runs')
-      .select('id')
-      .where('territory_id', '=', entry.territory)
-      .where('id', '=', (from) => from.selectFrom('requests').select('run_id').where('requests.id', '=', request)),
-  ).executeTakeFirst();
-  return row !== undefined;
 }
 
 /** Whether the journal's rows outlive the end of the answer. */

@@ -49,6 +49,12 @@ export interface CloseRecord {
   };
 }
 
+/** An end on its way to the database, which may take long. */
+export interface Closing extends CloseRecord {
+  /** Of the owner whose end it is: the same replica may go on with the answer later, as another owner. */
+  readonly ownerEpoch: number | undefined;
+}
+
 export interface TokenRecord {
   readonly id: number;
   readonly s: string;

@@ -260,6 +260,34 @@ test('the end of what a run may tell again is not written before its last tokens
   expect(told).toMatchObject({ isDone: true, tokens: [token(5), token(6)] });
 });
 
+test('an end that waits to be written does not end what the same replica has taken over since', async () => {
+  const { clock, database, journal } = await setUp();
+  const run = { id: 'run_1', epoch: 1, choice: 0, isResumed: false, heard: 0 };
+  await database.db
+    .insertInto('runs')
+    .values({ territory_id: 'ter_a', id: 'run_1', key_id: 'key_a', ...newRun })
+    .execute();
+  void journal.open({ ...opening('req_1'), run });
+  journal.token('req_1', token(5));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  const { sql } = await import('kysely');
+  await sql`create trigger refuse before update of state on requests begin select raise(abort, 'disk full'); end`.execute(
+    database.db,
+  );
+  const end = journal.close(closing('req_1', { state: 'cancelled' }));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  const told = await journal.adopt('ter_a', { ...run, isResumed: true });
+  expect(told).toMatchObject({ isDone: false, tokens: [token(5)] });
+  await sql`drop trigger refuse`.execute(database.db);
+  await clock.advance(2 * HUB_LIMITS.journalRetryMs);
+  await end;
+  expect(await rows(database)).toMatchObject({ requests: { req_1: 'open' } });
+  const own = journal.close(closing('req_1'));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  await own;
+  expect(await rows(database)).toMatchObject({ requests: { req_1: 'done' } });
+});
+
 test('an opening that was refused because nobody knew whether it was committed leaves nothing open', async () => {
   const { clock, database, reopen } = await setUp();
   let isCutOff = true;

@@ -25,6 +25,7 @@ import {
   createSealer,
   type Chunk,
   type CloseRecord,
+  type Closing,
   type FactRecord,
   type JournalItem,
   type OpenRecord,
@@ -91,7 +92,7 @@ interface Entry extends OpenEntry {
 }
 interface Batch {
   opens: Pending<OpenRecord>[];
-  closes: Pending<CloseRecord>[];
+  closes: Pending<Closing>[];
   touched: Set<string>;
   /** Told once it is committed. */
   waiting: (() => void)[];
@@ -162,7 +163,7 @@ export function createJournal(deps: JournalDeps): Journal {
         else waiting.reject(new IdlewildError('run_taken_over', 'another replica has this request by now'));
       }
       for (const { item, waiting } of current.closes) {
-        entries.delete(item.request);
+        forget(item);
         waiting.resolve();
       }
       for (const tell of current.waiting) tell();
@@ -195,6 +196,11 @@ export function createJournal(deps: JournalDeps): Journal {
     waiting.reject(error);
   }
 
+  /** Unless this replica has taken it over from itself since. */
+  function forget({ request, ownerEpoch }: Closing): void {
+    if (entries.get(request)?.ownerEpoch === ownerEpoch) entries.delete(request);
+  }
+
   function tellTakenOver(request: string): void {
     if (!entries.delete(request)) return;
     log.warn({ request }, 'another replica went on with this answer');
@@ -222,7 +228,7 @@ export function createJournal(deps: JournalDeps): Journal {
    * The end of an answer is not given up soon: its caller has it already, only the record waits for the disk. Each is
    * tried alone, so that one which can never be written does not hold up the others.
    */
-  function retryLater(pending: Pending<CloseRecord>, tries: number): void {
+  function retryLater(pending: Pending<Closing>, tries: number): void {
     const { item, waiting } = pending;
     const retry = async (): Promise<void> => {
       retries.delete(retry);
@@ -231,11 +237,11 @@ export function createJournal(deps: JournalDeps): Journal {
       try {
         if (isBehind(item)) throw new IdlewildError('database_unavailable', 'what came before it is not written yet');
         await commitBatch(database, owner, { opens: [], closes: [item], chunks: [] }, entries);
-        entries.delete(item.request);
+        forget(item);
         waiting.resolve();
       } catch (error) {
         if (tries < HUB_LIMITS.journalTriesMax) return retryLater(pending, tries + 1);
-        entries.delete(item.request);
+        forget(item);
         waiting.reject(error);
       }
     };
@@ -258,7 +264,8 @@ export function createJournal(deps: JournalDeps): Journal {
     const closing = new Map(current.closes.map(({ item }) => [item.request, item]));
     const isErased = (request: string): boolean => {
       const close = closing.get(request);
-      return close !== undefined && !isKept(close, entries.get(request));
+      const entry = entries.get(request);
+      return close !== undefined && close.ownerEpoch === entry?.ownerEpoch && !isKept(close, entry);
     };
     const chunks: Chunk[] = [];
     for (const { item } of current.opens) {
@@ -306,7 +313,12 @@ export function createJournal(deps: JournalDeps): Journal {
     },
     close(record) {
       return new Promise<void>((resolve, reject) => {
-        batch.closes.push({ item: record, waiting: { resolve, reject }, sinceMs: clock.monotonic() });
+        const ownerEpoch = entries.get(record.request)?.ownerEpoch;
+        batch.closes.push({
+          item: { ...record, ownerEpoch },
+          waiting: { resolve, reject },
+          sinceMs: clock.monotonic(),
+        });
         schedule();
       });
     },
@@ -339,8 +351,9 @@ export function createJournal(deps: JournalDeps): Journal {
 }
 
 /** The end of what its caller was told did not begin, should it have been committed all the same. */
-const neverBegun = (request: string): CloseRecord => ({
+const neverBegun = (request: string): Closing => ({
   request,
+  ownerEpoch: 1,
   state: 'failed',
   reason: 'database_unavailable',
   promptTokens: 0,
