@@ -32,6 +32,9 @@ export function createDatabaseSecrets(db: Database, sealing?: Sealing): Secrets 
       throw new IdlewildError('data_corrupt', message);
     },
     async write(name, bytes) {
+      // Otherwise a start in other words leaves secrets of both kinds, and no start is right any more.
+      const kept = await db.selectFrom('secrets').select(['name', 'value']).limit(1).executeTakeFirst();
+      if (kept !== undefined) await openValue(kept.name as SecretName, kept.value, sealing);
       const value = await sealValue(name, bytes, sealing);
       const insert = db.insertInto('secrets').values({ name, value });
       await insert
@@ -59,7 +62,8 @@ async function openValue(name: SecretName, value: Uint8Array, sealing: Sealing |
     if (sealing === undefined) return value;
     throw refuse('were kept without a sealing key; start without --secrets-key');
   }
-  if (sealing === undefined) throw refuse('are sealed; start with --secrets-key FILE, as the other replicas do');
+  if (sealing === undefined)
+    throw refuse('are sealed; give --secrets-key FILE, the one that its replicas are started with');
   const nonce = value.subarray(MARK.length, MARK.length + NONCE_BYTES);
   try {
     return await sealing.crypto.open(sealing.key, nonce, value.subarray(MARK.length + NONCE_BYTES), boundTo(name));

@@ -197,6 +197,25 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
       message: expect.stringContaining('without --secrets-key'),
     });
   });
+
+  test('secrets are all sealed with one key or none is, whatever words a start is given', async () => {
+    const sealing = (fill: number): Sealing => ({
+      key: new Uint8Array(32).fill(fill),
+      crypto: nodeCrypto,
+      random: nodeRandom,
+    });
+    for (const [first, later] of [
+      [sealing(1), undefined],
+      [sealing(1), sealing(2)],
+      [undefined, sealing(1)],
+    ]) {
+      const { db } = await open();
+      await createDatabaseSecrets(db, first).write('territory.key', new Uint8Array(32), 'a key');
+      const writing = createDatabaseSecrets(db, later).write('bus.key', new Uint8Array(32), 'a key');
+      await expect(writing).rejects.toMatchObject({ code: 'usage' });
+      expect(await createDatabaseSecrets(db, first).read('bus.key')).toBeUndefined();
+    }
+  });
 });
 
 const onDisk = (): Secrets => createDiskSecrets(temporaryFolder());
