@@ -180,6 +180,9 @@ describe.skipIf(postgres === undefined)('with a server', () => {
       said.push((error as Error).message, (error as Error).stack ?? '', JSON.stringify(error));
     }
     expect(said.join('\n')).not.toMatch(/not-a-secret|wrong-secret/);
+    // Each says once what is the matter, and what to write.
+    expect(said.join('\n')).toMatch(/createdb nowhere/);
+    expect(said.join('\n')).not.toMatch(/cannot be opened: the database/);
   });
 });
 

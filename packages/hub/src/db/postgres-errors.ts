@@ -103,11 +103,12 @@ export function explainPostgres(error: unknown, place: string, underWay: UnderWa
 
 /** Of an attempt to open it: what waiting does not cure becomes `usage` with the way out. */
 export function explainOpening(error: unknown, place: string): unknown {
+  if (error instanceof IdlewildError) return error;
   const code = codeOfCause(error);
   const seen = saidBy(error);
   const usage = (wayOut: string): IdlewildError =>
     new IdlewildError('usage', `the database ${place} cannot be opened: ${seen}. ${wayOut}`, { cause: error });
-  if (code === '3D000') return usage('Make it first: createdb');
+  if (code === '3D000') return usage(`Make it first: createdb ${place.slice(place.lastIndexOf('/') + 1)}`);
   if (REFUSED_AT_THE_DOOR.has(code)) return usage('Check user and password of --database, and what that user may do');
   if (TLS.test(code))
     return usage('Give its certificate authority: --database "…?sslmode=verify-full&sslrootcert=FILE"');
