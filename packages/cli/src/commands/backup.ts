@@ -1,7 +1,7 @@
 /** `idlewild backup` and `idlewild restore`: a hub as one file, and back, also into another kind of database. */
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { ArchiveKind, ArchiveManifest } from '@idlewild/hub';
+import type { ArchiveKind, ArchiveManifest, Place } from '@idlewild/hub';
 import type { Command } from 'commander';
 import {
   addPlaceOptions,
@@ -163,8 +163,12 @@ export async function readIn(context: Context, { file, kind, options }: In): Pro
       `${leftOut.join(', ')} of the old data folder found no place; --data DIR, for the folder of one ` +
         'replica, would have put them there',
     );
-  const words = place.database === undefined ? `--data ${place.data}` : '--database URL';
-  context.note(`start it with \`idlewild up ${words}\``);
+  context.note(`start it with \`idlewild up ${wordsFor(place)}\``);
+}
+
+function wordsFor(place: Place): string {
+  if (place.database === undefined) return `--data ${place.data}`;
+  return place.secretsKey === undefined ? '--database URL' : '--database URL --secrets-key FILE';
 }
 
 const told = ({ territory, hub, version, createdAt, rows, withBlobs, incomplete }: ArchiveManifest): object => ({
