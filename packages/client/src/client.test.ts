@@ -283,8 +283,8 @@ test("a refusal keeps code, field and time to come back; one that is no hub's go
         details: { param: 'model', retryAfterSeconds: 3 },
       });
       await expect(client.keys.list()).rejects.toMatchObject({
-        code: 'internal',
-        message: expect.stringContaining('status 502') as string,
+        code: 'hub_unreachable',
+        message: expect.stringContaining('status 502 by what is before the hub') as string,
       });
     },
   );

@@ -165,6 +165,7 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
   413: 'body_too_large',
   415: 'unsupported_media_type',
   429: 'too_busy',
+  502: 'hub_unreachable',
   503: 'hub_unreachable',
   504: 'deadline_exceeded',
 };
@@ -177,7 +178,8 @@ async function refusalOf(response: Response, asked: string): Promise<IdlewildErr
   const details = Number.isFinite(seconds) ? { retryAfterSeconds: seconds } : {};
   if (error !== undefined) return errorOfBody(error, details);
   const code = CODE_OF_STATUS[response.status] ?? (response.status < 500 ? 'invalid_request' : 'internal');
-  return new IdlewildError(code, `${asked} was answered with status ${response.status}`, { details });
+  const by = code === 'hub_unreachable' ? ' by what is before the hub, which finds none that is ready' : '';
+  return new IdlewildError(code, `${asked} was answered with status ${response.status}${by}`, { details });
 }
 
 interface CarriedError {
