@@ -73,8 +73,8 @@ export interface HubDeps {
   readonly meter: AnswerMeter;
   /** Absent: it is alone. */
   readonly replica?: ReplicaDeps | undefined;
-  /** Calls when this turn of the event loop is over; absent: when the code that runs is. */
-  readonly defer?: ((act: () => void) => void) | undefined;
+  /** Frames for other replicas that come faster than this go together; absent: a few milliseconds. */
+  readonly passGapMs?: number | undefined;
   /** Why no device may join this replica at the moment. */
   readonly refusal?: SessionsDeps['refusal'];
   /** Bytes of blobs that devices were given. */
@@ -179,14 +179,14 @@ type Books = ReturnType<typeof openBooks>;
 
 /** Devices, wherever their channels are. */
 function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: () => Rooms) {
-  const { clock, random, crypto, log, database, refusal, defer = queueMicrotask } = deps;
+  const { clock, random, crypto, log, database, refusal, passGapMs } = deps;
   const { opened, territory, devices, tickets } = people;
   const fleet: Fleet = createFleet({
     replica: self.id,
     bus: self.bus,
     isAlone: self.isAlone,
     clock,
-    defer,
+    passGapMs,
     log,
     local: () => local,
     events: eventsFor(territory.id, rooms),

@@ -52,6 +52,8 @@ export const HUB_LIMITS = {
   groupCommitMsMax: 20,
   /** Below this load a write does not wait at all. */
   groupCommitGapMs: 4,
+  /** Tokens of a stream that come faster than this go to its caller together: nobody reads 125 a second. */
+  streamGapMs: 8,
   /** After a failed write (a full disk): how long until the ends of answers are tried again. */
   journalRetryMs: 1_000,
   /** How long the end of a run's answer waits to be written down before its caller hears of it. */

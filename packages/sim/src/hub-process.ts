@@ -95,8 +95,8 @@ export async function startHubProcess(
     secrets,
     meter,
     log,
-    // A frame is passed on while it is known what caused it; two never come within one turn of the virtual clock.
-    defer: (act) => act(),
+    // A frame is passed on while it is known what caused it.
+    passGapMs: 0,
     ...(shared === undefined ? {} : { replica: { id, bus: shared.bus, isAlone: false } }),
   });
   started.hub = hub;

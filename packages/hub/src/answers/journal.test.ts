@@ -271,9 +271,8 @@ test('an end that waits to be written does not end what the same replica has tak
   journal.token('req_1', token(5));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
   const { sql } = await import('kysely');
-  await sql`create trigger refuse before update of state on requests begin select raise(abort, 'disk full'); end`.execute(
-    database.db,
-  );
+  const full = sql`create trigger refuse before update of state on requests begin select raise(abort, 'full'); end`;
+  await full.execute(database.db);
   const end = journal.close(closing('req_1', { state: 'cancelled' }));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
   const told = await journal.adopt('ter_a', { ...run, isResumed: true });

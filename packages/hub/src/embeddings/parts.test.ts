@@ -34,6 +34,7 @@ const candidate = (device: string, over: Partial<Candidate> = {}): Candidate => 
   tokensPerSecond: 0,
   prefillTokensPerSecond: 1_000,
   roundTripMs: 1,
+  isElsewhere: false,
   mistrusted: false,
   sharedCost: 1,
   knownTokens: 0,

@@ -110,7 +110,7 @@ type Ask = (
 ) => Promise<unknown>;
 
 /** From drafts to orders, and on to the caller. */
-function createAsk({ answers, models, scopeOf, territory }: V1Deps): Ask {
+function createAsk({ answers, models, scopeOf, territory, clock }: V1Deps): Ask {
   const readers = createSlowReaders({
     bytesMax: HUB_LIMITS.callerBufferedBytesMax,
     allBytesMax: HUB_LIMITS.callersBufferedBytesMax,
@@ -138,7 +138,7 @@ function createAsk({ answers, models, scopeOf, territory }: V1Deps): Ask {
     if (!isStream && body.stream_options !== undefined && body.stream_options !== null)
       throw refuse('stream_options', 'is only allowed with "stream": true');
     const orders = await ordersOf(actorOf(principal(request)), body, drafts);
-    const delivery = { answers, orders, format, request, reply, readers };
+    const delivery = { clock, answers, orders, format, request, reply, readers };
     if (!isStream) return answerWhole(delivery);
     await answerStream(delivery);
     return reply;

@@ -171,7 +171,6 @@ async function openRooms(shell: Shell, ground: Ground): Promise<Rooms> {
     crypto: nodeCrypto,
     meter: metrics.meter,
     onBlobServed: metrics.blob,
-    defer: setImmediate,
     refusal: () => load.joinRefusal(),
     limits: options.limits,
     log,

@@ -6,7 +6,7 @@
  *   all.beat             a sender lives; the number of its last change
  *   rep.R.ping           answered with nothing
  *   rep.R.fleet          all devices of R, a page at a time
- *   rep.R.ans            frames of devices, to the owner of their leases: those of one turn of the event loop together
+ *   rep.R.ans            frames of devices, to the owner of their leases: those of one moment together
  *   dev.D                an order for device D, to its home
  */
 import {

@@ -20,6 +20,7 @@ import { createAfar } from './afar.ts';
 import { changesSchema, pageAskedSchema, readAs, write, type Beat } from './fleet-wire.ts';
 import { createGossip } from './gossip.ts';
 import { createHome } from './home.ts';
+import { FLEET_LIMITS } from './limits.ts';
 import { createRemoteDevices } from './remote-devices.ts';
 import { createRoster } from './roster.ts';
 
@@ -37,8 +38,8 @@ export interface FleetDeps {
   /** There will never be another: nobody needs to be told anything. */
   readonly isAlone: boolean;
   readonly clock: Clock;
-  /** Calls when this turn of the event loop is over. */
-  readonly defer: (act: () => void) => void;
+  /** Frames for other replicas that come faster than this go together. */
+  readonly passGapMs?: number | undefined;
   readonly log: Log;
   /** The channels here; made after the fleet, which hears of them. */
   readonly local: () => LocalSessions;
@@ -49,9 +50,9 @@ export interface FleetDeps {
 }
 
 export function createFleet(deps: FleetDeps): Fleet {
-  const { replica, bus, clock, defer, log, local, events } = deps;
+  const { replica, bus, clock, log, local, events, passGapMs = FLEET_LIMITS.passGapMs } = deps;
   const gossip = createGossip(deps);
-  const home = createHome({ bus, clock, local, defer, onChanged: (device) => gossip.changed(device) });
+  const home = createHome({ bus, clock, local, passGapMs, onChanged: (device) => gossip.changed(device) });
   const remote = createRemoteDevices({
     bus,
     log,

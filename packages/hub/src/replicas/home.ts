@@ -8,6 +8,7 @@
 import { isErrorCode, type Clock, type ErrorCode, type Timer } from '@idlewild/protocol';
 import type { Bus, BusMessage, Subscription } from '../bus/port.ts';
 import { stateOf, type LocalDevice } from '../session/connected-device.ts';
+import { createPace } from '../pace.ts';
 import type { LocalSessions } from '../session/sessions.ts';
 import { orderSchema, readAs, write, type Frames, type Order, type Replied } from './fleet-wire.ts';
 import { FLEET_LIMITS } from './limits.ts';
@@ -48,8 +49,8 @@ export interface HomeDeps {
     LocalSessions,
     'order' | 'embed' | 'resume' | 'kept' | 'revokeLease' | 'hold' | 'drain' | 'drop'
   >;
-  /** Calls when this turn of the event loop is over. */
-  readonly defer: (act: () => void) => void;
+  /** Frames for others that come faster than this go together. */
+  readonly passGapMs: number;
   /** Its leases changed. */
   onChanged(device: LocalDevice): void;
 }
@@ -57,11 +58,14 @@ export interface HomeDeps {
 const REFUSED = (code: ErrorCode, message: string): Replied => ({ code, message });
 const TAKEN: Replied = {};
 
-export function createHome({ bus, clock, local, defer, onChanged }: HomeDeps): Home {
+export function createHome({ bus, clock, local, passGapMs, onChanged }: HomeDeps): Home {
   const claims = new Map<string, Claim>();
   const listening = new Map<string, Subscription>();
-  /** Frames of this turn, by owner. */
+  /** Frames that wait, by owner. */
   const passing = new Map<string, { readonly frames: Frames; bytes: number }>();
+  const passed = createPace(clock, passGapMs, () => {
+    for (const owner of [...passing.keys()]) send(owner);
+  });
   let dutySeen = 0;
 
   function end(lease: string): void {
@@ -92,22 +96,21 @@ export function createHome({ bus, clock, local, defer, onChanged }: HomeDeps): H
     onChanged(claim.device);
   }
 
-  /** Sealing a message costs as much as all else that is done for a token: those of one turn go together. */
+  function send(owner: string): void {
+    const batch = passing.get(owner);
+    if (batch === undefined) return;
+    passing.delete(owner);
+    bus.publish(`rep.${owner}.ans`, write(batch.frames));
+  }
+
+  /** Sealing a message costs as much as all else that is done for a token: those of one moment go together. */
   function pass(owner: string, lease: string, frame: Uint8Array): void {
-    const known = passing.get(owner);
-    const batch = known ?? { frames: [], bytes: 0 };
+    const batch = passing.get(owner) ?? { frames: [], bytes: 0 };
+    passing.set(owner, batch);
     batch.frames.push([lease, frame]);
     batch.bytes += frame.length;
-    const send = (): void => {
-      if (passing.get(owner) !== batch) return;
-      passing.delete(owner);
-      bus.publish(`rep.${owner}.ans`, write(batch.frames));
-    };
-    if (known === undefined) {
-      passing.set(owner, batch);
-      defer(send);
-    }
-    if (batch.bytes > FLEET_LIMITS.passedBytesMax) send();
+    if (batch.bytes > FLEET_LIMITS.passedBytesMax) send(owner);
+    else passed.ask();
   }
 
   function refusal(device: LocalDevice): Replied | undefined {
@@ -238,6 +241,8 @@ export function createHome({ bus, clock, local, defer, onChanged }: HomeDeps): H
     },
     mayHold,
     stop() {
+      passed.now();
+      passed.stop();
       for (const subscription of listening.values()) subscription.stop();
       for (const claim of claims.values()) claim.expiry?.cancel();
     },

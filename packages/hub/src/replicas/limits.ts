@@ -9,6 +9,8 @@ export const FLEET_LIMITS = {
   busDownMs: 2_000,
   /** Changes of devices are told together; at this pace an answer's slot is free elsewhere before it is needed. */
   gossipMs: 5,
+  /** A token waits no longer for others that go to the same replica; where they are slow, none waits at all. */
+  passGapMs: 3,
   /** Of frames that go together: a batch of vectors is as long as this alone. */
   passedBytesMax: 1_048_576,
   /** What the way over the bus counts when devices are compared: more than it takes, for it costs two replicas work. */

@@ -99,6 +99,7 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
       features,
       kinds,
       home,
+      isElsewhere: true,
       leases: new Set(),
       leasesElsewhere: active,
       mistrustedUntilMs: 0,

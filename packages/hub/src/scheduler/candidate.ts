@@ -29,6 +29,7 @@ export function candidateOf(
     sharedCost: held?.sharedCost ?? 1,
     knownTokens: Math.floor((known.get(device.id) ?? 0) / CHARACTERS_PER_TOKEN),
     roundTripMs: device.status.roundTripMs ?? 50,
+    isElsewhere: device.isElsewhere,
     mistrusted: nowMs < device.mistrustedUntilMs,
   };
 }

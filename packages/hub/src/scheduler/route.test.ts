@@ -12,6 +12,7 @@ const candidate = (over: Partial<Candidate> & { device: string }): Candidate => 
   tokensPerSecond: 100,
   prefillTokensPerSecond: 1_000,
   roundTripMs: 1,
+  isElsewhere: false,
   mistrusted: false,
   sharedCost: 1,
   knownTokens: 0,
@@ -131,4 +132,11 @@ test('a device that makes tokens of several answers at once may be shared where 
   const turns = candidate({ device: 'dev_turns', tokensPerSecond: 12, active: 0 });
   expect(route([batching, turns], demand())).toMatchObject({ device: 'dev_batching' });
   expect(route([{ ...batching, sharedCost: 1 }, turns], demand())).toMatchObject({ device: 'dev_turns' });
+});
+
+test('of two that are about as fast the one here is chosen, of two that are not the faster one', () => {
+  const elsewhere = candidate({ device: 'dev_a', isElsewhere: true, tokensPerSecond: 140 });
+  expect(route([elsewhere, candidate({ device: 'dev_b' })], demand())).toMatchObject({ device: 'dev_b' });
+  const slow = candidate({ device: 'dev_b', tokensPerSecond: 40 });
+  expect(route([elsewhere, slow], demand())).toMatchObject({ device: 'dev_a' });
 });

@@ -27,6 +27,8 @@ export interface Candidate {
   /** Roughly how much of the prompt it has read before and may still know. */
   readonly knownTokens: number;
   readonly roundTripMs: number;
+  /** Another replica of the hub has its channel. */
+  readonly isElsewhere: boolean;
   /** It let an answer stall lately. */
   readonly mistrusted: boolean;
 }
@@ -52,6 +54,12 @@ export type Route =
 /** Taken for speeds that nobody measured yet. */
 const UNKNOWN_TOKENS_PER_SECOND = 5;
 const UNKNOWN_PREFILL_TOKENS_PER_SECOND = 50;
+
+/**
+ * A device that another replica has is chosen when its answer would be there in so much less of the time. What it is
+ * given meanwhile is known late, and each token that crosses costs two replicas work instead of one.
+ */
+const ELSEWHERE_FACTOR = 1.5;
 
 /** Milliseconds until `demand` would be complete on `candidate`. */
 export function expectedMs(candidate: Candidate, demand: Demand): number {
@@ -111,13 +119,16 @@ export function route(candidates: readonly Candidate[], demand: Demand): Route {
   if (pool.length === 0) return { t: 'none' };
   let best: Candidate | undefined;
   let bestMs = Number.POSITIVE_INFINITY;
+  let leastMs = Number.POSITIVE_INFINITY;
   let soonestMs = Number.POSITIVE_INFINITY;
   for (const candidate of pool) {
     const ms = expectedMs(candidate, demand);
+    const weighedMs = candidate.isElsewhere ? ms * ELSEWHERE_FACTOR : ms;
     if (candidate.active >= candidate.slots) soonestMs = Math.min(soonestMs, ms / (candidate.active + 1));
-    else if (ms < bestMs || (ms === bestMs && best !== undefined && candidate.device < best.device)) {
+    else if (weighedMs < leastMs || (weighedMs === leastMs && best !== undefined && candidate.device < best.device)) {
       best = candidate;
       bestMs = ms;
+      leastMs = weighedMs;
     }
   }
   if (best !== undefined) return { t: 'device', device: best.device, expectedMs: bestMs };

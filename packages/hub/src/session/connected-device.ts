@@ -11,6 +11,8 @@ export interface ConnectedDevice {
   readonly joinedAtMs: number;
   /** Id of the replica that holds its channel. */
   readonly home: string;
+  /** That is another one than this: what it is told goes over the bus. */
+  readonly isElsewhere: boolean;
   /** What its agent and engine can do beyond plain answers. */
   readonly features: readonly string[];
   /** Kinds of work that its lender allows. */

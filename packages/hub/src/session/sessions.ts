@@ -157,6 +157,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       status: checked.proof.status,
       draining: false,
       leases: new Set(),
+      isElsewhere: false,
       leasesElsewhere: 0,
       wanted: [],
       lastFrameAtMs: nowMs,

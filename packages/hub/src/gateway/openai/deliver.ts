@@ -1,16 +1,18 @@
 /**
- * Answers to one caller over HTTP: as a stream of server-sent events, one for each token and none merged, or as a
- * whole. What the events and the whole look like is its endpoint's matter.
+ * Answers to one caller over HTTP: as a stream of server-sent events, one for each token and none merged (those
+ * of one moment are written together), or as a whole. What the events and the whole look like is its endpoint's matter.
  *
  * Headers wait for a device's first event, so a refusal still becomes a proper status. A caller that hangs up, or does
  * not read, cancels all its answers. Under an Idempotency-Key events have ids, and all that is written is a function of
  * the run and of what devices said: whoever carries it out again writes the same.
  */
-import type { CallPart, ErrorCode, Logprobs } from '@idlewild/protocol';
+import type { CallPart, Clock, ErrorCode, Logprobs } from '@idlewild/protocol';
 import { IdlewildError } from '@idlewild/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AnswerOutcome, AnswerRequest, Answers } from '../../answers/answers.ts';
 import type { RunRef } from '../../answers/port.ts';
+import { HUB_LIMITS } from '../../limits.ts';
+import { createPace } from '../../pace.ts';
 import type { SlowReaders } from '../../slow-readers.ts';
 import { createEventIds, type EventIds } from '../event-ids.ts';
 import { answerAll, type AnswersHandle } from './answer-all.ts';
@@ -33,6 +35,7 @@ export interface AnswerFormat {
 }
 
 export interface Delivery {
+  readonly clock: Clock;
   readonly answers: Pick<Answers, 'submit'>;
   /** One for each choice. */
   readonly orders: readonly AnswerRequest[];
@@ -113,8 +116,19 @@ export async function answerStream(delivery: Delivery): Promise<void> {
   const ids = request.run === undefined ? NO_IDS : createEventIds(request.id, orders.length);
   let handle: AnswersHandle | undefined;
   let over = false;
+  let waiting = '';
+  const pace = createPace(delivery.clock, HUB_LIMITS.streamGapMs, () => {
+    if (waiting !== '') raw.write(waiting);
+    waiting = '';
+  });
   const write = (text: string): void => {
-    if (text !== '') raw.write(text);
+    if (text === '') return;
+    waiting += text;
+    pace.ask();
+  };
+  const end = (text: string): void => {
+    pace.stop();
+    raw.end(waiting + text);
   };
   await new Promise<void>((resolve, reject) => {
     const begin = (): void => {
@@ -124,12 +138,13 @@ export async function answerStream(delivery: Delivery): Promise<void> {
       raw.writeHead(200, { ...SSE_HEADERS, 'x-request-id': request.id, ...given });
       const opening = ids.opened(events.open());
       if (opening === '') raw.flushHeaders();
-      else raw.write(opening);
+      else write(opening);
       resolve();
     };
     const reader = delivery.readers.open(() => raw.writableLength);
     raw.once('close', () => {
       reader.close();
+      pace.stop();
       if (!over) handle?.cancel('the caller hung up');
       if (!raw.headersSent) reject(new IdlewildError('cancelled', 'the caller hung up'));
     });
@@ -149,15 +164,15 @@ export async function answerStream(delivery: Delivery): Promise<void> {
       },
       done(outcomes) {
         over = true;
-        raw.end(events.done(outcomes));
+        end(events.done(outcomes));
       },
       failed(error) {
         over = true;
         const hasLeft = isLeft(request, error);
         if (!raw.headersSent) return reject(error);
         // Who hears of an end does not come back.
-        if (hasLeft) raw.destroy();
-        else raw.end(events.failed(error));
+        if (hasLeft) return raw.destroy();
+        end(events.failed(error));
       },
     });
     if (raw.destroyed) handle.cancel('the caller hung up');
