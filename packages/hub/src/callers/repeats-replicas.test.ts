@@ -254,6 +254,18 @@ test('who does not come back says so to any replica, and the answer ends at once
   expect(await a.repeats.cancel(name)).toBe(false);
 });
 
+test('who does not come back says so, too, when the replica that had it is gone', async () => {
+  const { db, clock, a, b, erased } = await twoReplicas();
+  await a.repeats.open(order(answering()));
+  const [run] = await runRows(db);
+  a.die();
+  const cancelled = b.repeats.cancel({ territory: 'ter_a', key: 'key_a', idempotencyKey: 'n' });
+  await clock.advance(HUB_LIMITS.runAskMs);
+  expect(await cancelled).toBe(true);
+  expect(await runRows(db)).toEqual([]);
+  expect(erased).toEqual([run?.id]);
+});
+
 test('a replica that stops leaves what runs to another', async () => {
   const { db, a, b } = await twoReplicas();
   const [before, after] = [answering(), answering()];

@@ -140,9 +140,12 @@ export function createRepeats({ kept, runs, replica, clock, random, log }: Repea
     if (held.owner !== replica.id) recording.head.then(tellTaken, tellTaken);
     return recording;
   }
-  async function attach(held: HeldRun): Promise<Recording | undefined> {
+  const attach = (held: HeldRun): Promise<Recording | undefined> => reach(held, () => desk.attach(held));
+
+  /** `undefined` when its owner is gone for certain. */
+  async function reach<Said>(held: HeldRun, say: () => Promise<Said>): Promise<Said | undefined> {
     try {
-      return await desk.attach(held);
+      return await say();
     } catch (error) {
       // Without a bus only the database can tell a replica that is lost from one that is out of reach.
       if (await runs.isGone(held.owner)) return undefined;
@@ -221,7 +224,10 @@ export function createRepeats({ kept, runs, replica, clock, random, log }: Repea
       if (running !== undefined) return true;
       const held = await runs.holder(name.territory, id);
       if (held === undefined) return false;
-      desk.cancel(held);
+      if (held.owner !== replica.id && (await reach(held, () => desk.cancel(held))) === true) return true;
+      // Nobody makes it: it is over with its run.
+      const run = await runs.takeOver(held);
+      if (run !== undefined) await runs.end(run);
       return true;
     },
     async stop() {

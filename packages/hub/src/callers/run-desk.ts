@@ -29,8 +29,8 @@ export interface RunDesk {
   attach(held: HeldRun): Promise<Recording | undefined>;
   /** Tells the former owner of a run that it is no longer. */
   tellTaken(former: HeldRun): void;
-  /** Has its owner cancel it. */
-  cancel(held: HeldRun): void;
+  /** Has its owner cancel it; false when the owner does not answer. Throws `bus_down`. */
+  cancel(held: HeldRun): Promise<boolean>;
   stop(): void;
 }
 
@@ -108,8 +108,9 @@ export function createRunDesk({ replica, clock, random, log, find }: RunDeskDeps
     const recording = await find(ask.run);
     // Whoever took it over has a later epoch; who cancels means the one that it saw.
     if (ask.t === 'taken' && recording?.run.epoch === ask.epoch - 1) recording.fence();
-    if (ask.t === 'cancel' && recording?.run.epoch === ask.epoch) recording.abort();
-    return undefined;
+    if (ask.t !== 'cancel') return undefined;
+    if (recording?.run.epoch === ask.epoch) recording.abort();
+    return message.respond(new Uint8Array());
   }
 
   function drop(id: string): void {
@@ -151,10 +152,12 @@ export function createRunDesk({ replica, clock, random, log, find }: RunDeskDeps
     return told;
   }
 
+  const patienceMs = ({ owner }: HeldRun): number =>
+    replica.isLive(owner) ? HUB_LIMITS.runAskMs : HUB_LIMITS.runAskDeadMs;
+
   async function ask(held: HeldRun, question: Omit<ReadAsk, 't' | 'run' | 'epoch'>): Promise<Reply> {
-    const patienceMs = replica.isLive(held.owner) ? HUB_LIMITS.runAskMs : HUB_LIMITS.runAskDeadMs;
     const payload = encodeCbor({ t: 'read', run: held.id, epoch: held.epoch, ...question });
-    const timeoutMs = question.waitMs + patienceMs;
+    const timeoutMs = question.waitMs + patienceMs(held);
     return replySchema.parse(decodeCbor(await bus.request(subjectOf(held.owner), payload, { timeoutMs }), 'a run'));
   }
 
@@ -175,8 +178,16 @@ export function createRunDesk({ replica, clock, random, log, find }: RunDeskDeps
     tellTaken({ owner, id, epoch }) {
       bus.publish(subjectOf(owner), encodeCbor({ t: 'taken', run: id, epoch: epoch + 1 }));
     },
-    cancel({ owner, id, epoch }) {
-      bus.publish(subjectOf(owner), encodeCbor({ t: 'cancel', run: id, epoch }));
+    async cancel(held) {
+      const { owner, id, epoch } = held;
+      const payload = encodeCbor({ t: 'cancel', run: id, epoch });
+      try {
+        await bus.request(subjectOf(owner), payload, { timeoutMs: patienceMs(held) });
+        return true;
+      } catch (error) {
+        if (codeOf(error) === 'bus_down') throw error;
+        return false;
+      }
     },
     stop() {
       subscription.stop();
