@@ -46,7 +46,12 @@ export function createCallers(deps: CallersDeps): Callers {
   const onFault = (error: unknown): void => log.error({ why: messageOf(error) }, 'a limit could not be charged');
   // SQLite has one process, whose memory is shared enough.
   const shared = database.kind === 'postgres' ? createDatabaseBuckets(database) : undefined;
-  const limits = createLimits({ buckets: shared ?? createMemoryBuckets(clock), defaults, onFault });
+  const limits = createLimits({
+    buckets: shared ?? createMemoryBuckets(clock),
+    asks: createMemoryBuckets(clock),
+    defaults,
+    onFault,
+  });
   const kept = createKeptAnswers({ ...deps, db: database.db });
   const runs = createRuns({ ...deps, owner: replica.id, eraseRun });
   const repeats = createRepeats({ ...deps, kept, runs });

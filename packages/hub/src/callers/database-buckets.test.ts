@@ -2,6 +2,7 @@
 import { createFakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
+import { createMemoryBuckets } from './buckets.ts';
 import { createDatabaseBuckets } from './database-buckets.ts';
 import { createLimits } from './limits.ts';
 import { testBuckets } from './testing/buckets-conformance.ts';
@@ -21,6 +22,7 @@ test('two hubs on one database take from the same buckets', async () => {
   const hub = () =>
     createLimits({
       buckets: createDatabaseBuckets(database),
+      asks: createMemoryBuckets(clock),
       defaults: { requestsPerMinute: 3 },
       onFault: (error) => expect.unreachable(String(error)),
     });
@@ -39,6 +41,7 @@ test('a key without limits is never asked about, nor is what its answers used', 
   const faults: unknown[] = [];
   const limits = createLimits({
     buckets: createDatabaseBuckets(database),
+    asks: createMemoryBuckets(database.clock),
     defaults: {},
     onFault: (error) => faults.push(error),
   });
@@ -57,7 +60,7 @@ test('a key without limits is never asked about, nor is what its answers used', 
 test('keys that were quiet for a day are forgotten, and a key without buckets leaves no row', async () => {
   const database = await open();
   const buckets = createDatabaseBuckets(database);
-  const limits = createLimits({ buckets, defaults: { requestsPerMinute: 3 }, onFault: () => {} });
+  const limits = createLimits({ buckets, asks: buckets, defaults: { requestsPerMinute: 3 }, onFault: () => {} });
   const kept = async () =>
     (await database.db.selectFrom('buckets').select('key_id').execute()).map((row) => row.key_id);
   await limits.admit({ keyId: 'key_a' }, 1);

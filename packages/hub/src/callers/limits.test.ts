@@ -1,5 +1,6 @@
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
+import { HUB_LIMITS } from '../limits.ts';
 import { createMemoryBuckets } from './buckets.ts';
 import { createLimits, type Admission, type DefaultLimits, type LimitedKey, type Limits } from './limits.ts';
 import { testBuckets } from './testing/buckets-conformance.ts';
@@ -14,7 +15,10 @@ function setUp(defaults: DefaultLimits = {}): { limits: Limits; clock: ReturnTyp
   const onFault = (error: unknown): void => {
     throw error;
   };
-  return { clock, limits: createLimits({ buckets: createMemoryBuckets(clock), defaults, onFault }) };
+  return {
+    clock,
+    limits: createLimits({ buckets: createMemoryBuckets(clock), asks: createMemoryBuckets(clock), defaults, onFault }),
+  };
 }
 async function admitted(limits: Limits, of: LimitedKey, tokens = 1): Promise<Admission> {
   const answer = await limits.admit(of, tokens);
@@ -156,10 +160,21 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
   },
 );
 
+test('a key with a limit may ask for the same again some times as often, a key without as often as it likes', async () => {
+  const { limits, clock } = setUp();
+  const one = key({ requestsPerMinute: 1 });
+  for (let i = 0; i < HUB_LIMITS.asksPerRequest; i++) expect(await limits.mayAsk(one)).toBeUndefined();
+  expect(await limits.mayAsk(one)).toMatchObject({ code: 'rate_limit_exceeded', details: { retryAfterSeconds: 6 } });
+  expect((await admitted(limits, one)).standing.requests).toMatchObject({ remaining: 0 });
+  await clock.advance(MINUTE_MS / HUB_LIMITS.asksPerRequest);
+  expect(await limits.mayAsk(one)).toBeUndefined();
+  for (let i = 0; i < 1_000; i++) expect(await limits.mayAsk(key())).toBeUndefined();
+});
+
 test('a store forgets the key that was quiet for longest, and no other', async () => {
   const clock = createFakeClock(async () => {});
   const buckets = createMemoryBuckets(clock, { keysMax: 2 });
-  const limits = createLimits({ buckets, defaults: { requestsPerMinute: 5 }, onFault: () => {} });
+  const limits = createLimits({ buckets, asks: buckets, defaults: { requestsPerMinute: 5 }, onFault: () => {} });
   for (const keyId of ['a', 'b', 'a', 'c']) await admitted(limits, { keyId });
   const remaining = async (keyId: string) => (await limits.standing({ keyId })).requests?.remaining;
   expect(await remaining('a')).toBe(3);

@@ -49,6 +49,11 @@ export interface Refusal {
 }
 
 export interface Limits {
+  /**
+   * Why it may not even look for what it asked before; `undefined` when it may. A repeat takes nothing of the limits,
+   * and still costs the hub some statements.
+   */
+  mayAsk(key: LimitedKey): MaybePromise<IdlewildError | undefined>;
   /** Takes one request and `tokens`, or neither. */
   admit(key: LimitedKey, tokens: number): MaybePromise<Admission | Refusal>;
   /** Tokens that were used, whatever was estimated. */
@@ -58,12 +63,14 @@ export interface Limits {
 
 export interface LimitsDeps {
   readonly buckets: Buckets;
+  /** For how often keys ask under Idempotency-Keys; of this replica alone. */
+  readonly asks: Buckets;
   readonly defaults: DefaultLimits;
   /** A store of buckets that fails must not fail an answer that is over. */
   readonly onFault: (error: unknown) => void;
 }
 
-export function createLimits({ buckets, defaults, onFault }: LimitsDeps): Limits {
+export function createLimits({ buckets, asks, defaults, onFault }: LimitsDeps): Limits {
   const limitOf = (own: number | 'none' | undefined, common: number | undefined): number | undefined =>
     own === 'none' ? undefined : (own ?? common);
 
@@ -99,6 +106,16 @@ export function createLimits({ buckets, defaults, onFault }: LimitsDeps): Limits
   }
 
   return {
+    mayAsk(key) {
+      const requests = limitOf(key.requestsPerMinute, defaults.requestsPerMinute);
+      if (requests === undefined) return undefined;
+      return asks.update(key.keyId, (kept, nowMs) => {
+        const bucket = bucketNow(kept.requests, requests * HUB_LIMITS.asksPerRequest, nowMs);
+        const missing = firstMissing({ requests: bucket }, 0);
+        if (missing === undefined) return { buckets: { requests: changed(bucket, -1) }, result: undefined };
+        return { buckets: { requests: bucket }, result: tooManyAsks(missing) };
+      });
+    },
     admit(key, estimate) {
       if (!isLimited(key)) return { standing: {}, release: () => {} };
       return buckets.update<Admission | Refusal>(key.keyId, (kept, nowMs) => {
@@ -164,9 +181,22 @@ function firstMissing({ requests, tokens }: KeyBuckets, wanted: number): Missing
   return missing.toSorted((a, b) => b.waitMs - a.waitMs)[0];
 }
 
-function refusal({ what, bucket, wanted, waitMs }: Missing): IdlewildError {
+function laterOf({ waitMs }: Missing): { readonly retryAfterMs: number; readonly retryAfterSeconds: number } {
   const retryAfterMs = Math.max(1, Math.ceil(waitMs));
-  const retryAfterSeconds = Math.ceil(retryAfterMs / 1_000);
+  return { retryAfterMs, retryAfterSeconds: Math.ceil(retryAfterMs / 1_000) };
+}
+
+function tooManyAsks(missing: Missing): IdlewildError {
+  const later = laterOf(missing);
+  const message =
+    `this key may ask ${missing.bucket.perMinute} times per minute under Idempotency-Keys, repeats included; ` +
+    `try again in ${later.retryAfterSeconds} s`;
+  return new IdlewildError('rate_limit_exceeded', message, { details: { limit: 'requests', ...later } });
+}
+
+function refusal(missing: Missing): IdlewildError {
+  const { what, bucket, wanted } = missing;
+  const { retryAfterMs, retryAfterSeconds } = laterOf(missing);
   const asked = what === 'tokens' ? `, this one needs about ${Math.ceil(wanted)}` : '';
   const message =
     `this key may use ${bucket.perMinute} ${what} per minute and has ` +

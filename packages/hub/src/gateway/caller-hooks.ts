@@ -47,6 +47,8 @@ export const callerHooks =
       if (caller === undefined || request.method !== 'POST') return;
       const idempotencyKey = request.headers['idempotency-key'];
       if (idempotencyKey !== undefined) {
+        const refused = await limits.mayAsk(caller);
+        if (refused !== undefined) throw refused;
         await repeat({ app, ...deps }, { request, reply, caller, idempotencyKey: String(idempotencyKey) });
         return undefined;
       }
