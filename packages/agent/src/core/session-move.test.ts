@@ -7,6 +7,7 @@ import { AGENT_LIMITS } from './limits.ts';
 import type { Place } from './places.ts';
 
 const HANDSHAKE_MS = 100;
+const FRAME_MS = 5;
 const PIN = new Uint8Array(32).fill(4);
 
 interface World extends Fixture {
@@ -15,18 +16,21 @@ interface World extends Fixture {
   readonly moved: Place[];
 }
 
-async function createWorld(url = 'https://old'): Promise<World> {
+async function createWorld(url = 'https://old', before?: Place): Promise<World> {
   const dials: World['dials'] = [];
   const dead = new Set<string>();
   const moved: Place[] = [];
   const territory = await nodeCrypto.signingKey(new Uint8Array(32).fill(8));
   const fixture = await createFixture(
-    { hub: { url, territory: territory.publicKey }, onMoved: (place) => moved.push(place) },
+    { hub: { url, territory: territory.publicKey, before }, onMoved: (place) => moved.push(place) },
     (transport) => ({
       async dial(to, options) {
         dials.push({ url: to, pin: options.spkiPin, atMs: fixture.clock.monotonic() });
         if (dead.has(to)) throw new IdlewildError('hub_unreachable', `nobody is at ${to}`);
-        return transport.dial(to, options);
+        const channel = await transport.dial(to, options);
+        // The answer to a dial takes as long as a frame: what was sent with it is here as soon as somebody listens.
+        await new Promise<void>((resolve) => void fixture.clock.after(FRAME_MS, resolve));
+        return channel;
       },
     }),
   );
@@ -134,6 +138,58 @@ test('both are dialled in turn for as long as neither answers', async () => {
   expect(moved).toHaveLength(1);
 });
 
+test('where no hub answers for long the place before is tried in turn, with its pin, and kept', async () => {
+  const world = await createWorld('https://new', { url: 'https://old', spkiPin: PIN });
+  const { clock, dead, dials, hub, moved, peer } = world;
+  dead.add(NEW).add(OLD);
+  peer().link?.cut('a test');
+  await clock.advance(AGENT_LIMITS.homeSilentMs);
+  expect(urls(world)).not.toContain(OLD);
+  await clock.advance(20_000);
+  const tried = urls(world).slice(urls(world).indexOf(OLD));
+  expect(tried.length).toBeGreaterThan(4);
+  expect(tried).toEqual(tried.map((_, at) => (at % 2 === 0 ? OLD : NEW)));
+  expect(dials.find(({ url }) => url === OLD)?.pin).toEqual(PIN);
+  // Only a hub that has the key of the territory is gone to.
+  hub.behave({ signer: await nodeCrypto.signingKey(new Uint8Array(32).fill(9)) });
+  dead.delete(OLD);
+  await clock.advance(2 * LIMITS.reconnectMsMax + HANDSHAKE_MS);
+  expect(hub.peers.length).toBeGreaterThan(1);
+  expect(peer().device).toBeUndefined();
+  expect(moved).toEqual([]);
+  hub.behave({ signer: hub.territory });
+  await clock.advance(2 * LIMITS.reconnectMsMax + HANDSHAKE_MS);
+  expect(peer().device).toBeDefined();
+  expect(moved).toEqual([{ url: 'https://old', spkiPin: PIN }]);
+});
+
+test('what is tried is the other way round once it has gone back, and a hub that answers is not left', async () => {
+  const world = await createWorld('https://new', { url: 'https://old' });
+  const { clock, dead, hub, moved, peer } = world;
+  hub.behave({ insteadOfWelcome: { t: 'refused', code: 'too_busy', message: 'later', retryAfterMs: 1_000 } });
+  peer().link?.cut('a test');
+  await clock.advance(2 * AGENT_LIMITS.homeSilentMs);
+  expect(urls(world)).not.toContain(OLD);
+  hub.behave({ insteadOfWelcome: undefined });
+  for (const gone of [NEW, OLD]) {
+    await clock.advance(LIMITS.reconnectMsMax + HANDSHAKE_MS);
+    dead.clear();
+    dead.add(gone);
+    peer().link?.cut('a test');
+    await clock.advance(AGENT_LIMITS.homeSilentMs + 3 * LIMITS.reconnectMsMax);
+  }
+  expect(moved.map(({ url }) => url)).toEqual(['https://old', 'https://new']);
+});
+
+test('a place before that is protected less is not tried', async () => {
+  const world = await createWorld('https://new', { url: 'http://127.0.0.1:7860' });
+  const { clock, dead, peer } = world;
+  dead.add(NEW);
+  peer().link?.cut('a test');
+  await clock.advance(AGENT_LIMITS.homeSilentMs + 30_000);
+  expect(new Set(urls(world))).toEqual(new Set([NEW]));
+});
+
 test('a hub there that is of another territory, or does not know the device, does not end it', async () => {
   for (const refusal of ['join_token_invalid', 'device_revoked', 'hub_untrusted'] as const) {
     const world = await createWorld();
@@ -166,18 +222,19 @@ test.each(['http://127.0.0.1:22', 'ftp://new', 'new', 'https://', 'https://new/s
 );
 
 test.each([
-  ['refused', 'too_busy'],
-  ['refused', 'hub_stopping'],
-  ['dropped', 'hub_stopping'],
-] as const)('a device that is %s with %s comes back when it is told to', async (t, code) => {
+  ['refused', 'too_busy', 'insteadOfChallenge'],
+  ['refused', 'hub_stopping', 'insteadOfChallenge'],
+  ['refused', 'too_busy', 'greeting'],
+  ['dropped', 'hub_stopping', undefined],
+] as const)('a device that is %s with %s (%s) comes back when it is told to', async (t, code, when) => {
   const { clock, dials, hub, peer } = await createWorld();
   const message = { t, code, message: 'later', retryAfterMs: 8_000 };
-  if (t === 'dropped') peer().send(message);
+  if (when === undefined) peer().send(message);
   else {
-    hub.behave({ insteadOfChallenge: message });
+    hub.behave({ [when]: message });
     peer().link?.cut('a test');
     await clock.advance(LIMITS.reconnectMsMax);
-    hub.behave({ insteadOfChallenge: undefined });
+    hub.behave({ [when]: undefined });
     expect(dials).toHaveLength(2);
   }
   const from = dials.length;

@@ -44,8 +44,12 @@ import {
 export interface HubAddress extends Place {
   /** The territory's Ed25519 key, 32 bytes. */
   readonly territory: Uint8Array;
-  /** Secret of an invite; absent once enrolled. Sent after the hub has proved itself, until the first welcome. */
+  /** Where it was before, to be tried when the hub does not answer for long. */
+  readonly before?: Place | undefined;
+  /** Secret of an invite. Sent after the hub has proved itself, until the first welcome. */
   readonly joinToken?: string | undefined;
+  /** Whether a hub of the territory has welcomed this device before; absent: if there is no join token. */
+  readonly enrolled?: boolean | undefined;
 }
 
 export interface SessionPorts {
@@ -119,6 +123,8 @@ interface Shell {
   connection: Connection | undefined;
   /** Whether a hub of this territory has ever welcomed this device. */
   enrolled: boolean;
+  /** Sent until the first welcome. */
+  joinToken: string | undefined;
   stepping: boolean;
 }
 
@@ -126,12 +132,13 @@ export function createSession(ports: SessionPorts, owner: SessionOwner): Session
   const shell: Shell = {
     ports,
     owner,
-    places: createPlaces(owner.hub),
+    places: createPlaces(owner.hub, owner.hub.before),
     timers: new Map(),
     events: [],
     state: STOPPED,
     connection: undefined,
-    enrolled: owner.hub.joinToken === undefined,
+    enrolled: owner.hub.enrolled ?? owner.hub.joinToken === undefined,
+    joinToken: owner.hub.joinToken,
     stepping: false,
   };
   return {
@@ -198,6 +205,7 @@ function act(shell: Shell, effect: SessionEffect): void {
       return disarm(shell);
     case 'opened':
       shell.enrolled = true;
+      shell.joinToken = undefined;
       return opened(shell, effect.welcome);
     case 'place':
       return place(shell, effect.move);
@@ -249,7 +257,7 @@ function place(shell: Shell, { url = '', pin, session }: Extract<ToDevice, { t: 
 }
 
 function dial(shell: Shell): void {
-  const { url, spkiPin, session } = shell.places.next();
+  const { url, spkiPin, session } = shell.places.next(shell.ports.clock.monotonic());
   const own: Connection = { place: { url, spkiPin, session }, abort: new AbortController(), closed: false };
   shell.connection = own;
   shell.ports.transport
@@ -258,6 +266,8 @@ function dial(shell: Shell): void {
       if (shell.connection !== own) return dialled.close('no longer wanted');
       const channel = sealable(dialled, shell.ports.crypto);
       own.channel = channel;
+      // First of all, for a hub that refuses at once has said so already, and may be heard within `listen`.
+      step(shell, { e: 'dialled' }, own);
       channel.listen({
         onFrame: (frame) => onFrame(shell, own, frame),
         onClose(reason) {
@@ -265,7 +275,6 @@ function dial(shell: Shell): void {
           step(shell, { e: 'closed', reason }, own);
         },
       });
-      step(shell, { e: 'dialled' }, own);
     })
     .catch(failing(shell, own, `dialling ${url}`));
 }
@@ -319,7 +328,10 @@ function check(shell: Shell, proof: Uint8Array): void {
   const { connection: own } = shell;
   if (own?.channel === undefined) return;
   verify(shell, own, proof)
-    .then(() => step(shell, { e: 'checked' }, own))
+    .then(() => {
+      if (shell.connection === own) shell.places.proved();
+      step(shell, { e: 'checked' }, own);
+    })
     .catch(failing(shell, own, 'verifying the hub'));
 }
 
@@ -344,13 +356,12 @@ function prove(shell: Shell): void {
   const {
     connection: own,
     owner,
-    enrolled,
     ports: { crypto },
   } = shell;
   if (own?.challenge === undefined) return;
   const { challenge } = own;
-  const { name, consent, profile, hub } = owner;
-  const joinToken = enrolled || hub.joinToken === undefined ? {} : { joinToken: hub.joinToken };
+  const { name, consent, profile } = owner;
+  const joinToken = shell.joinToken === undefined ? {} : { joinToken: shell.joinToken };
   owner
     .agreementKey()
     .then((agreementKey) =>

@@ -38,6 +38,8 @@ export interface Behaviour {
   /** Nobody answers. */
   unreachable: boolean;
   acknowledges: boolean;
+  /** Sent before the device has said anything. */
+  greeting: ToDevice | undefined;
   /** Sent in place of the challenge, or of the welcome. */
   insteadOfChallenge: ToDevice | undefined;
   insteadOfWelcome: ToDevice | undefined;
@@ -84,6 +86,7 @@ export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 
     behaviour: {
       unreachable: false,
       acknowledges: true,
+      greeting: undefined,
       insteadOfChallenge: undefined,
       insteadOfWelcome: undefined,
       seals: true,
@@ -163,6 +166,7 @@ function meet(hub: Hub, url: string, plain: Channel, link?: MemoryLink): Peer {
       peer.closed = reason;
     },
   });
+  if (hub.behaviour.greeting !== undefined) send(hub.behaviour.greeting);
   return peer;
 }
 
