@@ -6,6 +6,7 @@ import { BUS_BYTES_MAX, type Bus } from '../bus/port.ts';
 import type { LocalDevice } from '../session/connected-device.ts';
 import { write, type Changes } from './fleet-wire.ts';
 import { createGossip } from './gossip.ts';
+import { FLEET_LIMITS } from './limits.ts';
 
 const DEVICES = 200;
 /** As much as a device can say of itself: what all of them say does not fit into one message. */
@@ -71,4 +72,28 @@ test('whoever asks for all devices gets them a page at a time, each small enough
     after = page.next;
   }
   expect(seen).toEqual(devices.map(({ id }) => id));
+});
+
+test('a round trip is told when it has become another, and not at every beat', async () => {
+  const { clock, devices, gossip, told } = setUp();
+  const [device] = devices as [LocalDevice];
+  const roundTripsTold = (): (number | undefined)[] =>
+    told().flatMap(({ changed }) => changed.map(({ status }) => status.roundTripMs));
+  const beat = async (roundTripMs: number): Promise<void> => {
+    device.status = { ...device.status, roundTripMs };
+    gossip.changed(device);
+    await clock.advance(5_000);
+  };
+  device.status = { ...device.status, models: [] };
+  gossip.joined(device);
+  await clock.advance(FLEET_LIMITS.roundTripToldMs);
+  told();
+  for (const roundTripMs of [20, 400, 30, 900, 25, 35, 39, 12]) await beat(roundTripMs);
+  expect(roundTripsTold()).toEqual([20]);
+  await beat(90);
+  expect(roundTripsTold()).toEqual([90]);
+
+  device.draining = true;
+  await beat(500);
+  expect(roundTripsTold()).toEqual([90]);
 });

@@ -33,8 +33,10 @@ interface Deps {
 
 interface Told {
   v: number;
-  /** What was told last. */
+  /** What was told last, but for the round trip. */
   text: string;
+  roundTripMs: number | undefined;
+  roundTripAtMs: number;
 }
 
 export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gossip {
@@ -52,16 +54,19 @@ export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gos
   /** `undefined` when nothing has changed since it was told. */
   function changeOf(device: LocalDevice): Changing | undefined {
     const { id, session, status, draining, wanted } = device;
-    // Its attempts are its home's matter, and a round trip changes with every beat.
+    // Its attempts are its home's matter.
     const { attempts: _attempts, roundTripMs, ...rest } = status;
-    const coarse = roundTripMs === undefined ? {} : { roundTripMs: Math.ceil(roundTripMs / 5) * 5 };
-    const change = { status: { ...rest, ...coarse }, draining, active: device.leases.size, wanted: [...wanted] };
+    const change = { status: rest, draining, active: device.leases.size, wanted: [...wanted] };
     const text = JSON.stringify(change);
     const before = told.get(device);
-    if (before?.text === text) return undefined;
+    const nowMs = clock.monotonic();
+    const isNew = before === undefined || isOtherRoundTrip(before, roundTripMs, nowMs);
+    if (before?.text === text && !isNew) return undefined;
     const v = (before?.v ?? 0) + 1;
-    told.set(device, { v, text });
-    return { id, session, v, ...change };
+    const line = isNew ? { roundTripMs, roundTripAtMs: nowMs } : before;
+    told.set(device, { v, text, roundTripMs: line.roundTripMs, roundTripAtMs: line.roundTripAtMs });
+    const shown = line.roundTripMs === undefined ? rest : { ...rest, roundTripMs: line.roundTripMs };
+    return { id, session, v, ...change, status: shown };
   }
 
   function factsOf(device: LocalDevice): Facts {
@@ -151,6 +156,14 @@ export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gos
       timer?.cancel();
     },
   };
+}
+
+/** It changes with every beat, and with how busy this replica is: what decides between devices is worth a message. */
+function isOtherRoundTrip(told: Told, roundTripMs: number | undefined, nowMs: number): boolean {
+  if (roundTripMs === undefined || nowMs - told.roundTripAtMs < FLEET_LIMITS.roundTripToldMs) return false;
+  if (told.roundTripMs === undefined) return true;
+  const [less, more] = [Math.min(told.roundTripMs, roundTripMs), Math.max(told.roundTripMs, roundTripMs)];
+  return more - less > FLEET_LIMITS.roundTripSlackMs && more > 2 * less;
 }
 
 const bytesOf = (told: Facts | Changing): number => encodeCbor(told).length;
