@@ -12,6 +12,12 @@ export const AGENT_LIMITS = {
   /** A hub may ask for this much patience; one that lies must not send a device away for good. */
   retryAfterMsMax: 60_000,
   /**
+   * Where no hub has proved itself for this long, the place before is tried, too. Machines boot, hubs are upgraded and
+   * lines come back within it, and a device that goes early may find a hub that was left running by mistake; lenders
+   * whose hub is gone wait no longer than it takes to look for help.
+   */
+  homeSilentMs: 300_000,
+  /**
    * A replica that stood still may let in a connection that was given up this long ago, and take it for the newer one.
    * Two processes with one key do the same for ever, and one of them is to end: so this is believed some times only.
    */

@@ -29,25 +29,29 @@ import { openConsent, signConsent, type ConsentChoice } from '../core/consent.ts
 import { NODE_LIMITS } from './limits.ts';
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hexadecimal digits');
-const settingsSchema = z.object({
-  url: z.url(),
+const placeSchema = z.object({ url: z.url(), pin: hex32.optional(), session: z.literal(true).optional() });
+const settingsSchema = placeSchema.extend({
   territory: hex32,
-  pin: hex32.optional(),
-  session: z.literal(true).optional(),
   movedFrom: z.url().optional(),
+  before: placeSchema.optional(),
   name: z.string().min(1).max(LIMITS.nameCharactersMax),
   enrolled: z.boolean(),
 });
 const consentFileSchema = z.object({ consent: z.record(z.string(), z.unknown()), signed: z.base64() });
 
-export interface DeviceSettings {
+export interface KeptPlace {
   readonly url: string;
-  readonly territory: Uint8Array;
   readonly pin?: Uint8Array | undefined;
   /** The hub is behind something that ends TLS, and has to seal its sessions. */
   readonly session?: true | undefined;
-  /** Where it was when the device joined, if its hub has sent the device elsewhere since. */
+}
+
+export interface DeviceSettings extends KeptPlace {
+  readonly territory: Uint8Array;
+  /** The address that its lender told, if the device has been led elsewhere since. */
   readonly movedFrom?: string | undefined;
+  /** Where its hub was before, to be tried when it does not answer for long. */
+  readonly before?: KeptPlace | undefined;
   readonly name: string;
   readonly enrolled: boolean;
 }
@@ -98,19 +102,25 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
     async settings() {
       const saved = await readJson(settingsPath, settingsSchema, 'remove it and join again with a new invite');
       if (saved === undefined) return undefined;
-      const pin = saved.pin === undefined ? {} : { pin: fromHex(saved.pin) };
+      const { territory, name, enrolled, movedFrom, before } = saved;
       return {
-        url: saved.url,
-        territory: fromHex(saved.territory),
-        name: saved.name,
-        enrolled: saved.enrolled,
-        ...pin,
-        ...(saved.session === undefined ? {} : { session: saved.session }),
-        ...(saved.movedFrom === undefined ? {} : { movedFrom: saved.movedFrom }),
+        ...placeRead(saved),
+        territory: fromHex(territory),
+        name,
+        enrolled,
+        ...(movedFrom === undefined ? {} : { movedFrom }),
+        ...(before === undefined ? {} : { before: placeRead(before) }),
       };
     },
-    saveSettings: ({ territory, pin, ...rest }) =>
-      writeJson(settingsPath, { ...rest, territory: hex(territory), ...(pin === undefined ? {} : { pin: hex(pin) }) }),
+    saveSettings: ({ territory, name, enrolled, movedFrom, before, ...place }) =>
+      writeJson(settingsPath, {
+        ...placeWritten(place),
+        territory: hex(territory),
+        movedFrom,
+        before: before === undefined ? undefined : placeWritten(before),
+        name,
+        enrolled,
+      }),
     async consent() {
       const remedy = 'remove it and give the consent again by joining';
       const saved = await readJson(consentPath, consentFileSchema, remedy);
@@ -132,6 +142,17 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
     },
   };
 }
+
+const placeRead = ({ url, pin, session }: z.infer<typeof placeSchema>): KeptPlace => ({
+  url,
+  ...(pin === undefined ? {} : { pin: fromHex(pin) }),
+  ...(session === undefined ? {} : { session }),
+});
+const placeWritten = ({ url, pin, session }: KeptPlace): z.infer<typeof placeSchema> => ({
+  url,
+  pin: pin === undefined ? undefined : hex(pin),
+  session,
+});
 
 /** The same fields in the same order whoever wrote them, keys as hexadecimal. */
 function readable(consent: Consent): Record<string, unknown> {

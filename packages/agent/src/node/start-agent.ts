@@ -2,9 +2,10 @@
  * A device on Node, wired: data folder, identity, consent, store, engines and the way to the hub.
  *
  * The first start takes an invite; later ones need none. The invite's secret is never kept: it is sent until a hub has
- * welcomed this device once, and enrolment is what is remembered. Starting again with an invite of the same
- * territory only tells a new address, pin, or way to protect the session; one that tells the address from which the
- * device was sent away since tells nothing new.
+ * welcomed this device, and enrolment is what is remembered. Starting again with an invite of the same territory tells
+ * an address, a pin, and how to protect the session, and lets a hub enrol the device that does not know it: one of an
+ * old backup. The bare address from which the device was sent away since tells nothing new, for start scripts have it;
+ * with an invite or a pin it is the lender's word.
  */
 import { join } from 'node:path';
 import {
@@ -33,10 +34,11 @@ import {
   type Presence,
 } from '../core/agent.ts';
 import { openConsent } from '../core/consent.ts';
-import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
+import { openDataFolder, type DataFolder, type DeviceSettings, type KeptPlace } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
 import type { Place } from '../core/places.ts';
+import type { HubAddress } from '../core/session.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { createNodeModelFolders } from './model-folders.ts';
 import { createWsTransport } from './ws-transport.ts';
@@ -73,6 +75,8 @@ export interface NodeAgentOptions {
   readonly presence?: Presence | undefined;
   readonly log: Log;
   onState?(state: AgentState): void;
+  /** At the start, where the device has been led elsewhere since its lender told it of `from`; and when it is. */
+  onMoved?(hub: { readonly url: string; readonly from: string }): void;
 }
 
 /**
@@ -100,7 +104,7 @@ interface Ports {
 async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<Agent> {
   const { log } = options;
   const { settings, joinToken } = await settle(folder, options);
-  const { territory, name } = settings;
+  const { territory, name, movedFrom } = settings;
   const consent = await consentFor(folder, options, territory);
   const { diskBytesMax = AGENT_LIMITS.diskBytes } = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
   const opening = createDiskBlobStore({
@@ -125,7 +129,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
     sources: (baseUrl, ticket) => sources.sourceFor(baseUrl, ticket),
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
-    hub: { ...placeOf(settings), territory, joinToken },
+    hub: addressOf(settings, joinToken),
     limits: {
       threads: options.limits?.threads ?? Math.max(1, Math.floor(machine.cores / 2)),
       slotsMax: options.limits?.slotsMax ?? NODE_LIMITS.slotsMax,
@@ -133,13 +137,15 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     },
     onState: (state) => options.onState?.(state),
     onEnrolled: () => notes.change({ enrolled: true }),
-    onMoved({ url, spkiPin: pin, session }) {
-      const { movedFrom = notes.settings().url } = notes.settings();
-      notes.change({ url, pin, session: session === true ? true : undefined, movedFrom });
+    onMoved(place) {
+      const was = notes.settings();
+      notes.change(afterMove(was, place));
       sources.close();
       sources = createHttpSources(sourcesAt(notes.settings()));
+      options.onMoved?.({ url: place.url, from: was.url });
     },
   });
+  if (movedFrom !== undefined) options.onMoved?.({ url: settings.url, from: movedFrom });
   const released = agent.ended.then(async () => {
     sources.close();
     // The folder is another process's as soon as it is unlocked.
@@ -156,7 +162,38 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   };
 }
 
-const placeOf = ({ url, pin, session }: DeviceSettings): Place => ({ url, spkiPin: pin, session });
+const keptOf = ({ url, pin, session }: KeptPlace): KeptPlace => ({ url, pin, session });
+const placeOf = ({ url, pin, session }: KeptPlace): Place => ({ url, spkiPin: pin, session });
+
+function addressOf(settings: DeviceSettings, joinToken: string | undefined): HubAddress {
+  const { territory, enrolled, before } = settings;
+  return {
+    ...placeOf(settings),
+    territory,
+    before: before === undefined ? undefined : placeOf(before),
+    joinToken,
+    // Without an invite: a hub may have welcomed us just before a crash; it says so or refuses.
+    enrolled: enrolled || joinToken === undefined,
+  };
+}
+
+function afterMove(was: DeviceSettings, { url, spkiPin: pin, session }: Place): Partial<DeviceSettings> {
+  const { movedFrom = was.url } = was;
+  return {
+    url,
+    pin,
+    session: session === true ? true : undefined,
+    movedFrom: isSameUrl(url, movedFrom) ? undefined : movedFrom,
+    before: keptOf(was),
+  };
+}
+
+/** However it is written: with a slash at its end, or the port that its scheme has anyway. */
+function isSameUrl(url: string, other: string | undefined): boolean {
+  if (other === undefined || !URL.canParse(url) || !URL.canParse(other)) return url === other;
+  return new URL(url).href === new URL(other).href;
+}
+
 const sourcesAt = ({ url, pin }: DeviceSettings): Parameters<typeof createHttpSources>[0] => ({
   hubUrl: url,
   spkiPin: pin,
@@ -197,7 +234,8 @@ async function settle(
   const territory = invite?.territory ?? kept?.territory;
   const isSame = kept !== undefined && (invite === undefined || equalBytes(kept.territory, invite.territory));
   const told = options.url ?? invite?.url;
-  const stays = isSame && (told === undefined || told === kept.movedFrom);
+  const isBare = invite === undefined && options.pin === undefined;
+  const stays = isSame && (told === undefined || (isBare && isSameUrl(told, kept.movedFrom)));
   const url = stays ? kept.url : told;
   const name = options.name ?? kept?.name;
   if (territory === undefined || url === undefined) {
@@ -210,19 +248,20 @@ async function settle(
     throw new IdlewildError('usage', `a device needs a name of 1 to ${LIMITS.nameCharactersMax} characters`);
   }
   const enrolled = isSame && kept.enrolled;
-  const { pin, session } = stays || invite === undefined ? { ...kept } : invite;
+  const known = [kept, kept?.before].find((place) => place !== undefined && isSameUrl(url, place.url));
+  const { pin, session } = invite ?? known ?? { ...kept };
   const settings: DeviceSettings = {
     url,
     territory,
     name,
     enrolled,
-    pin: (stays ? undefined : options.pin) ?? pin,
+    pin: options.pin ?? pin,
     session: session === true ? true : undefined,
     movedFrom: stays ? kept.movedFrom : undefined,
+    before: isSame && known !== kept ? keptOf(kept) : isSame ? kept.before : undefined,
   };
   await folder.saveSettings(settings);
-  // Not known to be enrolled and no invite: a hub may have welcomed us just before a crash; it says so or refuses.
-  return { settings, joinToken: enrolled || invite === undefined ? undefined : joinTokenOf(invite.secret) };
+  return { settings, joinToken: invite === undefined ? undefined : joinTokenOf(invite.secret) };
 }
 
 async function consentFor(
