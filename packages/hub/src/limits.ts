@@ -8,6 +8,11 @@ export const HUB_LIMITS = {
   handshakesBegunMax: 512,
   /** Who would wait longer than this is sent away: a device gives its handshake up after 10 s. */
   handshakeWaitMsMax: 3_000,
+  /**
+   * Taken for the pace until one is measured: of a hub that has just started, in a storm. Who is let in too early would
+   * not be done before its deadline; who comes a little later than it could loses a moment.
+   */
+  handshakePaceMs: 5,
   /** How much the latest handshake counts in the measured pace. */
   handshakePaceShare: 0.05,
   /** When a device that was not let in comes again: a few balancer's probes later. */

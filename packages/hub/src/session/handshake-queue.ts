@@ -40,7 +40,7 @@ export function createHandshakeQueue({
   let working = 0;
   let begun = 0;
   /** Of one handshake, while there are others to do. */
-  let paceMs = 1;
+  let paceMs: number = HUB_LIMITS.handshakePaceMs;
   let endedAtMs: number | undefined;
   /** Who was sent away and is not back yet, as a number that falls at the pace. */
   let promised = 0;
