@@ -101,7 +101,8 @@ function asSocketError(place: string, error: NodeJS.ErrnoException): IdlewildErr
   if (!UNTRUSTED.test(error.code ?? '')) return unreachable(place, error.message);
   return new IdlewildError(
     'hub_untrusted',
-    `this system does not trust the certificate of ${place} (${error.message}); join with an invite that pins its key`,
+    `this system does not trust the certificate of ${place} (${error.message}); ask its steward for the address ` +
+      'with #pin=… of its key, or have NODE_EXTRA_CA_CERTS name the authority',
     { cause: error },
   );
 }

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { ToHub } from '@idlewild/protocol';
+import { encodeInvite, type ToHub } from '@idlewild/protocol';
 import { simulatedAnswer } from '../testing/simulated-engine.ts';
 import { putModel } from './testing/fixture.ts';
 import { CONSENT, SECRET, newFolder, serveHub, start } from './testing/real-hub.ts';
@@ -51,6 +51,15 @@ test('a folder is held by one device at a time, and the next start needs neither
   expect(state).toMatchObject({ name: 'kettle', deviceId: first.agent.deviceId });
   expect(hub.peers.map((peer) => peer.device?.proof.joinToken !== undefined)).toEqual([true, false]);
   expect(hub.peers[1]?.device?.consent.kinds).toEqual(['answers']);
+});
+
+test('to an invite of a hub behind a balancer a pin may be added, and both are kept', async () => {
+  const { hub, url } = await serveHub();
+  const invite = encodeInvite({ url, secret: SECRET, territory: hub.territory.publicKey, session: true });
+  const data = await newFolder();
+  await start({ data, name: 'kettle', invite, url, pin: new Uint8Array(32).fill(7), consent: CONSENT });
+  const kept: unknown = JSON.parse(await readFile(join(data, 'device.json'), 'utf8'));
+  expect(kept).toMatchObject({ url, session: true, pin: '07'.repeat(32) });
 });
 
 test('what is missing for a start is said', async () => {

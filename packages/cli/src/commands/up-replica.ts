@@ -8,6 +8,7 @@ import type { HubOptions } from '@idlewild/hub';
 import { IdlewildError } from '@idlewild/protocol';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { defaultDataFolder } from '../data-folder.ts';
+import { splitPin } from '../pinned-fetch.ts';
 
 export interface ReplicaWords {
   readonly port: number;
@@ -65,8 +66,7 @@ export function replicaOptionsOf(words: ReplicaWords): Omit<HubOptions, 'host' |
       'usage',
       '--bus and --secrets-key are for replicas of a hub, which share a database: give --database postgres://…, too',
     );
-  if (publicUrl !== undefined && !/^https?:\/\/[^/?#]+\/?$/.test(publicUrl))
-    throw new IdlewildError('usage', `--public-url ${publicUrl}: write https://hub.example, without a path`);
+  if (publicUrl !== undefined) checkPublicUrl(publicUrl);
   return {
     database,
     bus,
@@ -78,6 +78,15 @@ export function replicaOptionsOf(words: ReplicaWords): Omit<HubOptions, 'host' |
       ...(drainNotice === undefined ? {} : { noticeMs: drainNotice * 1_000 }),
     },
   };
+}
+
+function checkPublicUrl(url: string): void {
+  if (/^https?:\/\/[^/?#]+\/?$/.test(url)) return;
+  const { pin, url: bare } = splitPin(url);
+  if (pin === undefined)
+    throw new IdlewildError('usage', `--public-url ${url}: write https://hub.example, without a path`);
+  const other = `who does not trust the certificate there writes the pin: idlewild join ${url} --token TOKEN`;
+  throw new IdlewildError('usage', `--public-url takes no pin: write ${bare}; ${other}, or has NODE_EXTRA_CA_CERTS`);
 }
 
 function busOf(words: ReplicaWords): HubOptions['bus'] {
