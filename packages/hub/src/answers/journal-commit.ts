@@ -42,13 +42,19 @@ export interface OpenEntry {
   written: boolean;
 }
 
-/** Returns the requests of the batch that belong to another owner by now: nothing of them was written. */
+export interface Committed {
+  /** Requests that belong to another owner by now: nothing of them was written. */
+  readonly lost: ReadonlySet<string>;
+  /** Ends that were not this owner's to write. */
+  readonly fenced: ReadonlySet<Closing>;
+}
+
 export async function commitBatch(
   { db, clock }: OpenDatabase,
   owner: string,
   { opens, closes, chunks }: Batch,
   entries: ReadonlyMap<string, OpenEntry>,
-): Promise<ReadonlySet<string>> {
+): Promise<Committed> {
   const nowMs = clock.now();
   return transact(db, async (tx) => {
     const runs = await lockRuns(tx, [
@@ -80,16 +86,20 @@ export async function commitBatch(
         .execute();
     }
     const ended: string[] = [];
+    const fenced = new Set<Closing>();
     for (const close of closes) {
       const { request, ownerEpoch } = close;
-      if (lost.has(request) || isOthers(request, ownerEpoch)) continue;
+      if (lost.has(request) || isOthers(request, ownerEpoch)) {
+        fenced.add(close);
+        continue;
+      }
       const entry = entries.get(request);
       // A run may still have to tell it again: its rows go with the run, unless that has gone already.
       const isOfRun = isKept(close, entry) && isOpen(runs, entry, rows.get(request));
       if (await writeEnd(tx, close, { entry, isOfRun }, nowMs)) ended.push(request);
     }
     await countUsage(tx, ended);
-    return lost;
+    return { lost, fenced };
   });
 }
 

@@ -279,11 +279,11 @@ test('an end that waits to be written does not end what the same replica has tak
   expect(told).toMatchObject({ isDone: false, tokens: [token(5)] });
   await sql`drop trigger refuse`.execute(database.db);
   await clock.advance(2 * HUB_LIMITS.journalRetryMs);
-  await end;
+  expect(await end).toBe(false);
   expect(await rows(database)).toMatchObject({ requests: { req_1: 'open' } });
   const own = journal.close(closing('req_1'));
   await clock.advance(HUB_LIMITS.groupCommitMsMax);
-  await own;
+  expect(await own).toBe(true);
   expect(await rows(database)).toMatchObject({ requests: { req_1: 'done' } });
 });
 

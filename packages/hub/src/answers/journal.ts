@@ -48,8 +48,8 @@ export interface Journal {
   fact(request: string, fact: FactRecord): void;
   /** Resolves when all that was said of the answer up to now, in this turn of the event loop, is committed. */
   written(request: string): Promise<void>;
-  /** Resolves when the end is committed and the record erased, or when another owner has it. */
-  close(record: CloseRecord): Promise<void>;
+  /** Resolves when the end is committed and the record erased, with true, or when another owner has it, with false. */
+  close(record: CloseRecord): Promise<boolean>;
   /** Forgets an answer without ending it: whoever takes its run over goes on with it. */
   letGo(request: string): Promise<void>;
   /** Takes over what another owner began; see `adoptAnswer`. */
@@ -77,13 +77,9 @@ export interface JournalDeps {
   readonly log: Log;
 }
 
-interface Waiting {
-  resolve(): void;
-  reject(error: unknown): void;
-}
-interface Pending<Item> {
+interface Pending<Item, Result = void> {
   readonly item: Item;
-  readonly waiting: Waiting;
+  readonly waiting: { resolve(result: Result): void; reject(error: unknown): void };
   readonly sinceMs: number;
 }
 interface Entry extends OpenEntry {
@@ -92,7 +88,7 @@ interface Entry extends OpenEntry {
 }
 interface Batch {
   opens: Pending<OpenRecord>[];
-  closes: Pending<Closing>[];
+  closes: Pending<Closing, boolean>[];
   touched: Set<string>;
   /** Told once it is committed. */
   waiting: (() => void)[];
@@ -155,7 +151,7 @@ export function createJournal(deps: JournalDeps): Journal {
       chunks = await sealChunks(current);
       const opens = current.opens.map((pending) => pending.item);
       const closes = current.closes.map((pending) => pending.item);
-      const lost = await commitBatch(database, owner, { opens, closes, chunks }, entries);
+      const { lost, fenced } = await commitBatch(database, owner, { opens, closes, chunks }, entries);
       for (const { item, waiting } of current.opens) {
         const entry = entries.get(item.request);
         if (entry !== undefined) entry.written = true;
@@ -164,7 +160,7 @@ export function createJournal(deps: JournalDeps): Journal {
       }
       for (const { item, waiting } of current.closes) {
         forget(item);
-        waiting.resolve();
+        waiting.resolve(!fenced.has(item));
       }
       for (const tell of current.waiting) tell();
       for (const request of lost) tellTakenOver(request);
@@ -189,7 +185,7 @@ export function createJournal(deps: JournalDeps): Journal {
         batch.opens.push(pending);
         return;
       }
-      const ignored: Waiting = { resolve: () => {}, reject: () => {} };
+      const ignored = { resolve: () => {}, reject: () => {} };
       retryLater({ item: neverBegun(item.request), waiting: ignored, sinceMs }, 1);
     }
     entries.delete(item.request);
@@ -228,7 +224,7 @@ export function createJournal(deps: JournalDeps): Journal {
    * The end of an answer is not given up soon: its caller has it already, only the record waits for the disk. Each is
    * tried alone, so that one which can never be written does not hold up the others.
    */
-  function retryLater(pending: Pending<Closing>, tries: number): void {
+  function retryLater(pending: Pending<Closing, boolean>, tries: number): void {
     const { item, waiting } = pending;
     const retry = async (): Promise<void> => {
       retries.delete(retry);
@@ -236,9 +232,9 @@ export function createJournal(deps: JournalDeps): Journal {
       await flush();
       try {
         if (isBehind(item)) throw new IdlewildError('database_unavailable', 'what came before it is not written yet');
-        await commitBatch(database, owner, { opens: [], closes: [item], chunks: [] }, entries);
+        const { fenced } = await commitBatch(database, owner, { opens: [], closes: [item], chunks: [] }, entries);
         forget(item);
-        waiting.resolve();
+        waiting.resolve(!fenced.has(item));
       } catch (error) {
         if (tries < HUB_LIMITS.journalTriesMax) return retryLater(pending, tries + 1);
         forget(item);
@@ -312,7 +308,7 @@ export function createJournal(deps: JournalDeps): Journal {
       });
     },
     close(record) {
-      return new Promise<void>((resolve, reject) => {
+      return new Promise<boolean>((resolve, reject) => {
         const ownerEpoch = entries.get(record.request)?.ownerEpoch;
         batch.closes.push({
           item: { ...record, ownerEpoch },

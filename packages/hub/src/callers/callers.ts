@@ -98,14 +98,17 @@ function chargingJournal(journal: Journal, limits: Limits): Journal {
       open.delete(request);
       await journal.letGo(request);
     },
-    close(record) {
+    async close(record) {
       const opened = open.get(record.request);
-      if (opened !== undefined) {
-        open.delete(record.request);
-        const prompt = opened.countsPrompt ? record.promptTokens : 0;
-        limits.charge(opened.key, prompt + record.answerTokens);
-      }
-      return journal.close(record);
+      open.delete(record.request);
+      const { key, countsPrompt } = opened ?? { key: '', countsPrompt: false };
+      const tokens = opened === undefined ? 0 : record.answerTokens + (countsPrompt ? record.promptTokens : 0);
+      // At once, for the request gives its estimate back when it is over.
+      limits.charge(key, tokens);
+      const isOwn = await journal.close(record);
+      // What another owner has by now is that one's to charge.
+      if (!isOwn) limits.charge(key, -tokens);
+      return isOwn;
     },
   };
 }
