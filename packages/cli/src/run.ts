@@ -9,6 +9,7 @@ import { plainText } from './text/units.ts';
 
 /** Resolves with the exit code when the command is over. Prints, and throws nothing. */
 export async function run(words: readonly string[]): Promise<number> {
+  forgetEmpty(process.env);
   const json = words.slice(0, ends(words)).includes('--json');
   let said = '';
   const program = createProgram();
@@ -35,6 +36,11 @@ export async function run(words: readonly string[]): Promise<number> {
     tell(error, json);
     return exitOf((error as { code?: string }).code);
   }
+}
+
+/** `IDLEWILD_HUB= idlewild …` is how people unset one for a call; what is started from here is told the same. */
+function forgetEmpty(env: NodeJS.ProcessEnv): void {
+  for (const [name, value] of Object.entries(env)) if (name.startsWith('IDLEWILD_') && value === '') delete env[name];
 }
 
 /** What follows `--` is no option. */
