@@ -7,7 +7,7 @@ import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Agent, AgentState } from '@idlewild/agent';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { contextOf, type Context } from '../context.ts';
+import { calledAs, contextOf, type Context } from '../context.ts';
 import { defaultDataFolder } from '../data-folder.ts';
 import { createLiveLine } from '../text/live-line.ts';
 
@@ -109,6 +109,11 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   const { told } = untilTold(options.stopWithStdin === true);
   const { startNodeAgent } = await (loading ?? import('@idlewild/agent/node'));
   const live = createLiveLine(process.stderr, !context.json);
+  const say = (line: string): void => {
+    live.clear();
+    context.note(line);
+  };
+  if (!asksConsent || options.yes === true) say(`what this device has is kept in ${data}`);
   const tell = context.json ? createStateLines(context) : (state: AgentState): void => live.state(state);
   live.say('measuring this machine');
   mkdirSync(data, { recursive: true, mode: 0o700 });
@@ -120,6 +125,7 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
     pin,
     log: fileLog(join(data, 'device.log')),
     onState: tell,
+    onMoved: (hub) => say(movedText(hub, address)),
     consent: asksConsent ? { kinds: ['answers'], ...chosen } : undefined,
   }).finally(live.clear);
   const stopKeys = takeKeys(agent, context);
@@ -131,7 +137,19 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   }
   live.clear();
   if (ended !== 'told' && ended !== undefined) throw ended;
-  context.note('the lending has ended; `idlewild join` goes on with what was agreed');
+  context.note(`the lending has ended; \`${againText(options)}\` goes on with what was agreed`);
+}
+
+/** Who wrote the former address may want to go there. */
+function movedText({ url, from }: { readonly url: string; readonly from: string }, told: string | undefined): string {
+  const where = `its hub is at ${url} now, and no longer at ${from}`;
+  return told === undefined ? where : `${where}; an invite or #pin=… with an address goes there all the same`;
+}
+
+function againText({ data }: JoinOptions): string {
+  const words = `${calledAs()} join`;
+  if (data === undefined) return words;
+  return `${words} --data ${/^[\w./:@%+=-]+$/.test(data) ? data : `'${data.replaceAll("'", "'\\''")}'`}`;
 }
 
 interface HubAddress {
