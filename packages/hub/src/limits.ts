@@ -13,6 +13,8 @@ export const HUB_LIMITS = {
    * not be done before its deadline; who comes a little later than it could loses a moment.
    */
   handshakePaceMs: 5,
+  /** Within it a device that has connected says hello, unless this hub is too busy to hear it. */
+  handshakeHelloMs: 500,
   /** How much the latest handshake counts in the measured pace. */
   handshakePaceShare: 0.05,
   /** When a device that was not let in comes again: a few balancer's probes later. */
@@ -251,6 +253,9 @@ export const HUB_LIMITS = {
   /** A replica says that it is alive this often, and is believed to be for four times as long. */
   replicaBeatMs: 2_000,
   replicaLiveMs: 8_000,
-  /** Rows of replicas that went without a word are kept for whoever looks for what became of them. */
-  replicaForgottenMs: 3_600_000,
+  /**
+   * A replica that went without a word is listed this long, for whoever an alarm has called to look; what became of it
+   * is in the logs. One that an orchestrator starts again and again is not to fill the list.
+   */
+  replicaForgottenMs: 180_000,
 } as const;

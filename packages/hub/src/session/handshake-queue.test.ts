@@ -47,20 +47,30 @@ async function workOff(clock: ReturnType<typeof setUp>['clock'], queue: Handshak
 
 test('who would wait too long is sent away, for longer the more are sent, at the pace that was measured', async () => {
   const { clock, queue, begin } = setUp();
-  expect(queue.refusalMs()).toBeUndefined();
+  expect(queue.refusalMs(0)).toBeUndefined();
   // Before anything was measured.
   const count = HUB_LIMITS.handshakeWaitMsMax / HUB_LIMITS.handshakePaceMs;
   for (let i = 0; i < count; i++) {
-    expect(queue.refusalMs()).toBeUndefined();
+    expect(queue.refusalMs(0)).toBeUndefined();
     begin(`h${i}`);
   }
   await settle();
-  expect(queue.refusalMs()).toBeDefined();
+  expect(queue.refusalMs(0)).toBeDefined();
   // Ten milliseconds each: what waits takes far longer than a handshake may.
   await workOff(clock, queue, 200, 10);
-  const first = queue.refusalMs() ?? 0;
+  const first = queue.refusalMs(0) ?? 0;
   expect(first).toBeGreaterThan(HUB_LIMITS.handshakeWaitMsMax);
-  for (let i = 0; i < 500; i++) queue.refusalMs();
-  expect(queue.refusalMs() ?? 0).toBeGreaterThan(first);
-  expect(queue.refusalMs()).toBeLessThanOrEqual(HUB_LIMITS.joinWaitMsMax);
+  for (let i = 0; i < 500; i++) queue.refusalMs(0);
+  expect(queue.refusalMs(0) ?? 0).toBeGreaterThan(first);
+  expect(queue.refusalMs(0)).toBeLessThanOrEqual(HUB_LIMITS.joinWaitMsMax);
+});
+
+test('who has just connected is counted, and who then says nothing is not for long', async () => {
+  const { clock, queue } = setUp();
+  const count = HUB_LIMITS.handshakeWaitMsMax / HUB_LIMITS.handshakePaceMs;
+  for (let open = 0; open < count; open++) expect(queue.refusalMs(open)).toBeUndefined();
+  expect(queue.refusalMs(count)).toBeDefined();
+  expect(queue.refusalMs(count - 1)).toBeUndefined();
+  await clock.advance(2 * HUB_LIMITS.handshakeHelloMs);
+  expect(queue.refusalMs(count)).toBeUndefined();
 });

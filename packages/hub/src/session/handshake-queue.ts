@@ -16,8 +16,11 @@ export interface Waiting {
 }
 
 export interface HandshakeQueue {
-  /** How long to stay away; `undefined` when there is time for one more. */
-  refusalMs(): number | undefined;
+  /**
+   * How long to stay away; `undefined` when there is time for one more. `open` is how many handshakes are not over:
+   * those who have only just connected will say hello in a moment, and who does not stands in nobody's way.
+   */
+  refusalMs(open: number): number | undefined;
   /** Does the first part of a handshake in its turn, and calls it begun; nothing when it is over by then. */
   begin(handshake: Waiting): void;
   /** Does the next part of one that has begun, before any other begins. */
@@ -45,6 +48,14 @@ export function createHandshakeQueue({
   /** Who was sent away and is not back yet, as a number that falls at the pace. */
   let promised = 0;
   let promisedAtMs = clock.monotonic();
+  /** Who connected in this moment, and in the one before. */
+  let came = { atMs: clock.monotonic(), now: 0, before: 0 };
+
+  function cameLately(nowMs: number): typeof came {
+    const moments = Math.floor((nowMs - came.atMs) / HUB_LIMITS.handshakeHelloMs);
+    if (moments === 0) return came;
+    return { atMs: nowMs, now: 0, before: moments === 1 ? came.now : 0 };
+  }
 
   function next(): void {
     while (working < HUB_LIMITS.handshakesAtOnce) {
@@ -66,12 +77,17 @@ export function createHandshakeQueue({
   }
 
   return {
-    refusalMs() {
+    refusalMs(open) {
       const nowMs = clock.monotonic();
       promised = Math.max(0, promised - (nowMs - promisedAtMs) / paceMs);
       promisedAtMs = nowMs;
-      const waitMs = (fresh.length + begun) * paceMs;
-      if (waitMs < HUB_LIMITS.handshakeWaitMsMax) return undefined;
+      came = cameLately(nowMs);
+      const waiting = fresh.length + begun;
+      const waitMs = (waiting + Math.min(Math.max(0, open - waiting), came.now + came.before)) * paceMs;
+      if (waitMs < HUB_LIMITS.handshakeWaitMsMax) {
+        came.now++;
+        return undefined;
+      }
       promised++;
       const awayMs = (waitMs + promised * paceMs) * (0.75 + random.unit() / 2);
       return Math.ceil(Math.min(HUB_LIMITS.joinWaitMsMax, awayMs));

@@ -242,7 +242,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     if (stopping) return { code: 'hub_stopping', message: 'the hub is stopping', retryAfterMs };
     const isFull = handshakes >= HUB_LIMITS.handshakesMax || open.size >= HUB_LIMITS.devicesMax;
     if (isFull) return { code: 'too_busy', message: 'too many devices are joining; try again', retryAfterMs };
-    const awayMs = queue.refusalMs();
+    const awayMs = queue.refusalMs(handshakes);
     if (awayMs !== undefined)
       return { code: 'too_busy', message: 'too many devices are joining at once; try again', retryAfterMs: awayMs };
     return deps.refusal?.();
