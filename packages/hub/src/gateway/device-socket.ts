@@ -48,6 +48,12 @@ function channelOf(socket: WebSocket, binding: ChannelBinding, clock: Clock): Ch
   };
 }
 
+/** What is written within this turn goes out in one write: a device that is refused gets three things at once. */
+function together(socket: Duplex): void {
+  socket.cork();
+  process.nextTick(() => socket.uncork());
+}
+
 /** Takes upgrades to `DEVICE_PATH` on `server`; any other upgrade is refused. */
 export function attachDeviceSocket(
   server: Server,
@@ -65,6 +71,7 @@ export function attachDeviceSocket(
       socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
       return;
     }
+    together(socket);
     sockets.handleUpgrade(request, socket, head, (webSocket) =>
       options.accept(sealable(channelOf(webSocket, options.binding, options.clock), options.crypto)),
     );
