@@ -7,8 +7,8 @@
  * moves, and is refused, or lapses, and comes in.
  *
  * A replica that was paused for so long that it was taken for dead comes in anew, under the same rule; where that is
- * refused by now, it has to stop. What it wrote meanwhile is not protected here: that is what fences are for. Rows of
- * the dead are kept for an hour, for whoever looks for them, and go when the next replica enters.
+ * refused by now, it has to stop. What it wrote meanwhile is not protected here: that is what fences are for. The dead
+ * are listed for three minutes, for whoever looks for them; their rows go when the next replica enters.
  */
 import { IdlewildError, messageOf, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { sql } from 'kysely';
@@ -47,7 +47,7 @@ export interface ReplicaFacts {
 export interface Register {
   /** Throws `conflict` where another replica and this one must not share the database; this may take 8 s to know. */
   admit(): Promise<void>;
-  /** Every replica that was heard of in the last hour, the oldest first; read just now. */
+  /** Every replica that was heard of in the last three minutes, the oldest first; read just now. */
   list(): Promise<readonly ReplicaStanding[]>;
   /** The live ones as of the last beat, this one always among them. */
   live(): readonly ReplicaStanding[];
@@ -120,6 +120,7 @@ export function createRegister(deps: RegisterDeps): Register {
       .selectFrom('replicas')
       .selectAll()
       .select(sql<number>`${nowMs()} - seen_at_ms`.as('ago_ms'))
+      .where('seen_at_ms', '>=', sql<number>`${nowMs()} - ${FORGOTTEN_MS}`)
       .orderBy('started_at_ms')
       .orderBy('id')
       .execute();
