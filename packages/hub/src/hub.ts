@@ -293,11 +293,7 @@ const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<
 function doorOf({ database }: HubDeps, territory: string, { devices, invites }: People): Enrolment {
   const isRevoked = together<string, boolean>(HUB_LIMITS.handshakesMax, (ids) => areRevoked(database, territory, ids));
   const enrolment = createEnrolment({ territory, devices, invites });
-  return {
-    admit: (device, checked) => enrolment.admit(device, checked),
-    isRevoked,
-    touch: (device) => devices.touch(territory, device),
-  };
+  return { find: (device) => enrolment.find(device), isRevoked, touch: (device) => devices.touch(territory, device) };
 }
 
 type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings'> & { readonly placement: Placement };

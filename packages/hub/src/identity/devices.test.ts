@@ -40,7 +40,9 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const invites = createInvites({ ...deps, audit, devices });
     const invite = async (uses = 1, expiresInMs = 1_000) =>
       joinTokenOf((await invites.create({ territory, uses, expiresInMs, createdBy: 'key_s' })).secret);
-    return { clock, db, audit, devices, invites, invite, enrolment: createEnrolment({ territory, devices, invites }) };
+    const door = createEnrolment({ territory, devices, invites });
+    const admit = async (key: Uint8Array, told: CheckedDevice) => (await door.find(key)).admit(told);
+    return { clock, db, audit, devices, invites, invite, enrolment: { ...door, admit } };
   }
 
   /** What the handshake would have checked of `device(n)`. */
@@ -106,6 +108,8 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const { id } = await enrolment.admit(publicKey(1), checked(1, await invite()));
     expect((await enrolment.admit(publicKey(1), checked(1, undefined, 'renamed'))).id).toBe(id);
     expect((await devices.get(territory, id))?.name).toBe('renamed');
+    expect((await enrolment.find(publicKey(1))).consent).toEqual(new Uint8Array([1]));
+    expect((await enrolment.find(publicKey(2))).consent).toBeUndefined();
     await expect(enrolment.admit(publicKey(2), checked(2))).rejects.toMatchObject({ code: 'join_token_invalid' });
   });
 

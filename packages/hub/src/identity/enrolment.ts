@@ -9,8 +9,16 @@ import type { Device, Devices } from './devices.ts';
 import { admitted, type Invites } from './invites.ts';
 
 export interface Enrolment {
+  /** To be asked once the device has proved that it has the key. */
+  find(publicKey: Uint8Array): Promise<Applicant>;
+}
+
+/** One that would be a device here, as the database knows it at this moment. */
+export interface Applicant {
+  /** As it was verified before it was kept; of a device that is not known there is none. */
+  readonly consent: Uint8Array | undefined;
   /** Throws `join_token_invalid` or `device_revoked`. */
-  admit(publicKey: Uint8Array, checked: CheckedDevice): Promise<Device>;
+  admit(checked: CheckedDevice): Promise<Device>;
 }
 
 export interface EnrolmentDeps {
@@ -21,22 +29,28 @@ export interface EnrolmentDeps {
 }
 
 export function createEnrolment({ territory, devices, invites }: EnrolmentDeps): Enrolment {
-  return {
-    async admit(publicKey, { proof }) {
-      const { name, consent, profile, joinToken } = proof;
-      const known = await devices.findByKey(territory, publicKey);
-      if (known === undefined) {
-        if (joinToken === undefined) {
-          throw new IdlewildError(
-            'join_token_invalid',
-            'this device is not enrolled here and sent no join token; ask a steward for an invite',
-          );
-        }
-        return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
+  async function admit(
+    publicKey: Uint8Array,
+    known: Device | undefined,
+    { name, consent, profile, joinToken }: CheckedDevice['proof'],
+  ): Promise<Device> {
+    if (known === undefined) {
+      if (joinToken === undefined) {
+        throw new IdlewildError(
+          'join_token_invalid',
+          'this device is not enrolled here and sent no join token; ask a steward for an invite',
+        );
       }
-      admitted(known);
-      await devices.describe(known, { name, consent, profile });
-      return { ...known, name, consent, profile };
+      return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
+    }
+    admitted(known);
+    await devices.describe(known, { name, consent, profile });
+    return { ...known, name, consent, profile };
+  }
+  return {
+    async find(publicKey) {
+      const known = await devices.findByKey(territory, publicKey);
+      return { consent: known?.consent, admit: ({ proof }) => admit(publicKey, known, proof) };
     },
   };
 }

@@ -72,7 +72,7 @@ const handshakeOver = (channel: Channel): ReturnType<typeof createHandshake> =>
     crypto: nodeCrypto,
     clock: { now: () => NOW_MS, monotonic: () => 0, after: () => ({ cancel: () => undefined }) },
     enrolment: {
-      admit: async () => ({ id: 'dev', name: 'kettle', territory: 'ter' }),
+      find: async () => ({ consent: undefined, admit: async () => ({ id: 'dev', name: 'kettle', territory: 'ter' }) }),
       isRevoked: async () => false,
       touch: () => undefined,
     },

@@ -27,14 +27,26 @@ import {
 
 const SESSION_SEED_BYTES = 32;
 
-/** Who may be a device here; asked once per handshake. */
+/** Who may be a device here; asked once per handshake, when the device has proved its key. */
 export interface Enrolment {
-  /** Throws `join_token_invalid`, `device_revoked` or `handshake_refused`. */
-  admit(device: Uint8Array, checked: CheckedDevice): Promise<{ id: string; name: string; territory: string }>;
+  find(device: Uint8Array): Promise<Applicant>;
   /** Asked once more when the device can be dropped. */
   isRevoked(device: string): Promise<boolean>;
   /** Notes that the device is alive, at most every `touchMs`. */
   touch(device: string): void;
+}
+
+export interface Admitted {
+  readonly id: string;
+  readonly name: string;
+  readonly territory: string;
+}
+
+export interface Applicant {
+  /** What is kept of an earlier handshake, which verified it. */
+  readonly consent: Uint8Array | undefined;
+  /** Throws `join_token_invalid`, `device_revoked` or `handshake_refused`. */
+  admit(checked: CheckedDevice): Promise<Admitted>;
 }
 
 export interface HubIdentity {
@@ -54,9 +66,7 @@ export interface HandshakeDeps {
 
 export function createHandshake(deps: HandshakeDeps): {
   /** Returns who it is once the second frame proves it. */
-  read(
-    frame: Uint8Array,
-  ): Promise<{ who: { id: string; name: string; territory: string }; checked: CheckedDevice } | undefined>;
+  read(frame: Uint8Array): Promise<{ who: Admitted; checked: CheckedDevice } | undefined>;
 } {
   const { channel, identity, crypto, clock, enrolment } = deps;
   let begun: { device: Uint8Array; challenge: Uint8Array } | undefined;
@@ -78,8 +88,12 @@ export function createHandshake(deps: HandshakeDeps): {
       const { device, challenge } = begun;
       // Nothing comes after it, and its channel lasts: what is kept here would keep frames, and buffers around them.
       begun = undefined;
-      const checked = await checkDevice({ proof: message.proof, challenge, device, nowMs: clock.now() }, crypto);
-      return { who: await enrolment.admit(device, checked), checked };
+      let applicant: Applicant | undefined;
+      const find = async (): Promise<Applicant> => (applicant ??= await enrolment.find(device));
+      const verifiedConsent = async (): Promise<Uint8Array | undefined> => (await find()).consent;
+      const input = { proof: message.proof, challenge, device, nowMs: clock.now(), verifiedConsent };
+      const checked = await checkDevice(input, crypto);
+      return { who: await (await find()).admit(checked), checked };
     },
   };
 }

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { utf8 } from '../bytes.ts';
 import { LIMITS } from '../limits.ts';
 import { nodeCrypto } from '../node/node-crypto.ts';
-import type { ChannelBinding, KeyPair } from '../ports.ts';
+import type { ChannelBinding, Crypto, KeyPair } from '../ports.ts';
 import { createSeededRandom } from '../testing/seeded-random.ts';
 import { encodeFrame, type Fields } from '../wire/frame.ts';
 import {
@@ -14,7 +14,8 @@ import {
   proveHub,
   sameBinding,
 } from './handshake.ts';
-import { signStatement } from './signed.ts';
+import { openStatement, signStatement } from './signed.ts';
+import { deviceProofSchema } from './statements.ts';
 
 const NOW_MS = 1_800_000_000_000;
 const random = createSeededRandom(1);
@@ -222,6 +223,34 @@ test.each<[string, Partial<DeviceSide>, RegExp]>([
     code: 'handshake_refused',
     message: expect.stringMatching(message) as string,
   });
+});
+
+test('a consent that was verified before is checked but for its signature, and any other one wholly', async () => {
+  const checkKnowing = async (change: Partial<DeviceSide>, damage?: (consent: Uint8Array) => Uint8Array) => {
+    const honest = await deviceProof(challengeOf(1), change);
+    const carried = (await openStatement('device-proof', honest, deviceProofSchema, nodeCrypto)).statement.consent;
+    const consent = damage?.(carried) ?? carried;
+    const proof = damage === undefined ? honest : await deviceProof(challengeOf(1), { proof: { consent } });
+    const verified: string[] = [];
+    const crypto: Crypto = {
+      ...nodeCrypto,
+      verify(key, bytes, signature) {
+        verified.push(new TextDecoder().decode(bytes).split('\0', 1)[0] ?? '');
+        return nodeCrypto.verify(key, bytes, signature);
+      },
+    };
+    const verifiedConsent = async (): Promise<Uint8Array> => carried;
+    const input = { proof, challenge: challengeOf(1), device: device.publicKey, nowMs: NOW_MS, verifiedConsent };
+    await checkDevice(input, crypto);
+    return verified;
+  };
+  expect(await checkKnowing({})).toEqual(['idlewild/v1/device-proof', 'idlewild/v1/agreement-key']);
+  await expect(checkKnowing({ consentOf: otherDevice })).rejects.toThrow('consent is of another device');
+  await expect(checkKnowing({ consentSigner: otherDevice })).rejects.toThrow('another key than expected');
+  await expect(checkKnowing({ consent: { '!daytime': true } })).rejects.toThrow('"!daytime"');
+  // Its last byte is the signature's.
+  const damaged = (consent: Uint8Array): Uint8Array => consent.map((byte, at) => byte ^ +(at === consent.length - 1));
+  await expect(checkKnowing({}, damaged)).rejects.toThrow('signature of a consent does not verify');
 });
 
 test("a device's proof serves one handshake only", async () => {

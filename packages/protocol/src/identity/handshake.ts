@@ -110,9 +110,18 @@ export interface CheckedDevice {
   readonly agreementKey: AgreementKey;
 }
 
-/** The hub's check of a proof: all of it was signed by `device`, for this challenge. Throws `handshake_refused`. */
+/**
+ * The hub's check of a proof: all of it was signed by `device`, for this challenge. Throws `handshake_refused`.
+ * `verifiedConsent` is asked once the proof holds: the device's consent that was verified at an earlier handshake.
+ */
 export async function checkDevice(
-  input: { proof: Uint8Array; challenge: Uint8Array; device: Uint8Array; nowMs: number },
+  input: {
+    proof: Uint8Array;
+    challenge: Uint8Array;
+    device: Uint8Array;
+    nowMs: number;
+    verifiedConsent?: () => Promise<Uint8Array | undefined>;
+  },
   crypto: Crypto,
 ): Promise<CheckedDevice> {
   const refuse = (why: string): never => {
@@ -123,8 +132,10 @@ export async function checkDevice(
     await openStatement('device-proof', input.proof, deviceProofSchema, crypto, input.device).catch(failed)
   ).statement;
   if (!equalBytes(proof.challenge, await crypto.sha256(input.challenge))) refuse('it belongs to another handshake');
-  const consent = (await openStatement('consent', proof.consent, consentSchema, crypto, input.device).catch(failed))
-    .statement;
+  const verified = await input.verifiedConsent?.();
+  const consent = (
+    await openStatement('consent', proof.consent, consentSchema, crypto, input.device, verified).catch(failed)
+  ).statement;
   if (!equalBytes(consent.device, input.device)) refuse('its consent is of another device');
   const agreementKey = await checkAgreementKey(
     { key: proof.agreementKey, device: input.device, nowMs: input.nowMs },

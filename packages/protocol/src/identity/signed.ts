@@ -41,7 +41,8 @@ export interface Verified<Statement> {
 
 /**
  * Verifies `carried` and parses its payload by `schema`.
- * With `expectedKey` only that signer is accepted. Throws `signature_invalid` or `frame_invalid`.
+ * With `expectedKey` only that signer is accepted. `verified` are bytes of the same purpose that were verified before:
+ * where they are the same, only the signature is not looked at again. Throws `signature_invalid` or `frame_invalid`.
  */
 export async function openStatement<Schema extends z.ZodType>(
   purpose: Purpose,
@@ -49,6 +50,7 @@ export async function openStatement<Schema extends z.ZodType>(
   schema: Schema,
   crypto: Crypto,
   expectedKey?: Uint8Array,
+  verified?: Uint8Array,
 ): Promise<Verified<z.infer<Schema>>> {
   const envelope = signedSchema.safeParse(decodeCbor(carried, `a signed ${purpose}`));
   if (!envelope.success)
@@ -57,10 +59,11 @@ export async function openStatement<Schema extends z.ZodType>(
   if (expectedKey !== undefined && !equalBytes(expectedKey, key)) {
     throw new IdlewildError('signature_invalid', `a ${purpose} was signed by another key than expected`);
   }
+  const isVerified = verified !== undefined && equalBytes(verified, carried);
   if (
     key.length !== 32 ||
     signature.length !== 64 ||
-    !(await crypto.verify(key, message(purpose, payload), signature))
+    !(isVerified || (await crypto.verify(key, message(purpose, payload), signature)))
   ) {
     throw new IdlewildError('signature_invalid', `the signature of a ${purpose} does not verify`);
   }
