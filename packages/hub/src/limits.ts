@@ -2,6 +2,11 @@
 export const HUB_LIMITS = {
   /** Sockets that are still proving who they are; each costs at most 64 KiB and two signatures. */
   handshakesMax: 2_000,
+  /**
+   * Connections that the system holds for a hub that is busy; Linux allows no more. One that finds no room is tried
+   * again after one, three and seven seconds, and by then its device has given it up.
+   */
+  connectionsWaitingMax: 4_096,
   /** Worked on at the same time: enough that their questions to the database go together. */
   handshakesAtOnce: 64,
   /** Begun and not over: they wait for their devices, who may be slow, or dishonest. */

@@ -21,6 +21,7 @@ import { countStates } from '../gateway/routes-api.ts';
 import type { App } from '../gateway/server.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { firstStewardKey } from '../identity/first-steward.ts';
+import { HUB_LIMITS } from '../limits.ts';
 import { silentLog, type Log } from '../log.ts';
 import type { ReplicaStanding } from '../replicas/register.ts';
 import { HUB_VERSION } from '../version.ts';
@@ -253,7 +254,7 @@ function reachable(host: string): string {
 
 async function listen(server: App, { host, port }: HubOptions, secure: boolean): Promise<string> {
   try {
-    await server.listen({ host, port });
+    await server.listen({ host, port, backlog: HUB_LIMITS.connectionsWaitingMax });
   } catch (cause) {
     const code = (cause as { code?: string }).code;
     if (code === 'EADDRINUSE') {
