@@ -160,7 +160,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
   },
 );
 
-test('a key with a limit may ask for the same again some times as often, a key without as often as it likes', async () => {
+test('a key with a limit may ask for the same some times as often, one without as often as it likes', async () => {
   const { limits, clock } = setUp();
   const one = key({ requestsPerMinute: 1 });
   for (let i = 0; i < HUB_LIMITS.asksPerRequest; i++) expect(await limits.mayAsk(one)).toBeUndefined();
