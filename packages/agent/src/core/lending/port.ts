@@ -1,0 +1,51 @@
+/**
+ * What a machine says of itself, and what is made of it: the ports between the lender's rules (`idleness.ts`), the
+ * platform (`node/signals/`), and whoever shows it (`idlewild lending status`).
+ */
+
+/** What a machine says at a moment. A field is absent where nothing tells: then it pauses nothing, and is said. */
+export interface Signals {
+  /** Since somebody last touched keyboard, mouse or screen. */
+  readonly inputIdleMs?: number;
+  readonly locked?: boolean;
+  readonly fullScreen?: boolean;
+  readonly audio?: boolean;
+  readonly camera?: boolean;
+  /** Processors that other programs keep busy, of all: 0 to 1. What we do ourselves is left out. */
+  readonly otherCpu?: number;
+  readonly otherGpu?: number;
+  readonly onBattery?: boolean;
+  /** Of the battery, 0 to 1. */
+  readonly charge?: number;
+  /** Of the hottest sensor of processors and graphics, °C. */
+  readonly celsius?: number;
+  /** Share of the last ten seconds in which something waited for memory (PSI `some`), 0 to 1. */
+  readonly memoryPressure?: number;
+  /** Share of memory that is available, 0 to 1. */
+  readonly memoryFree?: number;
+  readonly meteredNetwork?: boolean;
+  /** Of the programs that the lender listed, those that run. */
+  readonly programs?: readonly string[];
+}
+export type SignalName = keyof Signals;
+
+export interface SignalSource {
+  /** Which signals this machine has, and how each is read, for people; absent ones say why. */
+  readonly sources: Readonly<Partial<Record<SignalName, string>>>;
+  /** No screen, no input: its load alone tells whether it is idle. */
+  readonly headless: boolean;
+  read(): Promise<Signals>;
+  /** Called as soon as somebody touches the machine, where the platform tells; never for anything else. */
+  onInput?(listen: () => void): { stop(): void };
+  close(): void;
+}
+
+/** Why nothing runs now. */
+export interface PauseReason {
+  /** One word, stable, for scripts: `input`, `battery`, `load`, `programs`, `hours`, `lender`, … */
+  readonly name: string;
+  /** For people: what was seen, and where the line is. */
+  readonly text: string;
+  /** Of the wall clock. */
+  readonly sinceMs: number;
+}
