@@ -190,7 +190,7 @@ export const HUB_LIMITS = {
   databaseTimeOldMs: 60_000,
   /** Of one transaction that PostgreSQL ends for another's sake: each time somebody else has gone on. */
   transactionTriesMax: 16,
-  /** So often a limited key may ask under Idempotency-Keys for each request that it has: one that resumes asks twice. */
+  /** A limited key may ask so often under names for each request that it has: one that resumes asks twice. */
   asksPerRequest: 10,
   /** Keys that are known to have no limit: about 100 bytes each. */
   unlimitedKeysMax: 65_536,
