@@ -9,6 +9,7 @@ export {
   type Presence,
 } from './core/agent.ts';
 export { openConsent, refusalOf, signConsent, type ConsentChoice, type WorkAsked } from './core/consent.ts';
+export type { PauseReason } from './core/lending/port.ts';
 export { AGENT_LIMITS } from './core/limits.ts';
 export { engineModelOf, type ModelFolders } from './core/model-folders.ts';
 export type { Place } from './core/places.ts';

@@ -29,6 +29,8 @@ import { openConsent, refusalOf } from './consent.ts';
 import { readManifest } from './fetch-model.ts';
 import { createGiver, type Giver } from './give-blobs.ts';
 import { createLane, type Lane } from './lane/lane.ts';
+import { createPauses, type Pauses } from './lending/pauses.ts';
+import type { PauseReason } from './lending/port.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import type { ModelFolders } from './model-folders.ts';
 import type { Place } from './places.ts';
@@ -60,7 +62,9 @@ export interface AgentState {
   readonly deviceId: string;
   readonly name: string;
   readonly state: DeviceState;
+  /** The texts of `pauses`. */
   readonly pauseReasons: readonly string[];
+  readonly pauses: readonly PauseReason[];
   readonly models: readonly DeviceModel[];
   /** Of the fastest warm model, one stream; 0 when none is warm. */
   readonly tokensPerSecond: number;
@@ -99,9 +103,12 @@ export interface Agent {
   start(): void;
   /** Resolves when nothing runs any more. `drain` lets running answers finish first, for a bounded time. */
   stop(options?: { drain?: boolean }): Promise<void>;
-  /** Running answers go back to the hub at once; nothing new is taken until every reason is gone. */
-  pause(reason: string): void;
-  resume(reason: string): void;
+  /**
+   * Running answers go back to the hub at once; nothing new is taken until every name is resumed. The text is for
+   * people, here and at the hub; a name that is paused already takes the new one.
+   */
+  pause(name: string, text?: string): void;
+  resume(name: string): void;
   state(): AgentState;
   /** Resolves when the agent has ended: with the reason when it was not `stop`. */
   readonly ended: Promise<IdlewildError | undefined>;
@@ -118,7 +125,7 @@ interface Parts {
   readonly giver: Giver;
   readonly lent: Lent;
   readonly keys: AgreementKeys;
-  readonly pauses: Set<string>;
+  readonly pauses: Pauses;
   presence: { stop(): void } | undefined;
   /** By the hub's wish, until the next session; or because the agent stops. */
   drainingByHub: boolean;
@@ -133,7 +140,7 @@ interface Parts {
   finish(error: IdlewildError | undefined): void;
 }
 
-const IN_USE = 'a person is using this machine';
+const IN_USE = { name: 'input', text: 'a person is using this machine' } as const;
 
 /** Throws `signature_invalid` or `frame_invalid` for a consent that this identity did not sign. */
 export async function createAgent(options: AgentOptions): Promise<Agent> {
@@ -152,13 +159,15 @@ export async function createAgent(options: AgentOptions): Promise<Agent> {
     ended: ended.promise,
     start() {
       if (consent.presence === 'respect') {
-        parts.presence ??= options.presence?.watch((inUse) => (inUse ? pause(parts, IN_USE) : resume(parts, IN_USE)));
+        parts.presence ??= options.presence?.watch((inUse) =>
+          inUse ? pause(parts, IN_USE.name, IN_USE.text) : resume(parts, IN_USE.name),
+        );
       }
       parts.session.start();
     },
     stop: ({ drain = false } = {}) => stop(parts, drain),
-    pause: (reason) => pause(parts, reason),
-    resume: (reason) => resume(parts, reason),
+    pause: (name, text = name) => pause(parts, name, text),
+    resume: (name) => resume(parts, name),
     state: () => stateOf(parts),
   };
 }
@@ -232,7 +241,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     lent,
     keys,
     finish,
-    pauses: new Set(),
+    pauses: createPauses(clock),
     presence: undefined,
     drainingByHub: false,
     stopping: false,
@@ -341,31 +350,24 @@ const withFeatures = (profile: DeviceProfile, features: readonly DeviceFeature[]
 function refusal(parts: Parts): IdlewildError | undefined {
   const refused = refusalOf(parts.consent, { kind: 'answers', territory: parts.options.hub.territory });
   if (refused !== undefined) return refused;
-  if (parts.pauses.size > 0) {
-    return new IdlewildError('device_paused', `the device is paused: ${[...parts.pauses].join('; ')}`);
-  }
+  const texts = parts.pauses.texts();
+  if (texts.length > 0) return new IdlewildError('device_paused', `the device is paused: ${texts.join('; ')}`);
   if (parts.stopping || parts.drainingByHub) return new IdlewildError('device_paused', 'the device is draining');
   return undefined;
 }
 
-function pause(parts: Parts, reason: string): void {
-  const { pauses } = parts;
-  const text = reason.slice(0, AGENT_LIMITS.pauseReasonCharactersMax);
-  if (pauses.has(text)) return;
-  if (pauses.size >= AGENT_LIMITS.pauseReasonsMax) {
-    throw new IdlewildError(
-      'conflict',
-      `the device is paused for ${pauses.size} reasons already; resume some of them first`,
-    );
+function pause(parts: Parts, name: string, text: string): void {
+  const wasPaused = parts.pauses.all().length > 0;
+  if (!parts.pauses.add(name, text)) return;
+  if (!wasPaused) {
+    parts.lane.failAll(new IdlewildError('device_paused', `the device was paused: ${text}`));
+    parts.shelf.wake();
   }
-  pauses.add(text);
-  parts.lane.failAll(new IdlewildError('device_paused', `the device was paused: ${text}`));
-  parts.shelf.wake();
   changed(parts);
 }
 
-function resume(parts: Parts, reason: string): void {
-  if (!parts.pauses.delete(reason.slice(0, AGENT_LIMITS.pauseReasonCharactersMax))) return;
+function resume(parts: Parts, name: string): void {
+  if (!parts.pauses.remove(name)) return;
   parts.shelf.wake();
   changed(parts);
 }
@@ -443,18 +445,19 @@ function tell(parts: Parts): void {
 }
 
 function statusOf(parts: Parts): DeviceStatus {
-  const { lane, shelf, pauses, options } = parts;
+  const { lane, shelf, options } = parts;
+  const pauseReasons = parts.pauses.texts();
   const active = lane.running();
   const slots = Math.min(shelf.slots(), options.limits.slotsMax);
   const state =
     parts.stopping || parts.drainingByHub
       ? 'draining'
-      : pauses.size > 0
+      : pauseReasons.length > 0
         ? 'paused'
         : slots > 0 && active >= slots
           ? 'busy'
           : 'ready';
-  return { state, pauseReasons: [...pauses], slots, active, models: [...shelf.models()], lent: parts.lent };
+  return { state, pauseReasons, slots, active, models: [...shelf.models()], lent: parts.lent };
 }
 
 function stateOf(parts: Parts): AgentState {
@@ -466,6 +469,7 @@ function stateOf(parts: Parts): AgentState {
     name: options.name,
     state: isOpen ? state : 'offline',
     pauseReasons,
+    pauses: parts.pauses.all(),
     models,
     tokensPerSecond: shelf.tokensPerSecond(),
     answering: active,

@@ -25,7 +25,7 @@ interface JoinOptions {
 }
 
 const DRAIN_MS_MAX = 10_000;
-const PAUSED_BY_LENDER = 'its lender paused it';
+const PAUSED_BY_LENDER = { name: 'lender', text: 'its lender paused it' } as const;
 
 export function addJoinCommand(program: Command): void {
   program
@@ -215,8 +215,9 @@ function createStateLines(context: Context): (state: AgentState) => void {
 /** The lender's hand on the switch. Returns what lets go of the terminal. */
 function takeKeys(agent: Agent, context: Context): () => void {
   const toggle = (): void => {
-    if (agent.state().pauseReasons.includes(PAUSED_BY_LENDER)) agent.resume(PAUSED_BY_LENDER);
-    else agent.pause(PAUSED_BY_LENDER);
+    const { name, text } = PAUSED_BY_LENDER;
+    if (agent.state().pauses.some((pause) => pause.name === name)) agent.resume(name);
+    else agent.pause(name, text);
   };
   // Windows has no such signal.
   if (process.platform !== 'win32') process.on('SIGUSR2', toggle);
