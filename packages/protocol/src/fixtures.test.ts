@@ -16,11 +16,11 @@ import { sealable, sessionKeys } from './identity/sealed-channel.ts';
 import { openStatement, signStatement, type Purpose } from './identity/signed.ts';
 import {
   agreementKeySchema,
-  consentSchema,
   deviceProofSchema,
   hubCertificateSchema,
   hubProofSchema,
   receiptSchema,
+  signedConsentSchema,
 } from './identity/statements.ts';
 import { idOfKey } from './ids.ts';
 import { cidOf, decodeManifest, encodeManifest } from './manifest.ts';
@@ -63,7 +63,7 @@ interface SealedSession extends Record<'device' | 'hub', { seed: string; public:
 
 const frames = read<Record<string, Frame>>('frames.json');
 const manifests = read<Record<string, { cid: string; hex: string; value: unknown }>>('manifest.json');
-type Name = 'hub-certificate' | 'agreement-key' | 'consent' | 'receipt';
+type Name = 'hub-certificate' | 'agreement-key' | 'consent' | 'consent, version 2' | 'receipt';
 const handshake = read<
   Record<Name, Statement> & {
     keys: { nowMs: number; binding: unknown } & Record<'territory' | 'hub' | 'device' | 'agreement', Key>;
@@ -131,7 +131,8 @@ test('every kind of message has a fixture', () => {
 const schemas = {
   'hub-certificate': hubCertificateSchema,
   'agreement-key': agreementKeySchema,
-  consent: consentSchema,
+  consent: signedConsentSchema,
+  'consent, version 2': signedConsentSchema,
   receipt: receiptSchema,
 };
 test.each(Object.keys(schemas) as Name[])('the signed %s verifies and is signed with the same bytes', async (name) => {
@@ -174,7 +175,13 @@ test('the handshake convinces both sides, step by step, and each proof is made a
     { proof: prove.proof, challenge: challengeFrame, device, nowMs: keys.nowMs },
     nodeCrypto,
   );
-  expect(checked.consent).toEqual(fromFixture(handshake.consent.value));
+  expect(checked.consent).toEqual({
+    ...(fromFixture(handshake.consent.value) as object),
+    classes: ['public', 'internal'],
+    causes: [],
+    refused: [],
+    gpu: 'never',
+  });
   expect(checked.agreementKey).toEqual(fromFixture(handshake['agreement-key'].value));
   await checkAgreementKey({ key: checked.proof.agreementKey, device, nowMs: keys.nowMs }, nodeCrypto);
 

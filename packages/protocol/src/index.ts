@@ -78,6 +78,7 @@ export {
   type UnknownMessage,
   type WantedModel,
 } from './wire/messages.ts';
+export { DATA_CLASSES, causeSchema, type DataClass } from './wire/purpose.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';

@@ -53,6 +53,11 @@ export const LIMITS = {
   /** Devices keep a hub certificate that is this much ahead of or behind their own clock. */
   clockSkewMs: 300_000,
   nameCharactersMax: 64,
+  /** A cause is a word or a few, and a consent names the ones that its lender cares about: 8 KB with all of them. */
+  causeCharactersMax: 64,
+  causesMax: 64,
+  /** More times of one day are a mistake of whoever wrote them. */
+  hoursPerDayMax: 8,
   modelsPerDeviceMax: 32,
   /** Text of one token event: the longest token texts of real vocabularies are below 1 KiB. */
   tokenTextCharactersMax: 4_096,

@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { LIMITS } from '../limits.ts';
 import { profileSchema, statusSchema } from '../wire/messages.ts';
+import { DATA_CLASSES, causeSchema } from '../wire/purpose.ts';
 
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
@@ -50,9 +51,8 @@ export type AgreementKey = z.infer<typeof agreementKeySchema>;
 export const WORK_KINDS = ['answers', 'jobs', 'training', 'storage'] as const;
 export type WorkKind = (typeof WORK_KINDS)[number];
 
-/** What the lender allows. Signed by the device's key; the device's guard holds every piece of work against it. */
-export const consentSchema = z.object({
-  v: z.literal(1),
+/** What every version of a consent says. */
+const consentFields = {
   device: bytes32,
   territories: z.array(bytes32).max(64),
   kinds: z.array(z.enum(WORK_KINDS)).max(WORK_KINDS.length),
@@ -64,8 +64,58 @@ export const consentSchema = z.object({
   /** For giving blobs to other devices; 0 is not at all. */
   uploadBytesPerSecondMax: z.number().min(0).optional(),
   issuedAtMs: instantMs,
-});
-export type Consent = z.infer<typeof consentSchema>;
+};
+
+const MINUTES_PER_DAY = 1_440;
+/** Minutes of the lender's local day, from `from` on and before `until`. What goes past midnight is on two days. */
+const windowSchema = z
+  .object({ from: z.int().min(0).max(MINUTES_PER_DAY), until: z.int().min(0).max(MINUTES_PER_DAY) })
+  .refine(({ from, until }) => from < until, 'must end after it begins');
+const causes = z.array(causeSchema).max(LIMITS.causesMax);
+
+const consentFieldsOfV2 = {
+  /** Classes of data that the device may see. */
+  classes: z.array(z.enum(DATA_CLASSES)).max(DATA_CLASSES.length),
+  /** It works for these alone; none named: for any that is not refused. */
+  causes,
+  /** It never works for these. */
+  refused: causes,
+  /** When it works at all: of each weekday, from Monday on. Absent: always. */
+  hours: z.array(z.array(windowSchema).max(LIMITS.hoursPerDayMax)).length(7).optional(),
+  /** Of the processors, 0 to 1. */
+  cpuShareMax: z.number().gt(0).max(1).optional(),
+  /** Resident bytes of all engines together. */
+  memoryBytesMax: z.int().min(0).optional(),
+  downloadBytesPerSecondMax: z.number().gt(0).optional(),
+  /** `idle`: while nobody is at the machine. */
+  gpu: z.enum(['never', 'idle', 'always']),
+  celsiusMax: z.number().gt(0).optional(),
+  wattHoursPerDayMax: z.number().gt(0).optional(),
+};
+
+/**
+ * What the lender allows, as it was signed, in either version. Signed by the device's key; the device's guard holds
+ * every piece of work against it.
+ */
+export const signedConsentSchema = z.discriminatedUnion('v', [
+  z.object({ v: z.literal(1), ...consentFields }),
+  z.object({ v: z.literal(2), ...consentFields, ...consentFieldsOfV2 }),
+]);
+type SignedConsent = z.infer<typeof signedConsentSchema>;
+
+/** What a lender is taken to have meant who signed before there was more to say: nothing wider than was lent then. */
+const UNSAID: Pick<Extract<SignedConsent, { v: 2 }>, 'classes' | 'causes' | 'refused' | 'gpu'> = {
+  classes: ['public', 'internal'],
+  causes: [],
+  refused: [],
+  gpu: 'never',
+};
+
+/** Either version as one; `v` tells which was signed. */
+export type Consent = Omit<Extract<SignedConsent, { v: 2 }>, 'v'> & Pick<SignedConsent, 'v'>;
+export const consentSchema = signedConsentSchema.transform((signed): Consent =>
+  signed.v === 1 ? { ...UNSAID, ...signed } : signed,
+);
 
 /** Signed by the device's key. `challenge` is SHA-256 of the carried challenge frame. */
 export const deviceProofSchema = z.object({

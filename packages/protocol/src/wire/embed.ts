@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { utf8 } from '../bytes.ts';
 import { LIMITS } from '../limits.ts';
+import { purposeFields } from './purpose.ts';
 
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const leased = { lease: z.string().max(64), epoch: z.int().min(1) };
@@ -29,6 +30,7 @@ export const embedSchema = z.object({
   t: z.literal('embed'),
   ...leased,
   model: z.string().min(8).max(128),
+  ...purposeFields,
   work: embedWorkSchema,
   /** From now, on the device's own clock. */
   deadlineMs: z.int().min(1),

@@ -16,6 +16,7 @@ import {
 } from './answer.ts';
 import { embedDoneSchema, embedFailedSchema, embedSchema } from './embed.ts';
 import { decodeFrame, refuseUnknownCritical } from './frame.ts';
+import { purposeFields } from './purpose.ts';
 
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
@@ -177,6 +178,7 @@ export const answerSchema = z.object({
   lease: z.string().max(64),
   epoch: z.int().min(1),
   model: cidText,
+  ...purposeFields,
   work: answerWorkSchema,
   /** From now, on the device's own clock. */
   deadlineMs: z.int().min(1),
