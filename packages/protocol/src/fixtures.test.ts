@@ -91,6 +91,7 @@ test('every kind of message has a fixture', () => {
     prove: true,
     heartbeat: true,
     agreement: true,
+    leave: true,
     unsupported: true,
     'answer.started': true,
     'answer.progress': true,
@@ -115,6 +116,7 @@ test('every kind of message has a fixture', () => {
     'answer.kept': true,
     move: true,
     drain: true,
+    left: true,
     'blob.want': true,
     unsupported: true,
   };

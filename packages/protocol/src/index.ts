@@ -82,6 +82,7 @@ export { DATA_CLASSES, causeSchema, type DataClass } from './wire/purpose.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';
+export { openLeft, signLeft, type LeftStatement } from './identity/left.ts';
 export { openStatement, signStatement, type Purpose, type Verified } from './identity/signed.ts';
 export {
   WORK_KINDS,

@@ -10,7 +10,8 @@ import { IdlewildError } from '../errors.ts';
 import type { Crypto, KeyPair } from '../ports.ts';
 import { decodeCbor, encodeCbor, refuseUnknownCritical, type Fields } from '../wire/frame.ts';
 
-export type Purpose = 'hub-certificate' | 'hub-proof' | 'device-proof' | 'agreement-key' | 'consent' | 'receipt';
+export type Purpose =
+  'hub-certificate' | 'hub-proof' | 'device-proof' | 'agreement-key' | 'consent' | 'receipt' | 'left';
 
 const signedSchema = z.object({
   payload: z.instanceof(Uint8Array),

@@ -146,7 +146,12 @@ const endSchema = {
   /** With `too_busy` and `hub_stopping`: when to come back, roughly. */
   retryAfterMs: z.int().min(0).max(600_000).optional(),
 };
-export const refusedSchema = z.object({ t: z.literal('refused'), ...endSchema });
+export const refusedSchema = z.object({
+  t: z.literal('refused'),
+  ...endSchema,
+  /** To a device that has left and comes back without an invite: once more what `left` said, which it may have missed. */
+  left: bytes.optional(),
+});
 export const droppedSchema = z.object({ t: z.literal('dropped'), ...endSchema });
 export const heartbeatSchema = z.object({ t: z.literal('heartbeat'), n: z.int().min(0), status: statusSchema });
 export const heartbeatAckSchema = z.object({
@@ -235,6 +240,10 @@ export const blobHaveSchema = z.object({
   busyMs: z.int().min(0).optional(),
 });
 export const drainSchema = z.object({ t: z.literal('drain'), reason: z.string().max(512) });
+/** It goes for good: what runs on it is given to others, and its key is good for nothing any more. */
+export const leaveSchema = z.object({ t: z.literal('leave') });
+/** It is written down that the device left. `statement` is a Signed `left` statement; then the channel closes. */
+export const leftSchema = z.object({ t: z.literal('left'), statement: bytes });
 export const agreementSchema = z.object({ t: z.literal('agreement'), key: bytes });
 export const unsupportedSchema = z.object({ t: z.literal('unsupported'), kind: z.string().max(64) });
 
@@ -243,6 +252,7 @@ const toHub = {
   prove: proveSchema,
   heartbeat: heartbeatSchema,
   agreement: agreementSchema,
+  leave: leaveSchema,
   unsupported: unsupportedSchema,
   'answer.started': answerStartedSchema,
   'answer.progress': answerProgressSchema,
@@ -267,6 +277,7 @@ const toDevice = {
   'answer.kept': answerKeptSchema,
   move: moveSchema,
   drain: drainSchema,
+  left: leftSchema,
   'blob.want': blobWantSchema,
   unsupported: unsupportedSchema,
 } as const;
