@@ -34,6 +34,11 @@ export interface SignalSource {
   readonly sources: Readonly<Partial<Record<SignalName, string>>>;
   /** No screen, no input: its load alone tells whether it is idle. */
   readonly headless: boolean;
+  /**
+   * Asked every 50 ms while something is computed, and every second otherwise. Load is the share since the reading
+   * before, or over 40 ms where that was sooner: an engine is to stop within 250 ms of another program's start, so what
+   * is averaged over longer comes too late. The noise of short times is the reader's to see through.
+   */
   read(): Promise<Signals>;
   /** Called as soon as somebody touches the machine, where the platform tells; never for anything else. */
   onInput?(listen: () => void): { stop(): void };
