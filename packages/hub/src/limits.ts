@@ -39,6 +39,8 @@ export const HUB_LIMITS = {
   queueMsMax: 60_000,
   /** How long an interrupted answer waits for a device to appear. */
   failoverWaitMsMax: 15_000,
+  /** The same for one whose replica was lost: its device is on its way back with all others of that replica. */
+  takeUpWaitMsMax: 120_000,
   answerMsMax: 600_000,
   /**
    * Attempts of one answer: several deaths are survived, a request that kills every engine is not repeated for ever.
@@ -60,7 +62,7 @@ export const HUB_LIMITS = {
   resumeAskMs: 1_000,
   /** The keys of open answers are read this often: half of the second after which a revoked one gets nothing more. */
   keysReadMs: 500,
-  /** Writes wait at most this long for company, so that one fsync serves many answers. */
+  /** Tokens, and ends that nobody waits for, wait at most this long for company: one commit serves many answers. */
   groupCommitMsMax: 20,
   /** Below this load a write does not wait at all. */
   groupCommitGapMs: 4,

@@ -112,13 +112,16 @@ export function createJournal(deps: JournalDeps): Journal {
   let takenOver: (request: string) => void = () => {};
   const sealer = createSealer(deps);
 
+  /** Who comes back to an answer hears of its end when it is written. */
+  const isWaited = ({ item }: Pending<Closing, boolean>): boolean => isKept(item, entries.get(item.request));
+
   function schedule(): void {
     if (timer !== undefined || flushing !== undefined) return;
     const idleMs = clock.monotonic() - lastFlushAtMs;
-    const opens = batch.opens.length > 0 || batch.waiting.length > 0;
+    const isWaitedFor = batch.opens.length > 0 || batch.waiting.length > 0 || batch.closes.some(isWaited);
     // Not by a timer of 0 ms, which takes more than one: a caller waits for this.
-    if (opens && idleMs >= HUB_LIMITS.groupCommitGapMs) return void flush();
-    timer = clock.after(opens ? HUB_LIMITS.groupCommitGapMs : HUB_LIMITS.groupCommitMsMax, () => {
+    if (isWaitedFor && idleMs >= HUB_LIMITS.groupCommitGapMs) return void flush();
+    timer = clock.after(isWaitedFor ? HUB_LIMITS.groupCommitGapMs : HUB_LIMITS.groupCommitMsMax, () => {
       void flush();
     });
   }
@@ -315,7 +318,7 @@ export function createJournal(deps: JournalDeps): Journal {
           waiting: { resolve, reject },
           sinceMs: clock.monotonic(),
         });
-        schedule();
+        hurry();
       });
     },
     async letGo(request) {

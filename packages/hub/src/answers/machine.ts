@@ -48,6 +48,8 @@ export interface AnswerState {
   readonly deadlineAtMs: number;
   /** How long it may wait for its first device. */
   readonly queueMs: number;
+  /** How long it waits for a device once it had one. */
+  readonly lostMs: number;
   /** Ids of all emitted tokens. */
   readonly tokens: number[];
   /** Tokens that its caller had when this owner took it over: more than there are is for their class alone to say. */
@@ -109,6 +111,7 @@ export function createAnswerState(
     nowMs: number;
     deadlineMs: number;
     queueMs?: number;
+    lostMs?: number;
     tokens?: readonly number[];
     heard?: number;
   },
@@ -120,6 +123,7 @@ export function createAnswerState(
     createdAtMs: input.nowMs,
     deadlineAtMs: input.nowMs + input.deadlineMs,
     queueMs: input.queueMs ?? HUB_LIMITS.queueMsMax,
+    lostMs: input.lostMs ?? HUB_LIMITS.failoverWaitMsMax,
     tokens: [...(input.tokens ?? [])],
     heard: input.heard ?? 0,
     phase: 'queued',
@@ -310,7 +314,7 @@ function onTick(state: AnswerState, nowMs: number): readonly Effect[] {
     );
   }
   const waitedMs = nowMs - state.queuedAtMs;
-  if (state.epoch > 0 && waitedMs >= HUB_LIMITS.failoverWaitMsMax) {
+  if (state.epoch > 0 && waitedMs >= state.lostMs) {
     const why = state.lastFailure ?? 'no reason given';
     const waited = `${Math.round(waitedMs / 1000)} s`;
     return end(state, 'no_device', `the device was lost (${why}) and no other came within ${waited}`);

@@ -1,6 +1,7 @@
 /** Claims about answers that another owner began, by what the journal has of them. */
 import { expect, test } from 'vitest';
 import type { JournalledAnswer } from './journal.ts';
+import { HUB_LIMITS } from '../limits.ts';
 import { applyEvent, type AnswerState } from './machine.ts';
 import { takeUp } from './take-up.ts';
 
@@ -21,8 +22,8 @@ const found = (tokens: number, attempts: JournalledAnswer['attempts']): Journall
   exact: true,
 });
 const work = { prompt: { kind: 'text' as const, text: 'x' }, sampling: { seed: 1 }, choice: 0, stop: [] };
-const upOf = (journalled: JournalledAnswer): AnswerState =>
-  takeUp(journalled, { model: { cid: 'm', name: 'm' }, work }, { nowMs: 0, deadlineMs: 1_000, stallMs: 100 }).state;
+const upOf = (journalled: JournalledAnswer, deadlineMs = 1_000): AnswerState =>
+  takeUp(journalled, { model: { cid: 'm', name: 'm' }, work }, { nowMs: 0, deadlineMs, stallMs: 100 }).state;
 
 /** The next attempt, of another device, tells its first token. */
 function goOn(state: AnswerState, numericClass: string): void {
@@ -50,4 +51,10 @@ test('an answer that nobody was given yet has no class', () => {
   const state = upOf(found(0, []));
   goOn(state, 'b');
   expect(state.exact).toBe(true);
+});
+
+test.each([0, 1])('an answer whose replica was lost after %s attempts waits until all devices can be back', (attempts) => {
+  const state = upOf(found(attempts, [attempt(1, 'a')].slice(0, attempts)), HUB_LIMITS.answerMsMax);
+  expect(applyEvent(state, { t: 'tick' }, HUB_LIMITS.takeUpWaitMsMax - 1)).toEqual([]);
+  expect(applyEvent(state, { t: 'tick' }, HUB_LIMITS.takeUpWaitMsMax)).toMatchObject([{ t: 'failed' }]);
 });

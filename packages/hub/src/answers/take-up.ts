@@ -1,4 +1,5 @@
 /** An answer that another owner began, as the journal has it, made into one that goes on here. Pure. */
+import { HUB_LIMITS } from '../limits.ts';
 import { createAnswerState, type AnswerState, type Attempt } from './machine.ts';
 import type { JournalledAnswer } from './journal.ts';
 import type { AnswerOutcome, AnswerRequest, AnswerSink, AnswerSummary } from './port.ts';
@@ -26,7 +27,8 @@ export function takeUp(
   const tokens = found.tokens.map(({ id }) => id);
   const heard = run?.heard ?? 0;
   const common = { request: found.request, model: model.cid, work, nowMs, deadlineMs };
-  const state = createAnswerState({ ...common, tokens, heard });
+  const waitMs = HUB_LIMITS.takeUpWaitMsMax;
+  const state = createAnswerState({ ...common, tokens, heard, queueMs: waitMs, lostMs: waitMs });
   const names = new Map<string, string>();
   for (const { device, name } of found.attempts) {
     names.set(device, name);
