@@ -53,22 +53,31 @@ test('a real engine that is killed in mid-answer costs one attempt; the next goe
     peer?.send({ t: 'answer', lease, epoch: 1, model: cid, work: work(tokens), deadlineMs: 30_000 });
     await until((state) => state.answering === 1);
   };
+  /** At the hub, where it comes after all tokens: the device is done when they are on their way. */
+  const told = async (lease: string, kind: 'answer.finished' | 'answer.failed'): Promise<void> => {
+    const isTold = (message: ToHub): boolean => message.t === kind && message.lease === lease;
+    while (peer?.got.some((message) => message.t !== '?' && isTold(message)) !== true)
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+  };
   const isWarm = (): Promise<unknown> => until((state) => state.models[0]?.state === 'warm');
   peer?.send({ t: 'hold', models: [{ cid, name: 'jacobean', bytes }], sources: [] });
   await isWarm();
   await ask('whole', []);
-  await until((state) => state.answering === 0);
+  await told('whole', 'answer.finished');
   await ask('killed', []);
   while (tokensOf('killed').length < 5)
     await new Promise((resolve) => {
       setImmediate(resolve);
     });
   process.kill(processes[0] as number, 'SIGKILL');
+  await told('killed', 'answer.failed');
   await until((state) => state.answering === 0);
   await isWarm();
   const sent = tokensOf('killed');
   await ask('rest', sent);
-  await until((state) => state.answering === 0);
+  await told('rest', 'answer.finished');
   expect(peer?.got.filter(({ t }) => t === 'answer.failed')).toMatchObject([
     { lease: 'killed', code: 'engine_failed' },
   ]);
