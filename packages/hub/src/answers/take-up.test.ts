@@ -53,7 +53,7 @@ test('an answer that nobody was given yet has no class', () => {
   expect(state.exact).toBe(true);
 });
 
-test.each([0, 1])('an answer whose replica was lost after %s attempts waits until all devices can be back', (attempts) => {
+test.each([0, 1])('an answer that was taken over after %s attempts waits until all devices can be back', (attempts) => {
   const state = upOf(found(attempts, [attempt(1, 'a')].slice(0, attempts)), HUB_LIMITS.answerMsMax);
   expect(applyEvent(state, { t: 'tick' }, HUB_LIMITS.takeUpWaitMsMax - 1)).toEqual([]);
   expect(applyEvent(state, { t: 'tick' }, HUB_LIMITS.takeUpWaitMsMax)).toMatchObject([{ t: 'failed' }]);
