@@ -58,6 +58,8 @@ export const LIMITS = {
   causesMax: 64,
   /** More times of one day are a mistake of whoever wrote them. */
   hoursPerDayMax: 8,
+  /** With less than this a leaf does not come within `blockFetchMs` while others are on their way. */
+  downloadBytesPerSecondMin: 100_000,
   modelsPerDeviceMax: 32,
   /** Text of one token event: the longest token texts of real vocabularies are below 1 KiB. */
   tokenTextCharactersMax: 4_096,

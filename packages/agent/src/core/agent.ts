@@ -25,10 +25,11 @@ import {
 } from '@idlewild/protocol';
 import type { EngineHost } from '@idlewild/engine';
 import { createAgreementKeys, type AgreementKeys } from './agreement-key.ts';
-import { openConsent, refusalOf } from './consent.ts';
+import { forbidden, lentBytes, openConsent, refusalOf, type WorkAsked } from './consent.ts';
 import { readManifest } from './fetch-model.ts';
 import { createGiver, type Giver } from './give-blobs.ts';
 import { createLane, type Lane } from './lane/lane.ts';
+import type { LocalTime } from './lending/hours.ts';
 import { createPauses, type Pauses } from './lending/pauses.ts';
 import type { PauseReason } from './lending/port.ts';
 import { AGENT_LIMITS } from './limits.ts';
@@ -82,6 +83,8 @@ export interface AgentOptions extends SessionPorts {
   readonly presence?: Presence | undefined;
   /** Memory of the machine that nobody uses; absent where nothing tells. */
   freeMemoryBytes?(): number;
+  /** Where the device is; absent where nothing tells: then a consent that names hours allows nothing. */
+  readonly localTime?: (() => LocalTime) | undefined;
   /** Ed25519. */
   readonly identity: KeyPair;
   /** The signed consent statement. */
@@ -142,7 +145,13 @@ interface Parts {
 
 const IN_USE = { name: 'input', text: 'a person is using this machine' } as const;
 
-/** Throws `signature_invalid` or `frame_invalid` for a consent that this identity did not sign. */
+/** All that hubs ask for: models, texts and blobs are for answers. */
+const ANSWERS = { kind: 'answers' } as const;
+
+/**
+ * Throws `signature_invalid` or `frame_invalid` for a consent that this identity did not sign, and `internal` for a
+ * store that would take more than it lends.
+ */
 export async function createAgent(options: AgentOptions): Promise<Agent> {
   const { identity, crypto } = options;
   const consent = await openConsent(options.consent, identity.publicKey, crypto);
@@ -150,7 +159,7 @@ export async function createAgent(options: AgentOptions): Promise<Agent> {
   const ended = Promise.withResolvers<IdlewildError | undefined>();
   const lent: Lent = {
     memoryBytes: options.limits.memoryBytesMax,
-    diskBytes: (await options.store.usage()).quotaBytes,
+    diskBytes: lentBytes(consent, await options.store.usage()),
     uploadBytesPerSecond: consent.uploadBytesPerSecondMax ?? AGENT_LIMITS.uploadBytesPerSecond,
   };
   const parts = assemble({ options, consent, deviceId, lent, found: await findModels(options) }, ended.resolve);
@@ -207,7 +216,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
   const giver = createGiver({
     clock,
     uploadBytesPerSecondMax: lent.uploadBytesPerSecond,
-    mayGive: () => parts.lane.running() === 0 && refusal(parts) === undefined,
+    mayGive: () => parts.lane.running() === 0 && refusal(parts, { gives: true }) === undefined,
     leaf: (cid) => shelf.leaf(cid),
     send: (message) => parts.session.send(message),
   });
@@ -217,7 +226,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     identity,
     slotsMax: limits.slotsMax,
     oneModelAtOnce: consent.tokensPerSecondMax !== undefined,
-    refusal: () => refusal(parts),
+    refusal: (text) => refusal(parts, { text }),
     warm: (cid) => parts.shelf.warm(cid),
     send: (message) => parts.session.send(message),
     backlogBytes: () => parts.session.backlogBytes(),
@@ -306,6 +315,7 @@ function shelfPortsOf(options: AgentOptions, consent: Consent, parts: () => Part
     },
     sourceFor: (baseUrl, ticket) => options.sources(baseUrl, ticket),
     refusal: () => refusal(parts()),
+    forbidden: (diskBytes) => forbidden(consent, { ...ANSWERS, territory: options.hub.territory, diskBytes }),
     inUse: (cid) => parts().lane.running(cid) > 0,
     onEngineGone: (cid, error) => parts().lane.failAll(error, cid),
     onChanged: () => changed(parts()),
@@ -347,8 +357,9 @@ const withFeatures = (profile: DeviceProfile, features: readonly DeviceFeature[]
 });
 
 /** The lender first, then the day's circumstances. */
-function refusal(parts: Parts): IdlewildError | undefined {
-  const refused = refusalOf(parts.consent, { kind: 'answers', territory: parts.options.hub.territory });
+function refusal(parts: Parts, asked: Partial<WorkAsked> = {}): IdlewildError | undefined {
+  const { hub, localTime } = parts.options;
+  const refused = refusalOf(parts.consent, { ...ANSWERS, territory: hub.territory, local: localTime?.(), ...asked });
   if (refused !== undefined) return refused;
   const texts = parts.pauses.texts();
   if (texts.length > 0) return new IdlewildError('device_paused', `the device is paused: ${texts.join('; ')}`);

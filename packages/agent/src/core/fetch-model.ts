@@ -32,6 +32,8 @@ export interface ModelTransfer {
   /** Where in each file to begin; as in `FileTransfer`. */
   readonly beginAt: number;
   readonly onOpened: (layout: FileLayout, assembly: FileAssembly) => void;
+  /** Before any file is fetched; what it throws ends the transfer. */
+  readonly onManifest: (manifest: Manifest) => void;
   /** Share of the model's bytes that is there. */
   readonly onFraction: (fraction: number) => void;
 }
@@ -64,8 +66,9 @@ export async function readManifest(cid: string, { store }: Pick<Ports, 'store'>)
  * `blob_not_found` with what each source said, `blob_invalid`, `disk_full`, `quota_exceeded`.
  */
 export async function fetchModel(cid: string, { clock, store }: Ports, transfer: ModelTransfer): Promise<Manifest> {
-  const { sources, signal, beginAt, onBlame, onOpened, onFraction } = transfer;
+  const { sources, signal, beginAt, onBlame, onManifest, onOpened, onFraction } = transfer;
   const manifest = decodeManifest(await fetchBlock(parseCid(cid), sources, store, { clock, signal, onBlame }));
+  onManifest(manifest);
   const totalBytes = Math.max(1, manifestBytes(manifest));
   let doneBytes = 0;
   for (const { path, file, bytes } of manifest.files) {

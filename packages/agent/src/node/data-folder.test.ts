@@ -2,9 +2,10 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { codeOf } from '@idlewild/protocol';
+import { codeOf, hex, signStatement } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { openConsent } from '../core/consent.ts';
+import { parseHours } from '../core/lending/hours.ts';
 import { openDataFolder, type DataFolder } from './data-folder.ts';
 
 const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
@@ -73,6 +74,44 @@ test('a person can read the consent, and changing it there is noticed', async ()
     consent: { kinds: ['answers'], presence: 'respect', tokensPerSecondMax: 20 },
   });
   await writeFile(path, text.replace('respect', 'ignore'));
+  expect(await codeOfFailure(data.consent())).toBe('data_corrupt');
+});
+
+test('a person reads of every limit, and of hours as people say them', async () => {
+  const data = await opened(await newFolder());
+  const more = {
+    classes: ['public'],
+    refused: ['gambling'],
+    hours: parseHours('mon-fri 20:00-07:00'),
+    gpu: 'idle',
+  } as const;
+  const limits = { cpuShareMax: 0.6, memoryBytesMax: 1_000, downloadBytesPerSecondMax: 200_000, celsiusMax: 80 };
+  const signed = await data.giveConsent({ ...CHOICE, ...more, ...limits, wattHoursPerDayMax: 50 });
+  const { consent } = JSON.parse(await readFile(join(data.folder, 'consent.json'), 'utf8')) as { consent: object };
+  expect(consent).toMatchObject({ version: 2, ...more, hours: 'mon-fri 20:00-07:00', ...limits, causes: [] });
+  expect(await data.consent()).toEqual(signed);
+});
+
+test('a consent of version 1 that lies on a disk is still good, as it is written there', async () => {
+  const data = await opened(await newFolder());
+  const territories = [TERRITORY];
+  const old = { v: 1, device: data.identity.publicKey, ...CHOICE, territories, diskBytesMax: 7, issuedAtMs: 1_000 };
+  const signed = await signStatement('consent', old, data.identity, nodeCrypto);
+  const consent = {
+    territories: [hex(TERRITORY)],
+    kinds: ['answers'],
+    presence: 'respect',
+    tokensPerSecondMax: 20,
+    diskBytesMax: 7,
+    issuedAt: '1970-01-01T00:00:01.000Z',
+  };
+  const path = join(data.folder, 'consent.json');
+  await writeFile(path, JSON.stringify({ consent, signed: Buffer.from(signed).toString('base64') }));
+  expect(await data.consent()).toEqual(signed);
+  await writeFile(
+    path,
+    JSON.stringify({ consent: { ...consent, gpu: 'never' }, signed: Buffer.from(signed).toString('base64') }),
+  );
   expect(await codeOfFailure(data.consent())).toBe('data_corrupt');
 });
 

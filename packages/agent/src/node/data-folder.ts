@@ -4,16 +4,14 @@
  *   device.key     the identity's seed, hexadecimal, 0600: whoever has it is this device
  *   device.json    where its hub is, whom it trusts, its name, and whether it has been enrolled
  *   consent.json   the lender's consent, to be read by people, with the signed bytes that alone count
+ *   lending.json   what is the lender's own business: `lending-file.ts`
  *   blobs/ models/ the store and its folders; other modules own what is in them
  *
- * Every file is written whole beside its place, flushed, and moved there: after a power cut it is the old or the new
- * one. A damaged file is never guessed at: `data_corrupt` says which one and what to do.
+ * After a power cut each file is the old or the new one, and a damaged one is named and never guessed at.
  */
-import { open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import {
-  IdlewildError,
   LIMITS,
   asIdlewildError,
   fromHex,
@@ -26,7 +24,8 @@ import {
 } from '@idlewild/protocol';
 import { lockFolder } from '@idlewild/protocol/node';
 import { openConsent, signConsent, type ConsentChoice } from '../core/consent.ts';
-import { NODE_LIMITS } from './limits.ts';
+import { hoursText } from '../core/lending/hours.ts';
+import { corrupt, readJson, readText, writeJson, writeWhole } from './whole-file.ts';
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hexadecimal digits');
 const placeSchema = z.object({ url: z.url(), pin: hex32.optional(), session: z.literal(true).optional() });
@@ -154,18 +153,30 @@ const placeWritten = ({ url, pin, session }: KeptPlace): z.infer<typeof placeSch
   session,
 });
 
-/** The same fields in the same order whoever wrote them, keys as hexadecimal. */
+/** The same fields in the same order whoever wrote them: keys as hexadecimal, hours as people say them. */
 function readable(consent: Consent): Record<string, unknown> {
-  const { territories, kinds, presence, tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax, issuedAtMs } =
-    consent;
+  const { territories, kinds, presence, classes, causes, refused, hours, gpu, issuedAtMs } = consent;
+  const { tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax } = consent;
+  const { cpuShareMax, memoryBytesMax, downloadBytesPerSecondMax, celsiusMax, wattHoursPerDayMax } = consent;
+  const limits = { tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax };
+  const whole = { territories: territories.map(hex), kinds, presence };
+  const issuedAt = new Date(issuedAtMs).toISOString();
+  if (consent.v === 1) return { ...whole, ...limits, issuedAt };
   return {
-    territories: territories.map(hex),
-    kinds,
-    presence,
-    ...(tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax }),
-    ...(diskBytesMax === undefined ? {} : { diskBytesMax }),
-    ...(uploadBytesPerSecondMax === undefined ? {} : { uploadBytesPerSecondMax }),
-    issuedAt: new Date(issuedAtMs).toISOString(),
+    version: 2,
+    ...whole,
+    classes,
+    causes,
+    refused,
+    hours: hours === undefined ? 'always' : hoursText(hours),
+    cpuShareMax,
+    memoryBytesMax,
+    ...limits,
+    downloadBytesPerSecondMax,
+    gpu,
+    celsiusMax,
+    wattHoursPerDayMax,
+    issuedAt,
   };
 }
 
@@ -181,64 +192,4 @@ async function readIdentity(path: string, { random, crypto }: Ports): Promise<Ke
     throw corrupt(path, 'it does not hold a key', 'put it back from a copy, or remove it and join as a new device');
   }
   return crypto.signingKey(fromHex(text));
-}
-
-const corrupt = (path: string, seen: string, remedy: string): IdlewildError =>
-  new IdlewildError('data_corrupt', `${path} is damaged: ${seen}; ${remedy}`);
-
-async function readText(path: string): Promise<string | undefined> {
-  try {
-    const { size } = await stat(path);
-    if (size > NODE_LIMITS.settingsBytesMax) throw corrupt(path, `it has ${size} bytes`, 'remove it');
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-async function readJson<Schema extends z.ZodType>(
-  path: string,
-  schema: Schema,
-  remedy: string,
-): Promise<z.infer<Schema> | undefined> {
-  const text = await readText(path);
-  if (text === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw corrupt(path, (cause as Error).message, remedy);
-  }
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw corrupt(path, `${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`, remedy);
-}
-
-const writeJson = (path: string, value: unknown): Promise<void> =>
-  writeWhole(path, `${JSON.stringify(value, undefined, 2)}\n`);
-
-async function writeWhole(path: string, text: string): Promise<void> {
-  const beside = `${path}.new`;
-  const file = await open(beside, 'w', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(beside, path);
-  await syncParent(path);
-}
-
-/** A rename is durable once its folder is; Windows neither needs nor allows it. */
-async function syncParent(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const parent = await open(join(path, '..'), 'r');
-  try {
-    await parent.sync();
-  } finally {
-    await parent.close();
-  }
 }

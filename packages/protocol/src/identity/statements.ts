@@ -86,7 +86,7 @@ const consentFieldsOfV2 = {
   cpuShareMax: z.number().gt(0).max(1).optional(),
   /** Resident bytes of all engines together. */
   memoryBytesMax: z.int().min(0).optional(),
-  downloadBytesPerSecondMax: z.number().gt(0).optional(),
+  downloadBytesPerSecondMax: z.number().min(LIMITS.downloadBytesPerSecondMin).optional(),
   /** `idle`: while nobody is at the machine. */
   gpu: z.enum(['never', 'idle', 'always']),
   celsiusMax: z.number().gt(0).optional(),
@@ -104,7 +104,7 @@ export const signedConsentSchema = z.discriminatedUnion('v', [
 type SignedConsent = z.infer<typeof signedConsentSchema>;
 
 /** What a lender is taken to have meant who signed before there was more to say: nothing wider than was lent then. */
-const UNSAID: Pick<Extract<SignedConsent, { v: 2 }>, 'classes' | 'causes' | 'refused' | 'gpu'> = {
+export const CONSENT_UNSAID: Pick<Extract<SignedConsent, { v: 2 }>, 'classes' | 'causes' | 'refused' | 'gpu'> = {
   classes: ['public', 'internal'],
   causes: [],
   refused: [],
@@ -114,7 +114,7 @@ const UNSAID: Pick<Extract<SignedConsent, { v: 2 }>, 'classes' | 'causes' | 'ref
 /** Either version as one; `v` tells which was signed. */
 export type Consent = Omit<Extract<SignedConsent, { v: 2 }>, 'v'> & Pick<SignedConsent, 'v'>;
 export const consentSchema = signedConsentSchema.transform((signed): Consent =>
-  signed.v === 1 ? { ...UNSAID, ...signed } : signed,
+  signed.v === 1 ? { ...CONSENT_UNSAID, ...signed } : signed,
 );
 
 /** Signed by the device's key. `challenge` is SHA-256 of the carried challenge frame. */

@@ -58,8 +58,8 @@ export interface LanePorts {
   readonly slotsMax: number;
   /** Each engine keeps the lender's limit of tokens per second by itself; two at once would make twice as many. */
   readonly oneModelAtOnce: boolean;
-  /** Why no answer may run now (consent, pause, draining), or `undefined`. */
-  refusal(): IdlewildError | undefined;
+  /** Why this may not run now (consent, pause, draining), or `undefined`. */
+  refusal(order: OrderMessage): IdlewildError | undefined;
   /** The engine for a model, or the error that says why it is not warm. */
   warm(cid: string): WarmModel | IdlewildError;
   send(message: ToHub): void;
@@ -145,7 +145,7 @@ function isNew({ epochs }: LaneState, lease: string, epoch: number): boolean {
 
 /** The warm model that takes the answer now, or the error that refuses it. */
 function placeFor({ ports, attempts: { running } }: LaneState, message: OrderMessage): WarmModel | IdlewildError {
-  const refusal = ports.refusal();
+  const refusal = ports.refusal(message);
   if (refusal !== undefined) return refusal;
   const model = ports.warm(message.model);
   if (!('engine' in model)) return model;
@@ -296,6 +296,12 @@ function resume({ ports, attempts }: LaneState, message: ResumeMessage): void {
   if (attempt?.said === undefined || attempt.message.epoch !== epoch) {
     const here = attempt === undefined ? 'there is no attempt of it' : `there is epoch ${attempt.message.epoch}`;
     return ports.send(failed(message, 'lease_unknown', `epoch ${epoch} of ${lease} is not here: ${here}`));
+  }
+  // What runs on is work as much as what begins; what is over only has to be told.
+  const refusal = attempt.over ? undefined : ports.refusal(attempt.message);
+  if (refusal?.code === 'consent_refused') {
+    discard(attempts, attempt);
+    return ports.send(failed(message, refusal.code, refusal.message));
   }
   const why = attempt.said.resume(from);
   if (why === undefined) return;

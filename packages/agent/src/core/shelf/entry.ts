@@ -34,6 +34,8 @@ export interface ShelfPorts {
   sourceFor(baseUrl: string, ticket: string): BlobSource;
   /** Why models may not be held or loaded now, or `undefined`. */
   refusal(): IdlewildError | undefined;
+  /** Why models, or one of so many bytes, may not lie here whatever the hour, or `undefined`. */
+  forbidden(diskBytes?: number): IdlewildError | undefined;
   /** Whether answers of this model are running. */
   inUse(cid: string): boolean;
   /** An engine is gone or about to go: its answers end with this error. */

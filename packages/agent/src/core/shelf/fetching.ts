@@ -32,6 +32,11 @@ function transfer(shelf: ShelfState, entry: Entry, ticket: string, signal: Abort
     sources: shelf.bases.map((base) => ports.sourceFor(base, ticket)),
     signal,
     beginAt: ports.random.unit(),
+    // The hub may have said anything of its size.
+    onManifest(manifest) {
+      const refused = ports.forbidden(manifestBytes(manifest));
+      if (refused !== undefined) throw refused;
+    },
     onOpened: (layout, assembly) => {
       layout.leaves.forEach(({ cid }, index) => entry.partial.set(cid.toString(), { assembly, index }));
     },
@@ -51,6 +56,11 @@ async function makeDiskRoom(shelf: ShelfState, entry: Entry): Promise<boolean> {
   const manifest = await knownManifest(entry.cid, shelf.ports);
   const there = await filesOf(shelf, entry);
   const bytes = manifest === undefined ? entry.wanted.bytes : manifestBytes(manifest);
+  const refused = shelf.ports.forbidden(bytes);
+  if (refused !== undefined) {
+    setState(shelf, entry, 'failed', refused.message);
+    return false;
+  }
   const missingBytes = bytes - [...there.values()].reduce((sum, size) => sum + size, 0);
   if (missingBytes <= 0) return true;
   const needBytes = Math.ceil(missingBytes * (1 + AGENT_LIMITS.diskOverheadShare));

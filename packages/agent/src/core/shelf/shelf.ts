@@ -99,7 +99,7 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
 function hold(shelf: ShelfState, { models, sources }: HoldMessage): void {
   const { ports } = shelf;
   const before = new Map(shelf.entries.map((entry) => [entry.cid, entry]));
-  const wanted = ports.refusal()?.code === 'consent_refused' ? [] : [...new Map(models.map((one) => [one.cid, one]))];
+  const wanted = ports.forbidden() !== undefined ? [] : [...new Map(models.map((one) => [one.cid, one]))];
   shelf.entries = wanted.map(([cid, model]) => {
     const back = before.get(cid) ?? shelf.unwanted.get(cid) ?? newEntry(cid);
     before.delete(cid);

@@ -10,6 +10,7 @@ import {
   type Transport,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
+import type { EngineHost } from '@idlewild/engine';
 import { createFakeClock, createSeededRandom, storeTinyModel, type FakeClock } from '@idlewild/protocol/testing';
 import { createAgent, type Agent, type AgentOptions, type AgentState } from '../../core/agent.ts';
 import { signConsent } from '../../core/consent.ts';
@@ -60,6 +61,8 @@ export async function createFixture(
     engine?: Partial<SimulatedEngineOptions>;
     joinToken?: string;
     session?: boolean;
+    /** Between the agent and its engines. */
+    wrapHost?: (host: EngineHost) => EngineHost;
   } = {},
   wrap: (transport: Transport) => Transport = (transport) => transport,
 ): Promise<Fixture> {
@@ -67,7 +70,7 @@ export async function createFixture(
   const random = createSeededRandom(1);
   const hub = await createScriptedHub(clock, nodeCrypto);
   const identity = await nodeCrypto.signingKey(random.bytes(32));
-  const { consents, engine, joinToken, session, ...options } = change;
+  const { consents, engine, joinToken, session, wrapHost = (host) => host, ...options } = change;
   const engineHost = createSimulatedEngineHost({ clock, tokensPerSecond: 100, ...engine });
   const store = options.store ?? createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
   const states: AgentState[] = [];
@@ -84,7 +87,7 @@ export async function createFixture(
     crypto: nodeCrypto,
     transport: wrap(hub.transport),
     store,
-    engineHost,
+    engineHost: wrapHost(engineHost),
     folders: createMemoryModelFolders(),
     identity,
     consent,
