@@ -34,6 +34,7 @@ import { accountIn } from './embeddings/account.ts';
 import { createEmbeddings, type Embeddings } from './embeddings/embeddings.ts';
 import { createDevices, type Devices } from './identity/devices.ts';
 import { createEnrolment } from './identity/enrolment.ts';
+import { createFarewell } from './identity/farewell.ts';
 import { createInvites, type Invites } from './identity/invites.ts';
 import { createKeys, type Keys } from './identity/keys.ts';
 import { areRevoked } from './identity/revoked-lately.ts';
@@ -199,7 +200,7 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     log,
     replica: self.id,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
-    enrolment: doorOf(deps, territory.id, people),
+    enrolment: doorOf(deps, people),
     tickets,
     events: fleet.events,
     refusal,
@@ -290,10 +291,18 @@ const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<
   crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
 
 /** Who may be a device of the territory. */
-function doorOf({ database }: HubDeps, territory: string, { devices, invites }: People): Enrolment {
-  const isRevoked = together<string, boolean>(HUB_LIMITS.handshakesMax, (ids) => areRevoked(database, territory, ids));
-  const enrolment = createEnrolment({ territory, devices, invites });
-  return { find: (device) => enrolment.find(device), isRevoked, touch: (device) => devices.touch(territory, device) };
+function doorOf({ database, crypto }: HubDeps, { opened, territory, audit, devices, invites }: People): Enrolment {
+  const { id } = territory;
+  const { certificate, hub } = opened;
+  const isRevoked = together<string, boolean>(HUB_LIMITS.handshakesMax, (ids) => areRevoked(database, id, ids));
+  const farewell = createFarewell({ ...database, crypto, audit, territory, certificate, hubKey: hub.key });
+  const enrolment = createEnrolment({ territory: id, devices, invites, farewell });
+  return {
+    find: (device) => enrolment.find(device),
+    isRevoked,
+    touch: (device) => devices.touch(id, device),
+    leave: (device) => farewell.say(device),
+  };
 }
 
 type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings'> & { readonly placement: Placement };

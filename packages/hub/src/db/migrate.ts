@@ -13,6 +13,7 @@ import { first } from './migrations/0001-first.ts';
 import { callers } from './migrations/0002-callers.ts';
 import { placement } from './migrations/0003-placement.ts';
 import { replicas } from './migrations/0004-replicas.ts';
+import { leaving } from './migrations/0005-leaving.ts';
 
 export interface Migration {
   readonly name: string;
@@ -26,6 +27,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0002-callers', up: callers },
   { name: '0003-placement', up: placement },
   { name: '0004-replicas', worksFor: '0003-placement', up: replicas },
+  { name: '0005-leaving', worksFor: '0004-replicas', up: leaving },
 ];
 
 interface MigrationTables {

@@ -54,6 +54,8 @@ export interface Devices {
   enrolled_at_ms: number;
   last_seen_at_ms: number;
   revoked_at_ms: number | null;
+  /** Its lender took it away: it is revoked since the same moment, and another invite lets it in again. */
+  left_at_ms: Generated<number | null>;
   /** Signed `consent` statement as the device carried it. */
   consent: Uint8Array;
   /** A `DeviceProfile`. */

@@ -6,6 +6,7 @@ import { createAudit } from '../audit/audit.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { createDevices } from './devices.ts';
 import { createEnrolment } from './enrolment.ts';
+import { createFarewell } from './farewell.ts';
 import { createInvites } from './invites.ts';
 
 const territory = 'ter_a';
@@ -40,9 +41,12 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const invites = createInvites({ ...deps, audit, devices });
     const invite = async (uses = 1, expiresInMs = 1_000) =>
       joinTokenOf((await invites.create({ territory, uses, expiresInMs, createdBy: 'key_s' })).secret);
-    const door = createEnrolment({ territory, devices, invites });
+    const hubKey = await nodeCrypto.signingKey(new Uint8Array(32).fill(200));
+    const signing = { hubKey, certificate: new Uint8Array(), territory: { id: territory, publicKey: publicKey(0) } };
+    const farewell = createFarewell({ ...deps, audit, ...signing });
+    const door = createEnrolment({ territory, devices, invites, farewell });
     const admit = async (key: Uint8Array, told: CheckedDevice) => (await door.find(key)).admit(told);
-    return { clock, db, audit, devices, invites, invite, enrolment: { ...door, admit } };
+    return { clock, db, audit, devices, invites, invite, farewell, enrolment: { ...door, admit } };
   }
 
   /** What the handshake would have checked of `device(n)`. */

@@ -19,7 +19,9 @@ export interface Device {
   readonly publicKey: Uint8Array;
   readonly enrolledAtMs: number;
   readonly lastSeenAtMs: number;
+  /** By a steward, or because it left. */
   readonly revokedAtMs?: number;
+  readonly leftAtMs?: number;
   /** Signed `consent` statement as the device carried it. */
   readonly consent: Uint8Array;
   readonly profile: DeviceProfile;
@@ -246,6 +248,7 @@ function deviceOf(row: DeviceRow, seenAtMs = 0): Device {
     enrolledAtMs: row.enrolled_at_ms,
     lastSeenAtMs: Math.max(row.last_seen_at_ms, seenAtMs),
     ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
+    ...(row.left_at_ms === null ? {} : { leftAtMs: row.left_at_ms }),
     consent: row.consent,
     profile: JSON.parse(row.profile_json) as DeviceProfile,
   };

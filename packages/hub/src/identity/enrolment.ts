@@ -2,10 +2,11 @@
  * Who may be a device here: asked once per handshake, after the device proved its key.
  *
  * A known device comes in by its key alone, and what it says of itself is brought up to date; a new one needs a join
- * token. The token of a known device is not looked at, so nothing is used up by joining twice.
+ * token, and so does one that left. The token of a known device is not looked at, so nothing is used up by joining twice.
  */
 import { IdlewildError, type CheckedDevice } from '@idlewild/protocol';
 import type { Device, Devices } from './devices.ts';
+import type { Farewell } from './farewell.ts';
 import { admitted, type Invites } from './invites.ts';
 
 export interface Enrolment {
@@ -17,7 +18,7 @@ export interface Enrolment {
 export interface Applicant {
   /** As it was verified before it was kept; of a device that is not known there is none. */
   readonly consent: Uint8Array | undefined;
-  /** Throws `join_token_invalid` or `device_revoked`. */
+  /** Throws `join_token_invalid`, with what it was told at its leaving as `left` if it left; or `device_revoked`. */
   admit(checked: CheckedDevice): Promise<Device>;
 }
 
@@ -26,9 +27,10 @@ export interface EnrolmentDeps {
   readonly territory: string;
   readonly devices: Devices;
   readonly invites: Invites;
+  readonly farewell: Pick<Farewell, 'again'>;
 }
 
-export function createEnrolment({ territory, devices, invites }: EnrolmentDeps): Enrolment {
+export function createEnrolment({ territory, devices, invites, farewell }: EnrolmentDeps): Enrolment {
   async function admit(
     publicKey: Uint8Array,
     known: Device | undefined,
@@ -42,6 +44,15 @@ export function createEnrolment({ territory, devices, invites }: EnrolmentDeps):
         );
       }
       return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
+    }
+    if (known.leftAtMs !== undefined) {
+      if (joinToken !== undefined) return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
+      const when = new Date(known.leftAtMs).toISOString();
+      throw new IdlewildError(
+        'join_token_invalid',
+        `this device left the community at ${when} and sent no join token; ask a steward for an invite`,
+        { details: { left: await farewell.again(known, known.leftAtMs) } },
+      );
     }
     admitted(known);
     await devices.describe(known, { name, consent, profile });

@@ -10,6 +10,7 @@ import type { Audit } from '../audit/audit.ts';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { Device, Devices, NewDevice } from './devices.ts';
+import { readmit } from './leaving.ts';
 
 const SECRET_BYTES = 16;
 
@@ -32,7 +33,7 @@ export interface NewInvite {
 export interface Invites {
   create(order: InviteOrder): Promise<NewInvite>;
   /**
-   * Enrols `device`, or returns it as it is when it was enrolled before. `joinToken` is what `joinTokenOf` made.
+   * Enrols `device`, or returns it as it is when it is enrolled and has not left. `joinToken` is what `joinTokenOf` made.
    * Throws `join_token_invalid` (unknown, used up, expired) or `device_revoked`.
    */
   redeem(territory: string, joinToken: string, device: NewDevice): Promise<Device>;
@@ -106,8 +107,10 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
         // Two of one device at the same time use the token once.
         await oneAtATime(transaction, `device ${territory} ${hex(device.publicKey)}`);
         const known = await devices.findByKey(territory, device.publicKey, transaction);
-        if (known !== undefined) return admitted(known);
-        return devices.enrol(transaction, territory, device, await use(transaction, territory, joinToken));
+        if (known !== undefined && known.leftAtMs === undefined) return admitted(known);
+        const invite = await use(transaction, territory, joinToken);
+        if (known === undefined) return devices.enrol(transaction, territory, device, invite);
+        return readmit(transaction, { clock, audit }, known, device, invite);
       });
     },
   };

@@ -11,6 +11,8 @@ import type { LocalSessions } from '../session/sessions.ts';
 
 /** What was being written while somebody looked is seen by a later look. */
 const LATELY_MS = 60_000;
+const REVOKED = 'a steward of the territory revoked this device';
+const LEFT = 'this device has left the territory';
 
 export interface RevokedDeps {
   readonly database: Pick<OpenDatabase, 'db' | 'clock'>;
@@ -47,12 +49,12 @@ export function watchRevoked(
     const beganAtMs = database.clock.now();
     const rows = await database.db
       .selectFrom('devices')
-      .select('id')
+      .select(['id', 'left_at_ms'])
       .where('territory_id', '=', territory)
       .where('revoked_at_ms', '>', lookedAtMs - LATELY_MS)
       .execute();
     lookedAtMs = Math.max(lookedAtMs, beganAtMs);
-    for (const { id } of rows) local.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
+    for (const { id, left_at_ms: left } of rows) local.drop(id, 'device_revoked', left === null ? REVOKED : LEFT);
   };
   const round = (): void => {
     timer = clock.after(FLEET_LIMITS.revokedReadMs, round);

@@ -74,6 +74,7 @@ const handshakeOver = (channel: Channel): ReturnType<typeof createHandshake> =>
     enrolment: {
       find: async () => ({ consent: undefined, admit: async () => ({ id: 'dev', name: 'kettle', territory: 'ter' }) }),
       isRevoked: async () => false,
+      leave: async () => new Uint8Array(),
       touch: () => undefined,
     },
   });

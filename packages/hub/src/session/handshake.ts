@@ -34,6 +34,11 @@ export interface Enrolment {
   isRevoked(device: string): Promise<boolean>;
   /** Notes that the device is alive, at most every `touchMs`. */
   touch(device: string): void;
+  /**
+   * Writes down that the device goes for good; the signed `left` statement. Throws `device_revoked` where a steward was
+   * faster.
+   */
+  leave(device: { readonly id: string; readonly publicKey: Uint8Array }): Promise<Uint8Array>;
 }
 
 export interface Admitted {

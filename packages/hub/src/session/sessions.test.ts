@@ -1,5 +1,5 @@
 /** Claims about channels: who gets in, who is dropped, and what a hostile peer gains. */
-import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf, type Channel } from '@idlewild/protocol';
+import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf, openLeft, type Channel } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import {
   createFakeClock,
@@ -133,6 +133,43 @@ test('one identity has one channel: the older is dropped and told why', async ()
   await clock.advance(10);
   expect(older.heard.at(-1)).toMatchObject({ t: 'dropped', code: 'superseded' });
   expect(older.closed()).toBeDefined();
+  expect(connected(hub)).toBe(1);
+});
+
+test('a device that leaves is told so by the hub, signed, and has no channel any more', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const device = await join({ joinToken: await invite() });
+  const { device: id, ticket } = await device.joined;
+  device.send({ t: 'leave' });
+  device.send({ t: 'leave' });
+  for (let i = 0; i < 12; i++) await clock.advance(1);
+  const said = device.heard.filter((message) => message.t === 'left');
+  expect(said).toHaveLength(1);
+  const whose = { territory: hub.territory.publicKey, device: device.key.publicKey };
+  const left = await openLeft(said[0]?.statement ?? new Uint8Array(), whose, nodeCrypto);
+  expect(left).toMatchObject({ atMs: expect.any(Number) as number, answers: 0, tokens: 0 });
+  expect(device.closed()).toBeDefined();
+  expect(connected(hub)).toBe(0);
+  expect(await hub.ticketHolders.holderOf(ticket)).toBeUndefined();
+  expect((await hub.audit.list({ territory: hub.territory.id }))[0]).toMatchObject({
+    action: 'leaveDevice',
+    actor: id,
+  });
+});
+
+test('one that left and comes back without an invite hears once more what was signed; with one it is let in', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const device = await join({ joinToken: await invite() });
+  const { device: id } = await device.joined;
+  device.send({ t: 'leave' });
+  for (let i = 0; i < 12; i++) await clock.advance(1);
+  const refused: unknown = await (await join({ key: device.key })).joined.catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: 'join_token_invalid' });
+  const whose = { territory: hub.territory.publicKey, device: device.key.publicKey };
+  const { left } = refused as { left: Uint8Array };
+  expect((await openLeft(left, whose, nodeCrypto)).atMs).toBe((await hub.devices.get(hub.territory.id, id))?.leftAtMs);
+  const back = await join({ key: device.key, joinToken: await invite() });
+  expect((await back.joined).device).toBe(id);
   expect(connected(hub)).toBe(1);
 });
 

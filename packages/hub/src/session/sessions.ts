@@ -1,7 +1,7 @@
 /**
  * The devices' channels: who may connect, who is connected, and what they send.
  *
- *   waiting for hello ──hello──► proving ──prove──► open ──close, silence, revocation──► gone
+ *   waiting for hello ──hello──► proving ──prove──► open ──close, silence, revocation, leaving──► gone
  *
  * One identity has one channel: a second one drops the older, which is told why. Until `open` a peer is nobody: small
  * frames, a deadline, and no more than `handshakesMax` of them. Garbage closes the channel. What frames mean for
@@ -89,6 +89,8 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     usualBytes: HUB_LIMITS.usuallyBufferedBytes,
   });
   const readers = new Map<LocalDevice, SlowReader>();
+  /** Their leaving is on its way to the database, and the answer to it is the last that they hear. */
+  const leaving = new WeakSet<LocalDevice>();
   const queue = createHandshakeQueue({ clock, random, log });
   let handshakes = 0;
   let stopping = false;
@@ -115,9 +117,33 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
   }
 
   function dropDevice(device: LocalDevice, code: 'superseded' | 'device_revoked', message: string): void {
+    if (code === 'device_revoked' && leaving.has(device)) return;
     post(device.channel, { t: 'dropped', code, message });
     gone(device, code, message);
     device.channel.close(message);
+  }
+
+  /** Nothing new is given to it from here on; what runs on it goes to others with its channel. */
+  function leave(device: LocalDevice): void {
+    if (leaving.has(device)) return;
+    leaving.add(device);
+    device.draining = true;
+    events.onStatus(device);
+    enrolment.leave(device).then(
+      (statement) => {
+        post(device.channel, { t: 'left', statement });
+        gone(device, 'device_revoked', 'it left the territory');
+        device.channel.close('you have left');
+      },
+      (thrown: unknown) => {
+        const { code, message } = asIdlewildError(thrown, 'leaving');
+        leaving.delete(device);
+        log.warn({ device: device.id, code, why: message }, 'a device could not leave');
+        if (code === 'device_revoked') return dropDevice(device, code, message);
+        gone(device, 'disconnected', message);
+        device.channel.close(message);
+      },
+    );
   }
 
   const watch = (device: LocalDevice): void => {
@@ -220,6 +246,8 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
           (error: unknown) => log.warn({ device: device.id, why: messageOf(error) }, 'agreement key refused'),
         );
         return;
+      case 'leave':
+        return leave(device);
       case 'blob.have':
         return events.onBlob(device, message);
       case '?':
@@ -252,7 +280,9 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     accept(channel) {
       const refuse = (error: IdlewildError, retryAfterMs?: number): void => {
         const when = retryAfterMs === undefined ? {} : { retryAfterMs };
-        post(channel, { t: 'refused', code: error.code, message: error.message, ...when });
+        const { left } = error.details;
+        const farewell = left instanceof Uint8Array ? { left } : {};
+        post(channel, { t: 'refused', code: error.code, message: error.message, ...when, ...farewell });
         channel.close(error.message);
       };
       const refusal = refusalNow();

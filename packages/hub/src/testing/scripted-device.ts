@@ -33,7 +33,7 @@ export interface ScriptedDevice {
   readonly heard: ToDevice[];
   /** Called with each message as it comes. */
   onMessage: (message: ToDevice) => void;
-  /** Resolves with the welcome, or rejects with the refusal's code and message. */
+  /** Resolves with the welcome, or rejects with the refusal's code, message, and what it said of a leaving. */
   readonly joined: Promise<Extract<ToDevice, { t: 'welcome' }>>;
   send(message: ToHub): void;
   sendRaw(frame: Uint8Array): void;
@@ -171,7 +171,10 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
       if (message.t === '?') return;
       if (message.t === 'challenge') return void prove(message, frame).catch(refuse);
       if (message.t === 'welcome') return welcome(message);
-      if (message.t === 'refused') return refuse(Object.assign(new Error(message.message), { code: message.code }));
+      if (message.t === 'refused') {
+        const { code, left } = message;
+        return refuse(Object.assign(new Error(message.message), { code, left }));
+      }
       heard.push(message);
       device.onMessage(message);
     },
