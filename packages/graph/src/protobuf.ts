@@ -26,6 +26,7 @@ interface Cursor {
   readonly decodeText: (bytes: Uint8Array) => string;
   at: number;
   elementsLeft: number;
+  scalarsLeft: number;
 }
 
 const VARINT = 0;
@@ -51,15 +52,31 @@ export function decodeMessage<Name extends MessageName>(name: Name, bytes: Uint8
       `an ONNX file of ${bytes.length} bytes is over protobuf's 2 GiB: move its weights to side files`,
     );
   }
+  return readMessage(openCursor(bytes), name, bytes.length, 0) as Message<Name>;
+}
+
+function openCursor(bytes: Uint8Array): Cursor {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  const cursor: Cursor = {
+  return {
     bytes,
     view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
     decodeText: (text) => decoder.decode(text),
     at: 0,
     elementsLeft: LIMITS.elementsMax,
+    scalarsLeft: LIMITS.scalarsMax,
   };
-  return readMessage(cursor, name, bytes.length, 0) as Message<Name>;
+}
+
+/** The numbers of the fields that stand in what the codec kept as unknown. @throws IdlewildError `model_invalid` */
+export function fieldNumbers(unknown: Uint8Array): Set<number> {
+  const cursor = openCursor(unknown);
+  const numbers = new Set<number>();
+  while (cursor.at < unknown.length) {
+    const tag = Number(readVarint(cursor, unknown.length, false));
+    numbers.add(Math.floor(tag / 8));
+    skip(cursor, tag % 8, unknown.length);
+  }
+  return numbers;
 }
 
 export interface EncodedMessage {
@@ -81,6 +98,11 @@ const invalid = (cursor: Cursor, seen: string): IdlewildError =>
 
 function spendElement(cursor: Cursor): void {
   if (cursor.elementsLeft-- === 0) throw invalid(cursor, `more than ${LIMITS.elementsMax} elements`);
+}
+
+function spendScalar(cursor: Cursor): void {
+  if (cursor.scalarsLeft-- === 0)
+    throw invalid(cursor, `more than ${LIMITS.scalarsMax} names and numbers; weights belong into raw_data,`);
 }
 
 function readMessage(cursor: Cursor, name: MessageName, end: number, depth: number): Loose {
@@ -130,6 +152,7 @@ function readField(cursor: Cursor, message: Loose, field: Field, wire: number, e
 }
 
 function readScalar(cursor: Cursor, kind: FieldKind, end: number): unknown {
+  spendScalar(cursor);
   switch (kind) {
     case 'int':
       return readVarint(cursor, end, true);
@@ -152,6 +175,7 @@ function readScalar(cursor: Cursor, kind: FieldKind, end: number): unknown {
 function readText(cursor: Cursor, end: number): string {
   const stop = readLength(cursor, end);
   const start = take(cursor, stop - cursor.at, end);
+  if (start === stop) return '';
   try {
     return cursor.decodeText(cursor.bytes.subarray(start, stop));
   } catch (cause) {

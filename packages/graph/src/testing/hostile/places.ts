@@ -1,0 +1,126 @@
+/** Files that a graph must not reach, and operators that it must not run. */
+import { LIMITS } from '../../limits.ts';
+import {
+  EXTERNAL,
+  changed,
+  operator,
+  nodeOf,
+  external,
+  withAttribute,
+  block,
+  branching,
+  loopBody,
+  looping,
+  type Case,
+} from './base.ts';
+
+export const operators = (): Case[] => [
+  [
+    'custom-domain',
+    'code of a library that is not the runtime’s',
+    /not on the table/,
+    operator('MatMul', 'com.example'),
+  ],
+  [
+    'custom-library',
+    'a kernel of the extensions’ library',
+    /not on the table/,
+    operator('BertTokenizer', 'ai.onnx.contrib'),
+  ],
+  ['python', 'Python in the runtime', /not on the table/, operator('PythonOp', 'com.microsoft')],
+  ['aten', 'any function of PyTorch', /not on the table/, operator('ATen', 'org.pytorch.aten')],
+  ['random', 'an answer that is not a function of its seed', /not on the table/, operator('RandomNormal')],
+  ['text', 'kernels of text', /not on the table/, operator('StringNormalizer')],
+  ['image', 'a decoder of images', /not on the table/, operator('ImageDecoder')],
+  ['classic', 'operators of the other domain', /not on the table/, operator('TreeEnsemble', 'ai.onnx.ml')],
+  [
+    'internal',
+    'operators that only the runtime’s optimiser makes',
+    /not on the table/,
+    operator('Conv', 'com.ms.internal.nhwc'),
+  ],
+  ['prototype', 'a name that every object has', /not on the table/, operator('constructor')],
+  ['prototype-domain', 'a domain that every object has', /not on the table/, operator('toString', '__proto__')],
+  ['case', 'an operator in other letters', /not on the table/, operator('matmul')],
+  ['look-alike', 'a Cyrillic letter', /not on the table/, operator('M\u0430tMul')],
+  ['domain-case', 'a domain in other letters', /not on the table/, operator('MatMul', 'Com.Microsoft')],
+  ['domain-blank', 'a domain with a blank', /not on the table/, operator('Gelu', 'com.microsoft ')],
+  ['in-a-branch', 'to hide in a branch', /not on the table/, branching(block('RandomNormal'))],
+  [
+    'in-a-loop',
+    'to hide in a loop',
+    /not on the table/,
+    looping(2, loopBody([{ ...nodeOf(operator('PythonOp', 'com.microsoft')), outputs: ['p'] }])),
+  ],
+  ['functions', 'operators of its own', /functions of its own/, changed({ functions: [new Uint8Array(4)] })],
+  ['training', 'to train', /training information/, changed({ trainingInfo: [new Uint8Array(4)] })],
+  ['no-opset', 'not to say which operators', /for which opset/, changed({ opsets: new Map() })],
+  ['old-opset', 'operators with other meanings', /opset 1;/, changed({ opsets: new Map([['', 1]]) })],
+  ['new-opset', 'operators that are not known yet', /opset 1000;/, changed({ opsets: new Map([['', 1_000]]) })],
+];
+const PATHS: readonly (readonly [name: string, location: string])[] = [
+  ['parent', '../weights.bin'],
+  ['parents', '../../../../../../etc/passwd'],
+  ['absolute', '/etc/passwd'],
+  ['home', '~/.ssh/id_ed25519'],
+  ['folder', 'a/weights.bin'],
+  ['backslash', '..\\weights.bin'],
+  ['drive', 'C:weights.bin'],
+  ['share', '\\\\host\\share\\weights.bin'],
+  ['url', 'http://example.org/weights.bin'],
+  ['file-url', 'file:///etc/passwd'],
+  ['here', '.'],
+  ['above', '..'],
+  ['nothing', ''],
+  ['hidden', '.weights.bin'],
+  ['end-dot', 'weights.bin.'],
+  ['end-blank', 'weights.bin '],
+  ['null-byte', 'weights.bin\0.txt'],
+  ['newline', 'weights.bin\n'],
+  ['stream', 'weights.bin::$DATA'],
+  ['device', 'NUL'],
+  ['device-ending', 'com1.bin'],
+  ['full-width', 'weights．bin'],
+  ['division-slash', '..∕weights.bin'],
+  ['right-to-left', 'weights\u202enib.bin'],
+  ['composed', 'w\u00e9ights.bin'],
+  ['decomposed', 'we\u0301ights.bin'],
+  ['zero-width', 'weights\u200b.bin'],
+  ['memory', '*/_ORT_MEM_ADDR_/*'],
+  ['process', '/proc/self/environ'],
+  ['variable', '$HOME'],
+  ['dash', '-rf'],
+  ['long', 'w'.repeat(LIMITS.fileNameCharactersMax + 1)],
+];
+
+export const paths = (): Case[] => [
+  ...PATHS.map(([name, location]): Case => {
+    // As if the file were the model's: the name alone has to be reason enough.
+    return [
+      `path-${name}`,
+      `to read '${location}'`,
+      /not a plain file name/,
+      external({ location }),
+      new Map([[location, 1_000]]),
+    ];
+  }),
+  ['path-other', 'a file that is not the model’s', /not a file of the model/, external({ location: 'other.bin' })],
+  ['path-case', 'a file in other letters', /not a file of the model/, external({ location: 'Weights.bin' })],
+  [
+    'path-attribute',
+    'a file, from an attribute',
+    /points to a file/,
+    withAttribute('value', { kind: 'tensor', value: EXTERNAL }, 'Constant'),
+  ],
+  [
+    'path-in-a-branch',
+    'a file, from a branch',
+    /not a plain file name/,
+    branching({
+      ...block('MatMul'),
+      tensors: new Map([
+        ['v', { ...EXTERNAL, name: 'v', external: { ...EXTERNAL.external, location: '/etc/passwd' } }],
+      ]),
+    }),
+  ],
+];
