@@ -1,90 +1,163 @@
 /**
- * What a lender is told before anything runs, and the question. It says what is lent, when, what others see and how to
- * stop, in the words of what the consent will hold and nothing more.
+ * What a lender is told before anything runs, and the questions: which of four ways to lend, then yes or no. It says
+ * what is lent, to whom, what for and when, what others see and how to stop, in the words of what the consent will
+ * hold and nothing more.
  */
-import { availableParallelism, totalmem } from 'node:os';
-import { AGENT_LIMITS } from '@idlewild/agent';
-import { IdlewildError, decodeInvite, idOfKey, type Invite } from '@idlewild/protocol';
+import { availableParallelism } from 'node:os';
+import type { Readable, Writable } from 'node:stream';
+import { AGENT_LIMITS, PRESETS, hoursText, type PresetName } from '@idlewild/agent';
+import type { LenderChoice } from '@idlewild/agent/node';
+import { IdlewildError, decodeInvite, idOfKey, type Invite, type WorkKind } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { bytesText } from './text/units.ts';
+import { presetOptions } from './lending-flags.ts';
+import { bytesText, wrap } from './text/units.ts';
 
 export interface ConsentQuestion {
   readonly address: string | undefined;
   readonly invite: string | undefined;
   readonly name: string | undefined;
   readonly data: string;
-  readonly presence: 'respect' | 'ignore';
-  readonly tokensPerSecondMax: number | undefined;
-  readonly diskBytesMax: number | undefined;
-  readonly uploadBytesPerSecondMax: number | undefined;
-  readonly json: boolean;
+  readonly choice: LenderChoice;
+  /** Absent: as it was agreed before, or with other figures. */
+  readonly preset: PresetName | undefined;
 }
 
-/** Returns when the lender says yes. Throws `consent_refused` at a no, `usage` where nobody can be asked. */
-export async function askConsent(question: ConsentQuestion): Promise<void> {
-  const lines = await consentLines(question);
-  if (question.json || !process.stdin.isTTY || !process.stdout.isTTY) {
-    throw new IdlewildError(
-      'usage',
-      "lending a machine needs its owner's yes: run this on a terminal, or write --yes if you are the owner",
-    );
-  }
-  const { confirm, isCancel, note } = await import('@clack/prompts');
-  note(lines.join('\n'), 'Lend this machine');
-  const answer = await confirm({ message: 'Do you agree?', active: 'yes', inactive: 'no', initialValue: false });
-  if (isCancel(answer) || !answer)
-    throw new IdlewildError('consent_refused', 'nothing was started: the lender did not agree');
+/** Where a person can be asked. */
+export interface Terminal {
+  readonly input: Readable;
+  readonly output: Writable;
 }
+
+/** Throws `usage` where nobody can be asked. */
+export function terminalOf(json: boolean): Terminal {
+  const { stdin: input, stdout: output } = process;
+  if (!json && input.isTTY && output.isTTY) return { input, output };
+  throw new IdlewildError(
+    'usage',
+    "lending a machine needs its owner's yes: run this on a terminal, or write --yes if you are the owner",
+  );
+}
+
+/** Throws `consent_refused` where none was picked. */
+export async function askPreset(terminal: Terminal): Promise<PresetName> {
+  const { isCancel, select } = await import('@clack/prompts');
+  const picked = await select<PresetName>({
+    ...terminal,
+    message: 'How do you want to lend this machine? Nothing runs yet, and every figure can be changed.',
+    options: presetOptions(),
+    initialValue: 'balanced',
+  });
+  if (isCancel(picked)) throw refused();
+  return picked;
+}
+
+/** Returns when the lender says yes. Throws `consent_refused` at a no. */
+export async function askConsent(question: ConsentQuestion, terminal: Terminal): Promise<void> {
+  const { confirm, isCancel, note } = await import('@clack/prompts');
+  note((await consentLines(question)).join('\n'), 'Lend this machine', terminal);
+  const asked = { ...terminal, message: 'Do you agree?', active: 'yes', inactive: 'no', initialValue: false };
+  const answer = await confirm(asked);
+  if (isCancel(answer) || !answer) throw refused();
+}
+
+const refused = (): IdlewildError =>
+  new IdlewildError('consent_refused', 'nothing was started: the lender did not agree');
 
 export async function consentLines({
   address,
   invite,
   name,
   data,
-  presence,
-  tokensPerSecondMax,
-  diskBytesMax = AGENT_LIMITS.diskBytes,
-  uploadBytesPerSecondMax = AGENT_LIMITS.uploadBytesPerSecond,
+  choice,
+  preset,
 }: ConsentQuestion): Promise<string[]> {
   const decoded = invite === undefined ? undefined : decodeInvite(invite);
   const hub = address ?? decoded?.url;
   const community = decoded === undefined ? undefined : await idOfKey('ter', decoded.territory, nodeCrypto);
-  const threads = Math.max(1, Math.floor(availableParallelism() / 2));
   return [
-    `To     ${hub ?? 'the community that it joined before'}`,
-    ...(community === undefined ? [] : [`       community ${community}`]),
+    ...fact(
+      'To',
+      hub ?? 'the community that it joined before',
+      ...(community === undefined ? [] : [`community ${community}`]),
+    ),
     ...(decoded === undefined ? [] : lineLines({ ...decoded, url: hub ?? decoded.url })),
-    ...(name === undefined ? [] : [`As     ${name}`]),
-    'For    answering prompts and reading texts with the models of this community; no other work',
-    `With   ${threads} of ${availableParallelism()} cores, up to ${bytesText(totalmem() / 2)} of memory and`,
-    `       ${bytesText(diskBytesMax)} of disk in ${data}`,
-    ...(uploadBytesPerSecondMax === 0
+    ...(name === undefined ? [] : fact('As', name)),
+    ...(preset === undefined ? [] : fact('Like', `${PRESETS[preset].title}, with what stands below`)),
+    ...fact('For', ...purposeLines(choice)),
+    ...fact('With', ...limitLines(choice, data)),
+    ...fact('When', ...timeLines(choice)),
+    ...(choice.tokensPerSecondMax === undefined
       ? []
-      : [`       up to ${bytesText(uploadBytesPerSecondMax)}/s for giving models to other devices of the community`]),
-    // Nothing detects presence yet, and a lender is promised only what holds.
-    ...(presence === 'respect'
-      ? [
-          'When   while this command runs. It cannot tell yet whether you use the machine:',
-          '       press p to pause it when you do',
-        ]
-      : ['When   always, also while somebody uses the machine']),
-    ...(tokensPerSecondMax === undefined ? [] : [`Speed  at most ${tokensPerSecondMax} tokens per second`]),
+      : fact('Speed', `at most ${choice.tokensPerSecondMax} tokens per second`)),
     '',
-    'Models run as checked graphs in a process of their own; no program from others runs.',
-    "The community sees this device's name, its kind and its speed.",
+    'Models run as checked graphs in a process of their own;',
+    'no program from others runs.',
+    "The community sees this device's name, kind and speed, and this consent.",
     'Ctrl-C ends the lending, p pauses it. Nothing stays behind running.',
   ];
+}
+
+const WIDTH = 74;
+const INDENT = 7;
+
+/** A word, and what it is; what is longer than a line goes on below. */
+const fact = (title: string, ...lines: readonly string[]): string[] =>
+  lines
+    .flatMap((line) => (line.length <= WIDTH - INDENT ? [line] : wrap(line, WIDTH - INDENT)))
+    .map((line, index) => (index === 0 ? title : '').padEnd(INDENT) + line);
+
+const KINDS: Readonly<Record<WorkKind, string>> = {
+  answers: 'answering prompts and reading texts with the models of this community',
+  jobs: 'jobs',
+  training: 'training',
+  storage: 'storage',
+};
+
+function purposeLines({ kinds, classes = [], causes = [], refused: never = [] }: LenderChoice): string[] {
+  const later = kinds.filter((kind) => kind !== 'answers');
+  return [
+    `${kinds.map((kind) => KINDS[kind]).join(', ')}; no other work`,
+    ...(later.length === 0 ? [] : [`(nobody asks for ${later.join(' or ')} yet)`]),
+    `with texts that are ${classes.join(' or ')}`,
+    ...(causes.length === 0 ? [] : [`for these causes alone: ${causes.join(', ')}`]),
+    ...(never.length === 0 ? [] : [`never for ${never.join(', ')}`]),
+  ];
+}
+
+function limitLines(choice: LenderChoice, data: string): string[] {
+  const { cpuShareMax = PRESETS.balanced.consent.cpuShareMax ?? 1, memoryBytesMax, gpu = 'never' } = choice;
+  const { diskBytesMax = AGENT_LIMITS.diskBytes, downloadBytesPerSecondMax: download } = choice;
+  const { uploadBytesPerSecondMax: upload = AGENT_LIMITS.uploadBytesPerSecond } = choice;
+  const memory = memoryBytesMax === undefined ? 'half of its memory' : `${bytesText(memoryBytesMax)} of memory`;
+  return [
+    `up to ${Math.round(cpuShareMax * 100)} % of ${availableParallelism()} processors, ${memory} and`,
+    `${bytesText(diskBytesMax)} of disk in ${data}`,
+    ...(download === undefined ? [] : [`up to ${bytesText(download)}/s for fetching models`]),
+    ...(upload === 0 ? [] : [`up to ${bytesText(upload)}/s for giving models to other devices of the community`]),
+    gpu === 'never' ? 'no graphics card' : `no graphics card yet; once models can use one, ${GRAPHICS[gpu]}`,
+  ];
+}
+
+const GRAPHICS = { idle: 'while nobody uses the machine', always: 'at any time' } as const;
+
+function timeLines({ presence, hours }: LenderChoice): string[] {
+  const when = hours === undefined ? 'while this command runs' : `${hoursText(hours)}, while this command runs`;
+  // Nothing detects presence yet, and a lender is promised only what holds.
+  return presence === 'respect'
+    ? [`${when}. It cannot tell yet whether you use the machine:`, 'press p to pause it when you do']
+    : [when, 'also while somebody uses the machine'];
 }
 
 /** What protects what this machine and the hub say to each other. */
 function lineLines({ url, pin, session }: Pick<Invite, 'url' | 'pin' | 'session'>): string[] {
   if (session === true) {
-    return [
-      'Line   sealed between this machine and the hub: what is at that address passes it on,',
-      '       and reads and changes nothing; it sees which models this machine fetches',
-    ];
+    return fact(
+      'Line',
+      'sealed between this machine and the hub: what is at that address passes it on,',
+      'and reads and changes nothing; it sees which models this machine fetches',
+    );
   }
-  if (pin !== undefined) return ["Line   TLS with the hub's own key, which the invite pins"];
-  if (/^(http|ws):/.test(url)) return ['Line   not encrypted: the hub is on this machine'];
-  return ['Line   TLS with a certificate that an authority of this system vouches for'];
+  if (pin !== undefined) return fact('Line', "TLS with the hub's own key, which the invite pins");
+  if (/^(http|ws):/.test(url)) return fact('Line', 'not encrypted: the hub is on this machine');
+  return fact('Line', 'TLS with a certificate that an authority of this system vouches for');
 }

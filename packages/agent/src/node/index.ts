@@ -2,5 +2,6 @@
 export { startNodeAgent, type LenderChoice, type NodeAgentOptions } from './start-agent.ts';
 export { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 export { createHttpSources, type HttpSources } from './http-source.ts';
+export { readLending } from './lending-file.ts';
 export { createNodeModelFolders } from './model-folders.ts';
 export { createWsTransport } from './ws-transport.ts';

@@ -19,7 +19,6 @@ import {
   type Crypto,
   type DeviceProfile,
   type Random,
-  type WorkKind,
 } from '@idlewild/protocol';
 import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { EngineHost } from '@idlewild/engine';
@@ -33,26 +32,21 @@ import {
   type Log,
   type Presence,
 } from '../core/agent.ts';
-import { openConsent } from '../core/consent.ts';
+import { openConsent, type ConsentChoice } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings, type KeptPlace } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
+import type { LendingSettings } from '../core/lending/settings.ts';
 import type { Place } from '../core/places.ts';
 import type { HubAddress } from '../core/session.ts';
 import { NODE_LIMITS } from './limits.ts';
+import { writeLending } from './lending-file.ts';
+import { localTimeOf } from './local-time.ts';
 import { createNodeModelFolders } from './model-folders.ts';
 import { createWsTransport } from './ws-transport.ts';
 
 /** What the lender allows in the territory of the invite. */
-export interface LenderChoice {
-  readonly kinds: readonly WorkKind[];
-  readonly presence: 'ignore' | 'respect';
-  readonly tokensPerSecondMax?: number | undefined;
-  /** Bytes of models on the disk; 20 GB. */
-  readonly diskBytesMax?: number | undefined;
-  /** For giving blobs to other devices; 5 MB, and 0 is not at all. */
-  readonly uploadBytesPerSecondMax?: number | undefined;
-}
+export type LenderChoice = Omit<ConsentChoice, 'territories'>;
 
 export interface NodeAgentOptions {
   /** The data folder; made if need be. */
@@ -67,6 +61,8 @@ export interface NodeAgentOptions {
   readonly pin?: Uint8Array | undefined;
   /** Replaces the kept consent; needed at the first start. */
   readonly consent?: LenderChoice | undefined;
+  /** Replaces the kept settings, which are the lender's own and never sent. */
+  readonly lending?: LendingSettings | undefined;
   readonly limits?: Partial<LendingLimits> | undefined;
   /** What `measureMachine` said, where several devices of one machine share a measurement. */
   readonly machine?: Machine | undefined;
@@ -106,6 +102,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   const { settings, joinToken } = await settle(folder, options);
   const { territory, name, movedFrom } = settings;
   const consent = await consentFor(folder, options, territory);
+  if (options.lending !== undefined) await writeLending(folder.folder, options.lending);
   const { diskBytesMax = AGENT_LIMITS.diskBytes } = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
   const opening = createDiskBlobStore({
     folder: join(folder.folder, 'blobs'),
@@ -124,6 +121,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     name,
     presence: options.presence,
     freeMemoryBytes: () => process.availableMemory(),
+    localTime: () => localTimeOf(systemClock.now()),
     transport: createWsTransport({ clock: systemClock }),
     engineHost: options.engineHost ?? createNodeEngineHost({ log: (message) => log('info', message) }),
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),

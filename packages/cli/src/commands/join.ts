@@ -6,20 +6,17 @@ import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Agent, AgentState } from '@idlewild/agent';
-import { InvalidArgumentError, Option, type Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { calledAs, contextOf, type Context } from '../context.ts';
 import { defaultDataFolder } from '../data-folder.ts';
 import { createLiveLine } from '../text/live-line.ts';
+import { addLendingOptions, saysSomething, type LendingFlags } from './lending-options.ts';
 
-interface JoinOptions {
+interface JoinOptions extends LendingFlags {
   readonly token?: string;
   readonly name?: string;
   readonly data?: string;
   readonly yes?: boolean;
-  readonly tokensPerSecondMax?: number;
-  readonly disk?: number;
-  readonly upload?: number;
-  readonly presence?: 'respect' | 'ignore';
   readonly interface?: string;
   readonly stopWithStdin?: boolean;
 }
@@ -28,7 +25,7 @@ const DRAIN_MS_MAX = 10_000;
 const PAUSED_BY_LENDER = { name: 'lender', text: 'its lender paused it' } as const;
 
 export function addJoinCommand(program: Command): void {
-  program
+  const command = program
     .command('join')
     .summary('lend this machine to a community')
     .description(
@@ -39,20 +36,8 @@ export function addJoinCommand(program: Command): void {
     .option('--token <token>', "the invite's token; - reads it from stdin")
     .option('--name <name>', 'what this device is called (default: the name of the machine)')
     .option('--data <dir>', 'where its key, its consent and the models are kept (default: your data folder)')
-    .option('--yes', 'agree without being asked, for scripts')
-    .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive)
-    .option('--disk <size>', 'keep at most this much of models on the disk, as in 20GB (default: 20GB)', parseBytes)
-    .option(
-      '--upload <rate>',
-      'give other devices at most this much a second, as in 5MB, which is the default; 0 is none',
-      parseBytes,
-    )
-    .addOption(
-      new Option(
-        '--presence <how>',
-        'what the consent says of times when somebody uses the machine; not detected yet (default: respect)',
-      ).choices(['respect', 'ignore']),
-    )
+    .option('--yes', 'agree without being asked, for scripts (default preset: balanced)');
+  addLendingOptions(command)
     .option('--interface <address>', 'without an address: listen for hubs on this one network only')
     .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
     .addHelpText(
@@ -61,6 +46,7 @@ export function addJoinCommand(program: Command): void {
 Example:
   $ idlewild join https://10.0.0.5:7860 --token iwj1.pGF1…
   $ idlewild join                      again, with what was agreed; at first, what hubs there are
+  $ idlewild join --hours "mon-fri 20:00-07:00; sat-sun" --cpu 30%      from now on; the rest as agreed
 
 While it runs, the key p pauses and resumes; a script sends SIGUSR2.`,
     )
@@ -89,22 +75,16 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   const loading = options.yes === true ? import('@idlewild/agent/node') : undefined;
   const invite = options.token === '-' ? await readFirstLine() : options.token;
   const isFirst = !existsSync(join(data, 'device.json'));
-  const asksConsent =
-    invite !== undefined ||
-    !existsSync(join(data, 'consent.json')) ||
-    options.presence !== undefined ||
-    options.disk !== undefined ||
-    options.upload !== undefined ||
-    options.tokensPerSecondMax !== undefined;
   const name = options.name ?? (isFirst ? hostname().slice(0, 64) : undefined);
-  const { presence = 'respect', tokensPerSecondMax, disk: diskBytesMax, upload: uploadBytesPerSecondMax } = options;
-  const chosen = { presence, tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax };
   const { address, pin } = url === undefined ? {} : await parseAddress(url);
   if (isFirst && invite === undefined) await refuseWithoutInvite(data);
-  if (asksConsent && options.yes !== true) {
-    const { askConsent } = await import('../consent-screen.ts');
-    await askConsent({ address, invite, name, data, ...chosen, json: context.json });
-  }
+  const { yes = false } = options;
+  const asksConsent = invite !== undefined || !existsSync(join(data, 'consent.json')) || saysSomething(options);
+  const agreed = asksConsent
+    ? await (
+        await import('../agree.ts')
+      ).agree({ flags: options, yes, json: context.json, address, invite, name, data })
+    : undefined;
   const { untilTold } = await import('../processes/until-told.ts');
   const { told } = untilTold(options.stopWithStdin === true);
   const { startNodeAgent } = await (loading ?? import('@idlewild/agent/node'));
@@ -113,7 +93,7 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
     live.clear();
     context.note(line);
   };
-  if (!asksConsent || options.yes === true) say(`what this device has is kept in ${data}`);
+  if (!asksConsent || yes) say(`what this device has is kept in ${data}`);
   const tell = context.json ? createStateLines(context) : (state: AgentState): void => live.state(state);
   live.say('measuring this machine');
   mkdirSync(data, { recursive: true, mode: 0o700 });
@@ -126,7 +106,8 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
     log: fileLog(join(data, 'device.log')),
     onState: tell,
     onMoved: (hub) => say(movedText(hub, address)),
-    consent: asksConsent ? { kinds: ['answers'], ...chosen } : undefined,
+    consent: agreed?.choice,
+    lending: agreed?.settings,
   }).finally(live.clear);
   const stopKeys = takeKeys(agent, context);
   const ended = await Promise.race([agent.ended, told.then(() => 'told' as const)]);
@@ -249,18 +230,3 @@ const fileLog =
       mode: 0o600,
     });
   };
-
-function parsePositive(text: string): number {
-  const value = Number(text);
-  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number above 0.');
-  return value;
-}
-
-const SIZES: Readonly<Record<string, number>> = { '': 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12 };
-
-/** `20GB`, `500 MB`, `0`; decimal, as disks are sold. */
-function parseBytes(text: string): number {
-  const [, count = '', unit = ''] = /^(\d+(?:\.\d+)?) *([KMGT]?)B?$/i.exec(text.trim()) ?? [];
-  if (count === '') throw new InvalidArgumentError('It must be a size as in 20GB.');
-  return Math.round(Number(count) * (SIZES[unit.toUpperCase()] ?? 1));
-}

@@ -1,0 +1,91 @@
+/**
+ * The options by which a lender says what is lent, as the command line has them. What they make of a consent is in
+ * `lending-flags.ts`, which is loaded when somebody lends.
+ */
+import type { PresetName } from '@idlewild/agent';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { parseSize } from '../text/size.ts';
+
+export interface LendingFlags {
+  readonly preset?: PresetName;
+  readonly for?: string;
+  readonly classes?: string;
+  readonly cause?: string;
+  readonly refuse?: string;
+  readonly hours?: string;
+  readonly cpu?: string;
+  readonly memory?: string;
+  readonly disk?: number;
+  readonly download?: string;
+  readonly upload?: number;
+  readonly gpu?: 'never' | 'idle' | 'always';
+  readonly presence?: 'respect' | 'ignore';
+  readonly tokensPerSecondMax?: number;
+}
+
+const NAMES = {
+  preset: true,
+  for: true,
+  classes: true,
+  cause: true,
+  refuse: true,
+  hours: true,
+  cpu: true,
+  memory: true,
+  disk: true,
+  download: true,
+  upload: true,
+  gpu: true,
+  presence: true,
+  tokensPerSecondMax: true,
+} satisfies Record<keyof LendingFlags, true>;
+
+/** Whether any of them was written. */
+export const saysSomething = (flags: LendingFlags): boolean =>
+  (Object.keys(NAMES) as (keyof LendingFlags)[]).some((name) => flags[name] !== undefined);
+
+const PRESETS: readonly PresetName[] = ['gentle', 'balanced', 'all-night', 'dedicated'];
+
+export const addLendingOptions = (command: Command): Command =>
+  command
+    .addOption(new Option('--preset <name>', 'how to lend; other options change single figures of it').choices(PRESETS))
+    .option('--for <kinds>', 'kinds of work, as in answers,jobs (default: answers; nobody asks for others yet)')
+    .option('--classes <list>', 'what texts it may see: public, internal, confidential (default: public,internal)')
+    .option('--cause <list>', 'work for these causes alone, as in climate,education (default: any)')
+    .option('--refuse <list>', 'never work for these causes (default: none)')
+    .option('--hours <times>', 'when, in local time, as in "mon-fri 20:00-07:00; sat-sun" (default: always)')
+    .option('--cpu <share>', 'of the processors, as in 60%, which is the default')
+    .option('--memory <size>', 'for models, as in 8GB or 25% (default: half of the machine, which is the most)')
+    .option('--disk <size>', 'keep at most this much of models on the disk, as in 20GB (default: 20GB)', parseBytes)
+    .option('--download <rate>', 'fetch models at no more than this a second, as in 5MB (default: none, no limit)')
+    .option(
+      '--upload <rate>',
+      'give other devices at most this much a second, as in 5MB, which is the default; 0 is none',
+      parseBytes,
+    )
+    .addOption(
+      new Option('--gpu <when>', 'what the consent says of graphics cards; none is used yet (default: idle)').choices([
+        'never',
+        'idle',
+        'always',
+      ]),
+    )
+    .addOption(
+      new Option(
+        '--presence <how>',
+        'whether it works only while nobody uses the machine, or also then (default: respect)',
+      ).choices(['respect', 'ignore']),
+    )
+    .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive);
+
+function parsePositive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number above 0.');
+  return value;
+}
+
+function parseBytes(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes === undefined) throw new InvalidArgumentError('It must be a size as in 20GB.');
+  return bytes;
+}

@@ -1,0 +1,145 @@
+/**
+ * What a lender says on the command line about what is lent, and what that makes of what was chosen before: a preset,
+ * or the consent that this device has. A flag changes its own figure and leaves the others.
+ */
+import {
+  PRESETS,
+  PRESET_NAMES,
+  consentOfPreset,
+  openConsent,
+  parseHours,
+  type LendingSettings,
+  type PresetName,
+} from '@idlewild/agent';
+import type { LenderChoice } from '@idlewild/agent/node';
+import {
+  CONSENT_UNSAID,
+  DATA_CLASSES,
+  IdlewildError,
+  LIMITS,
+  WORK_KINDS,
+  causeSchema,
+  type Crypto,
+  type KeyPair,
+} from '@idlewild/protocol';
+import type { LendingFlags } from './commands/lending-options.ts';
+import { parseSize } from './text/size.ts';
+
+/** A first lending: the preset, for answers. */
+export const choiceOfPreset = (preset: PresetName, machine: { readonly memoryBytes: number }): LenderChoice => ({
+  kinds: ['answers'],
+  ...CONSENT_UNSAID,
+  ...consentOfPreset(preset, machine),
+});
+
+/** What was agreed to before, without whom it was for. */
+export async function choiceOfConsent(signed: Uint8Array, identity: KeyPair, crypto: Crypto): Promise<LenderChoice> {
+  const consent = await openConsent(signed, identity.publicKey, crypto);
+  const { v: _version, device: _device, territories: _territories, issuedAtMs: _issuedAtMs, ...choice } = consent;
+  return choice;
+}
+
+/** `base` with what the flags say in place of it. Throws `usage` for what cannot be read. */
+export function chosen(
+  flags: LendingFlags,
+  base: LenderChoice,
+  machine: { readonly memoryBytes: number },
+): LenderChoice {
+  const { preset, presence, gpu, disk: diskBytesMax, upload: uploadBytesPerSecondMax, tokensPerSecondMax } = flags;
+  const read = <Value>(text: string | undefined, how: (text: string) => Value): Value | undefined =>
+    text === undefined ? undefined : how(text);
+  const changes: { [Field in keyof LenderChoice]?: LenderChoice[Field] | undefined } = {
+    kinds: read(flags.for, (text) => wordsOf('--for', text, WORK_KINDS)),
+    classes: read(flags.classes, (text) => wordsOf('--classes', text, DATA_CLASSES)),
+    causes: read(flags.cause, (text) => causesOf('--cause', text, 'any')),
+    refused: read(flags.refuse, (text) => causesOf('--refuse', text, 'none')),
+    cpuShareMax: read(flags.cpu, (text) => shareOf('--cpu', text)),
+    memoryBytesMax: read(flags.memory, (text) => memoryOf(text, machine.memoryBytes)),
+    presence,
+    gpu,
+    diskBytesMax,
+    uploadBytesPerSecondMax,
+    tokensPerSecondMax,
+  };
+  const said = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+  const choice: LenderChoice = {
+    ...base,
+    ...(preset === undefined ? {} : consentOfPreset(preset, machine)),
+    ...said,
+    ...(flags.hours === undefined ? {} : { hours: flags.hours === 'always' ? undefined : parseHours(flags.hours) }),
+    ...(flags.download === undefined ? {} : { downloadBytesPerSecondMax: downloadOf(flags.download) }),
+  };
+  refuseContradiction(choice);
+  return choice;
+}
+
+/** The settings to keep with a preset: where the machine stands and which programs pause stay, lines are its own. */
+export const settingsOf = (preset: PresetName, before: LendingSettings | undefined): LendingSettings => ({
+  v: 1,
+  preset,
+  rules: before?.rules.programs === undefined ? {} : { programs: before.rules.programs },
+  ...(before?.place === undefined ? {} : { place: before.place }),
+});
+
+export const presetOptions = (): { value: PresetName; label: string; hint: string }[] =>
+  PRESET_NAMES.map((value) => ({ value, label: PRESETS[value].title, hint: PRESETS[value].sentence }));
+
+function refuseContradiction({ causes = [], refused = [] }: LenderChoice): void {
+  const both = causes.filter((cause) => refused.includes(cause));
+  if (both.length > 0) throw usage(`${both.join(', ')} cannot be a cause that is worked for and one that is refused`);
+}
+
+function wordsOf<Word extends string>(option: string, text: string, words: readonly Word[]): Word[] {
+  const said = listOf(text);
+  const unknown = said.find((word) => !words.some((known) => known === word));
+  if (said.length === 0 || unknown !== undefined) {
+    throw usage(`${option} takes ${words.join(', ')}, several joined by commas, and not "${unknown ?? text}"`);
+  }
+  return words.filter((word) => said.includes(word));
+}
+
+function causesOf(option: string, text: string, nothing: string): string[] {
+  if (text === nothing) return [];
+  const causes = [...new Set(listOf(text))];
+  const wrong = causes.find((cause) => !causeSchema.safeParse(cause).success);
+  if (causes.length === 0 || wrong !== undefined) {
+    throw usage(`${option} takes words such as climate or protein-folding, or ${nothing}, and not "${wrong ?? text}"`);
+  }
+  if (causes.length > LIMITS.causesMax) throw usage(`${option} takes ${LIMITS.causesMax} causes at most`);
+  return causes;
+}
+
+const listOf = (text: string): string[] =>
+  text
+    .split(',')
+    .map((word) => word.trim().toLowerCase())
+    .filter((word) => word !== '');
+
+/** `60%` or `60`. */
+function shareOf(option: string, text: string): number {
+  const [, digits = ''] = /^(\d{1,3}(?:\.\d+)?) ?%?$/.exec(text.trim()) ?? [];
+  const percent = digits === '' ? Number.NaN : Number(digits);
+  if (!(percent > 0 && percent <= 100)) throw usage(`${option} takes a share as in 60%, and not "${text}"`);
+  return percent / 100;
+}
+
+/** `8GB` or `25%`. More than half is never lent: the machine is its owner's first. */
+function memoryOf(text: string, memoryBytes: number): number {
+  const bytes = text.includes('%') ? Math.floor(shareOf('--memory', text) * memoryBytes) : parseSize(text);
+  if (bytes === undefined || bytes === 0) throw usage(`--memory takes a size as in 8GB or 25%, and not "${text}"`);
+  if (bytes > memoryBytes / 2) throw usage(`--memory takes half of this machine's memory at most, 50%`);
+  return bytes;
+}
+
+function downloadOf(text: string): number | undefined {
+  if (text === 'none') return undefined;
+  const bytes = parseSize(text);
+  if (bytes === undefined || bytes < LIMITS.downloadBytesPerSecondMin) {
+    throw usage(
+      `--download takes a rate of 100kB or more a second, as in 5MB, or none for no limit, and not "${text}"`,
+    );
+  }
+  return bytes;
+}
+
+const usage = (message: string): IdlewildError => new IdlewildError('usage', message);
