@@ -62,7 +62,7 @@ type Running =
 export type SessionState = { readonly phase: 'stopped' } | Running;
 
 export type SessionEvent =
-  | { readonly e: 'start' | 'dialled' | 'checked' | 'changed' }
+  | { readonly e: 'start' | 'dialled' | 'checked' | 'changed' | 'urgent' }
   | { readonly e: 'stop' | 'closed'; readonly reason: string }
   | { readonly e: 'timer'; readonly timer: SessionTimer }
   /** Dialling failed, the hub did not prove itself, or a frame was garbage. */
@@ -144,6 +144,8 @@ export function decideSession(state: SessionState, event: SessionEvent, facts: S
     case 'changed':
       if (state.phase !== 'open' || state.flushing) return stay(state);
       return { state: { ...state, flushing: true }, effects: [{ do: 'arm', timer: 'flush', afterMs: 0 }] };
+    case 'urgent':
+      return state.phase === 'open' ? beat(state, facts) : stay(state);
   }
 }
 
@@ -315,6 +317,10 @@ function outOfOrder(state: Running, kind: string, facts: SessionFacts): SessionS
   return fail(state, error, facts, false);
 }
 
-function peerError({ code, message, retryAfterMs }: Extract<ToDevice, { t: 'refused' | 'dropped' }>): IdlewildError {
-  return new IdlewildError(isErrorCode(code) ? code : 'handshake_refused', message, { details: { retryAfterMs } });
+function peerError(ended: Extract<ToDevice, { t: 'refused' | 'dropped' }>): IdlewildError {
+  const { code, message, retryAfterMs } = ended;
+  const left = ended.t === 'refused' && ended.left !== undefined ? { left: ended.left } : {};
+  return new IdlewildError(isErrorCode(code) ? code : 'handshake_refused', message, {
+    details: { retryAfterMs, ...left },
+  });
 }

@@ -31,6 +31,9 @@ export interface Attempt {
   readonly said: Said | undefined;
   /** It outlives its channel, and what it said is kept: somebody may come for it. */
   readonly keeps: boolean;
+  /** When it began, by the wall clock and by the other. */
+  readonly sinceMs: number;
+  readonly startedAtMs: number;
   handle?: { cancel(): void };
   /** Of its running, then of its keeping. */
   deadline?: Timer;
@@ -42,6 +45,8 @@ interface AttemptPorts {
   send(message: ToHub): void;
   /** The number of those that run changed. */
   onChanged(): void;
+  /** It is over, `whole` or not, after so many tokens. */
+  onOver(attempt: Attempt, whole: boolean, tokens: number): void;
 }
 
 export interface Attempts {
@@ -68,11 +73,17 @@ export const createAttempts = (ports: AttemptPorts): Attempts => ({
 });
 
 /** Takes an attempt out of those that run; false when that has happened already. */
-export function close({ running }: Attempts, attempt: Attempt): boolean {
+export function close(
+  { ports, running }: Attempts,
+  attempt: Attempt,
+  whole = false,
+  tokens = attempt.tokens.length,
+): boolean {
   if (attempt.over) return false;
   attempt.over = true;
   attempt.deadline?.cancel();
   running.delete(attempt.message.lease);
+  ports.onOver(attempt, whole, tokens);
   return true;
 }
 

@@ -27,6 +27,7 @@ import {
   type ToHub,
 } from '@idlewild/protocol';
 import type { EngineEvent } from '@idlewild/engine';
+import type { RunningWork, WorkDone } from '../lending/work.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import {
   close,
@@ -67,6 +68,8 @@ export interface LanePorts {
   backlogBytes(): number;
   /** The number of running answers changed. */
   onChanged(): void;
+  /** Something is over, however it ended. */
+  onWork?(work: WorkDone): void;
 }
 
 export interface Lane {
@@ -88,6 +91,8 @@ export interface Lane {
   attempts(): KeptAttempt[];
   /** Answers that run, also those that nobody hears; with `cid`, those of one model. */
   running(cid?: string): number;
+  /** The same, as the lender is told of them: oldest first. */
+  works(): RunningWork[];
 }
 
 /** What the functions below share. */
@@ -99,7 +104,13 @@ interface LaneState {
 }
 
 export function createLane(ports: LanePorts): Lane {
-  const attempts = createAttempts(ports);
+  const attempts = createAttempts({
+    ...ports,
+    onOver(attempt, whole, tokens) {
+      const ms = ports.clock.monotonic() - attempt.startedAtMs;
+      ports.onWork?.({ ...purposeOf(attempt), whole, tokens, ms });
+    },
+  });
   const { running } = attempts;
   const lane: LaneState = { ports, attempts, epochs: new Map() };
   const over = (lease: string, epoch: number): void => {
@@ -122,8 +133,17 @@ export function createLane(ports: LanePorts): Lane {
     attempts: () => resumable(attempts),
     running: (cid) =>
       cid === undefined ? running.size : [...running.values()].filter(({ message }) => message.model === cid).length,
+    works: () => [...running.values()].map((attempt) => ({ ...purposeOf(attempt), sinceMs: attempt.sinceMs })),
   };
 }
+
+/** What it is, and for whose good, as far as the hub said. */
+const purposeOf = ({ message }: Attempt): Omit<RunningWork, 'sinceMs'> => ({
+  kind: message.t,
+  model: message.model,
+  dataClass: message.dataClass ?? 'internal',
+  ...(message.cause === undefined ? {} : { cause: message.cause }),
+});
 
 function offer(lane: LaneState, message: OrderMessage): void {
   if (!isNew(lane, message.lease, message.epoch)) return;
@@ -172,7 +192,8 @@ function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
     message.t === 'answer'
       ? createSaid({ ...ports, tally: attempts.tally }, message.work.tokens.length, keeps)
       : undefined;
-  const attempt: Attempt = { message, model, said, keeps, tokens: [], over: false };
+  const times = { sinceMs: ports.clock.now(), startedAtMs: ports.clock.monotonic() };
+  const attempt: Attempt = { message, model, said, keeps, tokens: [], ...times, over: false };
   attempts.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
   attempt.deadline = ports.clock.after(deadlineMs, () =>
@@ -197,7 +218,8 @@ function startEmbed(lane: LaneState, attempt: Attempt, { lease, epoch, work }: E
     Promise.reject(new IdlewildError('model_unsupported', 'this model makes text, and no vectors'));
   embedding.then(
     ({ vectors, tokens }) => {
-      if (!close(lane.attempts, attempt)) return;
+      const read = tokens.reduce((sum, each) => sum + each, 0);
+      if (!close(lane.attempts, attempt, true, read)) return;
       const bytes = vectors.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
       lane.ports.send({ t: 'embed.done', lease, epoch, vectors: bytes, tokens: [...tokens] });
       lane.ports.onChanged();
@@ -264,7 +286,7 @@ async function finish(
     crypto,
   );
   // A cancel may have come while the receipt was signed.
-  if (!close(lane.attempts, attempt)) return;
+  if (!close(lane.attempts, attempt, true)) return;
   attempt.said?.tell({
     t: 'answer.finished',
     lease,

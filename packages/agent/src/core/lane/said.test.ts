@@ -23,6 +23,7 @@ function createLane(): Lane {
     clock: createFakeClock(async () => undefined),
     send: (message: ToHub) => sent.push(message),
     onChanged: () => undefined,
+    onOver: () => undefined,
   };
   const attempts = createAttempts(ports);
   attempts.resumes = true;
@@ -32,7 +33,9 @@ function createLane(): Lane {
     begin(lease) {
       const message = { t: 'answer', lease, epoch: 1 } as Attempt['message'];
       const said = createSaid({ ...ports, backlogBytes: () => 0, tally: attempts.tally }, 0, true);
-      const attempt: Attempt = { message, model: {} as Attempt['model'], said, keeps: true, tokens: [], over: false };
+      const model = {} as Attempt['model'];
+      const times = { sinceMs: 0, startedAtMs: 0 };
+      const attempt: Attempt = { message, model, said, keeps: true, tokens: [], ...times, over: false };
       attempts.running.set(lease, attempt);
       return attempt;
     },

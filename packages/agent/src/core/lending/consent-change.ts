@@ -1,0 +1,119 @@
+/**
+ * Changes to what a lender agreed to: which fields may change, what comes of it, and in what it goes beyond what was
+ * agreed, which needs a yes of its own. Narrowing needs none.
+ */
+import { DATA_CLASSES, LIMITS, WORK_KINDS, causeSchema, type Consent } from '@idlewild/protocol';
+import { z } from 'zod';
+import type { ConsentChoice } from '../consent.ts';
+import { AGENT_LIMITS } from '../limits.ts';
+
+/** `null` takes a limit away. */
+const limit = (schema: z.ZodNumber): z.ZodOptional<z.ZodNullable<z.ZodNumber>> => schema.nullable().optional();
+const minute = z.int().min(0).max(1_440);
+const causes = z.array(causeSchema).max(LIMITS.causesMax);
+
+/** Territories are not among them: a device works for the one that it joined. */
+export const consentChangeSchema = z.strictObject({
+  kinds: z.array(z.enum(WORK_KINDS)).max(WORK_KINDS.length).optional(),
+  presence: z.enum(['ignore', 'respect']).optional(),
+  classes: z.array(z.enum(DATA_CLASSES)).max(DATA_CLASSES.length).optional(),
+  causes: causes.optional(),
+  refused: causes.optional(),
+  hours: z
+    .array(z.array(z.object({ from: minute, until: minute })).max(LIMITS.hoursPerDayMax))
+    .length(7)
+    .nullable()
+    .optional(),
+  gpu: z.enum(['never', 'idle', 'always']).optional(),
+  tokensPerSecondMax: limit(z.number().gt(0)),
+  diskBytesMax: limit(z.int().min(0)),
+  uploadBytesPerSecondMax: limit(z.number().min(0)),
+  cpuShareMax: limit(z.number().gt(0).max(1)),
+  memoryBytesMax: limit(z.int().min(0)),
+  downloadBytesPerSecondMax: limit(z.number().gt(0)),
+  celsiusMax: limit(z.number().gt(0)),
+  wattHoursPerDayMax: limit(z.number().gt(0)),
+});
+export type ConsentChange = z.infer<typeof consentChangeSchema>;
+
+/** What is to be signed: the consent with the change in it. */
+export function changed(consent: Consent, change: ConsentChange): ConsentChoice {
+  const choice: Record<string, unknown> = { ...consent };
+  for (const signed of ['v', 'device', 'issuedAtMs']) delete choice[signed];
+  for (const [field, value] of Object.entries(change)) if (value !== undefined) choice[field] = value ?? undefined;
+  return choice as unknown as ConsentChoice;
+}
+
+/** Whether it says anything else than what holds. */
+export function isChange(consent: Consent, change: ConsentChange): boolean {
+  return Object.entries(change).some(
+    ([field, value]) =>
+      value !== undefined && JSON.stringify(consent[field as keyof Consent]) !== JSON.stringify(value ?? undefined),
+  );
+}
+
+/** What a limit that is not named comes to; none is named of those that are not here. */
+const UNNAMED: Readonly<Partial<Record<Numeric, number>>> = {
+  diskBytesMax: AGENT_LIMITS.diskBytes,
+  uploadBytesPerSecondMax: AGENT_LIMITS.uploadBytesPerSecond,
+};
+const NUMERIC = {
+  tokensPerSecondMax: 'tokens per second',
+  diskBytesMax: 'disk',
+  uploadBytesPerSecondMax: 'upload',
+  cpuShareMax: 'processors',
+  memoryBytesMax: 'memory',
+  downloadBytesPerSecondMax: 'download',
+  celsiusMax: 'temperature',
+  wattHoursPerDayMax: 'watt-hours a day',
+} as const;
+type Numeric = keyof typeof NUMERIC;
+
+/** In what `after` allows more than `before`, for people; empty where it narrows or stays. */
+export function widenings(before: Consent, after: ConsentChoice): string[] {
+  return [
+    ...added('work', before.kinds, after.kinds),
+    ...added('data', before.classes, after.classes ?? before.classes),
+    ...widerCauses(before, after),
+    ...(before.presence === 'respect' && after.presence === 'ignore' ? ['also while somebody uses the machine'] : []),
+    ...(isLonger(before.hours, after.hours) ? ['at more hours'] : []),
+    ...(GPU.indexOf(after.gpu ?? 'never') > GPU.indexOf(before.gpu) ? [`the graphics processor: ${after.gpu}`] : []),
+    ...(Object.keys(NUMERIC) as Numeric[])
+      .filter((field) => limitOf(after, field) > limitOf(before, field))
+      .map((field) => `more ${NUMERIC[field]}`),
+  ];
+}
+
+const GPU = ['never', 'idle', 'always'];
+const limitOf = (consent: Pick<ConsentChoice, Numeric>, field: Numeric): number =>
+  consent[field] ?? UNNAMED[field] ?? Number.POSITIVE_INFINITY;
+
+const added = (what: string, before: readonly string[], after: readonly string[]): string[] =>
+  after.filter((word) => !before.includes(word)).map((word) => `${what}: ${word}`);
+
+/** None named is any. */
+function widerCauses(before: Consent, { causes = [], refused = [] }: ConsentChoice): string[] {
+  const again = before.refused
+    .filter((word) => !refused.includes(word))
+    .map((word) => `for ${word}, refused until now`);
+  if (before.causes.length === 0) return again;
+  return causes.length === 0 ? ['for any cause', ...again] : [...added('for', before.causes, causes), ...again];
+}
+
+type Hours = ConsentChoice['hours'];
+
+/** Whether there is a minute of the week that `after` has and `before` has not. */
+function isLonger(before: Hours, after: Hours): boolean {
+  if (before === undefined) return false;
+  if (after === undefined) return before.some((day) => minutesOf(day).size < 1_440);
+  return after.some((day, weekday) => {
+    const had = minutesOf(before[weekday] ?? []);
+    return [...minutesOf(day)].some((each) => !had.has(each));
+  });
+}
+
+function minutesOf(day: readonly { readonly from: number; readonly until: number }[]): Set<number> {
+  const minutes = new Set<number>();
+  for (const { from, until } of day) for (let each = from; each < until; each++) minutes.add(each);
+  return minutes;
+}
