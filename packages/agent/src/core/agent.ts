@@ -32,6 +32,7 @@ import { createLane, type Lane } from './lane/lane.ts';
 import type { LocalTime } from './lending/hours.ts';
 import { createPauses, type Pauses } from './lending/pauses.ts';
 import type { PauseReason } from './lending/port.ts';
+import type { RunningWork, WorkDone } from './lending/work.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import type { ModelFolders } from './model-folders.ts';
 import type { Place } from './places.ts';
@@ -70,6 +71,7 @@ export interface AgentState {
   /** Of the fastest warm model, one stream; 0 when none is warm. */
   readonly tokensPerSecond: number;
   readonly answering: number;
+  readonly running: readonly RunningWork[];
   /** Why the device is offline, once it has tried. */
   readonly problem?: { readonly code: string; readonly message: string };
 }
@@ -95,6 +97,8 @@ export interface AgentOptions extends SessionPorts {
   readonly limits: LendingLimits;
   readonly log: Log;
   onState?(state: AgentState): void;
+  /** A piece of work is over, however it ended. */
+  onWork?(work: WorkDone): void;
   /** A hub welcomed the device: the join token has done its work. Called after every handshake. */
   onEnrolled?(): void;
   /** A hub of the territory welcomed the device at another place than `hub` says: the one to begin with next time. */
@@ -230,6 +234,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     warm: (cid) => parts.shelf.warm(cid),
     send: (message) => parts.session.send(message),
     backlogBytes: () => parts.session.backlogBytes(),
+    onWork: (work) => options.onWork?.(work),
     onChanged() {
       shelf.answersEnded();
       onChanged();
@@ -484,6 +489,7 @@ function stateOf(parts: Parts): AgentState {
     models,
     tokensPerSecond: shelf.tokensPerSecond(),
     answering: active,
+    running: parts.lane.works(),
     ...(isOpen || problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
   };
 }

@@ -1,0 +1,54 @@
+/** Claims about what a lender is told of work: what runs while it runs, and once how each piece of it ended. */
+import type { AnswerWork, ToDevice } from '@idlewild/protocol';
+import { expect, test } from 'vitest';
+import { createFixture, putModel } from '../../node/testing/fixture.ts';
+import type { WorkDone } from '../lending/work.ts';
+
+const work: AnswerWork = {
+  prompt: { kind: 'text', text: 'Once upon a time' },
+  sampling: { seed: 1 },
+  choice: 0,
+  stop: [],
+  tokens: [],
+  tokensMax: 50,
+};
+
+async function setUp() {
+  const done: WorkDone[] = [];
+  const fixture = await createFixture({ onWork: (each) => done.push(each) });
+  const model = await putModel(fixture.store, 'weights');
+  await fixture.startWith(model);
+  const ask = (lease: string, more: Partial<Extract<ToDevice, { t: 'answer' }>> = {}): void =>
+    fixture.peer().send({ t: 'answer', lease, epoch: 1, model, work, deadlineMs: 60_000, ...more });
+  return { ...fixture, model, done, ask };
+}
+
+test('what runs is told with its purpose, where one was said, and since when', async () => {
+  const { agent, clock, model, ask } = await setUp();
+  ask('att_1', { dataClass: 'public', cause: 'climate' });
+  await clock.advance(50);
+  ask('att_2');
+  await clock.advance(50);
+  const { running } = agent.state();
+  expect(running).toEqual([
+    { kind: 'answer', model, dataClass: 'public', cause: 'climate', sinceMs: expect.any(Number) as number },
+    { kind: 'answer', model, dataClass: 'internal', sinceMs: (running[0]?.sinceMs ?? 0) + 50 },
+  ]);
+  await clock.advance(10_000);
+  expect(agent.state().running).toEqual([]);
+});
+
+test('each piece of work is counted once, whole or with what it came to before it was moved', async () => {
+  const { agent, clock, done, ask } = await setUp();
+  ask('att_1', { cause: 'climate' });
+  await clock.advance(10_000);
+  expect(done).toMatchObject([{ whole: true, cause: 'climate', tokens: 50 }]);
+  ask('att_2');
+  await clock.advance(100);
+  agent.pause('lender');
+  agent.resume('lender');
+  await clock.advance(10_000);
+  expect(done).toMatchObject([{ whole: true }, { whole: false, dataClass: 'internal' }]);
+  expect(done[1]?.tokens).toBeGreaterThan(0);
+  expect(done[1]?.tokens).toBeLessThan(50);
+});
