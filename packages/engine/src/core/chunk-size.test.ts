@@ -67,6 +67,14 @@ test('a run that was disturbed is forgotten', () => {
   expect(size.rows(false)).toBeGreaterThan(before * 0.8);
 });
 
+test('a step in which the process was stopped for seconds makes no chunk that takes as long', () => {
+  const cost = { stepMs: 35, rowMs: 1.4 };
+  const size = createChunkSize(cost);
+  size.note(512, 35 + 511 * cost.rowMs);
+  size.note(1, 8_000);
+  expect(35 + size.rows(false) * cost.rowMs).toBeLessThan(5 * cost.stepMs);
+});
+
 test('while others wait for their tokens, a chunk stays within the bound wherever a step of decoding does', () => {
   for (const stepMs of [1, 10, 36, 38]) {
     const rowMs = stepMs / 25;

@@ -23,6 +23,11 @@ export interface ChunkSize {
 
 /** Weight of the newest run: a few runs forget a disturbance, and follow a cache that grows. */
 const NEWEST = 0.4;
+/**
+ * A step that takes longer than so many was stopped from outside. A chunk is sized in steps, so to believe it would
+ * make the next chunk as long; to believe the same of a chunk only makes the next ones shorter for a while.
+ */
+const STEPS_MAX = 4;
 /** Below what clocks tell apart; keeps divisions finite. */
 const MS_MIN = 1e-3;
 
@@ -43,7 +48,7 @@ export function createChunkSize(known?: RunCost): ChunkSize {
       cost ??= { stepMs: tookMs / ran, rowMs: tookMs / ran };
       const { stepMs, rowMs } = cost;
       if (ran === 1) {
-        cost = { stepMs: stepMs + NEWEST * (tookMs - stepMs), rowMs };
+        cost = { stepMs: stepMs + NEWEST * (Math.min(tookMs, STEPS_MAX * stepMs) - stepMs), rowMs };
         return;
       }
       // What made this run dearer than expected, a longer cache or a busy machine, makes its parts dearer alike.

@@ -13,6 +13,7 @@ import { IdlewildError, asIdlewildError, codeOf, createSampler, type AnswerWork,
 import type { Active } from './active.ts';
 import { createChunkSize, type RunCost } from './chunk-size.ts';
 import type { Decoder, DecoderPart, Kv } from './decoder.ts';
+import type { Duty } from './duty.ts';
 import { LIMITS } from './limits.ts';
 import type { GrammarLibrary } from './grammar/library.ts';
 import { createGuides, type Preparation } from './guides.ts';
@@ -30,6 +31,8 @@ export interface DecodeLoopOptions {
   readonly vocabulary?: number | undefined;
   readonly slotsMax: number;
   readonly tokensPerSecondMax?: number | undefined;
+  /** Absent: all the time. */
+  readonly duty?: Duty | undefined;
   /** As measured at loading. */
   readonly runCost?: RunCost | undefined;
   readonly clock: Clock;
@@ -194,8 +197,14 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
       if (active.length === 0) break;
       const members = compose();
       for (const each of active) if (!members.some((member) => member.active === each)) each.sequence.wait();
+      const fromMs = clock.monotonic();
       if (members.length > 0) await step(members);
       else if (active.every(({ sequence }) => !sequence.isOver)) await pause(Math.max(1, pace.waitMs()));
+      const rest = members.length > 0 ? options.duty?.rest(fromMs) : undefined;
+      if (rest === undefined) continue;
+      // What has ended holds no memory meanwhile.
+      dismiss();
+      await rest;
     }
     running = false;
   }

@@ -17,6 +17,7 @@ import {
   type Clock,
   type EmbedWork,
 } from '@idlewild/protocol';
+import type { Duty } from './duty.ts';
 import type { Encoder } from './encoder.ts';
 import { LIMITS } from './limits.ts';
 import type { Embedded } from './port.ts';
@@ -38,6 +39,8 @@ export interface EmbedLoopOptions {
   /** Ids below this. */
   readonly vocabulary?: number | undefined;
   readonly cost: TextCost;
+  /** Absent: all the time. */
+  readonly duty?: Duty | undefined;
   readonly clock: Clock;
 }
 
@@ -127,7 +130,10 @@ export function createEmbedLoop(options: EmbedLoopOptions): EmbedLoop {
       for (let i = works.length - 1; i >= 0; i--)
         if (works[i]?.over !== false || works[i]?.left.length === 0) works.splice(i, 1);
       if (works.length === 0) break;
+      const fromMs = options.clock.monotonic();
       await step();
+      const rest = options.duty?.rest(fromMs);
+      if (rest !== undefined) await rest;
     }
     running = false;
   }

@@ -79,6 +79,10 @@ export const LIMITS = {
   grammarsKeptMax: 16,
   /** Draws for one token before the shortest ending is taken; the mask is nearly exact. */
   drawsMax: 8,
+  /** Rests of an engine that may compute a share of the time: shorter ones are below what timers keep. */
+  dutyRestMsMin: 2,
+  /** A run that seems longer was stopped from outside, or the machine slept: nobody rests for that. */
+  dutyRunMsMax: 2_000,
   /** What a runtime says when it fails; the wire's bound on a message is 2,048. */
   messageCharactersMax: 1_000,
 } as const;

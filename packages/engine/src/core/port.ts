@@ -62,8 +62,20 @@ export interface Engine {
   readonly prefillTokensPerSecond: number;
   /** What each further answer adds to a step of decoding, as a share of it; absent: answers take turns, which is 1. */
   readonly sharedCost?: number | undefined;
-  /** Ends the process; answers still open fail with `engine_failed`. */
-  close(): Promise<void>;
+  /**
+   * Ends the process; answers still open fail with `engine_failed`. `atOnce`: in the middle of a run, too, because its
+   * memory and its time are wanted back.
+   */
+  close(how?: { readonly atOnce?: boolean }): Promise<void>;
+  /**
+   * Nothing is computed from now on, not even the rest of a run, until `resume`: what is asked meanwhile waits, and
+   * silence is no fault. Memory stays taken. False where the system cannot do that; then, and where this is absent,
+   * an engine can only be closed.
+   */
+  suspend?(): boolean;
+  resume?(): void;
+  /** At most this share of the time is computed from now on; over 0, at most 1. Speeds are told accordingly. */
+  throttle?(share: number): void;
   /** Called once when the engine is gone without `close`. */
   onDeath(listen: (reason: string) => void): void;
 }
@@ -87,6 +99,10 @@ export interface EngineLimits {
   /** Over all answers of this engine together; absent is unlimited. */
   readonly tokensPerSecondMax?: number | undefined;
   readonly slotsMax: number;
+  /** Share of the time in which those threads may run; absent: all. */
+  readonly dutyShare?: number | undefined;
+  /** Resident bytes of its whole process, beyond which it is ended; absent: no bound. */
+  readonly memoryBytesMax?: number | undefined;
   /** Memory for keys and values of all answers together; absent: 1 GiB. */
   readonly cacheBytesMax?: number | undefined;
 }

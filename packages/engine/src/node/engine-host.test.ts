@@ -1,6 +1,6 @@
 /** Real engine processes with the bundled model. */
 import { readGraph, writeGraph } from '@idlewild/graph';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
@@ -125,7 +125,7 @@ test('a killed process fails its open answers as engine_failed, says why, and th
 });
 
 /** A host on a clock that stands still, which freezes its engine's process when told to. */
-async function onFrozenTime(): Promise<{ clock: FakeClock; engine: Engine; freeze(): void }> {
+async function onFrozenTime(): Promise<{ clock: FakeClock; engine: Engine; pid: number; freeze(): void }> {
   const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
   let pid = 0;
   const patient = createNodeEngineHost({
@@ -134,7 +134,9 @@ async function onFrozenTime(): Promise<{ clock: FakeClock; engine: Engine; freez
       pid ||= Number(/in process (\d+)/.exec(message)?.[1]);
     },
   });
-  return { clock, engine: await patient.load(model, limits, never), freeze: () => process.kill(pid, 'SIGSTOP') };
+  const engine = await patient.load(model, limits, never);
+  engines.push(engine);
+  return { clock, engine, pid, freeze: () => process.kill(pid, 'SIGSTOP') };
 }
 
 test('a process that hangs is ended, and its open answers fail', async () => {
@@ -171,6 +173,105 @@ test('a process that hangs is ended also when its answers were cancelled, as tho
   });
   await clock.advance(60_000);
   expect(await died).toContain('SIGKILL');
+});
+
+/** Processor time in ticks, and the state, of a process: of all its threads, for one may run while another stands. */
+function seenOf(pid: number): { readonly ticks: number; readonly states: string } {
+  const fieldsOf = (file: string): string[] => readFileSync(file, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  const [, , , , , , , , , , , utime, stime] = fieldsOf(`/proc/${pid}/stat`);
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const states = new Set(threads.map((tid) => fieldsOf(`/proc/${pid}/task/${tid}/stat`)[0]));
+  return { ticks: Number(utime) + Number(stime), states: [...states].join('') };
+}
+
+/** Processor time of all threads, far finer than in ticks. */
+const cpuMsOf = (pid: number): number =>
+  readdirSync(`/proc/${pid}/task`).reduce(
+    (sum, tid) => sum + Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[0]) / 1e6,
+    0,
+  );
+
+/** Of real time, in which an engine that is not stopped would compute for five ticks and more. */
+const untilLater = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+test.skipIf(process.platform !== 'linux')(
+  'a suspended engine uses no processor and is not called silent; resumed, it goes on where it stood',
+  async () => {
+    const { clock, engine, pid } = await onFrozenTime();
+    const deaths: string[] = [];
+    engine.onDeath((reason) => deaths.push(reason));
+    const whole = collect(engine, work({ tokensMax: 40 }));
+    await whole.over;
+    const asked = collect(engine, work({ tokensMax: 40 }), (event) => {
+      if (event.t === 'token' && event.i === 5) expect(engine.suspend?.()).toBe(true);
+    });
+    while (seenOf(pid).states !== 'T') await new Promise((resolve) => setImmediate(resolve));
+    const { ticks } = seenOf(pid);
+    // Far longer than silence is borne with; and meanwhile it is asked for more.
+    const more = collect(engine, work({ tokensMax: 3 }));
+    await clock.advance(300_000);
+    await untilLater(100);
+    expect(seenOf(pid)).toEqual({ ticks, states: 'T' });
+    expect(deaths).toEqual([]);
+    engine.resume?.();
+    expect(await asked.over).toMatchObject({ t: 'finished' });
+    expect(tokensOf(asked.events)).toEqual(tokensOf(whole.events));
+    expect(await more.over).toMatchObject({ t: 'finished' });
+  },
+);
+
+test('an engine that comes to take more memory than was lent is ended, and says so', async () => {
+  const engine = await load({}, { ...limits, memoryBytesMax: 1_000_000 });
+  const died = new Promise<string>((resolve) => engine.onDeath(resolve));
+  // Whoever cancels asks for a sign of life, which tells of the memory.
+  const asked = collect(engine, work(), (event) => {
+    if (event.t === 'token') asked.cancel();
+  });
+  expect(await died).toMatch(/it took \d+ bytes of memory; its lender allows 1000000/);
+});
+
+test('after a resume silence counts again', async () => {
+  const { clock, engine, freeze } = await onFrozenTime();
+  engine.suspend?.();
+  await clock.advance(120_000);
+  engine.resume?.();
+  const asked = collect(engine, work(), (event) => {
+    if (event.t === 'token' && event.i === 5) freeze();
+  });
+  await new Promise<void>((resolve) => {
+    const first = collect(engine, work({ tokensMax: 6 }), (event) => {
+      if (event.t !== 'token') return;
+      first.cancel();
+      resolve();
+    });
+  });
+  await clock.advance(60_000);
+  expect(await asked.over).toMatchObject({ t: 'failed', code: 'engine_failed' });
+});
+
+test('a suspended engine is ended at once, and so is one in mid-answer that is told so', async () => {
+  for (const isSuspended of [true, false]) {
+    const engine = await load();
+    const pid = pids.at(-1) ?? 0;
+    const asked = collect(engine, work());
+    if (isSuspended) engine.suspend?.();
+    await engine.close({ atOnce: true });
+    expect(isAlive(pid)).toBe(false);
+    expect(await asked.over).toMatchObject({ t: 'failed', message: expect.stringContaining('SIGKILL') as string });
+  }
+});
+
+test('an engine that may run a share of the time says so, and keeps to it', async () => {
+  const engine = await load({}, { ...limits, dutyShare: 0.25 });
+  if (process.platform !== 'linux') return;
+  const pid = pids.at(-1) ?? 0;
+  const whole = engine.tokensPerSecond;
+  const before = cpuMsOf(pid);
+  const fromMs = performance.now();
+  await collect(engine, work({ tokensMax: 200 })).over;
+  expect((cpuMsOf(pid) - before) / (performance.now() - fromMs)).toBeLessThan(0.35);
+  engine.throttle?.(0.125);
+  expect(engine.tokensPerSecond).toBeCloseTo(whole / 2);
 });
 
 test('an engine that is closed leaves no timer behind', async () => {

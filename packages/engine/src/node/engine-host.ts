@@ -3,7 +3,7 @@
  *
  * A process that crashes, is killed or hangs costs its open answers (`engine_failed`) and nothing else; the host can
  * load again at once. A cancelled answer is silent from the moment of the call, whatever is still under way in the
- * pipe.
+ * pipe. A process that was stopped by `suspend` is not asked for signs of life until it goes on.
  */
 import {
   IdlewildError,
@@ -103,6 +103,9 @@ function createProcessEngine(
   let heardMs = 0;
   let pingsOpen = 0;
   let watching: Timer | undefined;
+  let suspended = false;
+  let tooLarge: string | undefined;
+  let share = limits.dutyShare ?? 1;
 
   const isQuiet = (): boolean => open.size === 0 && embeds.size === 0 && pingsOpen === 0;
 
@@ -113,6 +116,7 @@ function createProcessEngine(
 
   /** While answers or pings are open: asks for a sign of life, and ends a process that gives none. */
   function watch(): void {
+    if (suspended) return;
     watching ??= clock.after(PING_MS, () => {
       watching = undefined;
       if (isQuiet()) return;
@@ -122,7 +126,16 @@ function createProcessEngine(
     });
   }
 
-  function end(reason: string): void {
+  /** What loading took is known before; what the longest prompts take besides shows only then. */
+  function checkMemory(bytes: number): void {
+    const { memoryBytesMax: most } = limits;
+    if (most === undefined || bytes <= most) return;
+    tooLarge = `it took ${bytes} bytes of memory; its lender allows ${most}`;
+    child.kill();
+  }
+
+  function end(how: string): void {
+    const reason = tooLarge ?? how;
     dead = reason;
     watching?.cancel();
     const failed: EngineEvent = { t: 'failed', code: 'engine_failed', message: reason };
@@ -181,10 +194,39 @@ function createProcessEngine(
     ...((model.kind ?? 'decoder') === 'decoder' ? {} : { embed }),
     contextTokens: model.contextTokens,
     slots: limits.slotsMax,
+    get tokensPerSecond() {
+      return Math.min(loaded.tokensPerSecond * share, limits.tokensPerSecondMax ?? Number.POSITIVE_INFINITY);
+    },
+    get prefillTokensPerSecond() {
+      return loaded.prefillTokensPerSecond * share;
+    },
     answer,
-    async close() {
+    suspend() {
+      if (dead !== undefined) return true;
+      suspended = child.stop();
+      if (!suspended) return false;
+      watching?.cancel();
+      watching = undefined;
+      return true;
+    },
+    resume() {
+      if (!suspended) return;
+      suspended = false;
+      child.go();
+      heardMs = clock.monotonic();
+      if (!isQuiet()) watch();
+    },
+    throttle(most) {
+      share = most;
+      child.send({ t: 'throttle', share });
+    },
+    async close({ atOnce = false } = {}) {
       closing = true;
       watching?.cancel();
+      if (atOnce || suspended) {
+        child.kill();
+        return child.gone;
+      }
       child.send({ t: 'bye' });
       const timer = clock.after(BYE_MS, () => child.kill());
       await child.gone;
@@ -202,7 +244,10 @@ function createProcessEngine(
       heardMs = clock.monotonic();
       // Anything else after loading means that the process and its host disagree: it is ended, and its answers fail.
       if (message.t === 'failed') return child.kill();
-      if (message.t === 'pong') pingsOpen--;
+      if (message.t === 'pong') {
+        pingsOpen--;
+        checkMemory(message.residentBytes);
+      }
       if (message.t === 'embedded' || message.t === 'embed.failed') settle(embeds, message);
       if (message.t !== 'event') return;
       const listen = open.get(message.n);

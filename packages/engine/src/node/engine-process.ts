@@ -10,7 +10,7 @@
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { realpathSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { dirname, extname, join, sep } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
@@ -22,6 +22,10 @@ export interface ProcessOptions {
   readonly nodePath?: string | undefined;
   /** Unix nice value, 0 to 19: a lender's own programs come first. */
   readonly niceness?: number | undefined;
+  /** Words before those that start it, which end in running them: `ionice -c 3`. The first is a whole path. */
+  readonly under?: readonly string[] | undefined;
+  /** Told of each process as soon as there is one. */
+  onStarted?(pid: number): void;
 }
 
 export interface EngineProcess {
@@ -29,6 +33,10 @@ export interface EngineProcess {
   send(message: ToEngine): void;
   /** Ends it at once; `onEnd` is still told. */
   kill(): void;
+  /** Stops it where it stands; false where the system cannot. */
+  stop(): boolean;
+  /** It goes on after `stop`. */
+  go(): void;
   /** Resolves when it is gone. */
   readonly gone: Promise<void>;
 }
@@ -48,25 +56,26 @@ export function startEngineProcess(
   onEnd: (reason: string) => void,
 ): EngineProcess {
   const entry = join(dirname(SELF), `main${extname(SELF)}`);
-  const child = spawn(options.nodePath ?? process.execPath, [...permissionFlags(readable), entry], {
+  const node = [options.nodePath ?? process.execPath, ...permissionFlags(readable), entry];
+  const [file, ...words] = [...(options.under ?? []), ...node] as [string, ...string[]];
+  const child = spawn(file, words, {
     env: environment(),
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     windowsHide: true,
   });
   if (child.pid === undefined) {
     child.on('error', () => undefined);
-    throw new IdlewildError(
-      'engine_failed',
-      `no engine process could be started with ${options.nodePath ?? process.execPath}`,
-    );
+    throw new IdlewildError('engine_failed', `no engine process could be started with ${file}`);
   }
-  if (options.niceness !== undefined) setPriority(child.pid, options.niceness);
+  const { pid } = child;
+  if (options.niceness !== undefined) setPriority(pid, options.niceness);
+  options.onStarted?.(pid);
   const printed = keepPrinted(child);
   let broken = '';
   const pipe = openFramePipe<ToEngine, FromEngine>(child.stdio[3] as Duplex, onMessage, (reason) => {
     broken = reason;
     // Without its pipe it is of no use, and it may be stuck.
-    child.kill('SIGKILL');
+    signalAll(pid, 'SIGKILL');
   });
   const gone = new Promise<void>((resolve) => {
     // 'close' and not 'exit': only then was everything read that it sent before it died.
@@ -76,7 +85,40 @@ export function startEngineProcess(
     });
   });
   child.on('error', () => undefined);
-  return { pid: child.pid, send: pipe.send, kill: () => void child.kill('SIGKILL'), gone };
+  const isThere = (): boolean => child.exitCode === null && child.signalCode === null;
+  return {
+    pid,
+    send: pipe.send,
+    kill: () => void (isThere() && signalAll(pid, 'SIGKILL')),
+    stop: () => process.platform !== 'win32' && isThere() && signalAll(pid, 'SIGSTOP'),
+    go: () => void (isThere() && signalAll(pid, 'SIGCONT')),
+    gone,
+  };
+}
+
+/** To a process and those under it: what isolates an engine may be its parent. False when none was there. */
+function signalAll(pid: number, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): boolean {
+  const reached = [pid, ...processesUnder(pid)].map((each) => {
+    try {
+      return process.kill(each, signal);
+    } catch {
+      // It is gone, or it isolates with rights that we have not; what runs beneath it is ours.
+      return false;
+    }
+  });
+  return reached.includes(true);
+}
+
+function processesUnder(pid: number): number[] {
+  let children: string;
+  try {
+    children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  } catch {
+    // No such list on this system, where nothing is put before an engine either; or the process is gone.
+    return [];
+  }
+  const pids = children.split(' ').filter((text) => text.trim() !== '');
+  return pids.flatMap((text) => [Number(text), ...processesUnder(Number(text))]);
 }
 
 /**

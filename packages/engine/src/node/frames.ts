@@ -45,6 +45,7 @@ export type ToEngine =
   | { readonly t: 'embed'; readonly n: number; readonly work: EmbedWork }
   | { readonly t: 'cancel'; readonly n: number }
   | { readonly t: 'measure'; readonly provider: 'cpu' | 'webgpu' }
+  | { readonly t: 'throttle'; readonly share: number }
   | { readonly t: 'ping' }
   | { readonly t: 'bye' };
 
@@ -66,7 +67,8 @@ export type FromEngine =
       readonly input?: number | undefined;
     }
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string }
-  | { readonly t: 'pong' };
+  /** Of the whole process. */
+  | { readonly t: 'pong'; readonly residentBytes: number };
 
 /** The message that carries vectors: their bytes as they lie in memory, for both ends are one machine. */
 export const embeddedMessage = (n: number, { vectors, tokens }: Embedded): FromEngine => ({

@@ -6,6 +6,7 @@ import { ENCODER_TEXTS, describeEncoder, readEncoderRecipe, writeGraph, type Enc
 import { IdlewildError, type Clock } from '@idlewild/protocol';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { createDuty, type Duty } from '../core/duty.ts';
 import { createEmbedLoop, type EmbedLoop, type TextCost } from '../core/embed-loop.ts';
 import { createEncoder, type Encoder } from '../core/encoder.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -28,7 +29,7 @@ export async function loadEncoder(
   model: EngineModel,
   limits: EngineLimits,
   clock: Clock,
-): Promise<{ embedLoop: EmbedLoop; loaded: Loaded }> {
+): Promise<{ embedLoop: EmbedLoop; duty: Duty; loaded: Loaded }> {
   const before = process.memoryUsage.rss();
   const graph = readCheckedGraph(model);
   const texts = readTexts(model);
@@ -47,7 +48,8 @@ export async function loadEncoder(
   const recipe = { ...stated, tokensMax };
   const { cost, tokensPerSecond } = await measure(encoder, tokensMax, clock);
   const vocabulary = countOf(config['vocab_size']);
-  const embedLoop = createEmbedLoop({ encoder, recipe, tokenizer, vocabulary, cost, clock });
+  const duty = createDuty(clock, limits.dutyShare);
+  const embedLoop = createEmbedLoop({ encoder, recipe, tokenizer, vocabulary, cost, duty, clock });
   const grown = Math.max(0, process.memoryUsage.rss() - before);
   const loaded: Loaded = {
     engineBuild: ENGINE_BUILD,
@@ -57,7 +59,7 @@ export async function loadEncoder(
     tokensPerSecond: 0,
     prefillTokensPerSecond: tokensPerSecond,
   };
-  return { embedLoop, loaded };
+  return { embedLoop, duty, loaded };
 }
 
 const scoresBytes = (heads: number, tokens: number): number => heads * tokens ** 2 * Float32Array.BYTES_PER_ELEMENT;

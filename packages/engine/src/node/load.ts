@@ -20,6 +20,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, posix } from 'node:path';
 import { createDecodeLoop, type DecodeLoop } from '../core/decode-loop.ts';
 import { measureSpeed } from '../core/decoder-speed.ts';
+import { createDuty, type Duty } from '../core/duty.ts';
 import { PAGE_POSITIONS } from '../core/kv-pages.ts';
 import type { EngineLimits, EngineModel } from '../core/port.ts';
 import type { GraphSession, TensorType } from '../core/session.ts';
@@ -47,7 +48,7 @@ export async function loadModel(
   model: EngineModel,
   limits: EngineLimits,
   clock: Clock,
-): Promise<{ loop: DecodeLoop; loaded: Loaded }> {
+): Promise<{ loop: DecodeLoop; duty: Duty; loaded: Loaded }> {
   const before = process.memoryUsage.rss();
   const graph = readCheckedGraph(model);
   const shape = describeDecoder(graph);
@@ -64,6 +65,7 @@ export async function loadModel(
   });
   const { runCost, ...speed } = await measureSpeed(decoder, shape.vocab, contextTokens, clock);
   const memoryBytes = Math.max(0, process.memoryUsage.rss() - before) + cacheBytesMax;
+  const duty = createDuty(clock, limits.dutyShare);
   const loop = createDecodeLoop({
     decoder,
     settings,
@@ -74,22 +76,13 @@ export async function loadModel(
     grammars: createXGrammarLibrary(),
     runCost,
     tokensPerSecondMax: limits.tokensPerSecondMax,
+    duty,
   });
   // One that nobody else has: no answer that another device goes on with is then called exact.
   const fingerprint = exact ? await fingerprintOf('cpu') : `inexact-${hex(randomBytes(INEXACT_BYTES))}`;
-  // What the lender allows is what others may expect.
-  const tokensPerSecond = Math.min(speed.tokensPerSecond, limits.tokensPerSecondMax ?? Number.POSITIVE_INFINITY);
   const sharedCost = decoder.partsMax === 1 ? 1 : Math.min(1, runCost.rowMs / runCost.stepMs);
-  const loaded = {
-    engineBuild: ENGINE_BUILD,
-    provider: 'cpu',
-    fingerprint,
-    memoryBytes,
-    ...speed,
-    tokensPerSecond,
-    sharedCost,
-  };
-  return { loop, loaded };
+  const loaded = { engineBuild: ENGINE_BUILD, provider: 'cpu', fingerprint, memoryBytes, ...speed, sharedCost };
+  return { loop, duty, loaded };
 }
 
 /** Throws `model_invalid` or `model_refused`. */

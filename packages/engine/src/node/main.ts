@@ -9,6 +9,7 @@ import { IdlewildError, asIdlewildError, type EmbedWork } from '@idlewild/protoc
 import { systemClock } from '@idlewild/protocol/node';
 import { Socket } from 'node:net';
 import type { DecodeLoop } from '../core/decode-loop.ts';
+import type { Duty } from '../core/duty.ts';
 import type { EmbedLoop } from '../core/embed-loop.ts';
 import { embeddedMessage, openFramePipe, type FromEngine, type ToEngine } from './frames.ts';
 import { loadEncoder } from './load-encoder.ts';
@@ -20,6 +21,7 @@ const PIPE_DESCRIPTOR = 3;
 function runEngineProcess(): void {
   let loop: DecodeLoop | undefined;
   let embedLoop: EmbedLoop | undefined;
+  let duty: Duty | undefined;
   const open = new Map<number, { cancel(): void }>();
   const pipe = openFramePipe<FromEngine, ToEngine>(
     new Socket({ fd: PIPE_DESCRIPTOR, readable: true, writable: true }),
@@ -52,11 +54,11 @@ function runEngineProcess(): void {
       case 'load': {
         if ((message.model.kind ?? 'decoder') !== 'decoder') {
           const made = await loadEncoder(message.model, message.limits, systemClock);
-          embedLoop = made.embedLoop;
+          ({ embedLoop, duty } = made);
           return pipe.send({ t: 'loaded', loaded: made.loaded });
         }
         const made = await loadModel(message.model, message.limits, systemClock);
-        loop = made.loop;
+        ({ loop, duty } = made);
         return pipe.send({ t: 'loaded', loaded: made.loaded });
       }
       case 'measure':
@@ -82,8 +84,10 @@ function runEngineProcess(): void {
         open.get(message.n)?.cancel();
         open.delete(message.n);
         return;
+      case 'throttle':
+        return duty?.set(message.share);
       case 'ping':
-        return pipe.send({ t: 'pong' });
+        return pipe.send({ t: 'pong', residentBytes: process.memoryUsage.rss() });
       case 'bye':
         process.exit(0);
     }
