@@ -11,115 +11,26 @@ import {
   LIMITS,
   asIdlewildError,
   idOfKey,
-  type BlobSource,
-  type BlobStore,
   type Consent,
   type DeviceFeature,
-  type DeviceModel,
   type DeviceProfile,
-  type DeviceState,
   type DeviceStatus,
-  type KeyPair,
   type Lent,
   type Timer,
 } from '@idlewild/protocol';
-import type { EngineHost } from '@idlewild/engine';
+import type { Agent, AgentOptions, AgentState } from './agent-port.ts';
 import { createAgreementKeys, type AgreementKeys } from './agreement-key.ts';
 import { forbidden, lentBytes, openConsent, refusalOf, type WorkAsked } from './consent.ts';
 import { readManifest } from './fetch-model.ts';
 import { createGiver, type Giver } from './give-blobs.ts';
 import { createLane, type Lane } from './lane/lane.ts';
-import type { LocalTime } from './lending/hours.ts';
 import { createPauses, type Pauses } from './lending/pauses.ts';
-import type { PauseReason } from './lending/port.ts';
-import type { RunningWork, WorkDone } from './lending/work.ts';
 import { AGENT_LIMITS } from './limits.ts';
-import type { ModelFolders } from './model-folders.ts';
-import type { Place } from './places.ts';
 import type { WorkMessage } from './session-machine.ts';
-import { createSession, type HubAddress, type Session, type SessionOwner, type SessionPorts } from './session.ts';
+import { createSession, type Session, type SessionOwner } from './session.ts';
 import { createShelf, type Shelf, type ShelfPorts } from './shelf/shelf.ts';
 
-/** What the lender lends of the machine. */
-export interface LendingLimits {
-  readonly threads: number;
-  /** Answers at once. */
-  readonly slotsMax: number;
-  /** Resident bytes of all engines together. */
-  readonly memoryBytesMax: number;
-}
-
-/** Whether a person uses the machine now; heeded when the consent says `respect`. */
-export interface Presence {
-  watch(listen: (inUse: boolean) => void): { stop(): void };
-}
-
-export type Log = (
-  level: 'debug' | 'info' | 'warn' | 'error',
-  message: string,
-  fields?: Readonly<Record<string, unknown>>,
-) => void;
-
-export interface AgentState {
-  readonly deviceId: string;
-  readonly name: string;
-  readonly state: DeviceState;
-  /** The texts of `pauses`. */
-  readonly pauseReasons: readonly string[];
-  readonly pauses: readonly PauseReason[];
-  readonly models: readonly DeviceModel[];
-  /** Of the fastest warm model, one stream; 0 when none is warm. */
-  readonly tokensPerSecond: number;
-  readonly answering: number;
-  readonly running: readonly RunningWork[];
-  /** Why the device is offline, once it has tried. */
-  readonly problem?: { readonly code: string; readonly message: string };
-}
-
-export interface AgentOptions extends SessionPorts {
-  readonly store: BlobStore;
-  readonly engineHost: EngineHost;
-  readonly folders: ModelFolders;
-  /** A source of blocks below `baseUrl`, which is relative to the hub's address, or absolute. */
-  sources(baseUrl: string, ticket: string): BlobSource;
-  readonly presence?: Presence | undefined;
-  /** Memory of the machine that nobody uses; absent where nothing tells. */
-  freeMemoryBytes?(): number;
-  /** Where the device is; absent where nothing tells: then a consent that names hours allows nothing. */
-  readonly localTime?: (() => LocalTime) | undefined;
-  /** Ed25519. */
-  readonly identity: KeyPair;
-  /** The signed consent statement. */
-  readonly consent: Uint8Array;
-  readonly profile: DeviceProfile;
-  readonly hub: HubAddress;
-  readonly name: string;
-  readonly limits: LendingLimits;
-  readonly log: Log;
-  onState?(state: AgentState): void;
-  /** A piece of work is over, however it ended. */
-  onWork?(work: WorkDone): void;
-  /** A hub welcomed the device: the join token has done its work. Called after every handshake. */
-  onEnrolled?(): void;
-  /** A hub of the territory welcomed the device at another place than `hub` says: the one to begin with next time. */
-  onMoved?(place: Place): void;
-}
-
-export interface Agent {
-  readonly deviceId: string;
-  start(): void;
-  /** Resolves when nothing runs any more. `drain` lets running answers finish first, for a bounded time. */
-  stop(options?: { drain?: boolean }): Promise<void>;
-  /**
-   * Running answers go back to the hub at once; nothing new is taken until every name is resumed. The text is for
-   * people, here and at the hub; a name that is paused already takes the new one.
-   */
-  pause(name: string, text?: string): void;
-  resume(name: string): void;
-  state(): AgentState;
-  /** Resolves when the agent has ended: with the reason when it was not `stop`. */
-  readonly ended: Promise<IdlewildError | undefined>;
-}
+export type { Agent, AgentOptions, AgentState, LendingLimits, Log, Presence } from './agent-port.ts';
 
 /** What the functions below share. */
 interface Parts {
@@ -133,6 +44,7 @@ interface Parts {
   readonly lent: Lent;
   readonly keys: AgreementKeys;
   readonly pauses: Pauses;
+  share: number;
   presence: { stop(): void } | undefined;
   /** By the hub's wish, until the next session; or because the agent stops. */
   drainingByHub: boolean;
@@ -173,14 +85,15 @@ export async function createAgent(options: AgentOptions): Promise<Agent> {
     start() {
       if (consent.presence === 'respect') {
         parts.presence ??= options.presence?.watch((inUse) =>
-          inUse ? pause(parts, IN_USE.name, IN_USE.text) : resume(parts, IN_USE.name),
+          inUse ? pause(parts, IN_USE.name, IN_USE.text, IN_USE.text) : resume(parts, IN_USE.name),
         );
       }
       parts.session.start();
     },
     stop: ({ drain = false } = {}) => stop(parts, drain),
-    pause: (name, text = name) => pause(parts, name, text),
+    pause: (name, text = name, told = text) => pause(parts, name, text, told),
     resume: (name) => resume(parts, name),
+    throttle: (share) => throttle(parts, share),
     state: () => stateOf(parts),
   };
 }
@@ -234,7 +147,6 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     warm: (cid) => parts.shelf.warm(cid),
     send: (message) => parts.session.send(message),
     backlogBytes: () => parts.session.backlogBytes(),
-    onWork: (work) => options.onWork?.(work),
     onChanged() {
       shelf.answersEnded();
       onChanged();
@@ -256,6 +168,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     keys,
     finish,
     pauses: createPauses(clock),
+    share: 1,
     presence: undefined,
     drainingByHub: false,
     stopping: false,
@@ -314,6 +227,8 @@ function shelfPortsOf(options: AgentOptions, consent: Consent, parts: () => Part
     memoryBytesMax: limits.memoryBytesMax,
     engineLimits: {
       threads: limits.threads,
+      dutyShare: limits.dutyShare,
+      memoryBytesMax: limits.memoryBytesMax,
       slotsMax: limits.slotsMax,
       cacheBytesMax: Math.floor(limits.memoryBytesMax * AGENT_LIMITS.cacheShare),
       tokensPerSecondMax: consent.tokensPerSecondMax,
@@ -366,26 +281,34 @@ function refusal(parts: Parts, asked: Partial<WorkAsked> = {}): IdlewildError | 
   const { hub, localTime } = parts.options;
   const refused = refusalOf(parts.consent, { ...ANSWERS, territory: hub.territory, local: localTime?.(), ...asked });
   if (refused !== undefined) return refused;
-  const texts = parts.pauses.texts();
-  if (texts.length > 0) return new IdlewildError('device_paused', `the device is paused: ${texts.join('; ')}`);
+  const told = parts.pauses.told();
+  if (told.length > 0) return new IdlewildError('device_paused', `the device is paused: ${told.join('; ')}`);
   if (parts.stopping || parts.drainingByHub) return new IdlewildError('device_paused', 'the device is draining');
   return undefined;
 }
 
-function pause(parts: Parts, name: string, text: string): void {
+function pause(parts: Parts, name: string, text: string, told: string): void {
   const wasPaused = parts.pauses.all().length > 0;
-  if (!parts.pauses.add(name, text)) return;
-  if (!wasPaused) {
-    parts.lane.failAll(new IdlewildError('device_paused', `the device was paused: ${text}`));
-    parts.shelf.wake();
-  }
+  if (!parts.pauses.add(name, text, told)) return;
+  if (wasPaused) return changed(parts);
+  // In this order: a hub that knows of the pause gives the answers to somebody else at once.
+  if (parts.lane.running() > 0) parts.session.statusNow();
+  parts.lane.failAll(new IdlewildError('device_paused', `the device was paused: ${told}`));
+  parts.shelf.suspend();
   changed(parts);
 }
 
 function resume(parts: Parts, name: string): void {
   if (!parts.pauses.remove(name)) return;
-  parts.shelf.wake();
+  if (parts.pauses.all().length === 0) parts.shelf.resume();
   changed(parts);
+}
+
+function throttle(parts: Parts, share: number): void {
+  const within = Math.min(1, Math.max(AGENT_LIMITS.dutyShareMin, share));
+  if (!Number.isFinite(within) || within === parts.share) return;
+  parts.share = within;
+  parts.shelf.throttle(within);
 }
 
 async function stop(parts: Parts, drain: boolean): Promise<void> {
@@ -462,7 +385,7 @@ function tell(parts: Parts): void {
 
 function statusOf(parts: Parts): DeviceStatus {
   const { lane, shelf, options } = parts;
-  const pauseReasons = parts.pauses.texts();
+  const pauseReasons = parts.pauses.told();
   const active = lane.running();
   const slots = Math.min(shelf.slots(), options.limits.slotsMax);
   const state =
@@ -478,18 +401,19 @@ function statusOf(parts: Parts): DeviceStatus {
 
 function stateOf(parts: Parts): AgentState {
   const { deviceId, options, session, problem, shelf } = parts;
-  const { state, pauseReasons, models, active } = statusOf(parts);
+  const { state, models, active } = statusOf(parts);
+  const pauses = parts.pauses.all();
   const isOpen = session.isOpen();
   return {
     deviceId,
     name: options.name,
     state: isOpen ? state : 'offline',
-    pauseReasons,
-    pauses: parts.pauses.all(),
+    pauseReasons: pauses.map(({ text }) => text),
+    pauses,
+    share: parts.share,
     models,
     tokensPerSecond: shelf.tokensPerSecond(),
     answering: active,
-    running: parts.lane.works(),
     ...(isOpen || problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
   };
 }

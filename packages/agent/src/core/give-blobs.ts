@@ -8,6 +8,7 @@
  */
 import type { Clock, Timer, ToDevice, ToHub } from '@idlewild/protocol';
 import { AGENT_LIMITS } from './limits.ts';
+import { createRate, type Rate } from './rate.ts';
 
 export type WantMessage = Extract<ToDevice, { t: 'blob.want' }>;
 
@@ -31,24 +32,13 @@ export interface Giver {
 }
 
 export function createGiver(ports: GiverPorts): Giver {
-  const { clock, uploadBytesPerSecondMax: rate, send } = ports;
-  const burst = (rate * AGENT_LIMITS.uploadBurstMs) / 1_000;
+  const { clock, uploadBytesPerSecondMax, send } = ports;
+  const rate =
+    uploadBytesPerSecondMax > 0 ? createRate(clock, uploadBytesPerSecondMax, AGENT_LIMITS.uploadBurstMs) : undefined;
   const kept = new Map<string, Uint8Array>();
   let forgetting: Timer | undefined;
   let closed = false;
-  let allowed = burst;
-  let filledAtMs = clock.monotonic();
   let giving = 0;
-
-  /** Milliseconds until so many bytes may be sent; takes them when that is now. */
-  function takeMs(bytes: number): number {
-    const nowMs = clock.monotonic();
-    allowed = Math.min(Math.max(burst, bytes), allowed + ((nowMs - filledAtMs) * rate) / 1_000);
-    filledAtMs = nowMs;
-    if (bytes > allowed) return Math.ceil(((bytes - allowed) * 1_000) / rate);
-    allowed -= bytes;
-    return 0;
-  }
 
   async function blockOf(cid: string): Promise<Uint8Array | undefined> {
     const known = kept.get(cid);
@@ -74,12 +64,12 @@ export function createGiver(ports: GiverPorts): Giver {
     forgetting = clock.after(AGENT_LIMITS.givenKeptMs, () => kept.clear());
   }
 
-  async function give({ id, cid, offset, length }: WantMessage): Promise<void> {
+  async function give({ id, cid, offset, length }: WantMessage, bound: Rate): Promise<void> {
     const block = await blockOf(cid);
     if (block === undefined || offset >= block.length) return send({ t: 'blob.have', id });
     const bytes = block.subarray(offset, offset + length);
     // An answer may have begun while the block was read.
-    const waitMs = ports.mayGive() ? takeMs(bytes.length) : AGENT_LIMITS.givingBusyMs;
+    const waitMs = ports.mayGive() ? bound.takeMs(bytes.length) : AGENT_LIMITS.givingBusyMs;
     if (waitMs > 0) return send({ t: 'blob.have', id, busyMs: waitMs });
     send({ t: 'blob.have', id, total: block.length, bytes });
   }
@@ -87,12 +77,12 @@ export function createGiver(ports: GiverPorts): Giver {
   return {
     async want(message) {
       const { id } = message;
-      if (rate === 0 || !ports.mayGive() || giving >= AGENT_LIMITS.givingMax) {
+      if (rate === undefined || !ports.mayGive() || giving >= AGENT_LIMITS.givingMax) {
         return send({ t: 'blob.have', id, busyMs: AGENT_LIMITS.givingBusyMs });
       }
       giving += 1;
       try {
-        await give(message);
+        await give(message, rate);
       } catch (error) {
         // The hub asks somebody else at once, and the owner of this device hears of its disk.
         send({ t: 'blob.have', id });

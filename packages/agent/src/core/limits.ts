@@ -27,6 +27,13 @@ export const AGENT_LIMITS = {
   beatsInFlightMax: 8,
   /** The next X25519 key is announced this long before the old one ends: what was sealed to the old one still opens. */
   agreementLeadMs: 3_600_000,
+  /**
+   * A paused device's engines keep their memory for this long, for pauses that are over at once: loading takes longer.
+   * The end of a process of many gigabytes takes time, too, and after ten seconds all is to be the owner's again.
+   */
+  suspendedMs: 8_000,
+  /** Below this share of the time an answer's next token takes longer than a hub waits; such a device pauses instead. */
+  dutyShareMin: 0.02,
   pauseReasonsMax: 16,
   pauseReasonCharactersMax: 128,
   /** Leases that are over, remembered so that a repeated frame does not begin them again. */
@@ -92,6 +99,8 @@ export const AGENT_LIMITS = {
   uploadBytesPerSecond: 5_000_000,
   /** What was not given lately may be given at once, up to this long's worth: a small model goes in one go. */
   uploadBurstMs: 2_000,
+  /** Of downloads, likewise: two reads of a socket must pass at the lowest rate that makes sense. */
+  downloadBurstMs: 1_000,
   /** Wishes for blobs that are answered at once; more are told to come back. */
   givingMax: 4,
   /** A leaf is read and hashed once for all its parts; after this long without another one it is let go. */

@@ -36,7 +36,8 @@ export function loadEngine(
     if (signal.aborted) return onAbort();
     engineHost.load(model, limits, abort.signal).then(
       (engine) => {
-        if (settled) engine.close().catch(() => undefined /* given up already: nobody waits for its end */);
+        if (settled)
+          engine.close({ atOnce: true }).catch(() => undefined /* given up already: nobody waits for its end */);
         else settle(() => resolve(engine));
       },
       (thrown: unknown) => settle(() => reject(asIdlewildError(thrown, `loading the model ${model.cid}`))),

@@ -92,6 +92,8 @@ export interface Session {
   backlogBytes(): number;
   /** The status changed: a heartbeat goes out within this tick, one for all changes of it. */
   statusChanged(): void;
+  /** A heartbeat goes out before anything that is sent from now on. */
+  statusNow(): void;
 }
 
 const SESSION_SEED_BYTES = 32;
@@ -150,6 +152,7 @@ export function createSession(ports: SessionPorts, owner: SessionOwner): Session
     },
     backlogBytes: () => shell.connection?.channel?.bufferedBytes() ?? 0,
     statusChanged: () => step(shell, { e: 'changed' }),
+    statusNow: () => step(shell, { e: 'urgent' }),
   };
 }
 

@@ -8,6 +8,8 @@ export const NODE_LIMITS = {
   blockIdleMsMax: 15_000,
   /** As many as a transfer keeps leaves in flight. */
   blockSocketsMax: 8,
+  /** With a bound on downloads, so many blocks at once as come within this; a transfer gives each a minute. */
+  blockMsAim: 30_000,
   /** Text of a close frame (RFC 6455, 5.5). */
   closeReasonBytesMax: 123,
   /** Of files like device.json, so that a wrong one is not read into memory whole. */

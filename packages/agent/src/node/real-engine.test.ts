@@ -1,40 +1,12 @@
-import { createReadStream } from 'node:fs';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { encodeManifest, storeFile, type AnswerWork, type BlobStore, type ToHub } from '@idlewild/protocol';
-import { nodeCrypto } from '@idlewild/protocol/node';
+import type { ToHub } from '@idlewild/protocol';
 import { createNodeEngineHost } from '@idlewild/engine/node';
-import { prepareModelFolder } from '@idlewild/engine/testing';
+import { longWork, publishJacobean } from './testing/publish.ts';
 import { CONSENT, newFolder, serveHub, start } from './testing/real-hub.ts';
-
-async function publish(store: BlobStore, folder: string): Promise<{ cid: string; bytes: number }> {
-  const { graph, contextTokens, fileBytes } = prepareModelFolder({ folder, from: 'jacobean' });
-  const files = await Promise.all(
-    Object.keys(fileBytes).map(async (path) => {
-      const { root, bytes } = await storeFile(store, () => createReadStream(join(folder, path)), nodeCrypto);
-      return { path, file: root, bytes };
-    }),
-  );
-  const manifest = await encodeManifest(
-    { v: 1, kind: 'decoder', graph, files, tensors: [], contextTokens, vocabularyTokens: 1_024, layers: 1, card: {} },
-    nodeCrypto,
-  );
-  await store.put(manifest.cid, manifest.bytes);
-  return { cid: manifest.cid.toString(), bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) };
-}
-
-const work = (tokens: number[] = []): AnswerWork => ({
-  prompt: { kind: 'text', text: 'ROMEO:' },
-  sampling: { seed: 7, temperature: 0.8 },
-  choice: 0,
-  stop: [],
-  tokens,
-  tokensMax: 200,
-});
 
 test('a real engine that is killed in mid-answer costs one attempt; the next goes on bit for bit', async () => {
   const { hub, invite, store } = await serveHub();
-  const { cid, bytes } = await publish(store, await newFolder());
+  const { cid, bytes } = await publishJacobean(store, await newFolder());
   const processes: number[] = [];
   const engineHost = createNodeEngineHost({
     log: (message) => processes.push(Number(/process (\d+)/.exec(message)?.[1])),
@@ -50,7 +22,7 @@ test('a real engine that is killed in mid-answer costs one attempt; the next goe
       )
       .map(({ id }) => id);
   const ask = async (lease: string, tokens: number[]): Promise<void> => {
-    peer?.send({ t: 'answer', lease, epoch: 1, model: cid, work: work(tokens), deadlineMs: 30_000 });
+    peer?.send({ t: 'answer', lease, epoch: 1, model: cid, work: longWork(tokens), deadlineMs: 30_000 });
     await until((state) => state.answering === 1);
   };
   /** At the hub, where it comes after all tokens: the device is done when they are on their way. */

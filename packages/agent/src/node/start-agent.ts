@@ -16,6 +16,7 @@ import {
   equalBytes,
   joinTokenOf,
   type Clock,
+  type Consent,
   type Crypto,
   type DeviceProfile,
   type Random,
@@ -36,6 +37,7 @@ import { openConsent, type ConsentChoice } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings, type KeptPlace } from './data-folder.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
+import { CPU_SHARE, cpuShareOf } from '../core/lending/cpu-share.ts';
 import type { LendingSettings } from '../core/lending/settings.ts';
 import type { Place } from '../core/places.ts';
 import type { HubAddress } from '../core/session.ts';
@@ -103,14 +105,15 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   const { territory, name, movedFrom } = settings;
   const consent = await consentFor(folder, options, territory);
   if (options.lending !== undefined) await writeLending(folder.folder, options.lending);
-  const { diskBytesMax = AGENT_LIMITS.diskBytes } = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
+  const lent = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
+  const { diskBytesMax = AGENT_LIMITS.diskBytes, downloadBytesPerSecondMax: bytesPerSecondMax } = lent;
   const opening = createDiskBlobStore({
     folder: join(folder.folder, 'blobs'),
     quotaBytes: diskBytesMax,
     crypto: nodeCrypto,
   });
   const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
-  let sources = createHttpSources(sourcesAt(settings));
+  let sources = createHttpSources({ ...sourcesAt(settings), bytesPerSecondMax });
   const notes = createNotes(folder, settings, log);
   const agent = await createAgent({
     ...ports,
@@ -128,18 +131,14 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     sources: (baseUrl, ticket) => sources.sourceFor(baseUrl, ticket),
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
     hub: addressOf(settings, joinToken),
-    limits: {
-      threads: options.limits?.threads ?? Math.max(1, Math.floor(machine.cores / 2)),
-      slotsMax: options.limits?.slotsMax ?? NODE_LIMITS.slotsMax,
-      memoryBytesMax: options.limits?.memoryBytesMax ?? Math.floor(machine.memoryBytes / 2),
-    },
+    limits: { ...limitsOf(lent, machine), ...options.limits },
     onState: (state) => options.onState?.(state),
     onEnrolled: () => notes.change({ enrolled: true }),
     onMoved(place) {
       const was = notes.settings();
       notes.change(afterMove(was, place));
       sources.close();
-      sources = createHttpSources(sourcesAt(notes.settings()));
+      sources = createHttpSources({ ...sourcesAt(notes.settings()), bytesPerSecondMax });
       options.onMoved?.({ url: place.url, from: was.url });
     },
   });
@@ -159,6 +158,13 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     },
   };
 }
+
+/** What the lender agreed to, on this machine. */
+const limitsOf = (consent: Consent, { cores, memoryBytes }: Machine): LendingLimits => ({
+  ...cpuShareOf(consent.cpuShareMax ?? CPU_SHARE, cores),
+  slotsMax: NODE_LIMITS.slotsMax,
+  memoryBytesMax: Math.min(memoryBytes, consent.memoryBytesMax ?? Math.floor(memoryBytes / 2)),
+});
 
 const keptOf = ({ url, pin, session }: KeptPlace): KeptPlace => ({ url, pin, session });
 const placeOf = ({ url, pin, session }: KeptPlace): Place => ({ url, spkiPin: pin, session });

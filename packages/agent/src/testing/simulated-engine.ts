@@ -25,6 +25,8 @@ export interface SimulatedEngineOptions {
   readonly slots?: number;
   readonly loadMs?: number;
   readonly memoryBytes?: number;
+  /** As on a system where no process can be stopped and go on. */
+  readonly cannotSuspend?: boolean;
   /** The numeric class is made of these. */
   readonly engineBuild?: string;
   readonly fingerprint?: string;
@@ -45,6 +47,9 @@ export interface SimulatedEngine extends Engine {
   /** While stalled nothing comes, neither tokens nor a death. */
   setStalled(stalled: boolean): void;
   answering(): number;
+  isSuspended(): boolean;
+  /** Ended in the middle of whatever it did. */
+  wasClosedAtOnce(): boolean;
 }
 
 const VOCABULARY_TOKENS = 50_000;
@@ -152,9 +157,13 @@ interface Running {
   /** When the step under way is due, with fractions. */
   dueMs: number;
   stalled: boolean;
+  suspended: boolean;
+  share: number;
   dead: boolean;
   death: ((reason: string) => void) | undefined;
 }
+
+const isStill = ({ stalled, suspended }: Running): boolean => stalled || suspended;
 
 function createEngine(options: Running['options'], contextTokens: number, onGone: () => void): SimulatedEngine {
   const running: Running = {
@@ -166,9 +175,12 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
     step: undefined,
     dueMs: 0,
     stalled: false,
+    suspended: false,
+    share: 1,
     dead: false,
     death: undefined,
   };
+  let atOnce = false;
   const end = (reason: string): void => {
     running.dead = true;
     onGone();
@@ -185,12 +197,30 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
     contextTokens,
     memoryBytes: options.memoryBytes ?? 0,
     slots: options.slots,
-    tokensPerSecond: options.tokensPerSecond,
-    prefillTokensPerSecond: options.prefillTokensPerSecond ?? options.tokensPerSecond * 10,
+    get tokensPerSecond() {
+      return options.tokensPerSecond * running.share;
+    },
+    get prefillTokensPerSecond() {
+      return (options.prefillTokensPerSecond ?? options.tokensPerSecond * 10) * running.share;
+    },
     answer: (work, listen) => answer(running, work, listen),
     embed: (work, signal) => embed(running, work, signal),
-    async close() {
-      if (!running.dead) end('the engine was closed');
+    async close(how) {
+      if (running.dead) return;
+      atOnce = how?.atOnce === true || running.suspended;
+      end('the engine was closed');
+    },
+    suspend() {
+      if (options.cannotSuspend === true) return false;
+      running.suspended = true;
+      return true;
+    },
+    resume() {
+      running.suspended = false;
+      schedule(running);
+    },
+    throttle(share) {
+      running.share = share;
     },
     onDeath(listen) {
       running.death = listen;
@@ -205,6 +235,8 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
       schedule(running);
     },
     answering: () => running.streams.size + running.prefills.size + running.embeds.size,
+    isSuspended: () => running.suspended,
+    wasClosedAtOnce: () => atOnce,
   };
 }
 
@@ -228,7 +260,7 @@ function answer(running: Running, work: AnswerWork, listen: (event: EngineEvent)
     running.prefills.set(
       stream,
       clock.after(pieceMs, () => {
-        if (running.stalled) return read(leftMs);
+        if (isStill(running)) return read(leftMs);
         if (leftMs > pieceMs) {
           listen({ t: 'progress', phase: 'prefill' });
           return read(leftMs - pieceMs);
@@ -268,12 +300,17 @@ function embed(running: Running, { inputs }: EmbedWork, signal: AbortSignal): Pr
       act();
     };
     const fail = (error: IdlewildError): void => end(() => reject(error));
-    const timer = clock.after(Math.ceil((sum * 1_000) / (prefillTokensPerSecond ?? tokensPerSecond * 10)), () => {
+    const look = (): void => {
+      if (isStill(running)) {
+        timer = clock.after(PREFILL_PROGRESS_MS, look);
+        return;
+      }
       const long = tokens.findIndex((count) => count > running.contextTokens);
       const details = { input: long };
       if (long >= 0) fail(new IdlewildError('context_length_exceeded', `${tokens[long]} tokens`, { details }));
-      else if (!running.stalled) end(() => resolve({ vectors: inputs.map(simulatedVector), tokens }));
-    });
+      else end(() => resolve({ vectors: inputs.map(simulatedVector), tokens }));
+    };
+    let timer = clock.after(Math.ceil((sum * 1_000) / (prefillTokensPerSecond ?? tokensPerSecond * 10)), look);
     running.embeds.add(fail);
     signal.addEventListener('abort', () => fail(new IdlewildError('cancelled', 'no longer wanted')), { once: true });
     if (running.dead) fail(new IdlewildError('engine_failed', 'the engine is gone'));
@@ -290,14 +327,14 @@ function remove(running: Running, stream: Stream): void {
 }
 
 function schedule(running: Running): void {
-  if (running.stalled || running.dead || running.step !== undefined || running.streams.size === 0) return;
+  if (isStill(running) || running.dead || running.step !== undefined || running.streams.size === 0) return;
   const { clock, tokensPerSecond } = running.options;
   const nowMs = clock.monotonic();
   // Steps fall on whole milliseconds; what was rounded off one is made up for in the next.
-  running.dueMs = Math.max(nowMs, running.dueMs) + (running.streams.size * 1_000) / tokensPerSecond;
+  running.dueMs = Math.max(nowMs, running.dueMs) + (running.streams.size * 1_000) / (tokensPerSecond * running.share);
   running.step = clock.after(Math.floor(running.dueMs) - nowMs, () => {
     running.step = undefined;
-    if (running.stalled) return;
+    if (isStill(running)) return;
     for (const stream of [...running.streams]) emit(running, stream);
     schedule(running);
   });

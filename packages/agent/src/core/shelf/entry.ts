@@ -13,7 +13,7 @@ import type {
   ToDevice,
   WantedModel,
 } from '@idlewild/protocol';
-import type { EngineHost, EngineLimits } from '@idlewild/engine';
+import type { Engine, EngineHost, EngineLimits } from '@idlewild/engine';
 import type { WarmModel } from '../lane/attempts.ts';
 import type { ModelFolders } from '../model-folders.ts';
 
@@ -125,6 +125,14 @@ export interface ShelfState {
   swappedAtMs: number | undefined;
   /** The next look at what waits for memory. */
   look: Timer | undefined;
+  /** While the device is paused: no engine computes. */
+  suspended: boolean;
+  /** When memory is given back, too. */
+  releasing: Timer | undefined;
+  /** Engines on their way out. */
+  readonly ending: Set<Engine>;
+  /** Share of their own share of the time that engines compute, by the lender's wish of the moment. */
+  throttled: number;
   closed: boolean;
   wake(): void;
 }
@@ -167,5 +175,15 @@ export async function unload(shelf: ShelfState, entry: Entry, error: IdlewildErr
   if (warm === undefined) return;
   entry.warm = undefined;
   shelf.ports.onEngineGone(entry.cid, error);
-  await warm.engine.close();
+  await endEngine(shelf, warm.engine);
+}
+
+/** While the device is paused none is given time to finish what it does. */
+export async function endEngine(shelf: ShelfState, engine: Engine): Promise<void> {
+  shelf.ending.add(engine);
+  try {
+    await engine.close({ atOnce: shelf.suspended });
+  } finally {
+    shelf.ending.delete(engine);
+  }
 }

@@ -8,7 +8,8 @@ import type { Engine } from '@idlewild/engine';
 import { AGENT_LIMITS } from '../limits.ts';
 import { loadEngine } from '../load-engine.ts';
 import { admitLoad } from './admit.ts';
-import { setState, unload, waitFor, type Entry, type ShelfState } from './entry.ts';
+import { endEngine, setState, unload, waitFor, type Entry, type ShelfState } from './entry.ts';
+import { engineLimits } from './yielding.ts';
 
 export async function loadEntry(
   shelf: ShelfState,
@@ -21,24 +22,29 @@ export async function loadEntry(
   if (!(await makeRoom(shelf, entry, entry.memoryBytes))) return;
   setState(shelf, entry, 'loading');
   const model = await ports.folders.prepare(entry.cid, manifest);
-  const engine = await loadEngine(ports, model, ports.engineLimits, signal);
+  const engine = await loadEngine(ports, model, engineLimits(shelf), signal);
   const { engineBuild, provider, fingerprint } = engine;
   const numericClass = await numericClassOf(
     { model: entry.cid, engineBuild, provider, fingerprint, precision: 'f32' },
     ports.crypto,
   );
-  if (signal.aborted) return engine.close();
+  if (signal.aborted) {
+    await endEngine(shelf, engine);
+    signal.throwIfAborted();
+  }
   if (engine.memoryBytes > 0) {
     entry.memoryBytes = engine.memoryBytes;
     entry.memoryMeasured = true;
   }
   if (usedBytes(shelf) + entry.memoryBytes > ports.memoryBytesMax) {
-    await engine.close();
+    await endEngine(shelf, engine);
     setState(shelf, entry, 'held', `it takes ${entry.memoryBytes} bytes of memory, more than there is room for`);
     // The next look decides with the measured figure.
     return shelf.wake();
   }
   entry.warm = { engine, numericClass };
+  // It may have changed while the model was loaded.
+  engine.throttle?.(engineLimits(shelf).dutyShare);
   entry.warmSinceMs = ports.clock.monotonic();
   entry.failures = 0;
   engine.onDeath((reason) => died(shelf, entry, engine, reason));

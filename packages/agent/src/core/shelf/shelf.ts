@@ -10,6 +10,7 @@
  *   `loading.ts` and, for the decisions, `admit.ts`.
  * - A model that is no longer wanted is unloaded and its bytes removed once its last answer has ended, also when it was
  *   fetched before a restart.
+ * - While the device is paused nothing is fetched, loaded or computed: `yielding.ts`.
  * - The wish is the hub's, the consent the lender's: what is refused by `refusal` is neither fetched nor loaded.
  */
 import { IdlewildError, asIdlewildError, codeOf, type DeviceModel } from '@idlewild/protocol';
@@ -30,6 +31,7 @@ import {
 import { fetchEntry, keptFiles } from './fetching.ts';
 import { leafOf } from './leaves.ts';
 import { loadEntry } from './loading.ts';
+import { resumeEngines, suspendEngines, throttleEngines } from './yielding.ts';
 
 export type { HoldMessage, ShelfPorts } from './entry.ts';
 
@@ -37,8 +39,11 @@ export interface Shelf {
   hold(message: HoldMessage): void;
   /** The ticket of the session, or `undefined` while there is none. */
   setTicket(ticket: string | undefined): void;
-  /** Looks again: something that `refusal` depends on has changed. */
-  wake(): void;
+  /** The device is paused, as `refusal` says by now: nothing is fetched, loaded or computed. */
+  suspend(): void;
+  resume(): void;
+  /** Engines compute this share of the time that the lender's limits allow; over 0, at most 1. */
+  throttle(share: number): void;
   /** Answers have ended: what waited for that is done now. */
   answersEnded(): void;
   /** The engine of a model, or the error that says why it is not warm. Counts as a use of the model. */
@@ -70,6 +75,10 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
     waitsForAnswers: false,
     swappedAtMs: undefined,
     look: undefined,
+    suspended: false,
+    releasing: undefined,
+    ending: new Set(),
+    throttled: 1,
     closed: false,
     wake: () => wake(shelf),
   };
@@ -80,10 +89,16 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
       if (ticket === undefined) callOff(shelf, 'fetch');
       else wake(shelf);
     },
-    wake() {
-      if (ports.refusal() !== undefined) callOff(shelf, 'fetch', 'load');
+    suspend() {
+      suspendEngines(shelf);
+      callOff(shelf, 'fetch', 'load');
       wake(shelf);
     },
+    resume() {
+      resumeEngines(shelf);
+      wake(shelf);
+    },
+    throttle: (share) => throttleEngines(shelf, share),
     answersEnded() {
       if (shelf.waitsForAnswers) wake(shelf);
     },
@@ -232,6 +247,7 @@ async function close(shelf: ShelfState): Promise<void> {
   shelf.closed = true;
   shelf.current?.abort.abort();
   shelf.look?.cancel();
+  shelf.releasing?.cancel();
   for (const entry of shelf.entries) entry.retry?.cancel();
   await shelf.working;
   const gone = new IdlewildError('engine_failed', 'the device is stopping');
