@@ -1,0 +1,113 @@
+/**
+ * How a program is put behind walls on Linux: the words before its own that start it in namespaces of its own, with a
+ * view of files that holds what it needs and nothing else.
+ *
+ * Two builders. bubblewrap makes all of it and loads a filter of system calls. `unshare`, which is on nearly every
+ * Linux, with a script of a few lines, makes the same namespaces without the filter: an outer user namespace builds the
+ * mounts and an inner one, in which the program runs as nobody, has no say over them. In both the program is the first
+ * process of its own process namespace, and the only child of the builder, so that signals from outside reach it and
+ * its end ends whatever it may have left.
+ */
+import { existsSync } from 'node:fs';
+import type { View } from './view.ts';
+
+export type Builder = 'bubblewrap' | 'unshare' | 'none';
+
+export interface Wall {
+  readonly by: Builder;
+  /** Path of the builder's program. */
+  readonly tool: string;
+  /** Path of `setpriv`, which takes from `unshare` and what it starts the way to new rights. */
+  readonly setpriv?: string | undefined;
+  /** A `/proc` of its own processes; some containers forbid to make one, and then there is none at all. */
+  readonly proc: boolean;
+  /** For the kernel to judge system calls by; bubblewrap's only. */
+  readonly filter?: Uint8Array | undefined;
+  /** Files of the system that every engine needs. */
+  readonly libraries: readonly string[];
+}
+
+export const NO_WALL: Wall = { by: 'none', tool: '', proc: true, libraries: [] };
+
+export interface Walled {
+  readonly words: readonly string[];
+  /** To be written to descriptor 4 of the first of the words. */
+  readonly filter?: Uint8Array | undefined;
+}
+
+/** Of the program behind the wall: nobody, without a name on the machine. */
+const USER = '65534';
+const HOST_NAME = 'engine';
+const FILTER_DESCRIPTOR = 4;
+
+/** `command` must hold whole paths. */
+export function behind(wall: Wall, view: View, command: readonly string[]): Walled {
+  if (wall.by === 'none') return { words: command };
+  if (wall.by === 'unshare') {
+    const first = wall.setpriv === undefined ? [] : [wall.setpriv, '--no-new-privs', '--'];
+    return { words: [...first, wall.tool, ...unshareWords(wall, view), ...command] };
+  }
+  const words = [wall.tool, ...bubblewrapWords(wall, view), '--', ...command];
+  return { words, filter: wall.filter };
+}
+
+function bubblewrapWords({ proc, filter }: Wall, view: View): string[] {
+  return [
+    ...['--unshare-user', '--unshare-net', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+    ...['--uid', USER, '--gid', USER, '--hostname', HOST_NAME, '--cap-drop', 'ALL'],
+    ...['--die-with-parent', '--new-session', '--as-pid-1'],
+    ...(view.wholeMachine === true
+      ? ['--ro-bind', '/', '/', '--dev-bind', '/dev', '/dev', ...(proc ? ['--proc', '/proc'] : ['--tmpfs', '/proc'])]
+      : [
+          ...view.readable.flatMap((path) => ['--ro-bind', path, path]),
+          ...view.devices.flatMap((path) => ['--dev-bind', path, path]),
+          ...(proc ? ['--proc', '/proc'] : []),
+          ...['--remount-ro', '/'],
+        ]),
+    ...['--chdir', '/'],
+    ...(filter === undefined ? [] : ['--seccomp', String(FILTER_DESCRIPTOR)]),
+  ];
+}
+
+/**
+ * `$1` is a folder to build in, which only its own mounts cover; `$2` the program that it ends in, `unshare` again;
+ * then paths to show, devices after `-d`, `/proc` after `-p`, and the command after `--`.
+ */
+const SCRIPT = `set -e
+root=$1 tool=$2; shift 2
+mount --make-rprivate /
+mount -t tmpfs -o mode=755,size=1m,nosuid,nodev none "$root"
+keep=ro,nosuid,nodev
+while [ "$1" != -- ]; do
+  case $1 in
+    -d) keep=nosuid,noexec; shift; continue ;;
+    -p) mkdir "$root/proc"; mount -t proc -o ro,nosuid,nodev,noexec proc "$root/proc"; shift; continue ;;
+  esac
+  if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$root\${1%/*}"; : >"$root$1"; fi
+  mount --bind "$1" "$root$1"
+  mount -o "remount,bind,$keep" "$root$1"
+  shift
+done
+shift
+mount -o remount,ro,nosuid,nodev "$root"
+hostname "$0" 2>&- || :
+cd /
+unset PWD OLDPWD
+exec "$tool" --user --map-user=${USER} --map-group=${USER} --root="$root" --wd=/ -- "$@"`;
+
+/** Any folder will do that is there and holds nothing of what is to be shown, which the view would cover. */
+const BUILDING_PLACES = ['/mnt', '/media', '/srv', '/opt', '/tmp', '/run', '/var/tmp'] as const;
+
+function unshareWords({ tool, proc }: Wall, view: View): string[] {
+  const namespaces = ['--user', '--map-root-user', '--mount', '--net', '--pid', '--ipc', '--uts', '--cgroup'];
+  const start = [...namespaces, '--fork', '--kill-child=SIGKILL', '--', '/bin/sh', '-c'];
+  if (view.wholeMachine === true) {
+    const last = `exec "$0" --user --map-user=${USER} --map-group=${USER} --wd=/ -- "$@"`;
+    return [...start, last, tool];
+  }
+  const place = BUILDING_PLACES.find((each) => existsSync(each) && !view.readable.some((path) => within(path, each)));
+  const shown = [...view.readable, ...(proc ? ['-p'] : []), '-d', ...view.devices];
+  return [...start, SCRIPT, HOST_NAME, place ?? BUILDING_PLACES[0], tool, ...shown, '--'];
+}
+
+const within = (path: string, folder: string): boolean => `${path}/`.startsWith(`${folder}/`);
