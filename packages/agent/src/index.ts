@@ -10,7 +10,7 @@ export {
 } from './core/agent.ts';
 export { openConsent, refusalOf, signConsent, type ConsentChoice, type WorkAsked } from './core/consent.ts';
 export { hoursText, parseHours } from './core/lending/hours.ts';
-export type { PauseReason } from './core/lending/port.ts';
+export type { LimitHeld, PauseReason } from './core/lending/port.ts';
 export { PRESETS, PRESET_NAMES, consentOfPreset, type PresetName } from './core/lending/presets.ts';
 export type { LendingSettings } from './core/lending/settings.ts';
 export { AGENT_LIMITS } from './core/limits.ts';

@@ -1,5 +1,5 @@
 /** A device on Node: the wiring, and the ports that it is made of. */
-export { startNodeAgent, type LenderChoice, type NodeAgentOptions } from './start-agent.ts';
+export { startNodeAgent, type LenderChoice, type NodeAgent, type NodeAgentOptions } from './start-agent.ts';
 export { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 export { createHttpSources, type HttpSources } from './http-source.ts';
 export { readLending } from './lending-file.ts';

@@ -35,9 +35,11 @@ import {
 } from '../core/agent.ts';
 import { openConsent, type ConsentChoice } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings, type KeptPlace } from './data-folder.ts';
+import { holdHere } from './holding/holding.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
 import { CPU_SHARE, cpuShareOf } from '../core/lending/cpu-share.ts';
+import type { LimitHeld } from '../core/lending/port.ts';
 import type { LendingSettings } from '../core/lending/settings.ts';
 import type { Place } from '../core/places.ts';
 import type { HubAddress } from '../core/session.ts';
@@ -82,7 +84,7 @@ export interface NodeAgentOptions {
  * missing, and `engine_failed` when the machine cannot be measured. What goes wrong later is in `state()` and
  * `ended`.
  */
-export async function startNodeAgent(options: NodeAgentOptions): Promise<Agent> {
+export async function startNodeAgent(options: NodeAgentOptions): Promise<NodeAgent> {
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
   const folder = await openDataFolder(options.data, ports);
   try {
@@ -93,13 +95,18 @@ export async function startNodeAgent(options: NodeAgentOptions): Promise<Agent> 
   }
 }
 
+export interface NodeAgent extends Agent {
+  /** What was lent, and who keeps each limit on this machine. */
+  limitsHere(): readonly LimitHeld[];
+}
+
 interface Ports {
   readonly clock: Clock;
   readonly random: Random;
   readonly crypto: Crypto;
 }
 
-async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<Agent> {
+async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<NodeAgent> {
   const { log } = options;
   const { settings, joinToken } = await settle(folder, options);
   const { territory, name, movedFrom } = settings;
@@ -113,6 +120,18 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     crypto: nodeCrypto,
   });
   const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
+  const limits = { ...limitsOf(lent, machine), ...options.limits };
+  const told = (message: string): void => log('info', message);
+  const holding = holdHere(
+    {
+      limits,
+      cores: machine.cores,
+      diskBytes: diskBytesMax,
+      downloadBytesPerSecond: bytesPerSecondMax,
+      uploadBytesPerSecond: lent.uploadBytesPerSecondMax ?? AGENT_LIMITS.uploadBytesPerSecond,
+    },
+    told,
+  );
   let sources = createHttpSources({ ...sourcesAt(settings), bytesPerSecondMax });
   const notes = createNotes(folder, settings, log);
   const agent = await createAgent({
@@ -126,12 +145,12 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     freeMemoryBytes: () => process.availableMemory(),
     localTime: () => localTimeOf(systemClock.now()),
     transport: createWsTransport({ clock: systemClock }),
-    engineHost: options.engineHost ?? createNodeEngineHost({ log: (message) => log('info', message) }),
+    engineHost: options.engineHost ?? createNodeEngineHost({ log: told, ...holding.process }),
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
     sources: (baseUrl, ticket) => sources.sourceFor(baseUrl, ticket),
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
     hub: addressOf(settings, joinToken),
-    limits: { ...limitsOf(lent, machine), ...options.limits },
+    limits,
     onState: (state) => options.onState?.(state),
     onEnrolled: () => notes.change({ enrolled: true }),
     onMoved(place) {
@@ -145,6 +164,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   if (movedFrom !== undefined) options.onMoved?.({ url: settings.url, from: movedFrom });
   const released = agent.ended.then(async () => {
     sources.close();
+    holding.close();
     // The folder is another process's as soon as it is unlocked.
     await notes.written();
     folder.close();
@@ -152,6 +172,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
   agent.start();
   return {
     ...agent,
+    limitsHere: holding.limitsHere,
     async stop(how) {
       await agent.stop(how);
       await released;

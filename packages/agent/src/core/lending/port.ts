@@ -54,3 +54,12 @@ export interface PauseReason {
   /** Of the wall clock. */
   readonly sinceMs: number;
 }
+
+/** One of the lender's limits, and whether more than a promise keeps it on this machine. */
+export interface LimitHeld {
+  readonly what: 'processors' | 'priority' | 'disk access' | 'memory' | 'graphics' | 'downloads' | 'uploads' | 'disk';
+  /** The system, whatever we do; programs of ours; or nobody, where this system has no such thing. */
+  readonly by: 'the system' | 'Idlewild' | 'nobody';
+  /** One line for people. */
+  readonly text: string;
+}
