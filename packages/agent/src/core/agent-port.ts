@@ -11,6 +11,7 @@ import type {
 import type { EngineHost } from '@idlewild/engine';
 import type { LocalTime } from './lending/hours.ts';
 import type { PauseReason } from './lending/port.ts';
+import type { RunningWork, WorkDone } from './lending/work.ts';
 import type { ModelFolders } from './model-folders.ts';
 import type { Place } from './places.ts';
 import type { HubAddress, SessionPorts } from './session.ts';
@@ -50,6 +51,7 @@ export interface AgentState {
   /** Of the fastest warm model, one stream; 0 when none is warm. */
   readonly tokensPerSecond: number;
   readonly answering: number;
+  readonly running: readonly RunningWork[];
   /** Why the device is offline, once it has tried. */
   readonly problem?: { readonly code: string; readonly message: string };
 }
@@ -75,6 +77,8 @@ export interface AgentOptions extends SessionPorts {
   readonly limits: LendingLimits;
   readonly log: Log;
   onState?(state: AgentState): void;
+  /** A piece of work is over, however it ended. */
+  onWork?(work: WorkDone): void;
   /** A hub welcomed the device: the join token has done its work. Called after every handshake. */
   onEnrolled?(): void;
   /** A hub of the territory welcomed the device at another place than `hub` says: the one to begin with next time. */

@@ -147,6 +147,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     warm: (cid) => parts.shelf.warm(cid),
     send: (message) => parts.session.send(message),
     backlogBytes: () => parts.session.backlogBytes(),
+    onWork: (work) => options.onWork?.(work),
     onChanged() {
       shelf.answersEnded();
       onChanged();
@@ -414,6 +415,7 @@ function stateOf(parts: Parts): AgentState {
     models,
     tokensPerSecond: shelf.tokensPerSecond(),
     answering: active,
+    running: parts.lane.works(),
     ...(isOpen || problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
   };
 }
