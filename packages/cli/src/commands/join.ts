@@ -2,14 +2,16 @@
  * `idlewild join`: lends this machine. Nothing runs before its lender has said yes, on a terminal or with --yes; what
  * was agreed is kept, so a later `idlewild join` needs neither address nor token nor question.
  */
-import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Agent, AgentState } from '@idlewild/agent';
 import { Option, type Command } from 'commander';
 import { calledAs, contextOf, type Context } from '../context.ts';
 import { defaultDataFolder } from '../data-folder.ts';
+import { EXIT, exitOf } from '../exit-codes.ts';
 import { createLiveLine } from '../text/live-line.ts';
+import { plainText } from '../text/units.ts';
 import { addLendingOptions, saysSomething, type LendingFlags } from './lending-options.ts';
 
 interface JoinOptions extends LendingFlags {
@@ -19,6 +21,7 @@ interface JoinOptions extends LendingFlags {
   readonly yes?: boolean;
   readonly interface?: string;
   readonly stopWithStdin?: boolean;
+  readonly asService?: boolean;
 }
 
 const DRAIN_MS_MAX = 10_000;
@@ -40,6 +43,7 @@ export function addJoinCommand(program: Command): void {
   addLendingOptions(command)
     .option('--interface <address>', 'without an address: listen for hubs on this one network only')
     .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
+    .addOption(new Option('--as-service', 'end well where starting again cannot help').hideHelp())
     .addHelpText(
       'after',
       `
@@ -56,7 +60,8 @@ While it runs, the key p pauses and resumes; a script sends SIGUSR2.`,
         const { showHubs } = await import('../lan/show-hubs.ts');
         return showHubs(context, { interface: options.interface });
       }
-      return lend(context, url, options);
+      const lending = lend(context, url, options);
+      return options.asService === true ? endingWell(lending) : lending;
     });
 }
 
@@ -65,6 +70,7 @@ const knowsNobody = (url: string | undefined, options: JoinOptions): boolean =>
   url === undefined &&
   options.token === undefined &&
   options.yes !== true &&
+  options.asService !== true &&
   !existsSync(join(folderOf(options), 'device.json'));
 
 const folderOf = ({ data }: JoinOptions): string => resolve(data ?? join(defaultDataFolder(), 'device'));
@@ -97,18 +103,27 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   const tell = context.json ? createStateLines(context) : (state: AgentState): void => live.state(state);
   live.say('measuring this machine');
   mkdirSync(data, { recursive: true, mode: 0o700 });
+  const { deviceLog } = await import('../processes/device-log.ts');
+  const log = deviceLog(join(data, 'device.log'));
   const agent = await startNodeAgent({
     data,
     name,
     invite,
     url: address,
     pin,
-    log: fileLog(join(data, 'device.log')),
+    log,
     onState: tell,
     onMoved: (hub) => say(movedText(hub, address)),
     consent: agreed?.choice,
     lending: agreed?.settings,
-  }).finally(live.clear);
+  })
+    .finally(live.clear)
+    .catch((thrown: unknown) => {
+      const { code, message } = thrown as { code?: string; message: string };
+      // Who has the folder has its log, too.
+      if (code !== 'data_locked') log('error', message, { code });
+      throw thrown;
+    });
   const stopKeys = takeKeys(agent, context);
   const ended = await Promise.race([agent.ended, told.then(() => 'told' as const)]);
   stopKeys();
@@ -119,6 +134,17 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   live.clear();
   if (ended !== 'told' && ended !== undefined) throw ended;
   context.note(`the lending has ended; \`${againText(options)}\` goes on with what was agreed`);
+}
+
+/** What starts programs again would do so for ever where a person has to act: that ends well, and the log says why. */
+async function endingWell(lending: Promise<void>): Promise<void> {
+  try {
+    await lending;
+  } catch (error) {
+    const { code = '', message } = error as { code?: string; message: string };
+    if (code !== 'data_corrupt' && ![EXIT.usage, EXIT.refused].some((exit) => exit === exitOf(code))) throw error;
+    process.stderr.write(`${plainText(message)}; it is not started again\n`);
+  }
 }
 
 /** Who wrote the former address may want to go there. */
@@ -221,12 +247,3 @@ async function stopWithin(agent: Agent, limitMs: number): Promise<void> {
   await Promise.race([agent.stop({ drain: true }), agent.ended]);
   clearTimeout(timer);
 }
-
-const fileLog =
-  (file: string) =>
-  (level: string, message: string, fields: Readonly<Record<string, unknown>> = {}): void => {
-    if (level === 'debug') return;
-    appendFileSync(file, `${JSON.stringify({ at: new Date().toISOString(), level, message, ...fields })}\n`, {
-      mode: 0o600,
-    });
-  };

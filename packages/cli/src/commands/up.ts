@@ -1,5 +1,5 @@
 /** `idlewild up`: a hub on this machine, and, if asked for, this machine lent to it. */
-import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Log, RunningHub } from '@idlewild/hub';
 import { InvalidArgumentError, Option, type Command } from 'commander';
@@ -80,7 +80,8 @@ async function up(context: Context, options: UpOptions): Promise<void> {
     import('../pinned-fetch.ts'),
   ]);
   mkdirSync(data, { recursive: true, mode: 0o700 });
-  const log = createPinoLog({ level: 'info', destination: openSync(join(data, 'hub.log'), 'a', 0o600) });
+  const { openRotatedFile } = await import('../processes/rotated-file.ts');
+  const log = createPinoLog({ level: 'info', destination: openRotatedFile(join(data, 'hub.log')) });
   const { host, port, requestsPerMinute, tokensPerMinute } = options;
   const limits = { requestsPerMinute, tokensPerMinute };
   const hub = await startHub({ ...replica, data, host, port, tls, limits, log });

@@ -1,17 +1,22 @@
-/** The `Log` port over pino: one JSON line each, written asynchronously, safe to keep. */
+/** The `Log` port over pino: one JSON line each, safe to keep; to a descriptor or a path it is written asynchronously. */
 import pino from 'pino';
 import type { Log } from '../log.ts';
 
 export interface PinoLogOptions {
   readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent';
-  /** A file descriptor or a path. */
-  readonly destination: number | string;
+  /** A file descriptor, a path, or whoever takes the lines. */
+  readonly destination: number | string | LineWriter;
+}
+
+export interface LineWriter {
+  /** One line, with its end. */
+  write(line: string): void;
 }
 
 export function createPinoLog({ level, destination }: PinoLogOptions): Log {
   const logger = pino(
     { level, base: null, redact: { paths: ['key', 'authorization', 'token', 'secret'], remove: true } },
-    pino.destination({ dest: destination, sync: false, mkdir: true }),
+    typeof destination === 'object' ? destination : pino.destination({ dest: destination, sync: false, mkdir: true }),
   );
   return {
     debug: (fields, message) => logger.debug(fields, message),
