@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { createCpuShares } from './cpu-shares.ts';
 
-test('what was used while several were open is shared evenly, and all of it is somebody's', () => {
+test("what was used while several were open is shared evenly, and all of it is somebody's", () => {
   let usedMs = 100;
   const shares = createCpuShares(() => usedMs);
   shares.open(1);
@@ -14,7 +14,7 @@ test('what was used while several were open is shared evenly, and all of it is s
   expect(shares.close(2)).toBe(40);
 });
 
-test('time between answers is nobody's, and what was never open has none', () => {
+test("time between answers is nobody's, and what was never open has none", () => {
   let usedMs = 0;
   const shares = createCpuShares(() => usedMs);
   usedMs = 500;

@@ -184,7 +184,7 @@ function readWithin(meter: Meter, reader: PowerReader): Promise<Drawn | undefine
       meter.isStuck = true;
       resolve(undefined);
     });
-    takeFrom(reader).then((drawn) => {
+    void takeFrom(reader).then((drawn) => {
       timer.cancel();
       meter.isStuck = false;
       resolve(drawn);

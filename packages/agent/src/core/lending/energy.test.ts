@@ -53,7 +53,7 @@ describe('measured', () => {
 });
 
 describe('the grid', () => {
-  test('a country by its mean, the lender's own number before it, the world where nobody knows', () => {
+  test("a country by its mean, the lender's own number before it, the world where nobody knows", () => {
     expect(gridOf({ place: 'FR' })).toEqual({ gramsPerKwh: 44, text: '44 g/kWh, the mean of FR in 2024 (Ember)' });
     expect(gridOf({ place: 'IN' }).gramsPerKwh).toBe(708);
     expect(gridOf({ place: 'IS' }).text).toContain('in 2023');
@@ -94,7 +94,7 @@ describe('the day', () => {
     expect(budget.day()).toEqual({ day, wattHours: 2, measuredWattHours: 0 });
   });
 
-  test('what an earlier start used of today counts, and yesterday's does not', () => {
+  test("what an earlier start used of today counts, and yesterday's does not", () => {
     const kept = { day: '2026-11-23', wattHours: 40, measuredWattHours: 0 };
     const on = (day: string): number => createEnergyBudget({ today: () => day, kept }).today(grid).todayWattHours;
     expect(on('2026-11-23')).toBe(40);

@@ -85,7 +85,7 @@ describe('batteries', () => {
     expect(await after('Discharging')).toBeCloseTo(8);
   });
 
-  test('the battery of a mouse is none of the machine's', async () => {
+  test("the battery of a mouse is none of the machine's", async () => {
     const machine = recordedPower(POWER_NOW);
     for (const path of [...machine.files.keys()]) if (path.includes('BAT0')) machine.files.delete(path);
     const processors = createProcessorTime(machine, machine.ownTicks);
@@ -94,7 +94,7 @@ describe('batteries', () => {
 });
 
 describe('which of them', () => {
-  test('counters before the battery, the battery where they are root's, and nothing elsewhere', async () => {
+  test("counters before the battery, the battery where they are root's, and nothing elsewhere", async () => {
     const found = async (recording: Recording): Promise<unknown> => {
       const machine = recordedPower(recording);
       const { reader, why } = await openPower(machine, machine.clock, machine.ownTicks);
