@@ -9,7 +9,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Engine, EngineLimits, EngineModel } from '../core/port.ts';
 import { collect, prepareModelFolder, textOf, tokensOf, work } from '../testing/index.ts';
 import { createNodeEngineHost } from './engine-host.ts';
-import { permissionFlags, startEngineProcess } from './engine-process.ts';
+import { startEngineProcess } from './engine-process.ts';
+import { permissionFlags } from './isolation/permissions.ts';
 import { measureMachine } from './measure.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'idlewild-engine-'));

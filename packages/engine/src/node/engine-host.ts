@@ -17,6 +17,8 @@ import { systemClock } from '@idlewild/protocol/node';
 import type { Embedded, Engine, EngineEvent, EngineHost, EngineLimits, EngineModel } from '../core/port.ts';
 import { startEngineProcess, type EngineProcess, type ProcessOptions } from './engine-process.ts';
 import { embeddedOf, type FromEngine, type Loaded } from './frames.ts';
+import { surveyHere } from './isolation/here.ts';
+import type { Wall } from './isolation/walls.ts';
 
 export interface EngineHostOptions extends ProcessOptions {
   /** Told what people who look after a device want to know; never a prompt or an answer. */
@@ -33,7 +35,20 @@ const PING_MS = 5_000;
 const BYE_MS = 2_000;
 
 export function createNodeEngineHost(options: EngineHostOptions = {}): EngineHost {
-  return { load: (model, limits, signal) => loadInProcess(model, limits, signal, options) };
+  let isTold = false;
+
+  async function wallHere(): Promise<Wall> {
+    if (options.wall !== undefined) return options.wall;
+    const { wall, missing } = await surveyHere();
+    if (wall.by === 'none' && !isTold)
+      options.log?.(`engines have only an empty environment and Node's permission flags to hold them: ${missing}`);
+    isTold = true;
+    return wall;
+  }
+
+  return {
+    load: async (model, limits, signal) => loadInProcess(model, limits, signal, { ...options, wall: await wallHere() }),
+  };
 }
 
 async function loadInProcess(

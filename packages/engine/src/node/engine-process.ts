@@ -2,20 +2,20 @@
  * Starting an engine process and talking to it: the part that knows about processes, permissions and pipes, not about
  * answers.
  *
- * What it may do, enforced by Node's permission flags: read the packages and the model's folder, load native addons
- * (the runtime is one). It may not write files, start processes or workers, and its environment is empty but for the
- * word that keeps the runtime from reporting its use to its maker. The flags bind JavaScript, not native code, and do
- * not stop sockets; isolating the network is the agent's matter. Standard output and error are kept, bounded, for the
- * message when it dies.
+ * It has an empty environment and Node's permission flags everywhere, and stands behind a wall where it is given one;
+ * what these hold is written in `isolation/`. Standard output and error are kept, bounded, for the message when it dies.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync, realpathSync } from 'node:fs';
-import { setPriority } from 'node:os';
-import { dirname, extname, join, sep } from 'node:path';
-import type { Duplex, Readable } from 'node:stream';
+import { constants, setPriority } from 'node:os';
+import { dirname, extname, join } from 'node:path';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { openFramePipe, type FromEngine, type ToEngine } from './frames.ts';
+import { engineEnvironment, permissionFlags, readableFolders } from './isolation/permissions.ts';
+import { WHOLE_MACHINE, viewOf } from './isolation/view.ts';
+import { NO_WALL, behind, type Wall, type Walled } from './isolation/walls.ts';
 
 export interface ProcessOptions {
   /** The Node to run it with; this one by default. */
@@ -24,11 +24,16 @@ export interface ProcessOptions {
   readonly niceness?: number | undefined;
   /** Words before those that start it, which end in running them: `ionice -c 3`. The first is a whole path. */
   readonly under?: readonly string[] | undefined;
+  /** What it stands behind; nothing, if it is not said. */
+  readonly wall?: Wall | undefined;
+  /** Lets it see the machine's files and devices, read-only, which graphics drivers need; never with others' graphs. */
+  readonly seesMachine?: boolean | undefined;
   /** Told of each process as soon as there is one. */
   onStarted?(pid: number): void;
 }
 
 export interface EngineProcess {
+  /** Of the process that computes, once what builds its wall has started it. */
   readonly pid: number;
   send(message: ToEngine): void;
   /** Ends it at once; `onEnd` is still told. */
@@ -55,12 +60,11 @@ export function startEngineProcess(
   onMessage: (message: FromEngine) => void,
   onEnd: (reason: string) => void,
 ): EngineProcess {
-  const entry = join(dirname(SELF), `main${extname(SELF)}`);
-  const node = [options.nodePath ?? process.execPath, ...permissionFlags(readable), entry];
-  const [file, ...words] = [...(options.under ?? []), ...node] as [string, ...string[]];
-  const child = spawn(file, words, {
-    env: environment(),
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  const { words, filter } = commandOf(readable, options);
+  const [file, ...rest] = [...(options.under ?? []), ...words] as [string, ...string[]];
+  const child = spawn(file, rest, {
+    env: engineEnvironment(),
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...(filter === undefined ? [] : ['pipe' as const])],
     windowsHide: true,
   });
   if (child.pid === undefined) {
@@ -70,6 +74,7 @@ export function startEngineProcess(
   const { pid } = child;
   if (options.niceness !== undefined) setPriority(pid, options.niceness);
   options.onStarted?.(pid);
+  if (filter !== undefined) (child.stdio[4] as Writable).on('error', () => undefined).end(filter);
   const printed = keepPrinted(child);
   let broken = '';
   const pipe = openFramePipe<ToEngine, FromEngine>(child.stdio[3] as Duplex, onMessage, (reason) => {
@@ -86,8 +91,12 @@ export function startEngineProcess(
   });
   child.on('error', () => undefined);
   const isThere = (): boolean => child.exitCode === null && child.signalCode === null;
+  const isWalled = (options.wall ?? NO_WALL).by !== 'none';
   return {
-    pid,
+    // Whatever builds a wall has one child, the engine.
+    get pid() {
+      return isWalled ? (processesUnder(pid)[0] ?? pid) : pid;
+    },
     send: pipe.send,
     kill: () => void (isThere() && signalAll(pid, 'SIGKILL')),
     stop: () => process.platform !== 'win32' && isThere() && signalAll(pid, 'SIGSTOP'),
@@ -96,16 +105,22 @@ export function startEngineProcess(
   };
 }
 
-/** To a process and those under it: what isolates an engine may be its parent. False when none was there. */
+/**
+ * To those under a process, or to itself where there are none: what builds a wall starts an engine as its child, and has
+ * to live on to collect it and to end as it ended. False when nobody was there.
+ */
 function signalAll(pid: number, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): boolean {
-  const reached = [pid, ...processesUnder(pid)].map((each) => {
+  const tell = (each: number, what: NodeJS.Signals): boolean => {
     try {
-      return process.kill(each, signal);
+      return process.kill(each, what);
     } catch {
-      // It is gone, or it isolates with rights that we have not; what runs beneath it is ours.
       return false;
     }
-  });
+  };
+  const under = processesUnder(pid);
+  const reached = (under.length > 0 ? under : [pid]).map((each) => tell(each, signal));
+  // It may have been stopped itself, before it had started anything.
+  if (under.length > 0 && signal !== 'SIGSTOP') tell(pid, 'SIGCONT');
   return reached.includes(true);
 }
 
@@ -121,65 +136,20 @@ function processesUnder(pid: number): number[] {
   return pids.flatMap((text) => [Number(text), ...processesUnder(Number(text))]);
 }
 
-/**
- * ONNX Runtime 1.30 reports its use to its maker from Linux too, with a database under the user's home, unless it finds
- * this in its environment when it is loaded.
- */
-export const NO_TELEMETRY = { ORT_DISABLE_TELEMETRY: '1' } as const;
-
-/** Nothing else, but for what Windows cannot start a program without. */
-function environment(): NodeJS.ProcessEnv {
-  const systemRoot = process.env['SystemRoot'];
-  return process.platform === 'win32' && systemRoot !== undefined
-    ? { ...NO_TELEMETRY, SystemRoot: systemRoot }
-    : { ...NO_TELEMETRY };
-}
-
-/**
- * Flags under which a process may read `readable`, this package and what it imports, and do nothing else that Node can
- * forbid.
- */
-export function permissionFlags(readable: readonly string[]): string[] {
-  const folders = new Set<string>([packageRoot(SELF)]);
-  for (const name of [
-    '@idlewild/protocol',
-    '@idlewild/graph',
-    'onnxruntime-node',
-    'onnxruntime-common',
-    '@huggingface/tokenizers',
-    '@huggingface/jinja',
-    '@mlc-ai/web-xgrammar',
-  ]) {
-    const path = fileURLToPath(import.meta.resolve(name));
-    folders.add(packageRoot(path));
-    // Dependencies of these, and the links through which packages of a workspace are found.
-    for (const modules of modulesFolders(path)) folders.add(modules);
+/** Throws `engine_failed` where there is no such Node to be shown behind a wall. */
+function commandOf(readable: readonly string[], options: ProcessOptions): Walled {
+  const entry = join(dirname(SELF), `main${extname(SELF)}`);
+  const { nodePath = process.execPath, wall = NO_WALL } = options;
+  const rest = [...permissionFlags(readable), entry];
+  if (wall.by === 'none') return { words: [nodePath, ...rest] };
+  let node: string;
+  try {
+    node = realpathSync(nodePath);
+  } catch (cause) {
+    throw new IdlewildError('engine_failed', `no engine process could be started with ${nodePath}`, { cause });
   }
-  for (const modules of modulesFolders(fileURLToPath(import.meta.resolve('onnxruntime-node')))) folders.add(modules);
-  return [
-    '--permission',
-    '--allow-addons',
-    '--disable-warning=SecurityWarning',
-    ...[...folders, ...readable].map((folder) => `--allow-fs-read=${folder}`),
-  ];
-}
-
-/**
- * The folder of the package that a file belongs to: the last one under `node_modules`, or the one above `src` or
- * `dist`.
- */
-function packageRoot(file: string): string {
-  const real = realpathSync(file);
-  const parts = real.split(sep);
-  const modules = parts.lastIndexOf('node_modules');
-  if (modules >= 0) return parts.slice(0, modules + (parts[modules + 1]?.startsWith('@') === true ? 3 : 2)).join(sep);
-  const source = Math.max(parts.lastIndexOf('src'), parts.lastIndexOf('dist'));
-  return parts.slice(0, source).join(sep);
-}
-
-function modulesFolders(file: string): string[] {
-  const parts = file.split(sep);
-  return parts.flatMap((part, i) => (part === 'node_modules' ? [parts.slice(0, i + 1).join(sep)] : []));
+  const view = options.seesMachine === true ? WHOLE_MACHINE : viewOf(readableFolders(readable), node, wall.libraries);
+  return behind(wall, view, [node, ...rest]);
 }
 
 function keepPrinted(child: ChildProcess): () => string {
@@ -192,7 +162,12 @@ function keepPrinted(child: ChildProcess): () => string {
   return () => text.trim();
 }
 
-function reasonOf(code: number | null, signal: NodeJS.Signals | null, broken: string, printed: string): string {
+/** What builds a wall ends with 128 and the number of the signal that ended what it started. */
+const SIGNALLED = 128;
+
+function reasonOf(code: number | null, signalled: NodeJS.Signals | null, broken: string, printed: string): string {
+  const ended = Object.entries(constants.signals).find(([, number]) => number + SIGNALLED === code);
+  const signal = signalled ?? ended?.[0] ?? null;
   const how = signal === null ? `exited with code ${code ?? 0}` : `was ended by ${signal}`;
   const pipe =
     signal === 'SIGKILL' && broken !== '' && broken !== 'the pipe was closed'

@@ -2,3 +2,4 @@
 export { createNodeEngineHost, type EngineHostOptions } from './engine-host.ts';
 export type { ProcessOptions } from './engine-process.ts';
 export { measureMachine, type Machine, type MeasureOptions } from './measure.ts';
+export { isolationHere, type Isolation, type Layer, type LayerName } from './isolation/here.ts';

@@ -7,6 +7,7 @@ import { systemClock } from '@idlewild/protocol/node';
 import { availableParallelism, totalmem } from 'node:os';
 import { startEngineProcess, type ProcessOptions } from './engine-process.ts';
 import type { Measured } from './frames.ts';
+import { surveyHere } from './isolation/here.ts';
 
 export type Machine = Pick<
   DeviceProfile,
@@ -54,11 +55,14 @@ export async function measureMachine(options: MeasureOptions = {}): Promise<Mach
 async function measureInProcess(provider: 'cpu' | 'webgpu', options: MeasureOptions): Promise<Measured> {
   const clock = options.clock ?? systemClock;
   const limitMs = options.limitMs ?? LIMIT_MS;
+  const wall = options.wall ?? (await surveyHere()).wall;
+  // A driver looks for its parts all over the machine; what it computes is a graph of ours.
+  const started = { ...options, wall, seesMachine: provider !== 'cpu' };
   return await new Promise<Measured>((resolve, reject) => {
     const fail = (why: string): void => reject(new IdlewildError('engine_failed', `measuring ${provider}: ${why}`));
     const child = startEngineProcess(
       [],
-      options,
+      started,
       (message) => {
         if (message.t === 'measured') resolve(message.measured);
         else if (message.t === 'failed') fail(message.message);
