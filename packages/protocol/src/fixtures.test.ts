@@ -63,7 +63,7 @@ interface SealedSession extends Record<'device' | 'hub', { seed: string; public:
 
 const frames = read<Record<string, Frame>>('frames.json');
 const manifests = read<Record<string, { cid: string; hex: string; value: unknown }>>('manifest.json');
-type Name = 'hub-certificate' | 'agreement-key' | 'consent' | 'consent, version 2' | 'receipt';
+type Name = 'hub-certificate' | 'agreement-key' | 'consent' | 'consent, version 2' | 'receipt' | 'receipt with energy';
 const handshake = read<
   Record<Name, Statement> & {
     keys: { nowMs: number; binding: unknown } & Record<'territory' | 'hub' | 'device' | 'agreement', Key>;
@@ -136,6 +136,7 @@ const schemas = {
   consent: signedConsentSchema,
   'consent, version 2': signedConsentSchema,
   receipt: receiptSchema,
+  'receipt with energy': receiptSchema,
 };
 test.each(Object.keys(schemas) as Name[])('the signed %s verifies and is signed with the same bytes', async (name) => {
   const { purpose, signer, hex: carried, value } = handshake[name];

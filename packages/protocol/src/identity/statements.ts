@@ -146,5 +146,10 @@ export const receiptSchema = z.object({
   tokensDigest: bytes32,
   prefillMs: z.number().min(0),
   decodeMs: z.number().min(0),
+  /**
+   * What this attempt made the machine draw beyond what it would have drawn without it, as far as its device can tell;
+   * nobody else measured it.
+   */
+  energy: z.object({ wattHours: z.number().min(0), how: z.enum(['measured', 'modelled']) }).optional(),
 });
 export type Receipt = z.infer<typeof receiptSchema>;
