@@ -1,5 +1,5 @@
 /** A device with an open channel, as the rest of the hub sees it. */
-import type { AnswerWork, Channel, DeviceState, DeviceStatus, EmbedWork, WorkKind } from '@idlewild/protocol';
+import type { AnswerWork, Channel, Consent, DeviceState, DeviceStatus, EmbedWork, WorkKind } from '@idlewild/protocol';
 
 export interface ConnectedDevice {
   readonly id: string;
@@ -15,7 +15,7 @@ export interface ConnectedDevice {
   readonly isElsewhere: boolean;
   /** What its agent and engine can do beyond plain answers. */
   readonly features: readonly string[];
-  /** Kinds of work that its lender allows. */
+  /** Kinds of work that its lender allows: `kindsOf`. */
   readonly kinds: readonly WorkKind[];
   status: DeviceStatus;
   /** Set by the hub (a steward's drain); the device's own draining comes with its status. */
@@ -42,6 +42,13 @@ export interface LocalDevice extends ConnectedDevice {
   /** When its ticket was issued last. */
   ticketAtMs: number;
 }
+
+/**
+ * What of its lender's kinds there is for a hub to ask. Orders say neither a class, which makes their texts internal, nor
+ * a cause: a device that is not for such texts, or for some causes alone, would refuse every answer.
+ */
+export const kindsOf = ({ kinds, classes, causes }: Consent): readonly WorkKind[] =>
+  classes.includes('internal') && causes.length === 0 ? kinds : kinds.filter((kind) => kind !== 'answers');
 
 /** Work that it has, whoever gave it. */
 export const activeOf = ({ leases, leasesElsewhere }: ConnectedDevice): number => leases.size + leasesElsewhere;

@@ -79,6 +79,21 @@ test('a device with an invite is welcomed, gets its ticket, and comes back witho
   expect((await (await join({ key: first.key })).joined).device).toBe(welcome.device);
 });
 
+const V2 = { v: 2, classes: ['public', 'internal'], causes: [], refused: ['gambling'], gpu: 'never' };
+test.each([
+  ['of version 1', {}, ['answers']],
+  ['of version 2', V2, ['answers']],
+  ['for other kinds', { ...V2, kinds: ['storage'] }, ['storage']],
+  ['for public texts alone', { ...V2, classes: ['public'] }, []],
+  ['for one cause alone', { ...V2, kinds: ['answers', 'jobs'], causes: ['climate'] }, ['jobs']],
+])('a device with a consent %s is let in, and asked for what it allows', async (_, consent, kinds) => {
+  const { hub, join, invite } = await setUp();
+  await (
+    await join({ joinToken: await invite(), consent })
+  ).joined;
+  expect([...hub.sessions.list()].map((device) => device.kinds)).toEqual([kinds]);
+});
+
 test('a session that lasts longer than a ticket is given a new one in time', async () => {
   const { hub, clock, join, invite } = await setUp();
   const device = await join({ joinToken: await invite() });

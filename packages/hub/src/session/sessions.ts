@@ -27,7 +27,7 @@ import {
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Tickets } from '../identity/tickets.ts';
-import type { LocalDevice } from './connected-device.ts';
+import { kindsOf, type LocalDevice } from './connected-device.ts';
 import { createHandshakeQueue } from './handshake-queue.ts';
 import { createHandshake, type Enrolment, type HubIdentity } from './handshake.ts';
 import { createSlowReaders, type SlowReader } from '../slow-readers.ts';
@@ -178,7 +178,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       home: deps.replica,
       channel,
       features: checked.proof.profile.features ?? [],
-      kinds: checked.consent.kinds,
+      kinds: kindsOf(checked.consent),
       agreementKey: checked.proof.agreementKey.slice(),
       status: checked.proof.status,
       draining: false,

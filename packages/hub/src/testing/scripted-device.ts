@@ -17,6 +17,7 @@ import {
   type Crypto,
   type DeviceFeature,
   type DeviceStatus,
+  type Fields,
   type FinishReason,
   type KeyPair,
   type Logprobs,
@@ -54,6 +55,8 @@ export interface ScriptedDeviceOptions {
   readonly status?: Partial<DeviceStatus>;
   /** What it says that it can do; everything unless told otherwise. */
   readonly features?: readonly DeviceFeature[];
+  /** What its consent says besides or instead; it is of version 1 unless it says otherwise. */
+  readonly consent?: Fields;
 }
 
 export const warmModel = (cid: string): DeviceStatus['models'][number] => ({
@@ -115,6 +118,7 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
         kinds: ['answers'],
         presence: 'ignore',
         issuedAtMs: nowMs,
+        ...options.consent,
       },
       key,
       crypto,
