@@ -12,6 +12,7 @@ import { addInviteCommand } from './commands/invite.ts';
 import { addJoinCommand } from './commands/join.ts';
 import { addKeyCommands } from './commands/keys.ts';
 import { addModelCommands } from './commands/models.ts';
+import { addServiceCommands } from './commands/service.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addTerritoryCommands } from './commands/territory.ts';
 import { addUpCommand } from './commands/up.ts';
@@ -52,6 +53,7 @@ Examples:
   addKeyCommands(program);
   addUsageCommand(program);
   addStatusCommand(program);
+  addServiceCommands(program);
   addBackupCommands(program);
   addTerritoryCommands(program);
   return program;

@@ -1,0 +1,21 @@
+/** The service manager of this machine. */
+import { homedir, userInfo } from 'node:os';
+import { IdlewildError } from '@idlewild/protocol';
+import { createLaunchd } from './launchd.ts';
+import { thisMachine as machine } from './machine.ts';
+import type { ServiceManager } from './manager.ts';
+import { createSystemd } from './systemd.ts';
+import { createTaskScheduler } from './task-scheduler.ts';
+
+/** Throws `usage` on a system that has none of the three. */
+export function managerHere(platform: string = process.platform): ServiceManager {
+  const home = homedir();
+  const { env } = process;
+  if (platform === 'linux') return createSystemd({ machine, home, env, user: userInfo().username });
+  if (platform === 'darwin') return createLaunchd({ machine, home, userId: userInfo().uid });
+  if (platform === 'win32') return createTaskScheduler({ machine, home, env });
+  throw new IdlewildError(
+    'usage',
+    `on ${platform} no service can be made; let what starts programs there start \`idlewild join\``,
+  );
+}

@@ -1,0 +1,20 @@
+/** Names that a folder may have and that a careless writer of units, property lists or tasks gets wrong. */
+export const HOSTILE_NAMES: readonly string[] = [
+  'a b',
+  '  leading',
+  'trailing ',
+  'tail\\',
+  '100%',
+  '%h%%u',
+  '$HOME ${HOME} $$',
+  '"quoted" and \'quoted\'',
+  '"',
+  '\\"\\\\',
+  'C:\\new\\x41\\s',
+  'é漢字🎈 \u00a0',
+  ';#!@-+|',
+  '<&amp;>]]>',
+  '--><!--',
+  '-dash--dash',
+  '`id`$(id)',
+];
