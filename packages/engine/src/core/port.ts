@@ -29,6 +29,8 @@ export type EngineEvent =
       readonly answerTokens: number;
       readonly prefillMs: number;
       readonly decodeMs: number;
+      /** Processor time of this answer; of runs that it shared with others its even part. */
+      readonly cpuMs?: number;
     }
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string };
 
@@ -36,6 +38,8 @@ export type EngineEvent =
 export interface Embedded {
   readonly vectors: readonly Float32Array[];
   readonly tokens: readonly number[];
+  /** As of an answer. */
+  readonly cpuMs?: number;
 }
 
 export interface Engine {

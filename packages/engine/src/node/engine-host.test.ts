@@ -90,6 +90,27 @@ test('several answers stream at once, each as it would alone', async () => {
   expect(together.map(({ events }) => tokensOf(events))).toEqual(alone);
 });
 
+test('every answer tells its processor time, and all together no more than their engine has told of', async () => {
+  const told: number[] = [];
+  const engine = await createNodeEngineHost({ onCpu: (ms) => told.push(ms) }).load(model, limits, never);
+  engines.push(engine);
+  const total = (): number => told.reduce((sum, ms) => sum + ms, 0);
+  const ofLoading = total();
+  expect(ofLoading).toBeGreaterThan(0);
+  const cpuMs: number[] = [];
+  for (const seeds of [[1], [2, 3]]) {
+    const asked = seeds.map((seed) => collect(engine, work({ sampling: { seed }, tokensMax: 40 })));
+    for (const { over } of asked) {
+      const end = await over;
+      cpuMs.push((end.t === 'finished' ? end.cpuMs : undefined) ?? Number.NaN);
+    }
+  }
+  for (const ms of cpuMs) expect(ms).toBeGreaterThan(0);
+  const sum = cpuMs.reduce((all, ms) => all + ms, 0);
+  expect(sum).toBeLessThanOrEqual(total() - ofLoading + 1);
+  expect(sum).toBeGreaterThan((total() - ofLoading) / 2);
+});
+
 test('a cancelled answer is silent at once, and its slot is free within a step', async () => {
   const engine = await load({}, { threads: 1, slotsMax: 1 });
   const cancelled = collect(engine, work(), (event) => {

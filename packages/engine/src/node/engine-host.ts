@@ -23,6 +23,8 @@ import type { Wall } from './isolation/walls.ts';
 export interface EngineHostOptions extends ProcessOptions {
   /** Told what people who look after a device want to know; never a prompt or an answer. */
   readonly log?: ((message: string) => void) | undefined;
+  /** Told of processor time that engines have used since the last time: at loading, at ends, and while they compute. */
+  onCpu?(ms: number): void;
   readonly clock?: Clock | undefined;
 }
 
@@ -60,10 +62,15 @@ async function loadInProcess(
   signal.throwIfAborted();
   let onMessage: (message: FromEngine) => void = () => undefined;
   let onEnd: (reason: string) => void = () => undefined;
+  let usedMs = 0;
   const child = startEngineProcess(
     [model.folder],
     options,
-    (message) => onMessage(message),
+    (message) => {
+      if (message.t !== 'used') return onMessage(message);
+      options.onCpu?.(message.cpuMs - usedMs);
+      usedMs = message.cpuMs;
+    },
     (reason) => onEnd(reason),
   );
   const abort = (): void => child.kill();

@@ -58,6 +58,7 @@ export type FromEngine =
       readonly n: number;
       readonly vectors: readonly Uint8Array[];
       readonly tokens: readonly number[];
+      readonly cpuMs?: number | undefined;
     }
   | {
       readonly t: 'embed.failed';
@@ -67,13 +68,16 @@ export type FromEngine =
       readonly input?: number | undefined;
     }
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string }
+  /** Processor time of the whole process since it started; before each end, and each sign of life. */
+  | { readonly t: 'used'; readonly cpuMs: number }
   /** Of the whole process. */
   | { readonly t: 'pong'; readonly residentBytes: number };
 
 /** The message that carries vectors: their bytes as they lie in memory, for both ends are one machine. */
-export const embeddedMessage = (n: number, { vectors, tokens }: Embedded): FromEngine => ({
+export const embeddedMessage = (n: number, { vectors, tokens, cpuMs }: Embedded): FromEngine => ({
   t: 'embedded',
   n,
+  cpuMs,
   vectors: vectors.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength)),
   tokens,
 });
@@ -81,6 +85,7 @@ export const embeddedMessage = (n: number, { vectors, tokens }: Embedded): FromE
 export const embeddedOf = (message: Extract<FromEngine, { t: 'embedded' }>): Embedded => ({
   vectors: message.vectors.map((bytes) => new Float32Array(bytes.slice().buffer)),
   tokens: message.tokens,
+  ...(message.cpuMs === undefined ? {} : { cpuMs: message.cpuMs }),
 });
 
 export interface FramePipe<Out> {
