@@ -1,6 +1,6 @@
 /**
- * Small files that are read and written whole. Each is written beside its place, flushed, and moved there: after a power
- * cut it is the old or the new one. A damaged one is never guessed at: `data_corrupt` says which and what to do.
+ * Small files that are read and written whole. Each is written beside its place, flushed, and moved there: after a
+ * power cut it is the old or the new one. A damaged one is never guessed at: `data_corrupt` says which and what to do.
  */
 import { open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
