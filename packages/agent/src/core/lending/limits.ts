@@ -1,5 +1,6 @@
 /**
- * Every bound of the lender's rules and of how they are held, each with its reason.
+ * Every bound of the lender's rules and of how they are held, each with its reason. What was tried for the figures of
+ * noise and holding is in docs/decisions/0031-idleness.md.
  */
 export const IDLENESS_LIMITS = {
   /** Below it a person who thinks for a moment has gone; above it a lunch break is not idle. */
@@ -8,9 +9,78 @@ export const IDLENESS_LIMITS = {
   /** Outside these a line of temperature is a slip: Fahrenheit, or one that no machine is below. */
   celsiusMin: 30,
   celsiusMax: 110,
-  /** Between the line where power is lowered and the one where all stops. */
+  /** Between the line where power is lowered and the one where all stops; and from there down to where it goes on. */
   celsiusBetweenLines: 10,
+  /** The line to leave at is above it, and has to be reachable. */
+  chargeMinMax: 0.95,
   /** The list is compared with every process of the machine. */
   programsMax: 64,
   programCharactersMax: 128,
+
+  /** Where a line is left again: of its reading, or beyond it. Between the two lines nothing changes. */
+  inputEnterShare: 0.8,
+  cpuLeaveShare: 0.6,
+  gpuLeaveShare: 0.5,
+  pressureLeaveShare: 0.3,
+  chargeLeaveBy: 0.05,
+  memoryLeaveBy: 0.05,
+
+  /**
+   * Load as far beyond its line again as the line is from where it is left is a program that somebody waits for: three
+   * readings, for one late tick of the system's accounting fills two. A card's load is told over a sixth of a second.
+   */
+  loadEnterMs: 100,
+  gpuEnterMs: 200,
+  /** A sound shorter than this is a notification. */
+  audioEnterMs: 2_000,
+  /** What is that far beyond its line and is no slip of a sensor or a program that starts. */
+  strainEnterMs: 1_000,
+
+  /** Two sources of input that tell by the second, and one of which is late. */
+  inputLeaveMs: 2_000,
+  /**
+   * A plug that has no good contact, a window that is changed for the next, the pause between two songs,
+   * a program that was closed and is started again. Within a minute people do not call it over.
+   */
+  stateLeaveMs: 60_000,
+  /** Foreground work comes in bursts. */
+  loadLeaveMs: 60_000,
+  /** A machine that is hot takes minutes to cool, and memory that ran out runs out again when models come back. */
+  strainLeaveMs: 60_000,
+  /** Load just beyond its line disturbs hardly anybody, and over short times it is mostly noise. */
+  loadSmoothedMs: 4_000,
+  /** Temperature, charge and memory change over seconds at least. */
+  strainSmoothedMs: 10_000,
+  /** How far beyond its lines a reading counts in that mean, in distances between them. */
+  heightMin: -1,
+  heightMax: 2,
+  /** From here on noise may cross the line by itself: work does not begin, and what is left is not left yet. */
+  heightNear: 0.5,
+  /** The same after a single reading beyond the line: a gap in a song, a sensor that is off by as much. */
+  nearMs: 10_000,
+  /** One that comes back within this time is believed twice as long the next time, up to 16 times. */
+  returnsWithinMs: 600_000,
+  doublingsMax: 4,
+
+  /** The share of processors that work keeps just below the upper line of temperature. */
+  throttleMin: 0.25,
+  /** It goes down faster than a heatsink warms, and up slower than a fan slows down. */
+  throttleDownMs: 3_000,
+  throttleUpMs: 30_000,
+  /** A smaller change is not worth telling. */
+  throttleStep: 0.05,
+
+  /** A pause or a resume that is undone sooner was one too many. */
+  flapMs: 60_000,
+} as const;
+
+export const DRIVER_LIMITS = {
+  /** Between readings while something is computed: with the hold for load, 250 ms from its start to the pause. */
+  workingMs: 50,
+  /** While nothing is: there is nothing to stop, and a look at the machine costs a millisecond or two. */
+  restingMs: 1_000,
+  /** Readings that ask other programs take tens of milliseconds; one that takes longer has hung. */
+  readMsMax: 2_000,
+  /** Readings that hang, each with what it holds open, before no further one is begun. */
+  hangingMax: 3,
 } as const;

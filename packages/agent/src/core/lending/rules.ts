@@ -40,6 +40,26 @@ export interface PauseRules {
   readonly programs: readonly string[];
 }
 
+/** For a device whose consent says `ignore` and whose lender wrote no rules: only what the consent says pauses it. */
+export const NO_PAUSE_RULES: PauseRules = {
+  inputIdleMs: null,
+  lockedIdleMs: 20_000,
+  whenLocked: false,
+  fullScreen: false,
+  audio: false,
+  camera: false,
+  otherCpuMax: null,
+  otherGpuMax: null,
+  onBattery: false,
+  chargeMin: null,
+  celsiusWarm: null,
+  celsiusMax: null,
+  memoryPressureMax: null,
+  memoryFreeMin: null,
+  meteredNetwork: false,
+  programs: [],
+};
+
 /** A laptop whose owner is not to notice: everything that says "somebody is there" pauses. */
 export const DEFAULT_PAUSE_RULES: PauseRules = {
   inputIdleMs: 180_000,
@@ -52,7 +72,7 @@ export const DEFAULT_PAUSE_RULES: PauseRules = {
   otherGpuMax: 0.2,
   onBattery: true,
   chargeMin: 0.3,
-  celsiusWarm: 75,
+  celsiusWarm: 65,
   celsiusMax: 85,
   memoryPressureMax: 0.1,
   memoryFreeMin: 0.08,
@@ -61,6 +81,7 @@ export const DEFAULT_PAUSE_RULES: PauseRules = {
 };
 
 const share = z.number().gt(0).max(1).nullable();
+const shareToReach = z.number().gt(0).max(IDLENESS_LIMITS.chargeMinMax).nullable();
 const { idleMsMin, idleMsMax, celsiusMin, celsiusMax, programsMax, programCharactersMax } = IDLENESS_LIMITS;
 const celsius = z.number().min(celsiusMin).max(celsiusMax).nullable();
 const idleMs = z.int().min(idleMsMin).max(idleMsMax);
@@ -76,14 +97,27 @@ export const pauseRulesSchema = z.strictObject({
   otherCpuMax: share,
   otherGpuMax: share,
   onBattery: z.boolean(),
-  chargeMin: share,
+  chargeMin: shareToReach,
   celsiusWarm: celsius,
   celsiusMax: celsius,
   memoryPressureMax: share,
-  memoryFreeMin: share,
+  memoryFreeMin: shareToReach,
   meteredNetwork: z.boolean(),
   programs: z.array(z.string().min(1).max(programCharactersMax)).max(programsMax),
 } satisfies Record<keyof PauseRules, z.ZodType>);
+
+/** Without the signs of a person: for a device whose consent says `ignore`. The machine itself is still looked after. */
+export const ignoringPresence = (rules: PauseRules): PauseRules => ({
+  ...rules,
+  inputIdleMs: null,
+  whenLocked: false,
+  fullScreen: false,
+  audio: false,
+  camera: false,
+  otherCpuMax: null,
+  otherGpuMax: null,
+  programs: [],
+});
 
 /** A temperature that the consent names is a ceiling for both lines. */
 export function withinConsent(rules: PauseRules, consent: { readonly celsiusMax?: number | undefined }): PauseRules {
