@@ -1,7 +1,13 @@
 /** A device on Node: the wiring, and the ports that it is made of. */
-export { startNodeAgent, type LenderChoice, type NodeAgent, type NodeAgentOptions } from './start-agent.ts';
+export { startNodeAgent, type LenderChoice, type NodeAgentOptions } from './start-agent.ts';
 export { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 export { createHttpSources, type HttpSources } from './http-source.ts';
 export { readLending } from './lending-file.ts';
 export { createNodeModelFolders } from './model-folders.ts';
 export { createWsTransport } from './ws-transport.ts';
+export { openControl, type ControlClient } from './control.ts';
+export { readHistory } from './history.ts';
+export { keepPause, readKeptPause } from './kept-pause.ts';
+export { leaveFolder } from './leave.ts';
+export { readableConsent, type LentDevice } from './lent-device.ts';
+export { openSignals } from './signals/open-signals.ts';

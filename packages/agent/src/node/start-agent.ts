@@ -14,6 +14,7 @@ import {
   asIdlewildError,
   decodeInvite,
   equalBytes,
+  idOfKey,
   joinTokenOf,
   type Clock,
   type Consent,
@@ -25,26 +26,19 @@ import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlew
 import type { EngineHost } from '@idlewild/engine';
 import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
 import packageJson from '../../package.json' with { type: 'json' };
-import {
-  createAgent,
-  type Agent,
-  type AgentState,
-  type LendingLimits,
-  type Log,
-  type Presence,
-} from '../core/agent.ts';
+import { createAgent, type AgentState, type LendingLimits, type Log, type Presence } from '../core/agent.ts';
 import { openConsent, type ConsentChoice } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings, type KeptPlace } from './data-folder.ts';
 import { holdHere } from './holding/holding.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
 import { CPU_SHARE, cpuShareOf } from '../core/lending/cpu-share.ts';
-import type { LimitHeld } from '../core/lending/port.ts';
 import type { LendingSettings } from '../core/lending/settings.ts';
 import type { Place } from '../core/places.ts';
 import type { HubAddress } from '../core/session.ts';
 import { NODE_LIMITS } from './limits.ts';
-import { writeLending } from './lending-file.ts';
+import { readLending, writeLending } from './lending-file.ts';
+import { lendDevice, type Hooks, type LentDevice, type StartedAgent } from './lent-device.ts';
 import { localTimeOf } from './local-time.ts';
 import { createNodeModelFolders } from './model-folders.ts';
 import { createWsTransport } from './ws-transport.ts';
@@ -84,21 +78,37 @@ export interface NodeAgentOptions {
  * missing, and `engine_failed` when the machine cannot be measured. What goes wrong later is in `state()` and
  * `ended`.
  */
-export async function startNodeAgent(options: NodeAgentOptions): Promise<NodeAgent> {
+export async function startNodeAgent(options: NodeAgentOptions): Promise<LentDevice> {
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
   const folder = await openDataFolder(options.data, ports);
+  let given = options;
   try {
-    return await startIn(folder, options, ports);
+    return await lendDevice({
+      ...ports,
+      folder,
+      log: options.log,
+      onState: (state) => options.onState?.(state),
+      start(hooks) {
+        const starting = startIn(folder, { ...given, ...hooks }, ports);
+        // What a person gave is kept in the folder from now on, where they may have changed it by the next time.
+        given = { ...given, ...KEPT_IN_FOLDER };
+        return starting;
+      },
+    });
   } catch (error) {
     folder.close();
     throw error;
   }
 }
 
-export interface NodeAgent extends Agent {
-  /** What was lent, and who keeps each limit on this machine. */
-  limitsHere(): readonly LimitHeld[];
-}
+const KEPT_IN_FOLDER = {
+  name: undefined,
+  invite: undefined,
+  url: undefined,
+  pin: undefined,
+  consent: undefined,
+  lending: undefined,
+} satisfies Partial<NodeAgentOptions>;
 
 interface Ports {
   readonly clock: Clock;
@@ -106,12 +116,14 @@ interface Ports {
   readonly crypto: Crypto;
 }
 
-async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Ports): Promise<NodeAgent> {
+async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, ports: Ports): Promise<StartedAgent> {
   const { log } = options;
   const { settings, joinToken } = await settle(folder, options);
   const { territory, name, movedFrom } = settings;
   const consent = await consentFor(folder, options, territory);
   if (options.lending !== undefined) await writeLending(folder.folder, options.lending);
+  const preset = (await readLending(folder.folder))?.preset;
+  const territoryId = await idOfKey('ter', territory, nodeCrypto);
   const lent = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
   const { diskBytesMax = AGENT_LIMITS.diskBytes, downloadBytesPerSecondMax: bytesPerSecondMax } = lent;
   const opening = createDiskBlobStore({
@@ -151,7 +163,8 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
     hub: addressOf(settings, joinToken),
     limits,
-    onState: (state) => options.onState?.(state),
+    onState: (state) => options.onState(state),
+    onWork: (work) => options.onWork(work),
     onEnrolled: () => notes.change({ enrolled: true }),
     onMoved(place) {
       const was = notes.settings();
@@ -167,15 +180,24 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions, ports: Por
     holding.close();
     // The folder is another process's as soon as it is unlocked.
     await notes.written();
-    folder.close();
+    return agent.ended;
+  });
+  const facts: StartedAgent['facts'] = () => ({
+    territory: territoryId,
+    hub: notes.settings().url,
+    limits: holding.limitsHere(),
+    ...(preset === undefined ? {} : { preset }),
   });
   agent.start();
   return {
-    ...agent,
-    limitsHere: holding.limitsHere,
-    async stop(how) {
-      await agent.stop(how);
-      await released;
+    facts,
+    agent: {
+      ...agent,
+      ended: released,
+      async stop(how) {
+        await agent.stop(how);
+        await released;
+      },
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
  * The hub's end of a session for tests of agents: it speaks the real handshake and afterwards says whatever a test
- * makes it say, true or not. It decides nothing by itself but to acknowledge heartbeats.
+ * makes it say, true or not. It decides nothing by itself but to acknowledge heartbeats, and goodbyes.
  */
 import {
   checkDevice,
@@ -9,6 +9,7 @@ import {
   proveHub,
   sealable,
   sessionKeys,
+  signLeft,
   signStatement,
   type Channel,
   type ChannelBinding,
@@ -38,6 +39,8 @@ export interface Behaviour {
   /** Nobody answers. */
   unreachable: boolean;
   acknowledges: boolean;
+  /** Whether it signs for a device that leaves. */
+  signsLeft: boolean;
   /** Sent before the device has said anything. */
   greeting: ToDevice | undefined;
   /** Sent in place of the challenge, or of the welcome. */
@@ -86,6 +89,7 @@ export async function createScriptedHub(clock: Clock, crypto: Crypto, delayMs = 
     behaviour: {
       unreachable: false,
       acknowledges: true,
+      signsLeft: true,
       greeting: undefined,
       insteadOfChallenge: undefined,
       insteadOfWelcome: undefined,
@@ -130,6 +134,10 @@ function meet(hub: Hub, url: string, plain: Channel, link?: MemoryLink): Peer {
     const message = parseToHub(frame);
     peer.got.push(message);
     if (message.t === 'heartbeat' && hub.behaviour.acknowledges) send({ t: 'heartbeat.ack', n: message.n });
+    if (message.t === 'leave' && hub.behaviour.signsLeft) {
+      send({ t: 'left', statement: await leftOf(hub, deviceKey) });
+      channel.close('you have left');
+    }
     if (message.t === 'hello') {
       deviceKey = new Uint8Array(message.device);
       const session = hub.behaviour.seals ? message.session : undefined;
@@ -170,22 +178,30 @@ function meet(hub: Hub, url: string, plain: Channel, link?: MemoryLink): Peer {
   return peer;
 }
 
-async function proofFor(
-  { clock, crypto, key, behaviour, territory }: Hub,
-  hello: Uint8Array,
-  binding: ChannelBinding,
-): Promise<Uint8Array> {
-  const certificate = await signStatement(
+async function proofFor(hub: Hub, hello: Uint8Array, binding: ChannelBinding): Promise<Uint8Array> {
+  const certificate = await certificateOf(hub);
+  return proveHub({ version: 1, hello, certificate, nonce: new Uint8Array(32), binding }, hub.key, hub.crypto);
+}
+
+/** For three answers and forty tokens, whatever it was. */
+async function leftOf(hub: Hub, device: Uint8Array): Promise<Uint8Array> {
+  const { clock, crypto, key, territory } = hub;
+  const given = { atMs: Math.floor(clock.now()), answers: 3, tokens: 40 };
+  const certificate = await certificateOf(hub);
+  return signLeft({ territory: territory.publicKey, device, certificate, ...given }, key, crypto);
+}
+
+function certificateOf({ clock, crypto, key, behaviour, territory }: Hub): Promise<Uint8Array> {
+  return signStatement(
     'hub-certificate',
     {
       v: 1,
       territory: territory.publicKey,
       hub: key.publicKey,
-      issuedAtMs: clock.now() - 1_000,
-      expiresAtMs: clock.now() + 86_400_000,
+      issuedAtMs: Math.floor(clock.now()) - 1_000,
+      expiresAtMs: Math.floor(clock.now()) + 86_400_000,
     },
     behaviour.signer,
     crypto,
   );
-  return proveHub({ version: 1, hello, certificate, nonce: new Uint8Array(32), binding }, key, crypto);
 }

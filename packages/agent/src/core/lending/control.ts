@@ -10,12 +10,11 @@
  */
 import { IdlewildError, asIdlewildError, isErrorCode, type DeviceModel, type DeviceState } from '@idlewild/protocol';
 import { z } from 'zod';
-import type { LendingLimits } from '../agent.ts';
 import { consentChangeSchema, type ConsentChange } from './consent-change.ts';
 import type { DayHistory } from './history.ts';
 import type { KeptPause } from './lender-pause.ts';
 import { CONTROL_LIMITS } from './control-limits.ts';
-import type { PauseReason, SignalName } from './port.ts';
+import type { LimitHeld, PauseReason, SignalName } from './port.ts';
 import type { RunningWork } from './work.ts';
 
 /** What protects the machine from what runs on it, layer by layer. */
@@ -50,7 +49,8 @@ export interface LendingStatus {
   readonly isolation?: IsolationHere;
   /** What this device has done since midnight. */
   readonly today: DayHistory;
-  readonly limits: LendingLimits;
+  /** What is lent of the machine, and who keeps each limit here. */
+  readonly limits: readonly LimitHeld[];
   /** What was agreed, as `consent.json` has it for people. */
   readonly consent: Readonly<Record<string, unknown>>;
   readonly preset?: string;

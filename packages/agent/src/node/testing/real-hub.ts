@@ -9,9 +9,10 @@ import { onTestFinished } from 'vitest';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { createMemoryBlobStore, encodeInvite, type BlobStore, type Channel } from '@idlewild/protocol';
 import { nodeCrypto, systemClock } from '@idlewild/protocol/node';
-import type { Agent, AgentState } from '../../core/agent.ts';
+import type { AgentState } from '../../core/agent.ts';
 import { createScriptedHub, type ScriptedHub } from '../../testing/scripted-hub.ts';
 import { createSimulatedEngineHost } from '../../testing/simulated-engine.ts';
+import type { LentDevice } from '../lent-device.ts';
 import { startNodeAgent, type NodeAgentOptions } from '../start-agent.ts';
 import { PROFILE } from './fixture.ts';
 
@@ -68,15 +69,18 @@ export async function serveHub(): Promise<RealHub> {
 }
 
 export interface Device {
-  readonly agent: Agent;
+  readonly agent: LentDevice;
   until(what: (state: AgentState) => boolean): Promise<AgentState>;
 }
 
-export async function start(options: Omit<NodeAgentOptions, 'log' | 'onState'>): Promise<Device> {
+export async function start(
+  options: Omit<NodeAgentOptions, 'log' | 'onState'>,
+  tokensPerSecond = 5_000,
+): Promise<Device> {
   const waiting = new Set<(state: AgentState) => void>();
   const agent = await startNodeAgent({
     machine: PROFILE,
-    engineHost: createSimulatedEngineHost({ clock: systemClock, tokensPerSecond: 5_000 }),
+    engineHost: createSimulatedEngineHost({ clock: systemClock, tokensPerSecond }),
     log: () => undefined,
     onState: (state) => {
       for (const tell of waiting) tell(state);
@@ -101,6 +105,6 @@ export async function start(options: Omit<NodeAgentOptions, 'log' | 'onState'>):
 
 export async function newFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'idlewild-device-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
   return folder;
 }

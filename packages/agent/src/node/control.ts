@@ -1,0 +1,260 @@
+/**
+ * The lender's commands reach a running device through a socket in its folder: a Unix socket that only its owner may
+ * open, on Windows a pipe of a name that nobody can guess, with the rights that the system gives a pipe of this user.
+ *
+ * `control.json` in the folder says where it is. Whoever holds the folder's lock is the only one who may make it, so
+ * what an earlier process left is stale and is replaced. Lines, requests and connections are bounded; one that floods
+ * is closed. What is asked and answered is `core/lending/control.ts`.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { chmodSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { IdlewildError, codeOf } from '@idlewild/protocol';
+import { z } from 'zod';
+import {
+  answerControl,
+  controlError,
+  controlReplySchema,
+  type ControlReply,
+  type ControlRequest,
+  type LendingControl,
+} from '../core/lending/control.ts';
+import { CONTROL_LIMITS } from '../core/lending/control-limits.ts';
+import { readLines } from './lines.ts';
+
+export const CONTROL_FILES = ['control.json', 'control.sock'] as const;
+
+/** `sun_path` has 108 bytes on Linux and 104 elsewhere, one of them the zero at its end. */
+const SOCKET_PATH_BYTES_MAX = 103;
+
+const noteSchema = z.object({ address: z.string().min(1), pid: z.int() });
+
+export interface ControlServer {
+  readonly address: string;
+  /** Nobody new is heard; resolves when those who asked have their replies, or have had time enough. */
+  close(): Promise<void>;
+}
+
+/** The folder has to be held by this process. Throws `internal` where the system lets it make no socket. */
+export async function serveControl(folder: string, control: LendingControl): Promise<ControlServer> {
+  const address = addressFor(resolve(folder));
+  const connections = new Set<Connection>();
+  const server = createServer((socket) => {
+    if (connections.size >= CONTROL_LIMITS.connectionsMax) return socket.destroy();
+    const connection = connect(socket, control);
+    connections.add(connection);
+    return socket.once('close', () => connections.delete(connection));
+  });
+  await listen(server, address);
+  writeFileSync(join(folder, 'control.json'), `${JSON.stringify({ address, pid: process.pid })}\n`, { mode: 0o600 });
+  return {
+    address,
+    async close() {
+      const closed = new Promise<void>((done) => {
+        server.close(() => done());
+      });
+      await Promise.all([...connections].map((connection) => connection.end()));
+      await closed;
+      for (const file of CONTROL_FILES) rmSync(join(folder, file), { force: true });
+    },
+  };
+}
+
+/** Where the socket of a device goes. One that is too deep for a socket has it in a folder of this user's own. */
+export function addressFor(folder: string, platform: string = process.platform): string {
+  if (platform === 'win32') return `\\\\.\\pipe\\idlewild-${randomBytes(16).toString('hex')}`;
+  const beside = join(folder, 'control.sock');
+  if (Buffer.byteLength(beside) <= SOCKET_PATH_BYTES_MAX) return beside;
+  const own = join(tmpdir(), `idlewild-${process.getuid?.() ?? 0}`);
+  return join(own, `${createHash('sha256').update(folder).digest('hex').slice(0, 16)}.sock`);
+}
+
+async function listen(server: Server, address: string): Promise<void> {
+  const isFile = process.platform !== 'win32';
+  if (isFile) {
+    if (!address.endsWith('control.sock')) makeOwnFolder(dirname(address));
+    rmSync(address, { force: true });
+  }
+  await new Promise<void>((done, fail) => {
+    server.on('error', (cause) =>
+      fail(new IdlewildError('internal', `the socket ${address} could not be made: ${cause.message}`, { cause })),
+    );
+    // A socket is made with the rights that the mask leaves: there is no moment in which others may open it.
+    const mask = isFile ? process.umask(0o177) : 0;
+    try {
+      server.listen(address, done);
+    } finally {
+      if (isFile) process.umask(mask);
+    }
+  });
+  if (isFile) chmodSync(address, 0o600);
+}
+
+/** Somebody else may have made a folder of this name, or a link, in a place where anybody may. */
+function makeOwnFolder(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const found = lstatSync(folder);
+  if (!found.isDirectory() || found.uid !== process.getuid?.()) {
+    throw new IdlewildError('internal', `${folder} is not of this user: remove it, or have it removed`);
+  }
+  chmodSync(folder, 0o700);
+}
+
+interface Connection {
+  /** After what it asked for is answered, or after a while. */
+  end(): Promise<void>;
+}
+
+function connect(socket: Socket, control: LendingControl): Connection {
+  const watches = new Set<{ stop(): void }>();
+  const asked = new Set<Promise<unknown>>();
+  let isOver = false;
+  const closed = new Promise<void>((done) => {
+    socket.once('close', () => {
+      isOver = true;
+      for (const watch of watches) watch.stop();
+      done();
+    });
+  });
+  let unread: ControlReply | undefined;
+  const reply = (given: ControlReply): void => {
+    if (isOver) return;
+    // While earlier ones are not read, one status takes the place of the other.
+    if ('event' in given && socket.writableLength > CONTROL_LIMITS.unreadBytesMax) unread = given;
+    else socket.write(`${JSON.stringify(given)}\n`);
+  };
+  socket.on('error', () => socket.destroy());
+  socket.on('drain', () => {
+    const newest = unread;
+    unread = undefined;
+    if (newest !== undefined) reply(newest);
+  });
+  readLines(socket, {
+    bytesMax: CONTROL_LIMITS.requestBytesMax,
+    onLine(line) {
+      if (asked.size + watches.size >= CONTROL_LIMITS.requestsMax) {
+        const message = `at most ${CONTROL_LIMITS.requestsMax} requests at once; wait for a reply`;
+        reply({ id: 0, error: { code: 'too_busy', message } });
+        return socket.end();
+      }
+      const asking = answerControl(control, line, reply).then((watch) => {
+        asked.delete(asking);
+        if (watch === undefined) return;
+        watches.add(watch);
+        if (isOver) watch.stop();
+      });
+      return asked.add(asking);
+    },
+    onTooLong() {
+      const message = `a request has at most ${CONTROL_LIMITS.requestBytesMax} bytes`;
+      reply({ id: 0, error: { code: 'invalid_request', message } });
+      socket.end();
+    },
+  });
+  return {
+    async end() {
+      const timer = setTimeout(() => socket.destroy(), CONTROL_LIMITS.closeMsMax);
+      await Promise.race([Promise.all(asked), closed]);
+      socket.end();
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** What a command says to a device that runs. */
+export interface ControlClient {
+  /** Rejects with what the device answered, or with `disconnected` when it is gone before it has. */
+  ask(request: RequestOf<Exclude<ControlRequest, { do: 'watch' }>>): Promise<unknown>;
+  /** Until the device is gone, or `close`. */
+  watch(onEvent: (event: unknown) => void): Promise<void>;
+  close(): void;
+}
+type RequestOf<Request> = Request extends { readonly id: number } ? Omit<Request, 'id'> : never;
+
+/** The device that runs in this folder; `undefined` where none does. Throws for a socket that is not this user's. */
+export async function openControl(folder: string): Promise<ControlClient | undefined> {
+  const address = noted(folder);
+  if (address === undefined) return undefined;
+  if (process.platform !== 'win32') {
+    const { uid } = lstatSync(address, { throwIfNoEntry: false }) ?? {};
+    if (uid === undefined) return undefined;
+    const own = process.getuid?.();
+    if (uid !== own && own !== 0) {
+      throw new IdlewildError('forbidden', `the device in ${folder} is lent by another user of this machine; ask them`);
+    }
+  }
+  const socket = createConnection(address);
+  const opened = await new Promise<boolean>((done, fail) => {
+    socket.once('connect', () => done(true));
+    socket.once('error', (error) => {
+      const code = codeOf(error) ?? (error as NodeJS.ErrnoException).code ?? '';
+      // Nobody is behind what is left of a process that was killed.
+      if (['ECONNREFUSED', 'ENOENT', 'ENOTSOCK'].includes(code)) done(false);
+      else fail(new IdlewildError('forbidden', `the device in ${folder} cannot be asked: ${error.message}`));
+    });
+  });
+  return opened ? clientOver(socket) : undefined;
+}
+
+function noted(folder: string): string | undefined {
+  let text: string;
+  try {
+    text = readFileSync(join(folder, 'control.json'), 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw new IdlewildError('forbidden', `${folder} cannot be read: ${(error as Error).message}`);
+  }
+  try {
+    return noteSchema.parse(JSON.parse(text)).address;
+  } catch {
+    // Half of it, from a process that was killed while it wrote: nobody is there.
+    return undefined;
+  }
+}
+
+function clientOver(socket: Socket): ControlClient {
+  const waiting = new Map<number, { settle(reply: ControlReply): void; fail(error: IdlewildError): void }>();
+  let next = 1;
+  const endAll = (error: IdlewildError): void => {
+    for (const { fail } of waiting.values()) fail(error);
+    waiting.clear();
+  };
+  socket.on('error', () => socket.destroy());
+  socket.once('close', () => endAll(new IdlewildError('disconnected', 'the device ended before it had answered')));
+  readLines(socket, {
+    bytesMax: CONTROL_LIMITS.replyBytesMax,
+    onLine(line) {
+      const reply = controlReplySchema.parse(JSON.parse(line)) as ControlReply;
+      waiting.get(reply.id)?.settle(reply);
+    },
+    onTooLong: () => socket.destroy(),
+  });
+  const say = (request: object): void => void socket.write(`${JSON.stringify(request)}\n`);
+  return {
+    ask: (request) =>
+      new Promise((done, fail) => {
+        const id = next++;
+        const settle = (reply: ControlReply): void => {
+          waiting.delete(id);
+          if ('ok' in reply) done(reply.ok);
+          else if ('error' in reply) fail(controlError(reply.error));
+        };
+        waiting.set(id, { settle, fail });
+        say({ id, ...request });
+      }),
+    watch: (onEvent) =>
+      new Promise((done, fail) => {
+        const id = next++;
+        const settle = (reply: ControlReply): void => {
+          if ('event' in reply) onEvent(reply.event);
+          else if ('error' in reply) fail(controlError(reply.error));
+        };
+        waiting.set(id, { settle, fail: () => done() });
+        say({ id, do: 'watch' });
+      }),
+    close: () => socket.destroy(),
+  };
+}

@@ -1,0 +1,66 @@
+/**
+ * Every file and folder that a device makes in its own, and how they are removed when it leaves.
+ *
+ * Nothing else is touched: a lender may have named a folder that holds other things. What identifies the device goes
+ * first, so that an interrupted removal leaves bytes of models and no key; done again, it goes on.
+ */
+import { lstat, readdir, rm, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CONTROL_FILES } from './control.ts';
+import { HISTORY_FOLDER } from './history.ts';
+import { PAUSE_FILE } from './kept-pause.ts';
+
+const FILES: readonly string[] = [
+  'device.key',
+  'device.json',
+  'consent.json',
+  'lending.json',
+  PAUSE_FILE,
+  'device.log',
+  'device.log.1',
+  ...CONTROL_FILES,
+];
+const FOLDERS: readonly string[] = [HISTORY_FOLDER, 'models', 'blobs'];
+/** Held while the rest is removed. */
+const LOCK = ['lock', 'lock-journal'];
+/** `device.json.new` is one that was being written. */
+const isOurs = (name: string): boolean =>
+  [...FILES, ...FOLDERS].includes(name.replace(/\.new$/, '')) || isReceipt(name) || LOCK.includes(name);
+
+/** What a device that left leaves; several, if it came and went. */
+const RECEIPT = /^left-\d{8}T\d{6}Z\.json$/;
+export const isReceipt = (name: string): boolean => RECEIPT.test(name);
+export const receiptName = (atMs: number): string =>
+  `left-${new Date(atMs).toISOString().replaceAll(/[-:]|\.\d+/g, '')}.json`;
+
+export interface Removed {
+  readonly bytes: number;
+  /** What lies there and is not the device's. */
+  readonly leftAlone: readonly string[];
+}
+
+/** Removes all but receipts and the lock, which the caller holds. */
+export async function removeDeviceFiles(folder: string): Promise<Removed> {
+  let bytes = 0;
+  for (const name of [...FILES, ...FOLDERS].flatMap((each) => [each, `${each}.new`])) {
+    const path = join(folder, name);
+    bytes += await bytesOf(path);
+    await rm(path, { recursive: true, force: true });
+  }
+  return { bytes, leftAlone: (await readdir(folder)).filter((name) => !isOurs(name)).sort() };
+}
+
+/** After the lock was let go: the lock's file, and the folder itself where nothing is in it. */
+export async function removeFolder(folder: string): Promise<void> {
+  for (const name of LOCK) await rm(join(folder, name), { force: true });
+  if ((await readdir(folder)).length === 0) await rmdir(folder);
+}
+
+/** Folders of models are links to what is in the store: a file counts by its last name. */
+async function bytesOf(path: string): Promise<number> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) return 0;
+  if (!found.isDirectory()) return found.nlink > 1 ? 0 : found.size;
+  const all = await Promise.all((await readdir(path)).map((name) => bytesOf(join(path, name))));
+  return all.reduce((sum, each) => sum + each, 0);
+}

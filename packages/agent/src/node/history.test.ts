@@ -1,0 +1,116 @@
+/** Claims about the history on the disk: what a power cut costs, and that it never grows beyond its bounds. */
+import { appendFileSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { expect, onTestFinished, test } from 'vitest';
+import { HISTORY_LIMITS } from '../core/lending/control-limits.ts';
+import type { WorkDone } from '../core/lending/work.ts';
+import { localDay, openHistory, readHistory, type History } from './history.ts';
+import { newFolder } from './testing/real-hub.ts';
+
+const MINUTE_MS = 60_000;
+const work: WorkDone = { kind: 'answer', model: 'cid', dataClass: 'internal', whole: true, tokens: 10, ms: 500 };
+
+async function open(folder: string, clock: FakeClock): Promise<History> {
+  const history = await openHistory({ folder, clock, territory: () => 'ter_a', log: () => undefined });
+  onTestFinished(() => history.close());
+  return history;
+}
+const newClock = (): FakeClock => createFakeClock(() => nextTurn());
+const pathOf = (folder: string, clock: FakeClock): string => join(folder, 'history', `${localDay(clock.now())}.jsonl`);
+const answersOf = async (folder: string, clock: FakeClock, days = 1): Promise<number> =>
+  (await readHistory(folder, days, clock.now()))
+    .flatMap((day) => day.work)
+    .reduce((sum, each) => sum + each.answers, 0);
+
+test('a process that is killed loses at most the last minute: what is older is on the disk already', async () => {
+  const folder = await newFolder();
+  const clock = newClock();
+  const history = await open(folder, clock);
+  history.done(work);
+  expect(await answersOf(folder, clock)).toBe(0);
+  await clock.advance(MINUTE_MS);
+  await history.flush();
+  expect(await answersOf(folder, clock)).toBe(1);
+  history.done(work);
+  // Nothing closes it: another process opens what is there.
+  const after = await open(folder, clock);
+  after.done(work);
+  await after.close();
+  expect(await answersOf(folder, clock)).toBe(2);
+  expect(after.today().work[0]?.answers).toBe(2);
+});
+
+test('a line that was cut off, or is none, is skipped, and what follows it is whole', async () => {
+  const folder = await newFolder();
+  const clock = newClock();
+  const first = await open(folder, clock);
+  first.done(work);
+  await first.close();
+  appendFileSync(pathOf(folder, clock), '{"day":"2026-1');
+  const second = await open(folder, clock);
+  second.done(work);
+  await second.close();
+  appendFileSync(pathOf(folder, clock), '[]\n{"day":"2026-11-23","territory":"ter_a","answers":-1}\n');
+  expect(await answersOf(folder, clock)).toBe(2);
+  expect(readFileSync(pathOf(folder, clock), 'utf8').split('\n')).toContain('{"day":"2026-1');
+});
+
+test('while nothing is done, nothing is written', async () => {
+  const folder = await newFolder();
+  const clock = newClock();
+  await open(folder, clock);
+  await clock.advance(60 * MINUTE_MS);
+  expect(readdirSync(join(folder, 'history'))).toEqual([]);
+});
+
+test('a day of a line a minute stays small, and is summed up when it is over', async () => {
+  const folder = await newFolder();
+  const clock = newClock();
+  const history = await open(folder, clock);
+  const path = pathOf(folder, clock);
+  history.state({ state: 'ready', pauses: [], answering: 1 });
+  let largest = 0;
+  for (let minute = 0; minute < 300; minute++) {
+    history.done({ ...work, cause: `cause-${minute % 20}` });
+    history.done(work);
+    await clock.advance(MINUTE_MS);
+    await history.flush();
+    largest = Math.max(largest, statSync(path).size);
+  }
+  expect(largest).toBeLessThan(HISTORY_LIMITS.fileBytesMax + 4_096);
+  await clock.advance(24 * 60 * MINUTE_MS);
+  await history.flush();
+  expect(statSync(path).size).toBeLessThan(HISTORY_LIMITS.compactedBytes);
+  expect(await answersOf(folder, clock, 3)).toBe(600);
+  const days = await readHistory(folder, 3, clock.now());
+  expect(days.map(({ day }) => day)).toEqual(
+    days
+      .map(({ day }) => day)
+      .toSorted()
+      .reverse(),
+  );
+  const lentMs = days.flatMap((day) => day.work).reduce((sum, each) => sum + each.lentMs, 0);
+  expect(lentMs).toBe((300 + 24 * 60) * MINUTE_MS);
+});
+
+test('days and bytes are bounded: the oldest go first, today stays', async () => {
+  const folder = await newFolder();
+  const clock = newClock();
+  const place = join(folder, 'history');
+  mkdirSync(place);
+  const today = localDay(clock.now());
+  const days = Array.from({ length: HISTORY_LIMITS.daysMax + 50 }, (_, n) => localDay(clock.now() - n * 86_400_000));
+  for (const day of days) {
+    const line = { day, territory: 'ter_a', answers: 1, embeddings: 0, tokens: 1, workedMs: 0, lentMs: 0 };
+    writeFileSync(join(place, `${day}.jsonl`), `${JSON.stringify(line)}\n`);
+  }
+  writeFileSync(join(place, 'notes.txt'), 'not ours');
+  const history = await open(folder, clock);
+  await history.close();
+  const left = readdirSync(place).filter((name) => name.endsWith('.jsonl'));
+  expect(left.length).toBeLessThanOrEqual(HISTORY_LIMITS.daysMax);
+  expect(left).toContain(`${today}.jsonl`);
+  expect(readdirSync(place)).toContain('notes.txt');
+});
