@@ -42,3 +42,31 @@ test('it names its folder, where its hub has gone, and how to go on', { timeout:
   expect(second).toContain(`its hub is at ${NEW} now, and no longer at ${OLD}; an invite or #pin=…`);
   expect(second).toContain('no connection to the hub at 127.0.0.1:19');
 });
+
+test('what was agreed stays, and a flag changes its own figure', { timeout: 60_000 }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'idlewild-lender-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const kept = (file: string): unknown => JSON.parse(readFileSync(join(folder, file), 'utf8'));
+  const choice = ['--preset', 'gentle', '--hours', 'mon-fri 20:00-07:00', '--refuse', 'gambling'];
+  const said = await joining(['--token', INVITE, '--yes', '--data', folder, ...choice, '--cpu', 'much'], 'offline');
+  expect(said).toContain('--cpu takes a share as in 60%');
+  expect(() => kept('consent.json')).toThrow(/ENOENT/);
+
+  await joining(['--token', INVITE, '--yes', '--data', folder, ...choice], 'offline');
+  const agreed = {
+    version: 2,
+    kinds: ['answers'],
+    presence: 'respect',
+    classes: ['public', 'internal'],
+    refused: ['gambling'],
+    hours: 'mon-fri 20:00-07:00',
+    cpuShareMax: 0.3,
+    gpu: 'never',
+  };
+  expect(kept('consent.json')).toMatchObject({ consent: agreed });
+  expect(kept('lending.json')).toEqual({ v: 1, preset: 'gentle', rules: {} });
+
+  await joining(['--yes', '--data', folder, '--cpu', '20%', '--classes', 'public'], 'offline');
+  expect(kept('consent.json')).toMatchObject({ consent: { ...agreed, cpuShareMax: 0.2, classes: ['public'] } });
+  expect(kept('lending.json')).toEqual({ v: 1, preset: 'gentle', rules: {} });
+});
