@@ -9,6 +9,7 @@ import type {
   KeyPair,
 } from '@idlewild/protocol';
 import type { EngineHost } from '@idlewild/engine';
+import type { EnergyMeter } from './lending/energy-meter.ts';
 import type { LocalTime } from './lending/hours.ts';
 import type { PauseReason } from './lending/port.ts';
 import type { RunningWork, WorkDone } from './lending/work.ts';
@@ -77,6 +78,8 @@ export interface AgentOptions extends SessionPorts {
   readonly limits: LendingLimits;
   readonly log: Log;
   onState?(state: AgentState): void;
+  /** Counts what work costs; absent: receipts do not say. */
+  readonly energy?: Pick<EnergyMeter, 'begin'> | undefined;
   /** A piece of work is over, however it ended. */
   onWork?(work: WorkDone): void;
   /** A hub welcomed the device: the join token has done its work. Called after every handshake. */

@@ -147,6 +147,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     warm: (cid) => parts.shelf.warm(cid),
     send: (message) => parts.session.send(message),
     backlogBytes: () => parts.session.backlogBytes(),
+    energy: options.energy,
     onWork: (work) => options.onWork?.(work),
     onChanged() {
       shelf.answersEnded();

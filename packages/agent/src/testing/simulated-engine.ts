@@ -25,6 +25,8 @@ export interface SimulatedEngineOptions {
   readonly slots?: number;
   readonly loadMs?: number;
   readonly memoryBytes?: number;
+  /** Processor time that answers and texts say they took; absent: they do not say. */
+  readonly cpuMsPerToken?: number;
   /** As on a system where no process can be stopped and go on. */
   readonly cannotSuspend?: boolean;
   /** The numeric class is made of these. */
@@ -289,6 +291,9 @@ function answer(running: Running, work: AnswerWork, listen: (event: EngineEvent)
 }
 
 /** All texts one after the other, at the speed of prefill. */
+const cpuTime = ({ options: { cpuMsPerToken } }: Running, tokens: number): { cpuMs?: number } =>
+  cpuMsPerToken === undefined ? {} : { cpuMs: cpuMsPerToken * tokens };
+
 function embed(running: Running, { inputs }: EmbedWork, signal: AbortSignal): Promise<Embedded> {
   const { clock, prefillTokensPerSecond, tokensPerSecond } = running.options;
   const tokens = inputs.map(simulatedTokens);
@@ -308,7 +313,7 @@ function embed(running: Running, { inputs }: EmbedWork, signal: AbortSignal): Pr
       const long = tokens.findIndex((count) => count > running.contextTokens);
       const details = { input: long };
       if (long >= 0) fail(new IdlewildError('context_length_exceeded', `${tokens[long]} tokens`, { details }));
-      else end(() => resolve({ vectors: inputs.map(simulatedVector), tokens }));
+      else end(() => resolve({ vectors: inputs.map(simulatedVector), tokens, ...cpuTime(running, sum) }));
     };
     let timer = clock.after(Math.ceil((sum * 1_000) / (prefillTokensPerSecond ?? tokensPerSecond * 10)), look);
     running.embeds.add(fail);
@@ -355,5 +360,6 @@ function emit(running: Running, stream: Stream): void {
     answerTokens: stream.next,
     prefillMs: stream.prefillMs,
     decodeMs: running.options.clock.monotonic() - stream.startedAtMs - stream.prefillMs,
+    ...cpuTime(running, stream.next - stream.work.tokens.length),
   });
 }

@@ -11,6 +11,8 @@
 import type { Clock, ErrorCode, KeptAttempt, Timer, ToDevice, ToHub } from '@idlewild/protocol';
 import type { Engine } from '@idlewild/engine';
 import { AGENT_LIMITS } from '../limits.ts';
+import type { Energy } from '../lending/energy.ts';
+import type { WorkMeter } from '../lending/energy-meter.ts';
 import type { Said } from './said.ts';
 
 export type AnswerMessage = Extract<ToDevice, { t: 'answer' }>;
@@ -34,6 +36,9 @@ export interface Attempt {
   /** When it began, by the wall clock and by the other. */
   readonly sinceMs: number;
   readonly startedAtMs: number;
+  readonly meter?: WorkMeter | undefined;
+  /** Once it is known. */
+  energy?: Energy;
   handle?: { cancel(): void };
   /** Of its running, then of its keeping. */
   deadline?: Timer;

@@ -27,6 +27,7 @@ import {
   type ToHub,
 } from '@idlewild/protocol';
 import type { EngineEvent } from '@idlewild/engine';
+import type { EnergyMeter } from '../lending/energy-meter.ts';
 import type { RunningWork, WorkDone } from '../lending/work.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import {
@@ -66,6 +67,8 @@ export interface LanePorts {
   send(message: ToHub): void;
   /** What waits in the channel. */
   backlogBytes(): number;
+  /** Absent: nobody counts what work costs. */
+  readonly energy?: Pick<EnergyMeter, 'begin'> | undefined;
   /** The number of running answers changed. */
   onChanged(): void;
   /** Something is over, however it ended. */
@@ -108,7 +111,9 @@ export function createLane(ports: LanePorts): Lane {
     ...ports,
     onOver(attempt, whole, tokens) {
       const ms = ports.clock.monotonic() - attempt.startedAtMs;
-      ports.onWork?.({ ...purposeOf(attempt), whole, tokens, ms });
+      const { energy } = attempt;
+      const cost = energy === undefined ? {} : { wattHours: energy.wattHours };
+      ports.onWork?.({ ...purposeOf(attempt), whole, tokens, ms, ...cost });
     },
   });
   const { running } = attempts;
@@ -193,7 +198,8 @@ function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
       ? createSaid({ ...ports, tally: attempts.tally }, message.work.tokens.length, keeps)
       : undefined;
   const times = { sinceMs: ports.clock.now(), startedAtMs: ports.clock.monotonic() };
-  const attempt: Attempt = { message, model, said, keeps, tokens: [], ...times, over: false };
+  const meter = ports.energy?.begin();
+  const attempt: Attempt = { message, model, said, keeps, tokens: [], ...times, meter, over: false };
   attempts.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
   attempt.deadline = ports.clock.after(deadlineMs, () =>
@@ -217,7 +223,8 @@ function startEmbed(lane: LaneState, attempt: Attempt, { lease, epoch, work }: E
     engine.embed?.(work, abort.signal) ??
     Promise.reject(new IdlewildError('model_unsupported', 'this model makes text, and no vectors'));
   embedding.then(
-    ({ vectors, tokens }) => {
+    async ({ vectors, tokens, cpuMs }) => {
+      await price(attempt, cpuMs);
       const read = tokens.reduce((sum, each) => sum + each, 0);
       if (!close(lane.attempts, attempt, true, read)) return;
       const bytes = vectors.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
@@ -265,6 +272,7 @@ async function finish(
 ): Promise<void> {
   const { crypto, identity, onChanged } = lane.ports;
   const { finish: reason, s, calls, promptTokens, answerTokens, prefillMs, decodeMs } = event;
+  await price(attempt, event.cpuMs);
   const tokensDigest = await digestTokens(attempt.tokens, crypto);
   const receipt = await signStatement(
     'receipt',
@@ -281,6 +289,7 @@ async function finish(
       tokensDigest,
       prefillMs,
       decodeMs,
+      ...(attempt.energy === undefined ? {} : { energy: attempt.energy }),
     } satisfies Receipt,
     identity,
     crypto,
@@ -300,6 +309,12 @@ async function finish(
   });
   keep(lane.attempts, attempt);
   onChanged();
+}
+
+/** What it cost, where somebody counts that and its engine tells what it used. */
+async function price(attempt: Attempt, cpuMs: number | undefined): Promise<void> {
+  if (cpuMs === undefined || attempt.meter === undefined) return;
+  attempt.energy = await attempt.meter.end(cpuMs);
 }
 
 function fail(lane: LaneState, attempt: Attempt, code: ErrorCode, message: string, input?: number): void {

@@ -65,8 +65,16 @@ function benchWith(change: Partial<MeterDeps> = {}): Bench {
   };
 }
 
+/** Joules, to tenths: what is computed here are hundredths of watt-hours. */
+const joulesOf = ({ wattHours, how }: Energy): [joules: number, how: string] => [
+  Math.round(wattHours * 36_000) / 10,
+  how,
+];
 const sum = (used: readonly Energy[], how: Energy['how']): number =>
-  used.filter((energy) => energy.how === how).reduce((all, { wattHours }) => all + wattHours, 0);
+  joulesOf({
+    wattHours: used.filter((energy) => energy.how === how).reduce((all, { wattHours }) => all + wattHours, 0),
+    how,
+  })[0];
 
 test('without a reader all is modelled, by what engines tell and what we use ourselves', async () => {
   let ownCpuMs = 500;
@@ -74,9 +82,8 @@ test('without a reader all is modelled, by what engines tell and what we use our
   const work = meter.begin();
   meter.used(HOUR_MS);
   ownCpuMs += HOUR_MS / 10;
-  const { wattHours, how } = await work.end(HOUR_MS / 2);
-  expect({ wattHours, how }).toEqual({ wattHours: 2.5, how: 'modelled' });
-  expect(sum(used, 'modelled')).toBeCloseTo(5.5);
+  expect(await work.end(HOUR_MS / 2)).toEqual({ wattHours: 2.5, how: 'modelled' });
+  expect(sum(used, 'modelled')).toBe(5.5 * 3_600);
   expect(sum(used, 'measured')).toBe(0);
   expect(meter.text).toBe('modelled: 10 W idle, 50 W with all processors busy');
 });
@@ -89,10 +96,10 @@ test('a piece of work gets its processor time at the rate that was measured whil
   const other = meter.begin();
   await pass(10_000, 46, 16_000, 12_000);
   // 360 J beyond the rest, three quarters of them ours: 270 J, of which 2 in 12 are this one's.
-  expect(await one.end(2_000)).toEqual({ wattHours: expect.closeTo(270 / 6 / 3_600) as number, how: 'measured' });
+  expect(joulesOf(await one.end(2_000))).toEqual([45, 'measured']);
   await pass(10_000, 46, 16_000, 12_000);
-  expect((await other.end(4_000)).wattHours).toBeCloseTo(270 / 3 / 3_600);
-  expect(sum(used, 'measured')).toBeCloseTo(540 / 3_600);
+  expect(joulesOf(await other.end(4_000))).toEqual([90, 'measured']);
+  expect(sum(used, 'measured')).toBe(540);
   expect(sum(used, 'modelled')).toBe(0);
 });
 
@@ -103,7 +110,7 @@ test('what engines tell of a measured time is not counted again', async () => {
   await pass(5_000, 50, 8_000, 8_000);
   meter.used(8_000);
   await pass(1, 10, 0, 0);
-  expect(sum(used, 'measured')).toBeCloseTo(200 / 3_600);
+  expect(sum(used, 'measured')).toBe(200);
   expect(sum(used, 'modelled')).toBe(0);
 });
 
@@ -120,7 +127,7 @@ test('before a first rest was seen all is modelled, and rests of an earlier star
   await known.pass(1_000, 10, 0, 0);
   const work = known.meter.begin();
   await known.pass(5_000, 52, 8_000, 8_000);
-  expect(await work.end(8_000)).toEqual({ wattHours: expect.closeTo(200 / 3_600) as number, how: 'measured' });
+  expect(joulesOf(await work.end(8_000))).toEqual([200, 'measured']);
 
   const ofAnother = benchWith({ rests: { reader: 'battery', watts: [12] } });
   await ofAnother.pass(1_000, 10, 0, 0);
@@ -129,7 +136,7 @@ test('before a first rest was seen all is modelled, and rests of an earlier star
   expect((await other.end(8_000)).how).toBe('modelled');
 });
 
-test('the calmest of the last rests counts: another program’s work is not taken for idling', async () => {
+test("the calmest of the last rests counts: another program's work is not taken for idling", async () => {
   const { meter, pass } = benchWith();
   await pass(1, 10, 0, 0);
   for (const watts of [30, 11, 25]) {
@@ -140,7 +147,8 @@ test('the calmest of the last rests counts: another program’s work is not take
   expect(meter.rests()?.watts.map(Math.round)).toEqual([30, 11, 25]);
   const work = meter.begin();
   await pass(10_000, 31, 4_000, 4_000);
-  expect((await work.end(4_000)).wattHours).toBeCloseTo(200 / 3_600, 3);
+  const [joules] = joulesOf(await work.end(4_000));
+  expect(Math.round(joules)).toBe(200);
   for (let rest = 0; rest < 20; rest++) {
     await pass(15_000, 20, 0, 0);
     meter.used(1);
@@ -170,7 +178,7 @@ test('a reading that is missing makes what lies in it modelled, and the next one
     meter.used(HOUR_MS);
     expect(await work.end(HOUR_MS)).toEqual({ wattHours: 5, how: 'modelled' });
   }
-  expect(sum(used, 'modelled')).toBeCloseTo(10);
+  expect(sum(used, 'modelled')).toBe(10 * 3_600);
   script.reads = 'all';
   await pass(1_000, 10, 0, 0);
   meter.used(0);
@@ -206,7 +214,7 @@ test('pieces that are over within one look get the rate of the one before', asyn
   meter.used(8_000);
   await pass(1, 50, 0, 0);
   const quick = meter.begin();
-  expect(await quick.end(8)).toEqual({ wattHours: expect.closeTo(0.4 / 3_600) as number, how: 'measured' });
+  expect(joulesOf(await quick.end(80))).toEqual([4, 'measured']);
 });
 
 test('a stop counts what was told and looks no more', async () => {
@@ -221,6 +229,6 @@ test('a stop counts what was told and looks no more', async () => {
   modelled.meter.used(HOUR_MS);
   modelled.meter.stop();
   modelled.meter.used(HOUR_MS);
-  expect(sum(modelled.used, 'modelled')).toBeCloseTo(5);
+  expect(sum(modelled.used, 'modelled')).toBe(5 * 3_600);
   expect(used).toEqual([]);
 });

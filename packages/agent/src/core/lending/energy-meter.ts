@@ -17,6 +17,7 @@ import {
   wattsOf,
   type Drawn,
   type Energy,
+  type EnergyHow,
   type PowerCurve,
   type PowerReader,
 } from './energy.ts';
@@ -129,16 +130,19 @@ function begin(meter: Meter): WorkMeter {
       await touch(meter);
       const spentMs = meter.sums.cpuMs - before.cpuMs;
       if (meter.gaps === before.gaps && spentMs >= ENERGY_LIMITS.rateCpuMsMin) {
-        return { wattHours: (cpuMs * (meter.sums.wattHours - before.wattHours)) / spentMs, how: 'measured' };
+        return costs((cpuMs * (meter.sums.wattHours - before.wattHours)) / spentMs, 'measured');
       }
       const { rate } = meter;
       if (rate !== undefined && clock.monotonic() - rate.atMs <= ENERGY_LIMITS.rateMsMax) {
-        return { wattHours: cpuMs * rate.wattHoursPerMs, how: 'measured' };
+        return costs(cpuMs * rate.wattHoursPerMs, 'measured');
       }
-      return { wattHours: modelledWattHours(cpuMs, curve, cores), how: 'modelled' };
+      return costs(modelledWattHours(cpuMs, curve, cores), 'modelled');
     },
   };
 }
+
+/** No more digits than anybody could know. */
+const costs = (wattHours: number, how: EnergyHow): Energy => ({ wattHours: Number(wattHours.toPrecision(4)), how });
 
 /** Something is under way: looks, unless it has just looked, and once more when nothing has been for a while. */
 function touch(meter: Meter): Promise<void> {

@@ -36,12 +36,12 @@ describe('modelled', () => {
 describe('measured', () => {
   const drawn = { ms: 10_000, joules: 300, busyMs: 20_000, ownMs: 15_000 };
   test('of what is beyond a rest, ours is our part of the busy time', () => {
-    expect(measuredWattHours(drawn, 10)).toBeCloseTo((200 * 0.75) / 3_600);
+    expect(measuredWattHours(drawn, 10) * 3_600).toBeCloseTo(200 * 0.75);
   });
 
   test('it is never below nothing, never over what was drawn, and nothing where nobody was busy', () => {
     expect(measuredWattHours(drawn, 31)).toBe(0);
-    expect(measuredWattHours({ ...drawn, busyMs: 100 }, 0)).toBeCloseTo(300 / 3_600);
+    expect(measuredWattHours({ ...drawn, busyMs: 100 }, 0) * 3_600).toBeCloseTo(300);
     expect(measuredWattHours({ ...drawn, busyMs: 0, ownMs: 0 }, 0)).toBe(0);
   });
 

@@ -1,0 +1,107 @@
+/** What a lane says of energy: in receipts that the device signs, and to its lender; nothing where nobody counts. */
+import { openStatement, receiptSchema, type AnswerWork, type Receipt, type ToDevice } from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { expect, test } from 'vitest';
+import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
+import type { AgentOptions } from '../agent.ts';
+import type { Energy } from '../lending/energy.ts';
+import type { WorkDone } from '../lending/work.ts';
+
+const WORK: AnswerWork = {
+  prompt: { kind: 'text', text: 'Once upon a time' },
+  sampling: { seed: 1 },
+  choice: 0,
+  stop: [],
+  tokens: [],
+  tokensMax: 50,
+};
+const answer = (model: string, lease: string): ToDevice => ({
+  t: 'answer',
+  lease,
+  epoch: 1,
+  model,
+  work: WORK,
+  deadlineMs: 60_000,
+});
+
+interface Counted extends Fixture {
+  readonly model: string;
+  readonly done: WorkDone[];
+  /** Pieces of work that began, and the processor time of those that ended. */
+  readonly begun: () => number;
+  readonly ended: number[];
+}
+
+async function countedFixture(change: Partial<AgentOptions> = {}, cpuMsPerToken?: number): Promise<Counted> {
+  const done: WorkDone[] = [];
+  const ended: number[] = [];
+  let begun = 0;
+  const energy: AgentOptions['energy'] = {
+    begin() {
+      begun++;
+      return {
+        async end(cpuMs): Promise<Energy> {
+          ended.push(cpuMs);
+          return { wattHours: cpuMs / 1_000, how: 'measured' };
+        },
+      };
+    },
+  };
+  const engine = cpuMsPerToken === undefined ? {} : { cpuMsPerToken };
+  const fixture = await createFixture({ energy, engine, onWork: (work) => done.push(work), ...change });
+  const model = await putModel(fixture.store, 'weights');
+  await fixture.startWith(model);
+  return { ...fixture, model, done, ended, begun: () => begun };
+}
+
+async function receiptOf({ got, identity }: Counted, lease: string): Promise<Receipt> {
+  const carried = got('answer.finished').find((message) => message.lease === lease)?.receipt as Uint8Array;
+  return (await openStatement('receipt', carried, receiptSchema, nodeCrypto, identity.publicKey)).statement;
+}
+
+test('a receipt says what its attempt cost, by what the engine says it took, and so is the lender told', async () => {
+  const fixture = await countedFixture({}, 4);
+  const { clock, model, peer, done, ended } = fixture;
+  peer().send(answer(model, 'att_1'));
+  await clock.advance(2_000);
+  expect(ended).toEqual([200]);
+  expect((await receiptOf(fixture, 'att_1')).energy).toEqual({ wattHours: 0.2, how: 'measured' });
+  expect(done).toMatchObject([{ kind: 'answer', whole: true, wattHours: 0.2 }]);
+});
+
+test('vectors have no receipt, and their lender is told all the same', async () => {
+  const { clock, model, peer, done } = await countedFixture({}, 4);
+  peer().send({
+    t: 'embed',
+    lease: 'att_1',
+    epoch: 1,
+    model,
+    work: { kind: 'embed', inputs: ['one', 'two words'] },
+    deadlineMs: 60_000,
+  });
+  await clock.advance(2_000);
+  expect(done).toMatchObject([{ kind: 'embed', whole: true, tokens: 4, wattHours: 0.016 }]);
+});
+
+test('an engine that does not say, and a device that does not count, leave it unsaid', async () => {
+  const silent = await countedFixture();
+  const uncounted = await countedFixture({ energy: undefined }, 4);
+  for (const fixture of [silent, uncounted]) {
+    fixture.peer().send(answer(fixture.model, 'att_1'));
+    await fixture.clock.advance(2_000);
+    expect(await receiptOf(fixture, 'att_1')).not.toHaveProperty('energy');
+    expect(fixture.done[0]).not.toHaveProperty('wattHours');
+  }
+  expect([silent.begun(), uncounted.begun()]).toEqual([1, 0]);
+});
+
+test('what was cancelled has no price of its own', async () => {
+  const { clock, model, peer, done, ended } = await countedFixture({}, 4);
+  peer().send(answer(model, 'att_1'));
+  await clock.advance(200);
+  peer().send({ t: 'cancel', lease: 'att_1', epoch: 1 });
+  await clock.advance(2_000);
+  expect(ended).toEqual([]);
+  expect(done).toMatchObject([{ whole: false }]);
+  expect(done[0]).not.toHaveProperty('wattHours');
+});
