@@ -22,7 +22,7 @@ export function systemdUnit(service: ServiceDescription, facts: InstalledFacts):
     '',
     '[Service]',
     'Type=exec',
-    `ExecStart=${[quoted(program), ...words.map((word) => quoted(word.replaceAll('$', '$$$$')))].join(' ')}`,
+    `ExecStart=${started(program, words)}`,
     // The slash keeps a blank or a backslash at the folder's end from being the line's.
     `WorkingDirectory=${plain(folder)}/`,
     ...Object.entries(environment).map(([name, value]) => `Environment=${quoted(`${name}=${value}`)}`),
@@ -45,6 +45,12 @@ export function systemdUnit(service: ServiceDescription, facts: InstalledFacts):
     '[Install]',
     'WantedBy=default.target',
   ].join('\n')}\n`;
+}
+
+/** systemd takes no quote and no backslash in the name of a program; a shell that becomes it does. */
+function started(program: string, words: readonly string[]): string {
+  if (/["'\\]/.test(program)) return started('/bin/sh', ['-c', 'exec "$0" "$@"', program, ...words]);
+  return [quoted(program), ...words.map((word) => quoted(word.replaceAll('$', '$$$$')))].join(' ');
 }
 
 const plain = (text: string): string => text.replaceAll('%', '%%');
