@@ -64,7 +64,7 @@ test.each([
   ['--cpu', '0%', /--cpu takes a share/],
   ['--cpu', '101%', /--cpu takes a share/],
   ['--memory', 'much', /--memory takes a size/],
-  ['--memory', '9GB', /half of this machine's memory/],
+  ['--memory', '17GB', /what this machine has at most/],
   ['--download', '5kB', /100kB or more/],
 ])('%s %s is refused with what it takes', (option, text, words) => {
   expect(() => from(option, text)).toThrow(words);

@@ -123,11 +123,11 @@ function shareOf(option: string, text: string): number {
   return percent / 100;
 }
 
-/** `8GB` or `25%`. More than half is never lent: the machine is its owner's first. */
+/** `8GB` or `25%`. */
 function memoryOf(text: string, memoryBytes: number): number {
   const bytes = text.includes('%') ? Math.floor(shareOf('--memory', text) * memoryBytes) : parseSize(text);
   if (bytes === undefined || bytes === 0) throw usage(`--memory takes a size as in 8GB or 25%, and not "${text}"`);
-  if (bytes > memoryBytes / 2) throw usage(`--memory takes half of this machine's memory at most, 50%`);
+  if (bytes > memoryBytes) throw usage(`--memory takes what this machine has at most, which is ${memoryBytes} bytes`);
   return bytes;
 }
 

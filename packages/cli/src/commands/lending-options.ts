@@ -55,7 +55,7 @@ export const addLendingOptions = (command: Command): Command =>
     .option('--refuse <list>', 'never work for these causes (default: none)')
     .option('--hours <times>', 'when, in local time, as in "mon-fri 20:00-07:00; sat-sun" (default: always)')
     .option('--cpu <share>', 'of the processors, as in 60%, which is the default')
-    .option('--memory <size>', 'for models, as in 8GB or 25% (default: half of the machine, which is the most)')
+    .option('--memory <size>', 'for models, as in 8GB or 25% (default: half of what there is)')
     .option('--disk <size>', 'keep at most this much of models on the disk, as in 20GB (default: 20GB)', parseBytes)
     .option('--download <rate>', 'fetch models at no more than this a second, as in 5MB (default: none, no limit)')
     .option(
