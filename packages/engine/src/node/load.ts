@@ -5,17 +5,20 @@
  * numeric class is read off the fingerprint graph, run by the same build on the same provider.
  */
 import {
+  blocksOf,
   checkGraph,
   describeDecoder,
   fingerprintGraph,
+  isExternal,
   readGraph,
   writeGraph,
+  type Block,
   type DecoderShape,
   type Graph,
 } from '@idlewild/graph';
 import { IdlewildError, hex, type Clock } from '@idlewild/protocol';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, type Stats } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, posix } from 'node:path';
 import { createDecodeLoop, type DecodeLoop } from '../core/decode-loop.ts';
@@ -87,21 +90,61 @@ export async function loadModel(
 
 /** Throws `model_invalid` or `model_refused`. */
 export function readCheckedGraph(model: EngineModel): Graph {
+  checkFile(model, model.graph);
   let bytes: Uint8Array;
   try {
     bytes = new Uint8Array(readFileSync(join(model.folder, model.graph)));
   } catch (cause) {
-    throw new IdlewildError(
-      'model_invalid',
-      `the graph ${model.graph} of model ${model.cid} cannot be read: ${(cause as Error).message}`,
-      { cause },
-    );
+    throw unreadable(model, model.graph, cause);
   }
   const graph = readGraph(bytes);
   const folder = posix.dirname(model.graph);
   const beside = Object.entries(model.fileBytes).filter(([path]) => posix.dirname(path) === folder);
   checkGraph(graph, { files: new Map(beside.map(([path, size]) => [posix.basename(path), size])) });
+  for (const location of locationsOf(graph)) checkFile(model, posix.join(folder, location));
   return graph;
+}
+
+const unreadable = (model: EngineModel, path: string, cause: unknown): IdlewildError =>
+  new IdlewildError(
+    'model_invalid',
+    `the file ${path} of model ${model.cid} cannot be read: ${(cause as Error).message}`,
+    { cause },
+  );
+
+/**
+ * That it is a file, in the model's folder, as long as its manifest says: the runtime opens it by itself, and a link in
+ * its place, or in that of a folder, would lead elsewhere.
+ */
+function checkFile(model: EngineModel, path: string): void {
+  const parts = path.split('/');
+  if (posix.isAbsolute(path) || path.includes('\\') || parts.some((part) => ['', '.', '..'].includes(part)))
+    throw new IdlewildError('model_refused', `model ${model.cid} has a file at '${path}', which leaves its folder`);
+  for (const depth of parts.keys()) {
+    const part = parts.slice(0, depth + 1).join('/');
+    let found: Stats;
+    try {
+      found = lstatSync(join(model.folder, part));
+    } catch (cause) {
+      throw unreadable(model, path, cause);
+    }
+    const isLast = depth === parts.length - 1;
+    if (!(isLast ? found.isFile() : found.isDirectory()))
+      throw new IdlewildError('model_refused', `'${part}' of model ${model.cid} is a link or no file`);
+    const stated = model.fileBytes[path];
+    if (isLast && stated !== undefined && found.size !== stated)
+      throw new IdlewildError(
+        'model_invalid',
+        `'${path}' of model ${model.cid} has ${found.size} bytes, and ${stated} by its manifest`,
+      );
+  }
+}
+
+/** Side files that the graph's tensors lie in. */
+function locationsOf(block: Block): Set<string> {
+  const own = [...block.tensors.values()].flatMap((tensor) => (isExternal(tensor) ? [tensor.external.location] : []));
+  const inner = block.nodes.flatMap(blocksOf).flatMap((each) => [...locationsOf(each)]);
+  return new Set([...own, ...inner]);
 }
 
 /** Only files of the manifest are read, whatever else lies in the folder. */
