@@ -121,6 +121,7 @@ export const ERRORS = {
     retryable: false,
     meaning: 'The lender of the device does not consent to this work.',
   },
+  not_running: { status: 503, retryable: true, meaning: 'The device of this folder does not run at the moment.' },
   device_paused: { status: 503, retryable: true, meaning: 'The lender paused the device.' },
   device_full: { status: 429, retryable: true, meaning: 'The device has no free slot for another answer.' },
   model_not_ready: {

@@ -8,12 +8,8 @@
  * first. The folder stays held all the time, and the lender's own pause goes with it. What an agent does and when it
  * pauses by itself is not known here.
  */
-import { join } from 'node:path';
-import { IdlewildError, asIdlewildError, type Clock, type Crypto, type Timer } from '@idlewild/protocol';
-import { z } from 'zod';
+import { IdlewildError, asIdlewildError, type Clock, type Timer } from '@idlewild/protocol';
 import type { Agent, AgentState, Log } from '../core/agent.ts';
-import { openConsent } from '../core/consent.ts';
-import { changed, isChange, widenings } from '../core/lending/consent-change.ts';
 import type { LeaveReport, LendingControl, LendingStatus } from '../core/lending/control.ts';
 import { CONTROL_LIMITS } from '../core/lending/control-limits.ts';
 import { createLenderPause, type LenderPause } from '../core/lending/lender-pause.ts';
@@ -21,9 +17,10 @@ import type { WorkDone } from '../core/lending/work.ts';
 import { serveControl, type ControlServer } from './control.ts';
 import type { DataFolder } from './data-folder.ts';
 import { openHistory, type History } from './history.ts';
+import { readConsent } from './kept-consent.ts';
 import { keepPause, readKeptPause } from './kept-pause.ts';
 import { leaveWith } from './leave.ts';
-import { readJson } from './whole-file.ts';
+import { changeLimits } from './change-limits.ts';
 
 export interface LentDevice extends Agent {
   readonly control: LendingControl;
@@ -35,7 +32,10 @@ export interface LentDevice extends Agent {
 export interface StartedAgent {
   readonly agent: Agent;
   /** At this moment. */
-  facts(): Pick<LendingStatus, 'territory' | 'hub' | 'limits' | 'signals' | 'isolation' | 'preset'>;
+  facts(): Pick<LendingStatus, 'territory' | 'hub' | 'limits' | 'signals' | 'isolation' | 'preset'> & {
+    /** As they are seen now, where that is more than what was told. */
+    readonly pauses?: LendingStatus['pauses'];
+  };
 }
 
 export interface Hooks {
@@ -46,7 +46,6 @@ export interface Hooks {
 export interface LentDeviceDeps {
   readonly folder: DataFolder;
   readonly clock: Clock;
-  readonly crypto: Crypto;
   readonly log: Log;
   /** Starts an agent by what the folder holds; the folder stays held when it ends. */
   start(hooks: Hooks): Promise<StartedAgent>;
@@ -214,17 +213,10 @@ function controlOf(device: Device): LendingControl {
       tellSoon(device);
       await keeping;
     },
-    limits: ({ change, agreed = false }) =>
+    limits: (order) =>
       alone(device, 'limits are being changed', async () => {
-        const { folder, crypto } = device.deps;
-        const signed = await folder.consent();
-        if (signed === undefined) throw new IdlewildError('conflict', 'the lender has agreed to nothing yet');
-        const before = await openConsent(signed, folder.identity.publicKey, crypto);
-        if (!isChange(before, change)) return;
-        const choice = changed(before, change);
-        const wider = widenings(before, choice);
-        if (wider.length > 0 && !agreed) throw wideningRefused(wider);
-        await folder.giveConsent(choice);
+        const { folder } = device.deps;
+        if (!(await changeLimits(folder, order))) return;
         device.consent = await readableConsent(folder);
         await startAnew(device);
       }),
@@ -241,13 +233,6 @@ function controlOf(device: Device): LendingControl {
       }),
   };
 }
-
-export const wideningRefused = (wider: readonly string[]): IdlewildError =>
-  new IdlewildError(
-    'consent_refused',
-    `that would lend more than was agreed (${wider.join('; ')}), which needs the lender's yes`,
-    { details: { wider } },
-  );
 
 async function alone<Result>(device: Device, what: string, act: () => Promise<Result>): Promise<Result> {
   const refusal = device.busy ?? (device.stopping || device.closing !== undefined ? 'it is stopping' : undefined);
@@ -319,8 +304,5 @@ function tick(device: Device): void {
   });
 }
 
-/** As the folder has it for people, which is checked against what was signed whenever that is read. */
-export async function readableConsent({ folder }: Pick<DataFolder, 'folder'>): Promise<Record<string, unknown>> {
-  const schema = z.object({ consent: z.record(z.string(), z.unknown()) });
-  return (await readJson(join(folder, 'consent.json'), schema, 'join again'))?.consent ?? {};
-}
+const readableConsent = async ({ folder }: DataFolder): Promise<Readonly<Record<string, unknown>>> =>
+  (await readConsent(folder))?.readable ?? {};

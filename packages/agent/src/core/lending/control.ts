@@ -14,7 +14,8 @@ import { consentChangeSchema, type ConsentChange } from './consent-change.ts';
 import type { DayHistory } from './history.ts';
 import type { KeptPause } from './lender-pause.ts';
 import { CONTROL_LIMITS } from './control-limits.ts';
-import type { LimitHeld, PauseReason, SignalName } from './port.ts';
+import type { LimitHeld, PauseReason, SignalsView } from './port.ts';
+import { lendingSettingsSchema, type LendingSettings } from './settings.ts';
 import type { RunningWork } from './work.ts';
 
 /** What protects the machine from what runs on it, layer by layer. */
@@ -40,12 +41,8 @@ export interface LendingStatus {
   readonly pauses: readonly PauseReason[];
   /** The lender's own pause, of which `pauses` tells the reason. */
   readonly paused?: KeptPause;
-  readonly signals?: {
-    readonly headless: boolean;
-    /** How each is read. */
-    readonly read: Readonly<Partial<Record<SignalName, string>>>;
-    readonly unknown: readonly SignalName[];
-  };
+  /** Absent where nothing that a signal tells would pause it. */
+  readonly signals?: SignalsView;
   readonly isolation?: IsolationHere;
   /** What this device has done since midnight. */
   readonly today: DayHistory;
@@ -82,6 +79,14 @@ export interface LeaveOrder {
   readonly receipt?: string | undefined;
 }
 
+export interface LimitsOrder {
+  readonly change: ConsentChange;
+  /** What is the lender's own, in place of what it was. */
+  readonly settings?: LendingSettings | undefined;
+  /** The lender has said yes to what goes beyond what was agreed. */
+  readonly agreed?: boolean | undefined;
+}
+
 export interface LendingControl {
   status(): LendingStatus | Promise<LendingStatus>;
   /** Tells the status now and at each change of it. */
@@ -91,9 +96,9 @@ export interface LendingControl {
   resume(): Promise<void>;
   /**
    * Signs a new consent and works by it. Throws `consent_refused`, which lists what would be lent beyond what was agreed,
-   * unless the lender `agreed` to that.
+   * unless the lender has agreed to that.
    */
-  limits(order: { readonly change: ConsentChange; readonly agreed?: boolean | undefined }): Promise<void>;
+  limits(order: LimitsOrder): Promise<void>;
   /** Leaves the community and removes everything of the device; it has ended then. */
   leave(order: LeaveOrder): Promise<LeaveReport>;
 }
@@ -108,7 +113,13 @@ const requests = {
     forMs: z.int().min(CONTROL_LIMITS.pauseMsMin).max(CONTROL_LIMITS.pauseMsMax).optional(),
   }),
   resume: z.strictObject({ id, do: z.literal('resume') }),
-  limits: z.strictObject({ id, do: z.literal('limits'), change: consentChangeSchema, agreed: z.boolean().optional() }),
+  limits: z.strictObject({
+    id,
+    do: z.literal('limits'),
+    change: consentChangeSchema,
+    settings: lendingSettingsSchema.optional(),
+    agreed: z.boolean().optional(),
+  }),
   leave: z.strictObject({
     id,
     do: z.literal('leave'),

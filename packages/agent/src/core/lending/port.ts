@@ -45,6 +45,18 @@ export interface SignalSource {
   close(): void;
 }
 
+/** What is known of a machine, for people. */
+export interface SignalsView {
+  /** Neither screen nor input: idle by its load alone. */
+  readonly headless: boolean;
+  /** How each is read, or why it is not. */
+  readonly read: SignalSource['sources'];
+  /** Those that have rules, and that nothing here tells. */
+  readonly unknown: readonly SignalName[];
+  /** Nothing can be read at the moment, and why. */
+  readonly trouble?: string;
+}
+
 /** Why nothing runs now. */
 export interface PauseReason {
   /** One word, stable, for scripts: `input`, `battery`, `load`, `programs`, `hours`, `lender`, … */
