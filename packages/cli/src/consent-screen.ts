@@ -43,7 +43,7 @@ export async function askPreset(terminal: Terminal): Promise<PresetName> {
   const { isCancel, select } = await import('@clack/prompts');
   const picked = await select<PresetName>({
     ...terminal,
-    message: 'How do you want to lend this machine? Nothing runs yet, and every figure can be changed.',
+    message: 'How do you want to lend this machine? Nothing runs yet.',
     options: presetOptions(),
     initialValue: 'balanced',
   });

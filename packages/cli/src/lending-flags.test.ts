@@ -14,7 +14,9 @@ const from = (...words: string[]) => chosen(flagsOf(...words), BALANCED, MACHINE
 
 test.each(PRESET_NAMES)('the command line knows the preset %s, and the screen offers it with a sentence', (name) => {
   expect(flagsOf('--preset', name)).toEqual({ preset: name });
-  expect(presetOptions().find(({ value }) => value === name)?.hint).toMatch(/\.$/);
+  const offered = presetOptions().find(({ value }) => value === name)?.label ?? '';
+  expect(offered).toMatch(/^\w.*\. *$/);
+  expect(offered.length).toBeLessThanOrEqual(74);
 });
 
 test('each flag changes its own figure and no other', () => {

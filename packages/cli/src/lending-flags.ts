@@ -81,8 +81,8 @@ export const settingsOf = (preset: PresetName, before: LendingSettings | undefin
   ...(before?.place === undefined ? {} : { place: before.place }),
 });
 
-export const presetOptions = (): { value: PresetName; label: string; hint: string }[] =>
-  PRESET_NAMES.map((value) => ({ value, label: PRESETS[value].title, hint: PRESETS[value].sentence }));
+export const presetOptions = (): { value: PresetName; label: string }[] =>
+  PRESET_NAMES.map((value) => ({ value, label: `${PRESETS[value].title.padEnd(11)}${PRESETS[value].sentence}` }));
 
 function refuseContradiction({ causes = [], refused = [] }: LenderChoice): void {
   const both = causes.filter((cause) => refused.includes(cause));

@@ -19,7 +19,7 @@ export type PresetConsent = Pick<
 
 export interface Preset {
   readonly title: string;
-  /** For people, in a list of four. */
+  /** For people, in a list of four; one line of a terminal with the title before it. */
   readonly sentence: string;
   readonly consent: Omit<PresetConsent, 'memoryBytesMax'>;
   /** Of the machine's memory, for all engines together. */
@@ -31,7 +31,7 @@ export interface Preset {
 export const PRESETS: Readonly<Record<PresetName, Preset>> = {
   gentle: {
     title: 'Gentle',
-    sentence: 'Works on up to 30 % of the processors, when nobody has touched the machine for ten minutes.',
+    sentence: 'Works on 30 % of the processors after ten minutes untouched.',
     consent: {
       presence: 'respect',
       cpuShareMax: 0.3,
@@ -54,21 +54,21 @@ export const PRESETS: Readonly<Record<PresetName, Preset>> = {
   },
   balanced: {
     title: 'Balanced',
-    sentence: 'Works on up to 60 % of the processors, when nobody has touched the machine for three minutes.',
+    sentence: 'Works on 60 % of the processors after three minutes untouched.',
     consent: { presence: 'respect', cpuShareMax: 0.6, gpu: 'idle' },
     memoryShareMax: 0.5,
     rules: DEFAULT_PAUSE_RULES,
   },
   'all-night': {
     title: 'All night',
-    sentence: 'Works from 22:00 to 07:00 only, and then as Balanced does.',
+    sentence: 'Works as Balanced does, but from 22:00 to 07:00 only.',
     consent: { presence: 'respect', hours: parseHours('daily 22:00-07:00'), cpuShareMax: 0.6, gpu: 'idle' },
     memoryShareMax: 0.5,
     rules: DEFAULT_PAUSE_RULES,
   },
   dedicated: {
     title: 'Dedicated',
-    sentence: 'For a machine with nothing else to do: all processors, at any hour, also while somebody uses it.',
+    sentence: 'Works on all processors at any hour, also while you are there.',
     consent: { presence: 'ignore', cpuShareMax: 1, gpu: 'always' },
     memoryShareMax: 0.5,
     // It stops all the same where the machine would suffer: on a battery, too hot, out of memory, on a metered line.
