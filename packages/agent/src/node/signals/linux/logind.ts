@@ -31,7 +31,7 @@ const SESSIONS_MAX = 32;
 
 export function createLogind(bus: Link<Bus>, clock: Clock): Logind {
   let sessions: readonly Session[] = [];
-  const withWindows = (): Session[] => sessions.filter(({ type }) => type !== 'tty');
+  const withWindows = (): Session[] => sessions.filter(({ type }) => /^(x11|wayland|mir)$/.test(type));
   return {
     sessions: () => sessions,
     hintedIdleMs() {
