@@ -26,13 +26,14 @@ import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlew
 import type { EngineHost } from '@idlewild/engine';
 import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
 import packageJson from '../../package.json' with { type: 'json' };
-import { createAgent, type AgentState, type LendingLimits, type Log, type Presence } from '../core/agent.ts';
+import { createAgent, type AgentState, type LendingLimits, type Log } from '../core/agent.ts';
 import { openConsent, type ConsentChoice } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings, type KeptPlace } from './data-folder.ts';
 import { holdHere } from './holding/holding.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
 import { CPU_SHARE, cpuShareOf } from '../core/lending/cpu-share.ts';
+import type { SignalSource } from '../core/lending/port.ts';
 import type { LendingSettings } from '../core/lending/settings.ts';
 import type { Place } from '../core/places.ts';
 import type { HubAddress } from '../core/session.ts';
@@ -41,6 +42,7 @@ import { readLending, writeLending } from './lending-file.ts';
 import { lendDevice, type Hooks, type LentDevice, type StartedAgent } from './lent-device.ts';
 import { localTimeOf } from './local-time.ts';
 import { createNodeModelFolders } from './model-folders.ts';
+import { watchMachine, type Watch } from './watch-machine.ts';
 import { createWsTransport } from './ws-transport.ts';
 
 /** What the lender allows in the territory of the invite. */
@@ -65,8 +67,8 @@ export interface NodeAgentOptions {
   /** What `measureMachine` said, where several devices of one machine share a measurement. */
   readonly machine?: Machine | undefined;
   readonly engineHost?: EngineHost | undefined;
-  /** Without one nothing on this machine tells whether a person uses it. */
-  readonly presence?: Presence | undefined;
+  /** What tells of this machine, if not its own system. */
+  openSignals?(programs: readonly string[]): Promise<SignalSource>;
   readonly log: Log;
   onState?(state: AgentState): void;
   /** At the start, where the device has been led elsewhere since its lender told it of `from`; and when it is. */
@@ -122,7 +124,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
   const { territory, name, movedFrom } = settings;
   const consent = await consentFor(folder, options, territory);
   if (options.lending !== undefined) await writeLending(folder.folder, options.lending);
-  const preset = (await readLending(folder.folder))?.preset;
+  const lending = await readLending(folder.folder);
   const territoryId = await idOfKey('ter', territory, nodeCrypto);
   const lent = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
   const { diskBytesMax = AGENT_LIMITS.diskBytes, downloadBytesPerSecondMax: bytesPerSecondMax } = lent;
@@ -146,6 +148,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
   );
   let sources = createHttpSources({ ...sourcesAt(settings), bytesPerSecondMax });
   const notes = createNotes(folder, settings, log);
+  const made: { watch?: Watch } = {};
   const agent = await createAgent({
     ...ports,
     store,
@@ -153,7 +156,6 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     identity: folder.identity,
     consent,
     name,
-    presence: options.presence,
     freeMemoryBytes: () => process.availableMemory(),
     localTime: () => localTimeOf(systemClock.now()),
     transport: createWsTransport({ clock: systemClock }),
@@ -163,7 +165,10 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
     hub: addressOf(settings, joinToken),
     limits,
-    onState: (state) => options.onState(state),
+    onState(state) {
+      made.watch?.stateChanged(state);
+      options.onState(state);
+    },
     onWork: (work) => options.onWork(work),
     onEnrolled: () => notes.change({ enrolled: true }),
     onMoved(place) {
@@ -175,14 +180,19 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     },
   });
   if (movedFrom !== undefined) options.onMoved?.({ url: settings.url, from: movedFrom });
+  const watch = await watchMachine({ ...options, clock: systemClock, agent, consent: lent, lending });
+  made.watch = watch;
   const released = agent.ended.then(async () => {
+    watch.stop();
     sources.close();
     holding.close();
     // The folder is another process's as soon as it is unlocked.
     await notes.written();
     return agent.ended;
   });
+  const { preset } = { ...lending };
   const facts: StartedAgent['facts'] = () => ({
+    ...watch.facts(agent.state()),
     territory: territoryId,
     hub: notes.settings().url,
     limits: holding.limitsHere(),

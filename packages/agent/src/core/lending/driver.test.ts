@@ -134,7 +134,7 @@ test('readings that fail are told once and change nothing, and so are those that
   await clock.advance(60_000);
   expect(calls).toEqual([]);
   expect(troubles).toEqual([expect.stringContaining('no such bus')]);
-  expect(driver.view().trouble).toContain('no such bus');
+  expect(driver.view().signals.trouble).toContain('no such bus');
   source.behave('answer');
   await clock.advance(1_000);
   expect(calls).toEqual(['pause battery: it runs on its battery']);
@@ -162,7 +162,7 @@ test('readings that hang are bounded in time and number, and pause nothing by th
   expect(calls.slice(2)).toEqual(['resume energy']);
   source.behave('answer');
   await clock.advance(2_000);
-  expect(driver.view().trouble).toBeUndefined();
+  expect(driver.view().signals.trouble).toBeUndefined();
   expect(troubles.at(-1)).toBeUndefined();
 });
 
@@ -202,9 +202,9 @@ test('a machine without screen and input is idle by its load alone, and says so'
   const { clock, source, driver, calls } = await createWorld({ otherCpu: 0 }, DEFAULT_PAUSE_RULES, true);
   await clock.advance(5_000);
   expect(calls).toEqual([]);
-  expect(driver.view()).toMatchObject({ isHeadless: true, reasons: [] });
-  expect(driver.view().unknown).toContainEqual({ signal: 'inputIdleMs', why: undefined });
-  expect(driver.view().unknown).not.toContainEqual({ signal: 'otherCpu', why: undefined });
+  expect(driver.view()).toMatchObject({ signals: { headless: true }, reasons: [] });
+  expect(driver.view().signals.unknown).toContain('inputIdleMs');
+  expect(driver.view().signals.unknown).not.toContain('otherCpu');
   source.say({ otherCpu: 0.9 });
   await clock.advance(2_000);
   expect(driver.view().reasons.map(({ name }) => name)).toEqual(['load']);

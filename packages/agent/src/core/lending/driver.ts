@@ -19,7 +19,7 @@ import {
 } from './idleness.ts';
 import { DRIVER_LIMITS, IDLENESS_LIMITS } from './limits.ts';
 import type { Outside, ReasonName, Seen } from './lines.ts';
-import type { Signals, SignalSource } from './port.ts';
+import type { Signals, SignalsView, SignalSource } from './port.ts';
 import type { PauseRules } from './rules.ts';
 import { TOLD } from './words.ts';
 
@@ -43,13 +43,7 @@ export interface DriverPorts {
 export interface IdlenessView {
   /** In their order; empty: it may work. */
   readonly reasons: readonly ActiveReason[];
-  readonly throttle: number;
-  /** Signals that have rules and that nothing here tells, and how the source explains it. */
-  readonly unknown: readonly { readonly signal: keyof Signals; readonly why?: string | undefined }[];
-  /** Neither screen nor input: idle by its load alone. */
-  readonly isHeadless: boolean;
-  /** Since when nothing could be read, and why. */
-  readonly trouble?: string | undefined;
+  readonly signals: SignalsView;
 }
 
 export interface Driver {
@@ -232,12 +226,10 @@ function tellTrouble(parts: Parts, message: string | undefined): void {
 
 function viewOf(parts: Parts): IdlenessView {
   const seen = seenBy(parts);
-  const { source, clock } = parts.ports;
+  const { ports, state, trouble } = parts;
+  const { headless, sources } = ports.source;
   return {
-    reasons: reasonsOf(parts.state, seen, clock.monotonic()),
-    throttle: parts.toldThrottle,
-    unknown: unknownOf(seen).map((signal) => ({ signal, why: source.sources[signal] })),
-    isHeadless: source.headless,
-    trouble: parts.trouble,
+    reasons: reasonsOf(state, seen, ports.clock.monotonic()),
+    signals: { headless, read: sources, unknown: unknownOf(seen), ...(trouble === undefined ? {} : { trouble }) },
   };
 }

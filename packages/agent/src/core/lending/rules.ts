@@ -106,7 +106,7 @@ export const pauseRulesSchema = z.strictObject({
   programs: z.array(z.string().min(1).max(programCharactersMax)).max(programsMax),
 } satisfies Record<keyof PauseRules, z.ZodType>);
 
-/** Without the signs of a person: for a device whose consent says `ignore`. The machine itself is still looked after. */
+/** Without the signs of a person: for a device whose consent says `ignore`. The machine is still looked after. */
 export const ignoringPresence = (rules: PauseRules): PauseRules => ({
   ...rules,
   inputIdleMs: null,

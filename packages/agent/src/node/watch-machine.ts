@@ -1,0 +1,105 @@
+/**
+ * The machine's signals, the lender's rules and the agent, wired: what pauses this device, and until when.
+ *
+ * Which rules hold: the lender's own; without any the usual ones, or none for a device whose consent says `ignore`. Such
+ * a device never heeds a person's presence, and where nothing else is asked for its machine is not even looked at. What
+ * the signed consent says of hours, temperature and energy holds in any case.
+ */
+import type { Clock, Consent } from '@idlewild/protocol';
+import type { Agent, AgentState, Log } from '../core/agent.ts';
+import { startDriver, type Driver } from '../core/lending/driver.ts';
+import { LINES, REASON_NAMES } from '../core/lending/lines.ts';
+import type { SignalSource, PauseReason, SignalsView } from '../core/lending/port.ts';
+import {
+  DEFAULT_PAUSE_RULES,
+  NO_PAUSE_RULES,
+  ignoringPresence,
+  withinConsent,
+  type PauseRules,
+} from '../core/lending/rules.ts';
+import { rulesOf, type LendingSettings } from '../core/lending/settings.ts';
+import { localTimeOf } from './local-time.ts';
+import { openSignals } from './signals/open-signals.ts';
+
+export interface WatchOptions {
+  readonly clock: Clock;
+  readonly agent: Pick<Agent, 'pause' | 'resume' | 'throttle'>;
+  readonly consent: Consent;
+  /** The lender's own settings. */
+  readonly lending?: LendingSettings | undefined;
+  /** What tells of this machine, if not its own system; `programs` are those that the lender listed. */
+  openSignals?(programs: readonly string[]): Promise<SignalSource>;
+  /** What the device has used today; absent where nothing counts it. */
+  wattHoursToday?(): number;
+  readonly log: Log;
+}
+
+export interface Watch {
+  /** For `status`: each pause with what is seen of it now; signals only where the machine is looked at. */
+  facts(state: AgentState): { readonly pauses: readonly PauseReason[]; readonly signals?: SignalsView };
+  /** Of the agent: what it does decides how often the machine is looked at. */
+  stateChanged(state: AgentState): void;
+  stop(): void;
+}
+
+/** Resolves when the machine has been looked at: a device whose person is there starts paused. */
+export async function watchMachine(options: WatchOptions): Promise<Watch> {
+  const { agent, clock, consent, log } = options;
+  const rules = rulesFor(consent, options.lending);
+  let isWorking = false;
+  const isLookedAt = looksAtMachine(rules);
+  const driver: Driver = startDriver({
+    clock,
+    rules,
+    source: isLookedAt ? await signalsOf(options, rules) : NOTHING,
+    isWorking: () => isWorking,
+    outside: () => ({
+      nowMs: clock.now(),
+      localTime: localTimeOf(clock.now()),
+      hours: consent.hours,
+      energy: energyOf(options),
+    }),
+    pause: (name, text, told) => agent.pause(name, text, told),
+    resume: (name) => agent.resume(name),
+    onThrottle: (share) => agent.throttle(share),
+    onTrouble: (message) =>
+      message === undefined ? log('info', 'this machine can be read again') : log('warn', message),
+  });
+  await driver.hasLooked;
+  return {
+    facts({ pauses }) {
+      const { reasons, signals } = driver.view();
+      const live = pauses.map((pause) => reasons.find(({ name }) => name === pause.name) ?? pause);
+      return isLookedAt ? { pauses: live, signals } : { pauses: live };
+    },
+    stateChanged({ answering, models }) {
+      const was = isWorking;
+      isWorking = answering > 0 || models.some(({ state }) => state === 'loading');
+      if (isWorking && !was) driver.lookNow();
+    },
+    stop: () => driver.stop(),
+  };
+}
+
+const signalsOf = ({ clock, openSignals: open }: WatchOptions, { programs }: PauseRules): Promise<SignalSource> =>
+  open?.(programs) ?? openSignals({ clock, programs: () => programs });
+
+function rulesFor(consent: Consent, lending: LendingSettings | undefined): PauseRules {
+  const own = lending === undefined ? undefined : rulesOf(lending);
+  const given = own ?? (consent.presence === 'respect' ? DEFAULT_PAUSE_RULES : NO_PAUSE_RULES);
+  return withinConsent(consent.presence === 'respect' ? given : ignoringPresence(given), consent);
+}
+
+const looksAtMachine = (rules: PauseRules): boolean =>
+  REASON_NAMES.some((name) => LINES[name].signals !== undefined && LINES[name].isOn(rules));
+
+const NOTHING: SignalSource = { sources: {}, headless: false, read: () => Promise.resolve({}), close: () => undefined };
+
+function energyOf({
+  consent,
+  wattHoursToday,
+}: WatchOptions): { wattHoursToday: number; wattHoursPerDayMax: number } | undefined {
+  const { wattHoursPerDayMax } = consent;
+  if (wattHoursPerDayMax === undefined || wattHoursToday === undefined) return undefined;
+  return { wattHoursToday: wattHoursToday(), wattHoursPerDayMax };
+}
