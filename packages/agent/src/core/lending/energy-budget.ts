@@ -26,6 +26,11 @@ export interface EnergyToday {
   readonly grid: string;
 }
 
+export interface EnergyView extends EnergyToday {
+  /** How this machine's energy is known, for people. */
+  readonly source: string;
+}
+
 export interface EnergyBudget {
   add(energy: Energy): void;
   day(): DayEnergy;

@@ -43,8 +43,13 @@ const KINDS: Readonly<
   board: { idle: 3, idlePerThread: 0, perThread: 1.25, most: 12 },
 };
 
+interface OwnWatts {
+  readonly idleWatts?: number | undefined;
+  readonly fullWatts?: number | undefined;
+}
+
 /** `threads`: processors as the system counts them. What the lender says of the machine counts before all of it. */
-export function powerCurveOf(kind: MachineKind, threads: number, own: Partial<PowerCurve> = {}): PowerCurve {
+export function powerCurveOf(kind: MachineKind, threads: number, own: OwnWatts = {}): PowerCurve {
   const { idle, idlePerThread, perThread, most } = KINDS[kind];
   const idleWatts =
     own.idleWatts ?? Math.min(idle + idlePerThread * threads, own.fullWatts ?? Number.POSITIVE_INFINITY);

@@ -158,5 +158,5 @@ test('in a day of signals that are noisy around the lines no pause and no resume
   expect(pausedShare).toBeGreaterThan(0.2);
   expect(pausedShare).toBeLessThan(0.9);
   const never = REASON_NAMES.filter((name) => entered[name] === undefined);
-  expect(never).toEqual(['hours', 'energy', 'locked']);
+  expect(never).toEqual(['hours', 'energy', 'carbon', 'locked']);
 });

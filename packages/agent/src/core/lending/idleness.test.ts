@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { parseHours } from './hours.ts';
 import {
   UNSEEN,
   activeNames,
@@ -122,7 +123,7 @@ test.each(SCRIPTS)(
 );
 
 test('every reason is held by a script, or told from outside', () => {
-  const scripted = new Set([...SCRIPTS.map(([name]) => name), 'hours', 'energy']);
+  const scripted = new Set([...SCRIPTS.map(([name]) => name), 'hours', 'energy', 'carbon']);
   expect([...scripted].sort()).toEqual([...REASON_NAMES].sort());
 });
 
@@ -137,6 +138,17 @@ test('outside the hours that are lent nothing runs, and it says when they begin'
   expect(machine.reasons()[0]?.text).toBe('it is outside the hours that are lent; it works again in 3 days');
   expect(machine.outside({ hours: [[], [], [], [], [], [], []] })).toEqual(['hours']);
   expect(machine.reasons()[0]?.text).toBe('it is outside the hours that are lent');
+});
+
+test('outside the hours of clean electricity nothing runs, and the lender reads which they are', () => {
+  const machine = createMachine();
+  const lowCarbon = parseHours('daily 10:00-16:00');
+  expect(machine.outside({ lowCarbon })).toEqual([]);
+  expect(machine.outside({ localTime: { weekday: 2, minute: 960 } })).toEqual(['carbon']);
+  expect(machine.reasons()).toMatchObject([
+    { name: 'carbon', text: 'it waits for the hours of cleaner electricity: mon-sun 10:00-16:00' },
+  ]);
+  expect(machine.outside({ lowCarbon: undefined })).toEqual([]);
 });
 
 test('when the energy of the day is used up nothing runs until there is more', () => {

@@ -15,6 +15,7 @@ import type { PauseRules } from './rules.ts';
 export const REASON_NAMES = [
   'hours',
   'energy',
+  'carbon',
   'programs',
   'input',
   'locked',
@@ -38,6 +39,8 @@ export interface Outside {
   readonly nowMs: number;
   /** Absent: always. */
   readonly hours?: Hours | undefined;
+  /** Hours of clean electricity, where the lender named some. */
+  readonly lowCarbon?: Hours | undefined;
   readonly energy?: { readonly wattHoursToday: number; readonly wattHoursPerDayMax: number } | undefined;
 }
 
@@ -84,6 +87,11 @@ export const LINES: Readonly<Record<ReasonName, Line>> = {
     ...told,
     height: ({ outside: { energy } }) =>
       either(energy !== undefined && energy.wattHoursToday >= energy.wattHoursPerDayMax),
+  },
+  carbon: {
+    ...told,
+    height: ({ outside: { lowCarbon, localTime } }) =>
+      either(lowCarbon !== undefined && !isWithin(lowCarbon, localTime)),
   },
   programs: {
     signals: ['programs'],

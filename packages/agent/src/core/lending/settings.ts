@@ -3,6 +3,7 @@
  * the device in `lending.json` and never sent.
  */
 import { z } from 'zod';
+import { energySettingsSchema } from './energy-settings.ts';
 import { PRESETS, PRESET_NAMES } from './presets.ts';
 import { pauseRulesSchema, type PauseRules } from './rules.ts';
 
@@ -17,6 +18,8 @@ export const lendingSettingsSchema = z.strictObject({
     .string()
     .regex(/^[A-Z]{2}$/, 'must be a country in two capitals, as in DE')
     .optional(),
+  /** Where the lender knows better than tables what the machine's energy is. */
+  energy: energySettingsSchema.optional(),
 });
 export type LendingSettings = z.infer<typeof lendingSettingsSchema>;
 

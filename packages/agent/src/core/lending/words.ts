@@ -2,6 +2,7 @@
  * What people read of a pause: the lender what was seen and where the line is, the hub and whoever looks at it only of
  * what kind it is. Which program runs here, or that somebody is in a call, is nobody's business but the lender's.
  */
+import { hoursText } from './hours.ts';
 import { IDLENESS_LIMITS as HOLD } from './limits.ts';
 import type { ReasonName, Seen } from './lines.ts';
 
@@ -14,6 +15,7 @@ const POWER = 'this machine saves its battery';
 export const TOLD: Readonly<Record<ReasonName, string>> = {
   hours: 'outside the hours that its lender lends',
   energy: 'the energy that its lender lends for today is used up',
+  carbon: 'it waits for cleaner electricity',
   programs: IN_USE,
   input: IN_USE,
   locked: IN_USE,
@@ -37,6 +39,10 @@ const WORDS: Readonly<Record<ReasonName, Words>> = {
     energy === undefined
       ? TOLD.energy
       : `${wattHours(energy.wattHoursToday)} Wh of ${wattHours(energy.wattHoursPerDayMax)} Wh for today are used up`,
+  carbon: ({ outside: { lowCarbon } }) =>
+    lowCarbon === undefined
+      ? TOLD.carbon
+      : `it waits for the hours of cleaner electricity: ${hoursText(lowCarbon).slice(0, 70)}`,
   programs: ({ signals: { programs = [] } }) => {
     const [first, ...more] = programs;
     if (first === undefined) return 'a program of the list ran here';
@@ -51,23 +57,27 @@ const WORDS: Readonly<Record<ReasonName, Words>> = {
   audio: () => 'sound is played or recorded',
   camera: () => 'a camera is in use',
   load: ({ signals, rules }) =>
-    `other programs use ${percent(signals.otherCpu)} of the processors; ${lines(rules.otherCpuMax, HOLD.cpuLeaveShare)}`,
+    `other programs use ${percent(signals.otherCpu)} of the processors; ` +
+    linesText(rules.otherCpuMax, HOLD.cpuLeaveShare),
   gpu: ({ signals, rules }) =>
-    `other programs use ${percent(signals.otherGpu)} of the graphics card; ${lines(rules.otherGpuMax, HOLD.gpuLeaveShare)}`,
+    `other programs use ${percent(signals.otherGpu)} of the graphics card; ` +
+    linesText(rules.otherGpuMax, HOLD.gpuLeaveShare),
   battery: () => 'it runs on its battery',
   charge: ({ signals, rules }) =>
-    `its battery is at ${percent(signals.charge)}; it works above ${percent((rules.chargeMin ?? 0) + HOLD.chargeLeaveBy)}`,
+    `its battery is at ${percent(signals.charge)}; ` +
+    `it works above ${percent((rules.chargeMin ?? 0) + HOLD.chargeLeaveBy)}`,
   temperature: ({ signals: { celsius }, rules: { celsiusMax } }) =>
     `it is ${celsius === undefined ? 'hot' : `${Math.round(celsius)} °C hot`}; the ceiling is ${celsiusMax} °C, ` +
     `and it works below ${(celsiusMax ?? 0) - HOLD.celsiusBetweenLines} °C`,
   memory: ({ signals: { memoryFree, memoryPressure }, rules }) =>
     rules.memoryFreeMin !== null && memoryFree !== undefined && memoryFree < rules.memoryFreeMin + HOLD.memoryLeaveBy
-      ? `${percent(memoryFree)} of its memory is free; it works above ${percent(rules.memoryFreeMin + HOLD.memoryLeaveBy)}`
+      ? `${percent(memoryFree)} of its memory is free; ` +
+        `it works above ${percent(rules.memoryFreeMin + HOLD.memoryLeaveBy)}`
       : `programs wait for memory ${percent(memoryPressure)} of the time`,
   metered: () => 'its network is paid by volume',
 };
 
-/** At most 128 characters: what a pause's text may have. `waitsFor` are reasons that it is kept for, near their lines. */
+/** At most 128 characters: what a pause's text may have. It is kept for the reasons in `waitsFor`, near their lines. */
 export function textOf(
   name: ReasonName,
   seen: Seen,
@@ -91,6 +101,6 @@ function durationText(ms: number): string {
 }
 
 const percent = (share: number | undefined): string => (share === undefined ? 'some' : `${Math.round(share * 100)} %`);
-const lines = (line: number | null, leaveShare: number): string =>
+const linesText = (line: number | null, leaveShare: number): string =>
   `the line is ${percent(line ?? 1)}, and it works below ${percent((line ?? 1) * leaveShare)}`;
 const wattHours = (amount: number): string => (amount < 10 ? amount.toFixed(1) : Math.round(amount).toString());

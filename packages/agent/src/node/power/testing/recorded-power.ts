@@ -116,11 +116,17 @@ export function recordedPower({
     run: async (command, args) => commands[[command, ...args].join(' ')],
     ownTicks: () => ownTicks,
     async pass(forMs, { watts, busyMs, ownMs }) {
-      await clock.advance(forMs);
-      ownTicks += ownMs / 10;
-      addBusy(all, busyMs / 10);
-      addEnergy(all, (watts * forMs) / 1_000);
       for (const name of ['power_now', 'current_now']) setPower(all, name, watts);
+      // In steps: somebody may look in the middle of it.
+      const steps = Math.max(1, Math.ceil(forMs / 1_000));
+      for (let step = 0; step < steps; step++) {
+        const part = (ms: number): number =>
+          Math.round((ms / 10 / steps) * (step + 1)) - Math.round((ms / 10 / steps) * step);
+        ownTicks += part(ownMs);
+        addBusy(all, part(busyMs));
+        addEnergy(all, (watts * forMs) / steps / 1_000);
+        await clock.advance(forMs / steps);
+      }
     },
     spoil(how) {
       spoilt = how;
