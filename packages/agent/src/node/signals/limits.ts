@@ -14,7 +14,7 @@ export const SIGNAL_LIMITS = {
   restartMs: 30_000,
   /** One answer of the display or of a bus; both are on this machine and answer within a millisecond. */
   answerMsMax: 1_000,
-  /** Of what they send as one message: a list of all sessions has a few hundred bytes, a list of counters some thousand. */
+  /** Of what they send as one message: a list of sessions has a few hundred bytes, a list of counters some thousand. */
   messageBytesMax: 1_048_576,
   /** Requests without an answer. We ask for a few things a second, so more of them is a peer that has stopped. */
   requestsMax: 64,

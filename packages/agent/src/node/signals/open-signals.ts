@@ -1,6 +1,6 @@
 /**
- * What this machine says of itself: `SignalSource` for Linux, macOS and Windows. On any other system nothing is read, and
- * each signal says so.
+ * What this machine says of itself: `SignalSource` for Linux, macOS and Windows. On any other system nothing is read,
+ * and each signal says so.
  */
 import type { Clock } from '@idlewild/protocol';
 import type { SignalSource } from '../../core/lending/port.ts';
@@ -19,7 +19,7 @@ export interface SignalOptions {
   readonly system?: System;
 }
 
-/** Looks once at everything before it resolves, which takes at most a few seconds where a command hangs. Never throws. */
+/** Looks once at everything before it resolves, which takes a few seconds where a command hangs. Never throws. */
 export function openSignals({
   clock,
   programs = () => [],

@@ -269,7 +269,7 @@ describe("others' load", () => {
     expect(await after(world, files)).toBeCloseTo(0.1);
   });
 
-  test('is not what a child of ours did that has just ended, nor what another has done that got its number', async () => {
+  test('is not what a child did that has just ended, nor what another has done that got its number', async () => {
     const world = await openWorld(server());
     world.system.machine.files['/proc/4242/task/4242/children'] = '4300 ';
     world.system.machine.files['/proc/4300/stat'] = processStat(4300, 'engine', 4242, 50);

@@ -1,6 +1,6 @@
 /**
- * Whether a camera is open. The driver of nearly all of them counts who has one open, whoever it is; for others the open
- * files of the lender's own programs are looked through, a few processes at a time.
+ * Whether a camera is open. The driver of nearly all of them counts who has one open, whoever it is; for others the
+ * open files of the lender's own programs are looked through, a few processes at a time.
  */
 import { numberOf, type Probe } from '../probe.ts';
 import type { System } from '../system.ts';

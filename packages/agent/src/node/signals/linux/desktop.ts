@@ -1,7 +1,7 @@
 /**
  * What a desktop tells over the message bus of the lender's session: GNOME for how long nobody has touched anything,
- * and when somebody does; most desktops whether the screen saver is up; GNOME and KDE whether a program keeps the screen
- * on, which stands for "full-screen" where windows are nobody else's business (Wayland).
+ * and when somebody does; most desktops whether the screen saver is up; GNOME and KDE whether a program keeps the
+ * screen on, which stands for "full-screen" where windows are nobody else's business (Wayland).
  *
  * `org.freedesktop.ScreenSaver` has a call for idle time, too. It is not asked: some answer it in seconds and some in
  * milliseconds.

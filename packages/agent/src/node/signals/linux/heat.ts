@@ -1,6 +1,6 @@
 /**
- * The hottest of the sensors of processors and graphics (`/sys/class/hwmon`, `/sys/class/thermal`). Disks, batteries and
- * radios have sensors, too, and are none of these. A graphics card that sleeps is not woken to be asked.
+ * The hottest of the sensors of processors and graphics (`/sys/class/hwmon`, `/sys/class/thermal`). Disks, batteries
+ * and radios have sensors, too, and are none of these. A graphics card that sleeps is not woken to be asked.
  */
 import type { Clock } from '@idlewild/protocol';
 import { SIGNAL_LIMITS } from '../limits.ts';
@@ -10,7 +10,7 @@ import type { System } from '../system.ts';
 const HWMON = '/sys/class/hwmon';
 const ZONES = '/sys/class/thermal';
 const CHIPS =
-  /^(coretemp|k8temp|k10temp|zenpower|via_cputemp|cpu_?thermal|soc_?thermal|amdgpu|radeon|nouveau|i915|xe|scpi_sensors)$/;
+  /^(coretemp|k8temp|k10temp|zenpower|via_cputemp|(cpu|soc)_?thermal|amdgpu|radeon|nouveau|i915|xe|scpi_sensors)$/;
 const ZONE_TYPES = /cpu|pkg|package|soc|core|cluster|gpu|x86/i;
 
 interface Sensor {

@@ -1,6 +1,6 @@
 /**
- * What the machine runs on, and how full its battery is (`/sys/class/power_supply`). Batteries of mice and pens are none
- * of its own. A machine without a battery is on mains, and says so. The firmware may take milliseconds to answer.
+ * What the machine runs on, and how full its battery is (`/sys/class/power_supply`). Batteries of mice and pens are
+ * none of its own. A machine without a battery is on mains, and says so. The firmware may take milliseconds to answer.
  */
 import { numberOf, within, type Probe } from '../probe.ts';
 import type { System } from '../system.ts';

@@ -1,7 +1,7 @@
 /**
  * The few requests of the X protocol (X11R7.7; Synchronization Extension 3.1) that tell whether somebody is there: the
- * counter IDLETIME, an alarm on it that goes off with the first input after a pause, and whether the active window fills
- * the screen. It never asks for keys, windows' contents or titles.
+ * counter IDLETIME, an alarm on it that goes off with the first input after a pause, and whether the active window
+ * fills the screen. It never asks for keys, windows' contents or titles.
  *
  * Numbers are little-endian by our choice. What does not fit the protocol ends the connection; a reply that does not
  * come in time (a program may hold the whole display) is none.

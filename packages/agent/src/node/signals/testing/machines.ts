@@ -255,7 +255,7 @@ export const macBook = (): Machine => ({
     '/usr/sbin/ioreg -r -c IOAccelerator -d 1': lines(
       '+-o AGXAcceleratorG13G_B1  <class AGXAcceleratorG13G_B1, id 0x1000003a1, registered, matched, active>',
       '    {',
-      '      "PerformanceStatistics" = {"In use system memory"=1,"Device Utilization %"=34,"Renderer Utilization %"=30}',
+      '      "PerformanceStatistics" = {"recoveryCount"=0,"Device Utilization %"=34,"Renderer Utilization %"=30}',
       '    }',
     ),
     '/usr/bin/pmset -g batt': lines(
