@@ -51,6 +51,7 @@ test('a lender is told all that the consent will hold', async () => {
   expect(await toldOf({ causes: ['climate', 'health'] })).toMatch(/for these causes alone: climate, health/);
   expect(await toldOf({ refused: ['gambling'] })).toMatch(/never for gambling/);
   expect(await toldOf({ hours: parseHours('mon-fri 20:00-07:00') })).toMatch(/When mon-fri 20:00-07:00, while/);
+  expect(await toldOf({})).toMatch(/while this command runs and nobody uses the machine/);
   expect(await toldOf({ presence: 'ignore' })).toMatch(/also while somebody uses the machine/);
   expect(await toldOf({ downloadBytesPerSecondMax: 2_000_000 })).toMatch(/2.0 MB\/s for fetching models/);
   expect(await toldOf({ uploadBytesPerSecondMax: 0 })).not.toMatch(/for giving models/);

@@ -29,12 +29,12 @@ export interface Terminal {
 }
 
 /** Throws `usage` where nobody can be asked. */
-export function terminalOf(json: boolean): Terminal {
+export function terminalOf(json: boolean, what = 'lending a machine'): Terminal {
   const { stdin: input, stdout: output } = process;
   if (!json && input.isTTY && output.isTTY) return { input, output };
   throw new IdlewildError(
     'usage',
-    "lending a machine needs its owner's yes: run this on a terminal, or write --yes if you are the owner",
+    `${what} needs its owner's yes: run this on a terminal, or write --yes if you are the owner`,
   );
 }
 
@@ -142,10 +142,13 @@ const GRAPHICS = { idle: 'while nobody uses the machine', always: 'at any time' 
 
 function timeLines({ presence, hours }: LenderChoice): string[] {
   const when = hours === undefined ? 'while this command runs' : `${hoursText(hours)}, while this command runs`;
-  // Nothing detects presence yet, and a lender is promised only what holds.
-  return presence === 'respect'
-    ? [`${when}. It cannot tell yet whether you use the machine:`, 'press p to pause it when you do']
-    : [when, 'also while somebody uses the machine'];
+  if (presence === 'ignore') return [when, 'also while somebody uses the machine'];
+  // What a machine has no way to tell pauses nothing.
+  return [
+    `${when} and nobody uses the machine,`,
+    'as far as its input, screen, sound, load, battery and heat tell;',
+    'p pauses it, too',
+  ];
 }
 
 /** What protects what this machine and the hub say to each other. */

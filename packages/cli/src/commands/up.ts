@@ -43,10 +43,7 @@ export function addUpCommand(program: Command): void {
     .option('--data <dir>', 'where it keeps what it knows (default: your data folder)')
     .option('--devices <count>', 'how many devices to lend on this machine', parseDevices, 0)
     .addOption(
-      new Option(
-        '--presence <how>',
-        'what their consent says of times when somebody uses this machine; not detected yet',
-      )
+      new Option('--presence <how>', 'whether they work only while nobody uses this machine, or also then')
         .choices(['respect', 'ignore'])
         .default('respect'),
     )
