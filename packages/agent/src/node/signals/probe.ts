@@ -36,8 +36,8 @@ export interface Probe {
 
 /**
  * A probe whose looks cost something: at most one in `everyMs`, never two at a time. `'wait'` is for what answers
- * within a millisecond or so. Otherwise reading gives what the look before saw, and waits only for the very first. What is too
- * old is not told any more.
+ * within a millisecond or so. Otherwise reading gives what the look before saw, and waits only for the very first. What
+ * is too old is not told any more.
  */
 export function paced(clock: Clock, everyMs: number, probe: Probe, how: 'wait' | 'go on' = 'go on'): Probe {
   let looking: Promise<void> | undefined;

@@ -39,6 +39,12 @@ async function openWorld(machine: Machine, programs: readonly string[] = []): Pr
   return { clock, system, source: await opening };
 }
 
+/** Nobody was there a moment ago, and now somebody is. */
+function returns(system: RecordedSystem): void {
+  system.print(windowsLine({ idleMs: 9_000 }));
+  system.print(windowsLine({ idleMs: 15 }));
+}
+
 const RECORDED = {
   laptop,
   desktop,
@@ -58,6 +64,7 @@ describe.each(Object.entries(RECORDED))('a recorded machine: %s', (_, machine) =
     },
     pass: (ms) => world.clock.advance(ms),
     ...(machine === laptop ? { touch: () => world.system.touch('/dev/input/event1') } : {}),
+    ...(machine === windowsLaptop ? { touch: () => returns(world.system) } : {}),
   });
   test.for(claims)('$claim', ({ check }) => expect(check()).resolves.toBeUndefined());
 
@@ -401,6 +408,14 @@ describe('a Windows machine', () => {
     machine.lines = printed;
     await clock.advance(31_000);
     expect(await source.read()).toMatchObject({ inputIdleMs: 4_210 });
+  });
+
+  test('that is closed ends its watcher for good', async () => {
+    const { source, clock, system } = await openWorld(windowsLaptop());
+    expect(system.isFollowed()).toBe(true);
+    source.close();
+    await clock.advance(400_000);
+    expect(system.isFollowed()).toBe(false);
   });
 
   test('a service has no screen', async () => {

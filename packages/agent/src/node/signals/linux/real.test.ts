@@ -1,7 +1,7 @@
 /**
  * Against the real things: an X server that is typed into, a message bus with logind, NetworkManager and GNOME played
- * by another implementation, a Wayland compositor, and processes that compute. What is not installed here is skipped, and
- * the name of the test says what it needs.
+ * by another implementation, a Wayland compositor, and processes that compute. What is not installed here is skipped,
+ * and the name of the test says what it needs.
  */
 import { systemClock } from '@idlewild/protocol/node';
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
@@ -272,8 +272,7 @@ test.skipIf(!has('sway', 'wtype', 'setpriv') || process.getuid?.() !== 0)(
 );
 
 describe.skipIf(!isLinux)("processes that compute are ours, or others'", () => {
-  const SPIN =
-    'n=0; while [ $n -lt 2000 ]; do n=$((n+1)); i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; done';
+  const SPIN = 'n=0; while [ $n -lt 2000 ]; do n=$((n+1)); i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; done';
   const ticksOf = (pid: number): number => {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
     return Number(fields[11]) + Number(fields[12]) + Number(fields[13]) + Number(fields[14]);

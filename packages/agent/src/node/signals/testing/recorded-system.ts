@@ -78,7 +78,11 @@ export function createRecordedSystem(machine: Machine): RecordedSystem {
       for (const line of machine.lines) queueMicrotask(() => listen(line));
       // One that may not run ends without a word.
       if (machine.lines.length === 0) resolve();
-      return { ended, stop: () => void (onLine = undefined) };
+      const stop = (): void => {
+        onLine = undefined;
+        resolve();
+      };
+      return { ended, stop };
     },
     connect: () => Promise.resolve<LocalSocket | undefined>(undefined),
     openEvents(path): EventDevice | undefined {

@@ -1,4 +1,4 @@
-# What Idlewild asks Windows, once a second, as one line of JSON: when somebody last touched keyboard or mouse, whether
+# What Idlewild asks Windows, once a second and when somebody comes back, as one line of JSON: when somebody last touched keyboard or mouse, whether
 # the screen is locked or filled by one program, power, memory, processor time, and every ten seconds the names of
 # programs that run and whether camera or microphone are in use. It changes nothing and asks for no rights. It ends when
 # the process whose number it was given has ended.
@@ -113,6 +113,18 @@ public static class IdlewildWatch {
     return sum;
   }
 
+  static uint touchedTick;
+
+  // Whether somebody came back after a second or more; while somebody types, the line of each second tells.
+  public static bool Returned() {
+    var input = new LastInput();
+    input.Size = (uint)Marshal.SizeOf(typeof(LastInput));
+    if (!GetLastInputInfo(ref input)) return false;
+    var away = unchecked(input.Tick - touchedTick);
+    touchedTick = input.Tick;
+    return away >= 1000;
+  }
+
   static string Number(double value) { return value.ToString("0.###", CultureInfo.InvariantCulture); }
 
   static string Quoted(string text) {
@@ -201,5 +213,8 @@ for ($round = 0; ; $round++) {
   }
   [Console]::Out.WriteLine([IdlewildWatch]::Line($Parent, $slow, $more))
   [Console]::Out.Flush()
-  Start-Sleep -Milliseconds 1000
+  for ($wait = 0; $wait -lt 10; $wait++) {
+    Start-Sleep -Milliseconds 100
+    if ([IdlewildWatch]::Returned()) { break }
+  }
 }

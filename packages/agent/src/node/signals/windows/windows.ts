@@ -87,6 +87,7 @@ export async function openWindowsSignals(
       {
         sources: () => Object.fromEntries(Object.keys(signals()).map((name) => [name, WAYS[name as SignalName] ?? ''])),
         read: signals,
+        onInput: watcher.onInput,
         close: watcher.close,
       },
     ],
@@ -122,6 +123,8 @@ interface Watcher {
   line(): Line | undefined;
   /** Of the processors, what others kept busy between the last two lines that are far enough apart. */
   share(): number | undefined;
+  /** Called when a line says that somebody has come back. */
+  onInput(listen: () => void): void;
   close(): void;
 }
 
@@ -134,6 +137,9 @@ function createWatcher(system: System, clock: Clock): Watcher {
   let following: Following | undefined;
   let restart: Timer | undefined;
   let restarts = 0;
+  let isClosed = false;
+  let beforeMs = 0;
+  let listener: (() => void) | undefined;
 
   function took(text: string): void {
     const next = parse(text);
@@ -146,6 +152,9 @@ function createWatcher(system: System, clock: Clock): Watcher {
     line = { ...Object.fromEntries(slow), ...next };
     lineAtMs = clock.monotonic();
     measure(line);
+    const { idleMs = Infinity, session } = next;
+    if (idleMs < SIGNAL_LIMITS.awayMs && beforeMs >= SIGNAL_LIMITS.awayMs && session !== 0) listener?.();
+    beforeMs = idleMs;
     onFirst();
   }
   function measure(now: Line): void {
@@ -167,6 +176,7 @@ function createWatcher(system: System, clock: Clock): Watcher {
   }
   function again(): void {
     onFirst();
+    if (isClosed) return;
     following = undefined;
     restarts = Math.min(restarts + 1, 10);
     restart = clock.after(SIGNAL_LIMITS.restartMs * restarts, start);
@@ -177,11 +187,14 @@ function createWatcher(system: System, clock: Clock): Watcher {
     first: first.finally(() => patience.cancel()),
     line: () => (clock.monotonic() - lineAtMs <= SIGNAL_LIMITS.sensorsEveryMs ? line : undefined),
     share: () => share,
+    onInput(listen) {
+      listener = listen;
+    },
     close() {
+      isClosed = true;
+      listener = undefined;
       restart?.cancel();
-      const running = following;
-      following = undefined;
-      running?.stop();
+      following?.stop();
     },
   };
 }
