@@ -73,12 +73,12 @@ export function chosen(
   return choice;
 }
 
-/** The settings to keep with a preset: where the machine stands and which programs pause stay, lines are its own. */
+/** The settings to keep with a preset: lines are its own; which programs pause stays, and what the machine is. */
 export const settingsOf = (preset: PresetName, before: LendingSettings | undefined): LendingSettings => ({
+  ...before,
   v: 1,
   preset,
   rules: before?.rules.programs === undefined ? {} : { programs: before.rules.programs },
-  ...(before?.place === undefined ? {} : { place: before.place }),
 });
 
 export const presetOptions = (): { value: PresetName; label: string }[] =>
