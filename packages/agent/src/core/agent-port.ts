@@ -28,11 +28,6 @@ export interface LendingLimits {
   readonly dutyShare?: number | undefined;
 }
 
-/** Whether a person uses the machine now; heeded when the consent says `respect`. */
-export interface Presence {
-  watch(listen: (inUse: boolean) => void): { stop(): void };
-}
-
 export type Log = (
   level: 'debug' | 'info' | 'warn' | 'error',
   message: string,
@@ -63,7 +58,6 @@ export interface AgentOptions extends SessionPorts {
   readonly folders: ModelFolders;
   /** A source of blocks below `baseUrl`, which is relative to the hub's address, or absolute. */
   sources(baseUrl: string, ticket: string): BlobSource;
-  readonly presence?: Presence | undefined;
   /** Memory of the machine that nobody uses; absent where nothing tells. */
   freeMemoryBytes?(): number;
   /** Where the device is; absent where nothing tells: then a consent that names hours allows nothing. */

@@ -30,7 +30,7 @@ import type { WorkMessage } from './session-machine.ts';
 import { createSession, type Session, type SessionOwner } from './session.ts';
 import { createShelf, type Shelf, type ShelfPorts } from './shelf/shelf.ts';
 
-export type { Agent, AgentOptions, AgentState, LendingLimits, Log, Presence } from './agent-port.ts';
+export type { Agent, AgentOptions, AgentState, LendingLimits, Log } from './agent-port.ts';
 
 /** What the functions below share. */
 interface Parts {
@@ -45,7 +45,6 @@ interface Parts {
   readonly keys: AgreementKeys;
   readonly pauses: Pauses;
   share: number;
-  presence: { stop(): void } | undefined;
   /** By the hub's wish, until the next session; or because the agent stops. */
   drainingByHub: boolean;
   stopping: boolean;
@@ -58,8 +57,6 @@ interface Parts {
   ending: Promise<void> | undefined;
   finish(error: IdlewildError | undefined): void;
 }
-
-const IN_USE = { name: 'input', text: 'a person is using this machine' } as const;
 
 /** All that hubs ask for: models, texts and blobs are for answers. */
 const ANSWERS = { kind: 'answers' } as const;
@@ -82,14 +79,7 @@ export async function createAgent(options: AgentOptions): Promise<Agent> {
   return {
     deviceId,
     ended: ended.promise,
-    start() {
-      if (consent.presence === 'respect') {
-        parts.presence ??= options.presence?.watch((inUse) =>
-          inUse ? pause(parts, IN_USE.name, IN_USE.text, IN_USE.text) : resume(parts, IN_USE.name),
-        );
-      }
-      parts.session.start();
-    },
+    start: () => parts.session.start(),
     stop: ({ drain = false } = {}) => stop(parts, drain),
     pause: (name, text = name, told = text) => pause(parts, name, text, told),
     resume: (name) => resume(parts, name),
@@ -171,7 +161,6 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     finish,
     pauses: createPauses(clock),
     share: 1,
-    presence: undefined,
     drainingByHub: false,
     stopping: false,
     problem: undefined,
@@ -341,7 +330,6 @@ async function release(parts: Parts, error: IdlewildError | undefined): Promise<
   const { clock, log } = parts.options;
   parts.problem = error ?? parts.problem;
   if (error !== undefined) log('error', error.message, { code: error.code });
-  parts.presence?.stop();
   parts.keys.stop();
   parts.lane.dropAll();
   parts.giver.close();

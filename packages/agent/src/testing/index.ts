@@ -13,3 +13,5 @@ export {
 } from './simulated-engine.ts';
 export { startLightDevices, type LightDevices, type LightDevicesOptions, type LightEvent } from './light-devices.ts';
 export { createMemoryModelFolders } from '../core/model-folders.ts';
+export { noisyDay, type NoisyDay } from './noisy-day.ts';
+export { createScriptedSignals, type ScriptedSignals } from './scripted-signals.ts';

@@ -194,27 +194,6 @@ test('pausing gives running answers back, refuses new ones, and resuming takes t
   expect(got('answer.finished').map(({ lease }) => lease)).toEqual(['att_3']);
 });
 
-test('a person at the machine pauses a device whose consent respects presence, and no other', async () => {
-  for (const presence of ['respect', 'ignore'] as const) {
-    let tell = (_inUse: boolean): void => undefined;
-    const { agent, clock } = await warmFixture({
-      consents: { presence },
-      presence: {
-        watch: (listen) => {
-          tell = listen;
-          return { stop: () => undefined };
-        },
-      },
-    });
-    tell(true);
-    await clock.advance(10);
-    expect(agent.state().state).toBe(presence === 'respect' ? 'paused' : 'ready');
-    tell(false);
-    await clock.advance(10);
-    expect(agent.state().state).toBe('ready');
-  }
-});
-
 test.each([
   ['another kind of work only', { kinds: ['storage'] as const }],
   ['nothing', { kinds: [] }],
