@@ -40,6 +40,7 @@ import type { HubAddress } from '../core/session.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { readLending, writeLending } from './lending-file.ts';
 import { lendDevice, type Hooks, type LentDevice, type StartedAgent } from './lent-device.ts';
+import { energyHere } from './power/energy-here.ts';
 import { localTimeOf } from './local-time.ts';
 import { createNodeModelFolders } from './model-folders.ts';
 import { watchMachine, type Watch } from './watch-machine.ts';
@@ -146,6 +147,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     },
     told,
   );
+  const energy = await energyHere({ folder: folder.folder, clock: systemClock, cores: machine.cores, lending, log });
   let sources = createHttpSources({ ...sourcesAt(settings), bytesPerSecondMax });
   const notes = createNotes(folder, settings, log);
   const made: { watch?: Watch } = {};
@@ -159,7 +161,8 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     freeMemoryBytes: () => process.availableMemory(),
     localTime: () => localTimeOf(systemClock.now()),
     transport: createWsTransport({ clock: systemClock }),
-    engineHost: options.engineHost ?? createNodeEngineHost({ log: told, ...holding.process }),
+    engineHost: options.engineHost ?? createNodeEngineHost({ ...holding.process, log: told, onCpu: energy.meter.used }),
+    energy: energy.meter,
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
     sources: (baseUrl, ticket) => sources.sourceFor(baseUrl, ticket),
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
@@ -180,13 +183,21 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     },
   });
   if (movedFrom !== undefined) options.onMoved?.({ url: settings.url, from: movedFrom });
-  const watch = await watchMachine({ ...options, clock: systemClock, agent, consent: lent, lending });
+  const watch = await watchMachine({
+    ...options,
+    clock: systemClock,
+    agent,
+    consent: lent,
+    lending,
+    wattHoursToday: energy.wattHoursToday,
+  });
   made.watch = watch;
   const released = agent.ended.then(async () => {
     watch.stop();
     sources.close();
     holding.close();
     // The folder is another process's as soon as it is unlocked.
+    await energy.close();
     await notes.written();
     return agent.ended;
   });
@@ -196,6 +207,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     territory: territoryId,
     hub: notes.settings().url,
     limits: holding.limitsHere(),
+    energy: energy.today(),
     ...(preset === undefined ? {} : { preset }),
   });
   agent.start();

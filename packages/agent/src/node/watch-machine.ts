@@ -8,6 +8,7 @@
 import type { Clock, Consent } from '@idlewild/protocol';
 import type { Agent, AgentState, Log } from '../core/agent.ts';
 import { startDriver, type Driver } from '../core/lending/driver.ts';
+import { lowCarbonHours } from '../core/lending/energy-settings.ts';
 import { LINES, REASON_NAMES } from '../core/lending/lines.ts';
 import type { SignalSource, PauseReason, SignalsView } from '../core/lending/port.ts';
 import {
@@ -46,6 +47,7 @@ export interface Watch {
 export async function watchMachine(options: WatchOptions): Promise<Watch> {
   const { agent, clock, consent, log } = options;
   const rules = rulesFor(consent, options.lending);
+  const lowCarbon = lowCarbonHours(options.lending?.energy);
   let isWorking = false;
   const isLookedAt = looksAtMachine(rules);
   const driver: Driver = startDriver({
@@ -58,6 +60,7 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
       localTime: localTimeOf(clock.now()),
       hours: consent.hours,
       energy: energyOf(options),
+      lowCarbon,
     }),
     pause: (name, text, told) => agent.pause(name, text, told),
     resume: (name) => agent.resume(name),

@@ -11,6 +11,7 @@
 import { IdlewildError, asIdlewildError, isErrorCode, type DeviceModel, type DeviceState } from '@idlewild/protocol';
 import { z } from 'zod';
 import { consentChangeSchema, type ConsentChange } from './consent-change.ts';
+import type { EnergyView } from './energy-budget.ts';
 import type { DayHistory } from './history.ts';
 import type { KeptPause } from './lender-pause.ts';
 import { CONTROL_LIMITS } from './control-limits.ts';
@@ -46,6 +47,8 @@ export interface LendingStatus {
   readonly isolation?: IsolationHere;
   /** What this device has done since midnight. */
   readonly today: DayHistory;
+  /** What the work of this day drew, the device's own housekeeping included. */
+  readonly energy?: EnergyView;
   /** What is lent of the machine, and who keeps each limit here. */
   readonly limits: readonly LimitHeld[];
   /** What was agreed, as `consent.json` has it for people. */

@@ -1,0 +1,37 @@
+/** The energy of a device on the machine that this process runs on. */
+import type { Clock } from '@idlewild/protocol';
+import type { Log } from '../../core/agent.ts';
+import type { LendingSettings } from '../../core/lending/settings.ts';
+import { localDay } from '../history.ts';
+import { createOwnProcesses } from '../signals/linux/own-processes.ts';
+import { createNodeSystem } from '../signals/node-system.ts';
+import { openEnergy, type DeviceEnergy } from './open-energy.ts';
+
+export interface EnergyHere {
+  /** The device's. */
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly cores: number;
+  readonly lending: LendingSettings | undefined;
+  readonly log: Log;
+}
+
+export function energyHere({ folder, clock, cores, lending, log }: EnergyHere): Promise<DeviceEnergy> {
+  const system = createNodeSystem();
+  const ours = createOwnProcesses(system);
+  return openEnergy({
+    folder,
+    clock,
+    cores,
+    ports: system,
+    dayOf: localDay,
+    ownTicks: (atMs) => ours.ticks(atMs),
+    ownCpuMs() {
+      const { user, system: kernel } = process.cpuUsage();
+      return (user + kernel) / 1_000;
+    },
+    place: lending?.place,
+    settings: lending?.energy,
+    warn: (message) => log('warn', message),
+  });
+}
