@@ -26,6 +26,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   too_busy: EXIT.notNow,
   rate_limit_exceeded: EXIT.notNow,
   no_device: EXIT.notNow,
+  not_running: EXIT.notNow,
   hub_stopping: EXIT.notNow,
   hub_restarted: EXIT.notNow,
   source_unreachable: EXIT.notNow,

@@ -11,6 +11,7 @@ import { addEmbedCommands } from './commands/embed.ts';
 import { addInviteCommand } from './commands/invite.ts';
 import { addJoinCommand } from './commands/join.ts';
 import { addKeyCommands } from './commands/keys.ts';
+import { addLendingCommands } from './commands/lending.ts';
 import { addModelCommands } from './commands/models.ts';
 import { addServiceCommands } from './commands/service.ts';
 import { addStatusCommand } from './commands/status.ts';
@@ -53,6 +54,7 @@ Examples:
   addKeyCommands(program);
   addUsageCommand(program);
   addStatusCommand(program);
+  addLendingCommands(program);
   addServiceCommands(program);
   addBackupCommands(program);
   addTerritoryCommands(program);

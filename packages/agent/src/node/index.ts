@@ -9,7 +9,7 @@ export { openControl, type ControlClient } from './control.ts';
 export { readHistory } from './history.ts';
 export { keepPause, readKeptPause } from './kept-pause.ts';
 export { leaveFolder } from './leave.ts';
-export { readConsent } from './kept-consent.ts';
+export { readConsent, type KeptConsent } from './kept-consent.ts';
 export { changeLimits } from './change-limits.ts';
 export type { LentDevice } from './lent-device.ts';
 export { openSignals } from './signals/open-signals.ts';

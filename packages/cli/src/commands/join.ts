@@ -5,7 +5,8 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { Agent, AgentState } from '@idlewild/agent';
+import type { AgentState, Log } from '@idlewild/agent';
+import type { LentDevice } from '@idlewild/agent/node';
 import { Option, type Command } from 'commander';
 import { calledAs, contextOf, type Context } from '../context.ts';
 import { defaultDataFolder } from '../data-folder.ts';
@@ -25,7 +26,6 @@ interface JoinOptions extends LendingFlags {
 }
 
 const DRAIN_MS_MAX = 10_000;
-const PAUSED_BY_LENDER = { name: 'lender', text: 'its lender paused it' } as const;
 
 export function addJoinCommand(program: Command): void {
   const command = program
@@ -124,7 +124,7 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
       if (code !== 'data_locked') log('error', message, { code });
       throw thrown;
     });
-  const stopKeys = takeKeys(agent, context);
+  const stopKeys = takeKeys({ agent, context, log });
   const ended = await Promise.race([agent.ended, told.then(() => 'told' as const)]);
   stopKeys();
   if (ended === 'told') {
@@ -133,6 +133,8 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   }
   live.clear();
   if (ended !== 'told' && ended !== undefined) throw ended;
+  const left = agent.left();
+  if (left !== undefined) return context.note(`this device has left for good; the receipt is ${left.receipt}`);
   context.note(`the lending has ended; \`${againText(options)}\` goes on with what was agreed`);
 }
 
@@ -219,12 +221,18 @@ function createStateLines(context: Context): (state: AgentState) => void {
   };
 }
 
+interface KeysOf {
+  readonly agent: LentDevice;
+  readonly context: Context;
+  readonly log: Log;
+}
+
 /** The lender's hand on the switch. Returns what lets go of the terminal. */
-function takeKeys(agent: Agent, context: Context): () => void {
+function takeKeys({ agent, context, log }: KeysOf): () => void {
   const toggle = (): void => {
-    const { name, text } = PAUSED_BY_LENDER;
-    if (agent.state().pauses.some((pause) => pause.name === name)) agent.resume(name);
-    else agent.pause(name, text);
+    const isPaused = agent.state().pauses.some(({ name }) => name === 'lender');
+    const changing = isPaused ? agent.control.resume() : agent.control.pause({});
+    changing.catch((thrown: unknown) => log('error', `keeping the pause: ${(thrown as Error).message}`));
   };
   // Windows has no such signal.
   if (process.platform !== 'win32') process.on('SIGUSR2', toggle);
@@ -240,7 +248,7 @@ function takeKeys(agent: Agent, context: Context): () => void {
   return () => stdin.setRawMode(false).pause().off('data', onKey);
 }
 
-async function stopWithin(agent: Agent, limitMs: number): Promise<void> {
+async function stopWithin(agent: LentDevice, limitMs: number): Promise<void> {
   const timer = setTimeout(() => {
     void agent.stop({ drain: false });
   }, limitMs);

@@ -1,0 +1,41 @@
+/** What was agreed, as pairs for people, from what `consent.json` has for them. */
+import { AGENT_LIMITS } from '@idlewild/agent';
+import { bytesText } from '../text/units.ts';
+
+type Readable = Readonly<Record<string, unknown>>;
+type Fact = readonly [name: string, value: string];
+
+/** Every figure that was agreed, and for those that were not named what holds. */
+export function consentFacts(consent: Readable): Fact[] {
+  const words = (field: string, none: string): string => {
+    const value = consent[field];
+    return Array.isArray(value) && value.length > 0 ? value.join(', ') : none;
+  };
+  const figure = (field: string, text: (value: number) => string, unnamed: string): string => {
+    const value = consent[field];
+    return typeof value === 'number' ? text(value) : unnamed;
+  };
+  const rate = (value: number): string => (value === 0 ? 'none' : `${bytesText(value)}/s`);
+  const plain = (field: string, unnamed: string): string => {
+    const value = consent[field];
+    return typeof value === 'string' ? value : unnamed;
+  };
+  return [
+    ['work', words('kinds', 'none')],
+    ['texts', words('classes', 'public, internal')],
+    ['causes', words('causes', 'any that is not refused')],
+    ['refused', words('refused', 'none')],
+    ['hours', plain('hours', 'always')],
+    ['presence', consent.presence === 'ignore' ? 'also while somebody uses the machine' : 'only while nobody does'],
+    ['processors', figure('cpuShareMax', (share) => `${Math.round(share * 100)} %`, '60 %')],
+    ['memory', figure('memoryBytesMax', bytesText, "half of the machine's")],
+    ['disk', figure('diskBytesMax', bytesText, bytesText(AGENT_LIMITS.diskBytes))],
+    ['download', figure('downloadBytesPerSecondMax', rate, 'no limit')],
+    ['upload', figure('uploadBytesPerSecondMax', rate, rate(AGENT_LIMITS.uploadBytesPerSecond))],
+    ['graphics', plain('gpu', 'never')],
+    ['tokens/s', figure('tokensPerSecondMax', String, 'no limit')],
+    ['°C', figure('celsiusMax', String, 'as the preset has it')],
+    ['Wh a day', figure('wattHoursPerDayMax', String, 'no limit')],
+    ['agreed', plain('issuedAt', 'never')],
+  ];
+}

@@ -1,0 +1,63 @@
+/** `idlewild lending leave`: the device goes for good, by itself where it runs and from here where it does not. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { LeaveOrder, LeaveReport } from '@idlewild/agent';
+import { leaveFolder, openControl } from '@idlewild/agent/node';
+import { IdlewildError, codeOf } from '@idlewild/protocol';
+import { calledAs, type Context } from '../context.ts';
+import { bytesText, countText } from '../text/units.ts';
+
+interface Leaving {
+  readonly data: string;
+  readonly order: LeaveOrder;
+  readonly yes: boolean;
+}
+
+export async function leave(context: Context, { data, order, yes }: Leaving): Promise<void> {
+  if (!existsSync(join(data, 'device.key'))) {
+    throw new IdlewildError('not_found', `no device is lent from ${data}: there is nothing to leave`);
+  }
+  if (!yes) await ask(context, data);
+  context.note('answers under way end, and the hub is told; this may take a minute');
+  const report = await leaveBy(data, order);
+  context.show(report, () => reportLines(report));
+}
+
+async function leaveBy(data: string, order: LeaveOrder): Promise<LeaveReport> {
+  const client = await openControl(data);
+  if (client === undefined) return leaveFolder(data, order);
+  try {
+    return (await client.ask({ do: 'leave', ...order })) as LeaveReport;
+  } catch (error) {
+    // It was killed on its way: what is left of it is ours to finish.
+    if (codeOf(error) !== 'disconnected' || !existsSync(join(data, 'device.key'))) throw error;
+    return await leaveFolder(data, order);
+  } finally {
+    client.close();
+  }
+}
+
+async function ask({ json }: Context, data: string): Promise<void> {
+  const { terminalOf } = await import('../consent-screen.ts');
+  const terminal = terminalOf(json, 'leaving a community');
+  const { confirm, isCancel, note } = await import('@clack/prompts');
+  const lines = [
+    `The device in ${data} leaves its community for good:`,
+    'its key, its consent, its history and all models are removed.',
+    'Coming back takes a new invite.',
+  ];
+  note(lines.join('\n'), 'Leave', terminal);
+  const asked = { ...terminal, message: 'Leave?', active: 'yes', inactive: 'no', initialValue: false };
+  const answer = await confirm(asked);
+  if (isCancel(answer) || !answer) throw new IdlewildError('consent_refused', 'nothing was removed: it stays');
+}
+
+function reportLines({ acknowledged, why, answers, tokens, receipt, freedBytes, leftAlone }: LeaveReport): string[] {
+  const gave = `${countText(answers, 'answer')}, ${countText(tokens, 'token')}`;
+  return [
+    acknowledged ? `left; the hub has signed it, and thanks for ${gave}` : `left; nobody acknowledged it: ${why ?? ''}`,
+    `${bytesText(freedBytes)} were freed; the receipt is ${receipt}`,
+    ...(leftAlone.length === 0 ? [] : [`not touched, for it is not the device's: ${leftAlone.join(', ')}`]),
+    ...(acknowledged ? [] : [`a steward of the community may revoke it there: ${calledAs()} devices revoke`]),
+  ];
+}
