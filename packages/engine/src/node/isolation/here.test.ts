@@ -97,3 +97,41 @@ test('the best walls of a machine are taken, and where there are none that is sa
   expect(holding(none)).toEqual(['environment', 'permissions']);
   expect(layer(none, 'network')).toMatchObject({ holds: false, why: expect.stringMatching(/no walls here/) as string });
 });
+
+/** A bubblewrap that leaves words out or puts some before, found before the real one while `act` runs. */
+async function withBroken<Result>(
+  drop: readonly string[],
+  add: readonly string[],
+  act: () => Promise<Result>,
+): Promise<Result> {
+  const path = process.env['PATH'] ?? '';
+  const words = drop.length === 0 ? "''" : drop.join('|');
+  const script = `#!/bin/sh
+left=$#
+while [ $left -gt 0 ]; do
+  word=$1; shift; left=$((left - 1))
+  case $word in ${words}) ;; --seccomp) shift; left=$((left - 1)) ;; *) set -- "$@" "$word" ;; esac
+done
+exec ${surveys.bubblewrap.wall.tool} ${add.join(' ')} "$@"
+`;
+  writeFileSync(join(folder, 'bwrap'), script, { mode: 0o755 });
+  process.env['PATH'] = `${folder}:${path}`;
+  try {
+    return await act();
+  } finally {
+    process.env['PATH'] = path;
+    rmSync(join(folder, 'bwrap'));
+  }
+}
+
+test.skipIf(surveys.bubblewrap.wall.by === 'none').for([
+  ['network', ['--unshare-net'], []],
+  ['processes', ['--unshare-pid', '--as-pid-1'], []],
+  ['files', [], [`--ro-bind ${tmpdir()} ${tmpdir()}`]],
+  ['writing', [], [`--bind ${tmpdir()} ${tmpdir()}`]],
+] as const)('a wall with a hole is told by its layer: %s', async ([name, drop, add]) => {
+  const survey = await withBroken(drop, add, () => surveyIsolation({ builders: ['bubblewrap'] }));
+  expect(survey.isolation.by).toBe('bubblewrap');
+  expect(layer(survey, name)).toMatchObject({ holds: false, why: expect.stringMatching(/does not hold/) as string });
+  expect(layer(survey, 'privileges')).toMatchObject({ holds: true });
+});
