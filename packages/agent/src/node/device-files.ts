@@ -8,19 +8,17 @@ import { lstat, readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CONTROL_FILES } from './control.ts';
 import { HISTORY_FOLDER } from './history.ts';
-import { ENERGY_FILE } from './power/energy-file.ts';
 import { PAUSE_FILE } from './kept-pause.ts';
+import { ENERGY_FILE } from './power/energy-file.ts';
 
 const FILES: readonly string[] = [
   'device.key',
   'device.json',
   'consent.json',
   'lending.json',
-  'energy.json',
   ENERGY_FILE,
   PAUSE_FILE,
   'device.log',
-  'device.log.1',
   'device.log.1',
   ...CONTROL_FILES,
 ];

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { openStatement, receiptSchema, type Receipt, type ToHub } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
-import type { LendingStatus } from '../core/lending/control.ts';
 import type { EnergyView } from '../core/lending/energy-budget.ts';
 import { CONSENT, newFolder, serveHub, start, type Device, type RealHub } from './testing/real-hub.ts';
 import { longWork, publishJacobean } from './testing/publish.ts';
@@ -39,8 +38,7 @@ async function ask({ hub }: RealHub, lease: string, model: string): Promise<ToHu
   }
 }
 
-const energyOf = async ({ agent }: Device): Promise<EnergyView | undefined> =>
-  ((await agent.control.status()) as LendingStatus).energy;
+const energyOf = async ({ agent }: Device): Promise<EnergyView | undefined> => (await agent.control.status()).energy;
 
 test('what an answer cost is in its receipt; when the day is used up nothing runs, over a restart, too', async () => {
   const real = await serveHub();

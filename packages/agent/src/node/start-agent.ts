@@ -24,12 +24,18 @@ import {
 } from '@idlewild/protocol';
 import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { EngineHost } from '@idlewild/engine';
-import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
+import {
+  createNodeEngineHost,
+  isolationHere,
+  measureMachine,
+  type Isolation,
+  type Machine,
+} from '@idlewild/engine/node';
 import packageJson from '../../package.json' with { type: 'json' };
 import { createAgent, type AgentState, type LendingLimits, type Log } from '../core/agent.ts';
 import { openConsent, type ConsentChoice } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings, type KeptPlace } from './data-folder.ts';
-import { holdHere } from './holding/holding.ts';
+import { holdHere, type Lending } from './holding/holding.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
 import { CPU_SHARE, cpuShareOf } from '../core/lending/cpu-share.ts';
@@ -137,20 +143,11 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
   const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
   const limits = { ...limitsOf(lent, machine), ...options.limits };
   const told = (message: string): void => log('info', message);
-  const holding = holdHere(
-    {
-      limits,
-      cores: machine.cores,
-      diskBytes: diskBytesMax,
-      downloadBytesPerSecond: bytesPerSecondMax,
-      uploadBytesPerSecond: lent.uploadBytesPerSecondMax ?? AGENT_LIMITS.uploadBytesPerSecond,
-    },
-    told,
-  );
+  const holding = holdHere(lendingOf(lent, machine, limits), told);
   const energy = await energyHere({ folder: folder.folder, clock: systemClock, cores: machine.cores, lending, log });
   let sources = createHttpSources({ ...sourcesAt(settings), bytesPerSecondMax });
   const notes = createNotes(folder, settings, log);
-  const made: { watch?: Watch } = {};
+  const made: { watch?: Watch; isolation?: Isolation } = {};
   const agent = await createAgent({
     ...ports,
     store,
@@ -208,9 +205,12 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     hub: notes.settings().url,
     limits: holding.limitsHere(),
     energy: energy.today(),
+    ...(made.isolation === undefined ? {} : { isolation: made.isolation }),
     ...(preset === undefined ? {} : { preset }),
   });
   agent.start();
+  // Engines that come from elsewhere have walls of their own, or none.
+  if (options.engineHost === undefined) void tellIsolation(made, log);
   return {
     facts,
     agent: {
@@ -224,11 +224,29 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
   };
 }
 
+/** Trying the walls takes a while, and nothing waits for it: engines find out by themselves before they start. */
+async function tellIsolation(made: { isolation?: Isolation }, log: Log): Promise<void> {
+  try {
+    made.isolation = await isolationHere();
+  } catch (thrown) {
+    log('warn', asIdlewildError(thrown, 'trying what walls an engine has here').message);
+  }
+}
+
 /** What the lender agreed to, on this machine. */
 const limitsOf = (consent: Consent, { cores, memoryBytes }: Machine): LendingLimits => ({
   ...cpuShareOf(consent.cpuShareMax ?? CPU_SHARE, cores),
   slotsMax: NODE_LIMITS.slotsMax,
   memoryBytesMax: Math.min(memoryBytes, consent.memoryBytesMax ?? Math.floor(memoryBytes / 2)),
+});
+
+/** The same, as it is told in words. */
+const lendingOf = (consent: Consent, { cores }: Machine, limits: LendingLimits): Lending => ({
+  limits,
+  cores,
+  diskBytes: consent.diskBytesMax ?? AGENT_LIMITS.diskBytes,
+  downloadBytesPerSecond: consent.downloadBytesPerSecondMax,
+  uploadBytesPerSecond: consent.uploadBytesPerSecondMax ?? AGENT_LIMITS.uploadBytesPerSecond,
 });
 
 const keptOf = ({ url, pin, session }: KeptPlace): KeptPlace => ({ url, pin, session });
