@@ -15,6 +15,7 @@ export function statusLines(status: LendingStatus, nowMs: number): string[] {
     ...several('paused', pauseLines(status, nowMs)),
     ...several('models', modelLines(status)),
     ['today', todayText(status.today)],
+    ...several('energy', energyLines(status)),
     ...several('signals', signalLines(status)),
     ...several('walls', wallLines(status)),
     ...several(
@@ -77,6 +78,12 @@ function todayText({ work }: DayHistory): string {
   ];
   if (known.length > 0) parts.push(`${known.reduce((total, each) => total + each, 0).toFixed(2)} Wh`);
   return parts.join(', ');
+}
+
+function energyLines({ energy }: LendingStatus): string[] {
+  if (energy === undefined) return [];
+  const { todayWattHours, how, grams, grid, source } = energy;
+  return [`${todayWattHours.toFixed(2)} Wh today, ${how}: ${source}`, `${grams.toFixed(0)} g of CO₂ (${grid})`];
 }
 
 function signalLines({ signals }: LendingStatus): string[] {
