@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
-import type { LendingSettings } from '@idlewild/agent';
+import { NO_PAUSE_RULES, type LendingSettings } from '@idlewild/agent';
 import { openDataFolder, readLending, type LenderChoice } from '@idlewild/agent/node';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { LendingFlags } from './commands/lending-options.ts';
@@ -39,7 +39,10 @@ export async function agree({ flags, yes, json, data, ...about }: Asked): Promis
   const { preset } = told;
   const choice = chosen(told, kept ?? choiceOfPreset(preset ?? 'balanced', machine), machine);
   if (terminal !== undefined) await askConsent({ ...about, data, choice, preset }, terminal);
-  return { choice, settings: preset === undefined ? undefined : settingsOf(preset, await readLending(data)) };
+  const before = await readLending(data);
+  const settings = preset === undefined ? undefined : settingsOf(preset, before);
+  if (flags.neverPause === undefined) return { choice, settings };
+  return { choice, settings: { ...(settings ?? before ?? settingsOf('balanced', before)), rules: NO_PAUSE_RULES } };
 }
 
 /** What was agreed to in this folder. */

@@ -21,6 +21,7 @@ export interface LendingFlags {
   readonly gpu?: 'never' | 'idle' | 'always';
   readonly presence?: 'respect' | 'ignore';
   readonly tokensPerSecondMax?: number;
+  readonly neverPause?: true;
 }
 
 const NAMES = {
@@ -38,6 +39,7 @@ const NAMES = {
   gpu: true,
   presence: true,
   tokensPerSecondMax: true,
+  neverPause: true,
 } satisfies Record<keyof LendingFlags, true>;
 
 /** Whether any of them was written. */
@@ -76,7 +78,8 @@ export const addLendingOptions = (command: Command): Command =>
         'whether it works only while nobody uses the machine, or also then (default: respect)',
       ).choices(['respect', 'ignore']),
     )
-    .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive);
+    .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive)
+    .addOption(new Option('--never-pause', 'pause when its lender says so, and for nothing else').hideHelp());
 
 function parsePositive(text: string): number {
   const value = Number(text);

@@ -16,7 +16,7 @@ import { addReplicaOptions, dataFolderOf, replicaOptionsOf, type ReplicaWords } 
 interface UpOptions extends ReplicaWords {
   readonly host: string;
   readonly devices: number;
-  readonly presence: string;
+  readonly presence?: 'respect' | 'ignore';
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   /** `true` means on every network. */
@@ -43,9 +43,11 @@ export function addUpCommand(program: Command): void {
     .option('--data <dir>', 'where it keeps what it knows (default: your data folder)')
     .option('--devices <count>', 'how many devices to lend on this machine', parseDevices, 0)
     .addOption(
-      new Option('--presence <how>', 'whether they work only while nobody uses this machine, or also then')
-        .choices(['respect', 'ignore'])
-        .default('respect'),
+      new Option(
+        '--presence <how>',
+        'whether they work only while nobody uses this machine, or also then (default: also then where only this ' +
+          'machine reaches the hub, otherwise only while nobody does)',
+      ).choices(['respect', 'ignore']),
     )
     .option('--tls-cert <file>', "a certificate (PEM) instead of the hub's own")
     .option('--tls-key <file>', 'its key (PEM)')
@@ -200,9 +202,10 @@ function whereKeyIs(
 }
 
 async function lend(context: Context, options: UpOptions, address: string, data: string): Promise<LocalDevices> {
-  const [{ startLocalDevices }, { openHub }] = await Promise.all([
+  const [{ startLocalDevices }, { openHub }, { isLoopback }] = await Promise.all([
     import('../processes/local-devices.ts'),
     import('../hub-access.ts'),
+    import('@idlewild/hub'),
   ]);
   const key = stewardKey(data) ?? process.env.IDLEWILD_KEY;
   const { client } = openHub({ hub: address, key });
@@ -210,7 +213,8 @@ async function lend(context: Context, options: UpOptions, address: string, data:
   return startLocalDevices({
     count: options.devices,
     data,
-    presence: options.presence,
+    // Whom it answers on loopback is the one who sits here and waits.
+    presence: options.presence ?? (isLoopback(options.host) ? 'ignore' : 'respect'),
     invite: async () => (await client.invites.create({ uses: 1, expiresInSeconds: 600 })).token,
     onState(name, state) {
       const text = [String(state.state), ...((state.pauseReasons as string[] | undefined) ?? [])].join('; ');

@@ -8,7 +8,7 @@ export interface DeviceProcessOptions {
   readonly name: string;
   readonly data: string;
   /** The consent that the one who starts it gives. */
-  readonly presence: string;
+  readonly presence: 'respect' | 'ignore';
   onState(state: Readonly<Record<string, unknown>>): void;
 }
 
@@ -18,5 +18,7 @@ export function startDeviceProcess({ name, data, presence, onState }: DeviceProc
     `--${option}`,
     value,
   ]);
-  return startChild(['join', ...options, '--yes'], { onLine: onState });
+  // Who starts devices here to work while they use this machine waits for their answers, on battery and under load.
+  const whatever = presence === 'ignore' ? ['--never-pause'] : [];
+  return startChild(['join', ...options, ...whatever, '--yes'], { onLine: onState });
 }

@@ -19,7 +19,7 @@ export interface LocalDevicesOptions {
   readonly count: number;
   /** The hub's data folder; devices lie below it. */
   readonly data: string;
-  readonly presence: string;
+  readonly presence: 'respect' | 'ignore';
   /** A token to join with. */
   invite(): Promise<string>;
   onState(name: string, state: Readonly<Record<string, unknown>>): void;

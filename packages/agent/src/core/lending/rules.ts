@@ -103,7 +103,7 @@ export const pauseRulesSchema = z.strictObject({
   memoryPressureMax: share,
   memoryFreeMin: shareToReach,
   meteredNetwork: z.boolean(),
-  programs: z.array(z.string().min(1).max(programCharactersMax)).max(programsMax),
+  programs: z.array(z.string().min(1).max(programCharactersMax)).max(programsMax).readonly(),
 } satisfies Record<keyof PauseRules, z.ZodType>);
 
 /** Without the signs of a person: for a device whose consent says `ignore`. The machine is still looked after. */
