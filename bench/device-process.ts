@@ -1,4 +1,7 @@
-/** A device as `idlewild join` starts it, with the bench's threads and slots. Says each of its states. */
+/**
+ * A device as `idlewild join` starts it, with the bench's threads and slots. Says each of its states, and is paused and
+ * resumed by a word, as by its lender.
+ */
 import { startNodeAgent } from '@idlewild/agent/node';
 import type { AgentState } from '@idlewild/agent';
 import type { Machine } from '@idlewild/engine/node';
@@ -14,7 +17,10 @@ export interface DeviceTask {
   readonly machine: Machine;
 }
 
-const { task, say, onStop } = await taskOf<DeviceTask>();
+/** What it may be told. */
+export type DeviceTold = 'pause' | 'resume';
+
+const { task, say, onTold, onStop } = await taskOf<DeviceTask>();
 const agent = await startNodeAgent({
   data: task.data,
   name: task.name,
@@ -22,11 +28,16 @@ const agent = await startNodeAgent({
   url: task.url,
   machine: task.machine,
   consent: { kinds: ['answers'], presence: 'ignore' },
-  limits: { threads: task.threads, slotsMax: task.slots },
+  limits: { threads: task.threads, dutyShare: 1, slotsMax: task.slots },
   log: (level, message) => {
     if (level === 'error') process.stderr.write(`${message}\n`);
   },
   onState: (state: AgentState) => say(state),
+});
+onTold((message) => {
+  const { tell } = message as { readonly tell: DeviceTold };
+  if (tell === 'pause') agent.pause('lender', 'the bench paused it');
+  else agent.resume('lender');
 });
 onStop(() => agent.stop());
 say(agent.state());

@@ -7,10 +7,11 @@
 import { parseArgs } from 'node:util';
 import { createRows, type Bench, type Row } from './bench.ts';
 import { gateway } from './gateway/gateway.ts';
+import { lender } from './lender/lender.ts';
 import { replicas } from './replicas/replicas.ts';
 import { serve } from './serve/serve.ts';
 
-const benches: Readonly<Record<string, Bench>> = { gateway, replicas, serve };
+const benches: Readonly<Record<string, Bench>> = { gateway, lender, replicas, serve };
 
 const BENCH_MS_MAX = 600_000;
 const INTERRUPTED = 130;

@@ -12,6 +12,8 @@ export interface BenchProcess<Said> {
   /** Resolves with the first message. Rejects when the process ends before it. */
   readonly ready: Promise<Said>;
   readonly ended: Promise<void>;
+  /** More than its task. */
+  tell(message: object): void;
   /** Asks it to stop and waits; ends its group when it takes too long. */
   stop(): Promise<void>;
   /** Ends its whole group at once. */
@@ -63,6 +65,7 @@ export function startBenchProcess<Said>(options: BenchProcessOptions<Said>): Ben
     ready,
     ended,
     kill,
+    tell: (message) => void (child.connected && child.send(message)),
     async stop() {
       if (child.connected) child.disconnect();
       const timer = setTimeout(kill, STOP_MS);
@@ -106,6 +109,8 @@ export async function runCommand(words: readonly string[]): Promise<string> {
 export interface BenchTask<Task> {
   readonly task: Task;
   say(message: object): void;
+  /** Whatever comes after the task. */
+  onTold(listen: (message: unknown) => void): void;
   /** `stop` is called when the bench lets go of this process, which ends after it. */
   onStop(stop: () => Promise<void>): void;
 }
@@ -116,6 +121,7 @@ export async function taskOf<Task>(): Promise<BenchTask<Task>> {
   return {
     task,
     say: (message) => void (process.connected && process.send?.(message)),
+    onTold: (listen) => void process.on('message', listen),
     onStop(stop) {
       const leave = (): void => {
         stop().then(

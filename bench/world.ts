@@ -12,7 +12,7 @@ import { createClient, type Client } from '@idlewild/client';
 import type { Engine } from '@idlewild/engine';
 import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
 import type { BenchRun } from './bench.ts';
-import type { DeviceTask } from './device-process.ts';
+import type { DeviceTask, DeviceTold } from './device-process.ts';
 import type { HubSaid, HubTask } from './hub-process.ts';
 import { runCommand, startBenchProcess, type BenchProcess } from './processes.ts';
 
@@ -21,6 +21,8 @@ export interface WorldOptions {
   readonly devices: number;
   /** Answers at once of each device. */
   readonly slots: number;
+  /** What a device runs instead of `device-process.ts`, and what that is told besides. */
+  readonly device?: { readonly script: string; readonly task: object } | undefined;
   /** Name → model folder. */
   readonly models: Readonly<Record<string, string>>;
 }
@@ -30,6 +32,11 @@ export interface WorldDevice {
   readonly pid: number;
   /** How many answers it is at, as it says itself. */
   answering(): number;
+  /** As its lender does; when this returns it is told, and in a moment it has paused. */
+  pause(): void;
+  resume(): void;
+  /** A word that its script knows. */
+  tell(word: string): void;
   /** Ends the device and its engines at once, as a power cut would, and starts it again. */
   killAndRestart(): void;
 }
@@ -143,7 +150,8 @@ interface DeviceOptions {
   readonly options: WorldOptions;
 }
 
-function startDevice({ name, folder, url, token, machine, options: { run, slots } }: DeviceOptions): DeviceHandle {
+function startDevice({ name, folder, url, token, machine, options }: DeviceOptions): DeviceHandle {
+  const { run, slots, device } = options;
   const data = join(folder, name);
   mkdirSync(data, { recursive: true });
   const task: DeviceTask = { data, name, invite: token, url, threads: run.threads, slots, machine };
@@ -152,8 +160,8 @@ function startDevice({ name, folder, url, token, machine, options: { run, slots 
   const start = (): void => {
     state = undefined;
     const started = startBenchProcess<AgentState>({
-      script: join(import.meta.dirname, 'device-process.ts'),
-      task,
+      script: device?.script ?? join(import.meta.dirname, 'device-process.ts'),
+      task: { ...task, ...device?.task },
       profileFolder: run.profileFolder,
       onMessage: (said) => {
         if (child === started) state = said;
@@ -162,6 +170,7 @@ function startDevice({ name, folder, url, token, machine, options: { run, slots 
     child = started;
   };
   start();
+  const tell = (word: string): void => child.tell({ tell: word });
   return {
     name,
     get pid() {
@@ -171,6 +180,9 @@ function startDevice({ name, folder, url, token, machine, options: { run, slots 
       return state;
     },
     answering: () => state?.answering ?? 0,
+    tell,
+    pause: () => tell('pause' satisfies DeviceTold),
+    resume: () => tell('resume' satisfies DeviceTold),
     killAndRestart() {
       const killed = child;
       killed.kill();

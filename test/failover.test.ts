@@ -60,6 +60,22 @@ test('the plug of the answering device is pulled at any token, and the caller he
   }
 });
 
+test('the owner of the answering device comes back, and the caller hears the same answer', async () => {
+  for (const at of [1, 60, 140]) {
+    let paused: DeviceProcess | undefined;
+    const heard = await hear(hub.client, LONG, async (count) => {
+      if (count !== at) return;
+      paused = await answering(hub.client, devices.values());
+      process.kill(paused.pid, 'SIGUSR2');
+    });
+    expect(heard.end.idlewild.devices[0], `paused at piece ${at}`).toBe(paused?.name);
+    expectUnnoticed(heard, 1);
+    expect(paused?.state()).toMatchObject({ state: 'paused', pauses: [{ name: 'lender' }] });
+    process.kill(paused?.pid ?? 0, 'SIGUSR2');
+    await untilReady(hub.client, 3);
+  }
+});
+
 test('two devices die within one answer, and the third ends it', async () => {
   const dead: DeviceProcess[] = [];
   const heard = await hear(hub.client, LONG, async (count) => {

@@ -1,7 +1,7 @@
 /**
  * A device as a process for the end-to-end tests: what `idlewild join` runs, with a real engine in a process below it.
  * It is told everything in one JSON argument, prints a line for each change of its state and one at its end, writes all
- * that it logs to a file, and stops when its stdin ends.
+ * that it logs to a file, and stops when its stdin ends. SIGUSR2 pauses and resumes it, as of the command.
  *
  * Three switches make a device that this machine is not: one whose engine is another build, and so of another numeric
  * class, one that says far more than it was asked for, and one that gives others garbage for blobs.
@@ -16,7 +16,7 @@ import { WebSocket } from 'ws';
 
 export interface DeviceProcessOptions extends Pick<
   NodeAgentOptions,
-  'data' | 'name' | 'invite' | 'url' | 'consent' | 'limits' | 'machine'
+  'data' | 'name' | 'invite' | 'url' | 'consent' | 'lending' | 'limits' | 'machine'
 > {
   readonly logFile: string;
   readonly engineBuild?: string;
@@ -78,6 +78,10 @@ try {
     process.stdin.destroy();
   });
   process.stdin.resume().once('end', () => void agent.stop());
+  process.on('SIGUSR2', () => {
+    if (agent.state().pauses.some(({ name }) => name === 'lender')) agent.resume('lender');
+    else agent.pause('lender', 'its lender paused it');
+  });
 } catch (error) {
   const { code = 'internal', message } = error as Error & { code?: string };
   print({ ended: { code, message } });

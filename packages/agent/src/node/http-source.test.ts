@@ -127,3 +127,33 @@ test('a hub on loopback cannot send a device to other ports of its machine', asy
   expect(await codeOfFetch(sourcesOf(hub.origin).sourceFor(other.origin, 't').fetch(cid, never))).toBe('hub_untrusted');
   expect(other.asked).toEqual([]);
 });
+
+test("the lender's bound on downloads holds over all blocks together, and none is given up for it", async () => {
+  const bytes = new Uint8Array(262_144).fill(3);
+  const large = await cidOf(RAW, bytes, nodeCrypto);
+  const { origin, connections } = await serve((_request, response) => response.end(bytes));
+  const bytesPerSecondMax = 600_000;
+  const sources = createHttpSources({ hubUrl: origin, bytesPerSecondMax });
+  onTestFinished(() => sources.close());
+  const source = sources.sourceFor('/', 'ticket');
+  const fromMs = performance.now();
+  const fetched = await Promise.all([1, 2, 3, 4].map(() => source.fetch(large, never)));
+  const tookMs = performance.now() - fromMs;
+  expect(fetched.map((each) => each?.length)).toEqual([1, 2, 3, 4].map(() => bytes.length));
+  // A second's worth may come at once.
+  expect(tookMs).toBeGreaterThan(((4 * bytes.length - bytesPerSecondMax) / bytesPerSecondMax) * 1_000 - 20);
+  expect(connections()).toBeLessThan(8);
+});
+
+test('a download that waits for its turn ends when it is called off', async () => {
+  const bytes = new Uint8Array(262_144);
+  const sent = Promise.withResolvers<void>();
+  const { origin } = await serve((_request, response) => void response.write(bytes, () => sent.resolve()));
+  const sources = createHttpSources({ hubUrl: origin, bytesPerSecondMax: 1_000 });
+  onTestFinished(() => sources.close());
+  const stop = new AbortController();
+  const fetching = sources.sourceFor('/', 'ticket').fetch(cid, stop.signal);
+  await sent.promise;
+  stop.abort();
+  await expect(fetching).rejects.toThrow();
+});

@@ -1,0 +1,68 @@
+/**
+ * A device whose owner may come back: at one of several displays, or by starting a program that needs the processors.
+ *
+ * A touch pauses it in the turn in which the display tells of it. Load is looked for as a device does that respects its
+ * owner's presence, from the moment in which it is told to, with everything but load left out. It is resumed by a word.
+ */
+import { NO_PAUSE_RULES, startDriver, type AgentState } from '@idlewild/agent';
+import { openSignals, startNodeAgent } from '@idlewild/agent/node';
+import { systemClock } from '@idlewild/protocol/node';
+import type { DeviceTask } from '../device-process.ts';
+import { taskOf } from '../processes.ts';
+
+export interface LentDeviceTask {
+  /** As in `DISPLAY`. */
+  readonly displays: readonly string[];
+}
+/** `watch`: from now on for load. `resume`: nobody is there any more. */
+export type LentDeviceTold = 'watch' | 'resume';
+
+/** As in *Balanced*. */
+const LOAD_MAX = 0.25;
+
+const { task, say, onTold, onStop } = await taskOf<DeviceTask & LentDeviceTask>();
+const agent = await startNodeAgent({
+  data: task.data,
+  name: task.name,
+  invite: task.invite,
+  url: task.url,
+  machine: task.machine,
+  consent: { kinds: ['answers'], presence: 'ignore' },
+  limits: { threads: task.threads, dutyShare: 1, slotsMax: task.slots },
+  log: (level, message) => {
+    if (level === 'error') process.stderr.write(`${message}\n`);
+  },
+  onState: (state: AgentState) => say(state),
+});
+for (const display of task.displays) {
+  process.env['DISPLAY'] = display;
+  const source = await openSignals({ clock: systemClock });
+  source.onInput?.(() => agent.pause('input', `somebody is at ${display}`));
+}
+const source = await openSignals({ clock: systemClock });
+let stopWatching = (): void => undefined;
+
+function watchLoad(): void {
+  stopWatching();
+  const driver = startDriver({
+    clock: systemClock,
+    // It outlives the driver: opening it takes longer than a trial.
+    source: { ...source, onInput: () => ({ stop: () => undefined }), close: () => undefined },
+    rules: { ...NO_PAUSE_RULES, otherCpuMax: LOAD_MAX },
+    outside: () => ({ localTime: { weekday: 0, minute: 0 }, nowMs: Date.now() }),
+    isWorking: () => agent.state().answering > 0,
+    pause: (name, text, told) => agent.pause(name, text, told),
+    resume: (name) => agent.resume(name),
+    onTrouble: (message) => message !== undefined && process.stderr.write(`${message}\n`),
+  });
+  stopWatching = () => driver.stop();
+}
+
+onTold((message) => {
+  const { tell } = message as { readonly tell: LentDeviceTold };
+  if (tell === 'watch') return watchLoad();
+  stopWatching();
+  for (const { name } of agent.state().pauses) agent.resume(name);
+});
+onStop(() => agent.stop());
+say(agent.state());
