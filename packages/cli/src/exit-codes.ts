@@ -15,6 +15,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   usage: EXIT.usage,
   hub_unreachable: EXIT.unreachable,
   pin_mismatch: EXIT.refused,
+  signature_invalid: EXIT.refused,
   hub_untrusted: EXIT.refused,
   unauthenticated: EXIT.refused,
   forbidden: EXIT.refused,

@@ -17,6 +17,7 @@ import { addServiceCommands } from './commands/service.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addTerritoryCommands } from './commands/territory.ts';
 import { addUpCommand } from './commands/up.ts';
+import { addUpdateCommand } from './commands/update.ts';
 import { addUsageCommand } from './commands/usage.ts';
 
 export function createProgram(): Command {
@@ -56,6 +57,7 @@ Examples:
   addStatusCommand(program);
   addLendingCommands(program);
   addServiceCommands(program);
+  addUpdateCommand(program);
   addBackupCommands(program);
   addTerritoryCommands(program);
   return program;
