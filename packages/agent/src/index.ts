@@ -9,10 +9,12 @@ export {
 } from './core/agent.ts';
 export { openConsent, refusalOf, signConsent, type ConsentChoice, type WorkAsked } from './core/consent.ts';
 export { startDriver } from './core/lending/driver.ts';
+export { parseGrid } from './core/lending/grid.ts';
 export { hoursText, parseHours } from './core/lending/hours.ts';
 export { consentChangeSchema, type ConsentChange } from './core/lending/consent-change.ts';
 export type { LeaveOrder, LeaveReport, LendingStatus, LimitsOrder } from './core/lending/control.ts';
 export type { DayHistory } from './core/lending/history.ts';
+export type { KeptPause } from './core/lending/lender-pause.ts';
 export type { LimitHeld, PauseReason } from './core/lending/port.ts';
 export { PRESETS, PRESET_NAMES, consentOfPreset, type PresetName } from './core/lending/presets.ts';
 export { NO_PAUSE_RULES } from './core/lending/rules.ts';

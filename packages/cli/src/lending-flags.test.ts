@@ -2,7 +2,7 @@ import { PRESET_NAMES, hoursText, type PresetName } from '@idlewild/agent';
 import { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { addLendingOptions, saysSomething, type LendingFlags } from './commands/lending-options.ts';
-import { choiceOfPreset, chosen, presetOptions, settingsOf } from './lending-flags.ts';
+import { choiceOfPreset, chosen, presetOptions, saysEnergy, settingsOf, withEnergy } from './lending-flags.ts';
 
 const MACHINE = { memoryBytes: 16_000_000_000 };
 const BALANCED = choiceOfPreset('balanced', MACHINE);
@@ -36,6 +36,7 @@ test('each flag changes its own figure and no other', () => {
   expect(from('--gpu', 'never')).toEqual({ ...BALANCED, gpu: 'never' });
   expect(from('--presence', 'ignore')).toEqual({ ...BALANCED, presence: 'ignore' });
   expect(from('--tokens-per-second-max', '2.5')).toEqual({ ...BALANCED, tokensPerSecondMax: 2.5 });
+  expect(from('--watt-hours', '200')).toEqual({ ...BALANCED, wattHoursPerDayMax: 200 });
   const { hours, ...rest } = from('--hours', 'mon-fri 20:00-07:00');
   expect(hours && hoursText(hours)).toBe('mon-fri 20:00-07:00');
   expect({ ...rest, hours: undefined }).toEqual(BALANCED);
@@ -48,6 +49,32 @@ test('what was agreed stays, and what is taken back is gone', () => {
   const after = chosen(flagsOf('--hours', 'always', '--cause', 'any', '--download', 'none'), before, MACHINE);
   expect(after).toMatchObject({ causes: [], refused: ['gambling'], cpuShareMax: 0.2 });
   expect([after.hours, after.downloadBytesPerSecondMax]).toEqual([undefined, undefined]);
+});
+
+test("energy is the lender's own: kept beside the preset, changed by its own flags alone, and taken back", () => {
+  const plain = settingsOf('balanced', undefined);
+  const machine = { ...plain, energy: { machine: 'laptop', fullWatts: 40 } } as const;
+  const inGermany = withEnergy(flagsOf('--grid', 'de', '--low-carbon', 'daily 10:00-16:00'), machine);
+  expect(inGermany).toEqual({
+    ...plain,
+    place: 'DE',
+    energy: { machine: 'laptop', fullWatts: 40, lowCarbon: 'daily 10:00-16:00' },
+  });
+  const own = withEnergy(flagsOf('--grid', '350'), inGermany);
+  expect(own).toMatchObject({ energy: { gramsPerKwh: 350, lowCarbon: 'daily 10:00-16:00' } });
+  expect(own).not.toHaveProperty('place');
+  expect(withEnergy(flagsOf('--low-carbon', 'any', '--grid', 'FR'), withEnergy(flagsOf('--grid', '1'), plain))).toEqual(
+    { ...plain, place: 'FR' },
+  );
+  expect([saysEnergy({}), saysEnergy(flagsOf('--grid', 'FR'))]).toEqual([false, true]);
+  for (const words of [
+    ['--grid', 'France'],
+    ['--low-carbon', 'noon'],
+  ]) {
+    expect(() => withEnergy(flagsOf(...words), plain)).toThrow(expect.objectContaining({ code: 'usage' }) as Error);
+  }
+  const capped = from('--watt-hours', '200 Wh');
+  expect(chosen(flagsOf('--watt-hours', 'none'), capped, MACHINE).wattHoursPerDayMax).toBeUndefined();
 });
 
 test('another preset takes the place of the figures, not of whom and what it is for', () => {
@@ -68,6 +95,7 @@ test.each([
   ['--memory', 'much', /--memory takes a size/],
   ['--memory', '17GB', /what this machine has at most/],
   ['--download', '5kB', /100kB or more/],
+  ['--watt-hours', '0', /--watt-hours takes an amount/],
 ])('%s %s is refused with what it takes', (option, text, words) => {
   expect(() => from(option, text)).toThrow(words);
   expect(() => from(option, text)).toThrow(expect.objectContaining({ code: 'usage' }) as Error);

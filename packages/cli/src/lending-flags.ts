@@ -7,6 +7,7 @@ import {
   PRESET_NAMES,
   consentOfPreset,
   openConsent,
+  parseGrid,
   parseHours,
   type LendingSettings,
   type PresetName,
@@ -68,6 +69,7 @@ export function chosen(
     ...said,
     ...(flags.hours === undefined ? {} : { hours: flags.hours === 'always' ? undefined : parseHours(flags.hours) }),
     ...(flags.download === undefined ? {} : { downloadBytesPerSecondMax: downloadOf(flags.download) }),
+    ...(flags.wattHours === undefined ? {} : { wattHoursPerDayMax: wattHoursOf(flags.wattHours) }),
   };
   refuseContradiction(choice);
   return choice;
@@ -80,6 +82,33 @@ export const settingsOf = (preset: PresetName, before: LendingSettings | undefin
   preset,
   rules: before?.rules.programs === undefined ? {} : { programs: before.rules.programs },
 });
+
+/** Whether the flags say anything of the machine's electricity, which is the lender's own business. */
+export const saysEnergy = ({ grid, lowCarbon }: LendingFlags): boolean => grid !== undefined || lowCarbon !== undefined;
+
+/** A country takes the place of the lender's own grams, and they of it. Throws `usage` for what cannot be read. */
+export function withEnergy({ grid, lowCarbon }: LendingFlags, settings: LendingSettings): LendingSettings {
+  const {
+    place: placeBefore,
+    energy: { gramsPerKwh: gramsBefore, lowCarbon: hoursBefore, ...machine } = {},
+    ...rest
+  } = settings;
+  const { place, gramsPerKwh } =
+    grid === undefined ? { place: placeBefore, gramsPerKwh: gramsBefore } : parseGrid(grid);
+  // It is kept as it was written, once it can be read.
+  if (lowCarbon !== undefined && lowCarbon !== 'any') parseHours(lowCarbon);
+  const hours = lowCarbon === undefined ? hoursBefore : lowCarbon === 'any' ? undefined : lowCarbon;
+  const energy = {
+    ...machine,
+    ...(gramsPerKwh === undefined ? {} : { gramsPerKwh }),
+    ...(hours === undefined ? {} : { lowCarbon: hours }),
+  };
+  return {
+    ...rest,
+    ...(place === undefined ? {} : { place }),
+    ...(Object.keys(energy).length === 0 ? {} : { energy }),
+  };
+}
 
 export const presetOptions = (): { value: PresetName; label: string }[] =>
   PRESET_NAMES.map((value) => ({ value, label: `${PRESETS[value].title.padEnd(11)}${PRESETS[value].sentence}` }));
@@ -140,6 +169,15 @@ function downloadOf(text: string): number | undefined {
     );
   }
   return bytes;
+}
+
+function wattHoursOf(text: string): number | undefined {
+  if (text === 'none') return undefined;
+  const [, digits = ''] = /^(\d+(?:\.\d+)?) ?(?:Wh)?$/i.exec(text.trim()) ?? [];
+  const amount = digits === '' ? 0 : Number(digits);
+  if (!(amount > 0))
+    throw usage(`--watt-hours takes an amount a day as in 200, or none for no limit, and not "${text}"`);
+  return amount;
 }
 
 const usage = (message: string): IdlewildError => new IdlewildError('usage', message);

@@ -21,6 +21,9 @@ export interface LendingFlags {
   readonly gpu?: 'never' | 'idle' | 'always';
   readonly presence?: 'respect' | 'ignore';
   readonly tokensPerSecondMax?: number;
+  readonly wattHours?: string;
+  readonly grid?: string;
+  readonly lowCarbon?: string;
   readonly neverPause?: true;
 }
 
@@ -39,6 +42,9 @@ const NAMES = {
   gpu: true,
   presence: true,
   tokensPerSecondMax: true,
+  wattHours: true,
+  grid: true,
+  lowCarbon: true,
   neverPause: true,
 } satisfies Record<keyof LendingFlags, true>;
 
@@ -79,6 +85,9 @@ export const addLendingOptions = (command: Command): Command =>
       ).choices(['respect', 'ignore']),
     )
     .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive)
+    .option('--watt-hours <amount>', 'work until this much is used up each day, as in 200 (default: none, no limit)')
+    .option('--grid <where>', 'what its electricity is: a country as in DE, or grams of CO₂ a kWh as in 350')
+    .option('--low-carbon <times>', 'work only at these hours of clean electricity, as in "daily 10:00-16:00"')
     .addOption(new Option('--never-pause', 'pause when its lender says so, and for nothing else').hideHelp());
 
 function parsePositive(text: string): number {

@@ -9,7 +9,7 @@ import { changeLimits, readConsent, readLending, type KeptConsent, type LenderCh
 import { IdlewildError, codeOf, messageOf, type Consent } from '@idlewild/protocol';
 import { saysSomething, type LendingFlags } from '../commands/lending-options.ts';
 import { calledAs, type Context } from '../context.ts';
-import { chosen, settingsOf } from '../lending-flags.ts';
+import { chosen, saysEnergy, settingsOf, withEnergy } from '../lending-flags.ts';
 import { factLines } from '../text/table.ts';
 import { checkJoined, withDevice } from './ask-device.ts';
 import { consentFacts } from './consent-facts.ts';
@@ -50,10 +50,10 @@ async function orderOf(data: string, flags: LendingFlags): Promise<LimitsOrder> 
   const { consent } = await existing(data);
   const after = chosen(flags, consent, { memoryBytes: totalmem() });
   const { preset } = flags;
-  return {
-    change: changeTo(after, consent),
-    ...(preset === undefined ? {} : { settings: settingsOf(preset, await readLending(data)) }),
-  };
+  const before = await readLending(data);
+  const said = preset === undefined ? undefined : settingsOf(preset, before);
+  const settings = saysEnergy(flags) ? withEnergy(flags, said ?? before ?? settingsOf('balanced', before)) : said;
+  return { change: changeTo(after, consent), ...(settings === undefined ? {} : { settings }) };
 }
 
 /** The fields that differ; what `after` has no limit for any more is `null`. */
