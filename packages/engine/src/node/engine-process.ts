@@ -7,7 +7,7 @@
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync, realpathSync } from 'node:fs';
+import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { dirname, extname, join } from 'node:path';
 import type { Duplex, Readable, Writable } from 'node:stream';
@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { openFramePipe, type FromEngine, type ToEngine } from './frames.ts';
 import { engineEnvironment, permissionFlags, readableFolders } from './isolation/permissions.ts';
 import { WHOLE_MACHINE, viewOf } from './isolation/view.ts';
-import { NO_WALL, behind, type Wall, type Walled } from './isolation/walls.ts';
+import { NO_WALL, behind, gated, type Wall, type Walled } from './isolation/walls.ts';
 
 export interface ProcessOptions {
   /** The Node to run it with; this one by default. */
@@ -61,20 +61,24 @@ export function startEngineProcess(
   onEnd: (reason: string) => void,
 ): EngineProcess {
   const { words, filter } = commandOf(readable, options);
-  const [file, ...rest] = [...(options.under ?? []), ...words] as [string, ...string[]];
+  const isWalled = (options.wall ?? NO_WALL).by !== 'none';
+  const [file, ...rest] = [...(options.under ?? []), ...(isWalled ? gated(words) : words)] as [string, ...string[]];
   const child = spawn(file, rest, {
     env: engineEnvironment(),
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...(filter === undefined ? [] : ['pipe' as const])],
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', filter === undefined ? 'ignore' : 'pipe', isWalled ? 'pipe' : 'ignore'],
     windowsHide: true,
+    // A session of its own, so that it has a place of its own in line, and no terminal.
+    detached: process.platform === 'linux',
   });
   if (child.pid === undefined) {
     child.on('error', () => undefined);
     throw new IdlewildError('engine_failed', `no engine process could be started with ${file}`);
   }
   const { pid } = child;
-  if (options.niceness !== undefined) setPriority(pid, options.niceness);
+  if (options.niceness !== undefined) makeNice(pid, options.niceness);
   options.onStarted?.(pid);
-  if (filter !== undefined) (child.stdio[4] as Writable).on('error', () => undefined).end(filter);
+  feed(child, 4, filter);
+  feed(child, 5, isWalled ? '\n' : undefined);
   const printed = keepPrinted(child);
   let broken = '';
   const pipe = openFramePipe<ToEngine, FromEngine>(child.stdio[3] as Duplex, onMessage, (reason) => {
@@ -91,7 +95,6 @@ export function startEngineProcess(
   });
   child.on('error', () => undefined);
   const isThere = (): boolean => child.exitCode === null && child.signalCode === null;
-  const isWalled = (options.wall ?? NO_WALL).by !== 'none';
   return {
     // Whatever builds a wall has one child, the engine.
     get pid() {
@@ -134,6 +137,25 @@ function processesUnder(pid: number): number[] {
   }
   const pids = children.split(' ').filter((text) => text.trim() !== '');
   return pids.flatMap((text) => [Number(text), ...processesUnder(Number(text))]);
+}
+
+function feed(child: ChildProcess, descriptor: 4 | 5, text: Uint8Array | string | undefined): void {
+  // What dies before it has read says so by its end.
+  if (text !== undefined)
+    ((child.stdio as readonly unknown[])[descriptor] as Writable).on('error', () => undefined).end(text);
+}
+
+/**
+ * By itself and by its session: Linux may share processors out among sessions first, and then nothing that a process
+ * says of itself counts against those of others. Not all systems have that, nor let it be set so often.
+ */
+function makeNice(pid: number, niceness: number): void {
+  setPriority(pid, niceness);
+  try {
+    writeFileSync(`/proc/${pid}/autogroup`, String(niceness));
+  } catch {
+    // Then it is as nice as it says.
+  }
 }
 
 /** Throws `engine_failed` where there is no such Node to be shown behind a wall. */

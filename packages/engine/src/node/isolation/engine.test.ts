@@ -1,6 +1,6 @@
 /** A real engine behind each kind of wall that can be built here: what it is shut off from, and what it still can. */
 import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import type { Engine } from '../../core/port.ts';
@@ -13,12 +13,15 @@ const root = mkdtempSync(join(tmpdir(), 'idlewild-walled-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 const model = prepareModelFolder({ folder: join(root, 'jacobean'), from: 'jacobean' });
 
+/** Processes as they were told of: whatever is done to them then has to hold for the engine. */
+const starts: number[] = [];
+
 async function loaded(wall: Wall): Promise<{ engine: Engine; pid: number }> {
   let pid = 0;
   const log = (message: string): void => {
     pid = Number(/in process (\d+)/.exec(message)?.[1] ?? pid);
   };
-  const host = createNodeEngineHost({ wall, log });
+  const host = createNodeEngineHost({ wall, log, niceness: 19, onStarted: (started) => starts.push(started) });
   const engine = await host.load(model, { threads: 1, slotsMax: 1 }, new AbortController().signal);
   return { engine, pid };
 }
@@ -72,6 +75,11 @@ for (const builder of ['bubblewrap', 'unshare'] as const) {
       expect(filesIn(join(seen, model.folder)).toSorted()).toEqual(filesIn(model.folder).toSorted());
       expect(filesIn(join(seen, root))).toEqual(['jacobean']);
       expect(readFileSync(`/proc/${pid}/maps`, 'utf8')).toContain('weights.bin');
+
+      // What was set for the first process, before there was an engine, went over to the engine.
+      expect([starts.at(-1), getPriority(pid)]).toEqual([Number(status.get('PPid')), 19]);
+      if (existsSync('/proc/self/autogroup'))
+        expect(readFileSync(`/proc/${pid}/autogroup`, 'utf8')).toMatch(/nice 19$/m);
 
       expect(engine.suspend?.()).toBe(true);
       while (!statusOf(pid).get('State')?.startsWith('T')) await new Promise((resolve) => setImmediate(resolve));

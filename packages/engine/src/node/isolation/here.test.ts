@@ -2,6 +2,7 @@
  * What walls hold by themselves: a probe without Node's permission flags, behind each kind of wall that can be built
  * here, tries to get out.
  */
+import { spawnSync } from 'node:child_process';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -134,4 +135,26 @@ test.skipIf(surveys.bubblewrap.wall.by === 'none').for([
   expect(survey.isolation.by).toBe('bubblewrap');
   expect(layer(survey, name)).toMatchObject({ holds: false, why: expect.stringMatching(/does not hold/) as string });
   expect(layer(survey, 'privileges')).toMatchObject({ holds: true });
+});
+
+const NOBODY = 65_534;
+
+test.skipIf(process.getuid?.() !== 0)('a user without rights has the same walls as root', ({ skip }) => {
+  const script = `
+    import { surveyIsolation } from ${JSON.stringify(new URL('./here.ts', import.meta.url).href)};
+    const held = async (builder) => (await surveyIsolation({ builders: [builder] })).isolation;
+    console.log(JSON.stringify([await held('bubblewrap'), await held('unshare')]));`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
+    uid: NOBODY,
+    gid: NOBODY,
+    cwd: '/',
+    env: { PATH: process.env['PATH'], TMPDIR: '/tmp' },
+    encoding: 'utf8',
+  });
+  if (/EACCES|MODULE_NOT_FOUND/.test(stderr)) skip('nobody may not read this checkout');
+  const held = JSON.parse(stdout) as Survey['isolation'][];
+  expect(held.map((isolation) => holding({ ...surveys.unshare, isolation }))).toEqual([
+    holding(surveys.bubblewrap),
+    holding(surveys.unshare),
+  ]);
 });

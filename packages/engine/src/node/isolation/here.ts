@@ -194,6 +194,7 @@ export function ask(wall: Wall, attempts: Attempts, flagged: boolean): Promise<M
       env: engineEnvironment(),
       stdio: ['ignore', 'pipe', 'pipe', 'ignore', filter === undefined ? 'ignore' : 'pipe'],
       windowsHide: true,
+      detached: wall.by !== 'none',
       timeout: PROBE_MS_MAX,
       killSignal: 'SIGKILL',
     });

@@ -39,8 +39,18 @@ export interface Walled {
 const USER = '65534';
 const HOST_NAME = 'engine';
 const FILTER_DESCRIPTOR = 4;
+const GATE_DESCRIPTOR = 5;
 
-/** `command` must hold whole paths. */
+/**
+ * The same words behind a gate: they are run once a line was written to descriptor 5. What is set for a process until
+ * then, its place in line or its control group, goes over to the one that it starts.
+ */
+export const gated = (words: readonly string[]): string[] => [
+  ...['/bin/sh', '-c', `read -r line <&${GATE_DESCRIPTOR}; exec ${GATE_DESCRIPTOR}<&-; exec "$@"`, HOST_NAME],
+  ...words,
+];
+
+/** `command` must hold whole paths. Whoever starts it starts it in a session of its own: no terminal is in reach. */
 export function behind(wall: Wall, view: View, command: readonly string[]): Walled {
   if (wall.by === 'none') return { words: command };
   if (wall.by === 'unshare') {
@@ -55,7 +65,7 @@ function bubblewrapWords({ proc, filter }: Wall, view: View): string[] {
   return [
     ...['--unshare-user', '--unshare-net', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
     ...['--uid', USER, '--gid', USER, '--hostname', HOST_NAME, '--cap-drop', 'ALL'],
-    ...['--die-with-parent', '--new-session', '--as-pid-1'],
+    ...['--die-with-parent', '--as-pid-1', '--unsetenv', 'SHLVL', '--unsetenv', '_', '--unsetenv', 'OLDPWD'],
     ...(view.wholeMachine === true
       ? ['--ro-bind', '/', '/', '--dev-bind', '/dev', '/dev', ...(proc ? ['--proc', '/proc'] : ['--tmpfs', '/proc'])]
       : [
@@ -89,10 +99,10 @@ while [ "$1" != -- ]; do
   shift
 done
 shift
-mount -o remount,ro,nosuid,nodev "$root"
+mount -o remount,bind,ro,nosuid,nodev "$root"
 hostname "$0" 2>&- || :
 cd /
-unset PWD OLDPWD
+unset PWD OLDPWD SHLVL _
 exec "$tool" --user --map-user=${USER} --map-group=${USER} --root="$root" --wd=/ -- "$@"`;
 
 /** Any folder will do that is there and holds nothing of what is to be shown, which the view would cover. */
