@@ -253,6 +253,9 @@ test.each([
   [['invite', '--expires', '3y'], EXIT.usage, 'usage'],
   [['keys', 'create', '--role', 'king'], EXIT.usage, 'usage'],
   [['join', '--data', '/nonexistent/a', '--yes'], EXIT.usage, 'usage'],
+  [['service', 'install', '--data', '/nonexistent/a', '--yes'], EXIT.usage, 'usage'],
+  [['service', 'status'], EXIT.notFound, 'not_found'],
+  [['update'], EXIT.usage, 'usage'],
   [['up', '--announce'], EXIT.usage, 'usage'],
   [['up', '--tls-cert', 'a.pem'], EXIT.usage, 'usage'],
   [['keys', 'limit', 'anybody'], EXIT.usage, 'usage'],
@@ -373,20 +376,21 @@ test('the demonstration ends well, and again from what it kept', async () => {
 test('help of every command shows an example', async () => {
   const words = [
     ...MANUAL.matchAll(
-      /^\| `(up|invite|join|models|chat|embed|classify|devices|keys|usage|status|backup|restore|territory)/gm,
+      /^\| `(up|invite|join|models|chat|embed|classify|devices|keys|usage|service|update|status|backup|restore|territory)/gm,
     ),
   ].map(([, command]) => command ?? '');
   const groups: Readonly<Record<string, string[]>> = {
     models: ['add', 'list', 'show', 'pin', 'unpin', 'remove'],
     devices: ['list', 'show', 'drain', 'revoke'],
     keys: ['create', 'list', 'limit', 'revoke'],
+    service: ['install', 'uninstall', 'status'],
     territory: ['export', 'import', 'moved'],
   };
   const commands = [...new Set(words)].flatMap((command) => [
     [command],
     ...(groups[command] ?? []).map((inner) => [command, inner]),
   ]);
-  expect(commands).toHaveLength(31);
+  expect(commands).toHaveLength(36);
   const helped = await Promise.all(commands.map((command) => call([...command, '--help'])));
   for (const [index, { code, out }] of helped.entries()) {
     expect({ command: commands[index], code }).toEqual({ command: commands[index], code: EXIT.ok });

@@ -43,6 +43,7 @@ until systemctl --user show-environment >/dev/null 2>&1; do
   sleep 0.05
 done
 echo started
+exec 2>/dev/null
 read -r how
 if [ "$how" = cut ]; then kill -KILL -1; else kill -TERM $manager; fi
 wait $manager
