@@ -1,7 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { encodeInvite, type ToHub } from '@idlewild/protocol';
+import { createScriptedSignals } from '../testing/scripted-signals.ts';
 import { simulatedAnswer } from '../testing/simulated-engine.ts';
 import { putModel } from './testing/fixture.ts';
 import { CONSENT, SECRET, newFolder, serveHub, start } from './testing/real-hub.ts';
@@ -82,4 +83,28 @@ test('a hub that refuses for good ends the device and frees its folder', async (
   hub.behave({ insteadOfWelcome: undefined });
   const again = await start({ data, invite });
   expect(await again.until((state) => state.state === 'ready')).toMatchObject({ name: 'kettle' });
+});
+
+test('a device that respects presence is told by its machine, says what it sees, and lets go of it at the end', async () => {
+  const { invite } = await serveHub();
+  const source = createScriptedSignals({ inputIdleMs: 3_600_000, otherCpu: 0 });
+  const { agent, until } = await start({
+    data: await newFolder(),
+    name: 'kettle',
+    invite,
+    consent: { ...CONSENT, presence: 'respect' },
+    openSignals: () => Promise.resolve(source),
+  });
+  await until((state) => state.state === 'ready');
+  source.touch();
+  expect(agent.state()).toMatchObject({ state: 'paused', pauses: [{ name: 'input' }] });
+  source.say({ inputIdleMs: 40_000 });
+  const readings = source.readings();
+  await vi.waitUntil(() => source.readings() > readings, { timeout: 10_000 });
+  expect(await agent.control.status()).toMatchObject({
+    pauses: [{ name: 'input', text: 'somebody used this machine 40 s ago; it works again in 2 min' }],
+    signals: { headless: false, read: { otherCpu: 'as the script says' }, unknown: expect.arrayContaining(['camera']) },
+  });
+  await agent.stop();
+  expect(source.isClosed()).toBe(true);
 });

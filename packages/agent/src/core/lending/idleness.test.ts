@@ -188,6 +188,16 @@ test('a reason that is about to end says when', () => {
   expect(machine.reasons()[0]).toMatchObject({ text: 'a camera is in use; it works again in 40 s', endsInMs: 40_000 });
 });
 
+test('a pause does not end while something else is near its line, and says what it waits for', () => {
+  const machine = createMachine();
+  machine.reads({ camera: true });
+  expect(machine.reads({ otherCpu: 0.22 }, 10 * MINUTE_MS)).toEqual(['camera']);
+  expect(machine.reasons()[0]?.text).toBe('a camera is in use; it still waits for load to fall');
+  expect(machine.reads({ otherCpu: 0.18 }, 15_000)).toEqual([]);
+  // By itself the same load would not have paused it.
+  expect(machine.reads({ otherCpu: 0.22 }, 10 * MINUTE_MS)).toEqual([]);
+});
+
 test('a locked screen says that nobody is there: input is believed for a short while only', () => {
   const machine = createMachine({ ...RULES, whenLocked: false });
   expect(machine.reads({ inputIdleMs: 1_000 })).toEqual(['input']);
