@@ -185,14 +185,14 @@ test('a reason that is about to end says when', () => {
   machine.reads({ camera: true });
   expect(machine.reasons()[0]).toMatchObject({ text: 'a camera is in use', endsInMs: undefined, sinceMs: NOON.nowMs });
   machine.reads({}, 20_000);
-  expect(machine.reasons()[0]).toMatchObject({ text: 'a camera is in use; it works again in 40 s', endsInMs: 40_000 });
+  expect(machine.reasons()[0]).toMatchObject({ text: 'a camera was in use; it works again in 40 s', endsInMs: 40_000 });
 });
 
 test('a pause does not end while something else is near its line, and says what it waits for', () => {
   const machine = createMachine();
   machine.reads({ camera: true });
   expect(machine.reads({ otherCpu: 0.22 }, 10 * MINUTE_MS)).toEqual(['camera']);
-  expect(machine.reasons()[0]?.text).toBe('a camera is in use; it still waits for load to fall');
+  expect(machine.reasons()[0]?.text).toBe('a camera was in use; it still waits for load to fall');
   expect(machine.reads({ otherCpu: 0.18 }, 15_000)).toEqual([]);
   // By itself the same load would not have paused it.
   expect(machine.reads({ otherCpu: 0.22 }, 10 * MINUTE_MS)).toEqual([]);

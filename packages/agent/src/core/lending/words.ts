@@ -77,6 +77,22 @@ const WORDS: Readonly<Record<ReasonName, Words>> = {
   metered: () => 'its network is paid by volume',
 };
 
+/** What is over and is held for a while still. */
+const WAS: Readonly<Partial<Record<ReasonName, string>>> = {
+  programs: 'a program of the list ran here',
+  locked: 'the screen was locked',
+  'full-screen': 'a program filled the screen',
+  audio: 'sound was played or recorded',
+  camera: 'a camera was in use',
+  load: 'other programs used the processors',
+  gpu: 'other programs used the graphics card',
+  battery: 'it ran on its battery',
+  charge: 'its battery was low',
+  temperature: 'it was hot',
+  memory: 'it was short of memory',
+  metered: 'its network was paid by volume',
+};
+
 /** At most 128 characters: what a pause's text may have. It is kept for the reasons in `waitsFor`, near their lines. */
 export function textOf(
   name: ReasonName,
@@ -84,7 +100,7 @@ export function textOf(
   endsInMs: number | undefined,
   waitsFor: readonly ReasonName[],
 ): string {
-  const what = WORDS[name](seen);
+  const what = (endsInMs === undefined ? undefined : WAS[name]) ?? WORDS[name](seen);
   if (waitsFor.length > 0) return `${what}; it still waits for ${waitsFor.slice(0, 3).join(', ')} to fall`;
   return endsInMs === undefined ? what : `${what}; it works again in ${durationText(endsInMs)}`;
 }
