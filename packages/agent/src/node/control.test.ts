@@ -30,7 +30,10 @@ async function serve(folder: string, change: Partial<LendingControl> = {}): Prom
       listen(status('first'));
       return { stop: () => listeners.delete(listen) };
     },
-    pause: async (order) => void done.push(order),
+    pause: async (order) => {
+      done.push(order);
+      return { sinceMs: 0 };
+    },
     resume: async () => undefined,
     limits: async () => undefined,
     leave: () => Promise.reject(new Error('not here')),

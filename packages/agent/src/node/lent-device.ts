@@ -206,7 +206,7 @@ function controlOf(device: Device): LendingControl {
     async pause({ forMs }) {
       const keeping = device.pause.pause(forMs);
       tellSoon(device);
-      await keeping;
+      return keeping;
     },
     async resume() {
       const keeping = device.pause.resume();

@@ -24,8 +24,8 @@ export const CONTROL_LIMITS = {
   watchMs: 250,
   /** What is counted while nothing changes. */
   watchTickMs: 5_000,
-  /** What a hub is given to acknowledge a leaving. A replica that is being replaced is back within it. */
-  leaveMsMax: 20_000,
+  /** What a hub is given to acknowledge a leaving, in about five tries; a hub that restarts is back within it. */
+  leaveMsMax: 10_000,
 } as const;
 
 export const HISTORY_LIMITS = {

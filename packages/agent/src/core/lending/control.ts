@@ -94,8 +94,8 @@ export interface LendingControl {
   status(): LendingStatus | Promise<LendingStatus>;
   /** Tells the status now and at each change of it. */
   watch(listen: (status: LendingStatus) => void): { stop(): void };
-  /** Resolves once it would outlive a restart; it holds at once. Again: the newer end counts. */
-  pause(order: { readonly forMs?: number | undefined }): Promise<void>;
+  /** What holds now, once it would outlive a restart; it holds at once. Again: the newer end counts. */
+  pause(order: { readonly forMs?: number | undefined }): Promise<KeptPause>;
   resume(): Promise<void>;
   /**
    * Signs a new consent and works by it. Throws `consent_refused`, which lists what would be lent beyond what was agreed,

@@ -15,8 +15,8 @@ export interface KeptPause {
 }
 
 export interface LenderPause {
-  /** It holds at once; resolves when it is kept, and rejects where it could not be. */
-  pause(forMs?: number): Promise<void>;
+  /** It holds at once; resolves with it when it is kept, and rejects where it could not be. */
+  pause(forMs?: number): Promise<KeptPause>;
   resume(): Promise<void>;
   /** To an agent that took the place of another. */
   hold(): void;
@@ -74,13 +74,15 @@ export function createLenderPause({ clock, kept, device, keep, onFailed }: Lende
     wait();
   }
   return {
-    pause(forMs) {
+    async pause(forMs) {
       const nowMs = clock.now();
       const untilMs = forMs === undefined ? {} : { untilMs: nowMs + forMs };
-      paused = { sinceMs: paused?.sinceMs ?? nowMs, ...untilMs };
+      const word: KeptPause = { sinceMs: paused?.sinceMs ?? nowMs, ...untilMs };
+      paused = word;
       hold();
       wait();
-      return keepNow();
+      await keepNow();
+      return word;
     },
     resume,
     hold,
