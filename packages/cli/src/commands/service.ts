@@ -53,11 +53,8 @@ export function addServiceCommands(program: Command): void {
 }
 
 async function portsHere(): Promise<ServicePorts> {
-  const [{ managerHere }, { thisMachine }] = await Promise.all([
-    import('../service/here.ts'),
-    import('../service/machine.ts'),
-  ]);
-  return { manager: managerHere(), machine: thisMachine };
+  const here = await import('../service/here.ts');
+  return here.portsHere();
 }
 
 async function install(context: Context, options: InstallOptions): Promise<void> {

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LeaveOrder, LeaveReport } from '@idlewild/agent';
 import { leaveFolder, openControl } from '@idlewild/agent/node';
-import { IdlewildError, codeOf } from '@idlewild/protocol';
+import { IdlewildError, codeOf, messageOf } from '@idlewild/protocol';
 import { calledAs, type Context } from '../context.ts';
 import { bytesText, countText } from '../text/units.ts';
 
@@ -20,7 +20,27 @@ export async function leave(context: Context, { data, order, yes }: Leaving): Pr
   if (!yes) await ask(context, data);
   context.note('answers under way end, and the hub is told; this may take a minute');
   const report = await leaveBy(data, order);
-  context.show(report, () => reportLines(report));
+  const service = await removeService(context, data);
+  context.show({ ...report, service }, () => [
+    ...reportLines(report),
+    ...(service ? ['the service that lent it is removed, too'] : []),
+  ]);
+}
+
+/** Whether one lent this folder and is gone. What stays finds nothing to start, so a failure is told and no more. */
+async function removeService(context: Context, data: string): Promise<boolean> {
+  try {
+    const [{ portsHere }, { uninstallOf }] = await Promise.all([
+      import('../service/here.ts'),
+      import('../service/install.ts'),
+    ]);
+    return await uninstallOf(portsHere(), data);
+  } catch (error) {
+    // A system that has no services.
+    if (codeOf(error) === 'usage') return false;
+    context.note(`its service could not be removed: ${messageOf(error)}`);
+    return false;
+  }
 }
 
 async function leaveBy(data: string, order: LeaveOrder): Promise<LeaveReport> {

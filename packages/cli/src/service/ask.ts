@@ -13,7 +13,7 @@ export interface ServiceQuestion {
 
 /** Returns whether it is to run without a login. Throws `consent_refused` at a no, `usage` where nobody can be asked. */
 export async function askService({ json, lines, asksLinger, linger }: ServiceQuestion): Promise<boolean> {
-  const terminal = terminalOf(json);
+  const terminal = terminalOf(json, 'making a service');
   const { confirm, isCancel, note } = await import('@clack/prompts');
   note(lines.join('\n'), 'Lend this machine as a service', terminal);
   const ask = async (message: string): Promise<boolean> => {

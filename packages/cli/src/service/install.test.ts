@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { lockFolder } from '@idlewild/protocol/node';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { describeLending } from './description.ts';
-import { install, installed, refuseHeld, statusOf, uninstall, type ServicePorts } from './install.ts';
+import { install, installed, refuseHeld, statusOf, uninstall, uninstallOf, type ServicePorts } from './install.ts';
 import { readJoined } from './joined.ts';
 import { thisMachine } from './machine.ts';
 import { lastingNode, refusePassing } from './program-place.ts';
@@ -58,6 +58,18 @@ test('running without a login is undone only where install began it', async () =
     await uninstall(ports);
     expect(ports.machine.called.includes('loginctl disable-linger')).toBe(linger);
   }
+});
+
+test('a device that has left takes its service along, and no other', async () => {
+  const ports = systemd();
+  expect(await uninstallOf(ports, folder)).toBe(false);
+  ports.machine.write(ports.manager.file, '[Service]\nExecStart=/bin/mine\n');
+  expect(await uninstallOf(ports, folder)).toBe(false);
+  ports.machine.remove(ports.manager.file);
+  await install(ports, serviceIn(folder), factsIn(folder));
+  expect(await uninstallOf(ports, '/other')).toBe(false);
+  expect(await uninstallOf(ports, folder)).toBe(true);
+  expect(ports.machine.files.size).toBe(0);
 });
 
 test('a unit of somebody else is neither replaced nor removed', async () => {
