@@ -6,7 +6,7 @@ import { startDriver, type Driver } from './driver.ts';
 import { DRIVER_LIMITS } from './limits.ts';
 import type { Outside } from './lines.ts';
 import type { Signals } from './port.ts';
-import { DEFAULT_PAUSE_RULES, NO_PAUSE_RULES, type PauseRules } from './rules.ts';
+import { DEFAULT_PAUSE_RULES, type PauseRules } from './rules.ts';
 
 const CALM: Signals = { inputIdleMs: 3_600_000, otherCpu: 0.02, celsius: 45, onBattery: false };
 
@@ -175,14 +175,6 @@ test('what needs no signal pauses and resumes in the same turn', async () => {
   expect(calls.at(-1)).toBe('resume hours');
   await clock.advance(60_000);
   expect(calls).toHaveLength(2);
-});
-
-test('other rules hold from the next reading on', async () => {
-  const { clock, calls, driver } = await createWorld({ ...CALM, onBattery: true });
-  expect(calls).toHaveLength(1);
-  driver.setRules(NO_PAUSE_RULES);
-  await clock.advance(60_000);
-  expect(calls.slice(1)).toEqual(['resume battery']);
 });
 
 test('warmth lowers the share of the processors step by step, and is not told more often than it changes', async () => {

@@ -51,8 +51,6 @@ export interface Driver {
   readonly hasLooked: Promise<void>;
   /** Something changed that no signal tells: work began, energy was used up. */
   lookNow(): void;
-  /** From now on by these rules. */
-  setRules(rules: PauseRules): void;
   view(): IdlenessView;
   /** Reasons stay as they are; the source is closed. */
   stop(): void;
@@ -61,7 +59,6 @@ export interface Driver {
 /** What the functions below share. */
 interface Parts {
   readonly ports: DriverPorts;
-  rules: PauseRules;
   state: Idleness;
   /** Of the last reading that came. */
   signals: Signals;
@@ -83,7 +80,6 @@ export function startDriver(ports: DriverPorts): Driver {
   const parts: Parts = {
     ports,
     onLooked: looked.resolve,
-    rules: ports.rules,
     state: UNSEEN,
     signals: {},
     toldThrottle: 1,
@@ -100,11 +96,8 @@ export function startDriver(ports: DriverPorts): Driver {
     hasLooked: looked.promise,
     lookNow() {
       lookAway(parts);
-      lookSoon(parts);
-    },
-    setRules(rules) {
-      parts.rules = rules;
-      lookSoon(parts);
+      if (parts.reading) parts.again = true;
+      else lookOnce(parts);
     },
     view: () => viewOf(parts),
     stop() {
@@ -116,7 +109,7 @@ export function startDriver(ports: DriverPorts): Driver {
   };
 }
 
-const seenBy = ({ ports, rules, signals }: Parts): Seen => ({ signals, rules, outside: ports.outside() });
+const seenBy = ({ ports, signals }: Parts): Seen => ({ signals, rules: ports.rules, outside: ports.outside() });
 
 /** In the turn in which it is told. */
 function touched(parts: Parts): void {
@@ -131,11 +124,6 @@ function lookAway(parts: Parts): void {
   if (parts.stopped) return;
   const seen = seenBy(parts);
   become(parts, lookOutside(parts.state, seen, parts.ports.clock.monotonic()), seen);
-}
-
-function lookSoon(parts: Parts): void {
-  if (parts.reading) parts.again = true;
-  else lookOnce(parts);
 }
 
 function lookOnce(parts: Parts): void {
