@@ -58,7 +58,7 @@ async function createWatched(
 
 const nameOf = ({ agent }: Watched): readonly string[] => agent.state().pauses.map(({ name }) => name);
 
-test('a device that respects presence stops at a touch, says so to the hub, and goes on when nobody is there', async () => {
+test('a device that respects presence stops at a touch, tells its hub, and goes on when nobody is there', async () => {
   const device = await createWatched({ presence: 'respect' });
   const { agent, clock, source, told, watch } = device;
   expect(agent.state().state).toBe('ready');

@@ -1,9 +1,9 @@
 /**
  * The machine's signals, the lender's rules and the agent, wired: what pauses this device, and until when.
  *
- * Which rules hold: the lender's own; without any the usual ones, or none for a device whose consent says `ignore`. Such
- * a device never heeds a person's presence, and where nothing else is asked for its machine is not even looked at. What
- * the signed consent says of hours, temperature and energy holds in any case.
+ * Which rules hold: the lender's own; without any the usual ones, or none for a device whose consent says `ignore`.
+ * Such a device never heeds a person's presence, and where nothing else is asked for its machine is not even looked at.
+ * What the signed consent says of hours, temperature and energy holds in any case.
  */
 import type { Clock, Consent } from '@idlewild/protocol';
 import type { Agent, AgentState, Log } from '../core/agent.ts';

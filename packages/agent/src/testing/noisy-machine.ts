@@ -102,7 +102,7 @@ interface Bounce {
 function createNoise(random: Random): (truth: Signals, ms: number) => Signals {
   let beforeMs = -1_000;
   const bounces = new Map<keyof Signals, Bounce>();
-  /** Just after it changed, what is so reads as what it is not, on and off; a notification sounds when nothing plays. */
+  /** Just after it changed, what is so reads as what it is not, on and off. A notification sounds at times. */
   const bounced = (name: keyof Signals, is: boolean | undefined, ms: number, longestMs: number): boolean => {
     const before = bounces.get(name) ?? { is, reads: is, untilMs: 0, turnsAtMs: 0 };
     const sounds = name === 'audio' && random.unit() < (ms - beforeMs) / 600_000;
