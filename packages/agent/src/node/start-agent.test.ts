@@ -85,7 +85,7 @@ test('a hub that refuses for good ends the device and frees its folder', async (
   expect(await again.until((state) => state.state === 'ready')).toMatchObject({ name: 'kettle' });
 });
 
-test('a device that respects presence is told by its machine, says what it sees, and lets go of it at the end', async () => {
+test('a device that respects presence goes by its machine, says what it sees, and lets go of it', async () => {
   const { invite } = await serveHub();
   const source = createScriptedSignals({ inputIdleMs: 3_600_000, otherCpu: 0 });
   const { agent, until } = await start({
