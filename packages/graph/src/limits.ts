@@ -13,8 +13,8 @@ export const LIMITS = {
    */
   elementsMax: 1_000_000,
   /**
-   * Names and single numbers in one file, which take as little as a byte of it and eight of memory: a hundred times what
-   * the largest graphs have.
+   * Names and single numbers in one file, which take as little as a byte of it and eight of memory: a hundred times
+   * what the largest graphs have.
    */
   scalarsMax: 16_777_216,
   /** Protobuf, and so ONNX Runtime, refuses larger messages; weights beyond this must be in side files. */

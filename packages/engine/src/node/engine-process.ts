@@ -3,7 +3,8 @@
  * answers.
  *
  * It has an empty environment and Node's permission flags everywhere, and stands behind a wall where it is given one;
- * what these hold is written in `isolation/`. Standard output and error are kept, bounded, for the message when it dies.
+ * what these hold is written in `isolation/`. Standard output and error are kept, bounded, for the message when it
+ * dies.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -109,8 +110,8 @@ export function startEngineProcess(
 }
 
 /**
- * To those under a process, or to itself where there are none: what builds a wall starts an engine as its child, and has
- * to live on to collect it and to end as it ended. False when nobody was there.
+ * To those under a process, or to itself where there are none: what builds a wall starts an engine as its child, and
+ * has to live on to collect it and to end as it ended. False when nobody was there.
  */
 function signalAll(pid: number, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): boolean {
   const tell = (each: number, what: NodeJS.Signals): boolean => {

@@ -52,7 +52,7 @@ const open = await (async () => {
 for (const builder of ['bubblewrap', 'unshare'] as const) {
   const { wall, missing } = await surveyIsolation({ builders: [builder] });
   test.skipIf(wall.by !== builder)(
-    `an engine behind ${builder} answers as it would without, and is alone${missing === '' ? '' : ` (here: ${missing})`}`,
+    `an engine behind ${builder} answers as without, and is alone${missing === '' ? '' : ` (here: ${missing})`}`,
     async () => {
       const { engine, pid } = await loaded(wall);
       expect(engine.fingerprint).toBe(open.fingerprint);

@@ -165,7 +165,7 @@ async function layBait(): Promise<Bait> {
   };
 }
 
-/** Files and not the folder: where the packages lie in it, a view has a folder of that name, with nothing else in it. */
+/** Files and not the folder: where the packages lie in it, a view has a folder of that name with nothing else in it. */
 function someFiles(folder: string): string[] {
   try {
     const files = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());

@@ -1,4 +1,4 @@
-/** The filter of system calls, run by a small machine for the instructions that it uses; and the kernel's own numbers. */
+/** The filter of system calls, run by a small machine for its instructions; and the kernel's own numbers. */
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { refusedCalls, systemCallFilter } from './seccomp.ts';

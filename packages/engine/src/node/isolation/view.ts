@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 export interface View {
   readonly readable: readonly string[];
   readonly devices: readonly string[];
-  /** The whole machine's files instead, read-only, and its devices: for graphics drivers, and for our own graphs only. */
+  /** The machine's files instead, read-only, and its devices: for graphics drivers, and for graphs of ours only. */
   readonly wholeMachine?: boolean;
 }
 

@@ -7,13 +7,22 @@
 import { writeGraph } from '../../write.ts';
 import { FILES, type Case, type Hostile } from './base.ts';
 import { files } from './files.ts';
-import { growth, sizes } from './growth.ts';
-import { loops, nodes, tooMany } from './nodes.ts';
+import { combined, growth, sizes } from './growth.ts';
+import { loops, nodes, packs, tooMany } from './nodes.ts';
 import { operators, paths } from './places.ts';
 
 /** All of them; names are unique, and the one that is large comes last. */
 export function hostileGraphs(): Hostile[] {
-  const cases = [...operators(), ...paths(), ...sizes(), ...growth(), ...loops(), ...nodes()];
+  const cases = [
+    ...operators(),
+    ...paths(),
+    ...sizes(),
+    ...growth(),
+    ...combined(),
+    ...loops(),
+    ...nodes(),
+    ...packs(),
+  ];
   return [...cases.map(asFile), ...files(), asFile(tooMany())];
 }
 

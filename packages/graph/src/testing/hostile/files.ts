@@ -28,14 +28,18 @@ const empty = (number: number): Uint8Array => {
 };
 const graphOf = (model: Message<'Model'>): Message<'Graph'> => model.graph as Message<'Graph'>;
 
-/** Files that are graphs only in part, or carry what we do not know. */
-export function files(): Hostile[] {
-  const strange = (name: string, tries: string, change: (model: Message<'Model'>) => void): Hostile => {
-    return { name, tries, bytes: raw(change), files: FILES, code: 'model_refused', says: /which is not known/ };
-  };
-  const invalid = (name: string, tries: string, says: RegExp, bytes: Uint8Array): Hostile => {
-    return { name, tries, bytes, files: FILES, code: 'model_invalid', says };
-  };
+const strange = (name: string, tries: string, change: (model: Message<'Model'>) => void): Hostile => {
+  return { name, tries, bytes: raw(change), files: FILES, code: 'model_refused', says: /which is not known/ };
+};
+
+const invalid = (name: string, tries: string, says: RegExp, bytes: Uint8Array): Hostile => {
+  return { name, tries, bytes, files: FILES, code: 'model_invalid', says };
+};
+
+/** Graphs that carry what we do not know, and files that are graphs only in part. */
+export const files = (): Hostile[] => [...unknown(), ...broken()];
+
+function unknown(): Hostile[] {
   return [
     strange('model-field', 'a field of a newer ONNX', (model) => void (model.unknown = [empty(26)])),
     strange(
@@ -64,6 +68,11 @@ export function files(): Hostile[] {
       const t = { ...(graphOf(model).initializer[0] as Message<'Tensor'>), unknown: [empty(3)] };
       node.attribute = [{ name: 'value', type: 4, t, floats: [], ints: [], strings: [], tensors: [], graphs: [] }];
     }),
+  ];
+}
+
+function broken(): Hostile[] {
+  return [
     invalid(
       'two-graphs',
       'one graph for us and one for the runtime',

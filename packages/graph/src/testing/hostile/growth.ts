@@ -113,6 +113,10 @@ export const growth = (): Case[] => [
     /asks for \d+ elements/,
     before((b) => b.op('OneHot', ['w', b.int(HUGE), b.tensor('off_on', [2], new Float32Array(2))])),
   ],
+];
+
+/** By two that are small, by many of them, and where nobody looks. */
+export const combined = (): Case[] => [
   [
     'outer',
     'the product of two long vectors',

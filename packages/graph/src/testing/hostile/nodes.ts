@@ -147,6 +147,9 @@ export const nodes = (): Case[] => [
     /has 1048576 characters/,
     withAttribute('equation', { kind: 'string', value: 'a'.repeat(1_048_576) }, 'Einsum'),
   ],
+];
+
+export const packs = (): Case[] => [
   ['packed-values', 'packed weights that are too short', /needs 128 elements of 'values'/, packed({}, 'values')],
   ['packed-scales', 'scales that are too short', /needs 8 elements of 'scales'/, packed({}, 'scales')],
   ['packed-zeros', 'zero points that are too short', /needs 4 elements of 'zeros'/, packed({}, 'zeros')],
