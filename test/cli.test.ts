@@ -376,7 +376,7 @@ test('the demonstration ends well, and again from what it kept', async () => {
 test('help of every command shows an example', async () => {
   const words = [
     ...MANUAL.matchAll(
-      /^\| `(up|invite|join|models|chat|embed|classify|devices|keys|usage|service|update|status|backup|restore|territory)/gm,
+      /^\| `(update|up|invite|join|models|chat|embed|classify|devices|keys|usage|service|status|backup|restore|territory)/gm,
     ),
   ].map(([, command]) => command ?? '');
   const groups: Readonly<Record<string, string[]>> = {

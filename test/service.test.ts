@@ -158,7 +158,7 @@ test.skipIf(why !== undefined)(
 );
 
 test.skipIf(why !== undefined)(
-  'a device that its steward revoked is not started again, and status says why',
+  'a device that its steward revoked is not started again, status says why, and leaving removes the service',
   async () => {
     const manager = await startUserManager(world.folder);
     try {
@@ -176,7 +176,9 @@ test.skipIf(why !== undefined)(
       const told = await idlewild(manager, 'service', 'status');
       expect(told.out).toMatch(/^state +does not run$/m);
       expect(told.out).toMatch(/^because +.*revoked/m);
-      await json(manager, 'service', 'uninstall');
+      // Leaving takes it along.
+      expect(await json(manager, 'lending', 'leave', '--data', data, '--yes')).toMatchObject({ service: true });
+      expect(await idlewild(manager, 'service', 'status')).toMatchObject({ code: EXIT.notFound });
     } finally {
       await manager.stop();
     }

@@ -27,7 +27,8 @@ export function addServiceCommands(program: Command): void {
     .description(
       'Lend this machine whenever it runs, by what it was agreed to with `idlewild join`: a unit of your systemd, ' +
         "an agent of launchd, or a task of Windows' scheduler. Nothing needs an administrator.",
-    );
+    )
+    .addHelpText('after', '\nExamples:\n  $ idlewild service install\n  $ idlewild service status');
   service
     .command('install')
     .summary('make it, or write it anew, and start it')
