@@ -2,6 +2,9 @@
 import type { Bench } from '../bench.ts';
 import { bundledModel } from '../models.ts';
 import { inWorld } from '../world.ts';
+import { measureFlaps } from './flaps.ts';
+import { measureForeground } from './foreground.ts';
+import { measureIdle } from './idle.ts';
 import { metrics } from './metrics.ts';
 import { measureMovedAnswers } from './moved.ts';
 import { measureYield } from './yield.ts';
@@ -19,6 +22,12 @@ export const lender: Bench = {
         measureMovedAnswers(run, world, MODEL),
       ),
     );
+    await run.group(['lender.flaps'], () => measureFlaps(run));
+    await run.group(['lender.idle_cpu_pct', 'lender.idle_rss_mb'], () => measureIdle(run));
+    const foreground = 'lender.foreground_slowdown_pct';
+    await run.group([foreground], () => measureForeground(run, foreground, 'balanced'));
+    const background = 'lender.background_slowdown_pct';
+    await run.group([background], () => measureForeground(run, background, 'dedicated'));
     await run.group(['lender.yield_ms_p99'], () => measureYield(run));
   },
 };
