@@ -26,6 +26,7 @@ async function setUp(): Promise<World> {
   const clock = createFakeClock(() => nextTurn());
   const random = createSeededRandom(1);
   const hub = await createScriptedHub(clock, nodeCrypto);
+  hub.behave({ signsLeft: false });
   const identity = await nodeCrypto.signingKey(random.bytes(32));
   const territory = hub.territory.publicKey;
   const consent = await signConsent(
