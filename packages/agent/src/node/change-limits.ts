@@ -11,7 +11,7 @@ import type { LimitsOrder } from '../core/lending/control.ts';
 import type { DataFolder } from './data-folder.ts';
 import { readLending, writeLending } from './lending-file.ts';
 
-/** Whether anything is otherwise now. Throws `consent_refused` for what was not agreed to, `conflict` before a consent. */
+/** Whether anything is otherwise now. Throws `consent_refused` for what was not agreed to, `conflict` without one. */
 export async function changeLimits(
   folder: DataFolder,
   { change, settings, agreed = false }: LimitsOrder,

@@ -98,7 +98,8 @@ test('where nobody is there, nobody answers: no folder, no device, or what a kil
   expect(await openControl(folder)).toBeUndefined();
   writeFileSync(join(folder, 'control.json'), JSON.stringify({ address, pid: 1 }));
   expect(await openControl(folder)).toBeUndefined();
-  const dead = `require('net').createServer().listen(${JSON.stringify(address)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  const dead = `require('net').createServer()
+    .listen(${JSON.stringify(address)}, () => process.kill(process.pid, 'SIGKILL'))`;
   expect(spawnSync(process.execPath, ['-e', dead]).signal).toBe('SIGKILL');
   expect(existsSync(address)).toBe(true);
   expect(await openControl(folder)).toBeUndefined();

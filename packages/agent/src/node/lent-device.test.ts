@@ -103,7 +103,7 @@ test("the lender's pause outlives the device, and is taken back by a command", a
   expect(existsSync(join(data, 'pause.json'))).toBe(false);
 });
 
-test('narrower limits hold after the answers under way, which end whole, and the hub is told the new consent', async () => {
+test('narrower limits hold after the answers under way, which end whole, and the hub is told of them', async () => {
   const { hub, device, client, order, data, status } = await lend(200);
   order('att_1', 100);
   await device.until((state) => state.answering === 1);

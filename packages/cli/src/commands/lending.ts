@@ -69,8 +69,8 @@ function addPausing(inFolder: InFolder): void {
   inFolder('pause')
     .summary('stop working, until told or for a time')
     .description(
-      'Stop working: running answers go to other devices at once. It holds until `resume`, or for the time, also over ' +
-        'a restart, and whether the device runs now or not.',
+      'Stop working: running answers go to other devices at once. It holds until `resume`, or for the time, also ' +
+        'over a restart, and whether the device runs now or not.',
     )
     .option('--for <duration>', 'how long, like 45m or 2h (default: until resumed)', parseDuration)
     .addHelpText('after', '\nExample:\n  $ idlewild lending pause --for 2h')
@@ -93,8 +93,8 @@ function addLimits(inFolder: InFolder): void {
     inFolder('limits')
       .summary('show and change what was agreed')
       .description(
-        'Show what was agreed; with options, change it. The device signs it anew, ends the answers under way and goes ' +
-          'on by it. What lends more than was agreed is asked first.',
+        'Show what was agreed; with options, change it. The device signs it anew, ends the answers under way and ' +
+          'goes on by it. What lends more than was agreed is asked first.',
       )
       .option('--yes', 'agree to lend more without being asked, for scripts'),
   )

@@ -1,6 +1,6 @@
 /**
  * `idlewild lending status`: one look at a device, or with --watch each change of it: on a terminal in its place,
- * elsewhere below each other. Of one that does not run it shows what is agreed and kept, and ends with a code of its own.
+ * elsewhere below each other. Of one that does not run it shows what is agreed and kept, and ends with its own code.
  */
 import type { LendingStatus } from '@idlewild/agent';
 import { openControl, readConsent, readKeptPause, readLending, type ControlClient } from '@idlewild/agent/node';

@@ -1,4 +1,4 @@
-/** A device's status in lines for people: what runs and why, or why nothing does, first; then what holds all the time. */
+/** A device's status in lines for people: first what runs and why, or why nothing does; then what always holds. */
 import type { DayHistory, LendingStatus } from '@idlewild/agent';
 import { factLines } from '../text/table.ts';
 import { bytesText, countText, rateText, spanText } from '../text/units.ts';

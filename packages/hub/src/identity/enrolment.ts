@@ -2,7 +2,7 @@
  * Who may be a device here: asked once per handshake, after the device proved its key.
  *
  * A known device comes in by its key alone, and what it says of itself is brought up to date; a new one needs a join
- * token, and so does one that left. The token of a known device is not looked at, so nothing is used up by joining twice.
+ * token, and so does one that left. The token of a known device is not looked at: nothing is used up by joining twice.
  */
 import { IdlewildError, type CheckedDevice } from '@idlewild/protocol';
 import type { Device, Devices } from './devices.ts';

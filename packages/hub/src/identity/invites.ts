@@ -33,7 +33,7 @@ export interface NewInvite {
 export interface Invites {
   create(order: InviteOrder): Promise<NewInvite>;
   /**
-   * Enrols `device`, or returns it as it is when it is enrolled and has not left. `joinToken` is what `joinTokenOf` made.
+   * Enrols `device`, or returns it as it is when it is enrolled and has not left. `joinToken`: what `joinTokenOf` made.
    * Throws `join_token_invalid` (unknown, used up, expired) or `device_revoked`.
    */
   redeem(territory: string, joinToken: string, device: NewDevice): Promise<Device>;

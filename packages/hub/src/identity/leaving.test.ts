@@ -71,7 +71,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await leave(leaving, { territory, id })).toMatchObject({ answers: 2, tokens: 503 });
   });
 
-  test('it comes back with a new invite, under its id and what it says of itself now, and without one not', async () => {
+  test('it comes back with a new invite, under its id and what it says of itself now, and not without', async () => {
     const { clock, audit, devices, invites, invite, id, leaving } = await setUp();
     await leave(leaving, { territory, id });
     await clock.advance(1_000);

@@ -4,8 +4,8 @@
  *   enrolled ──leave──► left ──a new invite──► enrolled
  *
  * A device that left counts as revoked in everything that asks whether it may be here; that it left is written down
- * beside, because its lender may change their mind and a steward's revocation is not the lender's to undo. Leaving twice
- * is once: who did not hear the answer asks again and is told the same.
+ * beside, because its lender may change their mind, and a steward's revocation is not the lender's to undo. Leaving
+ * twice is once: who did not hear the answer asks again and is told the same.
  */
 import { IdlewildError, type Clock } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';

@@ -172,7 +172,7 @@ test('a device that leaves is told so by the hub, signed, and has no channel any
   });
 });
 
-test('one that left and comes back without an invite hears once more what was signed; with one it is let in', async () => {
+test('one that left hears once more, without an invite, what was signed; with one it is let in', async () => {
   const { hub, clock, join, invite } = await setUp();
   const device = await join({ joinToken: await invite() });
   const { device: id } = await device.joined;

@@ -1,5 +1,5 @@
 /**
- * What a hub signs for a device that left: that it is no device of the territory any more, since when, and what it gave.
+ * What a hub signs for a device that left: that it is no device of the territory any more, since when, what it gave.
  *
  * The hub's certificate is in the statement, so that who has the territory's key needs nothing else to verify it, also
  * years later: the certificate has to have been good at that moment, not now. It names no person and no prompt.
@@ -33,8 +33,8 @@ export const signLeft = (left: Omit<LeftStatement, 'v'>, hub: KeyPair, crypto: C
   signStatement('left', { v: 1, ...left }, hub, crypto);
 
 /**
- * Opens what a hub of `territory` signed for `device`. Throws `signature_invalid` or `frame_invalid` for what was signed
- * by anybody else, for another device, or under a certificate that was not good then.
+ * Opens what a hub of `territory` signed for `device`. Throws `signature_invalid` or `frame_invalid` for what was
+ * signed by anybody else, for another device, or under a certificate that was not good then.
  */
 export async function openLeft(
   carried: Uint8Array,

@@ -149,7 +149,7 @@ const endSchema = {
 export const refusedSchema = z.object({
   t: z.literal('refused'),
   ...endSchema,
-  /** To a device that has left and comes back without an invite: once more what `left` said, which it may have missed. */
+  /** To a device that has left and comes back without an invite: what `left` said, which it may have missed. */
   left: bytes.optional(),
 });
 export const droppedSchema = z.object({ t: z.literal('dropped'), ...endSchema });

@@ -98,7 +98,7 @@ export interface LendingControl {
   pause(order: { readonly forMs?: number | undefined }): Promise<KeptPause>;
   resume(): Promise<void>;
   /**
-   * Signs a new consent and works by it. Throws `consent_refused`, which lists what would be lent beyond what was agreed,
+   * Signs a new consent and works by it. Throws `consent_refused`, which lists what goes beyond what was agreed,
    * unless the lender has agreed to that.
    */
   limits(order: LimitsOrder): Promise<void>;

@@ -1,4 +1,4 @@
-/** Work as its lender is told of it: what it is, and for whose good as far as the hub said; nothing of what is in it. */
+/** Work as its lender is told of it: what it is, for whose good as far as the hub said; nothing of what is in it. */
 import type { DataClass } from '@idlewild/protocol';
 
 interface Work {
