@@ -32,6 +32,8 @@ export interface WorldDevice {
   readonly pid: number;
   /** How many answers it is at, as it says itself. */
   answering(): number;
+  /** As it says itself. */
+  isPaused(): boolean;
   /** As its lender does; when this returns it is told, and in a moment it has paused. */
   pause(): void;
   resume(): void;
@@ -180,6 +182,7 @@ function startDevice({ name, folder, url, token, machine, options }: DeviceOptio
       return state;
     },
     answering: () => state?.answering ?? 0,
+    isPaused: () => state?.state === 'paused',
     tell,
     pause: () => tell('pause' satisfies DeviceTold),
     resume: () => tell('resume' satisfies DeviceTold),
