@@ -1,6 +1,6 @@
 /** Claims about the socket to a running device: who may use it, what becomes of a stale one, and what a flood gains. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -18,6 +18,8 @@ interface Told {
   raw(): Promise<Socket>;
 }
 
+const secretOf = (folder: string): string =>
+  (JSON.parse(readFileSync(join(folder, 'control.json'), 'utf8')) as { secret: string }).secret;
 const status = (name: string): LendingStatus => ({ name }) as LendingStatus;
 
 async function serve(folder: string, change: Partial<LendingControl> = {}): Promise<Told> {
@@ -54,6 +56,8 @@ async function serve(folder: string, change: Partial<LendingControl> = {}): Prom
       const socket = createConnection(server.address);
       onTestFinished(() => void socket.destroy());
       await new Promise((done_) => socket.once('connect', done_));
+      // One that the other side drops is reset; its end is what tests look at.
+      socket.on('error', () => undefined).write(`${secretOf(folder)}\n`);
       return socket;
     },
   };
@@ -96,7 +100,7 @@ test('where nobody is there, nobody answers: no folder, no device, or what a kil
   const address = addressFor(folder);
   writeFileSync(join(folder, 'control.json'), '{"addr');
   expect(await openControl(folder)).toBeUndefined();
-  writeFileSync(join(folder, 'control.json'), JSON.stringify({ address, pid: 1 }));
+  writeFileSync(join(folder, 'control.json'), JSON.stringify({ address, secret: 'old' }));
   expect(await openControl(folder)).toBeUndefined();
   const dead = `require('net').createServer()
     .listen(${JSON.stringify(address)}, () => process.kill(process.pid, 'SIGKILL'))`;
@@ -116,6 +120,18 @@ test('a folder whose path is too long for a socket has it in a folder of this us
   expect(await (await client()).ask({ do: 'status' })).toEqual({ name: 'ada' });
   await server.close();
   expect(existsSync(server.address)).toBe(false);
+});
+
+test('who cannot read the folder is nobody, though it runs as the same user', async () => {
+  const folder = await newFolder();
+  const { server, done } = await serve(folder);
+  const secret = secretOf(folder);
+  for (const first of ['{"id":1,"do":"pause"}', secret.slice(1), `${secret}0`]) {
+    const socket = createConnection(server.address);
+    socket.write(`${first}\n{"id":2,"do":"pause"}\n`);
+    expect(JSON.parse(await readAll(socket))).toMatchObject({ error: { code: 'forbidden' } });
+  }
+  expect(done).toEqual([]);
 });
 
 test('on Windows it is a pipe whose name nobody can guess', () => {

@@ -2,11 +2,12 @@
  * The lender's commands reach a running device through a socket in its folder: a Unix socket that only its owner may
  * open, on Windows a pipe of a name that nobody can guess, with the rights that the system gives a pipe of this user.
  *
- * `control.json` in the folder says where it is. Whoever holds the folder's lock is the only one who may make it, so
- * what an earlier process left is stale and is replaced. Lines, requests and connections are bounded; one that floods
+ * `control.json` in the folder says where it is, and a secret that each connection says first: what runs as the same user
+ * without the right to read the folder, as an engine does, is nobody. Whoever holds the folder's lock is the only one who
+ * may make the socket, so what an earlier process left is stale and is replaced. Lines, requests and connections are bounded; one that floods
  * is closed. What is asked and answered is `core/lending/control.ts`.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -29,7 +30,9 @@ export const CONTROL_FILES = ['control.json', 'control.sock'] as const;
 /** `sun_path` has 108 bytes on Linux and 104 elsewhere, one of them the zero at its end. */
 const SOCKET_PATH_BYTES_MAX = 103;
 
-const noteSchema = z.object({ address: z.string().min(1), pid: z.int() });
+const SECRET_BYTES = 32;
+const noteSchema = z.object({ address: z.string().min(1), secret: z.string().min(1) });
+type Note = z.infer<typeof noteSchema>;
 
 export interface ControlServer {
   readonly address: string;
@@ -40,15 +43,18 @@ export interface ControlServer {
 /** The folder has to be held by this process. Throws `internal` where the system lets it make no socket. */
 export async function serveControl(folder: string, control: LendingControl): Promise<ControlServer> {
   const address = addressFor(resolve(folder));
+  const secret = randomBytes(SECRET_BYTES).toString('hex');
   const connections = new Set<Connection>();
   const server = createServer((socket) => {
     if (connections.size >= CONTROL_LIMITS.connectionsMax) return socket.destroy();
-    const connection = connect(socket, control);
+    const connection = connect(socket, control, secret);
     connections.add(connection);
     return socket.once('close', () => connections.delete(connection));
   });
   await listen(server, address);
-  writeFileSync(join(folder, 'control.json'), `${JSON.stringify({ address, pid: process.pid })}\n`, { mode: 0o600 });
+  writeFileSync(join(folder, 'control.json'), `${JSON.stringify({ address, secret } satisfies Note)}\n`, {
+    mode: 0o600,
+  });
   return {
     address,
     async close() {
@@ -107,10 +113,11 @@ interface Connection {
   end(): Promise<void>;
 }
 
-function connect(socket: Socket, control: LendingControl): Connection {
+function connect(socket: Socket, control: LendingControl, secret: string): Connection {
   const watches = new Set<{ stop(): void }>();
   const asked = new Set<Promise<unknown>>();
   let isOver = false;
+  let isKnown = false;
   const closed = new Promise<void>((done) => {
     socket.once('close', () => {
       isOver = true;
@@ -134,6 +141,12 @@ function connect(socket: Socket, control: LendingControl): Connection {
   readLines(socket, {
     bytesMax: CONTROL_LIMITS.requestBytesMax,
     onLine(line) {
+      if (!isKnown) {
+        isKnown = isSame(line, secret);
+        if (isKnown) return undefined;
+        reply({ id: 0, error: { code: 'forbidden', message: 'the first line is the secret of control.json' } });
+        return socket.end();
+      }
       if (asked.size + watches.size >= CONTROL_LIMITS.requestsMax) {
         const message = `at most ${CONTROL_LIMITS.requestsMax} requests at once; wait for a reply`;
         reply({ id: 0, error: { code: 'too_busy', message } });
@@ -164,6 +177,11 @@ function connect(socket: Socket, control: LendingControl): Connection {
   };
 }
 
+function isSame(said: string, secret: string): boolean {
+  const [one, other] = [Buffer.from(said.trim()), Buffer.from(secret)];
+  return one.length === other.length && timingSafeEqual(one, other);
+}
+
 /** What a command says to a device that runs. */
 export interface ControlClient {
   /** Rejects with what the device answered, or with `disconnected` when it is gone before it has. */
@@ -176,8 +194,9 @@ type RequestOf<Request> = Request extends { readonly id: number } ? Omit<Request
 
 /** The device that runs in this folder; `undefined` where none does. Throws for a socket that is not this user's. */
 export async function openControl(folder: string): Promise<ControlClient | undefined> {
-  const address = noted(folder);
-  if (address === undefined) return undefined;
+  const note = noted(folder);
+  if (note === undefined) return undefined;
+  const { address, secret } = note;
   if (process.platform !== 'win32') {
     const { uid } = lstatSync(address, { throwIfNoEntry: false }) ?? {};
     if (uid === undefined) return undefined;
@@ -196,10 +215,10 @@ export async function openControl(folder: string): Promise<ControlClient | undef
       else fail(new IdlewildError('forbidden', `the device in ${folder} cannot be asked: ${error.message}`));
     });
   });
-  return opened ? clientOver(socket) : undefined;
+  return opened ? clientOver(socket, secret) : undefined;
 }
 
-function noted(folder: string): string | undefined {
+function noted(folder: string): Note | undefined {
   let text: string;
   try {
     text = readFileSync(join(folder, 'control.json'), 'utf8');
@@ -208,14 +227,14 @@ function noted(folder: string): string | undefined {
     throw new IdlewildError('forbidden', `${folder} cannot be read: ${(error as Error).message}`);
   }
   try {
-    return noteSchema.parse(JSON.parse(text)).address;
+    return noteSchema.parse(JSON.parse(text));
   } catch {
     // Half of it, from a process that was killed while it wrote: nobody is there.
     return undefined;
   }
 }
 
-function clientOver(socket: Socket): ControlClient {
+function clientOver(socket: Socket, secret: string): ControlClient {
   const waiting = new Map<number, { settle(reply: ControlReply): void; fail(error: IdlewildError): void }>();
   let next = 1;
   const endAll = (error: IdlewildError): void => {
@@ -233,6 +252,7 @@ function clientOver(socket: Socket): ControlClient {
     onTooLong: () => socket.destroy(),
   });
   const say = (request: object): void => void socket.write(`${JSON.stringify(request)}\n`);
+  socket.write(`${secret}\n`);
   return {
     ask: (request) =>
       new Promise((done, fail) => {

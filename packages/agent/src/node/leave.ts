@@ -47,9 +47,7 @@ export async function leaveFolder(data: string, options: LeaveOptions = {}): Pro
 /** `folder` is held by the caller and nothing runs in it any more; it is let go of and gone afterwards. */
 export async function leaveWith(folder: DataFolder, options: LeaveOptions): Promise<LeaveReport> {
   const { identity } = folder;
-  if (options.receipt !== undefined && existsSync(options.receipt)) {
-    throw new IdlewildError('usage', `${options.receipt} is there already; name another file for the receipt`);
-  }
+  checkReceipt(options);
   const deviceId = await idOfKey('dev', identity.publicKey, nodeCrypto);
   const settings = await folder.settings();
   const said = await goodbye(folder, settings, options);
@@ -70,6 +68,12 @@ export async function leaveWith(folder: DataFolder, options: LeaveOptions): Prom
   folder.close();
   await removeFolder(folder.folder);
   return { ...report, freedBytes: bytes, leftAlone };
+}
+
+/** Throws `usage` where something lies already: nothing of the lender's is written over. */
+export function checkReceipt({ receipt }: LeaveOrder): void {
+  if (receipt === undefined || !existsSync(receipt)) return;
+  throw new IdlewildError('usage', `${receipt} is there already; name another file for the receipt`);
 }
 
 interface Said {

@@ -19,7 +19,7 @@ import type { DataFolder } from './data-folder.ts';
 import { openHistory, type History } from './history.ts';
 import { readConsent } from './kept-consent.ts';
 import { keepPause, readKeptPause } from './kept-pause.ts';
-import { leaveWith } from './leave.ts';
+import { checkReceipt, leaveWith } from './leave.ts';
 import { changeLimits } from './change-limits.ts';
 
 export interface LentDevice extends Agent {
@@ -222,14 +222,18 @@ function controlOf(device: Device): LendingControl {
       }),
     leave: (order) =>
       alone(device, 'it is leaving', async () => {
+        checkReceipt(order);
         device.replacing = true;
-        await device.started.agent.stop({ drain: order.now !== true });
-        device.pause.stop();
-        await device.history.close();
-        device.left = await leaveWith(device.deps.folder, order);
-        // Whoever asked is answered before the way to here is closed.
-        void close(device, undefined);
-        return device.left;
+        try {
+          await device.started.agent.stop({ drain: order.now !== true });
+          device.pause.stop();
+          await device.history.close();
+          device.left = await leaveWith(device.deps.folder, order);
+          return device.left;
+        } finally {
+          // Nothing runs here any more; whoever asked is answered before the way to here is closed.
+          void close(device, undefined);
+        }
       }),
   };
 }

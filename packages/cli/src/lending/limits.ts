@@ -24,7 +24,7 @@ export async function limits(context: Context, { data, flags, yes }: Wanted): Pr
   checkJoined(data);
   if (saysSomething(flags)) {
     const order = await orderOf(data, flags);
-    const send = (agreed: boolean): Promise<boolean> => change(data, { ...order, agreed });
+    const send = (agreed: boolean): Promise<boolean> => change(context, data, { ...order, agreed });
     const isRunning = await send(yes).catch(async (error: unknown) => {
       if (codeOf(error) !== 'consent_refused') throw error;
       await ask(context, messageOf(error));
@@ -64,10 +64,11 @@ function changeTo(after: LenderChoice, before: Consent): ConsentChange {
 }
 
 /** Whether the device runs, and has taken it up. */
-const change = (data: string, order: LimitsOrder): Promise<boolean> =>
+const change = (context: Context, data: string, order: LimitsOrder): Promise<boolean> =>
   withDevice(
     data,
     async (client) => {
+      context.note('answers under way end first');
       await client.ask({ do: 'limits', ...order });
       return true;
     },
