@@ -89,7 +89,7 @@ test('a day of a line a minute stays small, and is summed up when it is over', a
     days
       .map(({ day }) => day)
       .toSorted()
-      .reverse(),
+      .toReversed(),
   );
   const lentMs = days.flatMap((day) => day.work).reduce((sum, each) => sum + each.lentMs, 0);
   expect(lentMs).toBe((300 + 24 * 60) * MINUTE_MS);
