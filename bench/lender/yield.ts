@@ -2,11 +2,11 @@
  * How long it takes until a lent machine is its owner's: from what they do to the last that the engine computes.
  *
  * With Xvfb and xdotool what they do is a real touch of a display: the clock starts before xdotool is started, so its
- * own start counts as ours. There are several displays, in turn, because a touch is told of by the display when it comes
- * after a second of none. Everywhere a second series starts a program that computes, and the clock with it. The engine is
- * making tokens when the clock starts, each time, or the trial is not counted. The clock ends with the processor time of
- * the engine's threads, as the kernel counts it; when all of them are told as stopped is later where others are busy, for
- * a thread is stopped in its own turn, and uses none meanwhile.
+ * own start counts as ours. There are several displays, in turn, because a display tells of a touch that comes after a
+ * second of none. Everywhere a second series starts a program that computes, and the clock with it. The engine is making
+ * tokens when the clock starts, each time, or the trial is not counted. The clock ends with the processor time of its
+ * threads, as the kernel counts it; that all are told as stopped comes later where others are busy, for a thread stops
+ * in its own turn, and uses nothing meanwhile.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,4 +1,4 @@
-/** What a device is made of, what it offers whoever owns it, and what it tells of itself; `agent.ts` is how it works. */
+/** What a device is made of, what it offers its owner, and what it tells of itself; `agent.ts` is how it works. */
 import type {
   BlobSource,
   BlobStore,
@@ -94,7 +94,7 @@ export interface Agent {
    */
   pause(name: string, text?: string, told?: string): void;
   resume(name: string): void;
-  /** Engines compute this share, over 0 and at most 1, of what the lender's limits allow: at once, and until changed. */
+  /** Engines compute this share, over 0 and at most 1, of what the lender's limits allow: at once, until changed. */
   throttle(share: number): void;
   state(): AgentState;
   /** Resolves when the agent has ended: with the reason when it was not `stop`. */

@@ -32,7 +32,7 @@ export const AGENT_LIMITS = {
    * The end of a process of many gigabytes takes time, too, and after ten seconds all is to be the owner's again.
    */
   suspendedMs: 8_000,
-  /** Below this share of the time an answer's next token takes longer than a hub waits; such a device pauses instead. */
+  /** Below this share of the time the next token takes longer than a hub waits; such a device pauses instead. */
   dutyShareMin: 0.02,
   pauseReasonsMax: 16,
   pauseReasonCharactersMax: 128,

@@ -1,4 +1,4 @@
-/** Control groups of recorded machines: where the kernel keeps the lender's limits, and what is said where it does not. */
+/** Control groups of recorded machines: where the kernel keeps the lender's limits, and what is said where not. */
 import { expect, test } from 'vitest';
 import { openEngineCgroup, type EngineCgroup } from './cgroup.ts';
 import { HYBRID, SERVICE, TERMINAL, UNDELEGATED, VERSION_1, recordedCgroups } from './testing/recorded-cgroups.ts';

@@ -6,8 +6,8 @@
  *     ├── agent                 this process
  *     └── engines               every engine: cpu.weight or cpu.idle, cpu.max, memory.high, memory.max
  *
- * Only a group that is ours alone is used: of a terminal's other programs nothing is moved or limited. Where that is not
- * so, or the system has no such thing, the reason is told, and engines are held by what they do themselves.
+ * Only a group that is ours alone is used: of a terminal's other programs nothing is moved or limited. Where that is
+ * not so, or the system has no such thing, the reason is told, and engines are held by what they do themselves.
  */
 import { posix } from 'node:path';
 

@@ -1,4 +1,4 @@
-/** What the lender is told of the limits: who keeps each, on a machine where the system does and on one where it does not. */
+/** What the lender is told of the limits: who keeps each, where the system does and where it does not. */
 import { expect, test } from 'vitest';
 import type { LimitHeld } from '../../core/lending/port.ts';
 import { createHolding, type Lending } from './holding.ts';
