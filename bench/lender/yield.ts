@@ -3,7 +3,7 @@
  *
  * With Xvfb and xdotool what they do is a real touch of a display: the clock starts before xdotool is started, so its
  * own start counts as ours. There are several displays, in turn, because a display tells of a touch that comes after a
- * second of none. Everywhere a second series starts a program that computes, and the clock with it. The engine is making
+ * second of none. Everywhere a second series starts a program that computes, and the clock with it. The engine makes
  * tokens when the clock starts, each time, or the trial is not counted. The clock ends with the processor time of its
  * threads, as the kernel counts it; that all are told as stopped comes later where others are busy, for a thread stops
  * in its own turn, and uses nothing meanwhile.
