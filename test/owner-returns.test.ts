@@ -67,7 +67,9 @@ test.skipIf(process.platform !== 'linux')(
   { timeout: 240_000 },
   async ({ skip }) => {
     const isQuiet = (): boolean => ada.state().state === 'ready';
-    await until(isQuiet, 'ada working', QUIET_MS_MAX).catch(() => skip('other programs keep this machine busy'));
+    await until(isQuiet, 'ada working', QUIET_MS_MAX).catch(() =>
+      skip(`it is busy: ${ada.state().pauseReasons.join('; ')}`),
+    );
     const engine = ada.enginePids().at(-1) ?? 0;
     let stoodMs = Number.NaN;
     const heard = await hear(hub.client, LONG, async (count) => {

@@ -1,6 +1,6 @@
 /**
- * Living on a machine: a device that starts before its hub can be reached, and one that the user's systemd starts, stops
- * and starts again after a power cut. The systemd is a real one in namespaces of its own.
+ * Living on a machine: a device that starts before its hub can be reached, and one that the user's systemd starts,
+ * stops and starts again after a power cut. The systemd is a real one in namespaces of its own.
  */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -106,7 +106,7 @@ async function json(manager: UserManager, ...words: string[]): Promise<Line> {
 }
 
 test.skipIf(why !== undefined)(
-  `a service lends after a power cut and without a hub, is told of, and leaves nothing behind${why === undefined ? '' : `: ${why}`}`,
+  `a service lends after a power cut and without a hub, and leaves nothing${why === undefined ? '' : `: ${why}`}`,
   async () => {
     const unit = join(world.folder, '.config/systemd/user/idlewild.service');
     let manager = await startUserManager(world.folder);

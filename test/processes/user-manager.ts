@@ -1,6 +1,7 @@
 /**
- * A real systemd for one user, as a login would start it, in namespaces of its own: processes, mounts and control groups
- * of this machine are out of its reach, and all that it started ends with it. It needs root, and a kernel that allows it.
+ * A real systemd for one user, as a login would start it, in namespaces of its own: processes, mounts and control
+ * groups of this machine are out of its reach, and all that it started ends with it. It needs root, and a kernel that
+ * allows it.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -68,7 +69,8 @@ export function whyNoUserManager(): string | undefined {
     if (spawnSync(program, [word]).status !== 0) return `there is no ${program}`;
   }
   const tried =
-    'mount -t tmpfs tmpfs /run && mount -t cgroup2 cgroup2 /sys/fs/cgroup && mkdir /sys/fs/cgroup/idlewild-tried && rmdir /sys/fs/cgroup/idlewild-tried';
+    'mount -t tmpfs tmpfs /run && mount -t cgroup2 cgroup2 /sys/fs/cgroup && ' +
+    'mkdir /sys/fs/cgroup/idlewild-tried && rmdir /sys/fs/cgroup/idlewild-tried';
   const { status } = spawnSync('unshare', [...NAMESPACES, 'bash', '-c', tried]);
   return status === 0 ? undefined : 'this machine allows no namespaces and control groups of one’s own';
 }

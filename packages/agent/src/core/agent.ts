@@ -255,6 +255,9 @@ function onMessage(parts: Parts, message: WorkMessage): void {
           parts.options.log('warn', asIdlewildError(thrown, `giving the block ${message.cid}`).message),
         );
       return;
+    case 'left':
+      // Said to a goodbye (`lending/goodbye.ts`), which has a session of its own.
+      return;
     case 'drain':
       parts.options.log('info', 'the hub asks this device to drain', { reason: message.reason });
       parts.drainingByHub = true;

@@ -2,10 +2,10 @@
  * The lender's commands reach a running device through a socket in its folder: a Unix socket that only its owner may
  * open, on Windows a pipe of a name that nobody can guess, with the rights that the system gives a pipe of this user.
  *
- * `control.json` in the folder says where it is, and a secret that each connection says first: what runs as the same user
- * without the right to read the folder, as an engine does, is nobody. Whoever holds the folder's lock is the only one who
- * may make the socket, so what an earlier process left is stale and is replaced. Lines, requests and connections are bounded; one that floods
- * is closed. What is asked and answered is `core/lending/control.ts`.
+ * `control.json` in the folder says where it is, and a secret that each connection says first: what runs as the same
+ * user without the right to read the folder, as an engine does, is nobody. Whoever holds the folder's lock is the only
+ * one who may make the socket, so what an earlier process left is stale and is replaced. Lines, requests and
+ * connections are bounded; one that floods is closed. What is asked and answered is `core/lending/control.ts`.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

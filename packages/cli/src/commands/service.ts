@@ -91,14 +91,16 @@ async function install(context: Context, options: InstallOptions): Promise<void>
   const linger = before?.linger === true || (lingers && (await turnOn(context, ports)));
   const state = await installing.install(ports, service, { ...facts, linger });
   context.show({ ...facts, linger, manager: name, file, ...shown(state) }, () => [
-    `the service is installed and runs; it stays within what was agreed, and \`${calledAs()} service uninstall\` ends it`,
+    `the service is installed and runs within what was agreed; \`${calledAs()} service uninstall\` ends it`,
     ...factLines([['log', installing.logOf(data)], ['more', manager.look], ...lingerLines(ports)]),
   ]);
 }
 
 type Facts = readonly (readonly [name: string, value: string])[];
 
-/** Returns whether it is to run without a login. Throws `consent_refused` at a no, `usage` where nobody can be asked. */
+/**
+ * Returns whether it is to run without a login. Throws `consent_refused` at a no, `usage` where nobody can be asked.
+ */
 async function agreed(
   context: Context,
   { manager }: ServicePorts,
@@ -144,7 +146,7 @@ async function uninstall(context: Context): Promise<void> {
 }
 
 const removedLines = ({ data, linger }: InstalledFacts): string[] => [
-  `the service is stopped and removed${linger ? ', and your services run only while you are logged in, as before' : ''}`,
+  `the service is stopped and removed${linger ? '; your services run only while you are logged in, as before' : ''}`,
   `the device itself is still in ${data}; \`${calledAs()} lending leave\` deletes it`,
 ];
 

@@ -1,4 +1,6 @@
-/** `idlewild update --check`: whether there is a newer release. It tells, and installs nothing; no other command asks. */
+/**
+ * `idlewild update --check`: whether there is a newer release. It tells, and installs nothing; no other command asks.
+ */
 import type { Command } from 'commander';
 import { calledAs, contextOf, type Context } from '../context.ts';
 import type { Judged } from '../release/check.ts';
@@ -11,7 +13,7 @@ export function addUpdateCommand(program: Command): void {
     .command('update')
     .summary('whether there is a newer release; nothing is ever installed')
     .description(
-      'Tell whether there is a newer release. It is looked up only by this command and only with --check, at the place ' +
+      'Tell whether there is a newer release. It is looked up only by this command, with --check, at the place ' +
         'that this build or IDLEWILD_RELEASES names, and believed only if signed. Nothing is ever installed by itself.',
     )
     .option('--check', 'look it up now')

@@ -2,9 +2,10 @@
  * A log that is written line by line and never grows beyond its bound: when it is full it becomes `NAME.1`, in place of
  * the one before, and a new one begins.
  *
- * Each line is one write at the file's end, and a full file is moved and not copied: whenever the process is killed, what
- * is there are whole lines in their order. Only a power cut can leave a torn one, and what follows begins below it. One
- * process writes it, the one that holds its folder. A disk that takes no line ends nobody: the line is lost, and counted.
+ * Each line is one write at the file's end, and a full file is moved and not copied: whenever the process is killed,
+ * what is there are whole lines in their order. Only a power cut can leave a torn one, and what follows begins below
+ * it. One process writes it, the one that holds its folder. A disk that takes no line ends nobody: the line is lost,
+ * and counted.
  */
 import { closeSync, fstatSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
 

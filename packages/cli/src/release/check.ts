@@ -31,7 +31,7 @@ export function readPlace(named: string): ReleasePlace {
   ) {
     throw new IdlewildError(
       'usage',
-      'the place of releases is no https:// address with a key; write it like https://example.org/release#key=BASE64URL',
+      'the place of releases is no https:// address with a key, as in https://example.org/release#key=BASE64URL',
     );
   }
   url.hash = '';

@@ -1,4 +1,6 @@
-/** What runs here: its version, the place and key of releases that it names, if any, and its commit, if it is a clone. */
+/**
+ * What runs here: its version, the place and key of releases that it names, if any, and its commit, if it is a clone.
+ */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,6 +1,6 @@
 /**
- * For those who make releases: `node packages/cli/src/release/sign.ts KEYFILE '{"version":…}'` prints the statement that
- * `idlewild update --check` believes. The key file holds 64 hexadecimal digits and is made where there is none; on
+ * For those who make releases: `node packages/cli/src/release/sign.ts KEYFILE '{"version":…}'` prints the statement
+ * that `idlewild update --check` believes. The key file holds 64 hexadecimal digits and is made where there is none; on
  * stderr stands what a build has to name after the address, `#key=…`.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

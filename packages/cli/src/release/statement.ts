@@ -1,10 +1,10 @@
 /**
- * What the makers of Idlewild say of its newest release: a line of JSON, and below it an Ed25519 signature (RFC 8032) in
- * base64 over that line as it stands, behind a purpose, so that it can pass for nothing else. It is verified as it was
- * carried and read afterwards.
+ * What the makers of Idlewild say of its newest release: a line of JSON, and below it an Ed25519 signature (RFC 8032)
+ * in base64 over that line as it stands, behind a purpose, so that it can pass for nothing else. It is verified as it
+ * was carried and read afterwards.
  *
- * It tells, and carries nothing that could be run. Whoever can write where it lies, but has no key, can withhold a newer
- * one or show an older one again; `date` lets a person see that.
+ * It tells, and carries nothing that could be run. Whoever can write where it lies, but has no key, can withhold a
+ * newer one or show an older one again; `date` lets a person see that.
  */
 import { IdlewildError, messageOf, type Crypto } from '@idlewild/protocol';
 import { z } from 'zod';
@@ -33,7 +33,9 @@ export async function signRelease(release: Release, seed: Uint8Array, crypto: Cr
   return `${line}\n${Buffer.from(signature).toString('base64')}\n`;
 }
 
-/** Throws `signature_invalid` for what is not signed by `key`, and `source_unreachable` for what is, and is no release. */
+/**
+ * Throws `signature_invalid` for what is not signed by `key`, and `source_unreachable` for what is, and is no release.
+ */
 export async function openRelease(text: string, key: Uint8Array, crypto: Crypto): Promise<Release> {
   const [line = '', signature = '', ...rest] = text.split(/\r?\n/);
   const isWhole = /^[A-Za-z0-9+/]{86}==$/.test(signature) && rest.every((each) => each === '');

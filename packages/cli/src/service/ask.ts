@@ -11,7 +11,9 @@ export interface ServiceQuestion {
   readonly linger: boolean;
 }
 
-/** Returns whether it is to run without a login. Throws `consent_refused` at a no, `usage` where nobody can be asked. */
+/**
+ * Returns whether it is to run without a login. Throws `consent_refused` at a no, `usage` where nobody can be asked.
+ */
 export async function askService({ json, lines, asksLinger, linger }: ServiceQuestion): Promise<boolean> {
   const terminal = terminalOf(json, 'making a service');
   const { confirm, isCancel, note } = await import('@clack/prompts');

@@ -47,7 +47,10 @@ export interface InstalledFacts {
  * than this by the agent itself.
  */
 const LIMITS = { niceness: 10, processorWeight: 20 } as const;
-/** A start takes half a second; twice a minute it is not felt, and a lender who has just stopped another waits no longer. */
+/**
+ * A start takes half a second; twice a minute it is not felt, and a lender who has just stopped another waits no
+ * longer.
+ */
 const RESTART = { afterSeconds: 30, stopSeconds: 30 } as const;
 /** Whom else to trust, and how the system tells: what a hub behind a company's own authority needs. */
 const CARRIED = ['NODE_EXTRA_CA_CERTS', 'NODE_USE_SYSTEM_CA', 'SSL_CERT_FILE', 'SSL_CERT_DIR'] as const;

@@ -107,7 +107,7 @@ test('status names what the service needs and does not find', async () => {
   expect((await statusOf(ports)).missing).toEqual(['/idlewild.mjs', join(folder, 'device.json')]);
 });
 
-test('a device that runs in a terminal is not started a second time, and its service is not in its own way', async () => {
+test('a device that runs in a terminal is not started twice, and its service is not in its own way', async () => {
   const ports = systemd();
   await refuseHeld(ports, folder);
   const lock = lockFolder(folder, 'device');

@@ -70,7 +70,9 @@ export async function uninstall({ manager, machine }: ServicePorts): Promise<Ins
   return facts;
 }
 
-/** Of a device that has left: there is nothing to start any more. Returns whether there was a service of that folder. */
+/**
+ * Of a device that has left: there is nothing to start any more. Returns whether there was a service of that folder.
+ */
 export async function uninstallOf(ports: ServicePorts, data: string): Promise<boolean> {
   if (readMarked(ports.machine.read(ports.manager.file) ?? '')?.data !== data) return false;
   await uninstall(ports);

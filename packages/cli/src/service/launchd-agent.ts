@@ -1,7 +1,7 @@
 /**
- * A service as an agent of launchd (launchd.plist(5)): a property list in XML. It has no condition on a file: what finds
- * nothing to do ends well, and is left alone. Its output goes nowhere, for nothing would bound it; the device's own log
- * says what happens.
+ * A service as an agent of launchd (launchd.plist(5)): a property list in XML. It has no condition on a file: what
+ * finds nothing to do ends well, and is left alone. Its output goes nowhere, for nothing would bound it; the device's
+ * own log says what happens.
  */
 import { marked, type InstalledFacts, type ServiceDescription } from './description.ts';
 

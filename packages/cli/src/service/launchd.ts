@@ -37,7 +37,7 @@ export function createLaunchd({ machine, home, userId }: LaunchdOptions): Servic
       if (code === 0) return;
       throw new IdlewildError(
         'usage',
-        `nobody is logged in at the screen as this user (launchctl ended with ${code}: ${err.trim().split('\n')[0] ?? ''}); ` +
+        `nobody is logged in at the screen as this user (launchctl: ${code}, ${err.trim().split('\n')[0] ?? ''}); ` +
           'log in there, and install from there',
       );
     },

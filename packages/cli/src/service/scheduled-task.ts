@@ -93,7 +93,7 @@ function refuseExpanded(text: string): void {
   if (!/%[^%]+%|\$\(/.test(text)) return;
   throw new IdlewildError(
     'usage',
-    `${text} has ${text.includes('$(') ? '"$("' : 'two per cent signs'}, which the Task Scheduler reads as a variable; ` +
+    `${text} has ${text.includes('$(') ? '"$("' : 'two per cent signs'}, a variable to the Task Scheduler; ` +
       'rename the folder',
   );
 }

@@ -1,6 +1,6 @@
 /**
- * The user's systemd. A unit runs while its user is logged in; that it runs from the machine's start on, lingering, is a
- * setting of the whole user, which is changed only where the lender said so.
+ * The user's systemd. A unit runs while its user is logged in; that it runs from the machine's start on, lingering, is
+ * a setting of the whole user, which is changed only where the lender said so.
  */
 import { join } from 'node:path';
 import { IdlewildError } from '@idlewild/protocol';

@@ -56,7 +56,8 @@ export function createTaskScheduler({ machine, env, home }: TaskSchedulerOptions
 /** What schtasks prints is in the language of the system; this is in numbers. */
 const ASK =
   `$t = Get-ScheduledTask -TaskName '${TASK_NAME}' -TaskPath '\\' -ErrorAction SilentlyContinue; ` +
-  'if ($t) { @{ state = [int]$t.State; last = ($t | Get-ScheduledTaskInfo).LastTaskResult } | ConvertTo-Json -Compress }';
+  'if ($t) { @{ state = [int]$t.State; last = ($t | Get-ScheduledTaskInfo).LastTaskResult } | ' +
+  'ConvertTo-Json -Compress }';
 
 const RUNNING = 4;
 const DISABLED = 1;

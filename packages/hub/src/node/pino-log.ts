@@ -1,4 +1,6 @@
-/** The `Log` port over pino: one JSON line each, safe to keep; to a descriptor or a path it is written asynchronously. */
+/**
+ * The `Log` port over pino: one JSON line each, safe to keep; to a descriptor or a path it is written asynchronously.
+ */
 import pino from 'pino';
 import type { Log } from '../log.ts';
 

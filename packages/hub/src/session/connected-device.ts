@@ -44,8 +44,8 @@ export interface LocalDevice extends ConnectedDevice {
 }
 
 /**
- * What of its lender's kinds there is for a hub to ask. Orders say neither a class, which makes their texts internal, nor
- * a cause: a device that is not for such texts, or for some causes alone, would refuse every answer.
+ * What of its lender's kinds there is for a hub to ask. Orders say neither a class, which makes their texts internal,
+ * nor a cause: a device that is not for such texts, or for some causes alone, would refuse every answer.
  */
 export const kindsOf = ({ kinds, classes, causes }: Consent): readonly WorkKind[] =>
   classes.includes('internal') && causes.length === 0 ? kinds : kinds.filter((kind) => kind !== 'answers');
