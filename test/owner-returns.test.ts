@@ -85,6 +85,6 @@ test.skipIf(process.platform !== 'linux')(
     expect(heard.text).toBe(whole.text);
     expect(heard.end.idlewild).toMatchObject({ devices: ['ada', 'bea'], failovers: 1, exact: true });
     await until(() => statesOf(engine).length === 0, 'the memory being given back', GONE_MS_MAX);
-    expect(ada.state().models[0]?.state).toBe('held');
+    await until(() => ada.state().models[0]?.state === 'held', 'the device telling of it');
   },
 );
