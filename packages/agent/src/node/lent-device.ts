@@ -160,7 +160,7 @@ async function opened(device: Device, ended: Promise<IdlewildError | undefined>)
       await agent().stop(how);
       await close(device, undefined);
     },
-    pause: (name, text) => agent().pause(name, text),
+    pause: (name, text, told) => agent().pause(name, text, told),
     resume: (name) => agent().resume(name),
     throttle: (share) => agent().throttle(share),
     state: () => agent().state(),
