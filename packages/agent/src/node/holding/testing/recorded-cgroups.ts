@@ -1,7 +1,7 @@
 /**
  * Control groups as Linux and systemd make them for a user, written after the kernel's documentation of cgroup v2 and
- * not recorded, with what the kernel does when they are written: processes move, controllers are refused to a group that
- * holds processes, and files appear with their controllers. For tests.
+ * not recorded, with what the kernel does when they are written: processes move, controllers are refused to a group
+ * that holds processes, and files appear with their controllers. For tests.
  */
 import { posix } from 'node:path';
 import type { CgroupFiles } from '../cgroup.ts';
