@@ -3,8 +3,8 @@
  * resumed by a word, as by its lender.
  */
 import { startNodeAgent } from '@idlewild/agent/node';
-import type { AgentState } from '@idlewild/agent';
 import type { Machine } from '@idlewild/engine/node';
+import { deviceOptions } from './device-options.ts';
 import { taskOf } from './processes.ts';
 
 export interface DeviceTask {
@@ -22,17 +22,9 @@ export type DeviceTold = 'pause' | 'resume';
 
 const { task, say, onTold, onStop } = await taskOf<DeviceTask>();
 const agent = await startNodeAgent({
-  data: task.data,
-  name: task.name,
-  invite: task.invite,
-  url: task.url,
-  machine: task.machine,
+  ...deviceOptions(task, say),
   consent: { kinds: ['answers'], presence: 'ignore' },
   limits: { threads: task.threads, dutyShare: 1, slotsMax: task.slots },
-  log: (level, message) => {
-    if (level === 'error') process.stderr.write(`${message}\n`);
-  },
-  onState: (state: AgentState) => say(state),
 });
 onTold((message) => {
   const { tell } = message as { readonly tell: DeviceTold };

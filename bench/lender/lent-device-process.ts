@@ -4,9 +4,10 @@
  * A touch pauses it in the turn in which the display tells of it. Load is looked for as a device does that respects its
  * owner's presence, from the moment in which it is told to, with everything but load left out. It is resumed by a word.
  */
-import { NO_PAUSE_RULES, startDriver, type AgentState } from '@idlewild/agent';
+import { NO_PAUSE_RULES, startDriver } from '@idlewild/agent';
 import { openSignals, startNodeAgent } from '@idlewild/agent/node';
 import { systemClock } from '@idlewild/protocol/node';
+import { deviceOptions } from '../device-options.ts';
 import type { DeviceTask } from '../device-process.ts';
 import { taskOf } from '../processes.ts';
 
@@ -22,17 +23,9 @@ const LOAD_MAX = 0.25;
 
 const { task, say, onTold, onStop } = await taskOf<DeviceTask & LentDeviceTask>();
 const agent = await startNodeAgent({
-  data: task.data,
-  name: task.name,
-  invite: task.invite,
-  url: task.url,
-  machine: task.machine,
+  ...deviceOptions(task, say),
   consent: { kinds: ['answers'], presence: 'ignore' },
   limits: { threads: task.threads, dutyShare: 1, slotsMax: task.slots },
-  log: (level, message) => {
-    if (level === 'error') process.stderr.write(`${message}\n`);
-  },
-  onState: (state: AgentState) => say(state),
 });
 for (const display of task.displays) {
   process.env['DISPLAY'] = display;

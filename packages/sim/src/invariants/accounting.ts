@@ -171,15 +171,16 @@ function disagreementOfKeyed({ end, tokenAtMs, hadDiskTrouble }: Request, row: R
     return row.state === 'failed' || row.state === 'cancelled' ? undefined : `${said}; its caller saw ${end.code}`;
   }
   if (end.e !== 'finished') return `${said}; its caller, who would come back, ended with ${end.e}`;
-  const { answerTokens, exact, failovers } = end.outcome;
-  const same =
-    row.state === 'done' &&
-    row.answer_tokens === answerTokens &&
-    answerTokens === tokens &&
-    row.failovers === failovers &&
-    (row.exact === 1) === exact;
-  return same ? undefined : `${said}; its caller saw it done after ${tokens} tokens`;
+  return isDoneAs(row, end, tokens) ? undefined : `${said}; its caller saw it done after ${tokens} tokens`;
 }
+
+/** `tokens`: how many its caller had. */
+const isDoneAs = (row: RequestRow, { outcome }: Extract<End, { e: 'finished' }>, tokens: number): boolean =>
+  row.state === 'done' &&
+  row.answer_tokens === outcome.answerTokens &&
+  outcome.answerTokens === tokens &&
+  row.failovers === outcome.failovers &&
+  (row.exact === 1) === outcome.exact;
 
 /** How the row differs from what the caller saw. */
 function disagreement({ end, tokenAtMs, writtenUntilMs }: Request, row: RequestRow): string | undefined {
@@ -193,16 +194,8 @@ function disagreement({ end, tokenAtMs, writtenUntilMs }: Request, row: RequestR
     return row.answer_tokens < written ? `${said}; its caller saw ${written} in good time` : undefined;
   }
   switch (end.e) {
-    case 'finished': {
-      const { answerTokens, failovers, exact } = end.outcome;
-      const same =
-        row.state === 'done' &&
-        row.answer_tokens === answerTokens &&
-        answerTokens === tokens &&
-        row.failovers === failovers &&
-        (row.exact === 1) === exact;
-      return same ? undefined : `${said}; its caller saw it done after ${tokens} tokens`;
-    }
+    case 'finished':
+      return isDoneAs(row, end, tokens) ? undefined : `${said}; its caller saw it done after ${tokens} tokens`;
     case 'failed': {
       const state = end.code === 'cancelled' ? 'cancelled' : 'failed';
       const same = row.state === state && row.reason === end.code && row.answer_tokens === tokens;

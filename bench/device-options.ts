@@ -1,0 +1,21 @@
+/** What every device of a bench is started with, whatever its lender chose. */
+import type { AgentState } from '@idlewild/agent';
+import type { NodeAgentOptions } from '@idlewild/agent/node';
+import type { DeviceTask } from './device-process.ts';
+
+type Common = Pick<NodeAgentOptions, 'data' | 'name' | 'invite' | 'url' | 'machine' | 'log' | 'onState'>;
+
+export const deviceOptions = (
+  { data, name, invite, url, machine }: DeviceTask,
+  say: (state: AgentState) => void,
+): Common => ({
+  data,
+  name,
+  invite,
+  url,
+  machine,
+  log: (level, message) => {
+    if (level === 'error') process.stderr.write(`${message}\n`);
+  },
+  onState: say,
+});
