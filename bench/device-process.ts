@@ -3,19 +3,8 @@
  * resumed by a word, as by its lender.
  */
 import { startNodeAgent } from '@idlewild/agent/node';
-import type { Machine } from '@idlewild/engine/node';
-import { deviceOptions } from './device-options.ts';
+import { deviceOptions, type DeviceTask } from './device-options.ts';
 import { taskOf } from './processes.ts';
-
-export interface DeviceTask {
-  readonly data: string;
-  readonly name: string;
-  readonly invite: string;
-  readonly url: string;
-  readonly threads: number;
-  readonly slots: number;
-  readonly machine: Machine;
-}
 
 /** What it may be told. */
 export type DeviceTold = 'pause' | 'resume';

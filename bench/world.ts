@@ -12,7 +12,8 @@ import { createClient, type Client } from '@idlewild/client';
 import type { Engine } from '@idlewild/engine';
 import { createNodeEngineHost, measureMachine, type Machine } from '@idlewild/engine/node';
 import type { BenchRun } from './bench.ts';
-import type { DeviceTask, DeviceTold } from './device-process.ts';
+import type { DeviceTask } from './device-options.ts';
+import type { DeviceTold } from './device-process.ts';
 import type { HubSaid, HubTask } from './hub-process.ts';
 import { runCommand, startBenchProcess, type BenchProcess } from './processes.ts';
 

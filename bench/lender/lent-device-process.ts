@@ -7,8 +7,7 @@
 import { NO_PAUSE_RULES, startDriver } from '@idlewild/agent';
 import { openSignals, startNodeAgent } from '@idlewild/agent/node';
 import { systemClock } from '@idlewild/protocol/node';
-import { deviceOptions } from '../device-options.ts';
-import type { DeviceTask } from '../device-process.ts';
+import { deviceOptions, type DeviceTask } from '../device-options.ts';
 import { taskOf } from '../processes.ts';
 
 export interface LentDeviceTask {

@@ -1,8 +1,7 @@
 /** A device with a preset as its lender chose it on the screen of `idlewild join`: it looks at the machine itself. */
 import { consentOfPreset, type PresetName } from '@idlewild/agent';
 import { startNodeAgent } from '@idlewild/agent/node';
-import { deviceOptions } from '../device-options.ts';
-import type { DeviceTask } from '../device-process.ts';
+import { deviceOptions, type DeviceTask } from '../device-options.ts';
 import { taskOf } from '../processes.ts';
 
 export interface OwnDeviceTask {
