@@ -5,13 +5,17 @@
  * Arguments choose: a step's name (types, lint, layout, tidy, unit, sim, e2e) runs that step; anything else goes to
  * vitest as a path or an option, and only the steps that vitest runs are run. A step that compiles, lints or looks
  * at the layout counts as one test, a test file that does not load as one failure.
+ *
+ * What failed is told again before that line, for nobody looks for it in the middle. Up to `triedAgainMax` files with
+ * a failure are run once more, each alone: much of what is tested here is about time, and the machine is busy with
+ * the other tests. What then passes counts as passed and is told as `unsteady` (docs/decisions/0037).
  */
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 
 interface Count {
   readonly passed: number;
@@ -24,15 +28,24 @@ interface Report {
   readonly testResults: readonly {
     readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { readonly status: string }[];
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages: readonly string[];
+    }[];
   }[];
 }
+type FileReport = Report['testResults'][number];
 
 const root = dirname(import.meta.dirname);
 const binary = (name: string): string => join(root, 'node_modules', '.bin', name);
 const compilersAtOnce = 2;
 const none: Count = { passed: 0, failed: 0, skipped: 0 };
+const triedAgainMax = 3;
 const children = new Set<ChildProcess>();
+/** What is said once more at the end: what failed, and what failed first and passed alone. */
+const remarks: string[] = [];
 
 const steps: Readonly<Record<string, (filters: readonly string[]) => Promise<Count>>> = {
   types: checkTypes,
@@ -71,6 +84,7 @@ async function main(words: readonly string[]): Promise<number> {
     console.log(`\nno test matches ${filters.join(' ')}`);
     total = add(total, one(false));
   }
+  if (remarks.length > 0) console.log(`\n${remarks.join('\n')}`);
   console.log(`\n${summary(total)}`);
   return total.failed > 0 ? 1 : 0;
 }
@@ -92,28 +106,58 @@ async function checkTypes(): Promise<Count> {
 }
 
 async function vitest(options: readonly string[]): Promise<Count> {
+  const { count, files } = await vitestOnce(options);
+  const broken = files.filter(({ status }) => status === 'failed');
+  if (count.failed === 0 || broken.length === 0 || broken.length > triedAgainMax) {
+    remarks.push(...broken.flatMap((file) => told('failed', file)));
+    return count;
+  }
+  let total = count;
+  const project = options.slice(0, options.indexOf('--project') + 2);
+  for (const file of broken) {
+    console.log(`\n── once more, alone: ${relative(root, file.name)}`);
+    const again = await vitestOnce([...project, relative(root, file.name)]);
+    const failedAgain = again.files.filter(({ status }) => status === 'failed');
+    remarks.push(
+      ...(again.count.failed > 0 ? failedAgain : [file]).flatMap((each) =>
+        told(again.count.failed > 0 ? 'failed' : 'unsteady', each),
+      ),
+    );
+    total = add(subtract(total, countFile(file)), again.count);
+  }
+  return total;
+}
+
+async function vitestOnce(options: readonly string[]): Promise<{ count: Count; files: readonly FileReport[] }> {
   const folder = mkdtempSync(join(tmpdir(), 'idlewild-test-'));
   const file = join(folder, 'report.json');
   try {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
     const { code } = await run(binary('vitest'), ['run', '--passWithNoTests', ...reporters, ...options]);
-    const count = existsSync(file) ? countReport(JSON.parse(readFileSync(file, 'utf8')) as Report) : none;
+    const files = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Report).testResults : [];
+    const count = files.map(countFile).reduce(add, none);
     // vitest also fails for what no test owns, such as an error thrown after the last one.
-    return code === 0 || count.failed > 0 ? count : add(count, one(false));
+    if (code === 0 || count.failed > 0) return { count, files };
+    remarks.push(`failed: something that no test owns, in vitest ${options.join(' ')}; its output stands above`);
+    return { count: add(count, one(false)), files };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function countReport(report: Report): Count {
-  return report.testResults
-    .map(({ status, assertionResults }) => {
-      const having = (wanted: string): number => assertionResults.filter((result) => result.status === wanted).length;
-      const [passed, failed] = [having('passed'), having('failed')];
-      const skipped = assertionResults.length - passed - failed;
-      return { passed, failed: failed === 0 && status === 'failed' ? 1 : failed, skipped };
-    })
-    .reduce(add, none);
+function countFile({ status, assertionResults }: FileReport): Count {
+  const having = (wanted: string): number => assertionResults.filter((result) => result.status === wanted).length;
+  const [passed, failed] = [having('passed'), having('failed')];
+  const skipped = assertionResults.length - passed - failed;
+  return { passed, failed: failed === 0 && status === 'failed' ? 1 : failed, skipped };
+}
+
+/** A line for each test of a file that failed, with the first line of what it said. */
+function told(word: 'failed' | 'unsteady', { name, message, assertionResults }: FileReport): string[] {
+  const line = (test: string, said = ''): string => `${word}: ${relative(root, name)}${test}: ${said.split('\n')[0]}`;
+  const broken = assertionResults.filter(({ status }) => status === 'failed');
+  if (broken.length === 0) return [line('', message)];
+  return broken.map(({ fullName, failureMessages }) => line(` > ${fullName}`, failureMessages[0]));
 }
 
 function run(command: string, commandArguments: readonly string[], output: 'inherit' | 'pipe' = 'inherit') {
@@ -141,6 +185,10 @@ function add(left: Count, right: Count): Count {
     failed: left.failed + right.failed,
     skipped: left.skipped + right.skipped,
   };
+}
+
+function subtract(left: Count, right: Count): Count {
+  return add(left, { passed: -right.passed, failed: -right.failed, skipped: -right.skipped });
 }
 
 function summary({ passed, failed, skipped }: Count): string {
