@@ -34,7 +34,10 @@ export const AGENT_LIMITS = {
   suspendedMs: 8_000,
   /** Below this share of the time the next token takes longer than a hub waits; such a device pauses instead. */
   dutyShareMin: 0.02,
-  pauseReasonsMax: 16,
+  /** All that a machine may say, its lender, and room for whoever embeds an agent. */
+  pauseReasonsMax: 32,
+  /** Of them the oldest, as the protocol bounds a heartbeat. */
+  pauseReasonsToldMax: 16,
   pauseReasonCharactersMax: 128,
   /** Leases that are over, remembered so that a repeated frame does not begin them again. */
   leasesRememberedMax: 1_024,

@@ -8,12 +8,12 @@ import { AGENT_LIMITS } from '../limits.ts';
 import type { PauseReason } from './port.ts';
 
 export interface Pauses {
-  /** Whether anything changed. Throws `conflict` for more names than the wire has room for. */
+  /** Whether anything changed. Throws `conflict` for more names than anybody has reasons for. */
   add(name: string, text: string, told: string): boolean;
   remove(name: string): boolean;
   /** In the order in which they came. */
   all(): readonly PauseReason[];
-  /** What the hub is told. */
+  /** What the hub is told: as many as a heartbeat carries. */
   told(): string[];
 }
 
@@ -35,6 +35,6 @@ export function createPauses(clock: Clock): Pauses {
     },
     remove: (name) => pauses.delete(name),
     all: () => [...pauses.values()].map(({ name, text, sinceMs }) => ({ name, text, sinceMs })),
-    told: () => [...pauses.values()].map(({ told }) => told),
+    told: () => [...pauses.values()].slice(0, AGENT_LIMITS.pauseReasonsToldMax).map(({ told }) => told),
   };
 }
