@@ -6,6 +6,7 @@ import { openLeft, type AnswerWork } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { ConsentChange } from '../core/lending/consent-change.ts';
 import type { LeaveReport, LendingStatus } from '../core/lending/control.ts';
+import { createScriptedSignals, type ScriptedSignals } from '../testing/scripted-signals.ts';
 import { simulatedAnswer } from '../testing/simulated-engine.ts';
 import { openControl, type ControlClient } from './control.ts';
 import { leaveFolder } from './leave.ts';
@@ -143,6 +144,42 @@ test('a pause of its lender stays when the limits change', async () => {
   await (await client()).ask({ do: 'limits', change: { tokensPerSecondMax: 9 } });
   await expect.poll(() => hub.peers.at(-1)?.device?.consent.tokensPerSecondMax).toBe(9);
   await device.until((state) => state.state === 'paused');
+});
+
+test('a device that is stopped while it takes up other limits runs no more, and its folder is free', async () => {
+  const real = await serveHub();
+  const data = await newFolder();
+  const sources: ScriptedSignals[] = [];
+  const held = Promise.withResolvers<void>();
+  const device = await start({
+    data,
+    name: 'kettle',
+    invite: real.invite,
+    consent: { ...CONSENT, presence: 'respect' },
+    async openSignals() {
+      sources.push(createScriptedSignals({ inputIdleMs: 3_600_000 }));
+      if (sources.length === 2) await held.promise;
+      return sources.at(-1) as ScriptedSignals;
+    },
+  });
+  const changing = device.agent.control.limits({ change: { tokensPerSecondMax: 9 } });
+  await expect.poll(() => sources.length).toBe(2);
+  const stopping = device.agent.stop();
+  held.resolve();
+  await Promise.all([changing, stopping]);
+  expect(sources.map((source) => source.isClosed())).toEqual([true, true]);
+  const again = await start({ data });
+  await again.until((state) => state.state === 'ready');
+  expect(real.hub.peers.at(-1)?.device?.consent.tokensPerSecondMax).toBe(9);
+});
+
+test('a device that is stopped while it leaves has left when it has stopped', async () => {
+  const { hub, device, data } = await lend();
+  const leaving = device.agent.control.leave({});
+  await device.agent.stop();
+  expect(device.agent.left()).toEqual(await leaving);
+  expect(hub.peers.at(-1)?.got).toContainEqual({ t: 'leave' });
+  expect(readdirSync(data)).toHaveLength(1);
 });
 
 test('leave: answers end, the hub signs, and nothing is left on the disk but the receipt', async () => {

@@ -68,8 +68,8 @@ interface Device {
   ticking: Timer | undefined;
   /** An agent is replaced: the end of the one before is not the device's. */
   replacing: boolean;
-  /** One thing at a time. */
-  busy: string | undefined;
+  /** One thing at a time; `over` resolves when it is done, however it ended. */
+  busy: { readonly what: string; readonly over: Promise<void> } | undefined;
   stopping: boolean;
   left: LeaveReport | undefined;
   closing: Promise<void> | undefined;
@@ -158,6 +158,8 @@ async function opened(device: Device, ended: Promise<IdlewildError | undefined>)
     async stop(how) {
       device.stopping = true;
       await agent().stop(how);
+      // An agent that was about to take the place of this one, or a leaving, has the folder until it is over.
+      await device.busy?.over;
       await close(device, undefined);
     },
     pause: (name, text, told) => agent().pause(name, text, told),
@@ -239,13 +241,15 @@ function controlOf(device: Device): LendingControl {
 }
 
 async function alone<Result>(device: Device, what: string, act: () => Promise<Result>): Promise<Result> {
-  const refusal = device.busy ?? (device.stopping || device.closing !== undefined ? 'it is stopping' : undefined);
+  const refusal = device.busy?.what ?? (device.stopping || device.closing !== undefined ? 'it is stopping' : undefined);
   if (refusal !== undefined) throw new IdlewildError('conflict', `${refusal}; try again in a moment`);
-  device.busy = what;
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  device.busy = { what, over };
   try {
     return await act();
   } finally {
     device.busy = undefined;
+    resolve();
   }
 }
 
@@ -257,6 +261,7 @@ async function startAnew(device: Device): Promise<void> {
     await device.started.agent.stop({ drain: true });
     if (device.stopping) return;
     device.started = await device.start();
+    if (device.stopping) return await device.started.agent.stop();
     if (pause.now() !== undefined) pause.hold();
     follow(device);
   } catch (thrown) {
