@@ -85,6 +85,7 @@ export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-c
 export { openLeft, signLeft, type LeftStatement } from './identity/left.ts';
 export { openStatement, signStatement, type Purpose, type Verified } from './identity/signed.ts';
 export {
+  CONSENT_FIELDS,
   CONSENT_UNSAID,
   WORK_KINDS,
   agreementKeySchema,

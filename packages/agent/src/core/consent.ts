@@ -19,6 +19,7 @@ import {
   type KeyPair,
   type WorkKind,
 } from '@idlewild/protocol';
+import { faultText } from './lending/fault-text.ts';
 import { hoursText, isWithin, type LocalTime } from './lending/hours.ts';
 
 /** What a lender chooses; `signConsent` makes a statement of it. A limit that is absent is none. */
@@ -122,32 +123,33 @@ const refuse = (why: string): IdlewildError => new IdlewildError('consent_refuse
 
 const listed = (words: readonly string[]): string => words.join(', ') || 'nothing';
 
-/** The signed statement that goes to the hub and onto the disk. */
-export function signConsent(
+/**
+ * The signed statement that goes to the hub and onto the disk. Throws `invalid_request` for what nobody could open
+ * again: a figure beyond its bounds is told before it is signed.
+ */
+export async function signConsent(
   { territories, kinds, presence, classes, causes, refused, gpu, ...limits }: ConsentChoice,
   identity: KeyPair,
   clock: Clock,
   crypto: Crypto,
 ): Promise<Uint8Array> {
-  return signStatement(
-    'consent',
-    {
-      ...Object.fromEntries(Object.entries(limits).filter(([, limit]) => limit !== undefined)),
-      v: 2,
-      device: identity.publicKey,
-      territories,
-      kinds,
-      presence,
-      classes: classes ?? CONSENT_UNSAID.classes,
-      causes: causes ?? CONSENT_UNSAID.causes,
-      refused: refused ?? CONSENT_UNSAID.refused,
-      gpu: gpu ?? CONSENT_UNSAID.gpu,
-      // Statements carry whole milliseconds; a clock may count finer.
-      issuedAtMs: Math.floor(clock.now()),
-    },
-    identity,
-    crypto,
-  );
+  const statement: Consent = {
+    ...Object.fromEntries(Object.entries(limits).filter(([, limit]) => limit !== undefined)),
+    v: 2,
+    device: identity.publicKey,
+    territories: [...territories],
+    kinds: [...kinds],
+    presence,
+    classes: [...(classes ?? CONSENT_UNSAID.classes)],
+    causes: [...(causes ?? CONSENT_UNSAID.causes)],
+    refused: [...(refused ?? CONSENT_UNSAID.refused)],
+    gpu: gpu ?? CONSENT_UNSAID.gpu,
+    // Statements carry whole milliseconds; a clock may count finer.
+    issuedAtMs: Math.floor(clock.now()),
+  };
+  const { error } = consentSchema.safeParse(statement);
+  if (error !== undefined) throw new IdlewildError('invalid_request', `a consent is wrong at ${faultText(error)}`);
+  return signStatement('consent', statement, identity, crypto);
 }
 
 /** Opens a consent that `device` itself signed. Throws `signature_invalid` or `frame_invalid`. */

@@ -6,16 +6,17 @@ import { isDeepStrictEqual } from 'node:util';
 import { IdlewildError } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { openConsent } from '../core/consent.ts';
-import { changed, isChange, widenings } from '../core/lending/consent-change.ts';
+import { changed, checkChange, isChange, widenings } from '../core/lending/consent-change.ts';
 import type { LimitsOrder } from '../core/lending/control.ts';
 import type { DataFolder } from './data-folder.ts';
 import { readLending, writeLending } from './lending-file.ts';
 
-/** Whether anything is otherwise now. Throws `consent_refused` for what was not agreed to, `conflict` without one. */
+/** Whether anything is otherwise now. Throws `consent_refused` for what was not agreed to, `invalid_request` for what cannot be, `conflict` without one. */
 export async function changeLimits(
   folder: DataFolder,
   { change, settings, agreed = false }: LimitsOrder,
 ): Promise<boolean> {
+  checkChange(change);
   const signed = await folder.consent();
   if (signed === undefined) throw new IdlewildError('conflict', 'the lender of this device has agreed to nothing yet');
   const before = await openConsent(signed, folder.identity.publicKey, nodeCrypto);

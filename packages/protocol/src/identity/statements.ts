@@ -93,6 +93,9 @@ const consentFieldsOfV2 = {
   wattHoursPerDayMax: z.number().gt(0).optional(),
 };
 
+/** What a lender chooses, field by field, as it is bounded once it is signed: for whoever takes a change of it. */
+export const CONSENT_FIELDS = { ...consentFields, ...consentFieldsOfV2 } as const;
+
 /**
  * What the lender allows, as it was signed, in either version. Signed by the device's key; the device's guard holds
  * every piece of work against it.

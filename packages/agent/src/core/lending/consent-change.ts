@@ -2,39 +2,45 @@
  * Changes to what a lender agreed to: which fields may change, what comes of it, and in what it goes beyond what was
  * agreed, which needs a yes of its own. Narrowing needs none.
  */
-import { DATA_CLASSES, LIMITS, WORK_KINDS, causeSchema, type Consent } from '@idlewild/protocol';
+import { CONSENT_FIELDS, IdlewildError, type Consent } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { ConsentChoice } from '../consent.ts';
 import { AGENT_LIMITS } from '../limits.ts';
+import { faultText } from './fault-text.ts';
+import { IDLENESS_LIMITS } from './limits.ts';
 
-/** `null` takes a limit away. */
-const limit = (schema: z.ZodNumber): z.ZodOptional<z.ZodNullable<z.ZodNumber>> => schema.nullable().optional();
-const minute = z.int().min(0).max(1_440);
-const causes = z.array(causeSchema).max(LIMITS.causesMax);
+const { device: _device, territories: _territories, issuedAtMs: _issuedAtMs, ...FIELDS } = CONSENT_FIELDS;
+const { celsiusMin, celsiusMax } = IDLENESS_LIMITS;
 
-/** Territories are not among them: a device works for the one that it joined. */
+/**
+ * Territories are not among them: a device works for the one that it joined. `null` takes a limit away. Bounds are
+ * those of what is signed; for temperature those of a line, so that a slip is told before it pauses a device for good.
+ */
 export const consentChangeSchema = z.strictObject({
-  kinds: z.array(z.enum(WORK_KINDS)).max(WORK_KINDS.length).optional(),
-  presence: z.enum(['ignore', 'respect']).optional(),
-  classes: z.array(z.enum(DATA_CLASSES)).max(DATA_CLASSES.length).optional(),
-  causes: causes.optional(),
-  refused: causes.optional(),
-  hours: z
-    .array(z.array(z.object({ from: minute, until: minute })).max(LIMITS.hoursPerDayMax))
-    .length(7)
-    .nullable()
-    .optional(),
-  gpu: z.enum(['never', 'idle', 'always']).optional(),
-  tokensPerSecondMax: limit(z.number().gt(0)),
-  diskBytesMax: limit(z.int().min(0)),
-  uploadBytesPerSecondMax: limit(z.number().min(0)),
-  cpuShareMax: limit(z.number().gt(0).max(1)),
-  memoryBytesMax: limit(z.int().min(0)),
-  downloadBytesPerSecondMax: limit(z.number().gt(0)),
-  celsiusMax: limit(z.number().gt(0)),
-  wattHoursPerDayMax: limit(z.number().gt(0)),
-});
+  kinds: FIELDS.kinds.optional(),
+  presence: FIELDS.presence.optional(),
+  classes: FIELDS.classes.optional(),
+  causes: FIELDS.causes.optional(),
+  refused: FIELDS.refused.optional(),
+  hours: FIELDS.hours.nullable(),
+  gpu: FIELDS.gpu.optional(),
+  tokensPerSecondMax: FIELDS.tokensPerSecondMax.nullable(),
+  diskBytesMax: FIELDS.diskBytesMax.nullable(),
+  uploadBytesPerSecondMax: FIELDS.uploadBytesPerSecondMax.nullable(),
+  cpuShareMax: FIELDS.cpuShareMax.nullable(),
+  memoryBytesMax: FIELDS.memoryBytesMax.nullable(),
+  downloadBytesPerSecondMax: FIELDS.downloadBytesPerSecondMax.nullable(),
+  celsiusMax: z.number().min(celsiusMin).max(celsiusMax).nullable().optional(),
+  wattHoursPerDayMax: FIELDS.wattHoursPerDayMax.nullable(),
+} satisfies Record<keyof typeof FIELDS, z.ZodType>);
 export type ConsentChange = z.infer<typeof consentChangeSchema>;
+
+/** Throws `invalid_request`, which names the field and where its bound is. */
+export function checkChange(change: ConsentChange): void {
+  const { error } = consentChangeSchema.safeParse(change);
+  if (error !== undefined)
+    throw new IdlewildError('invalid_request', `what is to be agreed to is wrong at ${faultText(error)}`);
+}
 
 /** What is to be signed: the consent with the change in it. */
 export function changed(consent: Consent, change: ConsentChange): ConsentChoice {

@@ -12,6 +12,7 @@ import { IdlewildError, asIdlewildError, isErrorCode, type DeviceModel, type Dev
 import { z } from 'zod';
 import { consentChangeSchema, type ConsentChange } from './consent-change.ts';
 import type { EnergyView } from './energy-budget.ts';
+import { faultText } from './fault-text.ts';
 import type { DayHistory } from './history.ts';
 import type { KeptPause } from './lender-pause.ts';
 import { CONTROL_LIMITS } from './control-limits.ts';
@@ -163,8 +164,7 @@ export function parseControl(line: string): ControlRequest {
   }
   const parsed = requests[word as keyof typeof requests].safeParse(value);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  return refuse(`"${word}" is wrong at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`, asked.data.id);
+  return refuse(`"${word}" is wrong at ${faultText(parsed.error)}`, asked.data.id);
 }
 
 /**
