@@ -54,6 +54,8 @@ interface Parts {
   toldStatus: string;
   /** Called at the next change of what runs. */
   onIdle: (() => void) | undefined;
+  /** Set by the first stop that drains; all that do wait for the same. */
+  drained: Promise<void> | undefined;
   ending: Promise<void> | undefined;
   finish(error: IdlewildError | undefined): void;
 }
@@ -168,6 +170,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     toldState: '',
     toldStatus: '',
     onIdle: undefined,
+    drained: undefined,
     ending: undefined,
   };
   return parts;
@@ -306,21 +309,23 @@ function throttle(parts: Parts, share: number): void {
 }
 
 async function stop(parts: Parts, drain: boolean): Promise<void> {
-  const { clock } = parts.options;
   parts.stopping = true;
   changed(parts);
-  if (drain && parts.lane.running() > 0) {
-    await new Promise<void>((resolve) => {
-      const timer = clock.after(AGENT_LIMITS.drainMsMax, resolve);
-      parts.onIdle = () => {
-        timer.cancel();
-        resolve();
-      };
-    });
-  }
+  if (drain && parts.lane.running() > 0) await (parts.drained ??= whenIdle(parts));
   parts.lane.failAll(new IdlewildError('device_paused', 'the device is stopping'));
   parts.session.stop('the device was stopped');
   await end(parts, undefined);
+}
+
+/** When nothing runs any more, or at the end of our patience. */
+function whenIdle(parts: Parts): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = parts.options.clock.after(AGENT_LIMITS.drainMsMax, resolve);
+    parts.onIdle = () => {
+      timer.cancel();
+      resolve();
+    };
+  });
 }
 
 /** Releases everything, once, whoever asks first; never throws. */

@@ -298,6 +298,16 @@ test('a stop with drain waits for the running answer, one without gives it back 
   }
 });
 
+test('whoever asks for a stop while another drains waits no longer than the answer runs', async () => {
+  const { agent, clock, model, peer } = await warmFixture();
+  peer().send(ask(model));
+  await clock.advance(100);
+  let stopped = 0;
+  for (let asked = 0; asked < 2; asked++) void agent.stop({ drain: true }).then(() => stopped++);
+  await clock.advance(2_000);
+  expect(stopped).toBe(2);
+});
+
 test("a hub that does not read loses the channel instead of filling the device's memory", async () => {
   let unread = 0;
   const { agent, clock, hub, logged, model, peer } = await warmFixture({}, (transport) => ({
