@@ -65,7 +65,7 @@ async function loadInProcess(
   let usedMs = 0;
   const child = startEngineProcess(
     [model.folder],
-    options,
+    { ...options, memoryBytesMax: limits.memoryBytesMax },
     (message) => {
       if (message.t !== 'used') return onMessage(message);
       options.onCpu?.(message.cpuMs - usedMs);

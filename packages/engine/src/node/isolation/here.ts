@@ -77,10 +77,11 @@ export const isolationHere = async (): Promise<Isolation> => (await surveyHere()
 export async function surveyIsolation({ builders = ['bubblewrap', 'unshare'] }: SurveyOptions = {}): Promise<Survey> {
   const bait = await layBait();
   try {
-    const flagged = ask(NO_WALL, bait.attempts, true);
+    const bare = await bareWall(bait.attempts);
+    const flagged = ask(bare, bait.attempts, true);
     const missing: string[] = [];
     let best: { wall: Wall; managed: Managed } | undefined;
-    for await (const wall of walls(builders, missing)) {
+    for await (const wall of walls(builders, bare.setpriv, missing)) {
       const managed = await ask(wall, bait.attempts, false);
       if (typeof managed === 'string') {
         missing.push(`${TOOLS[wall.by as 'unshare']}${wall.proc ? '' : ' without /proc'}: ${managed}`);
@@ -93,14 +94,25 @@ export async function surveyIsolation({ builders = ['bubblewrap', 'unshare'] }: 
       by: best?.wall.by ?? 'none',
       layers: layersOf(await flagged, best?.managed, best?.wall, missing.join('; ')),
     };
-    return { isolation, wall: best?.wall ?? NO_WALL, missing: missing.join('; ') };
+    return { isolation, wall: best?.wall ?? bare, missing: missing.join('; ') };
   } finally {
     bait.end();
   }
 }
 
+/** No wall, but for what has a process end with the one that started it, where that is there and works. */
+async function bareWall(attempts: Attempts): Promise<Wall> {
+  const setpriv = process.platform === 'linux' ? programAt('setpriv') : undefined;
+  const wall = { ...NO_WALL, setpriv };
+  return setpriv !== undefined && typeof (await ask(wall, attempts, true)) !== 'string' ? wall : NO_WALL;
+}
+
 /** The kinds of walls that may be built here, best first; `missing` is told what is not there. */
-async function* walls(builders: NonNullable<SurveyOptions['builders']>, missing: string[]): AsyncGenerator<Wall> {
+async function* walls(
+  builders: NonNullable<SurveyOptions['builders']>,
+  known: string | undefined,
+  missing: string[],
+): AsyncGenerator<Wall> {
   if (process.platform !== 'linux') {
     missing.push(`${process.platform} has no namespaces`);
     return;
@@ -113,7 +125,7 @@ async function* walls(builders: NonNullable<SurveyOptions['builders']>, missing:
       continue;
     }
     const filter = by === 'bubblewrap' ? systemCallFilter(process.arch) : undefined;
-    const setpriv = by === 'unshare' ? programAt('setpriv') : undefined;
+    const setpriv = by === 'unshare' ? known : undefined;
     for (const proc of [true, false]) yield { by, tool, proc, filter, setpriv, libraries };
   }
 }

@@ -17,7 +17,10 @@ export interface Wall {
   readonly by: Builder;
   /** Path of the builder's program. */
   readonly tool: string;
-  /** Path of `setpriv`, which takes from `unshare` and what it starts the way to new rights. */
+  /**
+   * Path of `setpriv`, which takes from what it starts the way to new rights, and has it end with whoever started it:
+   * bubblewrap does both by itself.
+   */
   readonly setpriv?: string | undefined;
   /** A `/proc` of its own processes; some containers forbid to make one, and then there is none at all. */
   readonly proc: boolean;
@@ -42,19 +45,32 @@ const FILTER_DESCRIPTOR = 4;
 const GATE_DESCRIPTOR = 5;
 
 /**
- * The same words behind a gate: they are run once a line was written to descriptor 5. What is set for a process until
- * then, its place in line or its control group, goes over to the one that it starts.
+ * `$1` is a bound on memory in kilobytes, 0 for none. No core is dumped, since it would hold prompts; and where a
+ * machine runs out of memory, engines are what the kernel ends first, and not a program of the lender's.
  */
-export const gated = (words: readonly string[]): string[] => [
-  ...['/bin/sh', '-c', `read -r line <&${GATE_DESCRIPTOR}; exec ${GATE_DESCRIPTOR}<&-; exec "$@"`, HOST_NAME],
+const GATE = `read -r line <&${GATE_DESCRIPTOR} || exit 1
+exec ${GATE_DESCRIPTOR}<&-
+ulimit -c 0
+[ "$1" = 0 ] || ulimit -d "$1" 2>/dev/null
+echo 1000 2>/dev/null >/proc/self/oom_score_adj
+shift
+exec "$@"`;
+
+/**
+ * The same words behind a gate: they are run once a line was written to descriptor 5. What is set for a process until
+ * then, its place in line or its control group, goes over to the one that it starts. With `dataBytesMax` the kernel
+ * gives all processes of it no more memory to write to, each.
+ */
+export const gated = (words: readonly string[], dataBytesMax = 0): string[] => [
+  ...['/bin/sh', '-c', GATE, HOST_NAME, String(Math.ceil(dataBytesMax / 1_024))],
   ...words,
 ];
 
 /** `command` must hold whole paths. Whoever starts it starts it in a session of its own: no terminal is in reach. */
 export function behind(wall: Wall, view: View, command: readonly string[]): Walled {
-  if (wall.by === 'none') return { words: command };
+  const first = wall.setpriv === undefined ? [] : [wall.setpriv, '--no-new-privs', '--pdeathsig', 'KILL', '--'];
+  if (wall.by === 'none') return { words: [...first, ...command] };
   if (wall.by === 'unshare') {
-    const first = wall.setpriv === undefined ? [] : [wall.setpriv, '--no-new-privs', '--'];
     return { words: [...first, wall.tool, ...unshareWords(wall, view), ...command] };
   }
   const words = [wall.tool, ...bubblewrapWords(wall, view), '--', ...command];
