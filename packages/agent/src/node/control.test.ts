@@ -2,12 +2,13 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { createConnection, type Socket } from 'node:net';
+import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import type { LendingControl, LendingStatus } from '../core/lending/control.ts';
 import { CONTROL_LIMITS } from '../core/lending/control-limits.ts';
-import { addressFor, openControl, serveControl, type ControlClient, type ControlServer } from './control.ts';
+import { addressFor, serveControl, type ControlServer } from './control.ts';
+import { openControl, type ControlClient } from './control-client.ts';
 import { newFolder } from './testing/real-hub.ts';
 
 interface Told {
@@ -187,6 +188,29 @@ test('one who floods is closed: a line without an end, too many requests, too ma
   const closed = new Set<number>();
   sockets.forEach((socket, n) => socket.resume().once('close', () => closed.add(n)));
   await expect.poll(() => closed.size).toBe(2);
+});
+
+test('what is refused before it is read as a request is told as such, to all that wait', async () => {
+  const folder = await newFolder();
+  const { client } = await serve(folder, { pause: () => new Promise<never>(() => undefined) });
+  const change = { refused: [`x${'y'.repeat(CONTROL_LIMITS.requestBytesMax)}`] };
+  await expect((await client()).ask({ do: 'limits', change })).rejects.toMatchObject({ code: 'invalid_request' });
+  const greedy = await client();
+  const watching = greedy.watch(() => undefined);
+  const asked = Array.from({ length: CONTROL_LIMITS.requestsMax }, () => greedy.ask({ do: 'pause' }));
+  const ends = await Promise.allSettled([watching, ...asked]);
+  for (const end of ends) expect(end).toMatchObject({ reason: { code: 'too_busy' } });
+});
+
+test('a device that answers what nobody understands is told from one that has ended', async () => {
+  const folder = await newFolder();
+  const address = addressFor(folder);
+  const server = createServer((socket) => socket.on('error', () => undefined).end('{"id":1,"done":true}\n'));
+  onTestFinished(() => void server.close());
+  await new Promise<void>((done) => server.listen(address, done));
+  writeFileSync(join(folder, 'control.json'), JSON.stringify({ address, secret: 'any' }));
+  const client = await openControl(folder);
+  await expect(client?.ask({ do: 'status' })).rejects.toMatchObject({ code: 'internal', message: /other version/ });
 });
 
 test('a watcher that does not read is told the newest status once it does, and not all in between', async () => {

@@ -5,23 +5,17 @@
  * `control.json` in the folder says where it is, and a secret that each connection says first: what runs as the same
  * user without the right to read the folder, as an engine does, is nobody. Whoever holds the folder's lock is the only
  * one who may make the socket, so what an earlier process left is stale and is replaced. Lines, requests and
- * connections are bounded; one that floods is closed. What is asked and answered is `core/lending/control.ts`.
+ * connections are bounded; one that floods is closed. What is asked and answered is `core/lending/control.ts`; who asks,
+ * `control-client.ts`.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { chmodSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { chmodSync, lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { IdlewildError, codeOf } from '@idlewild/protocol';
+import { IdlewildError } from '@idlewild/protocol';
 import { z } from 'zod';
-import {
-  answerControl,
-  controlError,
-  controlReplySchema,
-  type ControlReply,
-  type ControlRequest,
-  type LendingControl,
-} from '../core/lending/control.ts';
+import { NO_REQUEST, answerControl, type ControlReply, type LendingControl } from '../core/lending/control.ts';
 import { CONTROL_LIMITS } from '../core/lending/control-limits.ts';
 import { readLines } from './lines.ts';
 
@@ -31,8 +25,8 @@ export const CONTROL_FILES = ['control.json', 'control.sock'] as const;
 const SOCKET_PATH_BYTES_MAX = 103;
 
 const SECRET_BYTES = 32;
-const noteSchema = z.object({ address: z.string().min(1), secret: z.string().min(1) });
-type Note = z.infer<typeof noteSchema>;
+export const noteSchema = z.object({ address: z.string().min(1), secret: z.string().min(1) });
+export type Note = z.infer<typeof noteSchema>;
 
 export interface ControlServer {
   readonly address: string;
@@ -144,12 +138,13 @@ function connect(socket: Socket, control: LendingControl, secret: string): Conne
       if (!isKnown) {
         isKnown = isSame(line, secret);
         if (isKnown) return undefined;
-        reply({ id: 0, error: { code: 'forbidden', message: 'the first line is the secret of control.json' } });
+        const message = 'the first line is the secret of control.json';
+        reply({ id: NO_REQUEST, error: { code: 'forbidden', message } });
         return socket.end();
       }
       if (asked.size + watches.size >= CONTROL_LIMITS.requestsMax) {
         const message = `at most ${CONTROL_LIMITS.requestsMax} requests at once; wait for a reply`;
-        reply({ id: 0, error: { code: 'too_busy', message } });
+        reply({ id: NO_REQUEST, error: { code: 'too_busy', message } });
         return socket.end();
       }
       const asking = answerControl(control, line, reply).then((watch) => {
@@ -162,7 +157,7 @@ function connect(socket: Socket, control: LendingControl, secret: string): Conne
     },
     onTooLong() {
       const message = `a request has at most ${CONTROL_LIMITS.requestBytesMax} bytes`;
-      reply({ id: 0, error: { code: 'invalid_request', message } });
+      reply({ id: NO_REQUEST, error: { code: 'invalid_request', message } });
       socket.end();
     },
   });
@@ -180,101 +175,4 @@ function connect(socket: Socket, control: LendingControl, secret: string): Conne
 function isSame(said: string, secret: string): boolean {
   const [one, other] = [Buffer.from(said.trim()), Buffer.from(secret)];
   return one.length === other.length && timingSafeEqual(one, other);
-}
-
-/** What a command says to a device that runs. */
-export interface ControlClient {
-  /** Rejects with what the device answered, or with `disconnected` when it is gone before it has. */
-  ask(request: RequestOf<Exclude<ControlRequest, { do: 'watch' }>>): Promise<unknown>;
-  /** Until the device is gone, or `close`. */
-  watch(onEvent: (event: unknown) => void): Promise<void>;
-  close(): void;
-}
-type RequestOf<Request> = Request extends { readonly id: number } ? Omit<Request, 'id'> : never;
-
-/** The device that runs in this folder; `undefined` where none does. Throws for a socket that is not this user's. */
-export async function openControl(folder: string): Promise<ControlClient | undefined> {
-  const note = noted(folder);
-  if (note === undefined) return undefined;
-  const { address, secret } = note;
-  if (process.platform !== 'win32') {
-    const { uid } = lstatSync(address, { throwIfNoEntry: false }) ?? {};
-    if (uid === undefined) return undefined;
-    const own = process.getuid?.();
-    if (uid !== own && own !== 0) {
-      throw new IdlewildError('forbidden', `the device in ${folder} is lent by another user of this machine; ask them`);
-    }
-  }
-  const socket = createConnection(address);
-  const opened = await new Promise<boolean>((done, fail) => {
-    socket.once('connect', () => done(true));
-    socket.once('error', (error) => {
-      const code = codeOf(error) ?? (error as NodeJS.ErrnoException).code ?? '';
-      // Nobody is behind what is left of a process that was killed.
-      if (['ECONNREFUSED', 'ENOENT', 'ENOTSOCK'].includes(code)) done(false);
-      else fail(new IdlewildError('forbidden', `the device in ${folder} cannot be asked: ${error.message}`));
-    });
-  });
-  return opened ? clientOver(socket, secret) : undefined;
-}
-
-function noted(folder: string): Note | undefined {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, 'control.json'), 'utf8');
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
-    throw new IdlewildError('forbidden', `${folder} cannot be read: ${(error as Error).message}`);
-  }
-  try {
-    return noteSchema.parse(JSON.parse(text));
-  } catch {
-    // Half of it, from a process that was killed while it wrote: nobody is there.
-    return undefined;
-  }
-}
-
-function clientOver(socket: Socket, secret: string): ControlClient {
-  const waiting = new Map<number, { settle(reply: ControlReply): void; fail(error: IdlewildError): void }>();
-  let next = 1;
-  const endAll = (error: IdlewildError): void => {
-    for (const { fail } of waiting.values()) fail(error);
-    waiting.clear();
-  };
-  socket.on('error', () => socket.destroy());
-  socket.once('close', () => endAll(new IdlewildError('disconnected', 'the device ended before it had answered')));
-  readLines(socket, {
-    bytesMax: CONTROL_LIMITS.replyBytesMax,
-    onLine(line) {
-      const reply = controlReplySchema.parse(JSON.parse(line)) as ControlReply;
-      waiting.get(reply.id)?.settle(reply);
-    },
-    onTooLong: () => socket.destroy(),
-  });
-  const say = (request: object): void => void socket.write(`${JSON.stringify(request)}\n`);
-  socket.write(`${secret}\n`);
-  return {
-    ask: (request) =>
-      new Promise((done, fail) => {
-        const id = next++;
-        const settle = (reply: ControlReply): void => {
-          waiting.delete(id);
-          if ('ok' in reply) done(reply.ok);
-          else if ('error' in reply) fail(controlError(reply.error));
-        };
-        waiting.set(id, { settle, fail });
-        say({ id, ...request });
-      }),
-    watch: (onEvent) =>
-      new Promise((done, fail) => {
-        const id = next++;
-        const settle = (reply: ControlReply): void => {
-          if ('event' in reply) onEvent(reply.event);
-          else if ('error' in reply) fail(controlError(reply.error));
-        };
-        waiting.set(id, { settle, fail: () => done() });
-        say({ id, do: 'watch' });
-      }),
-    close: () => socket.destroy(),
-  };
 }

@@ -5,7 +5,7 @@ export { createHttpSources, type HttpSources } from './http-source.ts';
 export { readLending } from './lending-file.ts';
 export { createNodeModelFolders } from './model-folders.ts';
 export { createWsTransport } from './ws-transport.ts';
-export { openControl, type ControlClient } from './control.ts';
+export { openControl, type ControlClient } from './control-client.ts';
 export { readHistory } from './history.ts';
 export { keepPause, readKeptPause } from './kept-pause.ts';
 export { leaveFolder } from './leave.ts';

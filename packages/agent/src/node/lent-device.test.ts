@@ -8,7 +8,7 @@ import type { ConsentChange } from '../core/lending/consent-change.ts';
 import type { LeaveReport, LendingStatus } from '../core/lending/control.ts';
 import { createScriptedSignals, type ScriptedSignals } from '../testing/scripted-signals.ts';
 import { simulatedAnswer } from '../testing/simulated-engine.ts';
-import { openControl, type ControlClient } from './control.ts';
+import { openControl, type ControlClient } from './control-client.ts';
 import { leaveFolder } from './leave.ts';
 import { putModel } from './testing/fixture.ts';
 import { CONSENT, newFolder, serveHub, start, type Device, type RealHub } from './testing/real-hub.ts';

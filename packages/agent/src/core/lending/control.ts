@@ -8,8 +8,9 @@
  *
  * Requests are parsed once, here; whoever carries them bounds their size and number, and decides who may ask at all.
  */
-import { IdlewildError, asIdlewildError, isErrorCode, type DeviceModel, type DeviceState } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError, isErrorCode, type DeviceState } from '@idlewild/protocol';
 import { z } from 'zod';
+import type { NamedModel } from '../agent-port.ts';
 import { consentChangeSchema, type ConsentChange } from './consent-change.ts';
 import type { EnergyView } from './energy-budget.ts';
 import { faultText } from './fault-text.ts';
@@ -37,7 +38,7 @@ export interface LendingStatus {
   readonly state: DeviceState;
   readonly startedAtMs: number;
   readonly running: readonly RunningWork[];
-  readonly models: readonly DeviceModel[];
+  readonly models: readonly NamedModel[];
   /** Of the fastest warm model; 0 when none is warm. */
   readonly tokensPerSecond: number;
   readonly pauses: readonly PauseReason[];
@@ -108,6 +109,8 @@ export interface LendingControl {
 }
 
 const id = z.int().min(0);
+/** In a reply to what could not be read as a request: it is for all that the one who wrote it waits for. */
+export const NO_REQUEST = 0;
 const requests = {
   status: z.strictObject({ id, do: z.literal('status') }),
   watch: z.strictObject({ id, do: z.literal('watch') }),
@@ -176,7 +179,7 @@ export async function answerControl(
   line: string,
   reply: (reply: ControlReply) => void,
 ): Promise<{ stop(): void } | undefined> {
-  let of = 0;
+  let of = NO_REQUEST;
   try {
     const request = parseControl(line);
     of = request.id;
