@@ -5,8 +5,8 @@
  * `control.json` in the folder says where it is, and a secret that each connection says first: what runs as the same
  * user without the right to read the folder, as an engine does, is nobody. Whoever holds the folder's lock is the only
  * one who may make the socket, so what an earlier process left is stale and is replaced. Lines, requests and
- * connections are bounded; one that floods is closed. What is asked and answered is `core/lending/control.ts`; who asks,
- * `control-client.ts`.
+ * connections are bounded; one that floods is closed. What is asked and answered is `core/lending/control.ts`; the
+ * other end is `control-client.ts`.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
