@@ -34,6 +34,9 @@ export type Log = (
   fields?: Readonly<Record<string, unknown>>,
 ) => void;
 
+/** With what the hub calls it, once it has said so: names are no part of a model and never sent back. */
+export type NamedModel = DeviceModel & { readonly name?: string };
+
 export interface AgentState {
   readonly deviceId: string;
   readonly name: string;
@@ -43,7 +46,7 @@ export interface AgentState {
   readonly pauses: readonly PauseReason[];
   /** Of what the lender's limits allow, how much is used at most: below 1 while the device is to be kept cool. */
   readonly share: number;
-  readonly models: readonly DeviceModel[];
+  readonly models: readonly NamedModel[];
   /** Of the fastest warm model, one stream; 0 when none is warm. */
   readonly tokensPerSecond: number;
   readonly answering: number;

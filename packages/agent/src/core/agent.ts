@@ -409,10 +409,16 @@ function stateOf(parts: Parts): AgentState {
     pauseReasons: pauses.map(({ text }) => text),
     pauses,
     share: parts.share,
-    models,
+    models: models.map((model) => {
+      const modelName = shelf.nameOf(model.cid);
+      return modelName === undefined ? model : { ...model, name: modelName };
+    }),
     tokensPerSecond: shelf.tokensPerSecond(),
     answering: active,
-    running: parts.lane.works(),
+    running: parts.lane.works().map((work) => {
+      const modelName = shelf.nameOf(work.model);
+      return modelName === undefined ? work : { ...work, modelName };
+    }),
     ...(isOpen || problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
   };
 }

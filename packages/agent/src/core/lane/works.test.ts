@@ -30,9 +30,10 @@ test('what runs is told with its purpose, where one was said, and since when', a
   ask('att_2');
   await clock.advance(50);
   const { running } = agent.state();
+  const named = { kind: 'answer', model, modelName: 'small' };
   expect(running).toEqual([
-    { kind: 'answer', model, dataClass: 'public', cause: 'climate', sinceMs: expect.any(Number) as number },
-    { kind: 'answer', model, dataClass: 'internal', sinceMs: (running[0]?.sinceMs ?? 0) + 50 },
+    { ...named, dataClass: 'public', cause: 'climate', sinceMs: expect.any(Number) as number },
+    { ...named, dataClass: 'internal', sinceMs: (running[0]?.sinceMs ?? 0) + 50 },
   ]);
   await clock.advance(10_000);
   expect(agent.state().running).toEqual([]);

@@ -11,6 +11,8 @@ interface Work {
 
 /** Something that is computed now. */
 export interface RunningWork extends Work {
+  /** What the hub calls the model. */
+  readonly modelName?: string;
   /** Of the wall clock. */
   readonly sinceMs: number;
 }

@@ -1,19 +1,14 @@
 import { expect, test } from 'vitest';
-import {
-  IdlewildError,
-  createMemoryBlobStore,
-  type BlobSource,
-  type BlobStore,
-  type DeviceModel,
-} from '@idlewild/protocol';
+import { IdlewildError, createMemoryBlobStore, type BlobSource, type BlobStore } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
+import type { NamedModel } from '../agent-port.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import { createMemoryModelFolders } from '../model-folders.ts';
 
 const newStore = (): BlobStore => createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
 
-const stateOf = ({ agent }: Fixture, cid: string): DeviceModel | undefined =>
+const stateOf = ({ agent }: Fixture, cid: string): NamedModel | undefined =>
   agent.state().models.find((model) => model.cid === cid);
 
 /** A fixture whose only source is what `fetch` says. */
@@ -36,10 +31,23 @@ test("a model that the hub wants is fetched with the session's ticket, verified,
   });
   await fixture.startWith(cid);
   expect(asked).toEqual(['/ ticket']);
-  expect(stateOf(fixture, cid)).toMatchObject({ state: 'warm', fraction: 1, tokensPerSecond: 100 });
+  expect(stateOf(fixture, cid)).toMatchObject({ name: 'small', state: 'warm', fraction: 1, tokensPerSecond: 100 });
   expect(stateOf(fixture, cid)?.numericClass).toMatch(/^[0-9a-f]{32}$/);
   expect(fixture.got('heartbeat').at(-1)?.status).toMatchObject({ slots: 2, models: [{ cid, state: 'warm' }] });
   expect((await fixture.store.usage()).bytes).toBeGreaterThan(0);
+});
+
+test('what the hub calls a model is told to the lender, by its last word, and is not sent back', async () => {
+  const far = newStore();
+  const cid = await putModel(far, 'weights');
+  const fixture = await fixtureWith((block) => far.get(block));
+  await fixture.startWith(cid);
+  fixture.peer().send({ t: 'hold', models: [{ cid, name: 'renamed', bytes: 1 }], sources: ['/'] });
+  await fixture.clock.advance(100);
+  expect(fixture.agent.state().models).toMatchObject([{ cid, name: 'renamed' }]);
+  const [told] = fixture.got('heartbeat').at(-1)?.status.models ?? [];
+  expect(told).toMatchObject({ cid, state: 'warm' });
+  expect(told).not.toHaveProperty('name');
 });
 
 test('a session that outlives its ticket is given another, and fetches with that', async () => {

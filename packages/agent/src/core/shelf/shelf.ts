@@ -52,6 +52,8 @@ export interface Shelf {
   leaf(cid: string): Promise<Uint8Array | 'soon' | undefined>;
   /** In order of preference. */
   models(): readonly DeviceModel[];
+  /** What the hub calls a model that it wants here, or wanted until a moment ago; before it has said so, nothing. */
+  nameOf(cid: string): string | undefined;
   slots(): number;
   tokensPerSecond(): number;
   close(): Promise<void>;
@@ -105,6 +107,7 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
     warm: (cid) => warmOf(shelf, cid),
     leaf: (cid) => leafOf(shelf, cid),
     models: () => shelf.entries.map(describe),
+    nameOf: (cid) => nameOf(shelf, cid),
     slots: () => Math.max(0, ...shelf.entries.map((entry) => entry.warm?.engine.slots ?? 0)),
     tokensPerSecond: () => Math.max(0, ...shelf.entries.map((entry) => entry.warm?.engine.tokensPerSecond ?? 0)),
     close: () => close(shelf),
@@ -131,6 +134,11 @@ function hold(shelf: ShelfState, { models, sources }: HoldMessage): void {
   shelf.bases = sources.length > 0 ? sources : ['/'];
   ports.onChanged();
   wake(shelf);
+}
+
+function nameOf({ entries, unwanted }: ShelfState, cid: string): string | undefined {
+  const name = (entries.find((entry) => entry.cid === cid) ?? unwanted.get(cid))?.wanted.name;
+  return name === cid ? undefined : name;
 }
 
 /** Calls off what the worker is doing, if it is of these phases. */
