@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { EXIT } from '../exit-codes.ts';
 
-const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../../bin/idlewild.mjs', import.meta.url));
 const SAID_CHARACTERS_MAX = 4_096;
 
 export interface ChildEnd {
@@ -37,7 +37,7 @@ export interface ChildOptions {
 
 /** Runs `idlewild WORDS --json --stop-with-stdin`. */
 export function startChild(words: readonly string[], { onLine }: ChildOptions): Child {
-  const child = spawn(process.execPath, [MAIN, ...words, '--json', '--stop-with-stdin'], {
+  const child = spawn(process.execPath, [COMMAND, ...words, '--json', '--stop-with-stdin'], {
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: process.platform !== 'win32',
     windowsHide: true,
