@@ -65,6 +65,48 @@ test('while nothing is done, nothing is written', async () => {
   expect(readdirSync(join(folder, 'history'))).toEqual([]);
 });
 
+test('however often somebody looks, a minute is one line', async () => {
+  const folder = await newFolder();
+  const clock = newClock();
+  const history = await open(folder, clock);
+  history.state({ state: 'ready', pauses: [], answering: 0 });
+  for (let look = 1; look < 60; look++) {
+    await clock.advance(1_000);
+    expect(history.today().work[0]?.lentMs).toBe(look * 1_000);
+  }
+  await history.flush();
+  expect(readFileSync(pathOf(folder, clock), 'utf8').trim().split('\n')).toHaveLength(1);
+  expect((await readHistory(folder, 1, clock.now()))[0]?.work[0]?.lentMs).toBe(59_000);
+});
+
+test('so many days are days of the calendar, also where clocks were changed in between', async () => {
+  const zone = process.env.TZ;
+  onTestFinished(() => {
+    if (zone === undefined) delete process.env.TZ;
+    else process.env.TZ = zone;
+  });
+  process.env.TZ = 'Europe/Berlin';
+  const folder = await newFolder();
+  const place = join(folder, 'history');
+  mkdirSync(place);
+  for (const day of [
+    '2026-03-27',
+    '2026-03-28',
+    '2026-03-29',
+    '2026-03-30',
+    '2026-10-24',
+    '2026-10-25',
+    '2026-10-26',
+  ]) {
+    const line = { day, territory: 'ter_a', answers: 1, embeddings: 0, tokens: 1, workedMs: 0, lentMs: 0 };
+    writeFileSync(join(place, `${day}.jsonl`), `${JSON.stringify(line)}\n`);
+  }
+  const daysAt = async (text: string, days: number): Promise<string[]> =>
+    (await readHistory(folder, days, Date.parse(text))).map(({ day }) => day).filter((day) => day <= text.slice(0, 10));
+  expect(await daysAt('2026-03-30T00:30:00+02:00', 2)).toEqual(['2026-03-30', '2026-03-29']);
+  expect(await daysAt('2026-10-26T23:30:00+01:00', 3)).toEqual(['2026-10-26', '2026-10-25', '2026-10-24']);
+});
+
 test('a day of a line a minute stays small, and is summed up when it is over', async () => {
   const folder = await newFolder();
   const clock = newClock();

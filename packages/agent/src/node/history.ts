@@ -44,9 +44,11 @@ export interface HistoryDeps {
   readonly log: Log;
 }
 
-/** The lender's day: in the time zone of the machine. */
-export function localDay(nowMs: number): string {
+/** The lender's day, or one of the days before it: in the time zone of the machine. */
+export function localDay(nowMs: number, daysBefore = 0): string {
   const at = new Date(nowMs);
+  // Of the calendar: a day on which clocks are changed has not 24 hours.
+  at.setDate(at.getDate() - daysBefore);
   const two = (part: number): string => String(part).padStart(2, '0');
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
 }
@@ -65,7 +67,8 @@ export async function openHistory({ folder, clock, territory, log }: HistoryDeps
   let timer: Timer | undefined;
 
   function collect(): void {
-    waiting = [...waiting, ...tally.take()];
+    // Whoever looks often makes no more lines of it.
+    waiting = sumLines([...waiting, ...tally.take()]);
     const now = localDay(clock.now());
     if (now === day) return;
     day = now;
@@ -113,7 +116,7 @@ export async function openHistory({ folder, clock, territory, log }: HistoryDeps
 /** Of the newest days, as far as they are written; for whoever shows it, also while the device runs. */
 export async function readHistory(folder: string, days: number, nowMs: number): Promise<DayHistory[]> {
   const place = join(folder, HISTORY_FOLDER);
-  const first = localDay(nowMs - (days - 1) * 86_400_000);
+  const first = localDay(nowMs, days - 1);
   const lines: HistoryLine[] = [];
   for (const { day } of await files(place)) if (day >= first) lines.push(...(await readDay(place, day)));
   return daysOf(lines);
