@@ -11,6 +11,7 @@ export { openConsent, refusalOf, signConsent, type ConsentChoice, type WorkAsked
 export { startDriver } from './core/lending/driver.ts';
 export { parseGrid } from './core/lending/grid.ts';
 export { hoursText, parseHours } from './core/lending/hours.ts';
+export { IDLENESS_LIMITS } from './core/lending/limits.ts';
 export { consentChangeSchema, type ConsentChange } from './core/lending/consent-change.ts';
 export type { LeaveOrder, LeaveReport, LendingStatus, LimitsOrder } from './core/lending/control.ts';
 export type { DayHistory } from './core/lending/history.ts';

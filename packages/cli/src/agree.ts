@@ -10,7 +10,7 @@ import { openDataFolder, readLending, type LenderChoice } from '@idlewild/agent/
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { LendingFlags } from './commands/lending-options.ts';
 import { askConsent, askPreset, terminalOf } from './consent-screen.ts';
-import { choiceOfConsent, choiceOfPreset, chosen, saysEnergy, settingsOf, withEnergy } from './lending-flags.ts';
+import { choiceOfConsent, choiceOfPreset, chosen, saysOwn, settingsOf, withOwn } from './lending-flags.ts';
 
 export interface Asked {
   readonly flags: LendingFlags;
@@ -41,7 +41,7 @@ export async function agree({ flags, yes, json, data, ...about }: Asked): Promis
   if (terminal !== undefined) await askConsent({ ...about, data, choice, preset }, terminal);
   const before = await readLending(data);
   const said = preset === undefined ? undefined : settingsOf(preset, before);
-  const settings = saysEnergy(flags) ? withEnergy(flags, said ?? before ?? settingsOf('balanced', before)) : said;
+  const settings = saysOwn(flags) ? withOwn(flags, said ?? before ?? settingsOf('balanced', before)) : said;
   if (flags.neverPause === undefined) return { choice, settings };
   return { choice, settings: { ...(settings ?? before ?? settingsOf('balanced', before)), rules: NO_PAUSE_RULES } };
 }

@@ -134,6 +134,8 @@ function limitLines(choice: LenderChoice, data: string): string[] {
     `${bytesText(diskBytesMax)} of disk in ${data}`,
     ...(download === undefined ? [] : [`up to ${bytesText(download)}/s for fetching models`]),
     ...(upload === 0 ? [] : [`up to ${bytesText(upload)}/s for giving models to other devices of the community`]),
+    ...(choice.celsiusMax === undefined ? [] : [`nothing above ${choice.celsiusMax} °C`]),
+    ...(choice.wattHoursPerDayMax === undefined ? [] : [`up to ${choice.wattHoursPerDayMax} Wh a day`]),
     gpu === 'never' ? 'no graphics card' : `no graphics card yet; once models can use one, ${GRAPHICS[gpu]}`,
   ];
 }

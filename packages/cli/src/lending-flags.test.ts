@@ -2,7 +2,7 @@ import { PRESET_NAMES, hoursText, type PresetName } from '@idlewild/agent';
 import { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { addLendingOptions, saysSomething, type LendingFlags } from './commands/lending-options.ts';
-import { choiceOfPreset, chosen, presetOptions, saysEnergy, settingsOf, withEnergy } from './lending-flags.ts';
+import { choiceOfPreset, chosen, presetOptions, saysOwn, settingsOf, withOwn } from './lending-flags.ts';
 
 const MACHINE = { memoryBytes: 16_000_000_000 };
 const BALANCED = choiceOfPreset('balanced', MACHINE);
@@ -37,6 +37,7 @@ test('each flag changes its own figure and no other', () => {
   expect(from('--presence', 'ignore')).toEqual({ ...BALANCED, presence: 'ignore' });
   expect(from('--tokens-per-second-max', '2.5')).toEqual({ ...BALANCED, tokensPerSecondMax: 2.5 });
   expect(from('--watt-hours', '200')).toEqual({ ...BALANCED, wattHoursPerDayMax: 200 });
+  expect(from('--celsius-max', '70 °C')).toEqual({ ...BALANCED, celsiusMax: 70 });
   const { hours, ...rest } = from('--hours', 'mon-fri 20:00-07:00');
   expect(hours && hoursText(hours)).toBe('mon-fri 20:00-07:00');
   expect({ ...rest, hours: undefined }).toEqual(BALANCED);
@@ -54,27 +55,39 @@ test('what was agreed stays, and what is taken back is gone', () => {
 test("energy is the lender's own: kept beside the preset, changed by its own flags alone, and taken back", () => {
   const plain = settingsOf('balanced', undefined);
   const machine = { ...plain, energy: { machine: 'laptop', fullWatts: 40 } } as const;
-  const inGermany = withEnergy(flagsOf('--grid', 'de', '--low-carbon', 'daily 10:00-16:00'), machine);
+  const inGermany = withOwn(flagsOf('--grid', 'de', '--low-carbon', 'daily 10:00-16:00'), machine);
   expect(inGermany).toEqual({
     ...plain,
     place: 'DE',
     energy: { machine: 'laptop', fullWatts: 40, lowCarbon: 'daily 10:00-16:00' },
   });
-  const own = withEnergy(flagsOf('--grid', '350'), inGermany);
+  const own = withOwn(flagsOf('--grid', '350'), inGermany);
   expect(own).toMatchObject({ energy: { gramsPerKwh: 350, lowCarbon: 'daily 10:00-16:00' } });
   expect(own).not.toHaveProperty('place');
-  expect(withEnergy(flagsOf('--low-carbon', 'any', '--grid', 'FR'), withEnergy(flagsOf('--grid', '1'), plain))).toEqual(
-    { ...plain, place: 'FR' },
-  );
-  expect([saysEnergy({}), saysEnergy(flagsOf('--grid', 'FR'))]).toEqual([false, true]);
+  expect(withOwn(flagsOf('--low-carbon', 'any', '--grid', 'FR'), withOwn(flagsOf('--grid', '1'), plain))).toEqual({
+    ...plain,
+    place: 'FR',
+  });
+  expect([saysOwn({}), saysOwn(flagsOf('--grid', 'FR'))]).toEqual([false, true]);
   for (const words of [
     ['--grid', 'France'],
     ['--low-carbon', 'noon'],
   ]) {
-    expect(() => withEnergy(flagsOf(...words), plain)).toThrow(expect.objectContaining({ code: 'usage' }) as Error);
+    expect(() => withOwn(flagsOf(...words), plain)).toThrow(expect.objectContaining({ code: 'usage' }) as Error);
   }
   const capped = from('--watt-hours', '200 Wh');
   expect(chosen(flagsOf('--watt-hours', 'none'), capped, MACHINE).wattHoursPerDayMax).toBeUndefined();
+});
+
+test("programs that pause are the lender's own: named, kept with another grid, and taken back", () => {
+  const plain = settingsOf('gentle', undefined);
+  const named = withOwn(flagsOf('--programs', 'quake, blender,quake'), plain);
+  expect(named).toEqual({ ...plain, rules: { programs: ['quake', 'blender'] } });
+  expect(withOwn(flagsOf('--grid', 'DE'), named)).toEqual({ ...named, place: 'DE' });
+  expect(withOwn(flagsOf('--programs', 'none'), named)).toEqual({ ...plain, rules: { programs: [] } });
+  for (const wrong of ['', 'quake,,blender', 'x'.repeat(129), Array.from({ length: 65 }, (_, n) => n).join()]) {
+    expect(() => withOwn(flagsOf('--programs', wrong), plain)).toThrow(/--programs takes/);
+  }
 });
 
 test('another preset takes the place of the figures, not of whom and what it is for', () => {
@@ -96,6 +109,9 @@ test.each([
   ['--memory', '17GB', /what this machine has at most/],
   ['--download', '5kB', /100kB or more/],
   ['--watt-hours', '0', /--watt-hours takes an amount/],
+  ['--tokens-per-second-max', '0', /takes a number above 0, or none/],
+  ['--celsius-max', '20', /from 30 to 110 °C as in 70, or none, and not "20"/],
+  ['--celsius-max', '185F', /from 30 to 110 °C/],
 ])('%s %s is refused with what it takes', (option, text, words) => {
   expect(() => from(option, text)).toThrow(words);
   expect(() => from(option, text)).toThrow(expect.objectContaining({ code: 'usage' }) as Error);

@@ -3,6 +3,7 @@
  * or the consent that this device has. A flag changes its own figure and leaves the others.
  */
 import {
+  IDLENESS_LIMITS,
   PRESETS,
   PRESET_NAMES,
   consentOfPreset,
@@ -46,7 +47,7 @@ export function chosen(
   base: LenderChoice,
   machine: { readonly memoryBytes: number },
 ): LenderChoice {
-  const { preset, presence, gpu, disk: diskBytesMax, upload: uploadBytesPerSecondMax, tokensPerSecondMax } = flags;
+  const { preset, presence, gpu, disk: diskBytesMax, upload: uploadBytesPerSecondMax } = flags;
   const read = <Value>(text: string | undefined, how: (text: string) => Value): Value | undefined =>
     text === undefined ? undefined : how(text);
   const changes: { [Field in keyof LenderChoice]?: LenderChoice[Field] | undefined } = {
@@ -60,7 +61,6 @@ export function chosen(
     gpu,
     diskBytesMax,
     uploadBytesPerSecondMax,
-    tokensPerSecondMax,
   };
   const said = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
   const choice: LenderChoice = {
@@ -69,6 +69,8 @@ export function chosen(
     ...said,
     ...(flags.hours === undefined ? {} : { hours: flags.hours === 'always' ? undefined : parseHours(flags.hours) }),
     ...(flags.download === undefined ? {} : { downloadBytesPerSecondMax: downloadOf(flags.download) }),
+    ...(flags.tokensPerSecondMax === undefined ? {} : { tokensPerSecondMax: tokensOf(flags.tokensPerSecondMax) }),
+    ...(flags.celsiusMax === undefined ? {} : { celsiusMax: celsiusOf(flags.celsiusMax) }),
     ...(flags.wattHours === undefined ? {} : { wattHoursPerDayMax: wattHoursOf(flags.wattHours) }),
   };
   refuseContradiction(choice);
@@ -83,11 +85,27 @@ export const settingsOf = (preset: PresetName, before: LendingSettings | undefin
   rules: before?.rules.programs === undefined ? {} : { programs: before.rules.programs },
 });
 
-/** Whether the flags say anything of the machine's electricity, which is the lender's own business. */
-export const saysEnergy = ({ grid, lowCarbon }: LendingFlags): boolean => grid !== undefined || lowCarbon !== undefined;
+/** Whether the flags say anything of what is the lender's own business: the machine's electricity, and its programs. */
+export const saysOwn = ({ grid, lowCarbon, programs }: LendingFlags): boolean =>
+  [grid, lowCarbon, programs].some((said) => said !== undefined);
 
-/** A country takes the place of the lender's own grams, and they of it. Throws `usage` for what cannot be read. */
-export function withEnergy({ grid, lowCarbon }: LendingFlags, settings: LendingSettings): LendingSettings {
+/** The settings with what the flags say in place of it. Throws `usage` for what cannot be read. */
+export const withOwn = (flags: LendingFlags, settings: LendingSettings): LendingSettings =>
+  withPrograms(flags, withEnergy(flags, settings));
+
+function withPrograms({ programs }: LendingFlags, settings: LendingSettings): LendingSettings {
+  if (programs === undefined) return settings;
+  const { programsMax, programCharactersMax } = IDLENESS_LIMITS;
+  const names = programs === 'none' ? [] : [...new Set(programs.split(',').map((name) => name.trim()))];
+  if (names.length > programsMax) throw usage(`--programs takes ${programsMax} programs at most`);
+  if (names.some((name) => name === '' || name.length > programCharactersMax)) {
+    throw usage(`--programs takes names as in quake,blender, or none, and not "${programs.slice(0, 128)}"`);
+  }
+  return { ...settings, rules: { ...settings.rules, programs: names } };
+}
+
+/** A country takes the place of the lender's own grams, and they of it. */
+function withEnergy({ grid, lowCarbon }: LendingFlags, settings: LendingSettings): LendingSettings {
   const {
     place: placeBefore,
     energy: { gramsPerKwh: gramsBefore, lowCarbon: hoursBefore, ...machine } = {},
@@ -171,13 +189,28 @@ function downloadOf(text: string): number | undefined {
   return bytes;
 }
 
-function wattHoursOf(text: string): number | undefined {
+/** A figure, with its unit after it or not; `none` takes the limit away. */
+function figureOf(text: string, unit: string, is: (figure: number) => boolean, takes: string): number | undefined {
   if (text === 'none') return undefined;
-  const [, digits = ''] = /^(\d+(?:\.\d+)?) ?(?:Wh)?$/i.exec(text.trim()) ?? [];
-  const amount = digits === '' ? 0 : Number(digits);
-  if (!(amount > 0))
-    throw usage(`--watt-hours takes an amount a day as in 200, or none for no limit, and not "${text}"`);
-  return amount;
+  const [, digits] = new RegExp(`^(\\d+(?:\\.\\d+)?) ?(?:${unit})?$`, 'i').exec(text.trim()) ?? [];
+  const figure = Number(digits ?? Number.NaN);
+  if (!is(figure)) throw usage(`${takes}, and not "${text}"`);
+  return figure;
 }
+
+const tokensOf = (text: string): number | undefined =>
+  figureOf(text, 'tokens/s', isAmount, '--tokens-per-second-max takes a number above 0, or none for no limit');
+
+const wattHoursOf = (text: string): number | undefined =>
+  figureOf(text, 'Wh', isAmount, '--watt-hours takes an amount a day as in 200, or none for no limit');
+
+function celsiusOf(text: string): number | undefined {
+  const { celsiusMin, celsiusMax } = IDLENESS_LIMITS;
+  const isOne = (celsius: number): boolean => celsius >= celsiusMin && celsius <= celsiusMax;
+  const takes = `--celsius-max takes a temperature from ${celsiusMin} to ${celsiusMax} °C as in 70, or none`;
+  return figureOf(text, '°?C', isOne, takes);
+}
+
+const isAmount = (figure: number): boolean => figure > 0 && Number.isFinite(figure);
 
 const usage = (message: string): IdlewildError => new IdlewildError('usage', message);

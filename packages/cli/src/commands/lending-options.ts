@@ -20,10 +20,12 @@ export interface LendingFlags {
   readonly upload?: number;
   readonly gpu?: 'never' | 'idle' | 'always';
   readonly presence?: 'respect' | 'ignore';
-  readonly tokensPerSecondMax?: number;
+  readonly tokensPerSecondMax?: string;
+  readonly celsiusMax?: string;
   readonly wattHours?: string;
   readonly grid?: string;
   readonly lowCarbon?: string;
+  readonly programs?: string;
   readonly neverPause?: true;
 }
 
@@ -42,9 +44,11 @@ const NAMES = {
   gpu: true,
   presence: true,
   tokensPerSecondMax: true,
+  celsiusMax: true,
   wattHours: true,
   grid: true,
   lowCarbon: true,
+  programs: true,
   neverPause: true,
 } satisfies Record<keyof LendingFlags, true>;
 
@@ -84,17 +88,13 @@ export const addLendingOptions = (command: Command): Command =>
         'whether it works only while nobody uses the machine, or also then (default: respect)',
       ).choices(['respect', 'ignore']),
     )
-    .option('--tokens-per-second-max <count>', 'never work faster than this', parsePositive)
+    .option('--tokens-per-second-max <count>', 'never work faster than this (default: none, no limit)')
+    .option('--celsius-max <degrees>', 'pause above this temperature, as in 70 (default: none, as the preset has it)')
     .option('--watt-hours <amount>', 'work until this much is used up each day, as in 200 (default: none, no limit)')
     .option('--grid <where>', 'what its electricity is: a country as in DE, or grams of CO₂ a kWh as in 350')
     .option('--low-carbon <times>', 'work only at these hours of clean electricity, as in "daily 10:00-16:00"')
+    .option('--programs <list>', 'pause while one of these programs runs, as in quake,blender (default: none)')
     .addOption(new Option('--never-pause', 'pause when its lender says so, and for nothing else').hideHelp());
-
-function parsePositive(text: string): number {
-  const value = Number(text);
-  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number above 0.');
-  return value;
-}
 
 function parseBytes(text: string): number {
   const bytes = parseSize(text);

@@ -1,5 +1,5 @@
 /** What was agreed, as pairs for people, from what `consent.json` has for them. */
-import { AGENT_LIMITS } from '@idlewild/agent';
+import { AGENT_LIMITS, type LendingSettings } from '@idlewild/agent';
 import { bytesText } from '../text/units.ts';
 
 type Readable = Readonly<Record<string, unknown>>;
@@ -37,5 +37,19 @@ export function consentFacts(consent: Readable): Fact[] {
     ['°C', figure('celsiusMax', String, 'as the preset has it')],
     ['Wh a day', figure('wattHoursPerDayMax', String, 'no limit')],
     ['agreed', plain('issuedAt', 'never')],
+  ];
+}
+
+/** What is the lender's own business and is never sent, as far as it differs from the preset. */
+export function settingsFacts(settings: LendingSettings | undefined): Fact[] {
+  const { rules, place, energy: { gramsPerKwh, lowCarbon } = {} } = settings ?? { rules: {} };
+  const { programs = [], ...moved } = rules;
+  const grid = gramsPerKwh === undefined ? place : `${gramsPerKwh} g/kWh`;
+  const clean = typeof lowCarbon === 'object' ? `at ${lowCarbon.gramsPerKwhMax} g/kWh or less` : lowCarbon;
+  return [
+    ...(programs.length === 0 ? [] : [['programs', `pauses while one of these runs: ${programs.join(', ')}`] as const]),
+    ...(grid === undefined ? [] : [['grid', grid] as const]),
+    ...(clean === undefined ? [] : [['clean', clean] as const]),
+    ...Object.entries(moved).map(([line, value]): Fact => ['line', `${line}: ${value === null ? 'off' : value}`]),
   ];
 }

@@ -9,10 +9,12 @@ import { changeLimits, readConsent, readLending, type KeptConsent, type LenderCh
 import { IdlewildError, codeOf, messageOf, type Consent } from '@idlewild/protocol';
 import { saysSomething, type LendingFlags } from '../commands/lending-options.ts';
 import { calledAs, type Context } from '../context.ts';
-import { chosen, saysEnergy, settingsOf, withEnergy } from '../lending-flags.ts';
+import { chosen, saysOwn, settingsOf, withOwn } from '../lending-flags.ts';
 import { factLines } from '../text/table.ts';
 import { checkJoined, withDevice } from './ask-device.ts';
-import { consentFacts } from './consent-facts.ts';
+import { consentFacts, settingsFacts } from './consent-facts.ts';
+
+type Shows = Pick<Context, 'json' | 'note' | 'show'>;
 
 interface Wanted {
   readonly data: string;
@@ -20,7 +22,7 @@ interface Wanted {
   readonly yes: boolean;
 }
 
-export async function limits(context: Context, { data, flags, yes }: Wanted): Promise<void> {
+export async function limits(context: Shows, { data, flags, yes }: Wanted): Promise<void> {
   checkJoined(data);
   if (saysSomething(flags)) {
     const order = await orderOf(data, flags);
@@ -33,10 +35,14 @@ export async function limits(context: Context, { data, flags, yes }: Wanted): Pr
     if (!isRunning) context.note('the device does not run now; it will go by this');
   }
   const kept = await existing(data);
-  const preset = (await readLending(data))?.preset;
-  const shown = { preset: preset ?? null, ...kept.readable };
+  const settings = await readLending(data);
+  const shown = { preset: settings?.preset ?? null, settings: settings ?? null, ...kept.readable };
   context.show(shown, () =>
-    factLines([...(preset === undefined ? [] : [['preset', preset] as const]), ...consentFacts(kept.readable)]),
+    factLines([
+      ...(settings === undefined ? [] : [['preset', settings.preset] as const]),
+      ...consentFacts(kept.readable),
+      ...settingsFacts(settings),
+    ]),
   );
 }
 
@@ -52,7 +58,7 @@ async function orderOf(data: string, flags: LendingFlags): Promise<LimitsOrder> 
   const { preset } = flags;
   const before = await readLending(data);
   const said = preset === undefined ? undefined : settingsOf(preset, before);
-  const settings = saysEnergy(flags) ? withEnergy(flags, said ?? before ?? settingsOf('balanced', before)) : said;
+  const settings = saysOwn(flags) ? withOwn(flags, said ?? before ?? settingsOf('balanced', before)) : said;
   return { change: changeTo(after, consent), ...(settings === undefined ? {} : { settings }) };
 }
 
@@ -64,7 +70,7 @@ function changeTo(after: LenderChoice, before: Consent): ConsentChange {
 }
 
 /** Whether the device runs, and has taken it up. */
-const change = (context: Context, data: string, order: LimitsOrder): Promise<boolean> =>
+const change = (context: Shows, data: string, order: LimitsOrder): Promise<boolean> =>
   withDevice(
     data,
     async (client) => {
@@ -78,7 +84,7 @@ const change = (context: Context, data: string, order: LimitsOrder): Promise<boo
     },
   );
 
-async function ask({ json }: Context, what: string): Promise<void> {
+async function ask({ json }: Shows, what: string): Promise<void> {
   const { terminalOf } = await import('../consent-screen.ts');
   const terminal = terminalOf(json, 'lending more than was agreed');
   const { confirm, isCancel } = await import('@clack/prompts');
