@@ -6,7 +6,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { HISTORY_LIMITS } from '../core/lending/control-limits.ts';
 import type { WorkDone } from '../core/lending/work.ts';
-import { localDay, openHistory, readHistory, type History } from './history.ts';
+import { openHistory, readHistory, type History } from './history.ts';
+import { localDay } from './local-time.ts';
 import { newFolder } from './testing/real-hub.ts';
 
 const MINUTE_MS = 60_000;

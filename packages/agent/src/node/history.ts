@@ -20,6 +20,7 @@ import {
   type TallyState,
 } from '../core/lending/history.ts';
 import type { WorkDone } from '../core/lending/work.ts';
+import { localDay } from './local-time.ts';
 
 export const HISTORY_FOLDER = 'history';
 const FILE = /^(\d{4}-\d\d-\d\d)\.jsonl$/;
@@ -42,15 +43,6 @@ export interface HistoryDeps {
   /** Id of the community, once work may come. */
   territory(): string;
   readonly log: Log;
-}
-
-/** The lender's day, or one of the days before it: in the time zone of the machine. */
-export function localDay(nowMs: number, daysBefore = 0): string {
-  const at = new Date(nowMs);
-  // Of the calendar: a day on which clocks are changed has not 24 hours.
-  at.setDate(at.getDate() - daysBefore);
-  const two = (part: number): string => String(part).padStart(2, '0');
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
 }
 
 /** Opens what earlier runs wrote, and sums up the days that are over. */

@@ -2,7 +2,7 @@
 import type { Clock } from '@idlewild/protocol';
 import type { Log } from '../../core/agent.ts';
 import type { LendingSettings } from '../../core/lending/settings.ts';
-import { localDay } from '../history.ts';
+import { localDay } from '../local-time.ts';
 import { createOwnProcesses } from '../signals/linux/own-processes.ts';
 import { createNodeSystem } from '../signals/node-system.ts';
 import { openEnergy, type DeviceEnergy } from './open-energy.ts';
