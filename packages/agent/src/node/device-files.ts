@@ -25,9 +25,9 @@ const FILES: readonly string[] = [
 const FOLDERS: readonly string[] = [HISTORY_FOLDER, 'models', 'blobs'];
 /** Held while the rest is removed. */
 const LOCK = ['lock', 'lock-journal'];
-/** `device.json.new` is one that was being written. */
-const isOurs = (name: string): boolean =>
-  [...FILES, ...FOLDERS].includes(name.replace(/\.new$/, '')) || isReceipt(name) || LOCK.includes(name);
+/** What goes when the device leaves; `device.json.new` is one that was being written. */
+export const isRemoved = (name: string): boolean =>
+  [...FILES, ...FOLDERS].includes(name.replace(/\.new$/, '')) || LOCK.includes(name);
 
 /** What a device that left leaves; several, if it came and went. */
 const RECEIPT = /^left-\d{8}T\d{6}Z\.json$/;
@@ -41,21 +41,24 @@ export interface Removed {
   readonly leftAlone: readonly string[];
 }
 
-/** Removes all but receipts and the lock, which the caller holds. */
-export async function removeDeviceFiles(folder: string): Promise<Removed> {
+/** Removes all but receipts, of which the newest may have any name, and the lock, which the caller holds. */
+export async function removeDeviceFiles(folder: string, receipt: string): Promise<Removed> {
   let bytes = 0;
   for (const name of [...FILES, ...FOLDERS].flatMap((each) => [each, `${each}.new`])) {
     const path = join(folder, name);
     bytes += await bytesOf(path);
     await rm(path, { recursive: true, force: true });
   }
+  const isOurs = (name: string): boolean => isRemoved(name) || isReceipt(name) || name === receipt;
   return { bytes, leftAlone: (await readdir(folder)).filter((name) => !isOurs(name)).sort() };
 }
 
 /** After the lock was let go: the lock's file, and the folder itself where nothing is in it. */
 export async function removeFolder(folder: string): Promise<void> {
   for (const name of LOCK) await rm(join(folder, name), { force: true });
-  if ((await readdir(folder)).length === 0) await rmdir(folder);
+  if ((await readdir(folder)).length > 0) return;
+  // A link, what is mounted there, or a place where we may make nothing and remove nothing: then it stays, empty.
+  await rmdir(folder).catch(() => undefined);
 }
 
 /** Folders of models are links to what is in the store: a file counts by its last name. */

@@ -7,10 +7,10 @@
  * hub is away leaves all the same. Interrupted, it is done again and goes on; the hub tells once more what it has
  * signed.
  */
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join, relative, sep } from 'node:path';
 import { IdlewildError, asIdlewildError, hex, idOfKey, type DeviceProfile, type Transport } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import packageJson from '../../package.json' with { type: 'json' };
@@ -18,7 +18,7 @@ import type { LeaveOrder, LeaveReport } from '../core/lending/control.ts';
 import { HISTORY_LIMITS } from '../core/lending/control-limits.ts';
 import { sayGoodbye, type Goodbye } from '../core/lending/goodbye.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
-import { isReceipt, receiptName, removeDeviceFiles, removeFolder } from './device-files.ts';
+import { isReceipt, isRemoved, receiptName, removeDeviceFiles, removeFolder } from './device-files.ts';
 import { readHistory } from './history.ts';
 import { writeJson } from './whole-file.ts';
 import { createWsTransport } from './ws-transport.ts';
@@ -47,7 +47,7 @@ export async function leaveFolder(data: string, options: LeaveOptions = {}): Pro
 /** `folder` is held by the caller and nothing runs in it any more; it is let go of and gone afterwards. */
 export async function leaveWith(folder: DataFolder, options: LeaveOptions): Promise<LeaveReport> {
   const { identity } = folder;
-  checkReceipt(options);
+  checkReceipt(folder.folder, options);
   const deviceId = await idOfKey('dev', identity.publicKey, nodeCrypto);
   const settings = await folder.settings();
   const said = await goodbye(folder, settings, options);
@@ -64,16 +64,31 @@ export async function leaveWith(folder: DataFolder, options: LeaveOptions): Prom
     receipt: options.receipt ?? (await receiptIn(folder.folder, atMs, settings !== undefined)),
   };
   if (!existsSync(report.receipt)) await writeJson(report.receipt, await receiptOf(report, settings, said, folder));
-  const { bytes, leftAlone } = await removeDeviceFiles(folder.folder);
+  const { bytes, leftAlone } = await removeDeviceFiles(folder.folder, basename(report.receipt));
   folder.close();
   await removeFolder(folder.folder);
   return { ...report, freedBytes: bytes, leftAlone };
 }
 
-/** Throws `usage` where something lies already: nothing of the lender's is written over. */
-export function checkReceipt({ receipt }: LeaveOrder): void {
-  if (receipt === undefined || !existsSync(receipt)) return;
-  throw new IdlewildError('usage', `${receipt} is there already; name another file for the receipt`);
+/**
+ * Throws `usage` for a receipt that would take the place of something, cannot be written, or would go with the device:
+ * before the hub is told anything.
+ */
+export function checkReceipt(folder: string, { receipt }: LeaveOrder): void {
+  if (receipt === undefined) return;
+  const why = existsSync(receipt) ? 'it is there already' : whyNotAt(receipt, folder);
+  if (why !== undefined) throw new IdlewildError('usage', `${receipt}: ${why}; name another file for the receipt`);
+}
+
+function whyNotAt(receipt: string, folder: string): string | undefined {
+  const parent = dirname(receipt);
+  try {
+    accessSync(parent, constants.W_OK);
+  } catch {
+    return `nothing can be written into ${parent}`;
+  }
+  const [first = ''] = relative(realpathSync(folder), join(realpathSync(parent), basename(receipt))).split(sep);
+  return isRemoved(first) ? 'it would be removed with the device' : undefined;
 }
 
 interface Said {

@@ -1,5 +1,5 @@
 /** Claims about a device that runs and its lender's commands, over the real socket, folder and hub's channel. */
-import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { openLeft, type AnswerWork } from '@idlewild/protocol';
@@ -223,6 +223,36 @@ test('a device that does not run leaves, too; its receipt may lie elsewhere, and
   expect(existsSync(data)).toBe(false);
   expect(hub.peers.at(-1)?.got).toContainEqual({ t: 'leave' });
   await expect(leaveFolder(data)).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('a receipt that cannot be written, or would go with the device, is refused before anything is done', async () => {
+  const { device, data, client } = await lend();
+  const places = [join(data, 'nowhere', 'left.json'), join(data, 'models', 'left.json'), join(data, 'device.key.new')];
+  for (const receipt of places) {
+    await expect((await client()).ask({ do: 'leave', receipt })).rejects.toMatchObject({ code: 'usage' });
+  }
+  expect(device.agent.state().state).toBe('ready');
+  await device.agent.stop();
+  await expect(leaveFolder(data, { receipt: places[0] })).rejects.toMatchObject({ code: 'usage' });
+  expect(existsSync(join(data, 'device.key'))).toBe(true);
+});
+
+test('a receipt beside what is left in the folder is not told as something of others', async () => {
+  const { device, data } = await lend();
+  await device.agent.stop();
+  const receipt = join(data, 'bye.json');
+  expect(await leaveFolder(data, { receipt })).toMatchObject({ receipt, leftAlone: [] });
+  expect(readdirSync(data)).toEqual(['bye.json']);
+});
+
+test('a folder that cannot be removed, as a link or what is mounted there, is left empty', async () => {
+  const { device, data } = await lend();
+  await device.agent.stop();
+  const link = join(await newFolder(), 'data');
+  symlinkSync(data, link);
+  const receipt = join(await newFolder(), 'left.json');
+  expect(await leaveFolder(link, { receipt })).toMatchObject({ acknowledged: true, leftAlone: [] });
+  expect(readdirSync(data)).toEqual([]);
 });
 
 test('with the hub away it leaves all the same, and the receipt says that nobody acknowledged it', async () => {

@@ -224,7 +224,7 @@ function controlOf(device: Device): LendingControl {
       }),
     leave: (order) =>
       alone(device, 'it is leaving', async () => {
-        checkReceipt(order);
+        checkReceipt(device.deps.folder.folder, order);
         device.replacing = true;
         try {
           await device.started.agent.stop({ drain: order.now !== true });
