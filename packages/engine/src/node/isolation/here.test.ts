@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { LAYERS, ask, surveyIsolation, type Layer, type Survey } from './here.ts';
+import { LAYERS, ask, surveyHere, surveyIsolation, type Layer, type Survey } from './here.ts';
 import type { Attempts, Managed } from './probe.ts';
 import { NO_WALL } from './walls.ts';
 
@@ -157,4 +157,18 @@ test.skipIf(process.getuid?.() !== 0)('a user without rights has the same walls 
     holding(surveys.bubblewrap),
     holding(surveys.unshare),
   ]);
+});
+
+test('a survey that failed is made again: a disk that was full for a moment costs no more than that', async () => {
+  const place = process.env['TMPDIR'];
+  process.env['TMPDIR'] = join(folder, 'nowhere');
+  try {
+    await expect(surveyHere()).rejects.toThrow('ENOENT');
+  } finally {
+    if (place === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = place;
+  }
+  const survey = await surveyHere();
+  expect(survey.isolation.layers.map(({ name }) => name)).toEqual([...LAYERS]);
+  expect(await surveyHere()).toBe(survey);
 });

@@ -65,9 +65,12 @@ const PROBE = fileURLToPath(new URL(`probe${extname(import.meta.url)}`, import.m
 
 let known: Promise<Survey> | undefined;
 
-/** The walls of this machine, looked up once. */
+/** The walls of this machine, looked up once; where that failed, as on a full disk, again. */
 export function surveyHere(): Promise<Survey> {
-  known ??= surveyIsolation();
+  known ??= surveyIsolation().catch((error: unknown) => {
+    known = undefined;
+    throw error;
+  });
   return known;
 }
 
