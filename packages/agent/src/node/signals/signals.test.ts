@@ -318,14 +318,53 @@ describe("others' load", () => {
     expect(await after(world, { '/proc/stat': cpuTimes(5_000, 5_050, 50) })).toBe(0);
   });
 
+  const counted = (nanos: number): string => `${nanos} 1234567 42\n`;
+
+  test('is told apart from ours by what the kernel counts of each thread, which is finer than ticks', async () => {
+    const { clock, system, source } = await openWorld(server());
+    const { files } = system.machine;
+    Object.assign(files, {
+      '/proc/4242/task/4242/children': '4300 ',
+      '/proc/4300/stat': processStat(4300, 'engine', 4242, 100),
+      '/proc/4300/task/4300/schedstat': counted(600_000_000),
+      '/proc/4300/task/4301/schedstat': counted(400_900_000),
+    });
+    await clock.advance(1_000);
+    await source.read();
+    // Of 50 ms none was idle, and ours took 36, though not a tick of it was counted.
+    files['/proc/4300/task/4301/schedstat'] = counted(436_900_000);
+    files['/proc/stat'] = cpuTimes(5_004, 5_000);
+    await clock.advance(50);
+    expect((await source.read()).otherCpu).toBeCloseTo(14 / 50);
+    // A thread that ends takes its count along, and nothing is another program's for that.
+    delete files['/proc/4300/task/4301/schedstat'];
+    files['/proc/4300/stat'] = processStat(4300, 'engine', 4242, 104);
+    files['/proc/stat'] = cpuTimes(5_009, 5_000);
+    await clock.advance(50);
+    expect((await source.read()).otherCpu).toBeCloseTo(1 - (1_040 - 1_036.9) / 50);
+  });
+
+  test('is what a program does for which the kernel has counted no tick', async () => {
+    const { clock, system, source } = await openWorld(server());
+    system.machine.files['/proc/stat'] = cpuTimes(5_000, 5_001);
+    await clock.advance(50);
+    expect((await source.read()).otherCpu).toBeCloseTo(0.8);
+  });
+
+  test('is not told where the kernel counts no time at all', async () => {
+    const { clock, source } = await openWorld(server());
+    await clock.advance(1_000);
+    expect((await source.read()).otherCpu).toBeUndefined();
+  });
+
   test('is told anew after 40 ms, and not sooner', async () => {
     const { clock, system, source } = await openWorld(server());
-    system.machine.files['/proc/stat'] = cpuTimes(5_004, 5_001);
+    system.machine.files['/proc/stat'] = cpuTimes(5_003, 5_001);
     await clock.advance(40);
-    expect((await source.read()).otherCpu).toBeCloseTo(0.8);
-    system.machine.files['/proc/stat'] = cpuTimes(5_004, 5_002);
+    expect((await source.read()).otherCpu).toBeCloseTo(0.75);
+    system.machine.files['/proc/stat'] = cpuTimes(5_003, 5_003);
     await clock.advance(20);
-    expect((await source.read()).otherCpu).toBeCloseTo(0.8);
+    expect((await source.read()).otherCpu).toBeCloseTo(0.75);
   });
 });
 
