@@ -16,7 +16,7 @@ export { consentChangeSchema, type ConsentChange } from './core/lending/consent-
 export type { LeaveOrder, LeaveReport, LendingStatus, LimitsOrder } from './core/lending/control.ts';
 export type { DayHistory } from './core/lending/history.ts';
 export type { KeptPause } from './core/lending/lender-pause.ts';
-export type { LimitHeld, PauseReason } from './core/lending/port.ts';
+export type { LimitHeld, PauseReason, SignalName } from './core/lending/port.ts';
 export { PRESETS, PRESET_NAMES, consentOfPreset, type PresetName } from './core/lending/presets.ts';
 export { NO_PAUSE_RULES } from './core/lending/rules.ts';
 export type { LendingSettings } from './core/lending/settings.ts';

@@ -1,9 +1,19 @@
 /** What was agreed, as pairs for people, from what `consent.json` has for them. */
 import { AGENT_LIMITS, type LendingSettings } from '@idlewild/agent';
-import { bytesText } from '../text/units.ts';
+import { bytesText, momentText } from '../text/units.ts';
 
 type Readable = Readonly<Record<string, unknown>>;
 type Fact = readonly [name: string, value: string];
+
+const PRESENCE = {
+  ignore: 'works also while somebody uses the machine',
+  respect: 'works only while nobody uses the machine',
+} as const;
+
+const GRAPHICS = {
+  idle: 'while nobody uses the machine; no model of this version can use one',
+  always: 'at any time; no model of this version can use one',
+} as const;
 
 /** Every figure that was agreed, and for those that were not named what holds. */
 export function consentFacts(consent: Readable): Fact[] {
@@ -26,17 +36,17 @@ export function consentFacts(consent: Readable): Fact[] {
     ['causes', words('causes', 'any that is not refused')],
     ['refused', words('refused', 'none')],
     ['hours', plain('hours', 'always')],
-    ['presence', consent.presence === 'ignore' ? 'also while somebody uses the machine' : 'only while nobody does'],
+    ['presence', PRESENCE[consent.presence === 'ignore' ? 'ignore' : 'respect']],
     ['processors', figure('cpuShareMax', (share) => `${Math.round(share * 100)} %`, '60 %')],
     ['memory', figure('memoryBytesMax', bytesText, "half of the machine's")],
     ['disk', figure('diskBytesMax', bytesText, bytesText(AGENT_LIMITS.diskBytes))],
     ['download', figure('downloadBytesPerSecondMax', rate, 'no limit')],
     ['upload', figure('uploadBytesPerSecondMax', rate, rate(AGENT_LIMITS.uploadBytesPerSecond))],
-    ['graphics', plain('gpu', 'never')],
-    ['tokens/s', figure('tokensPerSecondMax', String, 'no limit')],
-    ['°C', figure('celsiusMax', String, 'as the preset has it')],
-    ['Wh a day', figure('wattHoursPerDayMax', String, 'no limit')],
-    ['agreed', plain('issuedAt', 'never')],
+    ['graphics', consent.gpu === 'idle' || consent.gpu === 'always' ? GRAPHICS[consent.gpu] : 'never'],
+    ['speed', figure('tokensPerSecondMax', (count) => `at most ${count} tokens/s`, 'no limit')],
+    ['temperature', figure('celsiusMax', (degrees) => `at most ${degrees} °C`, 'as the preset has it')],
+    ['energy', figure('wattHoursPerDayMax', (amount) => `at most ${amount} Wh a day`, 'no limit')],
+    ['agreed', typeof consent.issuedAt === 'string' ? momentText(Date.parse(consent.issuedAt)) : 'never'],
   ];
 }
 

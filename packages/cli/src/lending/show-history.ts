@@ -3,7 +3,7 @@ import type { DayHistory } from '@idlewild/agent';
 import { readHistory } from '@idlewild/agent/node';
 import type { Context } from '../context.ts';
 import { tableLines } from '../text/table.ts';
-import { spanText } from '../text/units.ts';
+import { spanText, wattHoursText } from '../text/units.ts';
 import { checkJoined } from './ask-device.ts';
 
 export async function showHistory(
@@ -31,7 +31,7 @@ export function historyLines(history: readonly DayHistory[]): string[] {
       String(sum.tokens),
       span(sum.lentMs),
       span(sum.workedMs),
-      sum.wattHours === undefined ? '–' : sum.wattHours.toFixed(sum.wattHours < 10 ? 2 : 0),
+      sum.wattHours === undefined ? '–' : wattHoursText(sum.wattHours),
     ]),
   );
   const pauses = history.flatMap(({ day, pauses: all }) =>

@@ -7,6 +7,7 @@ import { openControl, readConsent, readKeptPause, readLending, type ControlClien
 import { IdlewildError } from '@idlewild/protocol';
 import { calledAs, type Context } from '../context.ts';
 import { factLines } from '../text/table.ts';
+import { momentText } from '../text/units.ts';
 import { checkJoined } from './ask-device.ts';
 import { consentFacts } from './consent-facts.ts';
 import { statusLines } from './status-lines.ts';
@@ -49,9 +50,7 @@ async function showResting(context: Context, data: string): Promise<never> {
 }
 
 const pausedText = (untilMs: number | undefined): string =>
-  untilMs === undefined
-    ? 'by its lender, until it is resumed'
-    : `by its lender, until ${new Date(untilMs).toLocaleString()}`;
+  untilMs === undefined ? 'by its lender, until it is resumed' : `by its lender, until ${momentText(untilMs)}`;
 
 /** Until the device ends, or whoever watches has seen enough. */
 async function follow(context: Context, client: ControlClient): Promise<void> {

@@ -1,7 +1,7 @@
 /** A device's status in lines for people: first what runs and why, or why nothing does; then what always holds. */
-import type { DayHistory, LendingStatus } from '@idlewild/agent';
+import type { DayHistory, LendingStatus, SignalName } from '@idlewild/agent';
 import { factLines } from '../text/table.ts';
-import { bytesText, countText, rateText, spanText } from '../text/units.ts';
+import { bytesText, countText, rateText, spanText, wattHoursText } from '../text/units.ts';
 import { consentFacts } from './consent-facts.ts';
 
 type Fact = readonly [name: string, value: string];
@@ -27,7 +27,7 @@ export function statusLines(status: LendingStatus, nowMs: number): string[] {
     ...(status.preset === undefined ? [] : [['preset', status.preset] as const]),
     ...several(
       'agreed',
-      consentFacts(status.consent).map(([name, value]) => `${name}: ${value}`),
+      consentFacts(status.consent).map(([name, value]) => (name === 'agreed' ? `on ${value}` : `${name}: ${value}`)),
     ),
   ]);
 }
@@ -38,12 +38,15 @@ const several = (name: string, values: readonly string[]): Fact[] =>
 
 const ago = (thenMs: number, nowMs: number): string => spanText(Math.max(0, (nowMs - thenMs) / 1_000));
 
-function nowLines({ running, pauses, territory }: LendingStatus, nowMs: number): string[] {
-  if (running.length === 0) return [pauses.length > 0 ? 'nothing: it is paused' : 'nothing: nobody asks'];
-  return running.map(({ kind, model, dataClass, cause, sinceMs }) => {
-    const what = kind === 'answer' ? 'answers a prompt' : 'reads texts';
-    const why = cause === undefined ? 'no cause said' : `for ${cause}`;
-    return `${what}, ${why}, ${dataClass}, with ${short(model)} for ${short(territory)}, for ${ago(sinceMs, nowMs)}`;
+function nowLines({ running, pauses, state, territory }: LendingStatus, nowMs: number): string[] {
+  // An answer under way goes on without the hub.
+  if (running.length === 0 && pauses.length > 0) return ['nothing: it is paused'];
+  if (running.length === 0 && state === 'offline') return ['nothing: its hub is not there; it tries again by itself'];
+  if (running.length === 0) return ['nothing: nobody asks'];
+  return running.map(({ kind, model, modelName, dataClass, cause, sinceMs }) => {
+    const what = `${kind === 'answer' ? 'answers a prompt' : 'reads texts'} with ${modelName ?? short(model)}`;
+    const purpose = `cause: ${cause ?? 'none said'}; text: ${dataClass}`;
+    return `${what} for ${short(territory)}; ${purpose}; for ${ago(sinceMs, nowMs)} so far`;
   });
 }
 
@@ -54,12 +57,17 @@ function pauseLines({ pauses, paused }: LendingStatus, nowMs: number): string[] 
   });
 }
 
+const STAGES = { held: 'on the disk', loading: 'is being loaded', warm: 'loaded', failed: 'failed' } as const;
+
 function modelLines({ models }: LendingStatus): string[] {
   if (models.length === 0) return ['none yet'];
-  return models.map(({ cid, state, fraction, tokensPerSecond, memoryBytes, reason }) => {
-    const parts = [short(cid), state === 'fetching' ? `fetching, ${Math.floor(fraction * 100)} %` : state];
+  return models.map(({ cid, name, state, fraction, tokensPerSecond, memoryBytes, reason }) => {
+    const parts = [
+      name === undefined ? short(cid) : `${name} (${short(cid)})`,
+      state === 'fetching' ? `is being fetched, ${Math.floor(fraction * 100)} %` : STAGES[state],
+    ];
     if (tokensPerSecond !== undefined && tokensPerSecond > 0) parts.push(`${rateText(tokensPerSecond)} tokens/s`);
-    if (memoryBytes !== undefined) parts.push(bytesText(memoryBytes));
+    if (memoryBytes !== undefined) parts.push(`${bytesText(memoryBytes)} of memory`);
     if (reason !== undefined) parts.push(reason);
     return parts.join(', ');
   });
@@ -76,24 +84,55 @@ function todayText({ work }: DayHistory): string {
     `lent for ${spanText(sum('lentMs') / 1_000)}`,
     `worked for ${spanText(sum('workedMs') / 1_000)}`,
   ];
-  if (known.length > 0) parts.push(`${known.reduce((total, each) => total + each, 0).toFixed(2)} Wh`);
+  if (known.length > 0) parts.push(`${wattHoursText(known.reduce((total, each) => total + each, 0))} Wh for answers`);
   return parts.join(', ');
 }
 
 function energyLines({ energy }: LendingStatus): string[] {
   if (energy === undefined) return [];
   const { todayWattHours, how, grams, grid, source } = energy;
-  return [`${todayWattHours.toFixed(2)} Wh today, ${how}: ${source}`, `${grams.toFixed(0)} g of CO₂ (${grid})`];
+  // The source may name both ways, or say by itself which it is.
+  const known = source.startsWith(`${how}:`) && !source.includes('; else ') ? source : `${how} (${source})`;
+  const carbon = grams > 0 && grams < 1 ? 'less than 1' : grams.toFixed(0);
+  return [
+    `${wattHoursText(todayWattHours)} Wh today, loading and housekeeping included; ${known}`,
+    `${carbon} g of CO₂ (${grid})`,
+  ];
 }
+
+/** As `docs/lending.md` calls them. */
+const SIGNALS: Readonly<Record<SignalName, string>> = {
+  inputIdleMs: 'input',
+  locked: 'screen locked',
+  fullScreen: 'full-screen',
+  audio: 'audio',
+  camera: 'camera',
+  otherCpu: "other programs' load",
+  otherGpu: 'graphics load',
+  onBattery: 'battery',
+  charge: 'charge',
+  celsius: 'temperature',
+  memoryPressure: 'waiting for memory',
+  memoryFree: 'free memory',
+  meteredNetwork: 'metered network',
+  programs: 'programs',
+};
+const NOT_READ = 'not read: ';
 
 function signalLines({ signals }: LendingStatus): string[] {
   if (signals === undefined) return [];
   const { headless, read, unknown, trouble } = signals;
+  const names = (Object.keys(SIGNALS) as SignalName[]).filter((name) => read[name] !== undefined);
+  const isRead = (name: SignalName): boolean => read[name]?.startsWith(NOT_READ) !== true;
+  const line = (name: SignalName): string => {
+    const silent = isRead(name) && unknown.includes(name) ? '; it tells nothing at the moment' : '';
+    return `${SIGNALS[name]}: ${read[name]}${silent}`;
+  };
   return [
     ...(headless ? ['no screen and no input here: its load alone tells whether it is idle'] : []),
     ...(trouble === undefined ? [] : [`trouble: ${trouble}`]),
-    ...Object.entries(read).map(([name, how]) => `${name}: ${how}`),
-    ...(unknown.length === 0 ? [] : [`not told here: ${unknown.join(', ')}`]),
+    ...names.filter(isRead).map(line),
+    ...names.filter((name) => !isRead(name)).map(line),
   ];
 }
 
@@ -102,7 +141,7 @@ function wallLines({ isolation }: LendingStatus): string[] {
   const { by, layers } = isolation;
   const held = layers.filter(({ holds }) => holds).map(({ name }) => name);
   return [
-    `${by === 'none' ? '' : `by ${by}: `}${held.join(', ') || 'none'}`,
+    `around each engine${by === 'none' ? '' : `, by ${by}`}: ${held.join(', ') || 'none'}`,
     ...layers.filter(({ holds }) => !holds).map(({ name, why }) => `not ${name}: ${why}`),
   ];
 }

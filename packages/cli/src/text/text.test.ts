@@ -5,7 +5,7 @@ import { parseDuration, parseDurationSeconds } from './duration.ts';
 import { createLiveLine } from './live-line.ts';
 import { progressLine } from './progress.ts';
 import { factLines, tableLines } from './table.ts';
-import { bytesText, parametersText, plainText, rateText, whenText, wrap } from './units.ts';
+import { bytesText, momentText, parametersText, plainText, rateText, wattHoursText, whenText, wrap } from './units.ts';
 
 test.each([
   ['90m', 5_400_000],
@@ -41,6 +41,11 @@ test('instants are told by their distance', () => {
   const told = [0, -12, -200, -7_200, -300_000, 86_400].map((seconds) => whenText(at(seconds), nowMs));
   expect(told).toEqual(['now', '12 s ago', '3 min ago', '2 h ago', '3 days ago', 'in 24 h']);
   expect(whenText(null, nowMs)).toBe('–');
+});
+
+test('moments are told by the clock of this machine, and a little energy is not told as none', () => {
+  expect(momentText(new Date(2026, 0, 3, 7, 5).getTime())).toBe('2026-01-03 07:05');
+  expect([0, 0.000_1, 0.01, 9.999, 123.4].map(wattHoursText)).toEqual(['0.00', '<0.01', '0.01', '10.00', '123']);
 });
 
 test('rates are short', () => {

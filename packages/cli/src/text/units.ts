@@ -39,6 +39,20 @@ export function whenText(instant: string | null | undefined, nowMs: number): str
   return seconds < 0 ? `${spanText(-seconds)} ago` : `in ${spanText(seconds)}`;
 }
 
+/** `2026-11-23 07:05`, by this machine's clock: the same for people of every country. */
+export function momentText(atMs: number): string {
+  const at = new Date(atMs);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}`;
+}
+
+/** Without the unit; what is little is not told as nothing. */
+export function wattHoursText(wattHours: number): string {
+  if (wattHours > 0 && wattHours < 0.01) return '<0.01';
+  return wattHours.toFixed(wattHours < 10 ? 2 : 0);
+}
+
 /** `3.1 million`, `7.6 billion`, as people say it of models. */
 export function parametersText(count: number): string {
   if (count >= 999_500_000) return `${(count / 1e9).toFixed(count < 99.5e9 ? 1 : 0)} billion`;
