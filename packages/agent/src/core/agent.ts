@@ -183,6 +183,7 @@ function sessionOwnerOf(options: AgentOptions, lent: Lent, parts: () => Parts): 
     profile: withFeatures(profile, lent.uploadBytesPerSecond === 0 ? ['resume'] : ['resume', 'relay']),
     agreementKey: () => parts().keys.signed(),
     status: () => statusOf(parts()),
+    isPaused: () => parts().pauses.all().length > 0,
     attempts: () => parts().lane.attempts(),
     onTicket: (ticket) => parts().shelf.setTicket(ticket),
     onOpened(welcome) {

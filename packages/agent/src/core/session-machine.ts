@@ -8,7 +8,8 @@
  *
  * - Nothing secret is sent before the hub has proved itself: `prove` follows `checked` alone.
  * - From dialling to the welcome there is one deadline. In `open`, silence of `heartbeatLostMs` gives the channel up,
- *   and `move` closes it at its time and dials at once, perhaps at another place.
+ *   and `move` closes it at its time and dials at once, perhaps at another place; a hub that does nothing but move a
+ *   device is dialled as slowly as one that fails.
  * - Back-off is full jitter, doubled from `reconnectMsMin`, unless a busy hub says when to come back.
  * - Some reasons are final: trying again cannot help. While a device has not been enrolled a person is joining it and
  *   must hear why; later only a hub that has proved itself may end it, and not for an older connection of its own.
@@ -22,6 +23,7 @@ import {
   type ToHub,
   type UnknownMessage,
 } from '@idlewild/protocol';
+import { FROM_HUB_LIMITS } from './from-hub-limits.ts';
 import { AGENT_LIMITS } from './limits.ts';
 
 export type Welcome = Extract<ToDevice, { t: 'welcome' }>;
@@ -194,15 +196,21 @@ function pastAfter(state: Running, { nowMs }: SessionFacts, isEcho: boolean): Pa
 
 function delayMs({ code, details }: IdlewildError, failures: number, { jitter }: SessionFacts): number {
   if (BUSY.has(code) && typeof details.retryAfterMs === 'number') {
-    return Math.min(details.retryAfterMs, AGENT_LIMITS.retryAfterMsMax) * (0.75 + 0.5 * jitter);
+    const leastMs = Math.min(LIMITS.reconnectMsMin, FROM_HUB_LIMITS.busyMsMin * 2 ** Math.min(failures, 16));
+    const saidMs = Math.min(Math.max(details.retryAfterMs, leastMs), AGENT_LIMITS.retryAfterMsMax);
+    return saidMs * (0.75 + 0.5 * jitter);
   }
   return jitter * Math.min(LIMITS.reconnectMsMax, LIMITS.reconnectMsMin * 2 ** Math.min(failures, 16));
 }
 
-/** Closes the channel and dials at once. */
+/** Closes the channel and dials at once, unless that is all that this hub has it do. */
 function move(state: Open, facts: SessionFacts): SessionStep {
   const reason = 'the hub asked this device to connect anew';
-  const dialled = dial({ ...pastAfter(state, facts, false), failures: 0 });
+  const past = pastAfter(state, facts, false);
+  if (past.failures >= FROM_HUB_LIMITS.movesAtOnceMax)
+    return fail(state, disconnected(`${reason}, again and again`), facts, true);
+  const isSettled = facts.nowMs - state.openedAtMs >= AGENT_LIMITS.settledSessionMs;
+  const dialled = dial({ ...past, failures: isSettled ? 0 : past.failures + 1 });
   return {
     state: dialled.state,
     effects: [{ do: 'disarm' }, { do: 'hangUp', reason }, { do: 'lost', reason }, ...dialled.effects],

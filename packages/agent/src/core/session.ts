@@ -28,8 +28,10 @@ import {
   type ToHub,
   type Transport,
 } from '@idlewild/protocol';
+import { FROM_HUB_LIMITS } from './from-hub-limits.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import { createPlaces, type Place, type Places } from './places.ts';
+import { createRate, type Rate } from './rate.ts';
 import {
   STOPPED,
   decideSession,
@@ -68,6 +70,8 @@ export interface SessionOwner {
   readonly consent: Uint8Array;
   agreementKey(): Promise<Uint8Array>;
   status(): DeviceStatus;
+  /** Whether its lender has it paused; a hub that has much to say then is left sooner. */
+  isPaused?(): boolean;
   /** What the next session may resume. */
   attempts(): KeptAttempt[];
   onOpened(welcome: Welcome): void;
@@ -119,6 +123,8 @@ interface Shell {
   readonly owner: SessionOwner;
   readonly places: Places;
   readonly timers: Map<SessionTimer, Timer>;
+  /** What hubs may send, over all connections: a new one does not begin anew. */
+  readonly pace: Rate;
   /** Events whose turn has not come. */
   readonly events: { readonly from: Connection | undefined; readonly event: SessionEvent }[];
   state: SessionState;
@@ -136,6 +142,7 @@ export function createSession(ports: SessionPorts, owner: SessionOwner): Session
     owner,
     places: createPlaces(owner.hub, owner.hub.before),
     timers: new Map(),
+    pace: createRate(ports.clock, FROM_HUB_LIMITS.bytesPerSecond, FROM_HUB_LIMITS.burstMs),
     events: [],
     state: STOPPED,
     connection: undefined,
@@ -292,7 +299,10 @@ function hangUp(shell: Shell, reason: string): void {
 function onFrame(shell: Shell, own: Connection, frame: Uint8Array): void {
   if (shell.connection !== own) return;
   try {
-    const bytesMax = shell.state.phase === 'open' ? LIMITS.frameBytesMax : LIMITS.handshakeFrameBytesMax;
+    const isOpen = shell.state.phase === 'open';
+    // Before it is read: what it says is not worth the reading.
+    if (isOpen) checkPace(shell, frame.length);
+    const bytesMax = isOpen ? LIMITS.frameBytesMax : LIMITS.handshakeFrameBytesMax;
     const message = parseToDevice(frame, bytesMax);
     // The first one is what gets verified; a second one is out of order anyway.
     if (message.t === 'challenge') own.challenge ??= frame.slice();
@@ -300,6 +310,13 @@ function onFrame(shell: Shell, own: Connection, frame: Uint8Array): void {
   } catch (thrown) {
     failing(shell, own, 'reading a frame of the hub')(thrown);
   }
+}
+
+/** Throws `disconnected` for a hub that sends so much that its device would be busy with reading it. */
+function checkPace({ pace, owner }: Shell, bytes: number): void {
+  const weight = owner.isPaused?.() === true ? FROM_HUB_LIMITS.pausedWeight : 1;
+  if (pace.takeMs(weight * (bytes + FROM_HUB_LIMITS.frameBytes)) === 0) return;
+  throw new IdlewildError('disconnected', 'the hub sends more than a device reads; it is left for a while');
 }
 
 function hello(shell: Shell): void {

@@ -42,6 +42,8 @@ export interface Attempt {
   handle?: { cancel(): void };
   /** Of its running, then of its keeping. */
   deadline?: Timer;
+  /** How often a hub wanted to hear it again. */
+  resumes: number;
   over: boolean;
 }
 

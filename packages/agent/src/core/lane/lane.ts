@@ -29,6 +29,7 @@ import {
 import type { EngineEvent } from '@idlewild/engine';
 import type { EnergyMeter } from '../lending/energy-meter.ts';
 import type { RunningWork, WorkDone } from '../lending/work.ts';
+import { FROM_HUB_LIMITS } from '../from-hub-limits.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import {
   close,
@@ -199,7 +200,7 @@ function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
       : undefined;
   const times = { sinceMs: ports.clock.now(), startedAtMs: ports.clock.monotonic() };
   const meter = ports.energy?.begin();
-  const attempt: Attempt = { message, model, said, keeps, tokens: [], ...times, meter, over: false };
+  const attempt: Attempt = { message, model, said, keeps, tokens: [], ...times, meter, resumes: 0, over: false };
   attempts.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
   attempt.deadline = ports.clock.after(deadlineMs, () =>
@@ -340,7 +341,9 @@ function resume({ ports, attempts }: LaneState, message: ResumeMessage): void {
     discard(attempts, attempt);
     return ports.send(failed(message, refusal.code, refusal.message));
   }
-  const why = attempt.said.resume(from);
+  attempt.resumes += 1;
+  const why =
+    attempt.resumes > FROM_HUB_LIMITS.resumesMax ? 'it was heard too often already' : attempt.said.resume(from);
   if (why === undefined) return;
   discard(attempts, attempt);
   ports.send(failed(message, 'lease_unknown', `epoch ${epoch} of ${lease} cannot go on from token ${from}: ${why}`));
