@@ -99,6 +99,11 @@ export interface Agent {
   resume(name: string): void;
   /** Engines compute this share, over 0 and at most 1, of what the lender's limits allow: at once, until changed. */
   throttle(share: number): void;
+  /**
+   * Whether nobody uses the machine now, as its idleness says: until this is told somebody does. A graphics card that
+   * is lent for idle times is no longer computed on when it returns.
+   */
+  idle(isIdle: boolean): void;
   state(): AgentState;
   /** Resolves when the agent has ended: with the reason when it was not `stop`. */
   readonly ended: Promise<IdlewildError | undefined>;

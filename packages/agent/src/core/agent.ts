@@ -20,7 +20,7 @@ import {
 } from '@idlewild/protocol';
 import type { Agent, AgentOptions, AgentState } from './agent-port.ts';
 import { createAgreementKeys, type AgreementKeys } from './agreement-key.ts';
-import { forbidden, lentBytes, openConsent, refusalOf, type WorkAsked } from './consent.ts';
+import { forbidden, lentBytes, openConsent, refusalOf, refusalOfProvider, type WorkAsked } from './consent.ts';
 import { readManifest } from './fetch-model.ts';
 import { createGiver, type Giver } from './give-blobs.ts';
 import { createLane, type Lane } from './lane/lane.ts';
@@ -45,6 +45,7 @@ interface Parts {
   readonly keys: AgreementKeys;
   readonly pauses: Pauses;
   share: number;
+  isIdle: boolean;
   /** By the hub's wish, until the next session; or because the agent stops. */
   drainingByHub: boolean;
   stopping: boolean;
@@ -86,6 +87,10 @@ export async function createAgent(options: AgentOptions): Promise<Agent> {
     pause: (name, text = name, told = text) => pause(parts, name, text, told),
     resume: (name) => resume(parts, name),
     throttle: (share) => throttle(parts, share),
+    idle(isIdle) {
+      parts.isIdle = isIdle;
+      parts.shelf.providersChanged();
+    },
     state: () => stateOf(parts),
   };
 }
@@ -163,6 +168,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     finish,
     pauses: createPauses(clock),
     share: 1,
+    isIdle: false,
     drainingByHub: false,
     stopping: false,
     problem: undefined,
@@ -230,6 +236,7 @@ function shelfPortsOf(options: AgentOptions, consent: Consent, parts: () => Part
     },
     sourceFor: (baseUrl, ticket) => options.sources(baseUrl, ticket),
     refusal: () => refusal(parts()),
+    refusalOfProvider: (provider) => refusalOfProvider(consent, provider, parts().isIdle),
     forbidden: (diskBytes) => forbidden(consent, { ...ANSWERS, territory: options.hub.territory, diskBytes }),
     inUse: (cid) => parts().lane.running(cid) > 0,
     onEngineGone: (cid, error) => parts().lane.failAll(error, cid),

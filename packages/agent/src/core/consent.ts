@@ -113,6 +113,23 @@ function forbiddenBytes(
   return gives && uploadBytesPerSecondMax === 0 ? refuse('gives nothing to other devices') : undefined;
 }
 
+/** What engines say they compute on where it is no graphics card. */
+const PROCESSORS = 'cpu';
+
+/**
+ * The error to refuse computing on `provider` with now. `isIdle`: nobody uses the machine, as its idleness says, which
+ * is more than that nothing pauses it. Processors are bounded in other ways, and refused by nobody here.
+ */
+export function refusalOfProvider(
+  { gpu }: Pick<Consent, 'gpu'>,
+  provider: string,
+  isIdle: boolean,
+): IdlewildError | undefined {
+  if (provider === PROCESSORS || gpu === 'always' || (gpu === 'idle' && isIdle)) return undefined;
+  const how = gpu === 'never' ? 'lends no graphics card' : 'lends a graphics card only while nobody uses the machine';
+  return refuse(`${how}, and ${provider} is one`);
+}
+
 /** Bytes of models on the disk. Throws `internal` for a store that would take more than is lent. */
 export function lentBytes({ diskBytesMax }: Consent, { quotaBytes }: { readonly quotaBytes: number }): number {
   if (diskBytesMax === undefined || quotaBytes <= diskBytesMax) return quotaBytes;

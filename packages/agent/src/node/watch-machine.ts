@@ -24,7 +24,9 @@ import { openSignals } from './signals/open-signals.ts';
 
 export interface WatchOptions {
   readonly clock: Clock;
-  readonly agent: Pick<Agent, 'pause' | 'resume' | 'throttle'>;
+  readonly agent: Pick<Agent, 'pause' | 'resume' | 'halt' | 'throttle' | 'idle'>;
+  /** Processors of this machine. */
+  readonly cores: number;
   readonly consent: Consent;
   /** The lender's own settings. */
   readonly lending?: LendingSettings | undefined;
@@ -49,7 +51,8 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
   const rules = rulesFor(consent, options.lending);
   const lowCarbon = lowCarbonHours(options.lending?.energy);
   let isWorking = false;
-  const isLookedAt = looksAtMachine(rules);
+  const idleRules = consent.gpu === 'idle' ? idleRulesFor(options, rules) : undefined;
+  const isLookedAt = looksAtMachine(rules) || (idleRules !== undefined && looksAtMachine(idleRules));
   const driver: Driver = startDriver({
     clock,
     rules,
@@ -65,6 +68,8 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
     pause: (name, text, told) => agent.pause(name, text, told),
     resume: (name) => agent.resume(name),
     onThrottle: (share) => agent.throttle(share),
+    halt: (is) => agent.halt(is),
+    idle: idleRules && { rules: idleRules, tell: (isIdle) => agent.idle(isIdle) },
     onTrouble: (message) =>
       message === undefined ? log('info', 'this machine can be read again') : log('warn', message),
   });
@@ -90,7 +95,17 @@ const signalsOf = ({ clock, openSignals: open }: WatchOptions, { programs }: Pau
 function rulesFor(consent: Consent, lending: LendingSettings | undefined): PauseRules {
   const own = lending === undefined ? undefined : rulesOf(lending);
   const given = own ?? (consent.presence === 'respect' ? DEFAULT_PAUSE_RULES : NO_PAUSE_RULES);
-  return withinConsent(consent.presence === 'respect' ? given : ignoringPresence(given), consent);
+  return onProcessors(withinConsent(consent.presence === 'respect' ? given : ignoringPresence(given), consent), cores);
+}
+
+/**
+ * What idle means to a device that works also while somebody is there, but lends something for idle times alone: what
+ * it means to the others, with the lines that its lender moved.
+ */
+function idleRulesFor({ consent, lending, cores }: WatchOptions, rules: PauseRules): PauseRules {
+  if (consent.presence === 'respect') return rules;
+  const usual = rulesOf({ v: 1, preset: 'balanced', rules: lending?.rules ?? {} });
+  return onProcessors(withinConsent(usual, consent), cores);
 }
 
 const looksAtMachine = (rules: PauseRules): boolean =>

@@ -258,7 +258,7 @@ function scriptedEngine({ tokensPerSecond = 50 }: LightDevicesOptions): Engine {
   const stepMs = 1_000 / tokensPerSecond;
   return {
     engineBuild: PROFILE.engineBuild,
-    provider: 'light',
+    provider: 'cpu',
     fingerprint: PROFILE.fingerprint,
     contextTokens: 4_096,
     memoryBytes: 1,

@@ -32,6 +32,8 @@ export interface SimulatedEngineOptions {
   /** The numeric class is made of these. */
   readonly engineBuild?: string;
   readonly fingerprint?: string;
+  /** What it says it computes on; absent: processors. */
+  readonly provider?: string;
   /** Enters every token. */
   readonly salt?: string;
 }
@@ -194,7 +196,7 @@ function createEngine(options: Running['options'], contextTokens: number, onGone
   };
   return {
     engineBuild: options.engineBuild ?? 'simulated-1',
-    provider: 'simulated',
+    provider: options.provider ?? 'cpu',
     fingerprint: options.fingerprint ?? 'plain',
     contextTokens,
     memoryBytes: options.memoryBytes ?? 0,

@@ -11,7 +11,7 @@ import { collect, prepareModelFolder, textOf, tokensOf, work } from '../testing/
 import { createNodeEngineHost } from './engine-host.ts';
 import { startEngineProcess } from './engine-process.ts';
 import { permissionFlags } from './isolation/permissions.ts';
-import { measureMachine } from './measure.ts';
+import { measureGraphics, measureMachine } from './measure.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'idlewild-engine-'));
 const pids: number[] = [];
@@ -373,12 +373,38 @@ test('loading stops when its signal is aborted', async () => {
   await expect(loading).rejects.toThrow('not now');
 });
 
-test('the machine is measured; a provider that it lacks does not work, and nothing crashes', async () => {
+test('the machine is measured by its processors, and no graphics card is asked', async () => {
   const machine = await measureMachine();
   expect(machine.cores).toBeGreaterThan(0);
   expect(machine.gflops).toBeGreaterThan(0.1);
-  expect(machine.providers.map(({ name }) => name)).toEqual(['cpu', 'webgpu']);
-  expect(machine.providers[0]).toMatchObject({ works: true });
+  expect(machine.providers).toEqual([{ name: 'cpu', works: true, gflops: machine.gflops }]);
   const engine = await load();
   expect([engine.fingerprint, engine.engineBuild]).toEqual([machine.fingerprint, machine.engineBuild]);
 });
+
+test('a graphics card that a machine lacks does not work, and nothing crashes', async () => {
+  const { name, works } = await measureGraphics(never);
+  expect(name).toBe('webgpu');
+  expect(works).toBeTypeOf('boolean');
+});
+
+test('measuring a graphics card ends at once when its machine is wanted back, and leaves no process', async () => {
+  const stop = new AbortController();
+  const pids: number[] = [];
+  const onStarted = (pid: number): void => {
+    pids.push(pid);
+    setImmediate(() => stop.abort());
+  };
+  await expect(measureGraphics(stop.signal, { onStarted })).rejects.toMatchObject({ code: 'cancelled' });
+  const [pid = 0] = pids;
+  await expect.poll(() => isThere(pid)).toBe(false);
+  await expect(measureGraphics(stop.signal)).rejects.toMatchObject({ code: 'cancelled' });
+});
+
+function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}

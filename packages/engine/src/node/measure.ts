@@ -14,6 +14,8 @@ export type Machine = Pick<
   'platform' | 'arch' | 'cores' | 'memoryBytes' | 'gflops' | 'engineBuild' | 'fingerprint' | 'features' | 'providers'
 >;
 
+type Provider = DeviceProfile['providers'][number];
+
 /** What this engine does beyond plain answers; a hub gives a device no work that needs more. */
 const ENGINE_FEATURES: readonly DeviceFeature[] = ['form', 'tools', 'logprobs', 'bias', 'embed'];
 
@@ -25,20 +27,9 @@ export interface MeasureOptions extends ProcessOptions {
 
 const LIMIT_MS = 20_000;
 
-/**
- * Throws `engine_failed` when not even the CPU can be measured. A provider that is absent, wrong or crashes has `works:
- * false`.
- */
+/** Its processors: nothing else of the machine is asked. Throws `engine_failed` when they cannot be measured. */
 export async function measureMachine(options: MeasureOptions = {}): Promise<Machine> {
   const cpu = await measureInProcess('cpu', options);
-  let webgpu: DeviceProfile['providers'][number] = { name: 'webgpu', works: false };
-  try {
-    const measured = await measureInProcess('webgpu', options);
-    webgpu = measured.works ? { name: 'webgpu', works: true, gflops: measured.gflops } : webgpu;
-  } catch (error) {
-    // Most devices have none, and a driver may do anything: what matters is that it is not used.
-    if (asIdlewildError(error, 'measuring webgpu').code !== 'engine_failed') throw error;
-  }
   return {
     platform: process.platform,
     arch: process.arch,
@@ -48,17 +39,42 @@ export async function measureMachine(options: MeasureOptions = {}): Promise<Mach
     engineBuild: cpu.engineBuild,
     fingerprint: cpu.fingerprint,
     features: [...ENGINE_FEATURES],
-    providers: [{ name: 'cpu', works: true, gflops: cpu.gflops }, webgpu],
+    providers: [{ name: 'cpu', works: true, gflops: cpu.gflops }],
   };
 }
 
-async function measureInProcess(provider: 'cpu' | 'webgpu', options: MeasureOptions): Promise<Measured> {
+/**
+ * Its graphics card, which computes for a moment: only ever called where the lender lends it. One that is absent, wrong
+ * or crashes has `works: false`. Throws `cancelled`, the process being ended, once `signal` is aborted.
+ */
+export async function measureGraphics(signal: AbortSignal, options: MeasureOptions = {}): Promise<Provider> {
+  try {
+    const measured = await measureInProcess('webgpu', options, signal);
+    return measured.works ? { name: 'webgpu', works: true, gflops: measured.gflops } : { name: 'webgpu', works: false };
+  } catch (error) {
+    // Most devices have none, and a driver may do anything: what matters is that it is not used.
+    if (asIdlewildError(error, 'measuring webgpu').code !== 'engine_failed') throw error;
+    return { name: 'webgpu', works: false };
+  }
+}
+
+async function measureInProcess(
+  provider: 'cpu' | 'webgpu',
+  options: MeasureOptions,
+  signal?: AbortSignal,
+): Promise<Measured> {
   const clock = options.clock ?? systemClock;
   const limitMs = options.limitMs ?? LIMIT_MS;
   const wall = options.wall ?? (await surveyHere()).wall;
   // A driver looks for its parts all over the machine; what it computes is a graph of ours.
   const started = { ...options, wall, seesMachine: provider !== 'cpu' };
+  const cancelled = (): IdlewildError => new IdlewildError('cancelled', `measuring ${provider} was called off`);
+  if (signal?.aborted === true) throw cancelled();
   return await new Promise<Measured>((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(cancelled());
+      child.kill();
+    };
     const fail = (why: string): void => reject(new IdlewildError('engine_failed', `measuring ${provider}: ${why}`));
     const child = startEngineProcess(
       [],
@@ -70,6 +86,7 @@ async function measureInProcess(provider: 'cpu' | 'webgpu', options: MeasureOpti
       },
       (reason) => {
         timer.cancel();
+        signal?.removeEventListener('abort', onAbort);
         fail(reason);
       },
     );
@@ -77,6 +94,7 @@ async function measureInProcess(provider: 'cpu' | 'webgpu', options: MeasureOpti
       fail(`no result within ${limitMs} ms`);
       child.kill();
     });
+    signal?.addEventListener('abort', onAbort, { once: true });
     child.send({ t: 'measure', provider });
   });
 }

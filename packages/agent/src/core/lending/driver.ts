@@ -6,6 +6,9 @@
  * after it, and only what needs no signal is looked at. While too many readings hang no further one is begun.
  * What the readings mean is decided in `idleness.ts`; what a pause does is the agent's.
  */
+ *
+ * Idle is more than not paused: by rules of its own where the device works beside its person, and never while the
+ * machine cannot be read.
 import { asIdlewildError, IdlewildError, type Clock, type Timer } from '@idlewild/protocol';
 import {
   UNSEEN,
@@ -38,6 +41,8 @@ export interface DriverPorts {
   /** Once for each run of failures, and once when readings come again. */
   onTrouble(message: string | undefined): void;
 }
+  /** Where something is lent for idle times alone: by which rules it is idle, and who is told of each change. */
+  readonly idle?: { readonly rules: PauseRules; tell(isIdle: boolean): void } | undefined;
 
 /** What there is to say of idleness now. */
 export interface IdlenessView {
@@ -63,6 +68,9 @@ interface Parts {
   /** Of the last reading that came. */
   signals: Signals;
   toldThrottle: number;
+  /** By the rules for idle times. */
+  idle: Idleness;
+  toldIdle: boolean;
   trouble: string | undefined;
   /** Set while a reading is waited for. */
   reading: boolean;
@@ -86,6 +94,8 @@ export function startDriver(ports: DriverPorts): Driver {
     trouble: undefined,
     reading: false,
     hanging: 0,
+    idle: UNSEEN,
+    toldIdle: false,
     next: undefined,
     again: false,
     stopped: false,
@@ -115,15 +125,12 @@ const seenBy = ({ ports, signals }: Parts): Seen => ({ signals, rules: ports.rul
 function touched(parts: Parts): void {
   if (parts.stopped) return;
   parts.signals = { ...parts.signals, inputIdleMs: 0 };
-  const seen = seenBy(parts);
-  become(parts, look(parts.state, seen, parts.ports.clock.monotonic(), ['input']), seen);
+  lookAt(parts, (state, seen, nowMs) => look(state, seen, nowMs, ['input']));
 }
 
 /** What needs no signal. */
 function lookAway(parts: Parts): void {
-  if (parts.stopped) return;
-  const seen = seenBy(parts);
-  become(parts, lookOutside(parts.state, seen, parts.ports.clock.monotonic()), seen);
+  if (!parts.stopped) lookAt(parts, lookOutside);
 }
 
 function lookOnce(parts: Parts): void {
@@ -184,12 +191,32 @@ function read(parts: Parts, signals: Signals): void {
   if (parts.stopped) return;
   parts.signals = signals;
   const seen = seenBy(parts);
-  become(parts, look(parts.state, seen, parts.ports.clock.monotonic()), seen);
+  const nowMs = clock.monotonic();
+  become(parts, by(parts.state, seen, nowMs), seen);
+  if (idle === undefined) return;
+  parts.idle = idle.rules === rules ? parts.state : by(parts.idle, { ...seen, rules: idle.rules }, nowMs);
+  tellIdle(parts);
+}
+
+/** Nothing that was read yet, or that cannot be read now, says that nobody is there. */
+function tellIdle(parts: Parts): void {
+  const { idle } = parts.ports;
+  const wasRead = Object.keys(parts.signals).length > 0 && parts.trouble === undefined;
+  const isIdle = wasRead && activeNames(parts.idle).length === 0;
+  if (isIdle === parts.toldIdle) return;
+  parts.toldIdle = isIdle;
+  idle?.tell(isIdle);
 }
 
 /** Pauses before it resumes: a device that goes from one reason to another does not work in between. */
 function become(parts: Parts, state: Idleness, seen: Seen): void {
   const { ports } = parts;
+  lookAt(parts, look);
+}
+
+/** By the rules that pause, and by those for idle times where there are some. */
+function lookAt(parts: Parts, by: (before: Idleness, seen: Seen, nowMs: number) => Idleness): void {
+  const { clock, idle, rules } = parts.ports;
   const before = activeNames(parts.state);
   parts.state = state;
   const now = activeNames(state);
@@ -209,7 +236,9 @@ function become(parts: Parts, state: Idleness, seen: Seen): void {
 function tellTrouble(parts: Parts, message: string | undefined): void {
   const isNew = (message === undefined) !== (parts.trouble === undefined);
   parts.trouble = message;
-  if (isNew) parts.ports.onTrouble(message);
+  if (!isNew) return;
+  parts.ports.onTrouble(message);
+  tellIdle(parts);
 }
 
 function viewOf(parts: Parts): IdlenessView {

@@ -36,6 +36,8 @@ export interface ShelfPorts {
   refusal(): IdlewildError | undefined;
   /** Why models, or one of so many bytes, may not lie here whatever the hour, or `undefined`. */
   forbidden(diskBytes?: number): IdlewildError | undefined;
+  /** Why nothing may be computed on what an engine says it computes on, or `undefined`. */
+  refusalOfProvider(provider: string): IdlewildError | undefined;
   /** Whether answers of this model are running. */
   inUse(cid: string): boolean;
   /** An engine is gone or about to go: its answers end with this error. */
@@ -60,6 +62,8 @@ export interface Entry {
   manifest: Manifest | undefined;
   warm: WarmModel | undefined;
   warmSinceMs: number;
+  /** What its last engine computed on. */
+  provider: string | undefined;
   /** Measured by the last load; an estimate before. */
   memoryBytes: number | undefined;
   memoryMeasured: boolean;
@@ -89,6 +93,7 @@ export const newEntry = (cid: string, wanted: WantedModel = { cid, name: cid, by
   manifest: undefined,
   warm: undefined,
   warmSinceMs: 0,
+  provider: undefined,
   memoryBytes: undefined,
   memoryMeasured: false,
   usedAtMs: undefined,
@@ -179,10 +184,10 @@ export async function unload(shelf: ShelfState, entry: Entry, error: IdlewildErr
 }
 
 /** While the device is paused none is given time to finish what it does. */
-export async function endEngine(shelf: ShelfState, engine: Engine): Promise<void> {
+export async function endEngine(shelf: ShelfState, engine: Engine, atOnce = shelf.suspended): Promise<void> {
   shelf.ending.add(engine);
   try {
-    await engine.close({ atOnce: shelf.suspended });
+    await engine.close({ atOnce });
   } finally {
     shelf.ending.delete(engine);
   }

@@ -24,6 +24,12 @@ export async function loadEntry(
   const model = await ports.folders.prepare(entry.cid, manifest);
   const engine = await loadEngine(ports, model, engineLimits(shelf), signal);
   const { engineBuild, provider, fingerprint } = engine;
+  entry.provider = provider;
+  const refused = ports.refusalOfProvider(provider);
+  if (refused !== undefined) {
+    await endEngine(shelf, engine, true);
+    return setState(shelf, entry, 'held', refused.message);
+  }
   const numericClass = await numericClassOf(
     { model: entry.cid, engineBuild, provider, fingerprint, precision: 'f32' },
     ports.crypto,

@@ -31,7 +31,7 @@ import {
 import { fetchEntry, keptFiles } from './fetching.ts';
 import { leafOf } from './leaves.ts';
 import { loadEntry } from './loading.ts';
-import { resumeEngines, suspendEngines, throttleEngines } from './yielding.ts';
+import { endRefused, isRefused, resumeEngines, suspendEngines, throttleEngines } from './yielding.ts';
 
 export type { HoldMessage, ShelfPorts } from './entry.ts';
 
@@ -44,6 +44,8 @@ export interface Shelf {
   resume(): void;
   /** Engines compute this share of the time that the lender's limits allow; over 0, at most 1. */
   throttle(share: number): void;
+  /** What engines may compute on is another now, as `refusalOfProvider` says. */
+  providersChanged(): void;
   /** Answers have ended: what waited for that is done now. */
   answersEnded(): void;
   /** The engine of a model, or the error that says why it is not warm. Counts as a use of the model. */
@@ -101,6 +103,10 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
       wake(shelf);
     },
     throttle: (share) => throttleEngines(shelf, share),
+    providersChanged() {
+      endRefused(shelf);
+      wake(shelf);
+    },
     answersEnded() {
       if (shelf.waitsForAnswers) wake(shelf);
     },
@@ -200,7 +206,7 @@ async function sweep(shelf: ShelfState): Promise<void> {
 /** Takes one entry as far as it can go now. */
 async function advance(shelf: ShelfState, entry: Entry): Promise<void> {
   if (entry.warm !== undefined || entry.retry !== undefined || entry.hopeless) return;
-  if (shelf.ports.refusal() !== undefined) return;
+  if (shelf.ports.refusal() !== undefined || isRefused(shelf, entry)) return;
   const phase = entry.manifest === undefined ? 'fetch' : 'load';
   const abort = new AbortController();
   shelf.current = { entry, phase, abort };

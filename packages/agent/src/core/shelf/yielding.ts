@@ -48,6 +48,25 @@ export function engineLimits({ ports, throttled }: ShelfState): EngineLimits & {
   return { ...ports.engineLimits, dutyShare: Math.max(AGENT_LIMITS.dutyShareMin, dutyShare * throttled) };
 }
 
+/** Of an engine that says what it computes on once it is loaded, this is known from then on. */
+export const isRefused = ({ ports }: ShelfState, { provider }: Entry): boolean =>
+  provider !== undefined && ports.refusalOfProvider(provider) !== undefined;
+
+/** No engine computes on what it may not when this returns; its answers go back to the hub. */
+export function endRefused(shelf: ShelfState): void {
+  const { ports, current } = shelf;
+  if (current?.phase === 'load' && isRefused(shelf, current.entry)) current.abort.abort();
+  for (const entry of loadedOf(shelf)) {
+    const { warm } = entry;
+    const refused = warm && ports.refusalOfProvider(warm.engine.provider);
+    if (warm === undefined || refused === undefined) continue;
+    entry.warm = undefined;
+    ports.onEngineGone(entry.cid, refused);
+    setState(shelf, entry, 'held', refused.message);
+    endNow(shelf, () => endEngine(shelf, warm.engine, true));
+  }
+}
+
 const loadedOf = ({ entries, unwanted }: ShelfState): Entry[] =>
   [...entries, ...unwanted.values()].filter(({ warm }) => warm !== undefined);
 
