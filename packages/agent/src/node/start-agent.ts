@@ -1,21 +1,14 @@
 /**
  * A device on Node, wired: data folder, identity, consent, store, engines and the way to the hub.
  *
- * The first start takes an invite; later ones need none. The invite's secret is never kept: it is sent until a hub has
- * welcomed this device, and enrolment is what is remembered. Starting again with an invite of the same territory tells
- * an address, a pin, and how to protect the session, and lets a hub enrol the device that does not know it: one of an
- * old backup. The bare address from which the device was sent away since tells nothing new, for start scripts have it;
- * with an invite or a pin it is the lender's word.
+ * Everything that it opens is let go of when the agent ends, or when it could not be started. Where its hub is, is
+ * found out by `settle.ts`; what becomes of the device while it is lent, in `lent-device.ts`.
  */
 import { join } from 'node:path';
 import {
   IdlewildError,
-  LIMITS,
   asIdlewildError,
-  decodeInvite,
-  equalBytes,
   idOfKey,
-  joinTokenOf,
   type Clock,
   type Consent,
   type Crypto,
@@ -34,38 +27,29 @@ import {
 import packageJson from '../../package.json' with { type: 'json' };
 import { createAgent, type AgentState, type LendingLimits, type Log } from '../core/agent.ts';
 import { openConsent, type ConsentChoice } from '../core/consent.ts';
-import { openDataFolder, type DataFolder, type DeviceSettings, type KeptPlace } from './data-folder.ts';
+import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 import { holdHere, type Lending } from './holding/holding.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
 import { CPU_SHARE, cpuShareOf } from '../core/lending/cpu-share.ts';
 import type { SignalSource } from '../core/lending/port.ts';
 import type { LendingSettings } from '../core/lending/settings.ts';
-import type { Place } from '../core/places.ts';
-import type { HubAddress } from '../core/session.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { readLending, writeLending } from './lending-file.ts';
 import { lendDevice, type Hooks, type LentDevice, type StartedAgent } from './lent-device.ts';
 import { energyHere } from './power/energy-here.ts';
 import { localTimeOf } from './local-time.ts';
 import { createNodeModelFolders } from './model-folders.ts';
+import { addressOf, createNotes, settle, type Joining } from './settle.ts';
 import { watchMachine, type Watch } from './watch-machine.ts';
 import { createWsTransport } from './ws-transport.ts';
 
 /** What the lender allows in the territory of the invite. */
 export type LenderChoice = Omit<ConsentChoice, 'territories'>;
 
-export interface NodeAgentOptions {
+export interface NodeAgentOptions extends Joining {
   /** The data folder; made if need be. */
   readonly data: string;
-  /** Needed at the first start, kept afterwards. */
-  readonly name?: string | undefined;
-  /** The text of an invite (`iwj1.…`); needed at the first start. */
-  readonly invite?: string | undefined;
-  /** Where the hub is, if not where the invite says. */
-  readonly url?: string | undefined;
-  /** SHA-256 of the SubjectPublicKeyInfo of the TLS key at `url`; absent: as before, or as the invite says. */
-  readonly pin?: Uint8Array | undefined;
   /** Replaces the kept consent; needed at the first start. */
   readonly consent?: LenderChoice | undefined;
   /** Replaces the kept settings, which are the lender's own and never sent. */
@@ -173,7 +157,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     onEnrolled: () => notes.change({ enrolled: true }),
     onMoved(place) {
       const was = notes.settings();
-      notes.change(afterMove(was, place));
+      notes.moved(place);
       sources.close();
       sources = createHttpSources({ ...sourcesAt(notes.settings()), bytesPerSecondMax });
       options.onMoved?.({ url: place.url, from: was.url });
@@ -249,107 +233,10 @@ const lendingOf = (consent: Consent, { cores }: Machine, limits: LendingLimits):
   uploadBytesPerSecond: consent.uploadBytesPerSecondMax ?? AGENT_LIMITS.uploadBytesPerSecond,
 });
 
-const keptOf = ({ url, pin, session }: KeptPlace): KeptPlace => ({ url, pin, session });
-const placeOf = ({ url, pin, session }: KeptPlace): Place => ({ url, spkiPin: pin, session });
-
-function addressOf(settings: DeviceSettings, joinToken: string | undefined): HubAddress {
-  const { territory, enrolled, before } = settings;
-  return {
-    ...placeOf(settings),
-    territory,
-    before: before === undefined ? undefined : placeOf(before),
-    joinToken,
-    // Without an invite: a hub may have welcomed us just before a crash; it says so or refuses.
-    enrolled: enrolled || joinToken === undefined,
-  };
-}
-
-function afterMove(was: DeviceSettings, { url, spkiPin: pin, session }: Place): Partial<DeviceSettings> {
-  const { movedFrom = was.url } = was;
-  return {
-    url,
-    pin,
-    session: session === true ? true : undefined,
-    movedFrom: isSameUrl(url, movedFrom) ? undefined : movedFrom,
-    before: keptOf(was),
-  };
-}
-
-/** However it is written: with a slash at its end, or the port that its scheme has anyway. */
-function isSameUrl(url: string, other: string | undefined): boolean {
-  if (other === undefined || !URL.canParse(url) || !URL.canParse(other)) return url === other;
-  return new URL(url).href === new URL(other).href;
-}
-
 const sourcesAt = ({ url, pin }: DeviceSettings): Parameters<typeof createHttpSources>[0] => ({
   hubUrl: url,
   spkiPin: pin,
 });
-
-interface Notes {
-  settings(): DeviceSettings;
-  change(what: Partial<DeviceSettings>): void;
-  /** Resolves when all changes are on the disk, or in the log. */
-  written(): Promise<void>;
-}
-
-/** What a running device learns, written down in order. */
-function createNotes(folder: DataFolder, before: DeviceSettings, log: Log): Notes {
-  let settings = before;
-  let writing = Promise.resolve();
-  return {
-    settings: () => settings,
-    change(what) {
-      const learnt = { ...settings, ...what };
-      if ((Object.keys(what) as (keyof DeviceSettings)[]).every((key) => learnt[key] === settings[key])) return;
-      settings = learnt;
-      writing = writing
-        .then(() => folder.saveSettings(learnt))
-        .catch((thrown: unknown) => log('error', asIdlewildError(thrown, 'noting where the hub is').message));
-    },
-    written: () => writing,
-  };
-}
-
-/** What is kept and what the person gave, as one; saved before anything is sent. */
-async function settle(
-  folder: DataFolder,
-  options: NodeAgentOptions,
-): Promise<{ settings: DeviceSettings; joinToken: string | undefined }> {
-  const kept = await folder.settings();
-  const invite = options.invite === undefined ? undefined : decodeInvite(options.invite);
-  const territory = invite?.territory ?? kept?.territory;
-  const isSame = kept !== undefined && (invite === undefined || equalBytes(kept.territory, invite.territory));
-  const told = options.url ?? invite?.url;
-  const isBare = invite === undefined && options.pin === undefined;
-  const stays = isSame && (told === undefined || (isBare && isSameUrl(told, kept.movedFrom)));
-  const url = stays ? kept.url : told;
-  const name = options.name ?? kept?.name;
-  if (territory === undefined || url === undefined) {
-    throw new IdlewildError(
-      'usage',
-      `${folder.folder} has not joined a community yet; give it an invite: idlewild join URL --token TOKEN`,
-    );
-  }
-  if (name === undefined || name.length === 0 || name.length > LIMITS.nameCharactersMax) {
-    throw new IdlewildError('usage', `a device needs a name of 1 to ${LIMITS.nameCharactersMax} characters`);
-  }
-  const enrolled = isSame && kept.enrolled;
-  const known = [kept, kept?.before].find((place) => place !== undefined && isSameUrl(url, place.url));
-  const { pin, session } = invite ?? known ?? { ...kept };
-  const settings: DeviceSettings = {
-    url,
-    territory,
-    name,
-    enrolled,
-    pin: options.pin ?? pin,
-    session: session === true ? true : undefined,
-    movedFrom: stays ? kept.movedFrom : undefined,
-    before: isSame && known !== kept ? keptOf(kept) : isSame ? kept.before : undefined,
-  };
-  await folder.saveSettings(settings);
-  return { settings, joinToken: invite === undefined ? undefined : joinTokenOf(invite.secret) };
-}
 
 async function consentFor(
   folder: DataFolder,
