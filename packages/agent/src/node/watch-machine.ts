@@ -67,9 +67,9 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
     }),
     pause: (name, text, told) => agent.pause(name, text, told),
     resume: (name) => agent.resume(name),
-    onThrottle: (share) => agent.throttle(share),
     halt: (is) => agent.halt(is),
     idle: idleRules && { rules: idleRules, tell: (isIdle) => agent.idle(isIdle) },
+    onThrottle: (share) => agent.throttle(share),
     onTrouble: (message) =>
       message === undefined ? log('info', 'this machine can be read again') : log('warn', message),
   });

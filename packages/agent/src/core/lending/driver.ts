@@ -5,10 +5,10 @@
  * One reading at a time. One that fails, or takes too long, is told and changes nothing: what held before it holds
  * after it, and only what needs no signal is looked at. While too many readings hang no further one is begun.
  * What the readings mean is decided in `idleness.ts`; what a pause does is the agent's.
- */
  *
  * Idle is more than not paused: by rules of its own where the device works beside its person, and never while the
  * machine cannot be read.
+ */
 import { asIdlewildError, IdlewildError, type Clock, type Timer } from '@idlewild/protocol';
 import {
   UNSEEN,
@@ -38,11 +38,11 @@ export interface DriverPorts {
   resume(name: ReasonName): void;
   /** The share of processors that work may have, 0 to 1; told when it changes. */
   onThrottle?(share: number): void;
+  /** Where something is lent for idle times alone: by which rules it is idle, and who is told of each change. */
+  readonly idle?: { readonly rules: PauseRules; tell(isIdle: boolean): void } | undefined;
   /** Once for each run of failures, and once when readings come again. */
   onTrouble(message: string | undefined): void;
 }
-  /** Where something is lent for idle times alone: by which rules it is idle, and who is told of each change. */
-  readonly idle?: { readonly rules: PauseRules; tell(isIdle: boolean): void } | undefined;
 
 /** What there is to say of idleness now. */
 export interface IdlenessView {
@@ -65,12 +65,12 @@ export interface Driver {
 interface Parts {
   readonly ports: DriverPorts;
   state: Idleness;
-  /** Of the last reading that came. */
-  signals: Signals;
-  toldThrottle: number;
   /** By the rules for idle times. */
   idle: Idleness;
   toldIdle: boolean;
+  /** Of the last reading that came. */
+  signals: Signals;
+  toldThrottle: number;
   trouble: string | undefined;
   /** Set while a reading is waited for. */
   reading: boolean;
@@ -89,13 +89,13 @@ export function startDriver(ports: DriverPorts): Driver {
     ports,
     onLooked: looked.resolve,
     state: UNSEEN,
+    idle: UNSEEN,
+    toldIdle: false,
     signals: {},
     toldThrottle: 1,
     trouble: undefined,
     reading: false,
     hanging: 0,
-    idle: UNSEEN,
-    toldIdle: false,
     next: undefined,
     again: false,
     stopped: false,
@@ -190,6 +190,12 @@ function readWithin(parts: Parts, ms: number): Promise<Signals> {
 function read(parts: Parts, signals: Signals): void {
   if (parts.stopped) return;
   parts.signals = signals;
+  lookAt(parts, look);
+}
+
+/** By the rules that pause, and by those for idle times where there are some. */
+function lookAt(parts: Parts, by: (before: Idleness, seen: Seen, nowMs: number) => Idleness): void {
+  const { clock, idle, rules } = parts.ports;
   const seen = seenBy(parts);
   const nowMs = clock.monotonic();
   become(parts, by(parts.state, seen, nowMs), seen);
@@ -211,12 +217,6 @@ function tellIdle(parts: Parts): void {
 /** Pauses before it resumes: a device that goes from one reason to another does not work in between. */
 function become(parts: Parts, state: Idleness, seen: Seen): void {
   const { ports } = parts;
-  lookAt(parts, look);
-}
-
-/** By the rules that pause, and by those for idle times where there are some. */
-function lookAt(parts: Parts, by: (before: Idleness, seen: Seen, nowMs: number) => Idleness): void {
-  const { clock, idle, rules } = parts.ports;
   const before = activeNames(parts.state);
   parts.state = state;
   const now = activeNames(state);
