@@ -1,8 +1,8 @@
 /**
  * A device on Node, wired: data folder, identity, consent, store, engines and the way to the hub.
  *
- * Everything that it opens is let go of when the agent ends, or when it could not be started. Where its hub is, is
- * found out by `settle.ts`; what becomes of the device while it is lent, in `lent-device.ts`.
+ * Everything that it opens is let go of when the agent ends. Where its hub is, `settle.ts` finds out; what becomes of
+ * the device while it is lent is `lent-device.ts`.
  */
 import { join } from 'node:path';
 import {
