@@ -24,9 +24,7 @@ import { openSignals } from './signals/open-signals.ts';
 
 export interface WatchOptions {
   readonly clock: Clock;
-  readonly agent: Pick<Agent, 'pause' | 'resume' | 'halt' | 'throttle' | 'idle'>;
-  /** Processors of this machine. */
-  readonly cores: number;
+  readonly agent: Pick<Agent, 'pause' | 'resume' | 'throttle' | 'idle'>;
   readonly consent: Consent;
   /** The lender's own settings. */
   readonly lending?: LendingSettings | undefined;
@@ -51,7 +49,7 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
   const rules = rulesFor(consent, options.lending);
   const lowCarbon = lowCarbonHours(options.lending?.energy);
   let isWorking = false;
-  const idleRules = consent.gpu === 'idle' ? idleRulesFor(options, rules) : undefined;
+  const idleRules = consent.gpu === 'idle' ? idleRulesFor(consent, options.lending, rules) : undefined;
   const isLookedAt = looksAtMachine(rules) || (idleRules !== undefined && looksAtMachine(idleRules));
   const driver: Driver = startDriver({
     clock,
@@ -67,7 +65,6 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
     }),
     pause: (name, text, told) => agent.pause(name, text, told),
     resume: (name) => agent.resume(name),
-    halt: (is) => agent.halt(is),
     idle: idleRules && { rules: idleRules, tell: (isIdle) => agent.idle(isIdle) },
     onThrottle: (share) => agent.throttle(share),
     onTrouble: (message) =>
@@ -95,17 +92,16 @@ const signalsOf = ({ clock, openSignals: open }: WatchOptions, { programs }: Pau
 function rulesFor(consent: Consent, lending: LendingSettings | undefined): PauseRules {
   const own = lending === undefined ? undefined : rulesOf(lending);
   const given = own ?? (consent.presence === 'respect' ? DEFAULT_PAUSE_RULES : NO_PAUSE_RULES);
-  return onProcessors(withinConsent(consent.presence === 'respect' ? given : ignoringPresence(given), consent), cores);
+  return withinConsent(consent.presence === 'respect' ? given : ignoringPresence(given), consent);
 }
 
 /**
  * What idle means to a device that works also while somebody is there, but lends something for idle times alone: what
  * it means to the others, with the lines that its lender moved.
  */
-function idleRulesFor({ consent, lending, cores }: WatchOptions, rules: PauseRules): PauseRules {
+function idleRulesFor(consent: Consent, lending: LendingSettings | undefined, rules: PauseRules): PauseRules {
   if (consent.presence === 'respect') return rules;
-  const usual = rulesOf({ v: 1, preset: 'balanced', rules: lending?.rules ?? {} });
-  return onProcessors(withinConsent(usual, consent), cores);
+  return withinConsent(rulesOf({ v: 1, preset: 'balanced', rules: lending?.rules ?? {} }), consent);
 }
 
 const looksAtMachine = (rules: PauseRules): boolean =>
