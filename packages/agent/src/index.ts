@@ -12,7 +12,12 @@ export { startDriver } from './core/lending/driver.ts';
 export { parseGrid } from './core/lending/grid.ts';
 export { hoursText, parseHours } from './core/lending/hours.ts';
 export { IDLENESS_LIMITS } from './core/lending/limits.ts';
-export { consentChangeSchema, type ConsentChange } from './core/lending/consent-change.ts';
+export {
+  changed as changedConsent,
+  consentChangeSchema,
+  widenings,
+  type ConsentChange,
+} from './core/lending/consent-change.ts';
 export type { LeaveOrder, LeaveReport, LendingStatus, LimitsOrder } from './core/lending/control.ts';
 export type { DayHistory } from './core/lending/history.ts';
 export type { KeptPause } from './core/lending/lender-pause.ts';

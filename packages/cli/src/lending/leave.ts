@@ -72,12 +72,25 @@ async function ask({ json }: Context, data: string): Promise<void> {
   if (isCancel(answer) || !answer) throw new IdlewildError('consent_refused', 'nothing was removed: it stays');
 }
 
-function reportLines({ acknowledged, why, answers, tokens, receipt, freedBytes, leftAlone }: LeaveReport): string[] {
+function reportLines({
+  deviceId,
+  acknowledged,
+  why,
+  answers,
+  tokens,
+  receipt,
+  freedBytes,
+  leftAlone,
+}: LeaveReport): string[] {
   const gave = `${countText(answers, 'answer')}, ${countText(tokens, 'token')}`;
   return [
-    acknowledged ? `left; the hub has signed it, and thanks for ${gave}` : `left; nobody acknowledged it: ${why ?? ''}`,
+    acknowledged
+      ? `left; the hub has signed it, and thanks for ${gave}`
+      : `left, but ${why ?? 'nobody acknowledged it'}`,
     `${bytesText(freedBytes)} were freed; the receipt is ${receipt}`,
     ...(leftAlone.length === 0 ? [] : [`not touched, for it is not the device's: ${leftAlone.join(', ')}`]),
-    ...(acknowledged ? [] : [`a steward of the community may revoke it there: ${calledAs()} devices revoke`]),
+    ...(acknowledged
+      ? []
+      : [`there it stays on the list until a steward removes it: ${calledAs()} devices revoke ${deviceId}`]),
   ];
 }

@@ -4,9 +4,9 @@
  */
 import { totalmem } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
-import { consentChangeSchema, type ConsentChange, type LimitsOrder } from '@idlewild/agent';
+import { changedConsent, consentChangeSchema, widenings, type ConsentChange, type LimitsOrder } from '@idlewild/agent';
 import { changeLimits, readConsent, readLending, type KeptConsent, type LenderChoice } from '@idlewild/agent/node';
-import { IdlewildError, codeOf, messageOf, type Consent } from '@idlewild/protocol';
+import { IdlewildError, type Consent } from '@idlewild/protocol';
 import { saysSomething, type LendingFlags } from '../commands/lending-options.ts';
 import { calledAs, type Context } from '../context.ts';
 import { chosen, saysOwn, settingsOf, withOwn } from '../lending-flags.ts';
@@ -25,14 +25,14 @@ interface Wanted {
 export async function limits(context: Shows, { data, flags, yes }: Wanted): Promise<void> {
   checkJoined(data);
   if (saysSomething(flags)) {
-    const order = await orderOf(data, flags);
-    const send = (agreed: boolean): Promise<boolean> => change(context, data, { ...order, agreed });
-    const isRunning = await send(yes).catch(async (error: unknown) => {
-      if (codeOf(error) !== 'consent_refused') throw error;
-      await ask(context, messageOf(error));
-      return send(true);
-    });
-    if (!isRunning) context.note('the device does not run now; it will go by this');
+    const { order, wider } = await orderOf(data, flags);
+    if (order === undefined) context.note('nothing is changed: it was agreed so already');
+    else {
+      if (wider.length > 0 && !yes) await ask(context, wider.join('; '));
+      // The device looks for itself what is wider.
+      const isRunning = await change(context, data, { ...order, agreed: yes || wider.length > 0 });
+      if (!isRunning) context.note('the device does not run now; it will go by this');
+    }
   }
   const kept = await existing(data);
   const settings = await readLending(data);
@@ -52,14 +52,25 @@ async function existing(data: string): Promise<KeptConsent> {
   throw new IdlewildError('not_found', `nothing was agreed to in ${data} yet; \`${calledAs()} join\` asks`);
 }
 
-async function orderOf(data: string, flags: LendingFlags): Promise<LimitsOrder> {
+interface Order {
+  /** Absent: all of it was agreed before. */
+  readonly order?: LimitsOrder;
+  /** What goes beyond what was agreed, in words. */
+  readonly wider: readonly string[];
+}
+
+async function orderOf(data: string, flags: LendingFlags): Promise<Order> {
   const { consent } = await existing(data);
   const after = chosen(flags, consent, { memoryBytes: totalmem() });
   const { preset } = flags;
   const before = await readLending(data);
   const said = preset === undefined ? undefined : settingsOf(preset, before);
   const settings = saysOwn(flags) ? withOwn(flags, said ?? before ?? settingsOf('balanced', before)) : said;
-  return { change: changeTo(after, consent), ...(settings === undefined ? {} : { settings }) };
+  const isOwn = settings !== undefined && !isDeepStrictEqual(settings, before);
+  const differs = changeTo(after, consent);
+  if (Object.keys(differs).length === 0 && !isOwn) return { wider: [] };
+  const wider = widenings(consent, changedConsent(consent, differs));
+  return { order: { change: differs, ...(isOwn ? { settings } : {}) }, wider };
 }
 
 /** The fields that differ; what `after` has no limit for any more is `null`. */
@@ -74,7 +85,7 @@ const change = (context: Shows, data: string, order: LimitsOrder): Promise<boole
   withDevice(
     data,
     async (client) => {
-      context.note('answers under way end first');
+      context.note('answers under way end first, and models are loaded again');
       await client.ask({ do: 'limits', ...order });
       return true;
     },
@@ -84,12 +95,12 @@ const change = (context: Shows, data: string, order: LimitsOrder): Promise<boole
     },
   );
 
-async function ask({ json }: Shows, what: string): Promise<void> {
+async function ask({ json }: Shows, wider: string): Promise<void> {
   const { terminalOf } = await import('../consent-screen.ts');
-  const terminal = terminalOf(json, 'lending more than was agreed');
+  const terminal = terminalOf(json, `lending more than was agreed (${wider})`);
   const { confirm, isCancel } = await import('@clack/prompts');
-  const asked = { ...terminal, message: `${what}. Do you agree?`, active: 'yes', inactive: 'no', initialValue: false };
-  const answer = await confirm(asked);
+  const message = `This lends more than you agreed to (${wider}). Do you agree?`;
+  const answer = await confirm({ ...terminal, message, active: 'yes', inactive: 'no', initialValue: false });
   if (isCancel(answer) || !answer) {
     throw new IdlewildError('consent_refused', 'nothing was changed: the lender did not agree');
   }

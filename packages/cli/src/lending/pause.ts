@@ -1,8 +1,8 @@
 /** `idlewild lending pause` and `resume`: the lender's own pause, of a device that runs or is to run again. */
-import type { KeptPause } from '@idlewild/agent';
+import type { KeptPause, LendingStatus } from '@idlewild/agent';
 import { keepPause, readKeptPause } from '@idlewild/agent/node';
 import type { Context } from '../context.ts';
-import { spanText } from '../text/units.ts';
+import { momentText, spanText } from '../text/units.ts';
 import { withDevice } from './ask-device.ts';
 
 export async function pause(
@@ -20,24 +20,37 @@ export async function pause(
       return { ...kept, running: false };
     },
   );
-  const how = forMs === undefined ? 'until it is resumed' : `for ${spanText(forMs / 1_000)}`;
+  const how =
+    forMs === undefined || untilMs === undefined
+      ? 'until it is resumed'
+      : `for ${spanText(forMs / 1_000)}, until ${momentText(untilMs)}`;
   const value = { paused: true, until: untilMs === undefined ? null : new Date(untilMs).toISOString(), running };
   context.show(value, () => [running ? `paused ${how}` : `paused ${how}; the device does not run now`]);
 }
 
 export async function resume(context: Context, { data }: { readonly data: string }): Promise<void> {
-  const running = await withDevice(
+  const { was, running, pauses } = await withDevice<Resumed>(
     data,
     async (client) => {
+      const { paused } = (await client.ask({ do: 'status' })) as LendingStatus;
       await client.ask({ do: 'resume' });
-      return true;
+      const { pauses: left } = (await client.ask({ do: 'status' })) as LendingStatus;
+      return { was: paused, running: true, pauses: left };
     },
     async () => {
+      const kept = await readKeptPause(data);
       await keepPause(data, undefined);
-      return false;
+      return { was: kept, running: false, pauses: [] };
     },
   );
   context.show({ paused: false, until: null, running }, () => [
-    running ? 'resumed' : 'resumed; the device does not run now',
+    `${was === undefined ? 'its lender had not paused it' : 'resumed'}${running ? '' : '; the device does not run now'}`,
+    ...pauses.map(({ name, text }) => `still paused, by ${name}: ${text}`),
   ]);
+}
+
+interface Resumed {
+  readonly was: KeptPause | undefined;
+  readonly running: boolean;
+  readonly pauses: LendingStatus['pauses'];
 }
