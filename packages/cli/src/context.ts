@@ -2,12 +2,13 @@
  * What every command is handed: the words of the person who called it, where to print, and the hub to talk to.
  *
  * Results go to stdout, everything said beside them to stderr; with --json stdout carries nothing but JSON and stderr
- * nothing but an error.
+ * nothing but an error. Lines may hold what a hub or a device said: nothing in them steers a terminal.
  */
 import { styleText } from 'node:util';
 import type { Client } from '@idlewild/client';
 import type { Command } from 'commander';
 import { createProgress, type Progress } from './text/progress.ts';
+import { plainLine, plainText } from './text/units.ts';
 
 export interface GlobalOptions {
   readonly hub?: string | undefined;
@@ -32,13 +33,13 @@ export interface Context {
 export function contextOf(command: Command): Context {
   const { hub, key, json = false } = command.optsWithGlobals<GlobalOptions>();
   const print = (line: string): void => {
-    process.stdout.write(`${line}\n`);
+    process.stdout.write(`${plainLine(line)}\n`);
   };
   const printJson = (value: unknown): void => {
     process.stdout.write(`${JSON.stringify(value)}\n`);
   };
   const note = (line: string): void => {
-    if (!json) process.stderr.write(`${dim(line, process.stderr)}\n`);
+    if (!json) process.stderr.write(`${dim(plainText(line), process.stderr)}\n`);
   };
   return {
     json,

@@ -82,7 +82,7 @@ async function once(context: Context, client: Client, request: ChatRequest): Pro
   const write = context.json
     ? () => undefined
     : (text: string) => {
-        process.stdout.write(text);
+        process.stdout.write(shown(text));
       };
   const answer = await timedAnswer(client, request, write, interruptSignal()).catch((error: unknown) => {
     if (!context.json && process.stdout.isTTY) process.stdout.write('\n');
@@ -180,7 +180,7 @@ async function turn(
   let text = '';
   const write = (piece: string): void => {
     text += piece;
-    process.stdout.write(piece);
+    process.stdout.write(shown(piece));
   };
   try {
     const answer = await timedAnswer(client, { ...request, messages: asked }, write, signal);
@@ -200,10 +200,13 @@ async function turn(
       return turn(context, client, request, [...asked.slice(0, fixed), ...asked.slice(fixed + 2)], fixed, signal);
     }
     if (code === undefined) throw error;
-    process.stderr.write(`${dim(`${code}: ${message}`, process.stderr)}\n`);
+    process.stderr.write(`${dim(plainText(`${code}: ${message}`), process.stderr)}\n`);
     return asked.slice(0, -1);
   }
 }
+
+/** What a model says is a stranger's text, and must not steer a terminal; whoever keeps it gets every character. */
+const shown = (piece: string): string => (process.stdout.isTTY ? plainText(piece) : piece);
 
 async function readStdin(): Promise<string> {
   let text = '';

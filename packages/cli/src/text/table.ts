@@ -25,8 +25,11 @@ export function tableLines(columns: readonly Column[], rows: readonly (readonly 
   );
 }
 
-/** Pairs of a name and a value, the values in one column. */
+/** Pairs of a name and a value, the values in one column, further lines of one too: none can pass for a name. */
 export function factLines(facts: readonly (readonly [name: string, value: string])[]): string[] {
   const width = Math.max(...facts.map(([name]) => name.length));
-  return facts.map(([name, value]) => `${name.padEnd(width)}  ${plainText(value)}`.trimEnd());
+  const indent = `\n${' '.repeat(width + 2)}`;
+  return facts.map(([name, value]) =>
+    `${name.padEnd(width)}  ${plainText(value).trimEnd().replaceAll('\n', indent)}`.trimEnd(),
+  );
 }

@@ -1,11 +1,23 @@
 import { PassThrough } from 'node:stream';
 import type { AgentState } from '@idlewild/agent';
-import { expect, test } from 'vitest';
+import { Command } from 'commander';
+import { expect, onTestFinished, test } from 'vitest';
+import { contextOf } from '../context.ts';
 import { parseDuration, parseDurationSeconds } from './duration.ts';
 import { createLiveLine } from './live-line.ts';
 import { progressLine } from './progress.ts';
 import { factLines, tableLines } from './table.ts';
-import { bytesText, momentText, parametersText, plainText, rateText, wattHoursText, whenText, wrap } from './units.ts';
+import {
+  bytesText,
+  momentText,
+  parametersText,
+  plainLine,
+  plainText,
+  rateText,
+  wattHoursText,
+  whenText,
+  wrap,
+} from './units.ts';
 
 test.each([
   ['90m', 5_400_000],
@@ -72,6 +84,28 @@ test('columns are aligned and lines end where their text does', () => {
 test('a name from elsewhere cannot steer the terminal', () => {
   expect(plainText('a\u001b[2Jb\u009bc\r\n\td')).toBe('a[2Jbc\n\td');
   expect(tableLines([{ title: 'N' }], [['x\u001b[31m\ny']])).toEqual(['N', 'x[31m y']);
+  expect(plainLine('\u001b[1mIdlewild\u001b[22m \u001b]0;x\u0007\u001b[31m')).toBe(
+    '\u001b[1mIdlewild\u001b[22m ]0;x[31m',
+  );
+});
+
+test('a value of many lines cannot pass for other facts', () => {
+  const lines = factLines([
+    ['trouble', 'none\nwalls  all hold\n'],
+    ['walls', 'none'],
+  ]);
+  expect(lines).toEqual(['trouble  none\n         walls  all hold', 'walls    none']);
+});
+
+test('whatever a command prints or says, no text from elsewhere in it steers the terminal', () => {
+  const written: string[] = [];
+  const { write } = process.stdout;
+  onTestFinished(() => void Object.assign(process.stdout, { write }));
+  Object.assign(process.stdout, { write: (text: string) => written.push(text) });
+  const context = contextOf(new Command());
+  context.print('left; nobody acknowledged it: \u001b[2J\u009b31m');
+  context.show({}, () => ['a\rb']);
+  expect(written).toEqual(['left; nobody acknowledged it: [2J31m\n', 'ab\n']);
 });
 
 test('a progress line says how far, how much, how fast, and how long it will take', () => {

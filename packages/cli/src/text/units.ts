@@ -70,6 +70,14 @@ export const plainText = (text: string): string =>
   // oxlint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '');
 
+/** The same of a line in which this program itself may have set something in bold, or dimmed it: that stays. */
+export const plainLine = (line: string): string =>
+  line
+    // oxlint-disable-next-line no-control-regex
+    .split(/(\u001b\[(?:1|2|22)m)/)
+    .map((part, index) => (index % 2 === 0 ? plainText(part) : part))
+    .join('');
+
 /** Lines of at most so many characters, broken between words; a longer word has a line of its own. */
 export function wrap(text: string, charactersMax: number): string[] {
   const lines: string[] = [];
