@@ -3,7 +3,7 @@
  *
  *   device.key     the identity's seed, hexadecimal, 0600: whoever has it is this device
  *   device.json    where its hub is, whom it trusts, its name, and whether it has been enrolled
- *   consent.json   the lender's consent, to be read by people, with the signed bytes that alone count
+ *   consent.json   the lender's consent: `kept-consent.ts`
  *   lending.json   what is the lender's own business: `lending-file.ts`
  *   blobs/ models/ the store and its folders; other modules own what is in them
  *
@@ -11,20 +11,10 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import {
-  LIMITS,
-  asIdlewildError,
-  fromHex,
-  hex,
-  type Clock,
-  type Consent,
-  type Crypto,
-  type KeyPair,
-  type Random,
-} from '@idlewild/protocol';
+import { LIMITS, fromHex, hex, type Clock, type Crypto, type KeyPair, type Random } from '@idlewild/protocol';
 import { lockFolder } from '@idlewild/protocol/node';
 import { openConsent, signConsent, type ConsentChoice } from '../core/consent.ts';
-import { hoursText } from '../core/lending/hours.ts';
+import { keepConsent, readOwnConsent } from './kept-consent.ts';
 import { corrupt, readJson, readText, writeJson, writeWhole } from './whole-file.ts';
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hexadecimal digits');
@@ -36,7 +26,6 @@ const settingsSchema = placeSchema.extend({
   name: z.string().min(1).max(LIMITS.nameCharactersMax),
   enrolled: z.boolean(),
 });
-const consentFileSchema = z.object({ consent: z.record(z.string(), z.unknown()), signed: z.base64() });
 
 export interface KeptPlace {
   readonly url: string;
@@ -93,7 +82,6 @@ export async function openDataFolder(folder: string, ports: Ports): Promise<Data
 
 function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports, close: () => void): DataFolder {
   const settingsPath = join(folder, 'device.json');
-  const consentPath = join(folder, 'consent.json');
   return {
     folder,
     identity,
@@ -120,23 +108,10 @@ function folderOver(folder: string, identity: KeyPair, { clock, crypto }: Ports,
         name,
         enrolled,
       }),
-    async consent() {
-      const remedy = 'remove it and give the consent again by joining';
-      const saved = await readJson(consentPath, consentFileSchema, remedy);
-      if (saved === undefined) return undefined;
-      const signed = new Uint8Array(Buffer.from(saved.signed, 'base64'));
-      const statement = await openConsent(signed, identity.publicKey, crypto).catch((thrown: unknown) => {
-        throw corrupt(consentPath, asIdlewildError(thrown, 'reading it').message, remedy);
-      });
-      if (JSON.stringify(readable(statement)) !== JSON.stringify(saved.consent)) {
-        throw corrupt(consentPath, 'its readable part differs from the signed one', remedy);
-      }
-      return signed;
-    },
+    consent: async () => (await readOwnConsent(folder, identity.publicKey, crypto))?.signed,
     async giveConsent(choice) {
       const signed = await signConsent(choice, identity, clock, crypto);
-      const consent = readable(await openConsent(signed, identity.publicKey, crypto));
-      await writeJson(consentPath, { consent, signed: Buffer.from(signed).toString('base64') });
+      await keepConsent(folder, await openConsent(signed, identity.publicKey, crypto), signed);
       return signed;
     },
   };
@@ -152,33 +127,6 @@ const placeWritten = ({ url, pin, session }: KeptPlace): z.infer<typeof placeSch
   pin: pin === undefined ? undefined : hex(pin),
   session,
 });
-
-/** The same fields in the same order whoever wrote them: keys as hexadecimal, hours as people say them. */
-function readable(consent: Consent): Record<string, unknown> {
-  const { territories, kinds, presence, classes, causes, refused, hours, gpu, issuedAtMs } = consent;
-  const { tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax } = consent;
-  const { cpuShareMax, memoryBytesMax, downloadBytesPerSecondMax, celsiusMax, wattHoursPerDayMax } = consent;
-  const limits = { tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax };
-  const whole = { territories: territories.map(hex), kinds, presence };
-  const issuedAt = new Date(issuedAtMs).toISOString();
-  if (consent.v === 1) return { ...whole, ...limits, issuedAt };
-  return {
-    version: 2,
-    ...whole,
-    classes,
-    causes,
-    refused,
-    hours: hours === undefined ? 'always' : hoursText(hours),
-    cpuShareMax,
-    memoryBytesMax,
-    ...limits,
-    downloadBytesPerSecondMax,
-    gpu,
-    celsiusMax,
-    wattHoursPerDayMax,
-    issuedAt,
-  };
-}
 
 async function readIdentity(path: string, { random, crypto }: Ports): Promise<KeyPair> {
   const saved = await readText(path);

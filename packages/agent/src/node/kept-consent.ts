@@ -1,32 +1,98 @@
 /**
- * What a lender agreed to, read from `consent.json` without the folder's lock: for whoever looks while the device runs.
- * Whose key signed it is checked by the device at its start; here it has to be the key that it names.
+ * `consent.json` in a device's folder: what its lender agreed to, to be read by people, and the signed bytes, which
+ * alone count.
+ *
+ * The device itself reads it as its own: its key has signed it, and what people read is what was signed. Whoever looks
+ * while the device runs reads it without the folder's lock; then the key has to be the one that it names.
  */
 import { join } from 'node:path';
-import { consentSchema, equalBytes, openStatement, type Consent } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  asIdlewildError,
+  consentSchema,
+  equalBytes,
+  hex,
+  openStatement,
+  type Consent,
+  type Crypto,
+} from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { z } from 'zod';
-import { corrupt, readJson } from './whole-file.ts';
+import { openConsent } from '../core/consent.ts';
+import { hoursText } from '../core/lending/hours.ts';
+import { corrupt, readJson, writeJson } from './whole-file.ts';
 
 const schema = z.object({ consent: z.record(z.string(), z.unknown()), signed: z.base64() });
 const REMEDY = 'remove it and give the consent again by joining';
 
+const pathIn = (folder: string): string => join(folder, 'consent.json');
+
 export interface KeptConsent {
   readonly consent: Consent;
+  readonly signed: Uint8Array;
   /** The same for people. */
   readonly readable: Readonly<Record<string, unknown>>;
 }
 
 /** `undefined` before anything was agreed to. Throws `data_corrupt`. */
-export async function readConsent(folder: string): Promise<KeptConsent | undefined> {
-  const path = join(folder, 'consent.json');
+export function readConsent(folder: string): Promise<KeptConsent | undefined> {
+  return read(folder, async (signed) => {
+    const { statement, key } = await openStatement('consent', signed, consentSchema, nodeCrypto);
+    if (!equalBytes(key, statement.device)) {
+      throw new IdlewildError('signature_invalid', 'another device signed it');
+    }
+    return statement;
+  });
+}
+
+/** As its device does, whose key is `device`. Throws `data_corrupt` also where both parts differ. */
+export async function readOwnConsent(
+  folder: string,
+  device: Uint8Array,
+  crypto: Crypto,
+): Promise<KeptConsent | undefined> {
+  const kept = await read(folder, (signed) => openConsent(signed, device, crypto));
+  if (kept === undefined || JSON.stringify(readableOf(kept.consent)) === JSON.stringify(kept.readable)) return kept;
+  throw corrupt(pathIn(folder), 'its readable part differs from the signed one', REMEDY);
+}
+
+async function read(folder: string, open: (signed: Uint8Array) => Promise<Consent>): Promise<KeptConsent | undefined> {
+  const path = pathIn(folder);
   const kept = await readJson(path, schema, REMEDY);
   if (kept === undefined) return undefined;
   const signed = new Uint8Array(Buffer.from(kept.signed, 'base64'));
-  const opened = await openStatement('consent', signed, consentSchema, nodeCrypto).catch((error: unknown) => {
-    throw corrupt(path, (error as Error).message, REMEDY);
+  const consent = await open(signed).catch((thrown: unknown) => {
+    throw corrupt(path, asIdlewildError(thrown, 'reading it').message, REMEDY);
   });
-  const { statement: consent, key } = opened;
-  if (!equalBytes(key, consent.device)) throw corrupt(path, 'another device signed it', REMEDY);
-  return { consent, readable: kept.consent };
+  return { consent, signed, readable: kept.consent };
+}
+
+export const keepConsent = (folder: string, consent: Consent, signed: Uint8Array): Promise<void> =>
+  writeJson(pathIn(folder), { consent: readableOf(consent), signed: Buffer.from(signed).toString('base64') });
+
+/** The same fields in the same order whoever wrote them: keys as hexadecimal, hours as people say them. */
+function readableOf(consent: Consent): Record<string, unknown> {
+  const { territories, kinds, presence, classes, causes, refused, hours, gpu, issuedAtMs } = consent;
+  const { tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax } = consent;
+  const { cpuShareMax, memoryBytesMax, downloadBytesPerSecondMax, celsiusMax, wattHoursPerDayMax } = consent;
+  const limits = { tokensPerSecondMax, diskBytesMax, uploadBytesPerSecondMax };
+  const whole = { territories: territories.map(hex), kinds, presence };
+  const issuedAt = new Date(issuedAtMs).toISOString();
+  if (consent.v === 1) return { ...whole, ...limits, issuedAt };
+  return {
+    version: 2,
+    ...whole,
+    classes,
+    causes,
+    refused,
+    hours: hours === undefined ? 'always' : hoursText(hours),
+    cpuShareMax,
+    memoryBytesMax,
+    ...limits,
+    downloadBytesPerSecondMax,
+    gpu,
+    celsiusMax,
+    wattHoursPerDayMax,
+    issuedAt,
+  };
 }
