@@ -1,7 +1,7 @@
 /**
  * Three kinds of tests, by what they need: `unit` nothing but the code, `sim` the whole system on a virtual clock,
- * `e2e` real processes and sockets. Run them through `npm test`, which also counts them, or one alone with
- * `npx vitest run <path>`.
+ * `e2e` and `e2e-timed` real processes and sockets. Run them through `npm test`, which also counts them, or one alone
+ * with `npx vitest run <path>`.
  */
 
 import { defineConfig } from 'vitest/config';
@@ -16,16 +16,19 @@ const unit = {
 // The fifty worlds of the simulation stand in two files, so that two cores share them.
 const sim = { name: 'sim', include: ['packages/sim/**/*.test.ts'], testTimeout: 300_000, hookTimeout: 60_000 };
 
-// Each of these files starts several processes, and a build machine has two cores: one file at a time.
-const e2e = {
-  name: 'e2e',
-  include: ['test/**/*.test.ts'],
-  fileParallelism: false,
-  testTimeout: 120_000,
-  hookTimeout: 120_000,
-  teardownTimeout: 30_000,
-};
+// Each of these files starts several processes of its own. Those that mostly wait, for restarts and timers, run two at
+// a time; those whose claims are about how long something takes have the machine to themselves.
+const timed = ['replicas/*', 'owner-returns', 'failover', 'many', 'service', 'crash', 'lan'].map(
+  (name) => `test/${name}.test.ts`,
+);
+const processes = { testTimeout: 120_000, hookTimeout: 120_000, teardownTimeout: 30_000 };
+const e2e = { name: 'e2e', include: ['test/**/*.test.ts'], exclude: timed, ...processes };
+const e2eTimed = { name: 'e2e-timed', include: timed, fileParallelism: false, ...processes };
 
 export default defineConfig({
-  test: { maxWorkers: 2, env: { ORT_DISABLE_TELEMETRY: '1' }, projects: [unit, sim, e2e].map((test) => ({ test })) },
+  test: {
+    maxWorkers: 2,
+    env: { ORT_DISABLE_TELEMETRY: '1' },
+    projects: [unit, sim, e2e, e2eTimed].map((test) => ({ test })),
+  },
 });

@@ -54,7 +54,9 @@ const steps: Readonly<Record<string, (filters: readonly string[]) => Promise<Cou
   tidy: () => vitest(['--project', 'unit', 'tidy.test.ts', 'docs/docs.test.ts']),
   unit: (filters) => vitest(['--project', 'unit', ...filters]),
   sim: (filters) => vitest(['--project', 'sim', ...filters]),
-  e2e: (filters) => vitest(['--project', 'e2e', ...filters]),
+  // One after the other: vitest would start both at once.
+  e2e: async (filters) =>
+    add(await vitest(['--project', 'e2e', ...filters]), await vitest(['--project', 'e2e-timed', ...filters])),
 };
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
