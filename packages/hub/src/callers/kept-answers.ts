@@ -6,6 +6,7 @@
  * database overwrites what is deleted.
  */
 import {
+  bytesSchema,
   concat,
   decodeCbor,
   encodeCbor,
@@ -63,13 +64,12 @@ export interface KeptAnswersDeps {
 }
 
 const NONCE_BYTES = 12;
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const recordSchema = z.object({
   requestId: z.string().optional(),
-  fingerprint: bytes,
+  fingerprint: bytesSchema,
   status: z.int(),
   headers: z.record(z.string(), z.string()),
-  body: bytes,
+  body: bytesSchema,
 });
 
 export function createKeptAnswers({ db, crypto, random, clock, key, log }: KeptAnswersDeps): KeptAnswers {

@@ -7,6 +7,7 @@
  */
 import {
   IdlewildError,
+  bytesSchema,
   codeOf,
   decodeCbor,
   encodeCbor,
@@ -62,14 +63,13 @@ const askSchema = z.discriminatedUnion('t', [
 type Ask = z.infer<typeof askSchema>;
 type ReadAsk = Extract<Ask, { t: 'read' }>;
 
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const replySchema = z.discriminatedUnion('t', [
   z.object({
     t: z.literal('bytes'),
     requestId: name,
     state: z.enum(['running', 'whole', 'broken']),
     head: z.object({ status: z.int(), headers: z.record(z.string(), z.string()) }).optional(),
-    bytes,
+    bytes: bytesSchema,
     /** Of all that was recorded so far: where a state that is over is the end. */
     more: z.boolean(),
   }),

@@ -11,6 +11,7 @@
  */
 import {
   WORK_KINDS,
+  bytesSchema,
   decodeCbor,
   encodeCbor,
   statusSchema,
@@ -20,7 +21,6 @@ import {
 } from '@idlewild/protocol';
 import { z } from 'zod';
 
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const id = z.string().max(128);
 const count = z.int().min(0);
 
@@ -40,7 +40,7 @@ export type Changing = z.infer<typeof changingSchema>;
 const factsSchema = changingSchema.extend({
   name: z.string(),
   territory: id,
-  publicKey: bytes,
+  publicKey: bytesSchema,
   joinedAtMs: z.number(),
   features: z.array(z.string()),
   kinds: z.array(z.enum(WORK_KINDS)),
@@ -113,7 +113,7 @@ export const orderSchema = z.discriminatedUnion('k', [
 export type Order = z.infer<typeof orderSchema>;
 
 /** Leases and frames, in the order of the frames. */
-export const framesSchema = z.array(z.tuple([id, bytes]));
+export const framesSchema = z.array(z.tuple([id, bytesSchema]));
 export type Frames = z.infer<typeof framesSchema>;
 
 export const repliedSchema = z.object({ code: z.string().optional(), message: z.string().optional() });

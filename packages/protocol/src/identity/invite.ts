@@ -10,6 +10,7 @@ import { base64url } from 'multiformats/bases/base64';
 import { z } from 'zod';
 import { IdlewildError } from '../errors.ts';
 import { decodeCbor, encodeCbor } from '../wire/frame.ts';
+import { bytes, bytes32 } from '../wire/byte-fields.ts';
 
 const PREFIX = 'iwj1.';
 const INVITE_CHARACTERS_MAX = 2_048;
@@ -27,8 +28,6 @@ export interface Invite {
   readonly session?: boolean;
 }
 
-const bytes = z.instanceof(Uint8Array);
-const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
 const carriedSchema = z.object({
   u: z.url({ protocol: /^(https?|wss?)$/ }).max(512),
   s: bytes.refine((value) => value.length >= 16 && value.length <= 64, 'must be 16 to 64 bytes'),

@@ -11,9 +11,7 @@ import { LIMITS } from '../limits.ts';
 import type { Crypto, KeyPair } from '../ports.ts';
 import { openStatement, signStatement } from './signed.ts';
 import { hubCertificateSchema } from './statements.ts';
-
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
-const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
+import { bytes, bytes32 } from '../wire/byte-fields.ts';
 
 export const leftStatementSchema = z.object({
   v: z.literal(1),

@@ -8,9 +8,8 @@ import { z } from 'zod';
 import { LIMITS } from '../limits.ts';
 import { profileSchema, statusSchema } from '../wire/messages.ts';
 import { DATA_CLASSES, causeSchema } from '../wire/purpose.ts';
+import { bytes, bytes32 } from '../wire/byte-fields.ts';
 
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
-const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
 const instantMs = z.int().min(0);
 
 /** "This key is a hub of this territory until then." Signed by the territory's key. */

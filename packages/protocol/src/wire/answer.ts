@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import { LIMITS } from '../limits.ts';
+import { bytes } from './byte-fields.ts';
 
 const finite = z.number();
 
@@ -128,7 +129,6 @@ export const answerProgressSchema = z.object({
   ...leased,
   phase: z.enum(['loading', 'prefill']),
 });
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 /** Natural logarithm of a probability under the model's own distribution; −9999 stands for −∞. */
 const logprob = finite.max(0);
 /** A token's bytes are what it adds to the text; they may be part of a character. */

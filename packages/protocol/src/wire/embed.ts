@@ -8,8 +8,8 @@ import { z } from 'zod';
 import { utf8 } from '../bytes.ts';
 import { LIMITS } from '../limits.ts';
 import { purposeFields } from './purpose.ts';
+import { bytes } from './byte-fields.ts';
 
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
 const leased = { lease: z.string().max(64), epoch: z.int().min(1) };
 
 export const embedWorkSchema = z.object({

@@ -17,9 +17,8 @@ import {
 import { embedDoneSchema, embedFailedSchema, embedSchema } from './embed.ts';
 import { decodeFrame, refuseUnknownCritical } from './frame.ts';
 import { purposeFields } from './purpose.ts';
+import { bytes, bytes32 } from './byte-fields.ts';
 
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'must be bytes');
-const bytes32 = bytes.refine((value) => value.length === 32, 'must be 32 bytes');
 const name = z.string().min(1).max(LIMITS.nameCharactersMax);
 const cidText = z.string().min(8).max(128);
 
