@@ -26,6 +26,8 @@ export interface BenchProcessOptions<Said> {
   /** Sent as its first message. */
   readonly task: object;
   readonly profileFolder?: string | undefined;
+  /** Options of Node's. */
+  readonly flags?: readonly string[] | undefined;
   onMessage?(said: Said): void;
 }
 
@@ -33,9 +35,9 @@ const STOP_MS = 10_000;
 const PRINTED_CHARACTERS_MAX = 2_000;
 
 export function startBenchProcess<Said>(options: BenchProcessOptions<Said>): BenchProcess<Said> {
-  const { script, task, profileFolder, onMessage } = options;
+  const { script, task, profileFolder, flags = [], onMessage } = options;
   const profiling = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
-  const child = fork(script, { detached: true, execArgv: profiling, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+  const child = fork(script, { detached: true, execArgv: [...flags, ...profiling], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
   const kill = (): void => killGroup(child);
   process.once('exit', kill);
   let printed = '';

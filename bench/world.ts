@@ -62,6 +62,8 @@ export interface World {
 
 const READY_MS_MAX = 120_000;
 const POLL_MS = 25;
+/** With what `idlewild join` runs: bin/idlewild.mjs sets the same. */
+const LENDING_FLAGS = ['--optimize-for-size', '--max-semi-space-size=1'];
 const root = dirname(import.meta.dirname);
 
 export async function startWorld(options: WorldOptions): Promise<World> {
@@ -166,6 +168,7 @@ function startDevice({ name, folder, url, token, machine, options }: DeviceOptio
       script: device?.script ?? join(import.meta.dirname, 'device-process.ts'),
       task: { ...task, ...device?.task },
       profileFolder: run.profileFolder,
+      flags: LENDING_FLAGS,
       onMessage: (said) => {
         if (child === started) state = said;
       },
