@@ -37,7 +37,11 @@ const PRINTED_CHARACTERS_MAX = 2_000;
 export function startBenchProcess<Said>(options: BenchProcessOptions<Said>): BenchProcess<Said> {
   const { script, task, profileFolder, flags = [], onMessage } = options;
   const profiling = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
-  const child = fork(script, { detached: true, execArgv: [...flags, ...profiling], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+  const child = fork(script, {
+    detached: true,
+    execArgv: [...flags, ...profiling],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
   const kill = (): void => killGroup(child);
   process.once('exit', kill);
   let printed = '';
