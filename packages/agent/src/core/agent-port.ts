@@ -97,6 +97,11 @@ export interface Agent {
    */
   pause(name: string, text?: string, told?: string): void;
   resume(name: string): void;
+  /**
+   * Engines stand still at once, or go on unless the device is paused. Nobody is told and nothing is given back: answers
+   * wait where they are. For a second or so, until it is known whether there is something to pause for.
+   */
+  halt(is: boolean): void;
   /** Engines compute this share, over 0 and at most 1, of what the lender's limits allow: at once, until changed. */
   throttle(share: number): void;
   /**

@@ -86,6 +86,7 @@ export async function createAgent(options: AgentOptions): Promise<Agent> {
     stop: ({ drain = false } = {}) => stop(parts, drain),
     pause: (name, text = name, told = text) => pause(parts, name, text, told),
     resume: (name) => resume(parts, name),
+    halt: (is) => parts.shelf.halt(is),
     throttle: (share) => throttle(parts, share),
     idle(isIdle) {
       parts.isIdle = isIdle;

@@ -3,7 +3,7 @@
  * arrives after it was given up is closed, so that no process is left behind.
  */
 import { IdlewildError, asIdlewildError, type Clock } from '@idlewild/protocol';
-import type { Engine, EngineHost, EngineLimits, EngineModel } from '@idlewild/engine';
+import type { Engine, EngineHost, EngineLimits, EngineModel, Halting } from '@idlewild/engine';
 import { AGENT_LIMITS } from './limits.ts';
 
 /** Throws what the host throws; `engine_failed` past the deadline; `cancelled` when `signal` is aborted. */
@@ -12,6 +12,7 @@ export function loadEngine(
   model: EngineModel,
   limits: EngineLimits,
   signal: AbortSignal,
+  onStarted?: (process: Halting) => void,
 ): Promise<Engine> {
   return new Promise((resolve, reject) => {
     const abort = new AbortController();
@@ -34,7 +35,7 @@ export function loadEngine(
     );
     signal.addEventListener('abort', onAbort);
     if (signal.aborted) return onAbort();
-    engineHost.load(model, limits, abort.signal).then(
+    engineHost.load(model, limits, abort.signal, onStarted).then(
       (engine) => {
         if (settled)
           engine.close({ atOnce: true }).catch(() => undefined /* given up already: nobody waits for its end */);

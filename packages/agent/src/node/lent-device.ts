@@ -164,6 +164,7 @@ async function opened(device: Device, ended: Promise<IdlewildError | undefined>)
     },
     pause: (name, text, told) => agent().pause(name, text, told),
     resume: (name) => agent().resume(name),
+    halt: (is) => agent().halt(is),
     throttle: (share) => agent().throttle(share),
     idle: (isIdle) => agent().idle(isIdle),
     state: () => agent().state(),

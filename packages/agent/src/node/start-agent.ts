@@ -168,6 +168,7 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     ...options,
     clock: systemClock,
     agent,
+    cores: machine.cores,
     consent: lent,
     lending,
     wattHoursToday: energy.wattHoursToday,

@@ -42,6 +42,7 @@ async function createWatched(
   const watch = await watchMachine({
     clock,
     agent,
+    cores: 8,
     consent: await openConsent(signed, identity.publicKey, nodeCrypto),
     lending,
     openSignals(programs) {

@@ -15,6 +15,7 @@ import {
   DEFAULT_PAUSE_RULES,
   NO_PAUSE_RULES,
   ignoringPresence,
+  onProcessors,
   withinConsent,
   type PauseRules,
 } from '../core/lending/rules.ts';
@@ -24,7 +25,9 @@ import { openSignals } from './signals/open-signals.ts';
 
 export interface WatchOptions {
   readonly clock: Clock;
-  readonly agent: Pick<Agent, 'pause' | 'resume' | 'throttle' | 'idle'>;
+  readonly agent: Pick<Agent, 'pause' | 'resume' | 'halt' | 'throttle' | 'idle'>;
+  /** Processors of this machine. */
+  readonly cores: number;
   readonly consent: Consent;
   /** The lender's own settings. */
   readonly lending?: LendingSettings | undefined;
@@ -46,10 +49,10 @@ export interface Watch {
 /** Resolves when the machine has been looked at: a device whose person is there starts paused. */
 export async function watchMachine(options: WatchOptions): Promise<Watch> {
   const { agent, clock, consent, log } = options;
-  const rules = rulesFor(consent, options.lending);
+  const rules = rulesFor(options);
   const lowCarbon = lowCarbonHours(options.lending?.energy);
   let isWorking = false;
-  const idleRules = consent.gpu === 'idle' ? idleRulesFor(consent, options.lending, rules) : undefined;
+  const idleRules = consent.gpu === 'idle' ? idleRulesFor(options, rules) : undefined;
   const isLookedAt = looksAtMachine(rules) || (idleRules !== undefined && looksAtMachine(idleRules));
   const driver: Driver = startDriver({
     clock,
@@ -65,6 +68,7 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
     }),
     pause: (name, text, told) => agent.pause(name, text, told),
     resume: (name) => agent.resume(name),
+    halt: (is) => agent.halt(is),
     idle: idleRules && { rules: idleRules, tell: (isIdle) => agent.idle(isIdle) },
     onThrottle: (share) => agent.throttle(share),
     onTrouble: (message) =>
@@ -89,19 +93,23 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
 const signalsOf = ({ clock, openSignals: open }: WatchOptions, { programs }: PauseRules): Promise<SignalSource> =>
   open?.(programs) ?? openSignals({ clock, programs: () => programs });
 
-function rulesFor(consent: Consent, lending: LendingSettings | undefined): PauseRules {
+type Lent = Pick<WatchOptions, 'consent' | 'lending' | 'cores'>;
+
+function rulesFor({ consent, lending, cores }: Lent): PauseRules {
   const own = lending === undefined ? undefined : rulesOf(lending);
   const given = own ?? (consent.presence === 'respect' ? DEFAULT_PAUSE_RULES : NO_PAUSE_RULES);
-  return withinConsent(consent.presence === 'respect' ? given : ignoringPresence(given), consent);
+  return onProcessors(withinConsent(consent.presence === 'respect' ? given : ignoringPresence(given), consent), cores);
 }
 
 /**
  * What idle means to a device that works also while somebody is there, but lends something for idle times alone: what
  * it means to the others, with the lines that its lender moved.
  */
-function idleRulesFor(consent: Consent, lending: LendingSettings | undefined, rules: PauseRules): PauseRules {
+export function idleRulesFor(lent: Lent, rules = rulesFor(lent)): PauseRules {
+  const { consent, lending, cores } = lent;
   if (consent.presence === 'respect') return rules;
-  return withinConsent(rulesOf({ v: 1, preset: 'balanced', rules: lending?.rules ?? {} }), consent);
+  const usual = rulesOf({ v: 1, preset: 'balanced', rules: lending?.rules ?? {} });
+  return onProcessors(withinConsent(usual, consent), cores);
 }
 
 const looksAtMachine = (rules: PauseRules): boolean =>

@@ -42,7 +42,18 @@ export interface Embedded {
   readonly cpuMs?: number;
 }
 
-export interface Engine {
+/** What may be stopped where it stands, and go on. */
+export interface Halting {
+  /**
+   * Nothing is computed from now on, not even the rest of a run, until `resume`: what is asked meanwhile waits, and
+   * silence is no fault. Memory stays taken. False where the system cannot do that; then, and where this is absent,
+   * an engine can only be closed.
+   */
+  suspend?(): boolean;
+  resume?(): void;
+}
+
+export interface Engine extends Halting {
   /** What the numeric class is made of, beside the model's CID. */
   readonly engineBuild: string;
   readonly provider: string;
@@ -71,13 +82,6 @@ export interface Engine {
    * memory and its time are wanted back.
    */
   close(how?: { readonly atOnce?: boolean }): Promise<void>;
-  /**
-   * Nothing is computed from now on, not even the rest of a run, until `resume`: what is asked meanwhile waits, and
-   * silence is no fault. Memory stays taken. False where the system cannot do that; then, and where this is absent,
-   * an engine can only be closed.
-   */
-  suspend?(): boolean;
-  resume?(): void;
   /** At most this share of the time is computed from now on; over 0, at most 1. Speeds are told accordingly. */
   throttle?(share: number): void;
   /** Called once when the engine is gone without `close`. */
@@ -112,6 +116,14 @@ export interface EngineLimits {
 }
 
 export interface EngineHost {
-  /** Loads a model. Throws `engine_failed`, `model_refused`, `model_unsupported` or `model_invalid`. */
-  load(model: EngineModel, limits: EngineLimits, signal: AbortSignal): Promise<Engine>;
+  /**
+   * Loads a model. Throws `engine_failed`, `model_refused`, `model_unsupported` or `model_invalid`. `onStarted` is given
+   * what computes while it loads, which takes seconds; an engine that was suspended by it is resumed by it.
+   */
+  load(
+    model: EngineModel,
+    limits: EngineLimits,
+    signal: AbortSignal,
+    onStarted?: (process: Halting) => void,
+  ): Promise<Engine>;
 }

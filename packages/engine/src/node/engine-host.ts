@@ -14,7 +14,7 @@ import {
   type Timer,
 } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
-import type { Embedded, Engine, EngineEvent, EngineHost, EngineLimits, EngineModel } from '../core/port.ts';
+import type { Embedded, Engine, EngineEvent, EngineHost, EngineLimits, EngineModel, Halting } from '../core/port.ts';
 import { startEngineProcess, type EngineProcess, type ProcessOptions } from './engine-process.ts';
 import { embeddedOf, type FromEngine, type Loaded } from './frames.ts';
 import { surveyHere } from './isolation/here.ts';
@@ -49,7 +49,8 @@ export function createNodeEngineHost(options: EngineHostOptions = {}): EngineHos
   }
 
   return {
-    load: async (model, limits, signal) => loadInProcess(model, limits, signal, { ...options, wall: await wallHere() }),
+    load: async (model, limits, signal, onStarted) =>
+      loadInProcess(model, limits, signal, { ...options, wall: await wallHere() }, onStarted),
   };
 }
 
@@ -58,6 +59,7 @@ async function loadInProcess(
   limits: EngineLimits,
   signal: AbortSignal,
   options: EngineHostOptions,
+  onStarted: ((process: Halting) => void) | undefined,
 ): Promise<Engine> {
   signal.throwIfAborted();
   let onMessage: (message: FromEngine) => void = () => undefined;
@@ -73,6 +75,7 @@ async function loadInProcess(
     },
     (reason) => onEnd(reason),
   );
+  onStarted?.({ suspend: child.stop, resume: child.go });
   const abort = (): void => child.kill();
   signal.addEventListener('abort', abort, { once: true });
   try {

@@ -3,7 +3,7 @@ import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { createScriptedSignals, type ScriptedSignals } from '../../testing/scripted-signals.ts';
 import { startDriver, type Driver } from './driver.ts';
-import { DRIVER_LIMITS } from './limits.ts';
+import { DRIVER_LIMITS, IDLENESS_LIMITS } from './limits.ts';
 import type { Outside } from './lines.ts';
 import type { Signals } from './port.ts';
 import { DEFAULT_PAUSE_RULES, type PauseRules } from './rules.ts';
@@ -18,6 +18,8 @@ interface World {
   readonly calls: string[];
   readonly told: string[];
   readonly shares: number[];
+  /** Whether engines stand still on a suspicion, each time that it changed. */
+  readonly halts: boolean[];
   readonly troubles: (string | undefined)[];
   working(is: boolean): void;
   outside(change: Partial<Outside>): void;
@@ -31,6 +33,7 @@ async function createWorld(
   const clock = createFakeClock(() => nextTurn());
   const source = createScriptedSignals(signals, { headless });
   const [calls, told, shares, troubles]: [string[], string[], number[], (string | undefined)[]] = [[], [], [], []];
+  const halts: boolean[] = [];
   let isWorking = false;
   let outside: Omit<Outside, 'nowMs'> = { localTime: { weekday: 0, minute: 600 } };
   const driver = startDriver({
@@ -44,6 +47,7 @@ async function createWorld(
       told.push(toHub);
     },
     resume: (name) => calls.push(`resume ${name}`),
+    halt: (is) => halts.push(is),
     onThrottle: (share) => shares.push(share),
     onTrouble: (message) => troubles.push(message),
   });
@@ -55,6 +59,7 @@ async function createWorld(
     calls,
     told,
     shares,
+    halts,
     troubles,
     working(is) {
       isWorking = is;
@@ -83,18 +88,81 @@ test('a machine that is in use from the start works at no time', async () => {
   expect(calls).toEqual(['pause input: somebody used this machine 40 s ago; it works again in 2 min']);
 });
 
-test('while something is computed, load of another program pauses it within 250 ms', async () => {
-  // Whenever it starts between two readings.
-  for (let startsAfterMs = 0; startsAfterMs < 100; startsAfterMs += 7) {
-    const { clock, source, calls, working } = await createWorld();
-    working(true);
-    await clock.advance(10_000 + startsAfterMs);
+/** At work for a while, and so far into the time between two readings. */
+async function atWork(intoMs = 0): Promise<World> {
+  const world = await createWorld();
+  world.working(true);
+  await world.clock.advance(10_000 + intoMs);
+  return world;
+}
+
+async function until(clock: FakeClock, is: () => boolean): Promise<number> {
+  let ms = 0;
+  for (; !is(); ms++) await clock.advance(1);
+  return ms;
+}
+
+test('load of another program halts engines within 250 ms, and pauses the device once it is believed', async () => {
+  // Whenever it starts between two readings, of which the first sees a part of it.
+  for (let intoMs = 0; intoMs < DRIVER_LIMITS.workingMs; intoMs += 7) {
+    const { clock, source, calls, halts } = await atWork(intoMs);
+    source.say({ otherCpu: 0.5 * (1 - intoMs / DRIVER_LIMITS.workingMs) });
+    const firstMs = DRIVER_LIMITS.workingMs - intoMs;
+    await clock.advance(firstMs);
     source.say({ otherCpu: 0.5 });
-    let afterMs = 0;
-    for (; calls.length === 0; afterMs++) await clock.advance(1);
+    const haltedMs = firstMs + (await until(clock, () => halts.length > 0));
+    expect(halts).toEqual([true]);
+    // Reading takes some time, too, on a machine that is just being needed.
+    expect(haltedMs).toBeLessThanOrEqual(150);
+    const pausedMs = haltedMs + (await until(clock, () => calls.length > 0));
     expect(calls[0]).toContain('pause load');
-    expect(afterMs).toBeLessThan(250 - DRIVER_LIMITS.workingMs);
+    expect(pausedMs).toBeLessThanOrEqual(600);
+    // What was halted is paused: nobody waits for it any more.
+    expect(halts).toEqual([true, false]);
   }
+});
+
+test('load that is over soon halts engines for little longer than it lasts, and pauses nothing', async () => {
+  for (const lastsMs of [50, 100, 150, 250]) {
+    const { clock, source, calls, halts } = await atWork();
+    source.say({ otherCpu: 1 });
+    await clock.advance(lastsMs);
+    source.say({ otherCpu: 0.02 });
+    const wasMs = await until(clock, () => halts.length % 2 === 0);
+    expect(halts).toEqual(lastsMs < 100 ? [] : [true, false]);
+    expect(wasMs).toBeLessThanOrEqual(150);
+    await clock.advance(60_000);
+    expect(calls).toEqual([]);
+  }
+});
+
+test('nothing is halted that does not compute, or that is paused already', async () => {
+  const { clock, source, halts, working } = await createWorld();
+  source.say({ otherCpu: 0.285 });
+  await clock.advance(1_000);
+  expect(halts).toEqual([]);
+  source.say({ otherCpu: 0, onBattery: true });
+  await clock.advance(1_000);
+  working(true);
+  await clock.advance(1_000);
+  source.say({ otherCpu: 1 });
+  await clock.advance(10_000);
+  expect(halts).toEqual([]);
+});
+
+test('engines that were halted go on though no reading comes any more, and when nobody looks any more', async () => {
+  const { clock, source, calls, halts } = await atWork();
+  source.say({ otherCpu: 0.5 });
+  await until(clock, () => halts.length > 0);
+  source.behave('hang');
+  await clock.advance(IDLENESS_LIMITS.haltMsMax);
+  expect(halts).toEqual([true, false]);
+  expect(calls).toEqual([]);
+  const other = await atWork();
+  other.source.say({ otherCpu: 0.5 });
+  await until(other.clock, () => other.halts.length > 0);
+  other.driver.stop();
+  expect(other.halts).toEqual([true, false]);
 });
 
 test('it looks often while something is computed, seldom otherwise, and at once when work begins', async () => {

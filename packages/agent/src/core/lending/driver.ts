@@ -1,6 +1,7 @@
 /**
  * Looks at the machine and pauses the agent: often while something is computed, seldom while nothing is, at once when
- * somebody touches it.
+ * somebody touches it. While it suspects that there is something to pause for, engines stand still, if there are any
+ * that compute; for no longer than a halt may take, whatever becomes of the readings.
  *
  * One reading at a time. One that fails, or takes too long, is told and changes nothing: what held before it holds
  * after it, and only what needs no signal is looked at. While too many readings hang no further one is begun.
@@ -36,6 +37,8 @@ export interface DriverPorts {
   /** `text` is for the lender, `told` for the hub. */
   pause(name: ReasonName, text: string, told: string): void;
   resume(name: ReasonName): void;
+  /** Engines stand still, for a moment and without a word, or go on unless they are paused. */
+  halt?(is: boolean): void;
   /** The share of processors that work may have, 0 to 1; told when it changes. */
   onThrottle?(share: number): void;
   /** Where something is lent for idle times alone: by which rules it is idle, and who is told of each change. */
@@ -57,7 +60,7 @@ export interface Driver {
   /** Something changed that no signal tells: work began, energy was used up. */
   lookNow(): void;
   view(): IdlenessView;
-  /** Reasons stay as they are; the source is closed. */
+  /** Reasons stay as they are, a suspicion is dropped; the source is closed. */
   stop(): void;
 }
 
@@ -71,6 +74,8 @@ interface Parts {
   /** Of the last reading that came. */
   signals: Signals;
   toldThrottle: number;
+  /** Set while engines stand still on a suspicion: when they go on in any case. */
+  halted: Timer | undefined;
   trouble: string | undefined;
   /** Set while a reading is waited for. */
   reading: boolean;
@@ -93,6 +98,7 @@ export function startDriver(ports: DriverPorts): Driver {
     toldIdle: false,
     signals: {},
     toldThrottle: 1,
+    halted: undefined,
     trouble: undefined,
     reading: false,
     hanging: 0,
@@ -113,6 +119,7 @@ export function startDriver(ports: DriverPorts): Driver {
     stop() {
       parts.stopped = true;
       parts.next?.cancel();
+      goOn(parts);
       input?.stop();
       ports.source.close();
     },
@@ -226,11 +233,27 @@ function become(parts: Parts, state: Idleness, seen: Seen): void {
     }
   }
   for (const name of before) if (!now.includes(name)) ports.resume(name);
+  if (state.halt.sinceMs === undefined) goOn(parts);
+  else if (parts.halted === undefined && ports.isWorking()) standStill(parts);
   const { throttle } = state;
   const isEnd = throttle === 1 && parts.toldThrottle !== 1;
   if (!isEnd && Math.abs(throttle - parts.toldThrottle) < IDLENESS_LIMITS.throttleStep) return;
   parts.toldThrottle = throttle;
   ports.onThrottle?.(throttle);
+}
+
+function standStill(parts: Parts): void {
+  const { clock } = parts.ports;
+  // Readings may fail or hang from now on.
+  parts.halted = clock.after(IDLENESS_LIMITS.haltMsMax, () => goOn(parts));
+  parts.ports.halt?.(true);
+}
+
+function goOn(parts: Parts): void {
+  if (parts.halted === undefined) return;
+  parts.halted.cancel();
+  parts.halted = undefined;
+  parts.ports.halt?.(false);
 }
 
 function tellTrouble(parts: Parts, message: string | undefined): void {

@@ -4,6 +4,7 @@ import type { Random } from '@idlewild/protocol';
 import { describe, expect, test } from 'vitest';
 import { noisyDay } from '../../testing/noisy-day.ts';
 import { UNSEEN, activeNames, look, type Idleness } from './idleness.ts';
+import { IDLENESS_LIMITS as HOLD } from './limits.ts';
 import { LINES, REASON_NAMES, type Outside, type ReasonName } from './lines.ts';
 import type { Signals } from './port.ts';
 import { DEFAULT_PAUSE_RULES } from './rules.ts';
@@ -132,7 +133,61 @@ describe.each([1, 2, 3, 4, 5, 6])('with the seed %i', (seed) => {
       expect(worst.throttle).toBeLessThanOrEqual(after.throttle);
     }
   });
+
+  test('a halt has a reading to show for it, is over in time, and leaves time to work before the next', () => {
+    const times: { sinceMs: number; endedMs: number }[] = [];
+    for (const { atMs, signals, before, after } of looksAtLoad(seed)) {
+      const [was, is] = [before.halt.sinceMs, after.halt.sinceMs];
+      if (is !== undefined) expect(activeNames(after)).toEqual([]);
+      if (was === undefined && is !== undefined) {
+        expect(heightOf('load', signals) ?? 0).toBeGreaterThanOrEqual(HOLD.heightSuspected);
+        const { endedMs = -Infinity } = times.at(-1) ?? {};
+        expect(atMs - endedMs).toBeGreaterThanOrEqual(HOLD.haltGapMs);
+      }
+      if (was !== undefined && is === undefined) times.push({ sinceMs: was, endedMs: atMs });
+    }
+    expect(times.length).toBeGreaterThan(20);
+    for (const { sinceMs, endedMs } of times) expect(endedMs - sinceMs).toBeLessThanOrEqual(HOLD.haltMsMax + LATE_MS);
+  });
+
+  test('whatever went before, engines stand or are paused 250 ms after a program began to compute', () => {
+    const random = createSeededRandom(seed);
+    let longestMs = 0;
+    for (const { atMs, after } of looksAtLoad(seed)) {
+      let state = after;
+      const stands = (): boolean => state.halt.sinceMs !== undefined || activeNames(state).length > 0;
+      let ms = 0;
+      while (!stands() && ms < 1_000) {
+        ms += 50;
+        // One processor of two, and what accounting is off by.
+        const otherCpu = 0.5 + 0.1 * (random.unit() - 0.5);
+        state = look(state, { signals: { otherCpu }, outside: OUTSIDE, rules: RULES }, atMs + ms);
+      }
+      longestMs = Math.max(longestMs, ms);
+    }
+    expect(longestMs).toBeGreaterThanOrEqual(100);
+    expect(longestMs).toBeLessThanOrEqual(200);
+  });
 });
+
+/** How much later than it is due a reading comes. */
+const LATE_MS = 60;
+
+/** Load alone, on both sides of its line, for moments and for seconds, as it is read while something is computed. */
+function* looksAtLoad(seed: number): Generator<Step> {
+  const random = createSeededRandom(seed);
+  let before = UNSEEN;
+  let otherCpu = 0;
+  for (let step = 0, atMs = 0; step < STEPS; step++, atMs += 50 + 10 * random.unit()) {
+    if (random.unit() < 0.15) otherCpu = [0, 0.1, 0.2, 0.24, 0.27, 0.4, 1][Math.floor(random.unit() * 7)] ?? 0;
+    // A pause ends what is looked for here; as if its minutes had passed.
+    if (activeNames(before).length > 0) before = UNSEEN;
+    const signals = { otherCpu };
+    const after = look(before, { signals, outside: OUTSIDE, rules: RULES }, atMs);
+    yield { atMs, signals, before, after };
+    before = after;
+  }
+}
 
 test('the worst of noise does not make a reason come more often than its holds allow', () => {
   const random = createSeededRandom(9);

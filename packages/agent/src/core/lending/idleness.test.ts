@@ -13,7 +13,14 @@ import {
 import { IDLENESS_LIMITS as HOLD } from './limits.ts';
 import { REASON_NAMES, type Outside, type ReasonName } from './lines.ts';
 import type { Signals } from './port.ts';
-import { DEFAULT_PAUSE_RULES, NO_PAUSE_RULES, ignoringPresence, withinConsent, type PauseRules } from './rules.ts';
+import {
+  DEFAULT_PAUSE_RULES,
+  NO_PAUSE_RULES,
+  ignoringPresence,
+  onProcessors,
+  withinConsent,
+  type PauseRules,
+} from './rules.ts';
 
 const NOON: Outside = { localTime: { weekday: 2, minute: 720 }, nowMs: 1_000_000 };
 const RULES: PauseRules = { ...DEFAULT_PAUSE_RULES, whenLocked: true, programs: ['doom', 'blender'] };
@@ -88,7 +95,7 @@ const SCRIPTS: readonly [ReasonName, Signals, number, Signals, Signals, number, 
   ['audio', { audio: true }, 2_000, { audio: true }, {}, 60_000, 60_000],
   ['camera', { camera: true }, 0, { camera: true }, {}, 60_000, 60_000],
   ['load', { otherCpu: 0.26 }, 12_180, { otherCpu: 0.16 }, { otherCpu: 0.05 }, 60_000, 62_000],
-  ['load', { otherCpu: 0.5 }, 100, { otherCpu: 0.16 }, { otherCpu: 0.05 }, 60_000, 62_000],
+  ['load', { otherCpu: 0.5 }, 480, { otherCpu: 0.16 }, { otherCpu: 0.05 }, 60_000, 62_000],
   ['gpu', { otherGpu: 0.21 }, 12_180, { otherGpu: 0.11 }, { otherGpu: 0.01 }, 60_000, 62_000],
   ['gpu', { otherGpu: 0.4 }, 200, { otherGpu: 0.11 }, { otherGpu: 0.01 }, 60_000, 62_000],
   ['battery', { onBattery: true }, 0, { onBattery: true }, {}, 60_000, 60_000],
@@ -303,4 +310,14 @@ test('a ceiling in the consent lowers both lines of temperature, and raises none
   expect(withinConsent(RULES, { celsiusMax: 95 })).toMatchObject({ celsiusWarm: 65, celsiusMax: 85 });
   expect(withinConsent(RULES, { celsiusMax: 70 })).toMatchObject({ celsiusWarm: 60, celsiusMax: 70 });
   expect(withinConsent(NO_PAUSE_RULES, { celsiusMax: 80 })).toMatchObject({ celsiusWarm: 70, celsiusMax: 80 });
+});
+
+test('a program that computes on one processor counts on a machine of eight, and not what each of 64 does by itself', () => {
+  const lineOn = (cores: number, rules = DEFAULT_PAUSE_RULES): number | null => onProcessors(rules, cores).otherCpuMax;
+  expect([1, 2, 4, 8, 16, 64].map((cores) => lineOn(cores))).toEqual([0.25, 0.25, 0.1875, 0.09375, 0.05, 0.05]);
+  expect(lineOn(8, { ...DEFAULT_PAUSE_RULES, otherCoresMax: null })).toBe(0.25);
+  expect(lineOn(8, { ...DEFAULT_PAUSE_RULES, otherCpuMax: null, otherCoresMax: 3 })).toBe(0.375);
+  expect(lineOn(2, { ...DEFAULT_PAUSE_RULES, otherCpuMax: null, otherCoresMax: 3 })).toBe(1);
+  expect(lineOn(64, { ...DEFAULT_PAUSE_RULES, otherCpuMax: 0.02 })).toBe(0.02);
+  expect(lineOn(8, ignoringPresence(DEFAULT_PAUSE_RULES))).toBeNull();
 });

@@ -4,14 +4,15 @@
  * Each reason is held for itself. It is entered when its reading has been beyond its line for its hold (none for input
  * and programs), and left when it has been back below a lower line for another, longer hold. So a reason stays for its
  * hold at least, and noise between the two lines changes nothing. What is noisy (load, temperature, memory) goes by its
- * mean, and is entered at once when it is far beyond; where it comes back soon it is held twice as long, up to 16
- * times. The last reason is not left while the mean of another is near its line. A worse reading never ends a reason
+ * mean, and is entered sooner when it is far beyond; where it comes back soon it is held twice as long, up to 16
+ * times. Load is suspected before it is believed, and engines stand still meanwhile (`halt.ts`). The last reason is not left while the mean of another is near its line. A worse reading never ends a reason
  * that a better one would have kept.
  *
  * Any reason pauses. A signal that is absent is none; what it would pause for is listed as unknown. A machine without
  * screen and input is idle by its load alone.
  * It knows neither how signals are read nor what a pause does.
  */
+import { haltAfter, type Halt } from './halt.ts';
 import type { Hours, LocalTime } from './hours.ts';
 import { IDLENESS_LIMITS as HOLD } from './limits.ts';
 import { LINES, REASON_NAMES, type Line, type ReasonName, type Seen } from './lines.ts';
@@ -32,6 +33,9 @@ interface Watch {
   readonly leftAtMs?: number | undefined;
   /** Its height, or the mean of it. */
   readonly level: number;
+  /** Means of it over shorter times, of what is suspected before it is believed. */
+  readonly suspicion: number;
+  readonly belief: number;
   readonly seenAtMs: number;
   readonly doublings: number;
 }
@@ -41,6 +45,7 @@ export interface Idleness {
   /** The share of processors that work may have, 0 to 1: less the nearer the machine is to its ceiling. */
   readonly throttle: number;
   readonly throttledAtMs?: number | undefined;
+  readonly halt: Halt;
 }
 
 export interface ActiveReason extends PauseReason {
@@ -49,14 +54,24 @@ export interface ActiveReason extends PauseReason {
   readonly endsInMs?: number | undefined;
 }
 
-const NEVER_SEEN: Watch = { isActive: false, sinceMs: 0, level: HOLD.heightMin, seenAtMs: 0, doublings: 0 };
+const NEVER_SEEN: Watch = {
+  isActive: false,
+  sinceMs: 0,
+  level: HOLD.heightMin,
+  suspicion: HOLD.heightMin,
+  belief: HOLD.heightMin,
+  seenAtMs: 0,
+  doublings: 0,
+};
 
 /** Nothing was seen yet. */
 export const UNSEEN: Idleness = {
   watches: Object.fromEntries(REASON_NAMES.map((name) => [name, NEVER_SEEN])) as Idleness['watches'],
   throttle: 1,
+  halt: {},
 };
 
+const SUSPECTED = REASON_NAMES.filter((name) => LINES[name].isSuspected === true);
 const FROM_OUTSIDE = REASON_NAMES.filter((name) => LINES[name].signals === undefined);
 
 /**
@@ -72,8 +87,15 @@ export function look(
   const watches: Record<ReasonName, Watch> = { ...before.watches };
   for (const name of names) watches[name] = watched(watches[name], LINES[name], seen, monotonicMs);
   if (nearNames(watches).length > 0) keepLast(before, watches);
-  if (!names.includes('temperature')) return { ...before, watches };
-  return { watches, throttle: throttled(before, seen, monotonicMs), throttledAtMs: monotonicMs };
+  const halt = haltAfter(before.halt, suspicionOf(watches), monotonicMs);
+  if (!names.includes('temperature')) return { ...before, watches, halt };
+  return { watches, halt, throttle: throttled(before, seen, monotonicMs), throttledAtMs: monotonicMs };
+}
+
+/** Of what is most suspected, while nothing pauses. */
+function suspicionOf(watches: Idleness['watches']): number | undefined {
+  if (REASON_NAMES.some((name) => watches[name].isActive)) return undefined;
+  return Math.max(...SUSPECTED.map((name) => watches[name].suspicion));
 }
 
 /** Reasons that are about to be entered, or could be by noise alone. */
@@ -118,15 +140,19 @@ export const unknownOf = ({ signals, rules }: Pick<Seen, 'signals' | 'rules'>): 
 function watched(watch: Watch, line: Line, seen: Seen, nowMs: number): Watch {
   const height = line.isOn(seen.rules) ? line.height(seen) : undefined;
   const bounded = Math.min(HOLD.heightMax, Math.max(HOLD.heightMin, height ?? HOLD.heightMin));
-  const level = levelAfter(watch, line, bounded, nowMs);
+  const sinceMs = nowMs - watch.seenAtMs;
+  const level = line.smoothedMs === undefined ? bounded : mean(watch.level, bounded, sinceMs, line.smoothedMs);
+  const suspicion = mean(watch.suspicion, bounded, sinceMs, HOLD.suspectedMs);
+  const belief = mean(watch.belief, bounded, sinceMs, HOLD.believedMs);
   const isOver = bounded >= 1;
   const isFar = bounded >= (line.smoothedMs === undefined ? 1 : HOLD.heightMax);
   const farSinceMs = isFar ? (watch.farSinceMs ?? nowMs) : undefined;
   const isFirm =
     (line.smoothedMs !== undefined && level >= 1) ||
+    (line.isSuspected === true && belief >= HOLD.heightBelieved) ||
     (farSinceMs !== undefined && nowMs - farSinceMs >= line.enterAfterMs);
   const overAtMs = isOver ? nowMs : watch.overAtMs;
-  const next = { ...watch, overAtMs, farSinceMs, level, seenAtMs: nowMs };
+  const next = { ...watch, overAtMs, farSinceMs, level, suspicion, belief, seenAtMs: nowMs };
   if (!watch.isActive) return isFirm ? entered(next, line, seen, nowMs) : next;
   // Once the mean has been below, it takes more than noise to begin again.
   const isBack = isFirm || level >= HOLD.heightNear;
@@ -146,11 +172,9 @@ function entered(watch: Watch, line: Line, seen: Seen, nowMs: number): Watch {
 
 const leaveAfterMs = ({ doublings }: Watch, { leaveAfterMs: once }: Line): number => once * 2 ** doublings;
 
-/** The mean of a noisy reading, an exponential one by time; of others, itself. */
-function levelAfter({ level, seenAtMs }: Watch, { smoothedMs }: Line, height: number, nowMs: number): number {
-  if (smoothedMs === undefined) return height;
-  return height + (level - height) * Math.exp((seenAtMs - nowMs) / smoothedMs);
-}
+/** Exponential, by time. */
+const mean = (before: number, height: number, sinceMs: number, overMs: number): number =>
+  height + (before - height) * Math.exp(-sinceMs / overMs);
 
 function endsIn(watch: Watch, line: Line, seen: Seen, name: ReasonName, nowMs: number): number | undefined {
   if (name === 'hours') return seen.outside.hours && opensIn(seen.outside.hours, seen.outside.localTime);

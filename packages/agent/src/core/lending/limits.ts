@@ -20,16 +20,32 @@ export const IDLENESS_LIMITS = {
   /** Where a line is left again: of its reading, or beyond it. Between the two lines nothing changes. */
   inputEnterShare: 0.8,
   cpuLeaveShare: 0.6,
+  /** A machine of many processors has more programs of its own: below this share of them load is nobody's. */
+  cpuShareMin: 0.05,
+  /** More processors than this no machine has. */
+  coresMax: 4_096,
   gpuLeaveShare: 0.5,
   pressureLeaveShare: 0.3,
   chargeLeaveBy: 0.05,
   memoryLeaveBy: 0.05,
 
   /**
-   * Load as far beyond its line again as the line is from where it is left is a program that somebody waits for: three
-   * readings, for one late tick of the system's accounting fills two. A card's load is told over a sixth of a second.
+   * Load is suspected by its mean over about one reading, at which engines stand still, and believed by its mean over
+   * some: a program that computes from now on is paused for within 0.6 s, and one that is over within 0.3 s is not.
    */
-  loadEnterMs: 100,
+  suspectedMs: 50,
+  believedMs: 300,
+  /** In heights. Suspected above what a reading is wrong by; no more when it is hardly beyond; believed for certain. */
+  heightSuspected: 1.25,
+  heightUnsuspected: 0.75,
+  heightBelieved: 1.4,
+  /** A third of what a hub calls a stall. What is not believed by then is left to the mean over seconds. */
+  haltMsMax: 1_000,
+  /** Suspicions that come and go leave three quarters of the time to work; a program that starts meanwhile waits less. */
+  haltGapMs: 150,
+  /**
+   * As far beyond its line again as the line is from where it is left. A card's load is told over a sixth of a second.
+   */
   gpuEnterMs: 200,
   /** A sound shorter than this is a notification. */
   audioEnterMs: 2_000,
@@ -75,7 +91,7 @@ export const IDLENESS_LIMITS = {
 } as const;
 
 export const DRIVER_LIMITS = {
-  /** Between readings while something is computed: with the hold for load, 250 ms from its start to the pause. */
+  /** Between readings while something is computed: with what suspicion takes, 250 ms from a load's start to a halt. */
   workingMs: 50,
   /** While nothing is: there is nothing to stop, and a look at the machine costs a millisecond or two. */
   restingMs: 1_000,

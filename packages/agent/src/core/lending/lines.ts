@@ -59,6 +59,8 @@ export interface Line {
   /** Beyond the line without a break; of a noisy one, at `heightMax` or more. */
   readonly enterAfterMs: number;
   readonly leaveAfterMs: number;
+  /** Suspected and believed by its means over shorter times, whatever `enterAfterMs` is; engines stand meanwhile. */
+  readonly isSuspected?: boolean;
   /** Noisy, or what our own work may cause: also entered, and left, by its mean over about this long. */
   readonly smoothedMs?: number;
 }
@@ -137,7 +139,8 @@ export const LINES: Readonly<Record<ReasonName, Line>> = {
     isOn: ({ otherCpuMax }) => otherCpuMax !== null,
     height: ({ signals, rules: { otherCpuMax: line } }) =>
       between(signals.otherCpu, (line ?? 1) * HOLD.cpuLeaveShare, line ?? 1),
-    enterAfterMs: HOLD.loadEnterMs,
+    isSuspected: true,
+    enterAfterMs: Infinity,
     leaveAfterMs: HOLD.loadLeaveMs,
     smoothedMs: HOLD.loadSmoothedMs,
   },

@@ -23,6 +23,8 @@ export interface PauseRules {
   readonly camera: boolean;
   /** Processors that other programs may keep busy, of all: 0 to 1. */
   readonly otherCpuMax: Line;
+  /** The same in processors, however many there are: most of one is a program that computes. */
+  readonly otherCoresMax: Line;
   readonly otherGpuMax: Line;
   readonly onBattery: boolean;
   /** Of the battery, 0 to 1, plugged in or not. */
@@ -49,6 +51,7 @@ export const NO_PAUSE_RULES: PauseRules = {
   audio: false,
   camera: false,
   otherCpuMax: null,
+  otherCoresMax: null,
   otherGpuMax: null,
   onBattery: false,
   chargeMin: null,
@@ -69,6 +72,7 @@ export const DEFAULT_PAUSE_RULES: PauseRules = {
   audio: true,
   camera: true,
   otherCpuMax: 0.25,
+  otherCoresMax: 0.75,
   otherGpuMax: 0.2,
   onBattery: true,
   chargeMin: 0.3,
@@ -95,6 +99,7 @@ export const pauseRulesSchema = z.strictObject({
   audio: z.boolean(),
   camera: z.boolean(),
   otherCpuMax: share,
+  otherCoresMax: z.number().gt(0).max(IDLENESS_LIMITS.coresMax).nullable(),
   otherGpuMax: share,
   onBattery: z.boolean(),
   chargeMin: shareToReach,
@@ -115,6 +120,7 @@ export const ignoringPresence = (rules: PauseRules): PauseRules => ({
   audio: false,
   camera: false,
   otherCpuMax: null,
+  otherCoresMax: null,
   otherGpuMax: null,
   programs: [],
 });
@@ -125,4 +131,15 @@ export function withinConsent(rules: PauseRules, consent: { readonly celsiusMax?
   const ceiling = Math.min(rules.celsiusMax ?? consent.celsiusMax, consent.celsiusMax);
   const warm = Math.min(rules.celsiusWarm ?? ceiling, ceiling - IDLENESS_LIMITS.celsiusBetweenLines);
   return { ...rules, celsiusMax: ceiling, celsiusWarm: warm };
+}
+
+/**
+ * With one line for load, on a machine of so many processors: whichever of share and processors is reached first. A line
+ * in processors goes no lower than what a machine of many is busy with by itself; one in shares goes as low as it says.
+ */
+export function onProcessors(rules: PauseRules, cores: number): PauseRules {
+  const { otherCpuMax, otherCoresMax } = rules;
+  if (otherCoresMax === null) return rules;
+  const byCores = Math.min(1, Math.max(IDLENESS_LIMITS.cpuShareMin, otherCoresMax / cores));
+  return { ...rules, otherCpuMax: Math.min(otherCpuMax ?? 1, byCores), otherCoresMax: null };
 }

@@ -13,7 +13,7 @@ import type {
   ToDevice,
   WantedModel,
 } from '@idlewild/protocol';
-import type { Engine, EngineHost, EngineLimits } from '@idlewild/engine';
+import type { Engine, EngineHost, EngineLimits, Halting } from '@idlewild/engine';
 import type { WarmModel } from '../lane/attempts.ts';
 import type { ModelFolders } from '../model-folders.ts';
 
@@ -132,6 +132,10 @@ export interface ShelfState {
   look: Timer | undefined;
   /** While the device is paused: no engine computes. */
   suspended: boolean;
+  /** Engines stand still for a moment, one that is being loaded as well. */
+  halted: boolean;
+  /** The process of a model that is being loaded. */
+  loading: Halting | undefined;
   /** When memory is given back, too. */
   releasing: Timer | undefined;
   /** Engines on their way out. */

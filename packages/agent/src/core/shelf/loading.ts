@@ -22,7 +22,10 @@ export async function loadEntry(
   if (!(await makeRoom(shelf, entry, entry.memoryBytes))) return;
   setState(shelf, entry, 'loading');
   const model = await ports.folders.prepare(entry.cid, manifest);
-  const engine = await loadEngine(ports, model, engineLimits(shelf), signal);
+  const engine = await loadEngine(ports, model, engineLimits(shelf), signal, (process) => {
+    shelf.loading = process;
+    if (shelf.halted) process.suspend?.();
+  });
   const { engineBuild, provider, fingerprint } = engine;
   entry.provider = provider;
   const refused = ports.refusalOfProvider(provider);
@@ -51,6 +54,7 @@ export async function loadEntry(
   entry.warm = { engine, numericClass };
   // It may have changed while the model was loaded.
   engine.throttle?.(engineLimits(shelf).dutyShare);
+  if (shelf.halted) engine.suspend?.();
   entry.warmSinceMs = ports.clock.monotonic();
   entry.failures = 0;
   engine.onDeath((reason) => died(shelf, entry, engine, reason));

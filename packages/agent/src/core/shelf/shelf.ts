@@ -31,7 +31,7 @@ import {
 import { fetchEntry, keptFiles } from './fetching.ts';
 import { leafOf } from './leaves.ts';
 import { loadEntry } from './loading.ts';
-import { endRefused, isRefused, resumeEngines, suspendEngines, throttleEngines } from './yielding.ts';
+import { endRefused, haltEngines, isRefused, resumeEngines, suspendEngines, throttleEngines } from './yielding.ts';
 
 export type { HoldMessage, ShelfPorts } from './entry.ts';
 
@@ -42,6 +42,8 @@ export interface Shelf {
   /** The device is paused, as `refusal` says by now: nothing is fetched, loaded or computed. */
   suspend(): void;
   resume(): void;
+  /** Engines stand still, or go on unless the device is paused; nothing else changes. */
+  halt(is: boolean): void;
   /** Engines compute this share of the time that the lender's limits allow; over 0, at most 1. */
   throttle(share: number): void;
   /** What engines may compute on is another now, as `refusalOfProvider` says. */
@@ -80,6 +82,8 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
     swappedAtMs: undefined,
     look: undefined,
     suspended: false,
+    halted: false,
+    loading: undefined,
     releasing: undefined,
     ending: new Set(),
     throttled: 1,
@@ -102,6 +106,7 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
       resumeEngines(shelf);
       wake(shelf);
     },
+    halt: (is) => haltEngines(shelf, is),
     throttle: (share) => throttleEngines(shelf, share),
     providersChanged() {
       endRefused(shelf);
@@ -221,6 +226,7 @@ async function advance(shelf: ShelfState, entry: Entry): Promise<void> {
     else failed(shelf, entry, asIdlewildError(thrown, `making the model ${entry.cid} ready`));
   } finally {
     shelf.current = undefined;
+    shelf.loading = undefined;
   }
 }
 

@@ -5,10 +5,13 @@
  *       ▲                    │ `suspendedMs`; at once where an engine cannot be suspended
  *       └──────resume────────┴──► released: the engine is ended, its memory is free; a resume loads it again
  *
+ * Besides, all of them may be halted for a moment, when it is not known yet whether to pause: they stand and go on, and
+ * nothing else happens. A pause that follows finds them standing.
+ *
  * What engines were doing has been given back to the hub before; what is fetched or loaded is called off by the shelf.
  */
 import { asIdlewildError } from '@idlewild/protocol';
-import type { EngineLimits } from '@idlewild/engine';
+import type { EngineLimits, Halting } from '@idlewild/engine';
 import { AGENT_LIMITS } from '../limits.ts';
 import { endEngine, setState, type Entry, type ShelfState } from './entry.ts';
 
@@ -32,8 +35,25 @@ export function resumeEngines(shelf: ShelfState): void {
   if (!shelf.suspended) return;
   shelf.suspended = false;
   shelf.releasing?.cancel();
-  for (const { warm } of loadedOf(shelf)) warm?.engine.resume?.();
+  if (!shelf.halted) goOn(shelf);
 }
+
+/** What cannot be suspended goes on. */
+export function haltEngines(shelf: ShelfState, is: boolean): void {
+  if (shelf.halted === is) return;
+  shelf.halted = is;
+  if (is) for (const each of computing(shelf)) each.suspend?.();
+  else if (!shelf.suspended) goOn(shelf);
+}
+
+function goOn(shelf: ShelfState): void {
+  for (const each of computing(shelf)) each.resume?.();
+}
+
+const computing = (shelf: ShelfState): Halting[] => [
+  ...loadedOf(shelf).flatMap(({ warm }) => warm?.engine ?? []),
+  ...(shelf.loading === undefined ? [] : [shelf.loading]),
+];
 
 /** `share`: of what the lender's limits allow. */
 export function throttleEngines(shelf: ShelfState, share: number): void {
