@@ -375,9 +375,11 @@ test('the demonstration ends well, and again from what it kept', async () => {
 
 test('help of every command shows an example', async () => {
   const named =
-    'update|up|invite|join|models|chat|embed|classify|devices|keys|usage|service|status|backup|restore|territory';
+    'update|up|invite|join|lending|models|chat|embed|classify|devices|keys|usage|service|status|' +
+    'backup|restore|territory';
   const words = [...MANUAL.matchAll(new RegExp(`^\\| \`(${named})`, 'gm'))].map(([, command]) => command ?? '');
   const groups: Readonly<Record<string, string[]>> = {
+    lending: ['status', 'history', 'pause', 'resume', 'limits', 'leave'],
     models: ['add', 'list', 'show', 'pin', 'unpin', 'remove'],
     devices: ['list', 'show', 'drain', 'revoke'],
     keys: ['create', 'list', 'limit', 'revoke'],
@@ -388,7 +390,7 @@ test('help of every command shows an example', async () => {
     [command],
     ...(groups[command] ?? []).map((inner) => [command, inner]),
   ]);
-  expect(commands).toHaveLength(36);
+  expect(commands).toHaveLength(43);
   const helped = await Promise.all(commands.map((command) => call([...command, '--help'])));
   for (const [index, { code, out }] of helped.entries()) {
     expect({ command: commands[index], code }).toEqual({ command: commands[index], code: EXIT.ok });

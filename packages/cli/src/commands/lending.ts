@@ -30,7 +30,15 @@ export function addLendingCommands(program: Command): void {
   const lending = program
     .command('lending')
     .summary('the device that this machine lends: status, pause, limits, history, leave')
-    .description('The device that this machine lends, as its lender sees it. `idlewild join` is what lends it.');
+    .description('The device that this machine lends, as its lender sees it. `idlewild join` is what lends it.')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ idlewild lending status            what runs now, for whom, and what it cost
+  $ idlewild lending pause --for 2h
+  $ idlewild lending limits --cpu 40%`,
+    );
   const inFolder = (name: string): Command =>
     lending.command(name).option('--data <dir>', "the device's folder (default: as `idlewild join` has it)");
   addLooking(inFolder);
@@ -94,7 +102,7 @@ function addLimits(inFolder: InFolder): void {
       .summary('show and change what was agreed')
       .description(
         'Show what was agreed; with options, change it. The device signs it anew, ends the answers under way and ' +
-          'goes on by it. What lends more than was agreed is asked first.',
+          'goes on by it. What is not named stays as it was; what lends more than was agreed is asked first.',
       )
       .option('--yes', 'agree to lend more without being asked, for scripts'),
   )
