@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { IdlewildError } from '@idlewild/protocol';
 import { LABEL, launchdAgent } from './launchd-agent.ts';
-import type { Machine, Ran, ServiceManager, ServiceState } from './manager.ts';
+import { endedWell, firstLine, type Machine, type Ran, type ServiceManager, type ServiceState } from './manager.ts';
 
 export interface LaunchdOptions {
   readonly machine: Machine;
@@ -37,7 +37,7 @@ export function createLaunchd({ machine, home, userId }: LaunchdOptions): Servic
       if (code === 0) return;
       throw new IdlewildError(
         'usage',
-        `nobody is logged in at the screen as this user (launchctl: ${code}, ${err.trim().split('\n')[0] ?? ''}); ` +
+        `nobody is logged in at the screen as this user (launchctl: ${code}, ${firstLine(err)}); ` +
           'log in there, and install from there',
       );
     },
@@ -46,12 +46,7 @@ export function createLaunchd({ machine, home, userId }: LaunchdOptions): Servic
       machine.write(file, launchdAgent(service, facts));
       // One that was disabled by hand stays so over a removal, and is refused.
       await launchctl('enable', `${domain}/${LABEL}`);
-      const { code, err } = await launchctl('bootstrap', domain, file);
-      if (code === 0) return;
-      throw new IdlewildError(
-        'internal',
-        `\`launchctl bootstrap ${domain} ${file}\` ended with ${code}: ${err.trim()}`,
-      );
+      endedWell(`launchctl bootstrap ${domain} ${file}`, await launchctl('bootstrap', domain, file));
     },
     async uninstall() {
       await remove();

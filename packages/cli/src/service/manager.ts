@@ -2,6 +2,7 @@
  * What keeps programs running on a system, as far as one service needs it: three implementations, over what they ask of
  * the machine. All of them work for the user who calls, and none asks for an administrator.
  */
+import { IdlewildError } from '@idlewild/protocol';
 import type { InstalledFacts, ServiceDescription } from './description.ts';
 
 export interface ServiceManager {
@@ -58,3 +59,12 @@ export interface Ran {
   readonly out: string;
   readonly err: string;
 }
+
+/** Throws `internal` with what a command said that did not end well. */
+export function endedWell(command: string, { code, err, out }: Ran): void {
+  if (code === 0) return;
+  const said = firstLine(err) || firstLine(out) || 'it said nothing';
+  throw new IdlewildError('internal', `\`${command}\` ended with ${code}: ${said}`);
+}
+
+export const firstLine = (text: string): string => text.trim().split('\n')[0]?.trim() ?? '';

@@ -4,7 +4,15 @@
  */
 import { join } from 'node:path';
 import { IdlewildError } from '@idlewild/protocol';
-import type { Linger, Machine, Ran, ServiceManager, ServiceState } from './manager.ts';
+import {
+  endedWell,
+  firstLine,
+  type Linger,
+  type Machine,
+  type Ran,
+  type ServiceManager,
+  type ServiceState,
+} from './manager.ts';
 import { systemdUnit } from './systemd-unit.ts';
 
 const UNIT = 'idlewild.service';
@@ -21,7 +29,7 @@ export function createSystemd({ machine, home, user, env }: SystemdOptions): Ser
   const file = join(config, 'systemd', 'user', UNIT);
   const systemctl = (...words: string[]): Promise<Ran> => machine.run('systemctl', ['--user', '--no-pager', ...words]);
   const must = async (...words: string[]): Promise<void> =>
-    refuse(`systemctl --user ${words.join(' ')}`, await systemctl(...words));
+    endedWell(`systemctl --user ${words.join(' ')}`, await systemctl(...words));
   return {
     name: 'systemd',
     file,
@@ -96,16 +104,6 @@ const lingerOf = (machine: Machine, user: string): Linger => ({
   isOn: () => machine.exists(join('/var/lib/systemd/linger', user)),
   async turn(on) {
     const words = [on ? 'enable-linger' : 'disable-linger'];
-    refuse(`loginctl ${words.join(' ')}`, await machine.run('loginctl', words));
+    endedWell(`loginctl ${words.join(' ')}`, await machine.run('loginctl', words));
   },
 });
-
-function refuse(command: string, { code, err, out }: Ran): void {
-  if (code === 0) return;
-  throw new IdlewildError(
-    'internal',
-    `\`${command}\` ended with ${code}: ${firstLine(err) || firstLine(out) || 'it said nothing'}`,
-  );
-}
-
-const firstLine = (text: string): string => text.trim().split('\n')[0] ?? '';

@@ -1,7 +1,7 @@
 /** The Task Scheduler of Windows: a task of the person who installs it, found again by its name. */
 import { win32 } from 'node:path';
 import { IdlewildError } from '@idlewild/protocol';
-import type { Machine, Ran, ServiceManager, ServiceState } from './manager.ts';
+import { endedWell, type Machine, type Ran, type ServiceManager, type ServiceState } from './manager.ts';
 import { TASK_NAME, scheduledTask } from './scheduled-task.ts';
 
 export interface TaskSchedulerOptions {
@@ -17,14 +17,8 @@ export function createTaskScheduler({ machine, env, home }: TaskSchedulerOptions
   const file = win32.join(local, 'Idlewild', 'service.xml');
   const user = `${env.USERDOMAIN ?? '.'}\\${env.USERNAME ?? ''}`;
   const schtasks = (...words: string[]): Promise<Ran> => machine.run('schtasks.exe', words);
-  const must = async (...words: string[]): Promise<void> => {
-    const { code, err, out } = await schtasks(...words);
-    if (code === 0) return;
-    throw new IdlewildError(
-      'internal',
-      `\`schtasks ${words.join(' ')}\` ended with ${code}: ${err.trim() || out.trim()}`,
-    );
-  };
+  const must = async (...words: string[]): Promise<void> =>
+    endedWell(`schtasks ${words.join(' ')}`, await schtasks(...words));
   return {
     name: 'Task Scheduler',
     file,
