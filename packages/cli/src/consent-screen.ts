@@ -136,7 +136,7 @@ function limitLines(choice: LenderChoice, data: string): string[] {
     ...(upload === 0 ? [] : [`up to ${bytesText(upload)}/s for giving models to other devices of the community`]),
     ...(choice.celsiusMax === undefined ? [] : [`nothing above ${choice.celsiusMax} °C`]),
     ...(choice.wattHoursPerDayMax === undefined ? [] : [`up to ${choice.wattHoursPerDayMax} Wh a day`]),
-    gpu === 'never' ? 'no graphics card' : `no graphics card yet; once models can use one, ${GRAPHICS[gpu]}`,
+    gpu === 'never' ? 'no graphics card' : `no model on a graphics card yet; one is tried ${GRAPHICS[gpu]}`,
   ];
 }
 

@@ -16,4 +16,6 @@ export const NODE_LIMITS = {
   settingsBytesMax: 1_048_576,
   /** Answers at once, where the lender names no other figure; more than this gain little from company. */
   slotsMax: 8,
+  /** Load takes a few readings to be told, and a person who pauses in mid-word is there: so long it is looked first. */
+  idleMs: 1_000,
 } as const;

@@ -4,6 +4,7 @@
  * Everything that it opens is let go of when the agent ends. Where its hub is, `settle.ts` finds out; what becomes of
  * the device while it is lent is `lent-device.ts`.
  */
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import {
   IdlewildError,
@@ -17,13 +18,7 @@ import {
 } from '@idlewild/protocol';
 import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { EngineHost } from '@idlewild/engine';
-import {
-  createNodeEngineHost,
-  isolationHere,
-  measureMachine,
-  type Isolation,
-  type Machine,
-} from '@idlewild/engine/node';
+import { createNodeEngineHost, isolationHere, type Isolation, type Machine } from '@idlewild/engine/node';
 import packageJson from '../../package.json' with { type: 'json' };
 import { createAgent, type AgentState, type LendingLimits, type Log } from '../core/agent.ts';
 import { openConsent, type ConsentChoice } from '../core/consent.ts';
@@ -39,9 +34,11 @@ import { readLending, writeLending } from './lending-file.ts';
 import { lendDevice, type Hooks, type LentDevice, type StartedAgent } from './lent-device.ts';
 import { energyHere } from './power/energy-here.ts';
 import { localTimeOf } from './local-time.ts';
+import { measureLent } from './measure-lent.ts';
 import { createNodeModelFolders } from './model-folders.ts';
 import { addressOf, createNotes, settle, type Joining } from './settle.ts';
-import { watchMachine, type Watch } from './watch-machine.ts';
+import { openSignals } from './signals/open-signals.ts';
+import { idleRulesFor, watchMachine, type Watch } from './watch-machine.ts';
 import { createWsTransport } from './ws-transport.ts';
 
 /** What the lender allows in the territory of the invite. */
@@ -124,7 +121,8 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
     quotaBytes: diskBytesMax,
     crypto: nodeCrypto,
   });
-  const [store, machine] = await Promise.all([opening, options.machine ?? measureMachine()]);
+  const measuring = options.machine ?? measuredHere(lent, lending, options);
+  const [store, machine] = await Promise.all([opening, measuring]);
   const limits = { ...limitsOf(lent, machine), ...options.limits };
   const told = (message: string): void => log('info', message);
   const holding = holdHere(lendingOf(lent, machine, limits), told);
@@ -218,6 +216,21 @@ async function tellIsolation(made: { isolation?: Isolation }, log: Log): Promise
   }
 }
 
+function measuredHere(
+  consent: Consent,
+  lending: LendingSettings | undefined,
+  { openSignals: open, log }: NodeAgentOptions,
+): Promise<Machine> {
+  const clock = systemClock;
+  return measureLent({
+    consent,
+    idleRules: idleRulesFor({ consent, lending, cores: availableParallelism() }),
+    clock,
+    openSignals: (programs) => open?.(programs) ?? openSignals({ clock, programs: () => programs }),
+    log,
+  });
+}
+
 /** What the lender agreed to, on this machine. */
 const limitsOf = (consent: Consent, { cores, memoryBytes }: Machine): LendingLimits => ({
   ...cpuShareOf(consent.cpuShareMax ?? CPU_SHARE, cores),
@@ -230,6 +243,7 @@ const lendingOf = (consent: Consent, { cores }: Machine, limits: LendingLimits):
   limits,
   cores,
   diskBytes: consent.diskBytesMax ?? AGENT_LIMITS.diskBytes,
+  gpu: consent.gpu,
   downloadBytesPerSecond: consent.downloadBytesPerSecondMax,
   uploadBytesPerSecond: consent.uploadBytesPerSecondMax ?? AGENT_LIMITS.uploadBytesPerSecond,
 });

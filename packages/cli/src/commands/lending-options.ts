@@ -76,11 +76,9 @@ export const addLendingOptions = (command: Command): Command =>
       parseBytes,
     )
     .addOption(
-      new Option('--gpu <when>', 'what the consent says of graphics cards; none is used yet (default: idle)').choices([
-        'never',
-        'idle',
-        'always',
-      ]),
+      new Option('--gpu <when>', 'when a graphics card may be tried; no model runs on one yet (default: idle)').choices(
+        ['never', 'idle', 'always'],
+      ),
     )
     .addOption(
       new Option(

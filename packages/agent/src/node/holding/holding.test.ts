@@ -10,6 +10,7 @@ const LENDING: Lending = {
   diskBytes: 20_000_000_000,
   downloadBytesPerSecond: undefined,
   uploadBytesPerSecond: 0,
+  gpu: 'never',
 };
 const LEAST: Priority = { under: ['/usr/bin/ionice', '-c', '3'], processors: 'idle', disk: 'idle' };
 const told = (limits: readonly LimitHeld[], what: LimitHeld['what']): string => {
@@ -52,6 +53,16 @@ test('without one it says why, and that it keeps the limit itself', () => {
   expect(told(limits, 'priority')).toBe('the system: after every other program (nice 19)');
   expect(told(limits, 'disk access')).toMatch(/^nobody: /);
   expect(told(limits, 'downloads')).toBe('Idlewild: 500 kB a second');
+});
+
+test.each([
+  ['never', 'no card is touched'],
+  ['idle', 'a card is tried once, at a start at which nobody uses the machine'],
+  ['always', 'a card is tried once, at the start'],
+] as const)('of graphics cards that are lent "%s" it says what becomes of them: %s', (gpu, words) => {
+  const ports = { priority: LEAST, cgroup: { why: 'no such thing' }, log: () => undefined };
+  const limits = createHolding({ ...LENDING, gpu }, ports).limitsHere();
+  expect(told(limits, 'graphics')).toBe(`Idlewild: engines of this version compute on processors alone; ${words}`);
 });
 
 test('an engine that cannot be put into its group runs, and the owner hears of it', () => {

@@ -5,6 +5,7 @@
  */
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import type { ProcessOptions } from '@idlewild/engine/node';
+import type { Consent } from '@idlewild/protocol';
 import type { LendingLimits } from '../../core/agent.ts';
 import type { LimitHeld } from '../../core/lending/port.ts';
 import { openEngineCgroup, type CgroupFiles, type EngineCgroup, type NoCgroup } from './cgroup.ts';
@@ -18,6 +19,7 @@ export interface Lending {
   readonly downloadBytesPerSecond: number | undefined;
   /** 0 is not at all. */
   readonly uploadBytesPerSecond: number;
+  readonly gpu: Consent['gpu'];
 }
 
 export interface Holding {
@@ -68,7 +70,7 @@ export function createHolding(lending: Lending, { priority, cgroup, log }: Holdi
 }
 
 function tell(lending: Lending, priority: Priority, cgroup: EngineCgroup | NoCgroup): LimitHeld[] {
-  const { limits, cores, diskBytes, downloadBytesPerSecond, uploadBytesPerSecond } = lending;
+  const { limits, cores, diskBytes, downloadBytesPerSecond, uploadBytesPerSecond, gpu } = lending;
   const { threads, memoryBytesMax, dutyShare = 1 } = limits;
   const keeps = (what: 'cpu' | 'memory'): boolean => !('why' in cgroup) && cgroup.holds.includes(what);
   const why = 'why' in cgroup ? cgroup.why : 'the system keeps this one not';
@@ -104,7 +106,7 @@ function tell(lending: Lending, priority: Priority, cgroup: EngineCgroup | NoCgr
         ? `${bytes} MB for all engines, by a control group`
         : `${bytes} MB for all engines, by what each is given and measured to take (${why})`,
     },
-    own('graphics', 'none: engines of this version compute on processors alone'),
+    own('graphics', `engines of this version compute on processors alone${GRAPHICS[gpu]}`),
     own('disk', `${megabytes(diskBytes)} MB of models`),
     own(
       'downloads',
@@ -113,6 +115,12 @@ function tell(lending: Lending, priority: Priority, cgroup: EngineCgroup | NoCgr
     own('uploads', uploadBytesPerSecond === 0 ? 'none' : `${kilobytes(uploadBytesPerSecond)} kB a second`),
   ];
 }
+
+const GRAPHICS = {
+  never: '; no card is touched',
+  idle: '; a card is tried once, at a start at which nobody uses the machine',
+  always: '; a card is tried once, at the start',
+} as const;
 
 const percent = (share: number): string => `${Math.round(100 * share)} %`;
 const megabytes = (bytes: number): number => Math.round(bytes / 1e6);
