@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
 export function defaultDataFolder(
   env: Readonly<Record<string, string | undefined>> = process.env,
@@ -16,6 +16,10 @@ export function defaultDataFolder(
   // The specification tells us to ignore relative paths.
   return join(base !== undefined && base.startsWith('/') ? base : join(homedir(), '.local', 'share'), 'idlewild');
 }
+
+/** Of the device that this machine lends; `named` is what its lender wrote. */
+export const deviceFolder = (named: string | undefined): string =>
+  resolve(named ?? join(defaultDataFolder(), 'device'));
 
 export const ADDRESS_FILE = 'address.json';
 export const STEWARD_KEY_FILE = 'steward.key';

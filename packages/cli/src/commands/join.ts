@@ -4,12 +4,12 @@
  */
 import { existsSync, mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { AgentState, Log } from '@idlewild/agent';
 import type { LentDevice } from '@idlewild/agent/node';
 import { Option, type Command } from 'commander';
 import { calledAs, contextOf, type Context } from '../context.ts';
-import { defaultDataFolder } from '../data-folder.ts';
+import { deviceFolder } from '../data-folder.ts';
 import { EXIT, exitOf } from '../exit-codes.ts';
 import { createLiveLine } from '../text/live-line.ts';
 import { plainText } from '../text/units.ts';
@@ -71,12 +71,10 @@ const knowsNobody = (url: string | undefined, options: JoinOptions): boolean =>
   options.token === undefined &&
   options.yes !== true &&
   options.asService !== true &&
-  !existsSync(join(folderOf(options), 'device.json'));
-
-const folderOf = ({ data }: JoinOptions): string => resolve(data ?? join(defaultDataFolder(), 'device'));
+  !existsSync(join(deviceFolder(options.data), 'device.json'));
 
 async function lend(context: Context, url: string | undefined, options: JoinOptions): Promise<void> {
-  const data = folderOf(options);
+  const data = deviceFolder(options.data);
   // What the work needs is loaded while the token is on its way; with --yes nothing else stands between.
   const loading = options.yes === true ? import('@idlewild/agent/node') : undefined;
   const invite = options.token === '-' ? await readFirstLine() : options.token;

@@ -2,10 +2,10 @@
  * `idlewild lending`: what a lender sees of a device of theirs and does with it, whether it runs or not. What it takes
  * is in `../lending/`, and loaded when it is asked for.
  */
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { contextOf } from '../context.ts';
-import { defaultDataFolder } from '../data-folder.ts';
+import { deviceFolder } from '../data-folder.ts';
 import { parseDuration } from '../text/duration.ts';
 import { addLendingOptions, type LendingFlags } from './lending-options.ts';
 
@@ -23,8 +23,6 @@ interface LeaveOptions extends FolderOption {
 
 const DAYS_MAX = 400;
 const DAYS_DEFAULT = 7;
-
-const folderOf = ({ data }: FolderOption): string => resolve(data ?? join(defaultDataFolder(), 'device'));
 
 export function addLendingCommands(program: Command): void {
   const lending = program
@@ -60,7 +58,7 @@ function addLooking(inFolder: InFolder): void {
     .addHelpText('after', '\nExample:\n  $ idlewild lending status --watch')
     .action(async (options: FolderOption & { watch?: boolean }, command: Command) => {
       const { showStatus } = await import('../lending/show-status.ts');
-      await showStatus(contextOf(command), { data: folderOf(options), watch: options.watch === true });
+      await showStatus(contextOf(command), { data: deviceFolder(options.data), watch: options.watch === true });
     });
   inFolder('history')
     .summary('what it did, by day')
@@ -69,7 +67,7 @@ function addLooking(inFolder: InFolder): void {
     .addHelpText('after', '\nExample:\n  $ idlewild lending history --days 30')
     .action(async (options: FolderOption & { days: number }, command: Command) => {
       const { showHistory } = await import('../lending/show-history.ts');
-      await showHistory(contextOf(command), { data: folderOf(options), days: options.days });
+      await showHistory(contextOf(command), { data: deviceFolder(options.data), days: options.days });
     });
 }
 
@@ -84,7 +82,7 @@ function addPausing(inFolder: InFolder): void {
     .addHelpText('after', '\nExample:\n  $ idlewild lending pause --for 2h')
     .action(async (options: FolderOption & { for?: number }, command: Command) => {
       const { pause } = await import('../lending/pause.ts');
-      await pause(contextOf(command), { data: folderOf(options), forMs: options.for });
+      await pause(contextOf(command), { data: deviceFolder(options.data), forMs: options.for });
     });
   inFolder('resume')
     .summary("end the lender's own pause")
@@ -92,7 +90,7 @@ function addPausing(inFolder: InFolder): void {
     .addHelpText('after', '\nExample:\n  $ idlewild lending resume')
     .action(async (options: FolderOption, command: Command) => {
       const { resume } = await import('../lending/pause.ts');
-      await resume(contextOf(command), { data: folderOf(options) });
+      await resume(contextOf(command), { data: deviceFolder(options.data) });
     });
 }
 
@@ -112,7 +110,7 @@ function addLimits(inFolder: InFolder): void {
     )
     .action(async (options: LimitsOptions, command: Command) => {
       const { limits } = await import('../lending/limits.ts');
-      await limits(contextOf(command), { data: folderOf(options), flags: options, yes: options.yes === true });
+      await limits(contextOf(command), { data: deviceFolder(options.data), flags: options, yes: options.yes === true });
     });
 }
 
@@ -131,7 +129,7 @@ function addLeaving(inFolder: InFolder): void {
       const { leave } = await import('../lending/leave.ts');
       const file = receipt === undefined ? undefined : resolve(receipt);
       const order = { now: now === true, receipt: file };
-      await leave(contextOf(command), { data: folderOf(options), order, yes: yes === true });
+      await leave(contextOf(command), { data: deviceFolder(options.data), order, yes: yes === true });
     });
 }
 

@@ -3,10 +3,9 @@
  * lender wants it so. Who installs it is told what will be made and asked; what was agreed to when joining stays the
  * only consent there is.
  */
-import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { calledAs, contextOf, type Context } from '../context.ts';
-import { defaultDataFolder } from '../data-folder.ts';
+import { deviceFolder } from '../data-folder.ts';
 import type { InstalledFacts } from '../service/description.ts';
 import type { ServicePorts, ServiceStatus } from '../service/install.ts';
 import type { ServiceState } from '../service/manager.ts';
@@ -67,7 +66,7 @@ async function install(context: Context, options: InstallOptions): Promise<void>
     import('../service/install.ts'),
   ]);
   const { manager } = ports;
-  const data = resolve(options.data ?? join(defaultDataFolder(), 'device'));
+  const data = deviceFolder(options.data);
   const place = places.placeOfThis();
   const service = described.describeLending({ ...place, data, joined: joining.joinedFile(data), env: process.env });
   const { file, name } = manager;
