@@ -4,6 +4,9 @@ export const NODE_LIMITS = {
   connectMsMax: 8_000,
   /** A closing handshake of a peer that is gone is not waited for longer. */
   closeMsMax: 1_000,
+  /** Pings and pongs of a WebSocket: what stands between may send one now and then, and a flood of them is cheap. */
+  signsPerSecond: 2,
+  signsBurstMs: 30_000,
   /** Silence in the middle of a block. */
   blockIdleMsMax: 15_000,
   /** As many as a transfer keeps leaves in flight. */

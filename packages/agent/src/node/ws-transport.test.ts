@@ -191,3 +191,23 @@ test('nobody there, the wrong path, and a dial that is called off', async () => 
   await close();
   expect(await refusalOf(transport.dial(url, { signal: never }))).toBe('hub_unreachable');
 });
+
+test.each(['ping', 'pong'] as const)(
+  'a hub that sends one %s after the other is left, and a few are none too many',
+  async (kind) => {
+    const patient = await serve((socket) => {
+      for (let times = 0; times < 20; times++) socket[kind]();
+      socket.send('whole');
+    });
+    const channel = await transport.dial(patient.url, { signal: never });
+    await nextFrame(channel);
+    channel.close('done');
+    const { url } = await serve((socket) => {
+      const again = (): void => {
+        if (socket.readyState === socket.OPEN) socket[kind]('', false, () => setImmediate(again));
+      };
+      again();
+    });
+    expect(await closedOf(await transport.dial(url, { signal: never }))).toMatch(/signs of life/);
+  },
+);

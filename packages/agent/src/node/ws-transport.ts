@@ -13,6 +13,7 @@ import {
   type Clock,
   type Transport,
 } from '@idlewild/protocol';
+import { createRate } from '../core/rate.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { openSocket } from './open-socket.ts';
 
@@ -76,6 +77,14 @@ function channelOver(webSocket: WebSocket, socket: Duplex, binding: ChannelBindi
       webSocket.on('error', (error) => {
         failure = error.message;
       });
+      // No frame of ours, so nobody else counts them; a hub needs none of them.
+      const signs = createRate(clock, NODE_LIMITS.signsPerSecond, NODE_LIMITS.signsBurstMs);
+      const onSign = (): void => {
+        if (signs.takeMs(1) === 0) return;
+        failure = 'the hub sends more signs of life than a device reads';
+        webSocket.terminate();
+      };
+      webSocket.on('ping', onSign).on('pong', onSign);
       webSocket.once('close', (code, reason) => onClose(failure ?? (reason.toString() || `code ${code}`)));
       webSocket.on('message', (message: RawData, isBinary) => {
         // `nodebuffer` gives one buffer for a whole message; a text message is no frame, and fails to parse as one.
