@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { NO_PAUSE_RULES, type LendingSettings } from '@idlewild/agent';
 import { openDataFolder, readLending, type LenderChoice } from '@idlewild/agent/node';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
+import { terminalOf } from './ask.ts';
 import type { LendingFlags } from './commands/lending-options.ts';
-import { askConsent, askPreset, terminalOf } from './consent-screen.ts';
+import { askConsent, askPreset } from './consent-screen.ts';
 import { choiceOfConsent, choiceOfPreset, chosen, saysOwn, settingsOf, withOwn } from './lending-flags.ts';
 
 export interface Asked {
@@ -31,7 +32,7 @@ export interface Agreed {
 
 /** Throws `consent_refused` at a no, `usage` for what cannot be read and where nobody can be asked. */
 export async function agree({ flags, yes, json, data, ...about }: Asked): Promise<Agreed> {
-  const terminal = yes ? undefined : terminalOf(json);
+  const terminal = yes ? undefined : terminalOf(json, 'lending a machine');
   const machine = { memoryBytes: totalmem() };
   const kept = await keptChoice(data);
   const told = { ...flags };

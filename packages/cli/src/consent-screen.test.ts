@@ -3,7 +3,8 @@ import { parseHours } from '@idlewild/agent';
 import type { LenderChoice } from '@idlewild/agent/node';
 import { encodeInvite, type Invite } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
-import { askConsent, askPreset, consentLines, type ConsentQuestion, type Terminal } from './consent-screen.ts';
+import type { Terminal } from './ask.ts';
+import { askConsent, askPreset, consentLines, type ConsentQuestion } from './consent-screen.ts';
 import { choiceOfPreset } from './lending-flags.ts';
 
 const invite: Invite = {

@@ -4,11 +4,11 @@
  * hold and nothing more.
  */
 import { availableParallelism } from 'node:os';
-import type { Readable, Writable } from 'node:stream';
 import { AGENT_LIMITS, PRESETS, hoursText, type PresetName } from '@idlewild/agent';
 import type { LenderChoice } from '@idlewild/agent/node';
 import { IdlewildError, decodeInvite, idOfKey, type Invite, type WorkKind } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
+import { askYes, type Terminal } from './ask.ts';
 import { presetOptions } from './lending-flags.ts';
 import { bytesText, wrap } from './text/units.ts';
 
@@ -20,22 +20,6 @@ export interface ConsentQuestion {
   readonly choice: LenderChoice;
   /** Absent: as it was agreed before, or with other figures. */
   readonly preset: PresetName | undefined;
-}
-
-/** Where a person can be asked. */
-export interface Terminal {
-  readonly input: Readable;
-  readonly output: Writable;
-}
-
-/** Throws `usage` where nobody can be asked. */
-export function terminalOf(json: boolean, what = 'lending a machine'): Terminal {
-  const { stdin: input, stdout: output } = process;
-  if (!json && input.isTTY && output.isTTY) return { input, output };
-  throw new IdlewildError(
-    'usage',
-    `${what} needs its owner's yes: run this on a terminal, or write --yes if you are the owner`,
-  );
 }
 
 /** Throws `consent_refused` where none was picked. */
@@ -53,11 +37,8 @@ export async function askPreset(terminal: Terminal): Promise<PresetName> {
 
 /** Returns when the lender says yes. Throws `consent_refused` at a no. */
 export async function askConsent(question: ConsentQuestion, terminal: Terminal): Promise<void> {
-  const { confirm, isCancel, note } = await import('@clack/prompts');
-  note((await consentLines(question)).join('\n'), 'Lend this machine', terminal);
-  const asked = { ...terminal, message: 'Do you agree?', active: 'yes', inactive: 'no', initialValue: false };
-  const answer = await confirm(asked);
-  if (isCancel(answer) || !answer) throw refused();
+  const told = { title: 'Lend this machine', lines: await consentLines(question) };
+  if ((await askYes(terminal, 'Do you agree?', told)) !== true) throw refused();
 }
 
 const refused = (): IdlewildError =>

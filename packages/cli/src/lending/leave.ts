@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { LeaveOrder, LeaveReport } from '@idlewild/agent';
 import { leaveFolder, openControl } from '@idlewild/agent/node';
 import { IdlewildError, codeOf, messageOf } from '@idlewild/protocol';
+import { askYes, terminalOf } from '../ask.ts';
 import { calledAs, type Context } from '../context.ts';
 import { bytesText, countText } from '../text/units.ts';
 
@@ -58,18 +59,14 @@ async function leaveBy(data: string, order: LeaveOrder): Promise<LeaveReport> {
 }
 
 async function ask({ json }: Context, data: string): Promise<void> {
-  const { terminalOf } = await import('../consent-screen.ts');
   const terminal = terminalOf(json, 'leaving a community');
-  const { confirm, isCancel, note } = await import('@clack/prompts');
   const lines = [
     `The device in ${data} leaves its community for good:`,
     'its key, its consent, its history and all models are removed.',
     'Coming back takes a new invite.',
   ];
-  note(lines.join('\n'), 'Leave', terminal);
-  const asked = { ...terminal, message: 'Leave?', active: 'yes', inactive: 'no', initialValue: false };
-  const answer = await confirm(asked);
-  if (isCancel(answer) || !answer) throw new IdlewildError('consent_refused', 'nothing was removed: it stays');
+  if ((await askYes(terminal, 'Leave?', { title: 'Leave', lines })) !== true)
+    throw new IdlewildError('consent_refused', 'nothing was removed: it stays');
 }
 
 function reportLines({

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { changedConsent, consentChangeSchema, widenings, type ConsentChange, type LimitsOrder } from '@idlewild/agent';
 import { changeLimits, readConsent, readLending, type KeptConsent, type LenderChoice } from '@idlewild/agent/node';
 import { IdlewildError, type Consent } from '@idlewild/protocol';
+import { askYes, terminalOf } from '../ask.ts';
 import { saysSomething, type LendingFlags } from '../commands/lending-options.ts';
 import { calledAs, type Context } from '../context.ts';
 import { chosen, saysOwn, settingsOf, withOwn } from '../lending-flags.ts';
@@ -96,12 +97,8 @@ const change = (context: Shows, data: string, order: LimitsOrder): Promise<boole
   );
 
 async function ask({ json }: Shows, wider: string): Promise<void> {
-  const { terminalOf } = await import('../consent-screen.ts');
   const terminal = terminalOf(json, `lending more than was agreed (${wider})`);
-  const { confirm, isCancel } = await import('@clack/prompts');
-  const message = `This lends more than you agreed to (${wider}). Do you agree?`;
-  const answer = await confirm({ ...terminal, message, active: 'yes', inactive: 'no', initialValue: false });
-  if (isCancel(answer) || !answer) {
+  if ((await askYes(terminal, `This lends more than you agreed to (${wider}). Do you agree?`)) !== true) {
     throw new IdlewildError('consent_refused', 'nothing was changed: the lender did not agree');
   }
 }

@@ -1,6 +1,6 @@
 /** The lender's yes to a service, on a terminal, and a second one to running it without a login. */
 import { IdlewildError } from '@idlewild/protocol';
-import { terminalOf } from '../consent-screen.ts';
+import { askYes, terminalOf } from '../ask.ts';
 
 export interface ServiceQuestion {
   readonly json: boolean;
@@ -16,18 +16,14 @@ export interface ServiceQuestion {
  */
 export async function askService({ json, lines, asksLinger, linger }: ServiceQuestion): Promise<boolean> {
   const terminal = terminalOf(json, 'making a service');
-  const { confirm, isCancel, note } = await import('@clack/prompts');
-  note(lines.join('\n'), 'Lend this machine as a service', terminal);
-  const ask = async (message: string): Promise<boolean> => {
-    const answer = await confirm({ ...terminal, message, active: 'yes', inactive: 'no', initialValue: false });
-    if (isCancel(answer)) throw refused();
-    return answer;
-  };
-  if (!(await ask('Do you agree?'))) throw refused();
+  const told = { title: 'Lend this machine as a service', lines };
+  if ((await askYes(terminal, 'Do you agree?', told)) !== true) throw refused();
   if (!asksLinger) return linger;
-  return ask(
-    'Shall it run without a login, too? That is a setting for all services of yours (loginctl enable-linger).',
-  );
+  const also =
+    'Shall it run without a login, too? That is a setting for all services of yours (loginctl enable-linger).';
+  const answer = await askYes(terminal, also);
+  if (answer === undefined) throw refused();
+  return answer;
 }
 
 const refused = (): IdlewildError =>
