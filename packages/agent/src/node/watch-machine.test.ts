@@ -59,6 +59,20 @@ async function createWatched(
 
 const nameOf = ({ agent }: Watched): readonly string[] => agent.state().pauses.map(({ name }) => name);
 
+/** The hub sends it something that takes a while. */
+function answer({ agent, peer }: Watched): void {
+  const model = agent.state().models[0]?.cid ?? '';
+  const work = {
+    prompt: { kind: 'text' as const, text: 'Hello' },
+    sampling: { seed: 3 },
+    choice: 0,
+    stop: [],
+    tokens: [],
+    tokensMax: 1_000,
+  };
+  peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work, deadlineMs: 60_000 });
+}
+
 test('a device that respects presence stops at a touch, tells its hub, and goes on when nobody is there', async () => {
   const device = await createWatched({ presence: 'respect' });
   const { agent, clock, source, told, watch } = device;
@@ -130,6 +144,37 @@ test('warmth reaches the engines as a smaller share before anything is paused', 
   expect(device.agent.state().share).toBeCloseTo(0.55, 1);
 });
 
+test('a program that keeps one processor of eight busy pauses the device, unless its lender moved the line', async () => {
+  const lending = (rules: LendingSettings['rules']): LendingSettings => ({ v: 1, preset: 'balanced', rules });
+  const device = await createWatched({ presence: 'respect' });
+  const raised = await createWatched({ presence: 'respect' }, { lending: lending({ otherCpuMax: 0.25 }) });
+  const none = await createWatched({ presence: 'respect' }, { lending: lending({ otherCoresMax: null }) });
+  const ofBoth = await createWatched({ presence: 'ignore' });
+  for (const { source, clock } of [device, raised, none, ofBoth]) {
+    source.say({ otherCpu: 1 / 8 });
+    await clock.advance(60_000);
+  }
+  expect([device, raised, none, ofBoth].map(nameOf)).toEqual([['load'], [], [], []]);
+  const [pause] = device.watch.facts(device.agent.state()).pauses;
+  expect(pause?.text).toBe('other programs use 13 % of the processors; the line is 9 %, and it works below 6 %');
+});
+
+test('while it answers another program halts its engine at once, and the hub hears of it once it is believed', async () => {
+  const device = await createWatched({ presence: 'respect' });
+  const { clock, source, told, agent, engineHost } = device;
+  const engine = engineHost.engines.get(agent.state().models[0]?.cid ?? '');
+  answer(device);
+  await clock.advance(100);
+  source.say({ otherCpu: 0.2 });
+  await clock.advance(150);
+  expect(engine?.isSuspended()).toBe(true);
+  expect(agent.state()).toMatchObject({ state: 'ready', answering: 1 });
+  await clock.advance(500);
+  expect(agent.state()).toMatchObject({ answering: 0, pauses: [{ name: 'load' }] });
+  expect(told().at(-1)).toEqual(['other programs need this machine']);
+  expect(engine?.isSuspended()).toBe(true);
+});
+
 test('what the consent says of energy holds whatever the rules are', async () => {
   const device = await createWatched({ presence: 'ignore', wattHoursPerDayMax: 50 }, { usedWattHours: 51 });
   expect(nameOf(device)).toEqual(['energy']);
@@ -137,17 +182,8 @@ test('what the consent says of energy holds whatever the rules are', async () =>
 
 test('while it answers its machine is looked at twenty times a second', async () => {
   const device = await createWatched({ presence: 'respect' });
-  const { clock, peer, source, agent } = device;
-  const model = agent.state().models[0]?.cid ?? '';
-  const work = {
-    prompt: { kind: 'text' as const, text: 'Hello' },
-    sampling: { seed: 3 },
-    choice: 0,
-    stop: [],
-    tokens: [],
-    tokensMax: 1_000,
-  };
-  peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work, deadlineMs: 60_000 });
+  const { clock, source, agent } = device;
+  answer(device);
   await clock.advance(100);
   const before = source.readings();
   await clock.advance(200);

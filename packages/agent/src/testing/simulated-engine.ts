@@ -109,7 +109,7 @@ export function createSimulatedEngineHost(options: SimulatedEngineOptions): Simu
     setLoading(how) {
       loading = how;
     },
-    load: (model, limits, signal) =>
+    load: (model, limits, signal, onStarted) =>
       new Promise((resolve, reject) => {
         const how = loading;
         const onAbort = (cancel: () => void) => (): void => {
@@ -122,7 +122,10 @@ export function createSimulatedEngineHost(options: SimulatedEngineOptions): Simu
             onAbort(() => undefined),
           );
         if ('fails' in how) return reject(how.fails);
-        const timer = clock.after(how.ms, () => {
+        let timer: Timer | undefined;
+        let leftMs = how.ms;
+        let sinceMs = clock.monotonic();
+        const loaded = (): void => {
           const rate = Math.min(options.tokensPerSecond, limits.tokensPerSecondMax ?? Number.MAX_VALUE);
           const slots = Math.min(options.slots ?? 4, limits.slotsMax);
           const engine = createEngine({ ...options, tokensPerSecond: rate, slots }, model.contextTokens, () =>
@@ -130,10 +133,24 @@ export function createSimulatedEngineHost(options: SimulatedEngineOptions): Simu
           );
           engines.set(model.cid, engine);
           resolve(engine);
+        };
+        const go = (): void => {
+          sinceMs = clock.monotonic();
+          timer = clock.after(leftMs, loaded);
+        };
+        go();
+        onStarted?.({
+          suspend() {
+            if (options.cannotSuspend === true) return false;
+            timer?.cancel();
+            leftMs = Math.max(0, leftMs - (clock.monotonic() - sinceMs));
+            return true;
+          },
+          resume: go,
         });
         signal.addEventListener(
           'abort',
-          onAbort(() => timer.cancel()),
+          onAbort(() => timer?.cancel()),
         );
       }),
   };

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { spawn, spawnSync } from 'node:child_process';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import type { Engine, EngineLimits, EngineModel } from '../core/port.ts';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import type { Engine, EngineLimits, EngineModel, Halting } from '../core/port.ts';
 import { collect, prepareModelFolder, textOf, tokensOf, work } from '../testing/index.ts';
 import { createNodeEngineHost } from './engine-host.ts';
 import { startEngineProcess } from './engine-process.ts';
@@ -206,6 +206,12 @@ function seenOf(pid: number): { readonly ticks: number; readonly states: string 
   return { ticks: Number(utime) + Number(stime), states: [...states].join('') };
 }
 
+/** Of this test, and of those. */
+const processesBelow = (pid = process.pid): number[] => {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  return children.flatMap((child) => [child, ...processesBelow(child)]);
+};
+
 /** Processor time of all threads, far finer than in ticks. */
 const cpuMsOf = (pid: number): number =>
   readdirSync(`/proc/${pid}/task`).reduce(
@@ -239,6 +245,33 @@ test.skipIf(process.platform !== 'linux')(
     expect(await asked.over).toMatchObject({ t: 'finished' });
     expect(tokensOf(asked.events)).toEqual(tokensOf(whole.events));
     expect(await more.over).toMatchObject({ t: 'finished' });
+  },
+);
+
+test.skipIf(process.platform !== 'linux')(
+  'a load that is suspended uses no processor and is not over; resumed, it goes on, and the engine works',
+  async () => {
+    const before = processesBelow();
+    let isLoaded = false;
+    let halting: Halting | undefined;
+    const loading = host.load(model, limits, never, (started) => {
+      halting = started;
+      expect(started.suspend?.()).toBe(true);
+    });
+    const loaded = loading.then((engine) => {
+      isLoaded = true;
+      engines.push(engine);
+      return engine;
+    });
+    const own = (): number[] => processesBelow().filter((pid) => !before.includes(pid));
+    await vi.waitFor(() => expect(own().map((pid) => seenOf(pid).states)).toContain('T'), 5_000);
+    const used = own().map((pid) => seenOf(pid).ticks);
+    await untilLater(300);
+    expect(own().map((pid) => seenOf(pid).ticks)).toEqual(used);
+    expect(isLoaded).toBe(false);
+    halting?.resume?.();
+    const asked = collect(await loaded, work({ tokensMax: 3 }));
+    expect(await asked.over).toMatchObject({ t: 'finished' });
   },
 );
 

@@ -23,8 +23,12 @@ export const lendingSettingsSchema = z.strictObject({
 });
 export type LendingSettings = z.infer<typeof lendingSettingsSchema>;
 
-/** The preset's lines, and the lender's in place of those that were moved. */
+/**
+ * The preset's lines, and the lender's in place of those that were moved. Load has two lines: whoever moved the one in
+ * shares alone means it for every number of processors.
+ */
 export function rulesOf({ preset, rules }: LendingSettings): PauseRules {
   const moved = Object.fromEntries(Object.entries(rules).filter(([, line]) => line !== undefined));
-  return { ...PRESETS[preset].rules, ...moved };
+  const alone = rules.otherCpuMax === undefined ? {} : { otherCoresMax: null };
+  return { ...PRESETS[preset].rules, ...alone, ...moved };
 }

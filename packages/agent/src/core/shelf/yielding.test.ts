@@ -149,3 +149,81 @@ test('a lower share slows what is warm at once and what is loaded later, and is 
   await clock.advance(20);
   expect(model()).toMatchObject({ tokensPerSecond: 100 });
 });
+
+test('a halt stops engines where they stand and lets them go on, and nobody is told of it', async () => {
+  const warm = await setUp({ tokensPerSecond: 100 });
+  const { agent, clock, engine, got, peer } = warm;
+  ask(warm, 'lease');
+  await clock.advance(500);
+  agent.halt(true);
+  expect(engine.isSuspended()).toBe(true);
+  // What was said before is on its way.
+  await clock.advance(10);
+  const [before, told] = [got('answer.token').length, peer().got.length];
+  ask(warm, 'meanwhile');
+  await clock.advance(990);
+  // Heartbeats go on, and say what they always said.
+  const said = peer().got.slice(told);
+  expect(new Set(said.map(({ t }) => t))).toEqual(new Set(['heartbeat']));
+  expect(JSON.stringify(said)).not.toContain('paused');
+  expect(agent.state()).toMatchObject({ state: 'busy', pauses: [], answering: 2 });
+  agent.halt(false);
+  await clock.advance(60_000);
+  expect(got('answer.token').length).toBeGreaterThan(before);
+  expect(
+    got('answer.finished')
+      .map(({ lease }) => lease)
+      .sort(),
+  ).toEqual(['lease', 'meanwhile']);
+  expect(got('answer.failed')).toEqual([]);
+});
+
+test('a pause that follows a halt gives the answers back, and its end does not wait for that of the halt', async () => {
+  const warm = await setUp({ tokensPerSecond: 1 });
+  const { agent, clock, engine, got } = warm;
+  ask(warm, 'lease');
+  await clock.advance(500);
+  agent.halt(true);
+  agent.pause('load');
+  agent.halt(false);
+  expect(engine.isSuspended()).toBe(true);
+  await clock.advance(20);
+  expect(got('answer.failed')).toMatchObject([{ lease: 'lease', code: 'device_paused' }]);
+  agent.resume('load');
+  expect(engine.isSuspended()).toBe(false);
+  // The other way round: a pause by another that ends while there is a suspicion.
+  agent.pause('lender');
+  agent.halt(true);
+  agent.resume('lender');
+  expect(engine.isSuspended()).toBe(true);
+  agent.halt(false);
+  expect(engine.isSuspended()).toBe(false);
+});
+
+test('a halt stops a load, too, which takes as much longer', async () => {
+  const { agent, clock, cid, engine, engineHost, model } = await setUp();
+  engineHost.setLoading({ ms: 5_000 });
+  engine.kill('a test');
+  await clock.advance(1_000);
+  expect(model()?.state).toBe('loading');
+  agent.halt(true);
+  await clock.advance(60_000);
+  expect(model()?.state).toBe('loading');
+  agent.halt(false);
+  await clock.advance(3_000);
+  expect(model()?.state).toBe('loading');
+  await clock.advance(3_000);
+  expect(model()?.state).toBe('warm');
+  expect(engineHost.engines.get(cid)?.isSuspended()).toBe(false);
+});
+
+test('where no process can be stopped a halt changes nothing', async () => {
+  const warm = await setUp({ cannotSuspend: true, tokensPerSecond: 100 });
+  const { agent, clock, got } = warm;
+  ask(warm, 'lease');
+  await clock.advance(500);
+  agent.halt(true);
+  const before = got('answer.token').length;
+  await clock.advance(500);
+  expect(got('answer.token').length).toBeGreaterThan(before);
+});
