@@ -1,6 +1,6 @@
 /** Claims about the socket to a running device: who may use it, what becomes of a stale one, and what a flood gains. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -227,4 +227,27 @@ test('a watcher that does not read is told the newest status once it does, and n
   socket.resume();
   await expect.poll(() => text.endsWith('\n') && text.trim().split('\n').at(-1)?.includes('"name":"999 ')).toBe(true);
   expect(text.trim().split('\n').length).toBeLessThan(200);
+});
+
+test('who does not say the secret keeps nobody out, and is gone after a while', { timeout: 15_000 }, async () => {
+  const folder = await newFolder();
+  const { client, server } = await serve(folder);
+  const strangers = Array.from({ length: 3 * CONTROL_LIMITS.connectionsMax }, () => createConnection(server.address));
+  const gone = new Set<Socket>();
+  for (const stranger of strangers) stranger.on('error', () => undefined).once('close', () => gone.add(stranger));
+  await Promise.all(strangers.map((stranger) => new Promise((done) => stranger.once('connect', done))));
+  expect(await (await client()).ask({ do: 'status' })).toEqual({ name: 'ada' });
+  await expect.poll(() => gone.size, { timeout: 10_000 }).toBe(strangers.length);
+  expect(await (await client()).ask({ do: 'status' })).toEqual({ name: 'ada' });
+});
+
+test('the secret goes into a new file that its owner alone reads, whatever lies in its place', async () => {
+  const folder = await newFolder();
+  const elsewhere = join(await newFolder(), 'mine.txt');
+  writeFileSync(elsewhere, 'mine', { mode: 0o644 });
+  symlinkSync(elsewhere, join(folder, 'control.json'));
+  const { client } = await serve(folder);
+  expect(readFileSync(elsewhere, 'utf8')).toBe('mine');
+  expect(statSync(join(folder, 'control.json')).mode & 0o777).toBe(0o600);
+  expect(await (await client()).ask({ do: 'status' })).toEqual({ name: 'ada' });
 });

@@ -5,8 +5,8 @@
  * `control.json` in the folder says where it is, and a secret that each connection says first: what runs as the same
  * user without the right to read the folder, as an engine does, is nobody. Whoever holds the folder's lock is the only
  * one who may make the socket, so what an earlier process left is stale and is replaced. Lines, requests and
- * connections are bounded; one that floods is closed. What is asked and answered is `core/lending/control.ts`; the
- * other end is `control-client.ts`.
+ * connections are bounded; one that floods, or does not say the secret, is closed. What is asked and answered is
+ * `core/lending/control.ts`; who asks has `control-client.ts`.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -40,14 +40,23 @@ export async function serveControl(folder: string, control: LendingControl): Pro
   const secret = randomBytes(SECRET_BYTES).toString('hex');
   const connections = new Set<Connection>();
   const server = createServer((socket) => {
-    if (connections.size >= CONTROL_LIMITS.connectionsMax) return socket.destroy();
+    if (connections.size >= CONTROL_LIMITS.connectionsMax) {
+      // Who has not said the secret yet has had longer than whoever comes now.
+      const stranger = [...connections].find((each) => !each.isKnown());
+      if (stranger === undefined) return socket.destroy();
+      connections.delete(stranger);
+      stranger.drop();
+    }
     const connection = connect(socket, control, secret);
     connections.add(connection);
     return socket.once('close', () => connections.delete(connection));
   });
   await listen(server, address);
+  // Anew, and not into what is there: that may be a link, or be readable by others.
+  rmSync(join(folder, 'control.json'), { force: true });
   writeFileSync(join(folder, 'control.json'), `${JSON.stringify({ address, secret } satisfies Note)}\n`, {
     mode: 0o600,
+    flag: 'wx',
   });
   return {
     address,
@@ -103,6 +112,9 @@ function makeOwnFolder(folder: string): void {
 }
 
 interface Connection {
+  /** It has said the secret. */
+  isKnown(): boolean;
+  drop(): void;
   /** After what it asked for is answered, or after a while. */
   end(): Promise<void>;
 }
@@ -119,6 +131,8 @@ function connect(socket: Socket, control: LendingControl, secret: string): Conne
       done();
     });
   });
+  const waiting = setTimeout(() => socket.destroy(), CONTROL_LIMITS.secretMsMax);
+  void closed.then(() => clearTimeout(waiting));
   let unread: ControlReply | undefined;
   const reply = (given: ControlReply): void => {
     if (isOver) return;
@@ -137,7 +151,7 @@ function connect(socket: Socket, control: LendingControl, secret: string): Conne
     onLine(line) {
       if (!isKnown) {
         isKnown = isSame(line, secret);
-        if (isKnown) return undefined;
+        if (isKnown) return clearTimeout(waiting);
         const message = 'the first line is the secret of control.json';
         reply({ id: NO_REQUEST, error: { code: 'forbidden', message } });
         return socket.end();
@@ -162,6 +176,8 @@ function connect(socket: Socket, control: LendingControl, secret: string): Conne
     },
   });
   return {
+    isKnown: () => isKnown,
+    drop: () => socket.destroy(),
     async end() {
       const timer = setTimeout(() => socket.destroy(), CONTROL_LIMITS.closeMsMax);
       await Promise.race([Promise.all(asked), closed]);

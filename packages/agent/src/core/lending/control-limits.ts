@@ -14,6 +14,8 @@ export const CONTROL_LIMITS = {
   replyBytesMax: 1_048_576,
   /** Lenders look from a few places; more are a mistake or an attack. */
   connectionsMax: 16,
+  /** Who has the secret says it with the first bytes. */
+  secretMsMax: 2_000,
   /** Of one connection, at once. */
   requestsMax: 8,
   /** A watcher that does not read misses what is older than the newest status. */
