@@ -7,7 +7,7 @@ export { createNodeModelFolders } from './model-folders.ts';
 export { createWsTransport } from './ws-transport.ts';
 export { openControl, type ControlClient } from './control-client.ts';
 export { readHistory } from './history.ts';
-export { keepPause, readKeptPause } from './kept-pause.ts';
+export { heldPause, keepPause, pauseResting } from './kept-pause.ts';
 export { leaveFolder } from './leave.ts';
 export { readConsent, type KeptConsent } from './kept-consent.ts';
 export { changeLimits } from './change-limits.ts';

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { KeptPause } from '../core/lending/lender-pause.ts';
+import { isOver, pausedAgain, type KeptPause } from '../core/lending/lender-pause.ts';
 import { readJson, writeJson } from './whole-file.ts';
 
 export const PAUSE_FILE = 'pause.json';
@@ -16,6 +16,19 @@ export async function readKeptPause(folder: string): Promise<KeptPause | undefin
   if (kept === undefined) return undefined;
   const { since, until } = kept;
   return { sinceMs: Date.parse(since), ...(until === undefined ? {} : { untilMs: Date.parse(until) }) };
+}
+
+/** The one that holds, of a device that does not run. Throws as `readKeptPause` does. */
+export async function heldPause(folder: string, nowMs: number): Promise<KeptPause | undefined> {
+  const kept = await readKeptPause(folder);
+  return kept === undefined || isOver(kept, nowMs) ? undefined : kept;
+}
+
+/** Of a device that does not run: it will be paused when it does. The folder is held by the caller. */
+export async function pauseResting(folder: string, nowMs: number, forMs: number | undefined): Promise<KeptPause> {
+  const paused = pausedAgain(await readKeptPause(folder), nowMs, forMs);
+  await keepPause(folder, paused);
+  return paused;
 }
 
 export async function keepPause(folder: string, pause: KeptPause | undefined): Promise<void> {

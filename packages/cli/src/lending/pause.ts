@@ -1,6 +1,6 @@
 /** `idlewild lending pause` and `resume`: the lender's own pause, of a device that runs or is to run again. */
 import type { KeptPause, LendingStatus } from '@idlewild/agent';
-import { keepPause, readKeptPause } from '@idlewild/agent/node';
+import { heldPause, keepPause, pauseResting } from '@idlewild/agent/node';
 import type { Context } from '../context.ts';
 import { momentText, spanText } from '../text/units.ts';
 import { withDevice } from './ask-device.ts';
@@ -12,13 +12,7 @@ export async function pause(
   const { untilMs, running } = await withDevice(
     data,
     async (client) => ({ ...((await client.ask({ do: 'pause', forMs })) as KeptPause), running: true }),
-    async () => {
-      const nowMs = Date.now();
-      const sinceMs = (await readKeptPause(data))?.sinceMs ?? nowMs;
-      const kept: KeptPause = { sinceMs, ...(forMs === undefined ? {} : { untilMs: nowMs + forMs }) };
-      await keepPause(data, kept);
-      return { ...kept, running: false };
-    },
+    async () => ({ ...(await pauseResting(data, Date.now(), forMs)), running: false }),
   );
   const how =
     forMs === undefined || untilMs === undefined
@@ -38,7 +32,7 @@ export async function resume(context: Context, { data }: { readonly data: string
       return { was: paused, running: true, pauses: left };
     },
     async () => {
-      const kept = await readKeptPause(data);
+      const kept = await heldPause(data, Date.now());
       await keepPause(data, undefined);
       return { was: kept, running: false, pauses: [] };
     },

@@ -3,7 +3,7 @@
  * elsewhere below each other. Of one that does not run it shows what is agreed and kept, and ends with its own code.
  */
 import type { LendingStatus } from '@idlewild/agent';
-import { openControl, readConsent, readKeptPause, readLending, type ControlClient } from '@idlewild/agent/node';
+import { heldPause, openControl, readConsent, readLending, type ControlClient } from '@idlewild/agent/node';
 import { IdlewildError } from '@idlewild/protocol';
 import { calledAs, type Context } from '../context.ts';
 import { factLines } from '../text/table.ts';
@@ -31,7 +31,11 @@ const show = (context: Context, status: LendingStatus): void =>
   context.show({ runs: true, ...status }, () => statusLines(status, Date.now()));
 
 async function showResting(context: Context, data: string): Promise<never> {
-  const [kept, pause, settings] = await Promise.all([readConsent(data), readKeptPause(data), readLending(data)]);
+  const [kept, pause, settings] = await Promise.all([
+    readConsent(data),
+    heldPause(data, Date.now()),
+    readLending(data),
+  ]);
   const value = {
     runs: false,
     paused: pause ?? null,

@@ -2,7 +2,7 @@
 import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { CONTROL_LIMITS } from './control-limits.ts';
-import { createLenderPause, type KeptPause, type LenderPause } from './lender-pause.ts';
+import { createLenderPause, isOver, pausedAgain, type KeptPause, type LenderPause } from './lender-pause.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -125,4 +125,12 @@ test('a pause that cannot be kept holds all the same, and whoever asked is told'
   });
   await expect(pause.pause()).rejects.toThrow('the disk is full');
   expect(paused).toEqual(new Set(['lender']));
+});
+
+test('paused again it has been paused since the first word, but for a pause whose time was over', () => {
+  expect(pausedAgain(undefined, 50, 10)).toEqual({ sinceMs: 50, untilMs: 60 });
+  expect(pausedAgain({ sinceMs: 1 }, 50, 10)).toEqual({ sinceMs: 1, untilMs: 60 });
+  expect(pausedAgain({ sinceMs: 1, untilMs: 51 }, 50, undefined)).toEqual({ sinceMs: 1 });
+  expect(pausedAgain({ sinceMs: 1, untilMs: 50 }, 50, 10)).toEqual({ sinceMs: 50, untilMs: 60 });
+  expect(isOver({ sinceMs: 1 }, 1e12)).toBe(false);
 });

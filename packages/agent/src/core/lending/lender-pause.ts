@@ -35,6 +35,14 @@ export interface LenderPauseDeps {
   onFailed(error: unknown): void;
 }
 
+/** A pause over one that may hold: since when stays, and the newer end counts. */
+export function pausedAgain(before: KeptPause | undefined, nowMs: number, forMs: number | undefined): KeptPause {
+  const sinceMs = before === undefined || isOver(before, nowMs) ? nowMs : before.sinceMs;
+  return { sinceMs, ...(forMs === undefined ? {} : { untilMs: nowMs + forMs }) };
+}
+
+export const isOver = ({ untilMs }: KeptPause, nowMs: number): boolean => untilMs !== undefined && untilMs <= nowMs;
+
 export const LENDER_PAUSE = { name: 'lender', text: 'its lender paused it' } as const;
 
 export function createLenderPause({ clock, kept, device, keep, onFailed }: LenderPauseDeps): LenderPause {
@@ -53,10 +61,9 @@ export function createLenderPause({ clock, kept, device, keep, onFailed }: Lende
     timer?.cancel();
     timer = undefined;
     if (paused?.untilMs === undefined) return;
-    const leftMs = paused.untilMs - clock.now();
-    if (leftMs <= 0) return void resume().catch(onFailed);
+    if (isOver(paused, clock.now())) return void resume().catch(onFailed);
     // In slices: while a machine sleeps its timers may stand still, and its wall clock does not.
-    timer = clock.after(Math.min(leftMs, CONTROL_LIMITS.pauseLookMs), wait);
+    timer = clock.after(Math.min(paused.untilMs - clock.now(), CONTROL_LIMITS.pauseLookMs), wait);
   }
 
   function resume(): Promise<void> {
@@ -75,9 +82,7 @@ export function createLenderPause({ clock, kept, device, keep, onFailed }: Lende
   }
   return {
     async pause(forMs) {
-      const nowMs = clock.now();
-      const untilMs = forMs === undefined ? {} : { untilMs: nowMs + forMs };
-      const word: KeptPause = { sinceMs: paused?.sinceMs ?? nowMs, ...untilMs };
+      const word = pausedAgain(paused, clock.now(), forMs);
       paused = word;
       hold();
       wait();
