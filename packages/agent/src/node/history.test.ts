@@ -1,5 +1,17 @@
 /** Claims about the history on the disk: what a power cut costs, and that it never grows beyond its bounds. */
-import { appendFileSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -157,3 +169,24 @@ test('days and bytes are bounded: the oldest go first, today stays', async () =>
   expect(left).toContain(`${today}.jsonl`);
   expect(readdirSync(place)).toContain('notes.txt');
 });
+
+test.skipIf(process.platform === 'win32')(
+  'what somebody put in the place of a day keeps no device from working',
+  async () => {
+    const folder = await newFolder();
+    const clock = newClock();
+    const place = join(folder, 'history');
+    mkdirSync(place);
+    const past = (day: string): string => join(place, `${day}.jsonl`);
+    const huge = openSync(past('2025-01-01'), 'w');
+    ftruncateSync(huge, 8_000_000_000);
+    closeSync(huge);
+    symlinkSync(join(folder, 'nowhere'), past('2025-01-02'));
+    execFileSync('mkfifo', [past('2025-01-03'), pathOf(folder, clock)]);
+    const history = await open(folder, clock);
+    history.done(work);
+    await history.close();
+    expect(await answersOf(folder, clock)).toBe(1);
+    expect(statSync(past('2025-01-01')).size).toBe(0);
+  },
+);

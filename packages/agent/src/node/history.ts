@@ -120,6 +120,7 @@ const textOf = (lines: readonly HistoryLine[]): string => lines.map((line) => `$
 /** Whatever ends without a line's end was cut off: what follows must not hang on to it. */
 async function add(place: string, day: string, lines: readonly HistoryLine[]): Promise<void> {
   const path = pathOf(place, day);
+  if (!(await isHistory(path))) await rm(path, { force: true });
   const isTorn = await endsTorn(path);
   await appendFile(path, `${isTorn ? '\n' : ''}${textOf(lines)}`, { mode: 0o600 });
   const { size } = await stat(path);
@@ -139,8 +140,15 @@ async function endsTorn(path: string): Promise<boolean> {
   }
 }
 
+/** What no device has written, a pipe or gigabytes, is not waited for or read. */
+async function isHistory(path: string): Promise<boolean> {
+  const found = await stat(path).catch(ifAbsent(undefined));
+  return found?.isFile() === true && found.size <= HISTORY_LIMITS.bytesMax;
+}
+
 async function readDay(place: string, day: string): Promise<HistoryLine[]> {
-  const text = await readFile(pathOf(place, day), 'utf8').catch(ifAbsent(''));
+  const path = pathOf(place, day);
+  const text = (await isHistory(path)) ? await readFile(path, 'utf8').catch(ifAbsent('')) : '';
   return text.split('\n').flatMap((line) => {
     const parsed = historyLineSchema.safeParse(parse(line));
     return parsed.success && parsed.data.day === day ? [parsed.data] : [];
@@ -179,7 +187,9 @@ async function tidy(place: string, today: string): Promise<void> {
 async function files(place: string): Promise<{ readonly day: string; readonly bytes: number }[]> {
   const names = await readdir(place).catch(ifAbsent<string[]>([]));
   const days = names.flatMap((name) => FILE.exec(name)?.[1] ?? []).sort();
-  return Promise.all(days.map(async (day) => ({ day, bytes: (await stat(pathOf(place, day))).size })));
+  return Promise.all(
+    days.map(async (day) => ({ day, bytes: (await stat(pathOf(place, day)).catch(ifAbsent({ size: 0 }))).size })),
+  );
 }
 
 const ifAbsent =

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,4 +35,10 @@ test.each([
     code: 'data_corrupt',
     message: expect.stringMatching(words) as string,
   });
+});
+
+test.skipIf(process.platform === 'win32')('what is no file is refused, and not waited for', async () => {
+  const folder = await newFolder();
+  execFileSync('mkfifo', [join(folder, 'lending.json')]);
+  await expect(readLending(folder)).rejects.toMatchObject({ code: 'data_corrupt', message: /it is no file/ });
 });

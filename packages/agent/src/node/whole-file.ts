@@ -14,7 +14,10 @@ export const corrupt = (path: string, seen: string, remedy: string): IdlewildErr
 /** `undefined` where there is no such file. */
 export async function readText(path: string): Promise<string | undefined> {
   try {
-    const { size } = await stat(path);
+    const found = await stat(path);
+    // A pipe would be waited for without end.
+    if (!found.isFile()) throw corrupt(path, 'it is no file', 'remove it');
+    const { size } = found;
     if (size > NODE_LIMITS.settingsBytesMax) throw corrupt(path, `it has ${size} bytes`, 'remove it');
     return await readFile(path, 'utf8');
   } catch (error) {
