@@ -76,4 +76,5 @@ export function createPlaces(known: Place, before?: Place): Places {
 }
 
 const isTls = (url: string): boolean => /^https:/i.test(url);
-const isUrl = (url: string): boolean => /^https?:\/\/[^/?#\s]+\/?$/i.test(url);
+/** Nothing that shows another address to a person than it is, or that steers a terminal. */
+const isUrl = (url: string): boolean => /^https?:\/\/[^/?#@\\\s\p{C}]+\/?$/iu.test(url);

@@ -208,18 +208,25 @@ test('a hub there that is of another territory, or does not know the device, doe
   }
 });
 
-test.each(['http://127.0.0.1:22', 'ftp://new', 'new', 'https://', 'https://new/somewhere?x'])(
-  'from a hub with TLS a device is not sent to %s',
-  async (url) => {
-    const world = await createWorld();
-    const { clock, hub, moved, peer } = world;
-    peer().send({ t: 'move', afterMs: 0, reason: 'moved', url });
-    await clock.advance(LIMITS.reconnectMsMax + HANDSHAKE_MS);
-    expect(hub.peers[0]?.closed).toContain(url);
-    expect(urls(world)).toEqual([OLD, OLD]);
-    expect(moved).toEqual([]);
-  },
-);
+test.each([
+  'http://127.0.0.1:22',
+  'ftp://new',
+  'new',
+  'https://',
+  'https://new/somewhere?x',
+  'https://old@new',
+  'https://new\\old',
+  'https://new\u001b[2J',
+  'https://\u202enew',
+])('from a hub with TLS a device is not sent to %s', async (url) => {
+  const world = await createWorld();
+  const { clock, hub, moved, peer } = world;
+  peer().send({ t: 'move', afterMs: 0, reason: 'moved', url });
+  await clock.advance(LIMITS.reconnectMsMax + HANDSHAKE_MS);
+  expect(hub.peers[0]?.closed).toContain(url);
+  expect(urls(world)).toEqual([OLD, OLD]);
+  expect(moved).toEqual([]);
+});
 
 test.each([
   ['refused', 'too_busy', 'insteadOfChallenge'],
