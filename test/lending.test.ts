@@ -90,6 +90,7 @@ test('status says what runs, and nothing where nothing does', async () => {
   expect(await status()).toMatchObject({
     runs: true,
     name: 'ada',
+    community: 'home',
     running: [],
     consent: { kinds: ['answers'], presence: 'ignore', cpuShareMax: 0.6 },
     preset: 'balanced',

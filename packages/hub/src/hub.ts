@@ -199,6 +199,7 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     crypto,
     log,
     replica: self.id,
+    community: territory.name,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
     enrolment: doorOf(deps, people),
     tickets,

@@ -40,6 +40,8 @@ export type NamedModel = DeviceModel & { readonly name?: string };
 export interface AgentState {
   readonly deviceId: string;
   readonly name: string;
+  /** What the hub calls the community, once it has said so. */
+  readonly community?: string;
   readonly state: DeviceState;
   /** The texts of `pauses`. */
   readonly pauseReasons: readonly string[];

@@ -50,6 +50,8 @@ interface Parts {
   drainingByHub: boolean;
   stopping: boolean;
   problem: IdlewildError | undefined;
+  /** What the last hub that welcomed it calls the territory. */
+  community: string | undefined;
   telling: Timer | undefined;
   toldState: string;
   toldStatus: string;
@@ -173,6 +175,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     drainingByHub: false,
     stopping: false,
     problem: undefined,
+    community: undefined,
     telling: undefined,
     toldState: '',
     toldStatus: '',
@@ -195,6 +198,7 @@ function sessionOwnerOf(options: AgentOptions, lent: Lent, parts: () => Parts): 
     onTicket: (ticket) => parts().shelf.setTicket(ticket),
     onOpened(welcome) {
       parts().problem = undefined;
+      parts().community = welcome.community;
       parts().drainingByHub = false;
       log('info', 'connected to the hub', { session: welcome.session });
       options.onEnrolled?.();
@@ -407,13 +411,14 @@ function statusOf(parts: Parts): DeviceStatus {
 }
 
 function stateOf(parts: Parts): AgentState {
-  const { deviceId, options, session, problem, shelf } = parts;
+  const { deviceId, options, session, problem, shelf, community } = parts;
   const { state, models, active } = statusOf(parts);
   const pauses = parts.pauses.all();
   const isOpen = session.isOpen();
   return {
     deviceId,
     name: options.name,
+    ...(community === undefined || community === '' ? {} : { community }),
     state: isOpen ? state : 'offline',
     pauseReasons: pauses.map(({ text }) => text),
     pauses,

@@ -70,16 +70,30 @@ test('status tells what runs and for what, what was done, what is agreed, and ea
   await device.until((state) => state.answering === 1);
   await device.until((state) => state.answering === 0);
   const before = await status();
-  expect(before).toMatchObject({ name: 'kettle', state: 'ready', hub: url, running: [], pauses: [] });
+  expect(before).toMatchObject({
+    name: 'kettle',
+    community: 'the scripted ones',
+    state: 'ready',
+    hub: url,
+    running: [],
+    pauses: [],
+  });
   expect(before.territory).toMatch(/^ter_/);
-  expect(before.models).toMatchObject([{ cid: model, state: 'warm' }]);
+  expect(before.models).toMatchObject([{ cid: model, name: 'small', state: 'warm' }]);
   expect(before.today.work).toContainEqual(expect.objectContaining({ cause: 'climate', answers: 1, tokens: 40 }));
   expect(before.consent).toMatchObject({ kinds: ['answers'], presence: 'ignore' });
   expect(before.limits.length).toBeGreaterThan(0);
   order('att_2', 100_000);
   await device.until((state) => state.answering === 1);
   expect((await status()).running).toEqual([
-    { kind: 'answer', model, dataClass: 'public', cause: 'climate', sinceMs: expect.any(Number) as number },
+    {
+      kind: 'answer',
+      model,
+      modelName: 'small',
+      dataClass: 'public',
+      cause: 'climate',
+      sinceMs: expect.any(Number) as number,
+    },
   ]);
   await (await client()).ask({ do: 'pause', forMs: 60_000 });
   const paused = await status();

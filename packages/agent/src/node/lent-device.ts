@@ -277,11 +277,12 @@ async function startAnew(device: Device): Promise<void> {
 }
 
 function statusOf({ started, history, pause, consent, startedAtMs }: Device): LendingStatus {
-  const { deviceId, name, state, running, models, tokensPerSecond, pauses, problem } = started.agent.state();
+  const { deviceId, name, community, state, running, models, tokensPerSecond, pauses, problem } = started.agent.state();
   const paused = pause.now();
   return {
     deviceId,
     name,
+    ...(community === undefined ? {} : { community }),
     state,
     startedAtMs,
     running,

@@ -162,6 +162,7 @@ function meet(hub: Hub, url: string, plain: Channel, link?: MemoryLink): Peer {
           ticket: 'ticket',
           heartbeatMs: hub.behaviour.heartbeatMs,
           resumes: hub.behaviour.resumes,
+          community: 'the scripted ones',
         },
       );
     }

@@ -42,9 +42,14 @@ test('what runs is told with its model, for whom, for what cause, what class of 
   expect(told({ running: [work] })).toMatch(
     /^now +answers a prompt with bafy…yfjpwi for ter_…gd3yga; cause: none said;/m,
   );
-  expect(told({ running: [said] })).toMatch(
-    /with jacobean for ter_…gd3yga; cause: climate; text: internal; for 3 s so far$/m,
+  expect(told({ running: [said], community: 'home' })).toMatch(
+    /with jacobean for home; cause: climate; text: internal; for 3 s so far$/m,
   );
+});
+
+test('a community is told by its name, with the id that nobody else can have', () => {
+  expect(told({ community: 'home' })).toMatch(/^community +home, ter_vc7rypcd54yhiq4ayux3gd3yga at http/m);
+  expect(told()).toMatch(/^community +ter_vc7rypcd54yhiq4ayux3gd3yga at http/m);
 });
 
 test.each<[string, Partial<LendingStatus>, RegExp]>([

@@ -7,9 +7,10 @@ import { consentFacts } from './consent-facts.ts';
 type Fact = readonly [name: string, value: string];
 
 export function statusLines(status: LendingStatus, nowMs: number): string[] {
+  const { community } = status;
   return factLines([
     ['device', `${status.name} (${status.deviceId}), ${status.state}, up for ${ago(status.startedAtMs, nowMs)}`],
-    ['community', `${status.territory} at ${status.hub}`],
+    ['community', `${community === undefined ? '' : `${community}, `}${status.territory} at ${status.hub}`],
     ...(status.problem === undefined ? [] : [['trouble', status.problem.message] as const]),
     ...several('now', nowLines(status, nowMs)),
     ...several('paused', pauseLines(status, nowMs)),
@@ -38,7 +39,7 @@ const several = (name: string, values: readonly string[]): Fact[] =>
 
 const ago = (thenMs: number, nowMs: number): string => spanText(Math.max(0, (nowMs - thenMs) / 1_000));
 
-function nowLines({ running, pauses, state, territory }: LendingStatus, nowMs: number): string[] {
+function nowLines({ running, pauses, state, community, territory }: LendingStatus, nowMs: number): string[] {
   // An answer under way goes on without the hub.
   if (running.length === 0 && pauses.length > 0) return ['nothing: it is paused'];
   if (running.length === 0 && state === 'offline') return ['nothing: its hub is not there; it tries again by itself'];
@@ -46,7 +47,7 @@ function nowLines({ running, pauses, state, territory }: LendingStatus, nowMs: n
   return running.map(({ kind, model, modelName, dataClass, cause, sinceMs }) => {
     const what = `${kind === 'answer' ? 'answers a prompt' : 'reads texts'} with ${modelName ?? short(model)}`;
     const purpose = `cause: ${cause ?? 'none said'}; text: ${dataClass}`;
-    return `${what} for ${short(territory)}; ${purpose}; for ${ago(sinceMs, nowMs)} so far`;
+    return `${what} for ${community ?? short(territory)}; ${purpose}; for ${ago(sinceMs, nowMs)} so far`;
   });
 }
 

@@ -74,6 +74,7 @@ test('a device with an invite is welcomed, gets its ticket, and comes back witho
   const first = await join({ joinToken: await invite() });
   const welcome = await first.joined;
   expect((await hub.ticketHolders.holderOf(welcome.ticket))?.device).toBe(welcome.device);
+  expect(welcome.community).toBe(hub.territory.name);
   first.link.cut('gone');
   expect(connected(hub)).toBe(0);
   expect((await (await join({ key: first.key })).joined).device).toBe(welcome.device);

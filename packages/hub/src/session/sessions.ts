@@ -63,6 +63,8 @@ export interface SessionsDeps {
   readonly crypto: Crypto;
   /** Id of this one. */
   readonly replica: string;
+  /** What people call the territory. */
+  readonly community: string;
   readonly identity: HubIdentity;
   readonly enrolment: Enrolment;
   readonly tickets: Pick<Tickets, 'issue'>;
@@ -204,6 +206,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       ticket,
       heartbeatMs: LIMITS.heartbeatMs,
       resumes: true,
+      community: deps.community.slice(0, LIMITS.nameCharactersMax),
     });
     log.info({ device: device.id, name: device.name }, 'device connected');
     watch(device);

@@ -138,6 +138,8 @@ export const welcomeSchema = z.object({
   heartbeatMs: z.int().min(1),
   /** Attempts of earlier sessions are resumed or cancelled here, and `answer.kept` is said; absent: neither. */
   resumes: z.boolean().optional(),
+  /** What people call the territory: the hub's word, which nothing proves. */
+  community: z.string().max(LIMITS.nameCharactersMax).optional(),
 });
 const endSchema = {
   code: z.string().max(64),

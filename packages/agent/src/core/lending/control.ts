@@ -35,6 +35,8 @@ export interface LendingStatus {
   /** The hub's address, and the id of the community's key. */
   readonly hub: string;
   readonly territory: string;
+  /** What the hub calls the community, once it has said so. */
+  readonly community?: string;
   readonly state: DeviceState;
   readonly startedAtMs: number;
   readonly running: readonly RunningWork[];
