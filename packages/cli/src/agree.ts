@@ -11,7 +11,7 @@ import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { terminalOf } from './ask.ts';
 import type { LendingFlags } from './commands/lending-options.ts';
 import { askConsent, askPreset } from './consent-screen.ts';
-import { choiceOfConsent, choiceOfPreset, chosen, saysOwn, settingsOf, withOwn } from './lending-flags.ts';
+import { choiceOfConsent, choiceOfPreset, chosen, settingsAfter, settingsOf } from './lending-flags.ts';
 
 export interface Asked {
   readonly flags: LendingFlags;
@@ -39,10 +39,9 @@ export async function agree({ flags, yes, json, data, ...about }: Asked): Promis
   if (kept === undefined) told.preset ??= terminal === undefined ? 'balanced' : await askPreset(terminal);
   const { preset } = told;
   const choice = chosen(told, kept ?? choiceOfPreset(preset ?? 'balanced', machine), machine);
-  if (terminal !== undefined) await askConsent({ ...about, data, choice, preset }, terminal);
   const before = await readLending(data);
-  const said = preset === undefined ? undefined : settingsOf(preset, before);
-  const settings = saysOwn(flags) ? withOwn(flags, said ?? before ?? settingsOf('balanced', before)) : said;
+  const settings = settingsAfter(told, before);
+  if (terminal !== undefined) await askConsent({ ...about, data, choice, preset }, terminal);
   if (flags.neverPause === undefined) return { choice, settings };
   return { choice, settings: { ...(settings ?? before ?? settingsOf('balanced', before)), rules: NO_PAUSE_RULES } };
 }

@@ -85,6 +85,13 @@ export const settingsOf = (preset: PresetName, before: LendingSettings | undefin
   rules: before?.rules.programs === undefined ? {} : { programs: before.rules.programs },
 });
 
+/** The settings to keep after what the flags say; absent where they say nothing of them. Throws as `withOwn` does. */
+export function settingsAfter(flags: LendingFlags, before: LendingSettings | undefined): LendingSettings | undefined {
+  const { preset } = flags;
+  const said = preset === undefined ? undefined : settingsOf(preset, before);
+  return saysOwn(flags) ? withOwn(flags, said ?? before ?? settingsOf('balanced', before)) : said;
+}
+
 /** Whether the flags say anything of what is the lender's own business: the machine's electricity, and its programs. */
 export const saysOwn = ({ grid, lowCarbon, programs }: LendingFlags): boolean =>
   [grid, lowCarbon, programs].some((said) => said !== undefined);

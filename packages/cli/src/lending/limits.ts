@@ -10,7 +10,7 @@ import { IdlewildError, type Consent } from '@idlewild/protocol';
 import { askYes, terminalOf } from '../ask.ts';
 import { saysSomething, type LendingFlags } from '../commands/lending-options.ts';
 import { calledAs, type Context } from '../context.ts';
-import { chosen, saysOwn, settingsOf, withOwn } from '../lending-flags.ts';
+import { chosen, settingsAfter } from '../lending-flags.ts';
 import { factLines } from '../text/table.ts';
 import { checkJoined, withDevice } from './ask-device.ts';
 import { consentFacts, settingsFacts } from './consent-facts.ts';
@@ -63,10 +63,8 @@ interface Order {
 async function orderOf(data: string, flags: LendingFlags): Promise<Order> {
   const { consent } = await existing(data);
   const after = chosen(flags, consent, { memoryBytes: totalmem() });
-  const { preset } = flags;
   const before = await readLending(data);
-  const said = preset === undefined ? undefined : settingsOf(preset, before);
-  const settings = saysOwn(flags) ? withOwn(flags, said ?? before ?? settingsOf('balanced', before)) : said;
+  const settings = settingsAfter(flags, before);
   const isOwn = settings !== undefined && !isDeepStrictEqual(settings, before);
   const differs = changeTo(after, consent);
   if (Object.keys(differs).length === 0 && !isOwn) return { wider: [] };
