@@ -11,7 +11,10 @@ import type { LimitsOrder } from '../core/lending/control.ts';
 import type { DataFolder } from './data-folder.ts';
 import { readLending, writeLending } from './lending-file.ts';
 
-/** Whether anything is otherwise now. Throws `consent_refused` for what was not agreed to, `invalid_request` for what cannot be, `conflict` without one. */
+/**
+ * Whether anything is otherwise now. Throws `consent_refused` for what was not agreed to, `invalid_request` for what
+ * cannot be, `conflict` without a consent.
+ */
 export async function changeLimits(
   folder: DataFolder,
   { change, settings, agreed = false }: LimitsOrder,

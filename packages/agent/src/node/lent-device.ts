@@ -32,7 +32,10 @@ export interface LentDevice extends Agent {
 export interface StartedAgent {
   readonly agent: Agent;
   /** At this moment. */
-  facts(): Pick<LendingStatus, 'territory' | 'hub' | 'limits' | 'signals' | 'isolation' | 'preset' | 'energy'> & {
+  facts(): Pick<
+    LendingStatus,
+    'territory' | 'hub' | 'limits' | 'signals' | 'cooled' | 'isolation' | 'preset' | 'energy'
+  > & {
     /** As they are seen now, where that is more than what was told. */
     readonly pauses?: LendingStatus['pauses'];
   };

@@ -10,7 +10,7 @@ import type { Agent, AgentState, Log } from '../core/agent.ts';
 import { startDriver, type Driver } from '../core/lending/driver.ts';
 import { lowCarbonHours } from '../core/lending/energy-settings.ts';
 import { LINES, REASON_NAMES } from '../core/lending/lines.ts';
-import type { SignalSource, PauseReason, SignalsView } from '../core/lending/port.ts';
+import type { Cooled, PauseReason, SignalSource, SignalsView } from '../core/lending/port.ts';
 import {
   DEFAULT_PAUSE_RULES,
   NO_PAUSE_RULES,
@@ -40,7 +40,11 @@ export interface WatchOptions {
 
 export interface Watch {
   /** For `status`: each pause with what is seen of it now; signals only where the machine is looked at. */
-  facts(state: AgentState): { readonly pauses: readonly PauseReason[]; readonly signals?: SignalsView };
+  facts(state: AgentState): {
+    readonly pauses: readonly PauseReason[];
+    readonly signals?: SignalsView;
+    readonly cooled?: Cooled;
+  };
   /** Of the agent: what it does decides how often the machine is looked at. */
   stateChanged(state: AgentState): void;
   stop(): void;
@@ -77,9 +81,10 @@ export async function watchMachine(options: WatchOptions): Promise<Watch> {
   await driver.hasLooked;
   return {
     facts({ pauses }) {
-      const { reasons, signals } = driver.view();
+      const { reasons, signals, cooled } = driver.view();
       const live = pauses.map((pause) => reasons.find(({ name }) => name === pause.name) ?? pause);
-      return isLookedAt ? { pauses: live, signals } : { pauses: live };
+      if (!isLookedAt) return { pauses: live };
+      return { pauses: live, signals, ...(cooled === undefined ? {} : { cooled }) };
     },
     stateChanged({ answering, models }) {
       const was = isWorking;

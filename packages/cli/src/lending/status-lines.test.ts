@@ -96,3 +96,18 @@ test('signals are told by the names that the docs use: how each is read, then wh
     'input: not read: there is no screen',
   ]);
 });
+
+test('what will be over says when: in minutes where it is soon, by the clock where it is not', () => {
+  const midnight = new Date(2026, 10, 24).getTime();
+  const pause = (name: string, endsInMs?: number) => ({ name, text: 'it rests', sinceMs: NOW - 60_000, endsInMs });
+  const pauses = [pause('energy', midnight - NOW), pause('input', 120_000), pause('battery')];
+  const lines = told({ pauses }).split('\n');
+  expect(lines.find((line) => line.includes('energy: '))).toMatch(/it rests \(for .*, goes on at 2026-11-24 00:00\)$/);
+  expect(lines.filter((line) => line.includes('goes on at'))).toHaveLength(1);
+});
+
+test('a machine that is kept cool says that it gets less, and why', () => {
+  const cooled = { share: 0.62, text: 'lowered to 62 % of what is lent: it is 74 °C warm' };
+  expect(told({ cooled })).toMatch(/^power +lowered to 62 % of what is lent: it is 74 °C warm$/m);
+  expect(told()).not.toMatch(/^power/m);
+});

@@ -1,7 +1,7 @@
 /** A device's status in lines for people: first what runs and why, or why nothing does; then what always holds. */
 import type { DayHistory, LendingStatus, SignalName } from '@idlewild/agent';
 import { factLines } from '../text/table.ts';
-import { bytesText, countText, rateText, spanText, wattHoursText } from '../text/units.ts';
+import { bytesText, countText, momentText, rateText, spanText, wattHoursText } from '../text/units.ts';
 import { consentFacts } from './consent-facts.ts';
 
 type Fact = readonly [name: string, value: string];
@@ -14,6 +14,7 @@ export function statusLines(status: LendingStatus, nowMs: number): string[] {
     ...(status.problem === undefined ? [] : [['trouble', status.problem.message] as const]),
     ...several('now', nowLines(status, nowMs)),
     ...several('paused', pauseLines(status, nowMs)),
+    ...(status.cooled === undefined ? [] : [['power', status.cooled.text] as const]),
     ...several('models', modelLines(status)),
     ['today', todayText(status.today)],
     ...several('energy', energyLines(status)),
@@ -52,11 +53,16 @@ function nowLines({ running, pauses, state, community, territory }: LendingStatu
 }
 
 function pauseLines({ pauses, paused }: LendingStatus, nowMs: number): string[] {
-  return pauses.map(({ name, text, sinceMs }) => {
+  return pauses.map(({ name, text, sinceMs, endsInMs }) => {
     const until = name === 'lender' && paused?.untilMs !== undefined ? `, ${ago(nowMs, paused.untilMs)} left` : '';
-    return `${name}: ${text} (for ${ago(sinceMs, nowMs)}${until})`;
+    // What is soon over is told in minutes already.
+    const at = endsInMs !== undefined && endsInMs >= CLOCK_MS_MIN ? `, goes on at ${momentText(nowMs + endsInMs)}` : '';
+    return `${name}: ${text} (for ${ago(sinceMs, nowMs)}${until}${at})`;
   });
 }
+
+/** From here on people think in times of day. */
+const CLOCK_MS_MIN = 900_000;
 
 const STAGES = { held: 'on the disk', loading: 'is being loaded', warm: 'loaded', failed: 'failed' } as const;
 

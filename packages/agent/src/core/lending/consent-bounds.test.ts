@@ -88,7 +88,7 @@ describe.each(Object.entries(consentChangeSchema.shape).filter(([, schema]) => i
   },
 );
 
-test('a temperature that no machine is below, or that is in Fahrenheit, is a slip, and none of a consent of before', () => {
+test('a temperature that no machine is below, or in Fahrenheit, is a slip; a consent of before stays good', () => {
   const { celsiusMin, celsiusMax } = IDLENESS_LIMITS;
   expect(() => checkChange({ celsiusMax: 20 })).toThrow(`celsiusMax, which has to be at least ${celsiusMin}`);
   expect(() => checkChange({ celsiusMax: 185 })).toThrow(`celsiusMax, which has to be at most ${celsiusMax}`);

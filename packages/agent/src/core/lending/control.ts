@@ -17,7 +17,7 @@ import { faultText } from './fault-text.ts';
 import type { DayHistory } from './history.ts';
 import type { KeptPause } from './lender-pause.ts';
 import { CONTROL_LIMITS } from './control-limits.ts';
-import type { LimitHeld, PauseReason, SignalsView } from './port.ts';
+import type { Cooled, LimitHeld, PauseReason, SignalsView } from './port.ts';
 import { lendingSettingsSchema, type LendingSettings } from './settings.ts';
 import type { RunningWork } from './work.ts';
 
@@ -46,6 +46,8 @@ export interface LendingStatus {
   readonly pauses: readonly PauseReason[];
   /** The lender's own pause, of which `pauses` tells the reason. */
   readonly paused?: KeptPause;
+  /** While the machine is kept cool. */
+  readonly cooled?: Cooled;
   /** Absent where nothing that a signal tells would pause it. */
   readonly signals?: SignalsView;
   readonly isolation?: IsolationHere;

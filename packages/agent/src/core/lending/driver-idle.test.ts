@@ -38,7 +38,7 @@ async function createWorld(rules: PauseRules, signals: Signals = CALM): Promise<
   return { clock, source, told };
 }
 
-test('a device that works beside its person is not idle while somebody is there, though nothing pauses it', async () => {
+test('a device that works beside its person is not idle while somebody is there, though not paused', async () => {
   const { clock, source, told } = await createWorld(BESIDE);
   expect(told).toEqual([true]);
   // In the very turn.

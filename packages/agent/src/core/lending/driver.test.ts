@@ -223,7 +223,7 @@ test('readings that hang are bounded in time and number, and pause nothing by th
   expect(troubles).toEqual([expect.stringContaining('has not ended')]);
   // What needs no reading goes on.
   outside({ energy: { wattHoursToday: 50, wattHoursPerDayMax: 50 } });
-  expect(calls).toEqual(['pause energy: 50 Wh of 50 Wh for today are used up']);
+  expect(calls).toEqual(['pause energy: 50 Wh of 50 Wh for today are used up; it works again in 14 h']);
   source.touch();
   expect(calls[1]).toContain('pause input');
   outside({ energy: undefined });

@@ -23,9 +23,9 @@ import {
 } from './idleness.ts';
 import { DRIVER_LIMITS, IDLENESS_LIMITS } from './limits.ts';
 import type { Outside, ReasonName, Seen } from './lines.ts';
-import type { Signals, SignalsView, SignalSource } from './port.ts';
+import type { Cooled, Signals, SignalsView, SignalSource } from './port.ts';
 import type { PauseRules } from './rules.ts';
-import { TOLD } from './words.ts';
+import { TOLD, cooledText } from './words.ts';
 
 export interface DriverPorts {
   readonly clock: Clock;
@@ -52,6 +52,7 @@ export interface IdlenessView {
   /** In their order; empty: it may work. */
   readonly reasons: readonly ActiveReason[];
   readonly signals: SignalsView;
+  readonly cooled?: Cooled;
 }
 
 export interface Driver {
@@ -266,9 +267,10 @@ function tellTrouble(parts: Parts, message: string | undefined): void {
 
 function viewOf(parts: Parts): IdlenessView {
   const seen = seenBy(parts);
-  const { ports, state, trouble } = parts;
+  const { ports, state, toldThrottle, trouble } = parts;
   const { headless, sources } = ports.source;
   return {
+    ...(toldThrottle < 1 ? { cooled: { share: toldThrottle, text: cooledText(seen, toldThrottle) } } : {}),
     reasons: reasonsOf(state, seen, ports.clock.monotonic()),
     signals: { headless, read: sources, unknown: unknownOf(seen), ...(trouble === undefined ? {} : { trouble }) },
   };

@@ -9,10 +9,14 @@ export function faultText({ issues }: z.ZodError): string {
   if (issue === undefined) return 'its root';
   const field = issue.path.join('.') || 'its root';
   switch (issue.code) {
-    case 'too_small':
-      return `${field}, which has to be ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${of(issue)}`;
-    case 'too_big':
-      return `${field}, which has to be ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${of(issue)}`;
+    case 'too_small': {
+      const least = issue.inclusive === false ? 'more than' : 'at least';
+      return `${field}, which has to be ${least} ${issue.minimum}${of(issue)}`;
+    }
+    case 'too_big': {
+      const most = issue.inclusive === false ? 'less than' : 'at most';
+      return `${field}, which has to be ${most} ${issue.maximum}${of(issue)}`;
+    }
     default:
       return `${field}: ${issue.message}`;
   }

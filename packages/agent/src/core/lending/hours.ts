@@ -17,7 +17,7 @@ export type Hours = NonNullable<Consent['hours']>;
 type Window = Hours[number][number];
 
 const DAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
-const DAY_MINUTES = 1_440;
+export const DAY_MINUTES = 1_440;
 
 export const isWithin = (hours: Hours, { weekday, minute }: LocalTime): boolean =>
   hours[weekday]?.some(({ from, until }) => from <= minute && minute < until) ?? false;

@@ -153,7 +153,10 @@ test('outside the hours of clean electricity nothing runs, and the lender reads 
   expect(machine.outside({ lowCarbon })).toEqual([]);
   expect(machine.outside({ localTime: { weekday: 2, minute: 960 } })).toEqual(['carbon']);
   expect(machine.reasons()).toMatchObject([
-    { name: 'carbon', text: 'it waits for the hours of cleaner electricity: mon-sun 10:00-16:00' },
+    {
+      name: 'carbon',
+      text: 'it waits for the hours of cleaner electricity: mon-sun 10:00-16:00; it works again in 18 h',
+    },
   ]);
   expect(machine.outside({ lowCarbon: undefined })).toEqual([]);
 });
@@ -162,7 +165,7 @@ test('when the energy of the day is used up nothing runs until there is more', (
   const machine = createMachine();
   expect(machine.outside({ energy: { wattHoursToday: 119.9, wattHoursPerDayMax: 120 } })).toEqual([]);
   expect(machine.outside({ energy: { wattHoursToday: 120.4, wattHoursPerDayMax: 120 } })).toEqual(['energy']);
-  expect(machine.reasons()[0]?.text).toBe('120 Wh of 120 Wh for today are used up');
+  expect(machine.reasons()[0]?.text).toBe('120 Wh of 120 Wh for today are used up; it works again in 12 h');
   expect(machine.outside({ energy: { wattHoursToday: 0, wattHoursPerDayMax: 120 } })).toEqual([]);
 });
 

@@ -13,7 +13,7 @@
  * It knows neither how signals are read nor what a pause does.
  */
 import { haltAfter, type Halt } from './halt.ts';
-import type { Hours, LocalTime } from './hours.ts';
+import { DAY_MINUTES, type Hours, type LocalTime } from './hours.ts';
 import { IDLENESS_LIMITS as HOLD } from './limits.ts';
 import { LINES, REASON_NAMES, type Line, type ReasonName, type Seen } from './lines.ts';
 import type { PauseReason, SignalName } from './port.ts';
@@ -50,8 +50,6 @@ export interface Idleness {
 
 export interface ActiveReason extends PauseReason {
   readonly name: ReasonName;
-  /** When it ends if nothing more happens; absent while the reading is beyond the line that it is left at. */
-  readonly endsInMs?: number | undefined;
 }
 
 const NEVER_SEEN: Watch = {
@@ -177,7 +175,11 @@ const mean = (before: number, height: number, sinceMs: number, overMs: number): 
   height + (before - height) * Math.exp(-sinceMs / overMs);
 
 function endsIn(watch: Watch, line: Line, seen: Seen, name: ReasonName, nowMs: number): number | undefined {
-  if (name === 'hours') return seen.outside.hours && opensIn(seen.outside.hours, seen.outside.localTime);
+  const { hours, lowCarbon, localTime } = seen.outside;
+  if (name === 'hours') return hours && opensIn(hours, localTime);
+  if (name === 'carbon') return lowCarbon && opensIn(lowCarbon, localTime);
+  // The day is the lender's own, and its energy is counted anew from midnight on.
+  if (name === 'energy') return (DAY_MINUTES - localTime.minute) * 60_000;
   if (watch.clearSinceMs !== undefined) {
     return Math.max(0, watch.clearSinceMs + leaveAfterMs(watch, line) - nowMs);
   }
@@ -193,7 +195,7 @@ function opensIn(hours: Hours, { weekday, minute }: LocalTime): number | undefin
   let first: number | undefined;
   for (let days = 0; days <= 7; days++) {
     for (const { from } of hours[(weekday + days) % 7] ?? []) {
-      const minutes = days * 1_440 + from - minute;
+      const minutes = days * DAY_MINUTES + from - minute;
       if (minutes > 0) first = Math.min(first ?? minutes, minutes);
     }
   }

@@ -65,6 +65,15 @@ export interface PauseReason {
   readonly text: string;
   /** Of the wall clock. */
   readonly sinceMs: number;
+  /** When it ends if nothing more happens, from now on; absent where nobody knows. */
+  readonly endsInMs?: number | undefined;
+}
+
+/** Work gets less than is lent: before a fan gets loud, and before anything is paused. */
+export interface Cooled {
+  /** Of what is lent, below 1. */
+  readonly share: number;
+  readonly text: string;
 }
 
 /** One of the lender's limits, and whether more than a promise keeps it on this machine. */

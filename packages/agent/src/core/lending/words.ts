@@ -42,7 +42,7 @@ const WORDS: Readonly<Record<ReasonName, Words>> = {
   carbon: ({ outside: { lowCarbon } }) =>
     lowCarbon === undefined
       ? TOLD.carbon
-      : `it waits for the hours of cleaner electricity: ${hoursText(lowCarbon).slice(0, 70)}`,
+      : `it waits for the hours of cleaner electricity: ${hoursText(lowCarbon).slice(0, 40)}`,
   programs: ({ signals: { programs = [] } }) => {
     const [first, ...more] = programs;
     if (first === undefined) return 'a program of the list ran here';
@@ -103,6 +103,13 @@ export function textOf(
   const what = (endsInMs === undefined ? undefined : WAS[name]) ?? WORDS[name](seen);
   if (waitsFor.length > 0) return `${what}; it still waits for ${waitsFor.slice(0, 3).join(', ')} to fall`;
   return endsInMs === undefined ? what : `${what}; it works again in ${durationText(endsInMs)}`;
+}
+
+/** While work gets less than all that is lent. */
+export function cooledText({ signals: { celsius }, rules: { celsiusWarm, celsiusMax } }: Seen, share: number): string {
+  const warmth = celsius === undefined ? 'it was warm' : `it is ${Math.round(celsius)} °C warm`;
+  const ceiling = celsiusMax === null ? '' : `, and nothing above ${celsiusMax} °C`;
+  return `lowered to ${percent(share)} of what is lent: ${warmth}, and gets less from ${celsiusWarm} °C on${ceiling}`;
 }
 
 /** `40 s`, `3 min`, `1 h 20 min`, `2 days`. */
