@@ -18,7 +18,7 @@ export async function showHistory(
 const right = (title: string) => ({ title, align: 'right' }) as const;
 const span = (ms: number): string => (ms === 0 ? '–' : spanText(ms / 1_000));
 
-export function historyLines(history: readonly DayHistory[]): string[] {
+function historyLines(history: readonly DayHistory[]): string[] {
   if (history.length === 0)
     return ['nothing was done in these days; the last minute of a running device is not in yet'];
   const work = history.flatMap(({ day, work: all }) =>

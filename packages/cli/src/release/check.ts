@@ -16,7 +16,7 @@ export interface ReleasePlace {
 }
 
 /** For all of it; a person waits. */
-export const CHECK_MS_MAX = 15_000;
+const CHECK_MS_MAX = 15_000;
 
 const KEY = /^#key=([A-Za-z0-9_-]{43})=?$/;
 

@@ -13,7 +13,7 @@ import { openStatement, signStatement } from './signed.ts';
 import { hubCertificateSchema } from './statements.ts';
 import { bytes, bytes32 } from '../wire/byte-fields.ts';
 
-export const leftStatementSchema = z.object({
+const leftStatementSchema = z.object({
   v: z.literal(1),
   territory: bytes32,
   device: bytes32,

@@ -23,7 +23,7 @@ const TABLE = `
 `;
 
 /** Of all countries together, 2024. */
-export const WORLD_GRAMS_PER_KWH = 473;
+const WORLD_GRAMS_PER_KWH = 473;
 
 const COUNTRIES = new Map(
   TABLE.trim()

@@ -93,7 +93,7 @@ export function createNvidiaProbe(system: System): Probe {
   };
 }
 
-export function readNvidia(out: string): Signals {
+function readNvidia(out: string): Signals {
   const rows = out.split('\n').map((line) => line.split(',').map(numberOf));
   const loads = rows.flatMap(([load]) => (load === undefined ? [] : [within(load / 100, 0, 1)]));
   const heats = rows.flatMap(([, celsius]) =>
