@@ -47,7 +47,7 @@ test('a machine that tells nothing is modelled by its kind, or by what its lende
     how: 'modelled',
     grams: 0.22,
     grid: '44 g/kWh, the mean of FR in 2024 (Ember)',
-    source: 'modelled: 30 W idle, 70 W with all processors busy',
+    source: 'modelled: 30 W idle, 70 W with all processors busy; its processors tell Linux no energy',
   });
   await tower.close();
   rmSync(join(folder, 'energy.json'));

@@ -65,7 +65,7 @@ export async function openEnergy(deps: EnergyDeps): Promise<DeviceEnergy> {
   return {
     meter,
     wattHoursToday: () => budget.day().wattHours,
-    today: () => ({ ...budget.today(grid), source: meter.text }),
+    today: () => ({ ...budget.today(grid), source: [meter.text, found.why ?? []].flat().join('; ') }),
     close() {
       meter.stop();
       return file.close();
