@@ -4,15 +4,13 @@
  * as that stays as it was in the rest before.
  *
  * A battery tells a moment: between two looks the mean of both is taken. While one charges, or nothing is drawn from
- * any, nothing is told. Batteries of mice and pens are none of the machine's.
+ * any, nothing is told.
  */
 import type { Clock } from '@idlewild/protocol';
 import { ENERGY_LIMITS } from '../../core/lending/energy-limits.ts';
 import type { PowerReader } from '../../core/lending/energy.ts';
-import { countOf, type PowerFiles } from './files.ts';
+import { SUPPLIES, batteriesOf, countOf, type PowerFiles } from './files.ts';
 import type { ProcessorTime } from './processor-time.ts';
-
-const FOLDER = '/sys/class/power_supply';
 
 interface Sample {
   readonly atMs: number;
@@ -28,12 +26,13 @@ export async function openBattery(
   clock: Clock,
 ): Promise<PowerReader | undefined> {
   const batteries: string[] = [];
-  for (const name of files.list(FOLDER)) if (await isBattery(files, `${FOLDER}/${name}`)) batteries.push(name);
+  for (const folder of await batteriesOf(files))
+    if ((await wattsOf(files, folder)) !== undefined) batteries.push(folder);
   if (batteries.length === 0) return undefined;
   let before: Sample | undefined;
   return {
     name: 'battery',
-    text: `measured while on battery: what the battery gives (${FOLDER})`,
+    text: `measured while on battery: what the battery gives (${SUPPLIES})`,
     async take() {
       const watts = await drawnFrom(files, batteries);
       const atMs = clock.monotonic();
@@ -51,17 +50,10 @@ export async function openBattery(
   };
 }
 
-async function isBattery(files: PowerFiles, folder: string): Promise<boolean> {
-  const [type, scope] = await Promise.all([files.read(`${folder}/type`), files.read(`${folder}/scope`)]);
-  if (type?.trim() !== 'Battery' || scope?.trim() === 'Device') return false;
-  return (await wattsOf(files, folder)) !== undefined;
-}
-
 /** Of all of them together; absent unless one is emptied and none is filled. */
 async function drawnFrom(files: PowerFiles, batteries: readonly string[]): Promise<number | undefined> {
   let sum: number | undefined;
-  for (const name of batteries) {
-    const folder = `${FOLDER}/${name}`;
+  for (const folder of batteries) {
     const status = (await files.read(`${folder}/status`))?.trim();
     if (status === 'Charging') return undefined;
     if (status !== 'Discharging') continue;

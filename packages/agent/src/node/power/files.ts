@@ -14,3 +14,16 @@ export function countOf(text: string | undefined): number | undefined {
   if (!/^\d{1,20}$/.test(digits)) return undefined;
   return Number(digits);
 }
+
+export const SUPPLIES = '/sys/class/power_supply';
+
+/** Folders of the machine's own batteries; those of mice and pens are none of its. */
+export async function batteriesOf(files: Pick<PowerFiles, 'list' | 'read'>): Promise<string[]> {
+  const own: string[] = [];
+  for (const name of files.list(SUPPLIES)) {
+    const folder = `${SUPPLIES}/${name}`;
+    const [type, scope] = await Promise.all([files.read(`${folder}/type`), files.read(`${folder}/scope`)]);
+    if (type?.trim() === 'Battery' && scope?.trim() !== 'Device') own.push(folder);
+  }
+  return own;
+}

@@ -4,7 +4,7 @@
  * nothing true of what is under it and counts as a server, for most are on one.
  */
 import type { MachineKind } from '../../core/lending/energy.ts';
-import type { PowerFiles } from './files.ts';
+import { batteriesOf, type PowerFiles } from './files.ts';
 
 export interface KindPorts extends PowerFiles {
   readonly platform: string;
@@ -45,12 +45,7 @@ async function linuxKind(ports: KindPorts): Promise<MachineKind | undefined> {
   if (/^flags\s*:.*\bhypervisor\b/m.test(ports.peek('/proc/cpuinfo') ?? '')) return 'server';
   const said = ofChassis(ports.peek('/sys/class/dmi/id/chassis_type'));
   if (said !== undefined) return said;
-  for (const name of ports.list('/sys/class/power_supply')) {
-    const folder = `/sys/class/power_supply/${name}`;
-    const [type, scope] = await Promise.all([ports.read(`${folder}/type`), ports.read(`${folder}/scope`)]);
-    if (type?.trim() === 'Battery' && scope?.trim() !== 'Device') return 'laptop';
-  }
-  return undefined;
+  return (await batteriesOf(ports)).length > 0 ? 'laptop' : undefined;
 }
 
 /** The first number of a text; what is no known kind of case says nothing. */
