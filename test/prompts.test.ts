@@ -89,6 +89,23 @@ describe.skipIf(why !== undefined)('at a terminal', () => {
     expect(traces()).toEqual(NONE);
   });
 
+  test('on a narrow terminal no line is wider, and what goes on below stands in its column', async () => {
+    const asked = joining(40);
+    await asked.shows(/Enter: confirm/);
+    asked.press(KEYS.enter);
+    await asked.shows(/Do you agree\?[\s\S]*yes \/ /);
+    const lines = asked.shown().split('\n');
+    const box = lines.slice(
+      lines.findIndex((line) => line.includes('Lend this machine ─')),
+      lines.findIndex((line) => line.includes('╯')),
+    );
+    expect(box.filter((line) => line.length > 40)).toEqual([]);
+    expect(box.join('\n')).toMatch(/│ {2}For {4}answering prompts and +│\n│ {9}reading texts with the +│\n│ {9}models/);
+    asked.press('n');
+    expect(await asked.ended).toBe(EXIT.refused);
+    expect(traces()).toEqual(NONE);
+  });
+
   test('a yes lends it; p pauses and resumes it; Ctrl-C takes it back, and says how it goes on', async () => {
     const lent = joining();
     await lent.shows(/Enter: confirm/);

@@ -18,6 +18,16 @@ export function terminalOf(json: boolean, what: string): Terminal {
   );
 }
 
+/** What the box around lines takes of a screen, and the least that is left for them. */
+const BOX = 6;
+const ROOM_MIN = 24;
+
+/** Characters of a line that is read before the question; wider ones are broken anywhere. */
+export function roomIn({ output }: Terminal): number {
+  const { columns = Number.POSITIVE_INFINITY } = output as Partial<NodeJS.WriteStream>;
+  return Math.max(ROOM_MIN, columns - BOX);
+}
+
 /** What is read before the question. */
 interface Told {
   readonly title: string;

@@ -30,9 +30,9 @@ const toldOf = async (change: Partial<LenderChoice>): Promise<string> =>
   (await consentLines(question({ choice: { ...CHOICE, ...change } }))).join('\n').replace(/\s+/g, ' ');
 
 test.each<[string, Partial<Invite>, RegExp]>([
-  ['behind a balancer', { session: true }, /Line {3}sealed between this machine and the hub/],
-  ['whose key is pinned', { pin: new Uint8Array(32) }, /Line {3}TLS with the hub's own key/],
-  ['that an authority vouches for', {}, /Line {3}TLS with a certificate that an authority/],
+  ['behind a balancer', { session: true }, /Line {3}encrypted between this machine and the hub/],
+  ['whose key is pinned', { pin: new Uint8Array(32) }, /Line {3}encrypted: TLS with the hub's own key/],
+  ['that an authority vouches for', {}, /Line {3}encrypted: TLS with a certificate that an authority/],
   ['on this machine', { url: 'http://127.0.0.1:7860' }, /Line {3}not encrypted: the hub is on this machine/],
 ])('a lender is told what protects the line to a hub %s', async (_, change, words) => {
   expect((await told(change)).match(/^Line/gm)).toHaveLength(1);
@@ -47,7 +47,7 @@ test('the address that is given counts, and where nothing is known of the line n
 test('a lender is told all that the consent will hold', async () => {
   expect(await toldOf({})).toMatch(/Like Balanced/);
   expect(await toldOf({})).toMatch(/up to 60 % of \d+ processors, 8.0 GB of memory and 20.0 GB of disk in \/data/);
-  expect(await toldOf({})).toMatch(/texts that are public or internal/);
+  expect(await toldOf({})).toMatch(/texts that are public or internal, and not confidential/);
   expect(await toldOf({ kinds: ['answers', 'jobs'] })).toMatch(/jobs; no other work \(nobody asks for jobs yet\)/);
   expect(await toldOf({ causes: ['climate', 'health'] })).toMatch(/for these causes alone: climate, health/);
   expect(await toldOf({ refused: ['gambling'] })).toMatch(/never for gambling/);
@@ -59,10 +59,11 @@ test('a lender is told all that the consent will hold', async () => {
   expect(await toldOf({ tokensPerSecondMax: 7 })).toMatch(/Speed at most 7 tokens per second/);
 });
 
-test('no line is wider than a terminal', async () => {
+test.each([74, 50, 40])('no line is wider than a terminal with room for %i', async (width) => {
   const causes = Array.from({ length: 12 }, (_, at) => `a-rather-long-cause-${at}`);
-  const lines = await consentLines(question({ choice: { ...CHOICE, causes, refused: causes } }));
-  expect(lines.filter((line) => line.length > 74)).toEqual([]);
+  const choice = { ...CHOICE, causes, refused: causes };
+  const lines = await consentLines(question({ choice, data: '/d', invite: undefined, address: 'http://h' }), width);
+  expect(lines.filter((line) => line.length > width)).toEqual([]);
 });
 
 /** A terminal at which these keys are pressed, one after the other, each when the screen has been drawn. */
