@@ -9,7 +9,8 @@ export {
 } from './core/agent.ts';
 export { openConsent, refusalOf, signConsent, type ConsentChoice, type WorkAsked } from './core/consent.ts';
 export { startDriver } from './core/lending/driver.ts';
-export { parseGrid } from './core/lending/grid.ts';
+export { toldOf } from './core/lending/energy-budget.ts';
+export { gridOf, parseGrid } from './core/lending/grid.ts';
 export { hoursText, parseHours } from './core/lending/hours.ts';
 export { IDLENESS_LIMITS } from './core/lending/limits.ts';
 export {

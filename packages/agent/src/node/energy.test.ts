@@ -5,6 +5,7 @@ import { openStatement, receiptSchema, type Receipt, type ToHub } from '@idlewil
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
 import type { EnergyView } from '../core/lending/energy-budget.ts';
+import { readHistory } from './history.ts';
 import { CONSENT, newFolder, serveHub, start, type Device, type RealHub } from './testing/real-hub.ts';
 import { longWork, publishJacobean } from './testing/publish.ts';
 
@@ -68,12 +69,13 @@ test('what an answer cost is in its receipt; when the day is used up nothing run
   await first.agent.stop();
   const kept = JSON.parse(readFileSync(join(data, 'energy.json'), 'utf8')) as { wattHours: number };
   expect(kept.wattHours).toBeGreaterThanOrEqual(view?.todayWattHours ?? Number.NaN);
+  const [today] = await readHistory(data, 1, Date.now());
+  expect(today?.energy?.drawnWattHours).toBeCloseTo(kept.wattHours, 6);
 
   const again = await start(options);
   const paused = await again.until(({ state }) => state === 'paused');
-  expect(paused.pauses).toMatchObject([
-    { name: 'energy', text: expect.stringContaining('for today are used up') as string },
-  ]);
+  const text = expect.stringMatching(/for today are used up; it works again in \d+ (s|min|h)/) as string;
+  expect(paused.pauses).toMatchObject([{ name: 'energy', text }]);
   expect(await ask(real, 'two', model.cid)).toMatchObject({ t: 'answer.failed', code: 'device_paused' });
   // An engine has only what no other program wants of the processors, tests beside it among them.
 }, 90_000);

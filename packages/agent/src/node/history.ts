@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { asIdlewildError, type Clock, type Timer } from '@idlewild/protocol';
 import type { Log } from '../core/agent.ts';
 import { HISTORY_LIMITS } from '../core/lending/control-limits.ts';
+import type { Energy } from '../core/lending/energy.ts';
 import {
   createTally,
   daysOf,
@@ -28,6 +29,7 @@ const FILE = /^(\d{4}-\d\d-\d\d)\.jsonl$/;
 export interface History {
   state(state: TallyState): void;
   done(work: WorkDone): void;
+  drawn(energy: Energy): void;
   /** Of today, with what is not written yet. */
   today(): DayHistory;
   /** Writes what is new. */
@@ -92,6 +94,7 @@ export async function openHistory({ folder, clock, territory, log }: HistoryDeps
   return {
     state: (state) => tally.state(state),
     done: (work) => tally.done(work),
+    drawn: (energy) => tally.drawn(energy),
     today() {
       collect();
       const lines = [...written, ...waiting].filter((line) => line.day === day);

@@ -13,6 +13,7 @@ import type { Agent, AgentState, Log } from '../core/agent.ts';
 import type { LeaveReport, LendingControl, LendingStatus } from '../core/lending/control.ts';
 import { CONTROL_LIMITS } from '../core/lending/control-limits.ts';
 import { createLenderPause, type LenderPause } from '../core/lending/lender-pause.ts';
+import type { Energy } from '../core/lending/energy.ts';
 import type { WorkDone } from '../core/lending/work.ts';
 import { serveControl, type ControlServer } from './control.ts';
 import type { DataFolder } from './data-folder.ts';
@@ -44,6 +45,7 @@ export interface StartedAgent {
 export interface Hooks {
   onState(state: AgentState): void;
   onWork(work: WorkDone): void;
+  onDrawn(energy: Energy): void;
 }
 
 export interface LentDeviceDeps {
@@ -94,6 +96,7 @@ export async function lendDevice(deps: LentDeviceDeps): Promise<LentDevice> {
       if (made.device !== undefined) tellSoon(made.device);
     },
     onWork: (work) => history.done(work),
+    onDrawn: (energy) => history.drawn(energy),
   };
   const start = (): Promise<StartedAgent> => deps.start(hooks);
   const started = await start().catch(async (error: unknown) => {

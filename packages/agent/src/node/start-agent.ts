@@ -126,7 +126,14 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
   const limits = { ...limitsOf(lent, machine), ...options.limits };
   const told = (message: string): void => log('info', message);
   const holding = holdHere(lendingOf(lent, machine, limits), told);
-  const energy = await energyHere({ folder: folder.folder, clock: systemClock, cores: machine.cores, lending, log });
+  const energy = await energyHere({
+    folder: folder.folder,
+    clock: systemClock,
+    cores: machine.cores,
+    lending,
+    log,
+    onDrawn: (drawn) => options.onDrawn(drawn),
+  });
   let sources = createHttpSources({ ...sourcesAt(settings), bytesPerSecondMax });
   const notes = createNotes(folder, settings, log);
   const made: { watch?: Watch; isolation?: Isolation } = {};

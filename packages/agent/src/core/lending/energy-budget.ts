@@ -60,15 +60,13 @@ export function createEnergyBudget({ today, kept }: BudgetDeps): EnergyBudget {
       };
     },
     day: current,
-    today(grid) {
-      const { wattHours, measuredWattHours } = current();
-      const isMeasured = wattHours > 0 && measuredWattHours >= wattHours * (1 - ENERGY_LIMITS.modelledShareMax);
-      return {
-        todayWattHours: wattHours,
-        how: isMeasured ? 'measured' : 'modelled',
-        grams: gramsOf(wattHours, grid),
-        grid: grid.text,
-      };
-    },
+    today: (grid) => ({ todayWattHours: current().wattHours, ...toldOf(current(), grid) }),
   };
+}
+
+/** What there is to say of a day's energy. */
+export function toldOf(day: Omit<DayEnergy, 'day'>, grid: Grid): Omit<EnergyToday, 'todayWattHours'> {
+  const { wattHours, measuredWattHours } = day;
+  const isMeasured = wattHours > 0 && measuredWattHours >= wattHours * (1 - ENERGY_LIMITS.modelledShareMax);
+  return { how: isMeasured ? 'measured' : 'modelled', grams: gramsOf(wattHours, grid), grid: grid.text };
 }

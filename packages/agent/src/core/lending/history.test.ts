@@ -101,3 +101,20 @@ test('sums of parts, in any order and summed up in between, are the sum of all, 
     expect(sort(sumLines(parts)), `seed ${seed}`).toEqual(sort(sumLines(all)));
   }
 });
+
+test('what the machine drew counts by day, of the whole device, with how much of it was measured', async () => {
+  const { clock, tally } = setUp();
+  tally.drawn({ wattHours: 2, how: 'modelled' });
+  tally.drawn({ wattHours: 3, how: 'measured' });
+  const first = tally.take();
+  tally.drawn({ wattHours: 1, how: 'measured' });
+  tally.state(ready);
+  await clock.advance(DAY_MS);
+  tally.drawn({ wattHours: 7, how: 'modelled' });
+  const days = daysOf([...first, ...tally.take()]);
+  expect(days.map(({ day, energy }) => [day, energy])).toEqual([
+    ['2026-11-11', { drawnWattHours: 7, measuredWattHours: 0 }],
+    ['2026-11-10', { drawnWattHours: 6, measuredWattHours: 4 }],
+  ]);
+  expect(days.flatMap(({ work: all }) => all)).toHaveLength(1);
+});

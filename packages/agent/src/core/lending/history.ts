@@ -1,6 +1,6 @@
 /**
  * What a device did, as sums: of each day, for each community and cause how much was answered and how long it was lent,
- * and of each reason to pause how often and how long it held.
+ * of each reason to pause how often and how long it held, and what the machine drew for all of it.
  *
  *   events, states ──tally──► lines of what is new since the last ones ──written, read back──► sums of days
  *
@@ -10,6 +10,7 @@
 import type { Clock } from '@idlewild/protocol';
 import { z } from 'zod';
 import { HISTORY_LIMITS } from './control-limits.ts';
+import type { Energy } from './energy.ts';
 import type { PauseReason } from './port.ts';
 import type { WorkDone } from './work.ts';
 
@@ -36,11 +37,19 @@ const pauseLineSchema = z.object({
   times: count,
   ms: z.number().min(0),
 });
-export const historyLineSchema = z.union([workLineSchema, pauseLineSchema]);
+const energyLineSchema = z.object({
+  day,
+  /** Of the whole device: loading and housekeeping are nobody's work. */
+  drawnWattHours: z.number().min(0),
+  /** Of these, what was measured. */
+  measuredWattHours: z.number().min(0),
+});
+export const historyLineSchema = z.union([workLineSchema, pauseLineSchema, energyLineSchema]);
 export type HistoryLine = z.infer<typeof historyLineSchema>;
 
 export type WorkSum = Omit<z.infer<typeof workLineSchema>, 'day'>;
 export type PauseSum = Omit<z.infer<typeof pauseLineSchema>, 'day'>;
+export type EnergySum = Omit<z.infer<typeof energyLineSchema>, 'day'>;
 
 export interface DayHistory {
   /** Of the lender's calendar: `2026-11-23`. */
@@ -48,6 +57,8 @@ export interface DayHistory {
   /** By community and cause; what nobody said the cause of has none. */
   readonly work: readonly WorkSum[];
   readonly pauses: readonly PauseSum[];
+  /** Absent: nothing counted it. */
+  readonly energy?: EnergySum;
 }
 
 /** What a tally goes by: the part of an agent's state that it counts. */
@@ -61,6 +72,7 @@ export interface Tally {
   /** The device changed; what was before held until now. */
   state(state: TallyState): void;
   done(work: WorkDone): void;
+  drawn(energy: Energy): void;
   /** What is new since the last call. */
   take(): HistoryLine[];
 }
@@ -111,6 +123,12 @@ export function createTally({ clock, territory, dayOf }: TallyDeps): Tally {
       if (whole && kind === 'embed') sum.embeddings += 1;
       if (wattHours !== undefined) sum.wattHours = (sum.wattHours ?? 0) + wattHours;
     },
+    drawn({ wattHours, how }) {
+      advance();
+      const sum = sums.energy({ day: today });
+      sum.drawnWattHours += wattHours;
+      if (how === 'measured') sum.measuredWattHours += wattHours;
+    },
     take() {
       advance();
       const lines = sums.lines();
@@ -122,10 +140,12 @@ export function createTally({ clock, territory, dayOf }: TallyDeps): Tally {
 
 type WorkEntry = { -readonly [Field in keyof z.infer<typeof workLineSchema>]: z.infer<typeof workLineSchema>[Field] };
 type PauseEntry = z.infer<typeof pauseLineSchema>;
+type EnergyEntry = z.infer<typeof energyLineSchema>;
 
 interface Sums {
   work(of: { day: string; territory: string; cause?: string | undefined }): WorkEntry;
   pause(of: { day: string; pause: string; text: string }): PauseEntry;
+  energy(of: { day: string }): EnergyEntry;
   lines(): HistoryLine[];
 }
 
@@ -133,6 +153,7 @@ interface Sums {
 function createSums(): Sums {
   const works = new Map<string, WorkEntry>();
   const pauses = new Map<string, PauseEntry>();
+  const energies = new Map<string, EnergyEntry>();
   return {
     work({ day: on, territory, cause }) {
       // Causes come from callers: past the bound they count as none said.
@@ -153,8 +174,13 @@ function createSums(): Sums {
       pauses.set(key, entry);
       return entry;
     },
+    energy({ day: on }) {
+      const entry = energies.get(on) ?? { day: on, drawnWattHours: 0, measuredWattHours: 0 };
+      energies.set(on, entry);
+      return entry;
+    },
     lines: () =>
-      [...works.values(), ...pauses.values()].map((entry) => {
+      [...works.values(), ...pauses.values(), ...energies.values()].map((entry) => {
         const rounded: Record<string, unknown> = { ...entry };
         for (const field of ['ms', 'workedMs', 'lentMs']) {
           if (typeof rounded[field] === 'number') rounded[field] = Math.round(rounded[field]);
@@ -174,6 +200,12 @@ export function sumLines(lines: Iterable<HistoryLine>): HistoryLine[] {
       sum.ms += line.ms;
       continue;
     }
+    if ('drawnWattHours' in line) {
+      const sum = sums.energy(line);
+      sum.drawnWattHours += line.drawnWattHours;
+      sum.measuredWattHours += line.measuredWattHours;
+      continue;
+    }
     const sum = sums.work(line);
     for (const field of ['answers', 'embeddings', 'tokens', 'workedMs', 'lentMs'] as const) sum[field] += line[field];
     if (line.wattHours !== undefined) sum.wattHours = (sum.wattHours ?? 0) + line.wattHours;
@@ -186,13 +218,17 @@ export function daysOf(lines: Iterable<HistoryLine>): DayHistory[] {
   const byDay = Map.groupBy(sumLines(lines), (line) => line.day);
   return [...byDay]
     .toSorted(([a], [b]) => (a < b ? 1 : -1))
-    .map(([on, all]) => ({
-      day: on,
-      work: all
-        .flatMap((line) => ('pause' in line ? [] : [withoutDay(line)]))
-        .toSorted((a, b) => b.tokens - a.tokens || b.lentMs - a.lentMs),
-      pauses: all.flatMap((line) => ('pause' in line ? [withoutDay(line)] : [])).toSorted((a, b) => b.ms - a.ms),
-    }));
+    .map(([on, all]) => {
+      const [energy] = all.flatMap((line) => ('drawnWattHours' in line ? [withoutDay(line)] : []));
+      return {
+        day: on,
+        work: all
+          .flatMap((line) => ('answers' in line ? [withoutDay(line)] : []))
+          .toSorted((a, b) => b.tokens - a.tokens || b.lentMs - a.lentMs),
+        pauses: all.flatMap((line) => ('pause' in line ? [withoutDay(line)] : [])).toSorted((a, b) => b.ms - a.ms),
+        ...(energy === undefined ? {} : { energy }),
+      };
+    });
 }
 
 function withoutDay<Line extends { day: string }>(line: Line): Omit<Line, 'day'> {

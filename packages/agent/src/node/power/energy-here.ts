@@ -1,6 +1,7 @@
 /** The energy of a device on the machine that this process runs on. */
 import type { Clock } from '@idlewild/protocol';
 import type { Log } from '../../core/agent.ts';
+import type { Energy } from '../../core/lending/energy.ts';
 import type { LendingSettings } from '../../core/lending/settings.ts';
 import { localDay } from '../local-time.ts';
 import { createOwnProcesses } from '../signals/linux/own-processes.ts';
@@ -14,9 +15,10 @@ export interface EnergyHere {
   readonly cores: number;
   readonly lending: LendingSettings | undefined;
   readonly log: Log;
+  onDrawn(energy: Energy): void;
 }
 
-export function energyHere({ folder, clock, cores, lending, log }: EnergyHere): Promise<DeviceEnergy> {
+export function energyHere({ folder, clock, cores, lending, log, onDrawn }: EnergyHere): Promise<DeviceEnergy> {
   const system = createNodeSystem();
   const ours = createOwnProcesses(system);
   return openEnergy({
@@ -32,6 +34,7 @@ export function energyHere({ folder, clock, cores, lending, log }: EnergyHere): 
     },
     place: lending?.place,
     settings: lending?.energy,
+    onDrawn,
     warn: (message) => log('warn', message),
   });
 }

@@ -3,7 +3,7 @@
  * it. Nothing of it runs while nothing is computed, but for one look half a minute after work.
  */
 import type { Clock } from '@idlewild/protocol';
-import { powerCurveOf } from '../../core/lending/energy.ts';
+import { powerCurveOf, type Energy } from '../../core/lending/energy.ts';
 import { createEnergyBudget, type EnergyView } from '../../core/lending/energy-budget.ts';
 import { createEnergyMeter, type EnergyMeter } from '../../core/lending/energy-meter.ts';
 import type { EnergySettings } from '../../core/lending/energy-settings.ts';
@@ -38,6 +38,8 @@ export interface EnergyDeps {
   readonly place?: string | undefined;
   readonly settings?: EnergySettings | undefined;
   warn(message: string): void;
+  /** Each time that something was drawn. */
+  onDrawn?(energy: Energy): void;
 }
 
 export async function openEnergy(deps: EnergyDeps): Promise<DeviceEnergy> {
@@ -59,6 +61,7 @@ export async function openEnergy(deps: EnergyDeps): Promise<DeviceEnergy> {
     ownCpuMs: () => deps.ownCpuMs(),
     onUsed(energy) {
       budget.add(energy);
+      deps.onDrawn?.(energy);
       file.changed();
     },
   });
