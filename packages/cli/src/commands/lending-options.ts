@@ -60,38 +60,57 @@ const PRESETS: readonly PresetName[] = ['gentle', 'balanced', 'all-night', 'dedi
 
 export const addLendingOptions = (command: Command): Command =>
   command
-    .addOption(new Option('--preset <name>', 'how to lend; other options change single figures of it').choices(PRESETS))
-    .option('--for <kinds>', 'kinds of work, as in answers,jobs (default: answers; nobody asks for others yet)')
-    .option('--classes <list>', 'what texts it may see: public, internal, confidential (default: public,internal)')
-    .option('--cause <list>', 'work for these causes alone, as in climate,education (default: any)')
-    .option('--refuse <list>', 'never work for these causes (default: none)')
-    .option('--hours <times>', 'when, in local time, as in "mon-fri 20:00-07:00; sat-sun" (default: always)')
-    .option('--cpu <share>', 'of the processors, as in 60%, which is the default')
-    .option('--memory <size>', 'for models, as in 8GB or 25% (default: half of what there is)')
-    .option('--disk <size>', 'keep at most this much of models on the disk, as in 20GB (default: 20GB)', parseBytes)
-    .option('--download <rate>', 'fetch models at no more than this a second, as in 5MB (default: none, no limit)')
+    .addOption(
+      new Option(
+        '--preset <name>',
+        'how to lend; other options change single figures of it (at first: balanced)',
+      ).choices(PRESETS),
+    )
+    .option('--for <kinds>', 'kinds of work, as in answers,jobs (at first: answers; nobody asks for others yet)')
+    .option('--classes <list>', 'what texts it may see: public, internal, confidential (at first: public,internal)')
+    .option('--cause <list>', 'work for these causes alone, as in climate,education (at first: any)')
+    .option('--refuse <list>', 'never work for these causes (at first: none)')
+    .option('--hours <times>', `when, in local time, as in "mon-fri 20:00-07:00; sat-sun" (at first: the preset's)`)
+    .option('--cpu <share>', "of the processors, as in 60% (at first: the preset's)")
+    .option('--memory <size>', "for models, as in 8GB or 25% (at first: the preset's)")
+    .option(
+      '--disk <size>',
+      "keep at most this much of models on the disk, as in 20GB (at first: the preset's)",
+      parseBytes,
+    )
+    .option('--download <rate>', 'fetch models at no more than this a second, as in 5MB (at first: none, no limit)')
     .option(
       '--upload <rate>',
-      'give other devices at most this much a second, as in 5MB, which is the default; 0 is none',
+      "give other devices at most this much a second, as in 5MB; 0 is none (at first: the preset's)",
       parseBytes,
     )
     .addOption(
-      new Option('--gpu <when>', 'when a graphics card may be tried; no model runs on one yet (default: idle)').choices(
-        ['never', 'idle', 'always'],
-      ),
+      new Option(
+        '--gpu <when>',
+        "when a graphics card may be tried; no model runs on one yet (at first: the preset's)",
+      ).choices(['never', 'idle', 'always']),
     )
     .addOption(
       new Option(
         '--presence <how>',
-        'whether it works only while nobody uses the machine, or also then (default: respect)',
+        "whether it works only while nobody uses the machine, or also then (at first: the preset's)",
       ).choices(['respect', 'ignore']),
     )
-    .option('--tokens-per-second-max <count>', 'never work faster than this (default: none, no limit)')
-    .option('--celsius-max <degrees>', 'pause above this temperature, as in 70 (default: none, as the preset has it)')
-    .option('--watt-hours <amount>', 'work until this much is used up each day, as in 200 (default: none, no limit)')
-    .option('--grid <where>', 'what its electricity is: a country as in DE, or grams of CO₂ a kWh as in 350')
-    .option('--low-carbon <times>', 'work only at these hours of clean electricity, as in "daily 10:00-16:00"')
-    .option('--programs <list>', 'pause while one of these programs runs, as in quake,blender (default: none)')
+    .option('--tokens-per-second-max <count>', 'never work faster than this (at first: none, no limit)')
+    .option(
+      '--celsius-max <degrees>',
+      'pause above this temperature, as in 70; none is the ceiling of the preset (at first: none)',
+    )
+    .option('--watt-hours <amount>', 'work until this much is used up each day, as in 200 (at first: none, no limit)')
+    .option(
+      '--grid <where>',
+      'what its electricity is: a country as in DE, or grams of CO₂ a kWh as in 350 (at first: the world)',
+    )
+    .option(
+      '--low-carbon <times>',
+      'work only at these hours of clean electricity, as in "daily 10:00-16:00" (at first: any)',
+    )
+    .option('--programs <list>', 'pause while one of these programs runs, as in quake,blender (at first: none)')
     .addOption(new Option('--never-pause', 'pause when its lender says so, and for nothing else').hideHelp());
 
 function parseBytes(text: string): number {
