@@ -4,6 +4,7 @@ import { createMemoryBlobStore, type ToDevice } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
 import { FROM_HUB_LIMITS } from './from-hub-limits.ts';
+import { exampleAnswer, exampleWork } from '../testing/example-answer.ts';
 
 const connected = async (change: Parameters<typeof createFixture>[0] = {}): Promise<Fixture> => {
   const fixture = await createFixture(change);
@@ -73,15 +74,7 @@ test('an answer is heard again after lost connections, and not to fill the line 
   const { clock, got, hub, peer } = fixture;
   hub.behave({ resumes: true });
   await fixture.startWith(model);
-  const work = {
-    prompt: { kind: 'text' as const, text: 'Once' },
-    sampling: { seed: 1 },
-    choice: 0,
-    stop: [],
-    tokens: [],
-    tokensMax: 20,
-  };
-  peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work, deadlineMs: 60_000, keep: true });
+  peer().send(exampleAnswer(model, { work: exampleWork({ tokensMax: 20 }), keep: true }));
   await clock.advance(2_000);
   const heard = got('answer.token').length;
   expect([heard, got('answer.finished').length]).toEqual([20, 1]);

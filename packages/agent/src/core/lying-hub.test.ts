@@ -19,6 +19,7 @@ import type { EngineHost } from '@idlewild/engine';
 import { CID } from 'multiformats/cid';
 import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
 import { parseHours, type LocalTime } from './lending/hours.ts';
+import { exampleAnswer } from '../testing/example-answer.ts';
 
 type Order = Extract<ToDevice, { t: 'answer' | 'embed' }>;
 const NOON: LocalTime = { weekday: 2, minute: 720 };
@@ -98,22 +99,6 @@ async function onStage(consents: Partial<Consent>, options: Parameters<typeof cr
   };
 }
 
-const answer = (model: string, change: Partial<Extract<Order, { t: 'answer' }>> = {}): Order => ({
-  t: 'answer',
-  lease: 'att_1',
-  epoch: 1,
-  model,
-  deadlineMs: 10_000,
-  work: {
-    prompt: { kind: 'text', text: 'Once upon a time' },
-    sampling: { seed: 1 },
-    choice: 0,
-    stop: [],
-    tokens: [],
-    tokensMax: 20,
-  },
-  ...change,
-});
 const embed = (model: string, change: Partial<Extract<Order, { t: 'embed' }>> = {}): Order => ({
   t: 'embed',
   lease: 'att_2',
@@ -136,9 +121,9 @@ test.each<[string, Partial<Consent>, Said]>([
   ['a cause left out, where some are chosen', { causes: ['climate'] }, {}],
 ])('asked for %s, a device refuses, and its engine hears nothing', async (_, consents, said) => {
   const { order, model, witness } = await onStage(consents);
-  expect(await order(answer(model, said))).toEqual(['consent_refused']);
+  expect(await order(exampleAnswer(model, said))).toEqual(['consent_refused']);
   expect(await order(embed(model, said))).toEqual(['consent_refused']);
-  expect(await order(answer(model, { ...said, epoch: 2 }))).toEqual(['consent_refused', 'consent_refused']);
+  expect(await order(exampleAnswer(model, { ...said, epoch: 2 }))).toEqual(['consent_refused', 'consent_refused']);
   expect(witness.ordered).toEqual([]);
 });
 
@@ -149,7 +134,7 @@ test('the same orders run where the lender consents to them: what refuses is the
     causes: ['climate', 'gambling'],
     hours: parseHours('daily'),
   });
-  expect(await order(answer(model, { dataClass: 'confidential', cause: 'gambling' }))).toEqual([]);
+  expect(await order(exampleAnswer(model, { dataClass: 'confidential', cause: 'gambling' }))).toEqual([]);
   expect(await order(embed(model, { cause: 'climate' }))).toEqual([]);
   expect(witness.ordered).toEqual(['answer', 'embed']);
 });
@@ -179,9 +164,9 @@ test('outside its hours a device runs, fetches and gives nothing, and keeps what
   const sources = () => sourceOfStore('hub', far);
   const stage = await onStage({ hours: parseHours('daily 22:00-07:00') }, { sources });
   const { agent, order, model, setTime, hold, witness, store } = stage;
-  expect(await order(answer(model))).toEqual([]);
+  expect(await order(exampleAnswer(model))).toEqual([]);
   setTime(NOON);
-  expect(await order(answer(model, { epoch: 2 }))).toEqual(['consent_refused']);
+  expect(await order(exampleAnswer(model, { epoch: 2 }))).toEqual(['consent_refused']);
   expect(await order(embed(model))).toEqual(['consent_refused']);
   expect(await want(stage)).not.toHaveProperty('bytes');
   await hold(other);
@@ -196,7 +181,7 @@ test('outside its hours a device runs, fetches and gives nothing, and keeps what
 
 test('a device that cannot tell the time works for no lender who named hours', async () => {
   const { order, model, witness } = await onStage({ hours: parseHours('daily') }, { localTime: undefined });
-  expect(await order(answer(model))).toEqual(['consent_refused']);
+  expect(await order(exampleAnswer(model))).toEqual(['consent_refused']);
   expect(witness).toEqual({ loaded: [], ordered: [] });
 });
 
@@ -206,7 +191,7 @@ test('an answer that runs on is not resumed into hours that the lender did not g
   hub.behave({ resumes: true });
   peer().link?.cut('a test');
   await clock.advance(4_000);
-  peer().send(answer(model, { keep: true }));
+  peer().send(exampleAnswer(model, { keep: true }));
   await clock.advance(20);
   expect(engineHost.engines.get(model)?.answering()).toBe(1);
   setTime(NOON);
@@ -229,13 +214,13 @@ test('paused, it takes, loads and gives nothing, and what ran has ended', async 
   const stage = await onStage({});
   const { agent, clock, got, hold, model, order, peer, store, witness } = stage;
   const other = await putModel(store, 'other weights');
-  peer().send(answer(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(50);
   agent.pause('lender', 'its lender paused it');
   await clock.advance(50);
   expect(got('answer.failed').map(({ code }) => code)).toEqual(['device_paused']);
   peer().send({ t: 'answer.resume', lease: 'att_1', epoch: 1, from: 0 });
-  expect(await order(answer(model, { epoch: 2 }))).toEqual(['device_paused', 'lease_unknown', 'device_paused']);
+  expect(await order(exampleAnswer(model, { epoch: 2 }))).toEqual(['device_paused', 'lease_unknown', 'device_paused']);
   expect(await order(embed(model))).toEqual(['device_paused']);
   await hold(other);
   expect(await want(stage)).not.toHaveProperty('bytes');

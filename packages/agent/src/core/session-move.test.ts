@@ -5,6 +5,7 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import type { Place } from './places.ts';
+import { exampleAnswer, exampleWork } from '../testing/example-answer.ts';
 
 const HANDSHAKE_MS = 100;
 const FRAME_MS = 5;
@@ -73,15 +74,8 @@ test('an answer under way is not disturbed by the move', async () => {
   hub.behave({ resumes: true });
   const model = await putModel(store, 'weights');
   await startWith(model);
-  const work = {
-    prompt: { kind: 'text' as const, text: 'Once' },
-    sampling: { seed: 1 },
-    choice: 0,
-    stop: [],
-    tokens: [],
-    tokensMax: 60,
-  };
-  peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work, deadlineMs: 60_000, keep: true });
+  const work = exampleWork({ tokensMax: 60 });
+  peer().send(exampleAnswer(model, { work, keep: true }));
   await clock.advance(200);
   const heard = got('answer.token').length;
   peer().send({ t: 'move', afterMs: 0, reason: 'stopping' });

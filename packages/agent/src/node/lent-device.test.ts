@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { openLeft, type AnswerWork } from '@idlewild/protocol';
+import { openLeft } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { ConsentChange } from '../core/lending/consent-change.ts';
 import type { LeaveReport, LendingStatus } from '../core/lending/control.ts';
@@ -12,18 +12,10 @@ import { openControl, type ControlClient } from './control-client.ts';
 import { leaveFolder } from './leave.ts';
 import { putModel } from './testing/fixture.ts';
 import { CONSENT, newFolder, serveHub, start, type Device, type RealHub } from './testing/real-hub.ts';
-
-const work: AnswerWork = {
-  prompt: { kind: 'text', text: 'Hello' },
-  sampling: { seed: 3 },
-  choice: 0,
-  stop: [],
-  tokens: [],
-  tokensMax: 40,
-};
+import { exampleAnswer, exampleWork } from '../testing/example-answer.ts';
 
 /** What it comes to, if it is let run. */
-const WHOLE = simulatedAnswer({ ...work, tokensMax: 100 }).tokens.length;
+const WHOLE = simulatedAnswer(exampleWork({ tokensMax: 100 })).tokens.length;
 
 interface World extends RealHub {
   readonly data: string;
@@ -57,9 +49,8 @@ async function lend(tokensPerSecond = 5_000): Promise<World> {
     client,
     status: async () => (await (await client()).ask({ do: 'status' })) as LendingStatus,
     order(lease, tokensMax = 40) {
-      const more = { cause: 'climate', dataClass: 'public', deadlineMs: 60_000 } as const;
-      const message = { t: 'answer', lease, epoch: 1, model, work: { ...work, tokensMax }, ...more } as const;
-      real.hub.peers.at(-1)?.send(message);
+      const work = exampleWork({ tokensMax });
+      real.hub.peers.at(-1)?.send(exampleAnswer(model, { lease, cause: 'climate', dataClass: 'public', work }));
     },
   };
 }

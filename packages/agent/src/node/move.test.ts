@@ -9,17 +9,11 @@ import type { ScriptedPeer } from '../testing/scripted-hub.ts';
 import { putModel } from './testing/fixture.ts';
 import type { NodeAgentOptions } from './start-agent.ts';
 import { CONSENT, SECRET, newFolder, serveHub, start, type RealHub } from './testing/real-hub.ts';
+import { exampleAnswer, exampleWork } from '../testing/example-answer.ts';
 
 /** On a busy machine. */
 const SOON = { timeout: 15_000 };
-const WORK = {
-  prompt: { kind: 'text' as const, text: 'Hello' },
-  sampling: { seed: 3 },
-  choice: 0,
-  stop: [],
-  tokens: [],
-  tokensMax: 60,
-};
+const WORK = exampleWork({ tokensMax: 60 });
 const tokensOf = (peer: ScriptedPeer | undefined): [number, number][] =>
   (peer?.got ?? [])
     .filter((message): message is Extract<ToHub, { t: 'answer.token' }> => message.t === 'answer.token')
@@ -38,7 +32,7 @@ test('it goes on with its answer at the other hub, fetches blocks there, and beg
   const model = { cid, name: 'small', bytes: 7 };
   peer?.send({ t: 'hold', models: [model], sources: ['/'] });
   await until((state) => state.models[0]?.state === 'warm');
-  peer?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: cid, work: WORK, keep: true, deadlineMs: 10_000 });
+  peer?.send(exampleAnswer(cid, { work: WORK, keep: true }));
   await expect.poll(() => tokensOf(peer).length, SOON).toBeGreaterThan(3);
   peer?.send({ t: 'move', afterMs: 0, reason: 'moved', url: other.url });
   await expect.poll(() => other.hub.peers[0]?.device?.proof.status.attempts?.[0]?.lease, SOON).toBe('att_1');

@@ -6,6 +6,7 @@ import { createScriptedSignals } from '../testing/scripted-signals.ts';
 import { simulatedAnswer } from '../testing/simulated-engine.ts';
 import { putModel } from './testing/fixture.ts';
 import { CONSENT, SECRET, newFolder, serveHub, start } from './testing/real-hub.ts';
+import { exampleAnswer, exampleWork } from '../testing/example-answer.ts';
 
 test('a device joins over a real socket, fetches a model over HTTP onto the disk, and answers', async () => {
   const { hub, invite, store } = await serveHub();
@@ -21,15 +22,8 @@ test('a device joins over a real socket, fetches a model over HTTP onto the disk
   expect(await readFile(linked, 'utf8')).toBe('weights');
   expect((await stat(linked)).nlink).toBe(2);
 
-  const work = {
-    prompt: { kind: 'text' as const, text: 'Hello' },
-    sampling: { seed: 3 },
-    choice: 0,
-    stop: [],
-    tokens: [],
-    tokensMax: 20,
-  };
-  peer?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: cid, work, deadlineMs: 10_000 });
+  const work = exampleWork({ tokensMax: 20 });
+  peer?.send(exampleAnswer(cid, { work }));
   await until((state) => state.answering === 1);
   await until((state) => state.answering === 0);
   await agent.stop();

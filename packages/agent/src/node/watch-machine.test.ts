@@ -8,6 +8,7 @@ import { createScriptedSignals, type ScriptedSignals } from '../testing/scripted
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from './testing/fixture.ts';
 import { watchMachine, type Watch } from './watch-machine.ts';
+import { exampleAnswer, exampleWork } from '../testing/example-answer.ts';
 
 const CALM: Signals = { inputIdleMs: 3_600_000, otherCpu: 0.01, celsius: 45, onBattery: false, programs: [] };
 
@@ -62,15 +63,7 @@ const nameOf = ({ agent }: Watched): readonly string[] => agent.state().pauses.m
 /** The hub sends it something that takes a while. */
 function answer({ agent, peer }: Watched): void {
   const model = agent.state().models[0]?.cid ?? '';
-  const work = {
-    prompt: { kind: 'text' as const, text: 'Hello' },
-    sampling: { seed: 3 },
-    choice: 0,
-    stop: [],
-    tokens: [],
-    tokensMax: 1_000,
-  };
-  peer().send({ t: 'answer', lease: 'att_1', epoch: 1, model, work, deadlineMs: 60_000 });
+  peer().send(exampleAnswer(model, { work: exampleWork({ tokensMax: 1_000 }) }));
 }
 
 test('a device that respects presence stops at a touch, tells its hub, and goes on when nobody is there', async () => {

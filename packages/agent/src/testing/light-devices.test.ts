@@ -6,18 +6,12 @@ import { serveHub, type RealHub } from '../node/testing/real-hub.ts';
 import { startLightDevices, type LightDevices, type LightDevicesOptions, type LightEvent } from './light-devices.ts';
 import type { ScriptedPeer } from './scripted-hub.ts';
 import { simulatedAnswer } from './simulated-engine.ts';
+import { exampleAnswer, exampleWork } from './example-answer.ts';
 
 const MODEL = 'bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua';
 /** On a busy machine. */
 const SOON = { timeout: 15_000 };
-const WORK = {
-  prompt: { kind: 'text' as const, text: 'Hello' },
-  sampling: { seed: 3 },
-  choice: 0,
-  stop: [],
-  tokens: [],
-  tokensMax: 40,
-};
+const WORK = exampleWork({ tokensMax: 40 });
 
 async function startOn(
   { hub, url }: RealHub,
@@ -67,7 +61,7 @@ test('an answer that loses its channel is taken up on the next one', async () =>
   const { devices, events } = await startOn(served, { count: 1, tokensPerSecond: 40 });
   await expect.poll(() => devices.connected(), SOON).toBe(1);
   const [first] = served.hub.peers;
-  first?.send({ t: 'answer', lease: 'att_1', epoch: 1, model: MODEL, work: WORK, keep: true, deadlineMs: 10_000 });
+  first?.send(exampleAnswer(MODEL, { work: WORK, keep: true }));
   await expect.poll(() => tokensOf(first as ScriptedPeer).length, SOON).toBeGreaterThan(2);
   first?.channel.close('a test');
   await expect.poll(() => served.hub.peers[1]?.device, SOON).toBeDefined();

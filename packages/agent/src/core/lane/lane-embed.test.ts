@@ -3,6 +3,7 @@ import type { ToDevice } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import { simulatedVector } from '../../testing/simulated-engine.ts';
+import { exampleAnswer } from '../../testing/example-answer.ts';
 
 type Embed = Extract<ToDevice, { t: 'embed' }>;
 const TEXTS = ['one', 'two words', ''];
@@ -46,22 +47,8 @@ test('a text that is refused is told by its number', async () => {
 
 test('texts and answers share the slots of a device, and a status counts both', async () => {
   const { agent, clock, got, model, peer } = await warmFixture();
-  const answer = {
-    prompt: { kind: 'text', text: 'Once' },
-    sampling: { seed: 1 },
-    choice: 0,
-    stop: [],
-    tokens: [],
-  } as const;
   peer().send(ask(model, { work: long(8_000) }));
-  peer().send({
-    t: 'answer',
-    lease: 'att_2',
-    epoch: 1,
-    model,
-    work: { ...answer, stop: [], tokens: [] },
-    deadlineMs: 60_000,
-  });
+  peer().send(exampleAnswer(model, { lease: 'att_2' }));
   peer().send(ask(model, { lease: 'att_3' }));
   await clock.advance(100);
   expect(got('embed.failed')).toMatchObject([{ lease: 'att_3', code: 'device_full' }]);

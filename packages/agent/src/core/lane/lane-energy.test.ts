@@ -1,28 +1,12 @@
 /** What a lane says of energy: in receipts that the device signs, and to its lender; nothing where nobody counts. */
-import { openStatement, receiptSchema, type AnswerWork, type Receipt, type ToDevice } from '@idlewild/protocol';
+import { openStatement, receiptSchema, type Receipt } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import type { AgentOptions } from '../agent.ts';
 import type { Energy } from '../lending/energy.ts';
 import type { WorkDone } from '../lending/work.ts';
-
-const WORK: AnswerWork = {
-  prompt: { kind: 'text', text: 'Once upon a time' },
-  sampling: { seed: 1 },
-  choice: 0,
-  stop: [],
-  tokens: [],
-  tokensMax: 50,
-};
-const answer = (model: string, lease: string): ToDevice => ({
-  t: 'answer',
-  lease,
-  epoch: 1,
-  model,
-  work: WORK,
-  deadlineMs: 60_000,
-});
+import { exampleAnswer } from '../../testing/example-answer.ts';
 
 interface Counted extends Fixture {
   readonly model: string;
@@ -62,7 +46,7 @@ async function receiptOf({ got, identity }: Counted, lease: string): Promise<Rec
 test('a receipt says what its attempt cost, by what the engine says it took, and so is the lender told', async () => {
   const fixture = await countedFixture({}, 4);
   const { clock, model, peer, done, ended } = fixture;
-  peer().send(answer(model, 'att_1'));
+  peer().send(exampleAnswer(model));
   await clock.advance(2_000);
   expect(ended).toEqual([200]);
   expect((await receiptOf(fixture, 'att_1')).energy).toEqual({ wattHours: 0.2, how: 'measured' });
@@ -87,7 +71,7 @@ test('an engine that does not say, and a device that does not count, leave it un
   const silent = await countedFixture();
   const uncounted = await countedFixture({ energy: undefined }, 4);
   for (const fixture of [silent, uncounted]) {
-    fixture.peer().send(answer(fixture.model, 'att_1'));
+    fixture.peer().send(exampleAnswer(fixture.model));
     await fixture.clock.advance(2_000);
     expect(await receiptOf(fixture, 'att_1')).not.toHaveProperty('energy');
     expect(fixture.done[0]).not.toHaveProperty('wattHours');
@@ -97,7 +81,7 @@ test('an engine that does not say, and a device that does not count, leave it un
 
 test('what was cancelled has no price of its own', async () => {
   const { clock, model, peer, done, ended } = await countedFixture({}, 4);
-  peer().send(answer(model, 'att_1'));
+  peer().send(exampleAnswer(model));
   await clock.advance(200);
   peer().send({ t: 'cancel', lease: 'att_1', epoch: 1 });
   await clock.advance(2_000);

@@ -1,37 +1,10 @@
 import { expect, test } from 'vitest';
-import {
-  digestTokens,
-  equalBytes,
-  openStatement,
-  receiptSchema,
-  type AnswerWork,
-  type ToDevice,
-} from '@idlewild/protocol';
+import { digestTokens, equalBytes, openStatement, receiptSchema } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import { simulatedAnswer, simulatedPromptTokens } from '../../testing/simulated-engine.ts';
 import { AGENT_LIMITS } from '../limits.ts';
-
-const work = (change: Partial<AnswerWork> = {}): AnswerWork => ({
-  prompt: { kind: 'text', text: 'Once upon a time' },
-  sampling: { seed: 1 },
-  choice: 0,
-  stop: [],
-  tokens: [],
-  tokensMax: 50,
-  ...change,
-});
-
-type Ask = Extract<ToDevice, { t: 'answer' }>;
-const ask = (model: string, change: Partial<Ask> = {}): Ask => ({
-  t: 'answer',
-  lease: 'att_1',
-  epoch: 1,
-  model,
-  work: work(),
-  deadlineMs: 60_000,
-  ...change,
-});
+import { exampleAnswer, exampleWork } from '../../testing/example-answer.ts';
 
 async function warmFixture(...options: Parameters<typeof createFixture>): Promise<Fixture & { model: string }> {
   const fixture = await createFixture(...options);
@@ -42,11 +15,11 @@ async function warmFixture(...options: Parameters<typeof createFixture>): Promis
 
 test('an answer streams the tokens of its work and ends with a receipt signed over them', async () => {
   const { clock, got, identity, model, peer } = await warmFixture();
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(2_000);
-  const expected = simulatedAnswer(work());
+  const expected = simulatedAnswer(exampleWork());
   expect(got('answer.started')).toEqual([
-    { t: 'answer.started', lease: 'att_1', epoch: 1, promptTokens: simulatedPromptTokens(work()) },
+    { t: 'answer.started', lease: 'att_1', epoch: 1, promptTokens: simulatedPromptTokens(exampleWork()) },
   ]);
   expect(got('answer.token').map(({ i, id }) => [i, id])).toEqual(expected.tokens.map((id, i) => [i, id]));
   expect(
@@ -70,8 +43,8 @@ test('an answer streams the tokens of its work and ends with a receipt signed ov
 
 test('work with tokens goes on after them, and its receipt covers only what was made here', async () => {
   const { clock, got, identity, model, peer } = await warmFixture();
-  const { tokens } = simulatedAnswer(work());
-  peer().send(ask(model, { work: work({ tokens: tokens.slice(0, 20) }), epoch: 2 }));
+  const { tokens } = simulatedAnswer(exampleWork());
+  peer().send(exampleAnswer(model, { work: exampleWork({ tokens: tokens.slice(0, 20) }), epoch: 2 }));
   await clock.advance(2_000);
   expect(got('answer.token').map(({ id }) => id)).toEqual(tokens.slice(20));
   expect(got('answer.token')[0]?.i).toBe(20);
@@ -88,11 +61,11 @@ test('work with tokens goes on after them, and its receipt covers only what was 
 
 test('a repeated or older epoch of a lease changes nothing, also after its end', async () => {
   const { clock, got, model, peer } = await warmFixture();
-  peer().send(ask(model, { epoch: 3 }));
-  peer().send(ask(model, { epoch: 3 }));
-  peer().send(ask(model, { epoch: 2 }));
+  peer().send(exampleAnswer(model, { epoch: 3 }));
+  peer().send(exampleAnswer(model, { epoch: 3 }));
+  peer().send(exampleAnswer(model, { epoch: 2 }));
   await clock.advance(2_000);
-  peer().send(ask(model, { epoch: 3 }));
+  peer().send(exampleAnswer(model, { epoch: 3 }));
   await clock.advance(2_000);
   expect(got('answer.started')).toHaveLength(1);
   expect(got('answer.token')).toHaveLength(50);
@@ -101,9 +74,9 @@ test('a repeated or older epoch of a lease changes nothing, also after its end',
 
 test('a newer epoch of a lease replaces the attempt, of which nothing more is heard', async () => {
   const { clock, got, model, peer } = await warmFixture();
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(300);
-  peer().send(ask(model, { epoch: 2 }));
+  peer().send(exampleAnswer(model, { epoch: 2 }));
   await clock.advance(50);
   const before = got('answer.token').filter(({ epoch }) => epoch === 1).length;
   await clock.advance(2_000);
@@ -114,7 +87,7 @@ test('a newer epoch of a lease replaces the attempt, of which nothing more is he
 
 test('a cancel stops the engine at once and for good; one of another epoch or lease is ignored', async () => {
   const { agent, clock, engineHost, got, model, peer } = await warmFixture();
-  peer().send(ask(model, { epoch: 2 }));
+  peer().send(exampleAnswer(model, { epoch: 2 }));
   await clock.advance(200);
   peer().send({ t: 'cancel', lease: 'att_1', epoch: 1 });
   peer().send({ t: 'cancel', lease: 'att_9', epoch: 2 });
@@ -144,7 +117,7 @@ test('a cancel that comes while the receipt is being signed is obeyed', async ()
     },
   });
   gates.push(gate.promise);
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(2_000);
   expect(got('answer.token')).toHaveLength(50);
   peer().send({ t: 'cancel', lease: 'att_1', epoch: 1 });
@@ -156,7 +129,7 @@ test('a cancel that comes while the receipt is being signed is obeyed', async ()
 
 test('when every slot is in use a further answer is refused as full and the device says it is busy', async () => {
   const { agent, clock, got, model, peer, states } = await warmFixture();
-  for (const lease of ['a', 'b', 'c']) peer().send(ask(model, { lease }));
+  for (const lease of ['a', 'b', 'c']) peer().send(exampleAnswer(model, { lease }));
   await clock.advance(50);
   expect(got('answer.failed').map(({ lease, code }) => [lease, code])).toEqual([['c', 'device_full']]);
   expect(got('heartbeat').at(-1)?.status).toMatchObject({ state: 'busy', slots: 2 });
@@ -168,7 +141,7 @@ test('when every slot is in use a further answer is refused as full and the devi
 
 test('an answer that is not finished by its deadline fails and stops', async () => {
   const { clock, engineHost, got, model, peer } = await warmFixture();
-  peer().send(ask(model, { deadlineMs: 200 }));
+  peer().send(exampleAnswer(model, { deadlineMs: 200 }));
   await clock.advance(1_000);
   expect(got('answer.failed')).toMatchObject([{ lease: 'att_1', epoch: 1, code: 'deadline_exceeded' }]);
   expect(engineHost.engines.get(model)?.answering()).toBe(0);
@@ -176,11 +149,11 @@ test('an answer that is not finished by its deadline fails and stops', async () 
 
 test('pausing gives running answers back, refuses new ones, and resuming takes them again', async () => {
   const { agent, clock, got, model, peer } = await warmFixture();
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(200);
   agent.pause('lunch');
   await clock.advance(50);
-  peer().send(ask(model, { lease: 'att_2' }));
+  peer().send(exampleAnswer(model, { lease: 'att_2' }));
   await clock.advance(50);
   const failed = got('answer.failed').map(({ lease, code }) => [lease, code]);
   expect(failed).toEqual([
@@ -189,7 +162,7 @@ test('pausing gives running answers back, refuses new ones, and resuming takes t
   ]);
   expect(agent.state()).toMatchObject({ state: 'paused', pauseReasons: ['lunch'], answering: 0 });
   agent.resume('lunch');
-  peer().send(ask(model, { lease: 'att_3' }));
+  peer().send(exampleAnswer(model, { lease: 'att_3' }));
   await clock.advance(2_000);
   expect(got('answer.finished').map(({ lease }) => lease)).toEqual(['att_3']);
 });
@@ -202,7 +175,7 @@ test.each([
   const { agent, clock, engineHost, got, hub, model, peer } = await warmFixture({ consents: consents as never });
   expect(agent.state().models).toEqual([]);
   expect(engineHost.engines.size).toBe(0);
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(1_000);
   expect(got('answer.failed')).toMatchObject([{ lease: 'att_1', code: 'consent_refused' }]);
   expect(got('answer.token')).toEqual([]);
@@ -219,15 +192,15 @@ test('with such a limit two models never answer at once', async () => {
   const { clock, got, peer, startWith, store } = fixture;
   const models = [await putModel(store, 'one'), await putModel(store, 'two')];
   await startWith(...models);
-  peer().send(ask(models[0] as string, { lease: 'a' }));
-  peer().send(ask(models[1] as string, { lease: 'b' }));
+  peer().send(exampleAnswer(models[0] as string, { lease: 'a' }));
+  peer().send(exampleAnswer(models[1] as string, { lease: 'b' }));
   await clock.advance(100);
   expect(got('answer.failed').map(({ lease, code }) => [lease, code])).toEqual([['b', 'device_full']]);
 });
 
 test('losing the channel ends the running answers and keeps the model warm', async () => {
   const { agent, clock, engineHost, hub, model, peer } = await warmFixture();
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(200);
   peer().link?.cut('a test');
   await clock.advance(5);
@@ -240,16 +213,16 @@ test('losing the channel ends the running answers and keeps the model warm', asy
 
 test('an engine that dies fails its answers once, and the model is warm again shortly after', async () => {
   const { agent, clock, engineHost, got, hub, model, peer } = await warmFixture();
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(200);
   engineHost.engines.get(model)?.kill('killed by a test');
   await clock.advance(20);
   expect(got('answer.failed')).toMatchObject([{ lease: 'att_1', code: 'engine_failed' }]);
-  peer().send(ask(model, { lease: 'early' }));
+  peer().send(exampleAnswer(model, { lease: 'early' }));
   await clock.advance(AGENT_LIMITS.reloadMsMin + 100);
   expect(got('answer.failed').at(-1)).toMatchObject({ lease: 'early', code: 'model_not_ready' });
   expect(agent.state().models).toMatchObject([{ cid: model, state: 'warm' }]);
-  peer().send(ask(model, { lease: 'att_2' }));
+  peer().send(exampleAnswer(model, { lease: 'att_2' }));
   await clock.advance(2_000);
   expect(got('answer.finished').map(({ lease }) => lease)).toEqual(['att_2']);
   expect(hub.peers).toHaveLength(1);
@@ -257,14 +230,14 @@ test('an engine that dies fails its answers once, and the model is warm again sh
 
 test("a prompt over the context fails with the engine's own code", async () => {
   const { clock, got, model, peer } = await warmFixture();
-  peer().send(ask(model, { work: work({ prompt: { kind: 'text', text: 'x'.repeat(20_000) } }) }));
+  peer().send(exampleAnswer(model, { work: exampleWork({ prompt: { kind: 'text', text: 'x'.repeat(20_000) } }) }));
   await clock.advance(10_000);
   expect(got('answer.failed')).toMatchObject([{ code: 'context_length_exceeded' }]);
 });
 
 test('a long prompt tells of its progress before the first token', async () => {
   const { clock, got, model, peer } = await warmFixture({ engine: { prefillTokensPerSecond: 1_000 } });
-  peer().send(ask(model, { work: work({ prompt: { kind: 'text', text: 'x'.repeat(15_000) } }) }));
+  peer().send(exampleAnswer(model, { work: exampleWork({ prompt: { kind: 'text', text: 'x'.repeat(15_000) } }) }));
   await clock.advance(3_500);
   expect(got('answer.progress').length).toBeGreaterThanOrEqual(3);
   expect(got('answer.token')).toEqual([]);
@@ -272,10 +245,10 @@ test('a long prompt tells of its progress before the first token', async () => {
 
 test("draining at the hub's wish finishes what runs and takes nothing new", async () => {
   const { agent, clock, got, model, peer } = await warmFixture();
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(100);
   peer().send({ t: 'drain', reason: 'maintenance' });
-  peer().send(ask(model, { lease: 'late' }));
+  peer().send(exampleAnswer(model, { lease: 'late' }));
   await clock.advance(2_000);
   expect(got('answer.failed').map(({ lease }) => lease)).toEqual(['late']);
   expect(got('answer.finished').map(({ lease }) => lease)).toEqual(['att_1']);
@@ -286,7 +259,7 @@ test("draining at the hub's wish finishes what runs and takes nothing new", asyn
 test('a stop with drain waits for the running answer, one without gives it back at once', async () => {
   for (const drain of [true, false]) {
     const { agent, clock, engineHost, got, model, peer } = await warmFixture();
-    peer().send(ask(model));
+    peer().send(exampleAnswer(model));
     await clock.advance(100);
     const stopped = agent.stop({ drain });
     await clock.advance(2_000);
@@ -300,7 +273,7 @@ test('a stop with drain waits for the running answer, one without gives it back 
 
 test('whoever asks for a stop while another drains waits no longer than the answer runs', async () => {
   const { agent, clock, model, peer } = await warmFixture();
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(100);
   let stopped = 0;
   for (let asked = 0; asked < 2; asked++) void agent.stop({ drain: true }).then(() => stopped++);
@@ -313,7 +286,7 @@ test("a hub that does not read loses the channel instead of filling the device's
   const { agent, clock, hub, logged, model, peer } = await warmFixture({}, (transport) => ({
     dial: async (url, options) => ({ ...(await transport.dial(url, options)), bufferedBytes: () => unread }),
   }));
-  peer().send(ask(model));
+  peer().send(exampleAnswer(model));
   await clock.advance(100);
   expect(agent.state().answering).toBe(1);
   unread = AGENT_LIMITS.bufferedBytesMax + 1;
@@ -326,7 +299,7 @@ test("a hub that does not read loses the channel instead of filling the device's
 
 test('an answer for a model that is not here says so', async () => {
   const { clock, got, peer } = await warmFixture();
-  peer().send(ask('bafyreifoo'));
+  peer().send(exampleAnswer('bafyreifoo'));
   await clock.advance(50);
   expect(got('answer.failed')).toMatchObject([
     { code: 'model_not_ready', message: expect.stringContaining('not on this device') as string },

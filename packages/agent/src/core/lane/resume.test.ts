@@ -1,26 +1,23 @@
 /** Claims about attempts that outlive their channel: what is said again, to whom, and how long it is kept. */
 import { expect, test } from 'vitest';
 import { AGENT_LIMITS } from '../limits.ts';
-import type { AnswerWork, ToDevice, ToHub } from '@idlewild/protocol';
+import type { ToDevice, ToHub } from '@idlewild/protocol';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import { simulatedAnswer } from '../../testing/simulated-engine.ts';
+import { exampleAnswer, exampleWork, type AnswerOrder } from '../../testing/example-answer.ts';
 
-const WORK: AnswerWork = {
-  prompt: { kind: 'text', text: 'Once upon a time' },
-  sampling: { seed: 1 },
-  choice: 0,
-  stop: [],
-  tokens: [],
-  tokensMax: 50,
-};
+const WORK = exampleWork();
 const TOKENS = simulatedAnswer(WORK).tokens;
 /** The whole of it takes half a second of decoding, and a little before. */
 const WHOLE_MS = 1_000;
 /** A lost session is not dialled again later than this, and the handshake takes below it. */
 const BACK_MS = 1_500;
 
-type Ask = Extract<ToDevice, { t: 'answer' }>;
-type World = Fixture & { model: string; ask(change?: Partial<Ask>): void; come(resumes?: boolean): Promise<void> };
+type World = Fixture & {
+  model: string;
+  ask(change?: Partial<AnswerOrder>): void;
+  come(resumes?: boolean): Promise<void>;
+};
 
 async function warmWorld(...options: Parameters<typeof createFixture>): Promise<World> {
   const fixture = await createFixture(...options);
@@ -31,17 +28,7 @@ async function warmWorld(...options: Parameters<typeof createFixture>): Promise<
   return {
     ...fixture,
     model,
-    ask: (change = {}) =>
-      peer().send({
-        t: 'answer',
-        lease: 'att_1',
-        epoch: 1,
-        model,
-        work: WORK,
-        deadlineMs: 60_000,
-        keep: true,
-        ...change,
-      }),
+    ask: (change = {}) => peer().send(exampleAnswer(model, { keep: true, ...change })),
     async come(resumes = true) {
       hub.behave({ resumes, unreachable: false });
       const before = hub.peers.length;

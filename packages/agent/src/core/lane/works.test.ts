@@ -1,25 +1,16 @@
 /** Claims about what a lender is told of work: what runs while it runs, and once how each piece of it ended. */
-import type { AnswerWork, ToDevice } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
 import { createFixture, putModel } from '../../node/testing/fixture.ts';
 import type { WorkDone } from '../lending/work.ts';
-
-const work: AnswerWork = {
-  prompt: { kind: 'text', text: 'Once upon a time' },
-  sampling: { seed: 1 },
-  choice: 0,
-  stop: [],
-  tokens: [],
-  tokensMax: 50,
-};
+import { exampleAnswer, type AnswerOrder } from '../../testing/example-answer.ts';
 
 async function setUp() {
   const done: WorkDone[] = [];
   const fixture = await createFixture({ onWork: (each) => done.push(each) });
   const model = await putModel(fixture.store, 'weights');
   await fixture.startWith(model);
-  const ask = (lease: string, more: Partial<Extract<ToDevice, { t: 'answer' }>> = {}): void =>
-    fixture.peer().send({ t: 'answer', lease, epoch: 1, model, work, deadlineMs: 60_000, ...more });
+  const ask = (lease: string, more: Partial<AnswerOrder> = {}): void =>
+    fixture.peer().send(exampleAnswer(model, { lease, ...more }));
   return { ...fixture, model, done, ask };
 }
 

@@ -3,6 +3,7 @@ import type { Consent } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import { refusalOfProvider } from '../consent.ts';
+import { exampleAnswer, exampleWork } from '../../testing/example-answer.ts';
 
 const GPU: readonly Consent['gpu'][] = ['never', 'idle', 'always'];
 
@@ -65,22 +66,7 @@ test('one that is lent for idle times runs only then, though nothing pauses the 
   agent.idle(true);
   await clock.advance(1_000);
   expect(seen()).toEqual(['warm', 1]);
-  const work = {
-    prompt: { kind: 'text', text: 'Who is there?' },
-    sampling: { seed: 1 },
-    choice: 0,
-    stop: [],
-    tokens: [],
-    tokensMax: 400,
-  } as const;
-  peer().send({
-    t: 'answer',
-    lease: 'lease',
-    epoch: 1,
-    model: cid,
-    work: { ...work, stop: [], tokens: [] },
-    deadlineMs: 60_000,
-  });
+  peer().send(exampleAnswer(cid, { lease: 'lease', work: exampleWork({ tokensMax: 400 }) }));
   await clock.advance(100);
   const engine = engineHost.engines.get(cid);
   expect(engine?.answering()).toBe(1);

@@ -5,6 +5,7 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import { createMemoryModelFolders } from '../model-folders.ts';
+import { exampleAnswer, exampleWork } from '../../testing/example-answer.ts';
 
 const QUOTA = 10_000;
 
@@ -64,10 +65,8 @@ async function setUp(
     states: () => Object.fromEntries(fixture.agent.state().models.map(({ cid, state }) => [nameOf(cid), state])),
     reasonOf: (name) => find(name)?.reason,
     async answer(name, tokensMax = 1) {
-      const work = { prompt: { kind: 'text', text: 'x' }, sampling: { seed: 1 }, choice: 0, tokensMax } as const;
-      const model = cids[name] ?? '';
-      const message = { lease: `att_${lease++}`, epoch: 1, model, deadlineMs: 1_000_000 };
-      fixture.peer().send({ t: 'answer', ...message, work: { ...work, stop: [], tokens: [] } });
+      const message = { lease: `att_${lease++}`, work: exampleWork({ tokensMax }), deadlineMs: 1_000_000 };
+      fixture.peer().send(exampleAnswer(cids[name] ?? '', message));
       await fixture.clock.advance(tokensMax === 1 ? 500 : 50);
     },
   };

@@ -4,6 +4,7 @@ import type { DeviceModel } from '@idlewild/protocol';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import type { SimulatedEngine, SimulatedEngineOptions } from '../../testing/simulated-engine.ts';
 import { AGENT_LIMITS } from '../limits.ts';
+import { exampleAnswer, exampleWork } from '../../testing/example-answer.ts';
 
 interface Warm extends Fixture {
   readonly cid: string;
@@ -20,21 +21,7 @@ async function setUp(engine: Partial<SimulatedEngineOptions> = {}): Promise<Warm
 }
 
 const ask = ({ cid, peer }: Warm, lease: string, epoch = 1): void =>
-  peer().send({
-    t: 'answer',
-    lease,
-    epoch,
-    model: cid,
-    work: {
-      prompt: { kind: 'text', text: 'Who is there?' },
-      sampling: { seed: 1 },
-      choice: 0,
-      stop: [],
-      tokens: [],
-      tokensMax: 400,
-    },
-    deadlineMs: 60_000,
-  });
+  peer().send(exampleAnswer(cid, { lease, epoch, work: exampleWork({ tokensMax: 400 }) }));
 
 test('when the person comes back, the hub hears of it first, the answers go back, and no engine computes', async () => {
   const warm = await setUp({ tokensPerSecond: 1 });
