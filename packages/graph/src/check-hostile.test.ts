@@ -13,7 +13,7 @@ import { buildGenai } from './testing/build-genai.ts';
 import { halfGraph } from './testing/half-graph.ts';
 import { harmlessGraph } from './testing/hostile/base.ts';
 import { hostileGraphs } from './testing/hostile/corpus.ts';
-import { packedGraph } from './testing/hostile/nodes.ts';
+import { packedGraph, wideGraph } from './testing/hostile/nodes.ts';
 import { writeGraph } from './write.ts';
 
 type Check = typeof checkGraph;
@@ -44,6 +44,7 @@ test('what the hostile ones were made from passes, and so do the styles of expor
   const good: Graph[] = [
     harmlessGraph(),
     packedGraph(),
+    wideGraph(),
     buildExport(shape, {}, 1),
     buildExport(shape, { family: 'gpt2', positions: 'past' }, 2),
     quantiseMatMul4(buildExport(shape, { slope: 0.1 }, 2), { block: 32, symmetric: false }),

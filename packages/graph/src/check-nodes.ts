@@ -92,3 +92,17 @@ export function checkPacked(node: Node, tensor: (name: string) => Tensor | undef
       throw refused(`${what} needs ${size} elements of '${held.name}', which has ${elementsOf(held.dims)}`);
   }
 }
+
+/**
+ * Widths of queries, keys and values against the weights that hold all three: the runtime's older attention counts with
+ * these widths when it packs the weights, before it looks whether they are there.
+ */
+export function checkWidths(node: Node, tensor: (name: string) => Tensor | undefined): void {
+  if (node.domain !== 'com.microsoft') return;
+  const widths = attributeOf(node, 'qkv_hidden_sizes', 'ints')?.map(Number);
+  if (widths === undefined) return;
+  const columns = tensor(node.inputs[1] ?? '')?.dims[1];
+  const sum = widths.reduce((total, width) => total + width, 0);
+  if (widths.some((width) => !(width > 0)) || sum !== columns)
+    throw refused(`node ${nodeTitle(node)} has widths ${widths.join(', ')} of weights with ${columns ?? 0} columns`);
+}

@@ -9,7 +9,7 @@
  */
 import { strangeInBlock, strangeInModel } from './check-fields.ts';
 import { createGrowth, type Elements, type Growth } from './check-growth.ts';
-import { checkAttribute, checkOperator, checkPacked, roundsOf } from './check-nodes.ts';
+import { checkAttribute, checkOperator, checkPacked, checkWidths, roundsOf } from './check-nodes.ts';
 import { checkValue, createTensorCheck } from './check-tensors.ts';
 import type { Known } from './constants.ts';
 import type { Block, Graph, Node, Tensor } from './graph.ts';
@@ -118,7 +118,10 @@ function checkNode(node: Node, scope: Scope, walk: Walk): void {
       walk.checkTensor({ ...attribute.value, name: attribute.value.name || `${name} of ${nodeTitle(node)}` });
     if (attribute.kind === 'graph') checkBlock(open(attribute.value, walk, scope, rounds), walk);
   }
-  checkPacked(node, (name) => find(scope, ({ block }) => block.tensors.get(name)));
+  const tensor = (name: string): Tensor | undefined =>
+    find(scope, ({ names, block }) => (names.has(name) ? { held: block.tensors.get(name) } : undefined))?.held;
+  checkPacked(node, tensor);
+  checkWidths(node, tensor);
   scope.growth.compute(node, (name) => knownIn(scope, name));
 }
 

@@ -83,6 +83,20 @@ function packed(attributes: Record<string, number>, shorter: 'values' | 'scales'
 
 /** The harmless one of them. */
 export const packedGraph = (): Graph => packed({});
+
+/** Attention by widths of queries, keys and values that its weights, 8 rows of 24, may not have. */
+function wide(widths: readonly number[], weights: 'held' | 'computed' = 'held'): Graph {
+  return before((b) => {
+    const held = b.tensor('qkv', [8, 24], new Float32Array(192));
+    const inputs = [b.input('wide_x', DTYPE.float32, [1, 4, 8]), weights === 'held' ? held : b.op('Identity', [held])];
+    b.op('com.microsoft.Attention', [...inputs, b.tensor('bias', [24], new Float32Array(24))], {
+      num_heads: 2,
+      qkv_hidden_sizes: widths,
+    });
+  });
+}
+export const wideGraph = (): Graph => wide([8, 8, 8]);
+
 export const nodes = (): Case[] => [
   [
     'ghost',
@@ -155,6 +169,9 @@ export const packs = (): Case[] => [
   ['packed-zeros', 'zero points that are too short', /needs 4 elements of 'zeros'/, packed({}, 'zeros')],
   ['packed-rows', 'more rows than there are', /needs 64\d* elements/, packed({ K: 320 })],
   ['packed-block', 'blocks of nothing', /blocks of 0/, packed({ block_size: 0 })],
+  ['wide', 'widths beyond the weights', /has widths 8, 8, 2000000000 of weights with 24/, wide([8, 8, 2e9])],
+  ['wide-negative', 'widths below zero that add up', /has widths 40, -24, 8 of/, wide([40, -24, 8])],
+  ['wide-computed', 'widths of weights that are not seen', /of weights with 0 columns/, wide([8, 8, 8], 'computed')],
   ['packed-bits', 'weights of no bits', /and 0 bits/, packed({ bits: 0 })],
 ];
 
