@@ -32,7 +32,7 @@ test('with a control group the system keeps processors and memory, and each engi
   expect(holding.process.under).toEqual(LEAST.under);
   const limits = holding.limitsHere();
   expect(told(limits, 'processors')).toBe('the system: 4 of 8 processors, by a control group');
-  expect(told(limits, 'memory')).toBe('the system: 4000 MB for all engines, by a control group');
+  expect(told(limits, 'memory')).toBe('the system: 4 GB for all engines, by a control group');
   expect(told(limits, 'uploads')).toBe('Idlewild: none');
 });
 
@@ -48,7 +48,7 @@ test('without one it says why, and that it keeps the limit itself', () => {
     { priority, cgroup: { why: 'no such thing' }, log: () => undefined },
   ).limitsHere();
   expect(told(limits, 'processors')).toBe(
-    "Idlewild: 1 of 2 processors, 50 % of the time, by the engine's threads and rests (no such thing)",
+    "Idlewild: 1 of 2 processors, 50 % of the time, by the engine's threads and rests; not by the system: no such thing",
   );
   expect(told(limits, 'priority')).toBe('the system: after every other program (nice 19)');
   expect(told(limits, 'disk access')).toMatch(/^nobody: /);
@@ -78,5 +78,5 @@ test('an engine that cannot be put into its group runs, and the owner hears of i
   const holding = createHolding(LENDING, { priority: LEAST, cgroup, log: (line) => logged.push(line) });
   holding.process.onStarted?.(7);
   expect(logged).toEqual(['an engine runs outside its control group: ESRCH']);
-  expect(told(holding.limitsHere(), 'memory')).toMatch(/^Idlewild: 4000 MB/);
+  expect(told(holding.limitsHere(), 'memory')).toMatch(/^Idlewild: 4 GB/);
 });

@@ -73,17 +73,18 @@ function tell(lending: Lending, priority: Priority, cgroup: EngineCgroup | NoCgr
   const { limits, cores, diskBytes, downloadBytesPerSecond, uploadBytesPerSecond, gpu } = lending;
   const { threads, memoryBytesMax, dutyShare = 1 } = limits;
   const keeps = (what: 'cpu' | 'memory'): boolean => !('why' in cgroup) && cgroup.holds.includes(what);
-  const why = 'why' in cgroup ? cgroup.why : 'the system keeps this one not';
+  // Told once: of the processors, which come first.
+  const why = 'why' in cgroup ? `; not by the system: ${cgroup.why}` : '';
   const rests = dutyShare < 1 ? `, ${percent(dutyShare)} of the time` : '';
   const most = `${threads} of ${cores} processors${rests}`;
-  const bytes = megabytes(memoryBytesMax);
+  const memory = `${sizeText(memoryBytesMax)} for all engines`;
   const own = (what: LimitHeld['what'], text: string): LimitHeld => ({ what, by: 'Idlewild', text });
   const by = (isKept: boolean): LimitHeld['by'] => (isKept ? 'the system' : 'Idlewild');
   return [
     {
       what: 'processors',
       by: by(keeps('cpu')),
-      text: keeps('cpu') ? `${most}, by a control group` : `${most}, by the engine's threads and rests (${why})`,
+      text: keeps('cpu') ? `${most}, by a control group` : `${most}, by the engine's threads and rests${why}`,
     },
     {
       what: 'priority',
@@ -102,17 +103,15 @@ function tell(lending: Lending, priority: Priority, cgroup: EngineCgroup | NoCgr
     {
       what: 'memory',
       by: by(keeps('memory')),
-      text: keeps('memory')
-        ? `${bytes} MB for all engines, by a control group`
-        : `${bytes} MB for all engines, by what each is given and measured to take (${why})`,
+      text: keeps('memory') ? `${memory}, by a control group` : `${memory}, by what each is given and measured to take`,
     },
     own('graphics', `engines of this version compute on processors alone${GRAPHICS[gpu]}`),
-    own('disk', `${megabytes(diskBytes)} MB of models`),
+    own('disk', `${sizeText(diskBytes)} of models`),
     own(
       'downloads',
-      downloadBytesPerSecond === undefined ? 'as fast as it goes' : `${kilobytes(downloadBytesPerSecond)} kB a second`,
+      downloadBytesPerSecond === undefined ? 'as fast as it goes' : `${sizeText(downloadBytesPerSecond)} a second`,
     ),
-    own('uploads', uploadBytesPerSecond === 0 ? 'none' : `${kilobytes(uploadBytesPerSecond)} kB a second`),
+    own('uploads', uploadBytesPerSecond === 0 ? 'none' : `${sizeText(uploadBytesPerSecond)} a second`),
   ];
 }
 
@@ -123,8 +122,16 @@ const GRAPHICS = {
 } as const;
 
 const percent = (share: number): string => `${Math.round(100 * share)} %`;
-const megabytes = (bytes: number): number => Math.round(bytes / 1e6);
-const kilobytes = (bytes: number): number => Math.round(bytes / 1e3);
+const UNITS = [
+  [1e9, 'GB'],
+  [1e6, 'MB'],
+  [1e3, 'kB'],
+] as const;
+/** With a digit behind the point where there is something to say: `12.6 GB`, `500 kB`. */
+function sizeText(bytes: number): string {
+  const [size, unit] = UNITS.find(([least]) => bytes >= least) ?? [1e3, 'kB'];
+  return `${Number((bytes / size).toFixed(1))} ${unit}`;
+}
 
 const cgroupFiles: CgroupFiles = {
   read(path) {
