@@ -25,11 +25,13 @@ export interface Joining {
   readonly pin?: Uint8Array | undefined;
 }
 
+export interface Settled {
+  readonly settings: DeviceSettings;
+  readonly joinToken: string | undefined;
+}
+
 /** What is kept and what the person gave, as one; saved before anything is sent. */
-export async function settle(
-  folder: DataFolder,
-  options: Joining,
-): Promise<{ settings: DeviceSettings; joinToken: string | undefined }> {
+export async function settle(folder: DataFolder, options: Joining): Promise<Settled> {
   const kept = await folder.settings();
   const invite = options.invite === undefined ? undefined : decodeInvite(options.invite);
   const territory = invite?.territory ?? kept?.territory;

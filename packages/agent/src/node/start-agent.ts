@@ -1,21 +1,12 @@
 /**
  * A device on Node, wired: data folder, identity, consent, store, engines and the way to the hub.
  *
- * Everything that it opens is let go of when the agent ends. Where its hub is, `settle.ts` finds out; what becomes of
- * the device while it is lent is `lent-device.ts`.
+ * Everything that it opens is let go of when the agent ends, or cannot be started. Where its hub is, `settle.ts` finds
+ * out; what becomes of the device while it is lent is `lent-device.ts`.
  */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import {
-  IdlewildError,
-  asIdlewildError,
-  idOfKey,
-  type Clock,
-  type Consent,
-  type Crypto,
-  type DeviceProfile,
-  type Random,
-} from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError, idOfKey, type Consent, type DeviceProfile } from '@idlewild/protocol';
 import { createDiskBlobStore, nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { EngineHost } from '@idlewild/engine';
 import { createNodeEngineHost, isolationHere, type Isolation, type Machine } from '@idlewild/engine/node';
@@ -23,20 +14,22 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { createAgent, type AgentState, type LendingLimits, type Log } from '../core/agent.ts';
 import { openConsent, type ConsentChoice } from '../core/consent.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
-import { holdHere, type Lending } from './holding/holding.ts';
+import { holdHere, type Holding, type Lending } from './holding/holding.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
 import { CPU_SHARE, cpuShareOf } from '../core/lending/cpu-share.ts';
+import type { Energy } from '../core/lending/energy.ts';
 import type { SignalSource } from '../core/lending/port.ts';
 import type { LendingSettings } from '../core/lending/settings.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { readLending, writeLending } from './lending-file.ts';
 import { lendDevice, type Hooks, type LentDevice, type StartedAgent } from './lent-device.ts';
 import { energyHere } from './power/energy-here.ts';
+import type { DeviceEnergy } from './power/open-energy.ts';
 import { localTimeOf } from './local-time.ts';
 import { measureLent } from './measure-lent.ts';
 import { createNodeModelFolders } from './model-folders.ts';
-import { addressOf, createNotes, settle, type Joining } from './settle.ts';
+import { addressOf, createNotes, settle, type Joining, type Settled } from './settle.ts';
 import { openSignals } from './signals/open-signals.ts';
 import { idleRulesFor, watchMachine, type Watch } from './watch-machine.ts';
 import { createWsTransport } from './ws-transport.ts';
@@ -69,17 +62,16 @@ export interface NodeAgentOptions extends Joining {
  * `ended`.
  */
 export async function startNodeAgent(options: NodeAgentOptions): Promise<LentDevice> {
-  const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
-  const folder = await openDataFolder(options.data, ports);
+  const folder = await openDataFolder(options.data, PORTS);
   let given = options;
   try {
     return await lendDevice({
-      ...ports,
+      ...PORTS,
       folder,
       log: options.log,
       onState: (state) => options.onState?.(state),
       start(hooks) {
-        const starting = startIn(folder, { ...given, ...hooks }, ports);
+        const starting = startIn(folder, { ...given, ...hooks });
         // What a person gave is kept in the folder from now on, where they may have changed it by the next time.
         given = { ...given, ...KEPT_IN_FOLDER };
         return starting;
@@ -91,6 +83,8 @@ export async function startNodeAgent(options: NodeAgentOptions): Promise<LentDev
   }
 }
 
+const PORTS = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto } as const;
+
 const KEPT_IN_FOLDER = {
   name: undefined,
   invite: undefined,
@@ -100,45 +94,76 @@ const KEPT_IN_FOLDER = {
   lending: undefined,
 } satisfies Partial<NodeAgentOptions>;
 
-interface Ports {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly crypto: Crypto;
+async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks): Promise<StartedAgent> {
+  const settled = await settle(folder, options);
+  const consent = await consentFor(folder, options, settled.settings.territory);
+  if (options.lending !== undefined) await writeLending(folder.folder, options.lending);
+  const ground = await openGround(folder, consent, options);
+  try {
+    return await startOn(ground, settled, folder, options);
+  } catch (error) {
+    await ground.close();
+    throw error;
+  }
 }
 
-async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, ports: Ports): Promise<StartedAgent> {
+/** What an agent stands on while it runs: what is lent of this machine, held and counted. */
+interface Ground {
+  /** As its lender signed it, and opened. */
+  readonly consent: Uint8Array;
+  readonly lent: Consent;
+  readonly lending: LendingSettings | undefined;
+  readonly machine: Machine;
+  readonly limits: LendingLimits;
+  readonly store: Awaited<ReturnType<typeof createDiskBlobStore>>;
+  readonly holding: Holding;
+  readonly energy: DeviceEnergy;
+  close(): Promise<void>;
+}
+
+async function openGround(
+  { folder, identity }: DataFolder,
+  consent: Uint8Array,
+  options: NodeAgentOptions & Hooks,
+): Promise<Ground> {
   const { log } = options;
-  const { settings, joinToken } = await settle(folder, options);
-  const { territory, name, movedFrom } = settings;
-  const consent = await consentFor(folder, options, territory);
-  if (options.lending !== undefined) await writeLending(folder.folder, options.lending);
-  const lending = await readLending(folder.folder);
-  const territoryId = await idOfKey('ter', territory, nodeCrypto);
-  const lent = await openConsent(consent, folder.identity.publicKey, nodeCrypto);
-  const { diskBytesMax = AGENT_LIMITS.diskBytes, downloadBytesPerSecondMax: bytesPerSecondMax } = lent;
-  const opening = createDiskBlobStore({
-    folder: join(folder.folder, 'blobs'),
-    quotaBytes: diskBytesMax,
-    crypto: nodeCrypto,
-  });
-  const measuring = options.machine ?? measuredHere(lent, lending, options);
-  const [store, machine] = await Promise.all([opening, measuring]);
+  const lending = await readLending(folder);
+  const lent = await openConsent(consent, identity.publicKey, nodeCrypto);
+  const { diskBytesMax: quotaBytes = AGENT_LIMITS.diskBytes } = lent;
+  const [store, machine] = await Promise.all([
+    createDiskBlobStore({ folder: join(folder, 'blobs'), quotaBytes, crypto: nodeCrypto }),
+    options.machine ?? measuredHere(lent, lending, options),
+  ]);
   const limits = { ...limitsOf(lent, machine), ...options.limits };
+  const { cores } = machine;
+  const onDrawn = (drawn: Energy): void => options.onDrawn(drawn);
+  const energy = await energyHere({ folder, clock: systemClock, cores, lending, log, onDrawn });
+  const holding = holdHere(lendingOf(lent, machine, limits), (message) => log('info', message));
+  return {
+    ...{ consent, lent, lending, machine, limits, store, holding, energy },
+    close() {
+      holding.close();
+      return energy.close();
+    },
+  };
+}
+
+async function startOn(
+  { consent, lent, lending, machine, limits, store, holding, energy, close }: Ground,
+  { settings, joinToken }: Settled,
+  folder: DataFolder,
+  options: NodeAgentOptions & Hooks,
+): Promise<StartedAgent> {
+  const { log } = options;
+  const { territory, name, movedFrom } = settings;
+  const { downloadBytesPerSecondMax: bytesPerSecondMax } = lent;
   const told = (message: string): void => log('info', message);
-  const holding = holdHere(lendingOf(lent, machine, limits), told);
-  const energy = await energyHere({
-    folder: folder.folder,
-    clock: systemClock,
-    cores: machine.cores,
-    lending,
-    log,
-    onDrawn: (drawn) => options.onDrawn(drawn),
-  });
+  const territoryId = await idOfKey('ter', territory, nodeCrypto);
   let sources = createHttpSources({ ...sourcesAt(settings), bytesPerSecondMax });
   const notes = createNotes(folder, settings, log);
   const made: { watch?: Watch; isolation?: Isolation } = {};
   const agent = await createAgent({
-    ...ports,
+    ...PORTS,
     store,
     log,
     identity: folder.identity,
@@ -182,9 +207,8 @@ async function startIn(folder: DataFolder, options: NodeAgentOptions & Hooks, po
   const released = agent.ended.then(async () => {
     watch.stop();
     sources.close();
-    holding.close();
     // The folder is another process's as soon as it is unlocked.
-    await energy.close();
+    await close();
     await notes.written();
     return agent.ended;
   });
