@@ -31,6 +31,8 @@ export const SIGNAL_LIMITS = {
   memoryEveryMs: 1_000,
   /** A card's driver says its load over about this long. */
   graphicsEveryMs: 160,
+  /** Programs' own counts grow when a piece of their work ends, and a few dozen files are read for them. */
+  graphicsClientsEveryMs: 1_000,
   /** Temperatures, battery and sound cards ask hardware, which can take milliseconds. */
   sensorsEveryMs: 5_000,
   /** Which sensors, cards and screens there are: they are plugged in and out by hand. */

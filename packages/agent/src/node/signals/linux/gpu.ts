@@ -2,7 +2,8 @@
  * How busy graphics processors are. AMD's driver says it; Intel's says how long the processor slept, and the rest of
  * the time is what it was busy; NVIDIA's is asked by its own command, rarely, and only while the card is awake.
  *
- * Nothing of ours runs on a graphics processor, so all of it is others'.
+ * No model of ours runs on a graphics processor, and one is tried before anybody looks, so all of it is others'.
+ * What programs use, one by one, is in `graphics-clients.ts`.
  */
 import type { Clock } from '@idlewild/protocol';
 import type { Signals } from '../../../core/lending/port.ts';

@@ -17,6 +17,7 @@ import { openBus } from './dbus.ts';
 import { createDesktopProbe, createMutterProbe, createNames, createNetworkProbe } from './desktop.ts';
 import { createEventDevices } from './event-devices.ts';
 import { createGpuProbe, createNvidiaProbe } from './gpu.ts';
+import { createGraphicsClientsProbe } from './graphics-clients.ts';
 import { createHeatProbe } from './heat.ts';
 import { createInputProbe } from './input.ts';
 import { createLink } from './link.ts';
@@ -86,6 +87,7 @@ export async function openLinuxSignals(
     soon(sessionsEveryMs, createDesktopProbe(sessionBus, names, isWayland)),
     createCpuProbe(system, clock),
     soon(SIGNAL_LIMITS.graphicsEveryMs, createGpuProbe(system, clock)),
+    soon(SIGNAL_LIMITS.graphicsClientsEveryMs, createGraphicsClientsProbe(system, clock)),
     soon(SIGNAL_LIMITS.memoryEveryMs, createMemoryProbe(system)),
     soon(sessionsEveryMs, createSoundCardProbe(system, clock)),
     soon(sensorsEveryMs, createCameraProbe(system)),
