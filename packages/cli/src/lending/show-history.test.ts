@@ -16,7 +16,7 @@ const DAY: DayHistory = {
 const GERMANY = gridOf({ place: 'DE' });
 const lines = (day: DayHistory, grid = GERMANY): string => historyLines([withCarbon(day, grid)]).join('\n');
 
-test('a day says what the whole device drew, whether that was measured, and the grams with their source and year', () => {
+test('a day says what the whole device drew, whether measured, and the grams with their source and year', () => {
   expect(lines(DAY)).toMatch(/^2026-11-23 +10 +measured +3$/m);
   expect(lines(DAY)).toMatch(/^CO₂ by 344 g\/kWh, the mean of DE in 2024 \(Ember\);/m);
   expect(lines({ ...DAY, energy: { drawnWattHours: 10, measuredWattHours: 5 } })).toMatch(/10 +modelled +3$/m);
@@ -24,7 +24,7 @@ test('a day says what the whole device drew, whether that was measured, and the 
   expect(lines(DAY, gridOf({ gramsPerKwh: 20 }))).toMatch(/measured +<1\nCO₂ by 20 g\/kWh, as its lender says;/m);
 });
 
-test('a day of which only the work is known has what the work drew, and one of which nothing is known says nothing', () => {
+test('where only the work is known a day has what that drew, and where nothing is known it says nothing', () => {
   const { energy: _, ...older } = DAY;
   expect(withCarbon(older, GERMANY).energy).toMatchObject({ wattHours: 1.5, how: 'modelled', grams: 1.5 * 0.344 });
   expect(lines({ ...older, work: [work] })).not.toMatch(/CO₂/);

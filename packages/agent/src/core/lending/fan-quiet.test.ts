@@ -1,4 +1,4 @@
-/** Claims about power that is lowered before a fan gets loud, by scripted temperatures; a failing seed is in the name. */
+/** Claims about power that is lowered before a fan gets loud, by scripted temperatures; a failing seed has its name. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';

@@ -59,7 +59,7 @@ test.each([
   ['never', 'no card is touched'],
   ['idle', 'a card is tried once, at a start at which nobody uses the machine'],
   ['always', 'a card is tried once, at the start'],
-] as const)('of graphics cards that are lent "%s" it says what becomes of them: %s', (gpu, words) => {
+] as const)('of graphics cards that are lent "%s" it says: %s', (gpu, words) => {
   const ports = { priority: LEAST, cgroup: { why: 'no such thing' }, log: () => undefined };
   const limits = createHolding({ ...LENDING, gpu }, ports).limitsHere();
   expect(told(limits, 'graphics')).toBe(`Idlewild: engines of this version compute on processors alone; ${words}`);

@@ -55,7 +55,7 @@ async function openWorld(machine: Machine): Promise<World> {
   };
 }
 
-test('the engine that has most to do tells, summed over programs, and a client with two files counts once', async () => {
+test('the busiest engine tells, summed over programs, and a client with two files counts once', async () => {
   const machine = board();
   opens(machine, 700, 5, v3d(1, 10));
   opens(machine, 700, 6, v3d(1, 10));
