@@ -124,6 +124,17 @@ describe.skipIf(why !== undefined)('at a terminal', () => {
     expect(consent().consent).toMatchObject({ presence: 'ignore', cpuShareMax: 1 });
   });
 
+  test('a watch is ended by Ctrl-C, as a command that stays and was told to stop', async () => {
+    const lent = startChild(CLI, ['join', '--data', data, '--json', '--stop-with-stdin'], env);
+    await lent.line(() => true, 'joining again');
+    const watch = terminal(['lending', 'status', '--watch'], 60);
+    await watch.shows(/device +ada .*[\s\S]*now +nothing: nobody asks/);
+    watch.press(KEYS.ctrlC);
+    expect(await watch.ended).toBe(EXIT.ok);
+    expect(watch.shown()).not.toContain('the device has ended');
+    await lent.stop();
+  });
+
   test('what lends more is asked with what it is: a no and Ctrl-C change nothing, a yes does', async () => {
     const signed = consent();
     for (const no of ['n', KEYS.ctrlC]) {

@@ -5,7 +5,7 @@
 import type { LendingStatus } from '@idlewild/agent';
 import { heldPause, openControl, readConsent, readLending, type ControlClient } from '@idlewild/agent/node';
 import { IdlewildError } from '@idlewild/protocol';
-import { calledAs, type Context } from '../context.ts';
+import { calledAs, interruptSignal, type Context } from '../context.ts';
 import { factLines } from '../text/table.ts';
 import { momentText } from '../text/units.ts';
 import { checkJoined } from './ask-device.ts';
@@ -28,7 +28,10 @@ export async function showStatus(
 }
 
 const show = (context: Context, status: LendingStatus): void =>
-  context.show({ runs: true, ...status }, () => statusLines(status, Date.now()));
+  context.show({ runs: true, ...status }, () => statusLines(status, Date.now(), columnsOf(process.stdout)));
+
+/** Elsewhere than on a screen lines are not broken: who reads them there may look for what they say. */
+const columnsOf = ({ isTTY, columns }: NodeJS.WriteStream): number | undefined => (isTTY ? columns : undefined);
 
 async function showResting(context: Context, data: string): Promise<never> {
   const [kept, pause, settings] = await Promise.all([
@@ -60,6 +63,9 @@ const pausedText = (untilMs: number | undefined): string =>
 async function follow(context: Context, client: ControlClient): Promise<void> {
   const { stdout } = process;
   let drawn = 0;
+  // Told to stop is done: a watch has no other end while the device lives.
+  const told = interruptSignal();
+  told.addEventListener('abort', () => client.close());
   await client.watch((event) => {
     const status = event as LendingStatus;
     if (context.json || !stdout.isTTY) {
@@ -67,11 +73,11 @@ async function follow(context: Context, client: ControlClient): Promise<void> {
       if (!context.json) context.print('');
       return;
     }
-    const lines = statusLines(status, Date.now())
+    const lines = statusLines(status, Date.now(), stdout.columns - 1)
       .slice(0, Math.max(1, stdout.rows - 1))
       .map((line) => line.slice(0, stdout.columns - 1));
     stdout.write(`${drawn === 0 ? '' : `\u001b[${drawn}A`}\u001b[0J${lines.join('\n')}\n`);
     drawn = lines.length;
   });
-  context.note('the device has ended');
+  if (!told.aborted) context.note('the device has ended');
 }

@@ -6,9 +6,14 @@ import { consentFacts } from './consent-facts.ts';
 
 type Fact = readonly [name: string, value: string];
 
-export function statusLines(status: LendingStatus, nowMs: number): string[] {
+/** For a screen of so many columns; without, a fact has one line, however long. */
+export function statusLines(status: LendingStatus, nowMs: number, columns?: number): string[] {
+  return factLines(factsOf(status, nowMs), columns);
+}
+
+function factsOf(status: LendingStatus, nowMs: number): Fact[] {
   const { community } = status;
-  return factLines([
+  return [
     ['device', `${status.name} (${status.deviceId}), ${status.state}, up for ${ago(status.startedAtMs, nowMs)}`],
     ['community', `${community === undefined ? '' : `${community}, `}${status.territory} at ${status.hub}`],
     ...(status.problem === undefined ? [] : [['trouble', status.problem.message] as const]),
@@ -31,7 +36,7 @@ export function statusLines(status: LendingStatus, nowMs: number): string[] {
       'agreed',
       consentFacts(status.consent).map(([name, value]) => (name === 'agreed' ? `on ${value}` : `${name}: ${value}`)),
     ),
-  ]);
+  ];
 }
 
 /** Each in a line of its own, the name before the first. */

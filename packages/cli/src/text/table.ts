@@ -1,5 +1,5 @@
 /** Small aligned tables. Text comes from devices and hubs, so what could steer a terminal is taken out of it. */
-import { plainText } from './units.ts';
+import { plainText, wrap } from './units.ts';
 
 export interface Column {
   readonly title: string;
@@ -25,11 +25,22 @@ export function tableLines(columns: readonly Column[], rows: readonly (readonly 
   );
 }
 
-/** Pairs of a name and a value, the values in one column, further lines of one too: none can pass for a name. */
-export function factLines(facts: readonly (readonly [name: string, value: string])[]): string[] {
+/**
+ * Pairs of a name and a value, the values in one column, further lines of one too: none can pass for a name. Where a
+ * screen has so many columns, what is longer goes on below.
+ */
+export function factLines(
+  facts: readonly (readonly [name: string, value: string])[],
+  columns = Number.POSITIVE_INFINITY,
+): string[] {
   const width = Math.max(...facts.map(([name]) => name.length));
-  const indent = `\n${' '.repeat(width + 2)}`;
-  return facts.map(([name, value]) =>
-    `${name.padEnd(width)}  ${plainText(value).trimEnd().replaceAll('\n', indent)}`.trimEnd(),
-  );
+  const room = Math.max(VALUE_CHARACTERS_MIN, columns - width - 2);
+  return facts.flatMap(([name, value]) => {
+    const told = plainText(value).trimEnd().split('\n');
+    const lines = told.flatMap((line) => (line.length <= room ? [line] : wrap(line, room)));
+    return lines.map((line, index) => `${(index === 0 ? name : '').padEnd(width)}  ${line}`.trimEnd());
+  });
 }
+
+/** On a screen that has less, lines are broken by the screen itself. */
+const VALUE_CHARACTERS_MIN = 20;

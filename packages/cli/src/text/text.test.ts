@@ -81,6 +81,15 @@ test('columns are aligned and lines end where their text does', () => {
   ).toEqual(['a     1', 'long  2']);
 });
 
+test('a long fact goes on below in its column where the screen ends, and stays a line elsewhere', () => {
+  const facts = [
+    ['now', 'one two three four five six'],
+    ['later', 'seven'],
+  ] as const;
+  expect(factLines(facts)[0]).toBe('now    one two three four five six');
+  expect(factLines(facts, 29)).toEqual(['now    one two three four', '       five six', 'later  seven']);
+});
+
 test('a name from elsewhere cannot steer the terminal', () => {
   expect(plainText('a\u001b[2Jb\u009bc\r\n\td')).toBe('a[2Jbc\n\td');
   expect(tableLines([{ title: 'N' }], [['x\u001b[31m\ny']])).toEqual(['N', 'x[31m y']);
@@ -94,7 +103,7 @@ test('a value of many lines cannot pass for other facts', () => {
     ['trouble', 'none\nwalls  all hold\n'],
     ['walls', 'none'],
   ]);
-  expect(lines).toEqual(['trouble  none\n         walls  all hold', 'walls    none']);
+  expect(lines).toEqual(['trouble  none', '         walls  all hold', 'walls    none']);
 });
 
 test('whatever a command prints or says, no text from elsewhere in it steers the terminal', () => {
