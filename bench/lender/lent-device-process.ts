@@ -4,7 +4,8 @@
  * A touch pauses it in the turn in which the display tells of it. Load is looked for as a device does that respects its
  * owner's presence, from the moment in which it is told to, with everything but load left out. It is resumed by a word.
  */
-import { NO_PAUSE_RULES, startDriver } from '@idlewild/agent';
+import { setTimeout as pause } from 'node:timers/promises';
+import { DEFAULT_PAUSE_RULES, NO_PAUSE_RULES, onProcessors, startDriver } from '@idlewild/agent';
 import { openSignals, startNodeAgent } from '@idlewild/agent/node';
 import { systemClock } from '@idlewild/protocol/node';
 import { deviceOptions, type DeviceTask } from '../device-options.ts';
@@ -14,11 +15,11 @@ export interface LentDeviceTask {
   /** As in `DISPLAY`. */
   readonly displays: readonly string[];
 }
-/** `watch`: from now on for load. `resume`: nobody is there any more. */
+/** `watch`: a moment from now on for load. `resume`: nobody is there any more. */
 export type LentDeviceTold = 'watch' | 'resume';
 
-/** As in *Balanced*. */
-const LOAD_MAX = 0.25;
+/** Two readings. */
+const QUIET_MS = 100;
 
 const { task, say, onTold, onStop } = await taskOf<DeviceTask & LentDeviceTask>();
 const agent = await startNodeAgent({
@@ -34,17 +35,22 @@ for (const display of task.displays) {
 const source = await openSignals({ clock: systemClock });
 let stopWatching = (): void => undefined;
 
-function watchLoad(): void {
+async function watchLoad(): Promise<void> {
   stopWatching();
+  // What went on before is none of its business.
+  await source.read();
+  await pause(QUIET_MS);
   const driver = startDriver({
     clock: systemClock,
     // It outlives the driver: opening it takes longer than a trial.
     source: { ...source, onInput: () => ({ stop: () => undefined }), close: () => undefined },
-    rules: { ...NO_PAUSE_RULES, otherCpuMax: LOAD_MAX },
+    rules: { ...NO_PAUSE_RULES, otherCpuMax: onProcessors(DEFAULT_PAUSE_RULES, task.machine.cores).otherCpuMax },
     outside: () => ({ localTime: { weekday: 0, minute: 0 }, nowMs: Date.now() }),
-    isWorking: () => agent.state().answering > 0,
+    // Callers ask without end: between two of their answers there is no time to rest in.
+    isWorking: () => true,
     pause: (name, text, told) => agent.pause(name, text, told),
     resume: (name) => agent.resume(name),
+    halt: (is) => agent.halt(is),
     onTrouble: (message) => message !== undefined && process.stderr.write(`${message}\n`),
   });
   stopWatching = () => driver.stop();
@@ -52,7 +58,7 @@ function watchLoad(): void {
 
 onTold((message) => {
   const { tell } = message as { readonly tell: LentDeviceTold };
-  if (tell === 'watch') return watchLoad();
+  if (tell === 'watch') return void watchLoad();
   stopWatching();
   for (const { name } of agent.state().pauses) agent.resume(name);
 });

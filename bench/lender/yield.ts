@@ -3,10 +3,14 @@
  *
  * With Xvfb and xdotool what they do is a real touch of a display: the clock starts before xdotool is started, so its
  * own start counts as ours. There are several displays, in turn, because a display tells of a touch that comes after a
- * second of none. Everywhere a second series starts a program that computes, and the clock with it. The engine makes
- * tokens when the clock starts, each time, or the trial is not counted. The clock ends with the processor time of its
+ * second of none. Everywhere a second series starts a program that computes, and the clock with it; most of them end
+ * once the engine stands, so that it goes on by itself, and some run on until the hub has been told. The engine
+ * computes when the clock starts, each time, or the trial is not counted. The clock ends with the processor time of its
  * threads, as the kernel counts it; that all are told as stopped comes later where others are busy, for a thread stops
  * in its own turn, and uses nothing meanwhile.
+ *
+ * What asks runs on the same machine as another program, and so does the hub. For the second series it asks for little
+ * of much: long prompts, of which the engine reads all and the hub tells a few tokens.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,12 +25,15 @@ import type { LentDeviceTask, LentDeviceTold } from './lent-device-process.ts';
 import { leavesBelow, processorMs, threadStates } from './threads.ts';
 
 const MODEL = 'jacobean';
-const TRIALS = 2_000;
-const DISPLAYS = 16;
-/** Of the run of all metrics, what this one may take: as many trials as fit. */
-const TOUCHES_MS_MAX = 330_000;
-const LOADS_MS_MAX = 60_000;
-const LOADS_MAX = 60;
+/** Together 2,000. */
+const TOUCHES = 1_650;
+const LOADS = 350;
+const DISPLAYS = 24;
+/** Of the run of all metrics, what each series may take: as many trials as fit. */
+const TOUCHES_MS_MAX = 150_000;
+const LOADS_MS_MAX = 200_000;
+/** Every so many programs one runs on until it is believed. */
+const BELIEVED_EVERY = 10;
 /** Longer than a display takes to call a touch the first again. */
 const AWAY_MS = 1_100;
 const WORK_MS_MAX = 10_000;
@@ -35,8 +42,17 @@ const WORKING_MS_MIN = 2;
 const STAND_MS_MAX = 3_000;
 const CALLERS = 2;
 const REFUSED_MS = 20;
-/** Of a program's load nothing is left in the next reading; two readings, and a margin. */
-const QUIET_MS = 250;
+/** A program of the lender's was believed: until it is gone, and nothing is left to see of it. */
+const OVER_MS = 500;
+/** Of a program's load nothing is left in the means of the readings then, and another halt may come. */
+const QUIET_MS = 300;
+/** And up to so much, so that programs start at any time between two readings. */
+const READING_MS = 50;
+/** For so long it is looked how much of the time an engine stands without any program of ours. */
+const LOOK_MS = 5_000;
+/** The bundled model reads 512 tokens, some of two characters. */
+const PROMPT_CHARACTERS = 600;
+const TOLD_MS_MAX = 5_000;
 /** Of processor time: a thread takes some microseconds to stop. */
 const STOPPING_MS = 0.2;
 
@@ -50,8 +66,10 @@ export async function measureYield(run: BenchRun): Promise<void> {
       try {
         const touches = await measureTouches(run, lent, displays);
         const loads = await measureLoads(run, lent);
-        const values = touches.length > 0 ? touches : loads;
-        run.record('lender.yield_ms_p99', percentile(values, 0.99), noteOf(touches, loads));
+        const series = [touches, loads.haltedMs].filter(({ length }) => length > 0);
+        if (series.length === 0) throw new Error('there was nothing to touch, and no quiet to start a program in');
+        const worse = Math.max(...series.map((values) => percentile(values, 0.99)));
+        run.record('lender.yield_ms_p99', worse, noteOf(touches, loads));
       } finally {
         await lent.end();
       }
@@ -61,13 +79,15 @@ export async function measureYield(run: BenchRun): Promise<void> {
   }
 }
 
-const noteOf = (touches: readonly number[], loads: readonly number[]): string =>
-  [
-    touches.length > 0 ? `${touches.length} touches of a display: ${figuresOf(touches)}` : 'no Xvfb and xdotool here',
-    loads.length > 0
-      ? `${loads.length} programs started: ${figuresOf(loads)}`
-      : 'other load left no quiet to start one in',
-  ].join('; ');
+function noteOf(touches: readonly number[], { haltedMs, toldMs, standsShare }: Loads): string {
+  if (haltedMs.length === 0) return `${touchesText(touches)}; other load left no quiet to start a program in`;
+  const told = toldMs.length === 0 ? 'none ran on' : `a hub is told after ${median(toldMs).toFixed(0)} ms (median)`;
+  const still = `without one it stood ${(100 * standsShare).toFixed(1)} % of the time`;
+  return `${touchesText(touches)}; ${haltedMs.length} programs started: ${figuresOf(haltedMs)}; ${told}; ${still}`;
+}
+
+const touchesText = (touches: readonly number[]): string =>
+  touches.length > 0 ? `${touches.length} touches of a display: ${figuresOf(touches)}` : 'no Xvfb and xdotool here';
 
 const figuresOf = (values: readonly number[]): string =>
   `median ${median(values).toFixed(1)} ms, p99 ${percentile(values, 0.99).toFixed(1)} ms, ` +
@@ -75,6 +95,8 @@ const figuresOf = (values: readonly number[]): string =>
 
 interface Lent {
   readonly device: WorldDevice;
+  /** What callers ask from now on. */
+  asks(what: 'answers' | 'prompts'): void;
   end(): Promise<void>;
 }
 
@@ -84,17 +106,23 @@ async function lend(world: World): Promise<Lent> {
   if (leavesBelow(device.pid).length === 0) throw new Error('this system does not list the processes below one');
   const connections = createConnections();
   let isOver = false;
+  let asked: 'answers' | 'prompts' = 'answers';
   const caller = async (number: number): Promise<void> => {
     for (let seed = number; !isOver; seed += CALLERS) {
-      await askHub(world, connections, { model: MODEL, prompt: 'MENENIUS:\n', seed, tokensMax: 400 }).catch(
+      const ask =
+        asked === 'answers' ? { prompt: 'MENENIUS:\n', tokensMax: 400 } : { prompt: promptOf(seed), tokensMax: 4 };
+      await askHub(world, connections, { model: MODEL, seed, ...ask }).catch(
         // While the one device is paused, a hub may refuse.
-        () => pause(REFUSED_MS),
+        () => pause(asked === 'answers' ? REFUSED_MS : OVER_MS),
       );
     }
   };
   const callers = Array.from({ length: CALLERS }, (_, number) => caller(number));
   return {
     device,
+    asks(what) {
+      asked = what;
+    },
     async end() {
       isOver = true;
       device.tell('resume' satisfies LentDeviceTold);
@@ -104,50 +132,93 @@ async function lend(world: World): Promise<Lent> {
   };
 }
 
-async function measureTouches(run: BenchRun, lent: Lent, displays: readonly Display[]): Promise<number[]> {
+/** Another from its first words on, so that nothing is kept of it. */
+const promptOf = (seed: number): string =>
+  Array.from({ length: PROMPT_CHARACTERS }, (_, i) =>
+    String.fromCharCode(97 + ((seed * 7 + i * i * 31 + seed * i) % 26)),
+  )
+    .join('')
+    .replaceAll(/[jqvxz]/g, ' ');
+
+async function measureTouches(run: BenchRun, { device }: Lent, displays: readonly Display[]): Promise<number[]> {
   const took: number[] = [];
   if (displays.length === 0) return took;
-  run.say(`lender.yield_ms_p99: ${TRIALS} touches of ${displays.length} displays`);
+  run.say(`lender.yield_ms_p99: ${TOUCHES} touches of ${displays.length} displays`);
   const ends = performance.now() + TOUCHES_MS_MAX;
   const touchedAtMs = displays.map(() => 0);
-  for (let trial = 0; took.length < TRIALS && performance.now() < ends; trial++) {
+  for (let trial = 0; took.length < TOUCHES && performance.now() < ends; trial++) {
     run.signal.throwIfAborted();
     const turn = trial % displays.length;
     await pause(Math.max(0, (touchedAtMs[turn] ?? 0) + AWAY_MS - performance.now()));
-    const ms = await trialOf(lent, () => displays[turn]?.touch(trial));
+    const ms = await trialOf(device, () => displays[turn]?.touch(trial));
+    // Also where something else than this trial had paused it.
+    device.tell('resume' satisfies LentDeviceTold);
     touchedAtMs[turn] = performance.now();
     if (ms !== undefined) took.push(ms);
   }
   return took;
 }
 
-async function measureLoads(run: BenchRun, lent: Lent): Promise<number[]> {
-  const took: number[] = [];
-  run.say(`lender.yield_ms_p99: up to ${LOADS_MAX} programs that compute`);
+interface Loads {
+  /** From a program's start until the engine used no processor. */
+  readonly haltedMs: readonly number[];
+  /** And until the device said that it was paused. */
+  readonly toldMs: readonly number[];
+  /** Of the time, before the first of them. */
+  readonly standsShare: number;
+}
+
+async function measureLoads(run: BenchRun, { device, asks }: Lent): Promise<Loads> {
+  const [haltedMs, toldMs]: [number[], number[]] = [[], []];
+  run.say(`lender.yield_ms_p99: ${LOADS} programs that compute`);
   const ends = performance.now() + LOADS_MS_MAX;
-  while (took.length < LOADS_MAX && performance.now() < ends) {
+  asks('prompts');
+  await pause(OVER_MS);
+  device.tell('watch' satisfies LentDeviceTold);
+  const standsShare = await standsFor(device, LOOK_MS);
+  while (haltedMs.length < LOADS && performance.now() < ends) {
     run.signal.throwIfAborted();
+    if (device.isPaused()) {
+      await pause(OVER_MS);
+      device.tell('resume' satisfies LentDeviceTold);
+      device.tell('watch' satisfies LentDeviceTold);
+      await pause(OVER_MS);
+    }
+    await pause(QUIET_MS + READING_MS * Math.random());
     let program: ChildProcess | undefined;
-    lent.device.tell('watch' satisfies LentDeviceTold);
-    await pause(QUIET_MS);
-    const ms = await trialOf(lent, () => {
-      program = spawn('sh', ['-c', 'while :; do :; done'], { stdio: 'ignore' });
-    });
-    program?.kill('SIGKILL');
-    if (ms !== undefined) took.push(ms);
-    await pause(QUIET_MS);
+    const fromMs = performance.now();
+    try {
+      const ms = await trialOf(device, () => {
+        program = spawn('sh', ['-c', 'while :; do :; done'], { stdio: 'ignore' });
+      });
+      if (ms !== undefined) haltedMs.push(ms);
+      if (ms !== undefined && haltedMs.length % BELIEVED_EVERY === 0) {
+        while (!device.isPaused() && performance.now() - fromMs < TOLD_MS_MAX) await pause(1);
+        if (device.isPaused()) toldMs.push(performance.now() - fromMs);
+      }
+    } finally {
+      program?.kill('SIGKILL');
+    }
   }
-  return took;
+  device.tell('resume' satisfies LentDeviceTold);
+  return { haltedMs, toldMs, standsShare };
+}
+
+/** Of so much time, how much of it an engine was seen to stand. */
+async function standsFor(device: WorldDevice, forMs: number): Promise<number> {
+  let [looks, standing] = [0, 0];
+  for (const ends = performance.now() + forMs; performance.now() < ends; looks++) {
+    await pause(10);
+    const [engine] = leavesBelow(device.pid);
+    if (engine === undefined || stands(engine)) standing++;
+  }
+  return standing / Math.max(1, looks);
 }
 
 /** Milliseconds from `act` to all threads standing; `undefined` where there was no work to stop. */
-async function trialOf({ device }: Lent, act: () => void): Promise<number | undefined> {
+async function trialOf(device: WorldDevice, act: () => void): Promise<number | undefined> {
   const engine = await workingEngine(device);
-  if (engine === undefined) {
-    // Something else than this trial paused it, or it was never resumed.
-    device.tell('resume' satisfies LentDeviceTold);
-    return undefined;
-  }
+  if (engine === undefined) return undefined;
   const fromMs = performance.now();
   act();
   const ends = fromMs + STAND_MS_MAX;
@@ -156,8 +227,7 @@ async function trialOf({ device }: Lent, act: () => void): Promise<number | unde
     // One that was on its way in or out is no engine at work.
     if (!leavesBelow(device.pid).includes(engine)) return undefined;
     if (performance.now() > ends) {
-      if (!device.isPaused()) throw new Error(`the device worked on for ${STAND_MS_MAX} ms`);
-      // Nobody has had time for its threads to stop in: so they have used none, or it shows below.
+      // Nobody may have had time for its threads to stop in: then they have used none, or it shows below.
       break;
     }
     await pause(1);
@@ -166,9 +236,8 @@ async function trialOf({ device }: Lent, act: () => void): Promise<number | unde
   }
   await pause(5);
   const usedMs = processorMs(engine);
-  device.tell('resume' satisfies LentDeviceTold);
   const last = seen.find((each) => usedMs - each.usedMs <= STOPPING_MS);
-  if (last === undefined) throw new Error('an engine whose threads all stood used a processor');
+  if (last === undefined) throw new Error(`the device worked on for ${STAND_MS_MAX} ms`);
   return last.atMs;
 }
 

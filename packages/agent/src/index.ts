@@ -24,7 +24,7 @@ export type { DayHistory } from './core/lending/history.ts';
 export type { KeptPause } from './core/lending/lender-pause.ts';
 export type { LimitHeld, PauseReason, SignalName } from './core/lending/port.ts';
 export { PRESETS, PRESET_NAMES, consentOfPreset, type PresetName } from './core/lending/presets.ts';
-export { NO_PAUSE_RULES } from './core/lending/rules.ts';
+export { DEFAULT_PAUSE_RULES, NO_PAUSE_RULES, onProcessors } from './core/lending/rules.ts';
 export type { LendingSettings } from './core/lending/settings.ts';
 export { AGENT_LIMITS } from './core/limits.ts';
 export { engineModelOf, type ModelFolders } from './core/model-folders.ts';
