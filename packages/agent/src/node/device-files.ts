@@ -2,7 +2,7 @@
  * Every file and folder that a device makes in its own, and how they are removed when it leaves.
  *
  * Nothing else is touched: a lender may have named a folder that holds other things. What identifies the device goes
- * first, so that an interrupted removal leaves bytes of models and no key; done again, it goes on.
+ * first, so that an interrupted removal leaves bytes of models and no key; by a note of it, done again, it goes on.
  */
 import { lstat, readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,9 +25,11 @@ const FILES: readonly string[] = [
 const FOLDERS: readonly string[] = [HISTORY_FOLDER, 'models', 'blobs'];
 /** Held while the rest is removed. */
 const LOCK = ['lock', 'lock-journal'];
+/** That a leaving has begun to remove things, and what is to be told of it; the last to go. */
+export const LEAVING_FILE = 'leaving.json';
 /** What goes when the device leaves; `device.json.new` is one that was being written. */
 export const isRemoved = (name: string): boolean =>
-  [...FILES, ...FOLDERS].includes(name.replace(/\.new$/, '')) || LOCK.includes(name);
+  [...FILES, ...FOLDERS, LEAVING_FILE].includes(name.replace(/\.new$/, '')) || LOCK.includes(name);
 
 /** What a device that left leaves; several, if it came and went. */
 const RECEIPT = /^left-\d{8}T\d{6}Z\.json$/;
@@ -53,9 +55,9 @@ export async function removeDeviceFiles(folder: string, receipt: string): Promis
   return { bytes, leftAlone: (await readdir(folder)).filter((name) => !isOurs(name)).sort() };
 }
 
-/** After the lock was let go: the lock's file, and the folder itself where nothing is in it. */
+/** After the lock was let go: what was kept until then, and the folder itself where nothing is in it. */
 export async function removeFolder(folder: string): Promise<void> {
-  for (const name of LOCK) await rm(join(folder, name), { force: true });
+  for (const name of [...LOCK, `${LEAVING_FILE}.new`, LEAVING_FILE]) await rm(join(folder, name), { force: true });
   if ((await readdir(folder)).length > 0) return;
   // A link, what is mounted there, or a place where we may make nothing and remove nothing: then it stays, empty.
   await rmdir(folder).catch(() => undefined);

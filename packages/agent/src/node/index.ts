@@ -8,7 +8,7 @@ export { createWsTransport } from './ws-transport.ts';
 export { openControl, type ControlClient } from './control-client.ts';
 export { readHistory } from './history.ts';
 export { heldPause, keepPause, pauseResting } from './kept-pause.ts';
-export { leaveFolder } from './leave.ts';
+export { hasDevice, leaveFolder } from './leave.ts';
 export { readConsent, type KeptConsent } from './kept-consent.ts';
 export { changeLimits } from './change-limits.ts';
 export type { LentDevice } from './lent-device.ts';

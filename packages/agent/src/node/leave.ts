@@ -12,15 +12,16 @@ import { readdir } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { IdlewildError, asIdlewildError, hex, idOfKey, type DeviceProfile, type Transport } from '@idlewild/protocol';
-import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
+import { lockFolder, nodeCrypto, nodeRandom, systemClock, type FolderLock } from '@idlewild/protocol/node';
+import { z } from 'zod';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { LeaveOrder, LeaveReport } from '../core/lending/control.ts';
 import { HISTORY_LIMITS } from '../core/lending/control-limits.ts';
 import { sayGoodbye, type Goodbye } from '../core/lending/goodbye.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
-import { isReceipt, isRemoved, receiptName, removeDeviceFiles, removeFolder } from './device-files.ts';
+import { LEAVING_FILE, isReceipt, isRemoved, receiptName, removeDeviceFiles, removeFolder } from './device-files.ts';
 import { readHistory } from './history.ts';
-import { writeJson } from './whole-file.ts';
+import { readJson, writeJson } from './whole-file.ts';
 import { createWsTransport } from './ws-transport.ts';
 
 const PORTS = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto } as const;
@@ -31,9 +32,15 @@ export interface LeaveOptions extends LeaveOrder {
   readonly boundMs?: number | undefined;
 }
 
+/** Whether a device is lent from there, or one is there whose leaving was interrupted. */
+export const hasDevice = (data: string): boolean =>
+  ['device.key', LEAVING_FILE].some((name) => existsSync(join(data, name)));
+
 /** A device that does not run leaves. Throws `not_found` where none is, `data_locked` where one runs after all. */
 export async function leaveFolder(data: string, options: LeaveOptions = {}): Promise<LeaveReport> {
   if (!existsSync(join(data, 'device.key'))) {
+    const begun = await readJson(join(data, LEAVING_FILE), leavingSchema, 'remove the folder by hand');
+    if (begun !== undefined) return await finish(data, begun, lockFolder(data, 'device'));
     throw new IdlewildError('not_found', `no device is lent from ${data}: there is nothing to leave`);
   }
   const folder = await openDataFolder(data, PORTS);
@@ -64,10 +71,32 @@ export async function leaveWith(folder: DataFolder, options: LeaveOptions): Prom
     receipt: options.receipt ?? (await receiptIn(folder.folder, atMs, settings !== undefined)),
   };
   if (!existsSync(report.receipt)) await writeJson(report.receipt, await receiptOf(report, settings, said, folder));
-  const { bytes, leftAlone } = await removeDeviceFiles(folder.folder, basename(report.receipt));
-  folder.close();
-  await removeFolder(folder.folder);
-  return { ...report, freedBytes: bytes, leftAlone };
+  await writeJson(join(folder.folder, LEAVING_FILE), report);
+  return await finish(folder.folder, report, { release: () => folder.close() });
+}
+
+const leavingSchema = z.object({
+  deviceId: z.string(),
+  acknowledged: z.boolean(),
+  why: z.string().optional(),
+  atMs: z.number(),
+  answers: z.number(),
+  tokens: z.number(),
+  receipt: z.string(),
+});
+type Leaving = z.infer<typeof leavingSchema>;
+
+/** The receipt is on the disk: what is left of the device goes, however often that takes. */
+async function finish(folder: string, begun: Leaving, lock: Pick<FolderLock, 'release'>): Promise<LeaveReport> {
+  try {
+    const { bytes, leftAlone } = await removeDeviceFiles(folder, basename(begun.receipt));
+    lock.release();
+    await removeFolder(folder);
+    const { why, ...report } = begun;
+    return { ...report, ...(why === undefined ? {} : { why }), freedBytes: bytes, leftAlone };
+  } finally {
+    lock.release();
+  }
 }
 
 /**

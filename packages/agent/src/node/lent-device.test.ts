@@ -1,4 +1,5 @@
 /** Claims about a device that runs and its lender's commands, over the real socket, folder and hub's channel. */
+import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -9,7 +10,7 @@ import type { LeaveReport, LendingStatus } from '../core/lending/control.ts';
 import { createScriptedSignals, type ScriptedSignals } from '../testing/scripted-signals.ts';
 import { simulatedAnswer } from '../testing/simulated-engine.ts';
 import { openControl, type ControlClient } from './control-client.ts';
-import { leaveFolder } from './leave.ts';
+import { hasDevice, leaveFolder } from './leave.ts';
 import { putModel } from './testing/fixture.ts';
 import { CONSENT, newFolder, serveHub, start, type Device, type RealHub } from './testing/real-hub.ts';
 import { exampleAnswer, exampleWork } from '../testing/example-answer.ts';
@@ -282,6 +283,29 @@ test('what is not of the device stays where it is, and is named', async () => {
   const report = await leaveFolder(data, {});
   expect(report.leftAlone).toEqual(['holiday.jpg']);
   expect(existsSync(join(data, 'holiday.jpg'))).toBe(true);
+});
+
+/** Leaves, and dies at the moment at which the key is gone. */
+const KILLED_LEAVER = `
+  import { existsSync } from 'node:fs';
+  const [, leave, data] = process.argv;
+  const look = () => (existsSync(data + '/device.key') ? setImmediate(look) : process.kill(process.pid, 'SIGKILL'));
+  setImmediate(look);
+  await (await import(leave)).leaveFolder(data);`;
+
+test('a leaving that was killed between key and models goes on by leaving again, and tells the same', async () => {
+  const { device, data } = await lend();
+  await device.agent.stop();
+  const words = ['--input-type=module', '-e', KILLED_LEAVER, new URL('leave.ts', import.meta.url).href, data];
+  const signal = await new Promise((resolve) => {
+    spawn(process.execPath, words, { stdio: 'ignore' }).once('close', (_, how) => resolve(how));
+  });
+  expect(signal).toBe('SIGKILL');
+  expect([hasDevice(data), readdirSync(data).includes('models')]).toEqual([true, true]);
+  const report = await leaveFolder(data);
+  expect(report).toMatchObject({ deviceId: device.agent.deviceId, acknowledged: true, leftAlone: [] });
+  expect(readdirSync(data).map((name) => join(data, name))).toEqual([report.receipt]);
+  expect(hasDevice(data)).toBe(false);
 });
 
 test('a leaving that was interrupted after its receipt is finished by leaving again', async () => {

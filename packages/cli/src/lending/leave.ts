@@ -1,8 +1,6 @@
 /** `idlewild lending leave`: the device goes for good, by itself where it runs and from here where it does not. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { LeaveOrder, LeaveReport } from '@idlewild/agent';
-import { leaveFolder, openControl } from '@idlewild/agent/node';
+import { hasDevice, leaveFolder, openControl } from '@idlewild/agent/node';
 import { IdlewildError, codeOf, messageOf } from '@idlewild/protocol';
 import { askYes, terminalOf } from '../ask.ts';
 import { calledAs, type Context } from '../context.ts';
@@ -15,7 +13,7 @@ interface Leaving {
 }
 
 export async function leave(context: Context, { data, order, yes }: Leaving): Promise<void> {
-  if (!existsSync(join(data, 'device.key'))) {
+  if (!hasDevice(data)) {
     throw new IdlewildError('not_found', `no device is lent from ${data}: there is nothing to leave`);
   }
   if (!yes) await ask(context, data);
@@ -51,7 +49,7 @@ async function leaveBy(data: string, order: LeaveOrder): Promise<LeaveReport> {
     return (await client.ask({ do: 'leave', ...order })) as LeaveReport;
   } catch (error) {
     // It was killed on its way: what is left of it is ours to finish.
-    if (codeOf(error) !== 'disconnected' || !existsSync(join(data, 'device.key'))) throw error;
+    if (codeOf(error) !== 'disconnected' || !hasDevice(data)) throw error;
     return await leaveFolder(data, order);
   } finally {
     client.close();
