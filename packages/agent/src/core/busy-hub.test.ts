@@ -1,4 +1,4 @@
-/** A hub that proved itself and then does nothing but keep its device busy: it gets little of it, and no way to more. */
+/** A hub that proved itself and then only keeps its device busy: it gets little of it, and no way to more. */
 import { expect, test } from 'vitest';
 import { createMemoryBlobStore, type ToDevice } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';

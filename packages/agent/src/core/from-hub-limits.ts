@@ -1,4 +1,4 @@
-/** What a hub may cost a device that does nothing for it: bounds against one that only keeps it busy, each with its reason. */
+/** What a hub may cost a device that does nothing for it, each bound with its reason. */
 export const FROM_HUB_LIMITS = {
   /**
    * Read from a hub. Measured: the dearest frames take 0.5 ms of one processor for 4 kB, prompts 0.15 ms, so one that
