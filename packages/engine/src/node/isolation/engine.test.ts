@@ -76,6 +76,11 @@ for (const builder of ['bubblewrap', 'unshare'] as const) {
       expect(filesIn(join(seen, root))).toEqual(['jacobean']);
       expect(readFileSync(`/proc/${pid}/maps`, 'utf8')).toContain('weights.bin');
 
+      // Nothing of it can be written, not even what it may set of itself.
+      const mounts = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').trim().split('\n');
+      const writable = mounts.filter((line) => !/^(\S+ ){5}ro[, ]/.test(line)).map((line) => line.split(' ')[4] ?? '');
+      expect(writable.filter((path) => !path.startsWith('/dev/'))).toEqual([]);
+
       // What was set for the first process, before there was an engine, went over to the engine.
       expect([starts.at(-1), getPriority(pid)]).toEqual([Number(status.get('PPid')), 19]);
       if (existsSync('/proc/self/autogroup'))

@@ -87,7 +87,8 @@ function bubblewrapWords({ proc, filter }: Wall, view: View): string[] {
       : [
           ...view.readable.flatMap((path) => ['--ro-bind', path, path]),
           ...view.devices.flatMap((path) => ['--dev-bind', path, path]),
-          ...(proc ? ['--proc', '/proc'] : []),
+          // In it a process may give itself back the place in line that was taken from it.
+          ...(proc ? ['--proc', '/proc', '--remount-ro', '/proc'] : []),
           ...['--remount-ro', '/'],
         ]),
     ...['--chdir', '/'],
