@@ -2,7 +2,6 @@
  * What docs/cli.md promises to scripts, with the command itself: a hub, a device and a model, each an `idlewild`
  * process.
  */
-import { spawn } from 'node:child_process';
 import { createPrivateKey, webcrypto } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
@@ -11,6 +10,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EXIT } from '@idlewild/cli';
 import { startChild, type Child } from './processes/child.ts';
+import { runProgram, type Ran } from './processes/program.ts';
 import { MODEL, MODEL_FOLDER } from './world.ts';
 
 const CLI = join(import.meta.dirname, '../packages/cli/bin/idlewild.mjs');
@@ -21,11 +21,6 @@ const folder = mkdtempSync(join(tmpdir(), 'idlewild-cli-'));
 const env: NodeJS.ProcessEnv = { PATH: process.env.PATH, HOME: folder, XDG_DATA_HOME: join(folder, 'share') };
 
 type Line = Readonly<Record<string, unknown>>;
-interface Called {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
 
 const staying: Child<Line>[] = [];
 let url = '';
@@ -36,20 +31,8 @@ let device: Child<Line>;
 const isWarm = (line: Line): boolean => (line.models as { state: string }[]).some(({ state }) => state === 'warm');
 
 /** One call, from its words to its end. */
-function call(words: readonly string[], given: { env?: NodeJS.ProcessEnv; input?: string } = {}): Promise<Called> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [CLI, ...words], { env: { ...env, ...given.env }, stdio: 'pipe' });
-    let [out, err] = ['', ''];
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      out += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      err += text;
-    });
-    child.once('error', reject).once('close', (code) => resolve({ code, out, err }));
-    child.stdin.end(given.input ?? '');
-  });
-}
+const call = (words: readonly string[], given: { env?: NodeJS.ProcessEnv; input?: string } = {}): Promise<Ran> =>
+  runProgram(process.execPath, [CLI, ...words], { env: { ...env, ...given.env }, input: given.input });
 
 /** One call as a script would make it; the JSON of its last line. */
 async function json(
@@ -309,7 +292,7 @@ test('over TLS the pin in the address decides', async () => {
   const secure = stay(['up', '--port', '0', '--data', join(folder, 'tls'), '--tls-cert', ...(await ownCertificate())]);
   const { url: address, pin } = await secure.line(() => true, 'idlewild up over TLS');
   const steward = readFileSync(join(folder, 'tls', 'steward.key'), 'utf8').trim();
-  const status = (hubAddress: string): Promise<Called> =>
+  const status = (hubAddress: string): Promise<Ran> =>
     call(['status', '--json', '--hub', hubAddress, '--key', steward]);
   expect(String(address)).toMatch(/^https:\/\/127\.0\.0\.1:/);
   expect(await status(`${String(address)}#pin=${String(pin)}`)).toMatchObject({ code: EXIT.ok });

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { writeEncoderFolder } from '@idlewild/graph/testing';
 import OpenAI from 'openai';
 import { until } from './processes/child.ts';
+import { runProgram, type Ran } from './processes/program.ts';
 import { MODEL, createWorld, type HubProcess, type World } from './world.ts';
 
 const EXAMPLES = join(import.meta.dirname, '../examples');
@@ -28,27 +29,11 @@ beforeAll(async () => {
 });
 afterAll(() => world.end());
 
-interface Ran {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
 /** With the environment that its comment names, and as little else as programs need. */
 function run(program: string, file: string, words: readonly string[] = [], more: NodeJS.ProcessEnv = {}): Promise<Ran> {
   const { PATH, HOME, PYTHONPATH } = process.env;
   const env = { PATH, HOME, PYTHONPATH, IDLEWILD_URL: hub.url, IDLEWILD_KEY: key, ...more };
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, [join(EXAMPLES, file), ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let [out, err] = ['', ''];
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      out += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      err += text;
-    });
-    child.once('error', reject).once('close', (code) => resolve({ code, out, err }));
-  });
+  return runProgram(program, [join(EXAMPLES, file), ...words], { env });
 }
 
 const node = (file: string, ...rest: [(readonly string[])?, NodeJS.ProcessEnv?]): Promise<Ran> =>

@@ -2,13 +2,13 @@
  * A lender's commands with the programs themselves: a hub, a device and a model, each an `idlewild` process. Of the
  * disk at the end nothing is taken on trust: it is listed.
  */
-import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EXIT } from '@idlewild/cli';
 import { startChild, until, type Child } from './processes/child.ts';
+import { runProgram, type Ran } from './processes/program.ts';
 import { MODEL, MODEL_FOLDER } from './world.ts';
 
 const CLI = join(import.meta.dirname, '../packages/cli/bin/idlewild.mjs');
@@ -18,11 +18,6 @@ const env: NodeJS.ProcessEnv = { PATH: process.env.PATH, HOME: folder, XDG_DATA_
 const data = join(folder, 'lent');
 
 type Line = Readonly<Record<string, unknown>>;
-interface Called {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
 interface Status extends Line {
   readonly runs: boolean;
   readonly state: string;
@@ -36,19 +31,7 @@ const staying: Child<Line>[] = [];
 let hub: Child<Line>;
 let device: Child<Line>;
 
-function call(words: readonly string[]): Promise<Called> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [CLI, ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let [out, err] = ['', ''];
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      out += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      err += text;
-    });
-    child.once('error', reject).once('close', (code) => resolve({ code, out, err }));
-  });
-}
+const call = (words: readonly string[]): Promise<Ran> => runProgram(process.execPath, [CLI, ...words], { env });
 
 /** What a script reads: the JSON of a call that did what it was told. */
 async function json(words: readonly string[]): Promise<unknown> {

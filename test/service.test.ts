@@ -9,7 +9,8 @@ import { EXIT } from '@idlewild/cli';
 import { wholeAnswer } from '@idlewild/client';
 import { LIMITS } from '@idlewild/protocol';
 import { startChild, until, type Child } from './processes/child.ts';
-import { startUserManager, whyNoUserManager, type Ran, type UserManager } from './processes/user-manager.ts';
+import type { Ran } from './processes/program.ts';
+import { startUserManager, whyNoUserManager, type UserManager } from './processes/user-manager.ts';
 import { MODEL, createWorld, type HubProcess, type World } from './world.ts';
 
 type Line = Readonly<Record<string, unknown>>;

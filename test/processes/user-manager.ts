@@ -6,12 +6,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-
-export interface Ran {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
+import { runProgram, type Ran } from './program.ts';
 
 export interface UserManager {
   /** A command of its user. */
@@ -99,11 +94,9 @@ export async function startUserManager(home: string): Promise<UserManager> {
   };
   return {
     run: (words, more = {}) =>
-      ran(
-        spawn('nsenter', ['--target', target, '--mount', '--cgroup', '--pid', '--', ...words], {
-          env: { ...env, ...more },
-        }),
-      ),
+      runProgram('nsenter', ['--target', target, '--mount', '--cgroup', '--pid', '--', ...words], {
+        env: { ...env, ...more },
+      }),
     stop: () => tell('stop'),
     cut: () => tell('cut'),
   };
@@ -111,17 +104,3 @@ export async function startUserManager(home: string): Promise<UserManager> {
 
 const firstChild = ({ pid }: ChildProcess): number =>
   Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')[0]);
-
-function ran(child: ChildProcess): Promise<Ran> {
-  let [out, err] = ['', ''];
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    out += text;
-  });
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    err += text;
-  });
-  child.stdin?.end();
-  return new Promise((resolve, reject) => {
-    child.once('error', reject).once('close', (code) => resolve({ code: code ?? -1, out, err }));
-  });
-}
