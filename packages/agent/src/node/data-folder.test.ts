@@ -7,6 +7,7 @@ import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { openConsent } from '../core/consent.ts';
 import { parseHours } from '../core/lending/hours.ts';
 import { openDataFolder, type DataFolder } from './data-folder.ts';
+import { readConsent } from './kept-consent.ts';
 
 const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
 const TERRITORY = new Uint8Array(32).fill(5);
@@ -113,6 +114,8 @@ test('a consent of version 1 that lies on a disk is still good, as it is written
     JSON.stringify({ consent: { ...consent, gpu: 'never' }, signed: Buffer.from(signed).toString('base64') }),
   );
   expect(await codeOfFailure(data.consent())).toBe('data_corrupt');
+  // Nor is it shown to whoever only looks.
+  expect(await codeOfFailure(readConsent(data.folder))).toBe('data_corrupt');
 });
 
 test('a consent that another device signed is refused', async () => {

@@ -2,8 +2,8 @@
  * `consent.json` in a device's folder: what its lender agreed to, to be read by people, and the signed bytes, which
  * alone count.
  *
- * The device itself reads it as its own: its key has signed it, and what people read is what was signed. Whoever looks
- * while the device runs reads it without the folder's lock; then the key has to be the one that it names.
+ * What people read has to be what was signed. The device itself reads it as its own: its key has signed it. Whoever
+ * looks while the device runs reads it without the folder's lock; then the key has to be the one that it names.
  */
 import { join } from 'node:path';
 import {
@@ -34,7 +34,7 @@ export interface KeptConsent {
   readonly readable: Readonly<Record<string, unknown>>;
 }
 
-/** `undefined` before anything was agreed to. Throws `data_corrupt`. */
+/** `undefined` before anything was agreed to. Throws `data_corrupt`, also where both parts differ. */
 export function readConsent(folder: string): Promise<KeptConsent | undefined> {
   return read(folder, async (signed) => {
     const { statement, key } = await openStatement('consent', signed, consentSchema, nodeCrypto);
@@ -45,16 +45,9 @@ export function readConsent(folder: string): Promise<KeptConsent | undefined> {
   });
 }
 
-/** As its device does, whose key is `device`. Throws `data_corrupt` also where both parts differ. */
-export async function readOwnConsent(
-  folder: string,
-  device: Uint8Array,
-  crypto: Crypto,
-): Promise<KeptConsent | undefined> {
-  const kept = await read(folder, (signed) => openConsent(signed, device, crypto));
-  if (kept === undefined || JSON.stringify(readableOf(kept.consent)) === JSON.stringify(kept.readable)) return kept;
-  throw corrupt(pathIn(folder), 'its readable part differs from the signed one', REMEDY);
-}
+/** As its device does, whose key is `device`. */
+export const readOwnConsent = (folder: string, device: Uint8Array, crypto: Crypto): Promise<KeptConsent | undefined> =>
+  read(folder, (signed) => openConsent(signed, device, crypto));
 
 async function read(folder: string, open: (signed: Uint8Array) => Promise<Consent>): Promise<KeptConsent | undefined> {
   const path = pathIn(folder);
@@ -64,6 +57,10 @@ async function read(folder: string, open: (signed: Uint8Array) => Promise<Consen
   const consent = await open(signed).catch((thrown: unknown) => {
     throw corrupt(path, asIdlewildError(thrown, 'reading it').message, REMEDY);
   });
+  // Who changed what people read would be shown what nobody agreed to.
+  if (JSON.stringify(readableOf(consent)) !== JSON.stringify(kept.consent)) {
+    throw corrupt(path, 'its readable part differs from the signed one', REMEDY);
+  }
   return { consent, signed, readable: kept.consent };
 }
 

@@ -36,7 +36,7 @@ test('a way to protect the session that this side does not know is refused, and 
 });
 
 test.each([
-  ['a word', 'hello', /does not begin with iwj1\./],
+  ['a word', 'hello', /does not begin with "iwj1\."; copy all/],
   ['nothing', '', /does not begin/],
   ['a token cut short', encodeInvite(full).slice(0, 60), /damaged or cut short/],
   ['characters that base64url lacks', 'iwj1.%%%', /damaged/],

@@ -50,11 +50,11 @@ export function encodeInvite({ url, secret, territory, pin, session }: Invite): 
 /** Throws `join_token_invalid`, saying what is wrong with the text; white space around it is nothing wrong. */
 export function decodeInvite(text: string): Invite {
   const invalid = (why: string, cause?: unknown): IdlewildError => {
-    const message = `this is not an invite: ${why}. Copy all of it, from ${PREFIX} to its end`;
+    const message = `this is not an invite: ${why}; copy all of it, from its first letters "${PREFIX}" to its end`;
     return new IdlewildError('join_token_invalid', message, { cause });
   };
   const trimmed = text.trim();
-  if (!trimmed.startsWith(PREFIX)) throw invalid(`it does not begin with ${PREFIX}`);
+  if (!trimmed.startsWith(PREFIX)) throw invalid(`it does not begin with "${PREFIX}"`);
   if (trimmed.length > INVITE_CHARACTERS_MAX) throw invalid(`it is longer than ${INVITE_CHARACTERS_MAX} characters`);
   let carried: unknown;
   try {
