@@ -1,6 +1,6 @@
 /** Claims about what a lender is told by `join`, by a process of its own whose hub is nowhere. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -41,6 +41,14 @@ test('it names its folder, where its hub has gone, and how to go on', { timeout:
   const second = await joining([`${OLD}/`, '--data', folder], 'offline');
   expect(second).toContain(`its hub is at ${NEW} now, and no longer at ${OLD}; an invite or #pin=…`);
   expect(second).toContain('no connection to the hub at 127.0.0.1:19');
+});
+
+test('an invite that is cut short leaves nothing behind', { timeout: 30_000 }, async () => {
+  const folder = join(tmpdir(), `idlewild-lender-${process.pid}-cut`);
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const said = await joining(['--token', INVITE.slice(0, 30), '--yes', '--data', folder], 'invite');
+  expect(said).toMatch(/^idlewild: this is not an invite: it is damaged or cut short; copy all of it/);
+  expect(existsSync(folder)).toBe(false);
 });
 
 test('what was agreed stays, and a flag changes its own figure', { timeout: 60_000 }, async () => {

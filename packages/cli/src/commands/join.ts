@@ -82,6 +82,8 @@ async function lend(context: Context, url: string | undefined, options: JoinOpti
   const name = options.name ?? (isFirst ? hostname().slice(0, 64) : undefined);
   const { address, pin } = url === undefined ? {} : await parseAddress(url);
   if (isFirst && invite === undefined) await refuseWithoutInvite(data);
+  // Before anything is asked, and before there is a folder: half of an invite is a common mistake.
+  if (invite !== undefined) (await import('@idlewild/protocol')).decodeInvite(invite);
   const { yes = false } = options;
   const asksConsent = invite !== undefined || !existsSync(join(data, 'consent.json')) || saysSomething(options);
   const agreed = asksConsent
