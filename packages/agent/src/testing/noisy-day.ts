@@ -4,7 +4,8 @@
  *
  * A *flap* is a pause or a resume that is undone within a minute, while a person who knows what is true would have kept
  * it: a pause undone by a resume though what was true at either moment did not ask for it, or the other way round.
- * Somebody who comes back ten seconds after the machine began to work is no flap.
+ * Somebody who comes back ten seconds after the machine began to work is no flap. A halt on a suspicion is no pause; how
+ * much of the time for work they take is counted apart.
  */
 import type { Random } from '@idlewild/protocol';
 import { UNSEEN, activeNames, look } from '../core/lending/idleness.ts';
@@ -25,6 +26,8 @@ export interface NoisyDay {
   readonly flaps: readonly Flap[];
   readonly pauses: number;
   readonly pausedShare: number;
+  /** Of the time in which something was computed, how much engines stood still on a suspicion. */
+  readonly haltedShare: number;
   /** How often each reason was entered. */
   readonly entered: Readonly<Partial<Record<ReasonName, number>>>;
 }
@@ -50,7 +53,7 @@ export function noisyDay(random: Random, rules: PauseRules = { ...DEFAULT_PAUSE_
   const changes: Change[] = [];
   let state = UNSEEN;
   let before: readonly ReasonName[] = [];
-  let pausedMs = 0;
+  let [pausedMs, workedMs, haltedMs] = [0, 0, 0];
   let askedAtMs = -Infinity;
   let askedSinceMs = Infinity;
   let isWorking = false;
@@ -74,10 +77,13 @@ export function noisyDay(random: Random, rules: PauseRules = { ...DEFAULT_PAUSE_
     }
     const paceMs = isWorking && reasons.length === 0 ? DRIVER_LIMITS.workingMs : DRIVER_LIMITS.restingMs;
     if (reasons.length > 0) pausedMs += paceMs;
+    else if (isWorking) workedMs += paceMs;
+    if (isWorking && state.halt.sinceMs !== undefined) haltedMs += paceMs;
     ms += paceMs;
   }
   const pauses = changes.filter(({ reasons }) => reasons.length > 0).length;
-  return { flaps: flapsOf(changes), pauses, pausedShare: pausedMs / (24 * HOUR_MS), entered };
+  const pausedShare = pausedMs / (24 * HOUR_MS);
+  return { flaps: flapsOf(changes), pauses, pausedShare, haltedShare: haltedMs / workedMs, entered };
 }
 
 const isOver = (truth: Signals, rules: PauseRules): boolean =>

@@ -206,12 +206,15 @@ test('the worst of noise does not make a reason come more often than its holds a
 });
 
 test('in a day of signals that are noisy around the lines no pause and no resume is one too many', () => {
-  const { flaps, pauses, pausedShare, entered } = noisyDay(createSeededRandom(1));
+  const { flaps, pauses, pausedShare, haltedShare, entered } = noisyDay(createSeededRandom(1));
   expect(flaps).toEqual([]);
   // The day was one to fail in: there were many pauses, for every reason that signals can give.
   expect(pauses).toBeGreaterThan(50);
   expect(pausedShare).toBeGreaterThan(0.2);
   expect(pausedShare).toBeLessThan(0.9);
+  // What is halted for in vain costs little, though a tenth of the day's load is just below its line.
+  expect(haltedShare).toBeGreaterThan(0);
+  expect(haltedShare).toBeLessThan(0.03);
   const never = REASON_NAMES.filter((name) => entered[name] === undefined);
   expect(never).toEqual(['hours', 'energy', 'carbon', 'locked']);
 });

@@ -31,14 +31,14 @@ export const IDLENESS_LIMITS = {
 
   /**
    * Load is suspected by its mean over about one reading, at which engines stand still, and believed by its mean over
-   * some: a program that computes from now on is paused for within 0.6 s, and one that is over within 0.3 s is not.
+   * some: a program that computes from now on is paused for within 0.7 s, and one that is over within 0.4 s is not.
    */
   suspectedMs: 50,
   believedMs: 300,
   /** In heights. Suspected above what a reading is wrong by; no more when it is hardly beyond; believed for certain. */
   heightSuspected: 1.25,
   heightUnsuspected: 0.75,
-  heightBelieved: 1.4,
+  heightBelieved: 1.5,
   /** A third of what a hub calls a stall. What is not believed by then is left to the mean over seconds. */
   haltMsMax: 1_000,
   /** Suspicions that come and go leave three quarters of the time to work; a program that starts meanwhile waits less. */
