@@ -197,7 +197,7 @@ test('nobody to answer is 503 with the reason and a time to come back', async ()
   expect(response.headers.get('retry-after')).toBe('10');
   expect(await errorOf(response)).toMatchObject({
     code: 'no_device',
-    message: '1 device holds this model; it is paused by its lender',
+    message: '1 device holds this model; it is paused',
   });
   await leave(device);
 });

@@ -75,16 +75,16 @@ test('the reason for "nobody" counts the devices and says what holds each back',
   const paused = (device: string): Candidate => candidate({ device, state: 'paused' });
   expect(explainNone([], 'm', none)).toMatch(/no device is connected/);
   expect(explainNone([paused('a'), paused('b')], 'm', none)).toBe(
-    '2 devices hold this model; both are paused by their lenders',
+    '2 devices hold this model; both are paused',
   );
-  expect(explainNone([paused('a')], 'm', none)).toBe('1 device holds this model; it is paused by its lender');
+  expect(explainNone([paused('a')], 'm', none)).toBe('1 device holds this model; it is paused');
   expect(
     explainNone(
       [paused('a'), candidate({ device: 'b', model: 'loading' }), candidate({ device: 'c', state: 'draining' })],
       'm',
       none,
     ),
-  ).toBe('3 devices hold this model; 1 is paused by its lender, 1 is draining, 1 is still loading it');
+  ).toBe('3 devices hold this model; 1 is paused, 1 is draining, 1 is still loading it');
   expect(explainNone([candidate({ device: 'a', model: 'held' })], 'm', none)).toBe(
     '1 device holds this model; it is waiting for memory to load it',
   );

@@ -148,8 +148,8 @@ const FEATURE_WORDS: Readonly<Record<DeviceFeature, string>> = {
 };
 
 /**
- * Why nobody can take an answer now, for the person who asked: "2 devices hold this model; both are paused by their
- * lenders".
+ * Why nobody can take an answer now, for the person who asked: "2 devices hold this model; both are paused". Whether it
+ * is their lenders or their machines that paused them is the lenders' business.
  */
 export function explainNone(
   candidates: readonly Candidate[],
@@ -170,7 +170,7 @@ export function explainNone(
   const missing = features.filter((feature) => unable.some((c) => !c.features.includes(feature)));
   const cannot = `cannot ${missing.map((feature) => FEATURE_WORDS[feature]).join(' and ')}`;
   const groups: [number, string][] = [
-    [holding.filter((c) => c.state === 'paused').length, 'paused by {lender}'],
+    [holding.filter((c) => c.state === 'paused').length, 'paused'],
     [holding.filter((c) => c.state === 'draining').length, 'draining'],
     [holding.filter((c) => takesWork(c) && c.model === 'fetching').length, 'still fetching it'],
     [holding.filter((c) => takesWork(c) && c.model === 'loading').length, 'still loading it'],
@@ -184,8 +184,7 @@ export function explainNone(
       const subject = count === holding.length ? (count === 1 ? 'it' : count === 2 ? 'both' : 'all') : String(count);
       const isVerb = what === 'refused this request' || what.startsWith('cannot');
       const verb = isVerb ? '' : subject === 'it' || count === 1 ? 'is ' : 'are ';
-      const words = what.replace('{lender}', plural(count, 'its lender', 'their lenders'));
-      return `${subject} ${verb}${words.replace('{its}', plural(count, 'its', 'their'))}`;
+      return `${subject} ${verb}${what.replace('{its}', plural(count, 'its', 'their'))}`;
     });
   return `${holding.length} ${plural(holding.length, 'device holds', 'devices hold')} this model; ${said.join(', ')}`;
 }
