@@ -37,8 +37,9 @@ export async function resume(context: Context, { data }: { readonly data: string
       return { was: kept, running: false, pauses: [] };
     },
   );
+  const done = was === undefined ? 'its lender had not paused it' : 'resumed';
   context.show({ paused: false, until: null, running }, () => [
-    `${was === undefined ? 'its lender had not paused it' : 'resumed'}${running ? '' : '; the device does not run now'}`,
+    running ? done : `${done}; the device does not run now`,
     ...pauses.map(({ name, text }) => `still paused, by ${name}: ${text}`),
   ]);
 }

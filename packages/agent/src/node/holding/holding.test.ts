@@ -48,7 +48,8 @@ test('without one it says why, and that it keeps the limit itself', () => {
     { priority, cgroup: { why: 'no such thing' }, log: () => undefined },
   ).limitsHere();
   expect(told(limits, 'processors')).toBe(
-    "Idlewild: 1 of 2 processors, 50 % of the time, by the engine's threads and rests; not by the system: no such thing",
+    'Idlewild: 1 of 2 processors, 50 % of the time, ' +
+      "by the engine's threads and rests; not by the system: no such thing",
   );
   expect(told(limits, 'priority')).toBe('the system: after every other program (nice 19)');
   expect(told(limits, 'disk access')).toMatch(/^nobody: /);
