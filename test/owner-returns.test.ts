@@ -3,9 +3,9 @@
  * this system, a real engine, and a caller who has an answer under way.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { threadStates } from '@idlewild/agent/testing';
 import { hear, LONG, type Heard } from './answers.ts';
 import { until } from './processes/child.ts';
 import { createWorld, type DeviceProcess, type HubProcess, type World } from './world.ts';
@@ -50,17 +50,6 @@ afterAll(async () => {
   await world.end();
 });
 
-/** Of all threads; none when the process is gone. */
-function statesOf(pid: number): string[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).map(
-      (tid) => readFileSync(`/proc/${pid}/task/${tid}/stat`, 'utf8').split(') ')[1]?.[0] ?? '',
-    );
-  } catch {
-    return [];
-  }
-}
-
 test.skipIf(process.platform !== 'linux')(
   'a program that computes stops the engine, its memory follows, and the caller hears the same answer',
   { timeout: 240_000 },
@@ -76,14 +65,14 @@ test.skipIf(process.platform !== 'linux')(
       const fromMs = performance.now();
       for (let i = 0; i < 2 * availableParallelism(); i++)
         programs.push(spawn('sh', ['-c', 'while :; do :; done'], { stdio: 'ignore' }));
-      await until(() => statesOf(engine).every((state) => state === 'T'), 'the engine standing', STANDS_MS_MAX);
+      await until(() => threadStates(engine).every((state) => state === 'T'), 'the engine standing', STANDS_MS_MAX);
       stoodMs = performance.now() - fromMs;
     });
     expect(stoodMs).toBeLessThan(STANDS_MS_MAX);
     expect(ada.state()).toMatchObject({ state: 'paused', pauses: [{ name: 'load' }] });
     expect(heard.text).toBe(whole.text);
     expect(heard.end.idlewild).toMatchObject({ devices: ['ada', 'bea'], failovers: 1, exact: true });
-    await until(() => statesOf(engine).length === 0, 'the memory being given back', GONE_MS_MAX);
+    await until(() => threadStates(engine).length === 0, 'the memory being given back', GONE_MS_MAX);
     await until(() => ada.state().models[0]?.state === 'held', 'the device telling of it');
   },
 );

@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { askHub, createConnections } from '../ask.ts';
+import { threadStates } from '@idlewild/agent/testing';
 import type { BenchRun } from '../bench.ts';
 import { bundledModel } from '../models.ts';
 import { startBenchProcess } from '../processes.ts';
@@ -16,7 +17,6 @@ import { median } from '../statistics.ts';
 import { inWorld, type World } from '../world.ts';
 import type { ForegroundLoop, ForegroundSaid, ForegroundTask, ForegroundTold } from './foreground-process.ts';
 import type { OwnDeviceTask } from './own-device-process.ts';
-import { threadStates } from './threads.ts';
 
 const MODEL = 'jacobean';
 const PAIRS = 30;

@@ -11,10 +11,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createClient } from '@idlewild/client';
+import { leavesBelow, processorMs } from '@idlewild/agent/testing';
 import type { BenchRun } from '../bench.ts';
 import { inWorld, type World } from '../world.ts';
 import { bundledModel } from '../models.ts';
-import { leavesBelow, processorMs } from './threads.ts';
 
 /** What has just been loaded is tidied up, and what was compiled is kept. */
 const SETTLE_MS = 20_000;

@@ -17,12 +17,12 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { askHub, createConnections } from '../ask.ts';
+import { leavesBelow, processorMs, threadStates } from '@idlewild/agent/testing';
 import type { BenchRun } from '../bench.ts';
 import { bundledModel } from '../models.ts';
 import { median, percentile } from '../statistics.ts';
 import { inWorld, type World, type WorldDevice } from '../world.ts';
 import type { LentDeviceTask, LentDeviceTold } from './lent-device-process.ts';
-import { leavesBelow, processorMs, threadStates } from './threads.ts';
 
 const MODEL = 'jacobean';
 /** Together 2,000. */

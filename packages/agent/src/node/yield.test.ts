@@ -1,29 +1,11 @@
 /** A real agent with a real engine at work, whose person comes back: what the kernel shows of the engine then. */
-import { readFileSync, readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { ToHub } from '@idlewild/protocol';
 import { createNodeEngineHost } from '@idlewild/engine/node';
 import { AGENT_LIMITS } from '../core/limits.ts';
+import { processorMs, threadStates } from '../testing/threads.ts';
 import { longWork, publishJacobean } from './testing/publish.ts';
 import { CONSENT, newFolder, serveHub, start } from './testing/real-hub.ts';
-
-/** Of every thread of a process; empty when it is gone. */
-function statesOf(pid: number): string[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).map(
-      (tid) => readFileSync(`/proc/${pid}/task/${tid}/stat`, 'utf8').split(') ')[1]?.[0] ?? '',
-    );
-  } catch {
-    return [];
-  }
-}
-
-/** Nanoseconds on processors, of all threads. */
-const ranOf = (pid: number): number =>
-  readdirSync(`/proc/${pid}/task`).reduce(
-    (sum, tid) => sum + Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[0]),
-    0,
-  );
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 async function until(holds: () => boolean): Promise<number> {
@@ -65,13 +47,13 @@ test.skipIf(process.platform !== 'linux')(
     ask('one');
     await until(() => got('answer.token').length > 5);
     agent.pause('input', 'somebody types');
-    const stoodMs = await until(() => statesOf(first).every((state) => state === 'T'));
+    const stoodMs = await until(() => threadStates(first).every((state) => state === 'T'));
     expect(stoodMs).toBeLessThan(250);
-    const ran = ranOf(first);
+    const ran = processorMs(first);
     await until(() => got('answer.failed').length === 1);
     expect(got('answer.failed')).toMatchObject([{ lease: 'one', code: 'device_paused' }]);
     for (let i = 0; i < 200; i++) await turn();
-    expect(ranOf(first)).toBe(ran);
+    expect(processorMs(first)).toBe(ran);
 
     // Back at once: the same process goes on.
     agent.resume('input');
@@ -80,7 +62,7 @@ test.skipIf(process.platform !== 'linux')(
     expect(pids).toEqual([first]);
 
     agent.pause('input', 'somebody types');
-    const goneMs = await until(() => statesOf(first).length === 0);
+    const goneMs = await until(() => threadStates(first).length === 0);
     expect(goneMs).toBeGreaterThan(AGENT_LIMITS.suspendedMs - 100);
     expect(goneMs).toBeLessThan(10_000);
     agent.resume('input');

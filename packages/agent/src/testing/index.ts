@@ -15,3 +15,4 @@ export { startLightDevices, type LightDevices, type LightDevicesOptions, type Li
 export { createMemoryModelFolders } from '../core/model-folders.ts';
 export { noisyDay, type NoisyDay } from './noisy-day.ts';
 export { createScriptedSignals, type ScriptedSignals } from './scripted-signals.ts';
+export { leavesBelow, processorMs, threadStates } from './threads.ts';
