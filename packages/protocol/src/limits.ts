@@ -53,6 +53,9 @@ export const LIMITS = {
   /** Devices keep a hub certificate that is this much ahead of or behind their own clock. */
   clockSkewMs: 300_000,
   nameCharactersMax: 64,
+  /** In each heartbeat of a paused device, for whoever looks why; of more reasons the oldest say enough. */
+  pauseReasonsMax: 16,
+  pauseReasonCharactersMax: 128,
   /** A cause is a word or a few, and a consent names the ones that its lender cares about: 8 KB with all of them. */
   causeCharactersMax: 64,
   causesMax: 64,

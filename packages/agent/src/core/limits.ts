@@ -36,9 +36,6 @@ export const AGENT_LIMITS = {
   dutyShareMin: 0.02,
   /** All that a machine may say, its lender, and room for whoever embeds an agent. */
   pauseReasonsMax: 32,
-  /** Of them the oldest, as the protocol bounds a heartbeat. */
-  pauseReasonsToldMax: 16,
-  pauseReasonCharactersMax: 128,
   /** Leases that are over, remembered so that a repeated frame does not begin them again. */
   leasesRememberedMax: 1_024,
   /** No answer is let run longer, whatever the hub asks. */

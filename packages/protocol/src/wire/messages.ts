@@ -101,7 +101,7 @@ export type KeptAttempt = z.infer<typeof keptAttemptSchema>;
 
 export const statusSchema = z.object({
   state: z.enum(['ready', 'busy', 'paused', 'draining']),
-  pauseReasons: z.array(z.string().max(128)).max(16),
+  pauseReasons: z.array(z.string().max(LIMITS.pauseReasonCharactersMax)).max(LIMITS.pauseReasonsMax),
   slots: z.int().min(0).max(1_024),
   active: z.int().min(0),
   models: z.array(deviceModelSchema).max(LIMITS.modelsPerDeviceMax),

@@ -1,5 +1,5 @@
 /** Pauses by name: what counts as a change, what stays, and where the bounds are. */
-import { statusSchema } from '@idlewild/protocol';
+import { LIMITS, statusSchema } from '@idlewild/protocol';
 import { createFakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { AGENT_LIMITS } from '../limits.ts';
@@ -37,5 +37,5 @@ test('reasons are bounded, and no text is longer than a heartbeat carries', () =
   for (let i = 0; i < AGENT_LIMITS.pauseReasonsMax; i++) pauses.add(`reason-${i}`, 'text', 'x'.repeat(1_000));
   expect(() => pauses.add('one-more', 'text', 'text')).toThrow('resume some of them first');
   expect(pauses.add('reason-3', 'other', 'other')).toBe(true);
-  expect(pauses.told()[0]).toHaveLength(AGENT_LIMITS.pauseReasonCharactersMax);
+  expect(pauses.told()[0]).toHaveLength(LIMITS.pauseReasonCharactersMax);
 });

@@ -3,7 +3,7 @@
  * a name that is paused already keeps its time and takes the newer text. What the hub is told of a reason may be less
  * than what the lender is: which program runs is nobody else's business.
  */
-import { IdlewildError, type Clock } from '@idlewild/protocol';
+import { IdlewildError, LIMITS, type Clock } from '@idlewild/protocol';
 import { AGENT_LIMITS } from '../limits.ts';
 import type { PauseReason } from './port.ts';
 
@@ -21,7 +21,7 @@ export function createPauses(clock: Clock): Pauses {
   const pauses = new Map<string, PauseReason & { readonly told: string }>();
   return {
     add(name, text, saidToHub) {
-      const told = saidToHub.slice(0, AGENT_LIMITS.pauseReasonCharactersMax);
+      const told = saidToHub.slice(0, LIMITS.pauseReasonCharactersMax);
       const before = pauses.get(name);
       if (before?.text === text && before.told === told) return false;
       if (before === undefined && pauses.size >= AGENT_LIMITS.pauseReasonsMax) {
@@ -35,6 +35,6 @@ export function createPauses(clock: Clock): Pauses {
     },
     remove: (name) => pauses.delete(name),
     all: () => [...pauses.values()].map(({ name, text, sinceMs }) => ({ name, text, sinceMs })),
-    told: () => [...pauses.values()].slice(0, AGENT_LIMITS.pauseReasonsToldMax).map(({ told }) => told),
+    told: () => [...pauses.values()].slice(0, LIMITS.pauseReasonsMax).map(({ told }) => told),
   };
 }
