@@ -11,7 +11,7 @@ import { randomUUID } from 'node:crypto';
 import { accessSync, constants, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
-import { dirname, extname, join } from 'node:path';
+import { basename, dirname, extname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { engineEnvironment, permissionFlags, readableFolders } from './permissions.ts';
@@ -87,7 +87,7 @@ export async function surveyIsolation({ builders = ['bubblewrap', 'unshare'] }: 
     for await (const wall of walls(builders, bare.setpriv, missing)) {
       const managed = await ask(wall, bait.attempts, false);
       if (typeof managed === 'string') {
-        missing.push(`${TOOLS[wall.by as 'unshare']}${wall.proc ? '' : ' without /proc'}: ${managed}`);
+        missing.push(`${basename(wall.tool)}${wall.proc ? '' : ' without /proc'}: ${managed}`);
         continue;
       }
       if (best === undefined || countHeld(managed) > countHeld(best.managed)) best = { wall, managed };
