@@ -13,7 +13,7 @@ import { serve } from './serve/serve.ts';
 
 const benches: Readonly<Record<string, Bench>> = { gateway, lender, replicas, serve };
 
-const BENCH_MS_MAX = 600_000;
+const BENCH_MS_MAX = 1_200_000;
 const INTERRUPTED = 130;
 
 interface Options {
