@@ -148,7 +148,10 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     send: (message) => parts.session.send(message),
     backlogBytes: () => parts.session.backlogBytes(),
     energy: options.energy,
-    onWork: (work) => options.onWork?.(work),
+    onWork(work) {
+      if (work.whole) shelf.finished(work.model);
+      options.onWork?.(work);
+    },
     onChanged() {
       shelf.answersEnded();
       onChanged();

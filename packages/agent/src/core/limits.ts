@@ -59,13 +59,18 @@ export const AGENT_LIMITS = {
   closeMsMax: 5_000,
   /** Loading reads every weight once; a disk of 50 MB/s reads 6 GB in this time. */
   loadMsMax: 120_000,
-  /** An engine that died is loaded again after this long, doubled up to the maximum. */
+  /** An engine that ended by itself is loaded again after this long, and after twice as long the next time. */
   reloadMsMin: 100,
-  reloadMsMax: 30_000,
-  /** An engine that lived this long had nothing wrong with its model. */
-  settledEngineMs: 60_000,
-  /** Deaths in a row after which a model is called failed on this device. */
-  reloadsMax: 8,
+  /**
+   * Ends in a row, with nothing finished in between, from which on a model is left alone: one may be anybody's fault,
+   * two an accident. A run without end costs its lender half a minute of all lent processors each time.
+   */
+  endsBeforeRest: 3,
+  /** Then it waits for this long, doubled each time up to a day: even the first wait is ten times what one end costs. */
+  restMsMin: 300_000,
+  restMsMax: 86_400_000,
+  /** Models whose engines ended, of which that is remembered; a device holds fewer, and a hub may name any number. */
+  troublesRememberedMax: 1_024,
   /** A fetch or a load that failed is tried again after this long, doubled up to the maximum; half of it is jitter. */
   retryMsMin: 1_000,
   retryMsMax: 60_000,

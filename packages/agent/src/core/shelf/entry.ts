@@ -15,7 +15,9 @@ import type {
 } from '@idlewild/protocol';
 import type { Engine, EngineHost, EngineLimits, Halting } from '@idlewild/engine';
 import type { WarmModel } from '../lane/attempts.ts';
+import { AGENT_LIMITS } from '../limits.ts';
 import type { ModelFolders } from '../model-folders.ts';
+import type { Troubles } from './trouble.ts';
 
 export type HoldMessage = Extract<ToDevice, { t: 'hold' }>;
 
@@ -61,7 +63,6 @@ export interface Entry {
   /** Once all bytes are there. */
   manifest: Manifest | undefined;
   warm: WarmModel | undefined;
-  warmSinceMs: number;
   /** What its last engine computed on. */
   provider: string | undefined;
   /** Measured by the last load; an estimate before. */
@@ -77,7 +78,6 @@ export interface Entry {
   /** CIDs of all leaves, once somebody asked for one. */
   leaves: ReadonlySet<string> | undefined;
   failures: number;
-  deaths: number;
   /** While set, the entry waits for it. */
   retry: Timer | undefined;
   /** Nothing will change by trying again. */
@@ -92,7 +92,6 @@ export const newEntry = (cid: string, wanted: WantedModel = { cid, name: cid, by
   reason: undefined,
   manifest: undefined,
   warm: undefined,
-  warmSinceMs: 0,
   provider: undefined,
   memoryBytes: undefined,
   memoryMeasured: false,
@@ -102,7 +101,6 @@ export const newEntry = (cid: string, wanted: WantedModel = { cid, name: cid, by
   partial: new Map(),
   leaves: undefined,
   failures: 0,
-  deaths: 0,
   retry: undefined,
   hopeless: false,
 });
@@ -123,6 +121,7 @@ export interface ShelfState {
   again: boolean;
   /** Models whose engine and bytes are to be removed; at the first hold also what an earlier process left. */
   readonly unwanted: Map<string, Entry>;
+  readonly troubles: Troubles;
   swept: boolean;
   /** Something waits for answers to end. */
   waitsForAnswers: boolean;
@@ -158,6 +157,18 @@ export function waitFor(shelf: ShelfState, entry: Entry, afterMs: number): void 
     entry.retry = undefined;
     shelf.wake();
   });
+}
+
+/** Whether its engine ended by itself and the model is to be left alone for that; it is waked afterwards. */
+export function rest(shelf: ShelfState, entry: Entry): boolean {
+  const trouble = shelf.troubles.of(entry.cid);
+  if (trouble === undefined) return false;
+  const { times, untilMs, why } = trouble;
+  if (times < AGENT_LIMITS.endsBeforeRest) setState(shelf, entry, 'loading');
+  else setState(shelf, entry, 'failed', why);
+  entry.retry?.cancel();
+  waitFor(shelf, entry, untilMs - shelf.ports.clock.monotonic());
+  return true;
 }
 
 export function describe({ cid, state, fraction, reason, warm, memoryBytes, memoryMeasured }: Entry): DeviceModel {

@@ -8,7 +8,7 @@ import type { Engine } from '@idlewild/engine';
 import { AGENT_LIMITS } from '../limits.ts';
 import { loadEngine } from '../load-engine.ts';
 import { admitLoad } from './admit.ts';
-import { endEngine, setState, unload, waitFor, type Entry, type ShelfState } from './entry.ts';
+import { endEngine, rest, setState, unload, type Entry, type ShelfState } from './entry.ts';
 import { engineLimits } from './yielding.ts';
 
 export async function loadEntry(
@@ -55,7 +55,6 @@ export async function loadEntry(
   // It may have changed while the model was loaded.
   engine.throttle?.(engineLimits(shelf).dutyShare);
   if (shelf.halted) engine.suspend?.();
-  entry.warmSinceMs = ports.clock.monotonic();
   entry.failures = 0;
   engine.onDeath((reason) => died(shelf, entry, engine, reason));
   setState(shelf, entry, 'warm');
@@ -114,19 +113,14 @@ function lookAgain(shelf: ShelfState, afterMs: number): void {
   });
 }
 
-/** One failed attempt, not a dead device: the model is loaded again, a bounded number of times. */
+/** One failed attempt, not a dead device: the model is loaded again, at once the first times, then ever later. */
 function died(shelf: ShelfState, entry: Entry, engine: Engine, reason: string): void {
   const { ports } = shelf;
   if (entry.warm?.engine !== engine) return;
   const error = new IdlewildError('engine_failed', `the engine of ${entry.cid} died: ${reason}`);
-  entry.deaths = ports.clock.monotonic() - entry.warmSinceMs >= AGENT_LIMITS.settledEngineMs ? 1 : entry.deaths + 1;
   entry.warm = undefined;
+  shelf.troubles.ended(entry.cid, reason);
   ports.onFailed(entry.cid, error);
   ports.onEngineGone(entry.cid, error);
-  if (entry.deaths > AGENT_LIMITS.reloadsMax) {
-    setState(shelf, entry, 'failed', `${error.message} (${entry.deaths} times in a row)`);
-    return waitFor(shelf, entry, AGENT_LIMITS.retryMsMax);
-  }
-  setState(shelf, entry, 'loading');
-  waitFor(shelf, entry, Math.min(AGENT_LIMITS.reloadMsMax, AGENT_LIMITS.reloadMsMin * 2 ** (entry.deaths - 1)));
+  rest(shelf, entry);
 }

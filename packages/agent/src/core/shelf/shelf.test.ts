@@ -211,29 +211,6 @@ test('a model that the engine refuses is not tried again', async () => {
   expect(stateOf(fixture, cid)).toMatchObject({ state: 'failed', reason: 'it wants to read a file outside' });
 });
 
-test('an engine that keeps dying is loaded a bounded number of times, then only now and then', async () => {
-  const fixture = await createFixture();
-  const cid = await putModel(fixture.store, 'weights');
-  await fixture.startWith(cid);
-  let deaths = 0;
-  for (let step = 0; step < 2_000 && deaths <= AGENT_LIMITS.reloadsMax; step++) {
-    const engine = fixture.engineHost.engines.get(cid);
-    if (engine !== undefined) {
-      engine.kill('killed by a test');
-      deaths += 1;
-    }
-    await fixture.clock.advance(100);
-  }
-  expect(stateOf(fixture, cid)).toMatchObject({
-    state: 'failed',
-    reason: expect.stringContaining('times in a row') as string,
-  });
-  await fixture.clock.advance(AGENT_LIMITS.retryMsMax / 2);
-  expect(fixture.engineHost.engines.size).toBe(0);
-  await fixture.clock.advance(AGENT_LIMITS.retryMsMax);
-  expect(stateOf(fixture, cid)?.state).toBe('warm');
-});
-
 test('a text that is no CID fails alone', async () => {
   const fixture = await createFixture();
   const cid = await putModel(fixture.store, 'weights');

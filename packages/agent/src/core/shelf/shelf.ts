@@ -3,7 +3,7 @@
  *
  *   fetching ──all bytes verified──► held ──fits the memory──► loading ──► warm
  *      │                              ▲                          │          │ engine died: loading again, and
- *      └── failed (says why, tried again with back-off) ◄────────┴──────────┘ `failed` after several deaths
+ *      └── failed (says why, tried again with back-off) ◄────────┴──────────┘ `failed` after several: `trouble.ts`
  *
  * - One worker goes through the wanted models in order; whatever changes (a new wish, a ticket, a retry) wakes it.
  * - What does not fit the lender's disk or memory waits, or takes the room of what is wanted less: `fetching.ts`,
@@ -20,6 +20,7 @@ import { AGENT_LIMITS } from '../limits.ts';
 import {
   describe,
   newEntry,
+  rest,
   setState,
   unload,
   waitFor,
@@ -31,6 +32,7 @@ import {
 import { fetchEntry, keptFiles } from './fetching.ts';
 import { leafOf } from './leaves.ts';
 import { loadEntry } from './loading.ts';
+import { createTroubles } from './trouble.ts';
 import { endRefused, haltEngines, isRefused, resumeEngines, suspendEngines, throttleEngines } from './yielding.ts';
 
 export type { HoldMessage, ShelfPorts } from './entry.ts';
@@ -48,6 +50,8 @@ export interface Shelf {
   throttle(share: number): void;
   /** What engines may compute on is another now, as `refusalOfProvider` says. */
   providersChanged(): void;
+  /** Work of this model came to its end. */
+  finished(cid: string): void;
   /** Answers have ended: what waited for that is done now. */
   answersEnded(): void;
   /** The engine of a model, or the error that says why it is not warm. Counts as a use of the model. */
@@ -63,6 +67,8 @@ export interface Shelf {
   close(): Promise<void>;
 }
 
+const { endsBeforeRest, retryMsMin, retryMsMax } = AGENT_LIMITS;
+
 const HOPELESS: ReadonlySet<string> = new Set(['model_invalid', 'model_unsupported', 'model_refused']);
 
 /** `found`: models that an earlier process left whole; they are told of until the hub says what it wants. */
@@ -77,6 +83,7 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
     working: undefined,
     again: false,
     unwanted: new Map(),
+    troubles: createTroubles(ports.clock),
     swept: false,
     waitsForAnswers: false,
     swappedAtMs: undefined,
@@ -112,6 +119,7 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
       endRefused(shelf);
       wake(shelf);
     },
+    finished: (cid) => shelf.troubles.finished(cid),
     answersEnded() {
       if (shelf.waitsForAnswers) wake(shelf);
     },
@@ -138,6 +146,7 @@ function hold(shelf: ShelfState, { models, sources }: HoldMessage): void {
   });
   for (const entry of before.values()) {
     entry.retry?.cancel();
+    entry.retry = undefined;
     shelf.unwanted.set(entry.cid, entry);
     if (shelf.current?.entry === entry) shelf.current.abort.abort();
   }
@@ -212,6 +221,7 @@ async function sweep(shelf: ShelfState): Promise<void> {
 async function advance(shelf: ShelfState, entry: Entry): Promise<void> {
   if (entry.warm !== undefined || entry.retry !== undefined || entry.hopeless) return;
   if (shelf.ports.refusal() !== undefined || isRefused(shelf, entry)) return;
+  if (rest(shelf, entry)) return;
   const phase = entry.manifest === undefined ? 'fetch' : 'load';
   const abort = new AbortController();
   shelf.current = { entry, phase, abort };
@@ -239,7 +249,11 @@ function failed(shelf: ShelfState, entry: Entry, error: IdlewildError): void {
   setState(shelf, entry, 'failed', error.message);
   ports.onFailed(entry.cid, error);
   if (entry.hopeless) return;
-  const ceilingMs = Math.min(AGENT_LIMITS.retryMsMax, AGENT_LIMITS.retryMsMin * 2 ** Math.min(entry.failures - 1, 16));
+  if (codeOf(error) === 'engine_failed' && shelf.troubles.ended(entry.cid, error.message).times >= endsBeforeRest) {
+    rest(shelf, entry);
+    return;
+  }
+  const ceilingMs = Math.min(retryMsMax, retryMsMin * 2 ** Math.min(entry.failures - 1, 16));
   waitFor(shelf, entry, Math.round(ceilingMs * (0.5 + ports.random.unit() / 2)));
 }
 
