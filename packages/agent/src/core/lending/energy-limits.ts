@@ -24,6 +24,13 @@ export const ENERGY_LIMITS = {
   /** A battery tells what it gives at a moment: between two that are further apart anything may have been. */
   batteryMsMax: 60_000,
 
+  /**
+   * Engines that compute without having been asked are seen within this time, as what they used: so much of one
+   * processor is more than what staying connected takes.
+   */
+  unaskedMs: 60_000,
+  unaskedCpuShare: 0.05,
+
   /** After work a machine is left alone for this long, and then looked at once: that is what it draws without us. */
   restMs: 30_000,
   /** A rest that is shorter is still what fans and turbo do after work. */

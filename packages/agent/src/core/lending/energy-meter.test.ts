@@ -88,6 +88,24 @@ test('without a reader all is modelled, by what engines tell and what we use our
   expect(meter.text).toBe('modelled: 10 W idle, 50 W with all processors busy');
 });
 
+test('where the system counts, an engine that says nothing is counted all the same, and one that says too much is not', async () => {
+  let systemMs = 1_000;
+  const { meter, used } = benchWith({ reader: undefined, ownCpuMs: () => 0, systemCpuMs: () => systemMs });
+  const work = meter.begin();
+  systemMs += HOUR_MS;
+  meter.used(0);
+  expect(sum(used, 'modelled')).toBe(5 * 3_600);
+  meter.used(9 * HOUR_MS);
+  expect(sum(used, 'modelled')).toBe(5 * 3_600);
+  expect(joulesOf(await work.end(9 * HOUR_MS))).toEqual([5 * 3_600, 'modelled']);
+  // A process went and was buried by nobody: nothing is taken back, and what comes is counted.
+  systemMs -= HOUR_MS / 2;
+  meter.used(0);
+  systemMs += HOUR_MS;
+  meter.used(0);
+  expect(sum(used, 'modelled')).toBe(10 * 3_600);
+});
+
 test('a piece of work gets its processor time at the rate that was measured while it ran', async () => {
   const { meter, pass, used } = benchWith();
   await pass(1_000, 10, 0, 0);

@@ -40,12 +40,20 @@ export interface MeterDeps {
   readonly rests?: KnownRests | undefined;
   /** Processor time of this process itself since it started. */
   ownCpuMs?(): number;
+  /**
+   * Processor time of this process and of all that it started, engines included, by the system's own count. Where that
+   * is told nothing is counted that engines say of themselves: one that was taken over would say less.
+   */
+  systemCpuMs?(): number | undefined;
   /** The device has used so much more. */
   onUsed(energy: Energy): void;
 }
 
 export interface WorkMeter {
-  /** Its work is over, and its engine says that this was its processor time. Never rejects. */
+  /**
+   * Its work is over, and its engine says that this was its processor time; more than the system saw meanwhile is not
+   * believed. Never rejects.
+   */
   end(cpuMs: number): Promise<Energy>;
 }
 
@@ -67,6 +75,8 @@ interface Meter {
   /** Told by engines and by our own process, and in no sum yet. */
   waitingMs: number;
   ownMs: number;
+  /** The system's count at the last look. */
+  systemMs: number | undefined;
   watts: number[];
   looking: Promise<void> | undefined;
   /** A reading that was given up and has not ended. */
@@ -88,6 +98,7 @@ export function createEnergyMeter(deps: MeterDeps): EnergyMeter {
     deps,
     waitingMs: 0,
     ownMs: deps.ownCpuMs?.() ?? 0,
+    systemMs: deps.systemCpuMs?.(),
     watts: rests !== undefined && rests.reader === reader?.name ? [...rests.watts] : [],
     looking: undefined,
     isStuck: false,
@@ -121,12 +132,15 @@ const curveText = ({ idleWatts, fullWatts }: PowerCurve): string =>
 const rounded = (watts: number): string => (watts < 10 ? watts.toFixed(1) : String(Math.round(watts)));
 
 function begin(meter: Meter): WorkMeter {
-  const { curve, cores, clock } = meter.deps;
+  const { curve, cores, clock, systemCpuMs } = meter.deps;
+  const systemMs = systemCpuMs?.();
   // What was read until now was drawn before, however long that is.
   const begun = touch(meter).then(() => ({ ...meter.sums, gaps: meter.gaps }));
   return {
-    async end(cpuMs) {
+    async end(saidMs) {
       const before = await begun;
+      const seenMs = systemMs === undefined ? undefined : (systemCpuMs?.() ?? systemMs) - systemMs;
+      const cpuMs = Math.min(saidMs, Math.max(0, seenMs ?? saidMs) + ENERGY_LIMITS.rateCpuMsMin);
       await touch(meter);
       const spentMs = meter.sums.cpuMs - before.cpuMs;
       if (meter.gaps === before.gaps && spentMs >= ENERGY_LIMITS.rateCpuMsMin) {
@@ -222,11 +236,16 @@ function model(meter: Meter): void {
   if (wattHours > 0) onUsed({ wattHours, how: 'modelled' });
 }
 
-/** What was waiting, with our own process's part since the last time. */
+/** What was waiting, with our own process's part since the last time; or what the system counted since then. */
 function forgetWaiting(meter: Meter): number {
   const ownMs = meter.deps.ownCpuMs?.() ?? 0;
-  const cpuMs = meter.waitingMs + ownMs - meter.ownMs;
+  const saidMs = meter.waitingMs + ownMs - meter.ownMs;
   meter.ownMs = ownMs;
   meter.waitingMs = 0;
-  return cpuMs;
+  const systemMs = meter.deps.systemCpuMs?.();
+  const before = meter.systemMs;
+  meter.systemMs = systemMs;
+  if (systemMs === undefined || before === undefined) return saidMs;
+  // Less than before: a process went and was buried by nobody. From there on it is counted anew.
+  return Math.max(0, systemMs - before);
 }

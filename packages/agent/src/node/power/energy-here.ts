@@ -4,7 +4,7 @@ import type { Log } from '../../core/agent.ts';
 import type { Energy } from '../../core/lending/energy.ts';
 import type { LendingSettings } from '../../core/lending/settings.ts';
 import { localDay } from '../local-time.ts';
-import { createOwnProcesses } from '../signals/linux/own-processes.ts';
+import { TICK_MS, createOwnProcesses } from '../signals/linux/own-processes.ts';
 import { createNodeSystem } from '../signals/node-system.ts';
 import { openEnergy, type DeviceEnergy } from './open-energy.ts';
 
@@ -21,6 +21,7 @@ export interface EnergyHere {
 export function energyHere({ folder, clock, cores, lending, log, onDrawn }: EnergyHere): Promise<DeviceEnergy> {
   const system = createNodeSystem();
   const ours = createOwnProcesses(system);
+  const counted = createOwnProcesses(system);
   return openEnergy({
     folder,
     clock,
@@ -31,6 +32,10 @@ export function energyHere({ folder, clock, cores, lending, log, onDrawn }: Ener
     ownCpuMs() {
       const { user, system: kernel } = process.cpuUsage();
       return (user + kernel) / 1_000;
+    },
+    systemCpuMs() {
+      const ms = system.platform === 'linux' ? counted.ticks(clock.monotonic()) * TICK_MS : 0;
+      return ms > 0 ? ms : undefined;
     },
     place: lending?.place,
     settings: lending?.energy,

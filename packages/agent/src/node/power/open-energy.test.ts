@@ -13,6 +13,7 @@ import {
 } from './testing/recorded-power.ts';
 
 const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'idlewild-energy-'));
@@ -104,4 +105,25 @@ test('the day begins anew at midnight, also over a restart', async () => {
   energy.meter.used(2 * HOUR_MS);
   await energy.close();
   expect((await openOn(machine)).wattHoursToday()).toBe(10);
+});
+
+test('an engine that computes unasked and says nothing is seen by the system within a minute or two', async () => {
+  const machine = recordedPower(TOWER);
+  let systemMs = 500;
+  const drawn: number[] = [];
+  const energy = await openOn(machine, {
+    systemCpuMs: () => systemMs,
+    onDrawn: ({ wattHours }) => drawn.push(wattHours),
+  });
+  for (let minute = 0; minute < 60; minute++) {
+    systemMs += 100;
+    await machine.clock.advance(MINUTE_MS);
+  }
+  // Staying connected is no work, and nothing looks for it.
+  expect(drawn).toEqual([]);
+  systemMs += HOUR_MS;
+  await machine.clock.advance(2 * MINUTE_MS);
+  expect(energy.wattHoursToday()).toBeGreaterThanOrEqual(5);
+  await energy.close();
+  expect(machine.clock.nextInMs()).toBeUndefined();
 });

@@ -1,8 +1,10 @@
 /**
  * The energy of a device in its folder, wired: what reads this machine, the meter, the lender's day and what is kept of
- * it. Nothing of it runs while nothing is computed, but for one look half a minute after work.
+ * it. Nothing of it runs while nothing is computed, but for one look half a minute after work and, where the system
+ * counts processor time, one a minute at whether something is computed that nobody asked for.
  */
-import type { Clock } from '@idlewild/protocol';
+import type { Clock, Timer } from '@idlewild/protocol';
+import { ENERGY_LIMITS } from '../../core/lending/energy-limits.ts';
 import { powerCurveOf, type Energy } from '../../core/lending/energy.ts';
 import { createEnergyBudget, type EnergyView } from '../../core/lending/energy-budget.ts';
 import { createEnergyMeter, type EnergyMeter } from '../../core/lending/energy-meter.ts';
@@ -34,6 +36,8 @@ export interface EnergyDeps {
   ownTicks(atMs: number): number;
   /** Processor time of this process since it started. */
   ownCpuMs(): number;
+  /** The same with all that it started, as the system counts it; `undefined` where it does not. */
+  systemCpuMs?(): number | undefined;
   /** ISO 3166 country whose grid feeds it. */
   readonly place?: string | undefined;
   readonly settings?: EnergySettings | undefined;
@@ -59,19 +63,37 @@ export async function openEnergy(deps: EnergyDeps): Promise<DeviceEnergy> {
     reader: found.reader,
     rests: kept?.rests,
     ownCpuMs: () => deps.ownCpuMs(),
+    systemCpuMs: () => deps.systemCpuMs?.(),
     onUsed(energy) {
       budget.add(energy);
       deps.onDrawn?.(energy);
       file.changed();
     },
   });
+  const watch = watchUnasked(deps, meter);
   return {
     meter,
     wattHoursToday: () => budget.day().wattHours,
     today: () => ({ ...budget.today(grid), source: [meter.text, found.why ?? []].flat().join('; ') }),
     close() {
+      watch.cancel();
       meter.stop();
       return file.close();
     },
   };
+}
+
+/** An engine tells what it used when it is asked for something. What else it computes shows in the system's count. */
+function watchUnasked({ clock, systemCpuMs }: EnergyDeps, meter: EnergyMeter): Pick<Timer, 'cancel'> {
+  let before = systemCpuMs?.();
+  if (before === undefined) return { cancel: () => undefined };
+  let timer: Timer;
+  const look = (): void => {
+    const now = systemCpuMs?.() ?? 0;
+    if (now - (before ?? 0) >= ENERGY_LIMITS.unaskedMs * ENERGY_LIMITS.unaskedCpuShare) meter.used(0);
+    before = now;
+    timer = clock.after(ENERGY_LIMITS.unaskedMs, look);
+  };
+  timer = clock.after(ENERGY_LIMITS.unaskedMs, look);
+  return { cancel: () => timer.cancel() };
 }
