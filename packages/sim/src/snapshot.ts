@@ -125,7 +125,9 @@ function missing(world: World, hub: Hub): string[] {
   return expected.flatMap(({ id, traits }) => {
     const connected = hub.sessions.get(id);
     if (connected === undefined) return [`${id} is not connected`];
-    const state = connected.status.models.find(({ cid }) => cid === world.model)?.state;
+    const { state, reason = '' } = connected.status.models.find(({ cid }) => cid === world.model) ?? {};
+    // Faults ended its engine again and again, and for minutes it lets the model be.
+    if (state === 'failed' && /^its engine ended \d+ times in a row.*left alone/.test(reason)) return [];
     // A device that drains loads nothing any more, also when its engine dies meanwhile.
     if (traits.lends !== 'answers' || state === 'warm' || connected.draining || world.models.length > 1) return [];
     return [`${id} is connected, and the model is ${state ?? 'not there'}`];
