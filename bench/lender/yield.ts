@@ -82,7 +82,7 @@ export async function measureYield(run: BenchRun): Promise<void> {
 function noteOf(touches: readonly number[], { haltedMs, toldMs, standsShare }: Loads): string {
   if (haltedMs.length === 0) return `${touchesText(touches)}; other load left no quiet to start a program in`;
   const told = toldMs.length === 0 ? 'none ran on' : `a hub is told after ${median(toldMs).toFixed(0)} ms (median)`;
-  const still = `without one it stood ${(100 * standsShare).toFixed(1)} % of the time`;
+  const still = `without one it stood ${(100 * standsShare).toFixed(1)} % of the time that it was not paused`;
   return `${touchesText(touches)}; ${haltedMs.length} programs started: ${figuresOf(haltedMs)}; ${told}; ${still}`;
 }
 
@@ -164,7 +164,7 @@ interface Loads {
   readonly haltedMs: readonly number[];
   /** And until the device said that it was paused. */
   readonly toldMs: readonly number[];
-  /** Of the time, before the first of them. */
+  /** Of the time before the first of them in which the device was not paused. */
   readonly standsShare: number;
 }
 
@@ -204,13 +204,15 @@ async function measureLoads(run: BenchRun, { device, asks }: Lent): Promise<Load
   return { haltedMs, toldMs, standsShare };
 }
 
-/** Of so much time, how much of it an engine was seen to stand. */
+/** Of so much time without a pause, how much of it an engine was seen to stand; other load may pause it meanwhile. */
 async function standsFor(device: WorldDevice, forMs: number): Promise<number> {
   let [looks, standing] = [0, 0];
-  for (const ends = performance.now() + forMs; performance.now() < ends; looks++) {
+  for (const ends = performance.now() + forMs; performance.now() < ends;) {
     await pause(10);
     const [engine] = leavesBelow(device.pid);
-    if (engine === undefined || stands(engine)) standing++;
+    if (device.isPaused() || engine === undefined) continue;
+    looks++;
+    if (stands(engine)) standing++;
   }
   return standing / Math.max(1, looks);
 }
