@@ -35,7 +35,7 @@ export function systemdUnit(service: ServiceDescription, facts: InstalledFacts):
     `CPUWeight=${limits.processorWeight}`,
     'IOSchedulingClass=idle',
     // Engines get a group of their own below this one, which holds them to what was lent.
-    'Delegate=cpu memory',
+    'Delegate=cpu memory pids',
     // When memory runs out, an engine goes first, and alone.
     'OOMScoreAdjust=500',
     'OOMPolicy=continue',

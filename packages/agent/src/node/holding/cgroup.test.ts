@@ -19,7 +19,8 @@ test('as a service of its own, the kernel keeps processors and memory of all eng
   expect(files.text('engines/cpu.idle')).toBe('1\n');
   expect(files.text('engines/memory.max')).toBe('4000000000\n');
   expect(files.text('engines/memory.high')).toBe('3800000000\n');
-  expect(files.text('cpu.max')).toBe('max 100000\n');
+  expect(files.text('engines/pids.max')).toBe('768\n');
+  expect([files.text('cpu.max'), files.text('pids.max')]).toEqual(['max 100000\n', 'max\n']);
 });
 
 test('started again from where it was moved to, it finds its groups', () => {
@@ -41,6 +42,12 @@ test('a kernel that knows no idle groups gives the least weight, and only handed
   expect(openEngineCgroup(files, LIMITS, SELF)).toMatchObject({ holds: ['cpu'] });
   expect(files.text('engines/cpu.weight')).toBe('1\n');
   expect(files.text('engines/memory.max')).toBeUndefined();
+});
+
+test('a service that was installed before tasks were handed over goes without their bound', () => {
+  const files = recordedCgroups({ ...SERVICE, controllers: 'cpu memory\n' });
+  expect(openEngineCgroup(files, LIMITS, SELF)).toMatchObject({ holds: ['cpu', 'memory'] });
+  expect(files.text('engines/pids.max')).toBeUndefined();
 });
 
 test('no program of others is moved or limited, and why there is no group is said', () => {

@@ -4,7 +4,7 @@
  *
  *   …/idlewild.service          delegated to us; from here on it holds no process itself, as the kernel wants it
  *     ├── agent                 this process
- *     └── engines               every engine: cpu.weight or cpu.idle, cpu.max, memory.high, memory.max
+ *     └── engines               every engine: cpu.weight or cpu.idle, cpu.max, memory.high, memory.max, pids.max
  *
  * Only a group that is ours alone is used: of a terminal's other programs nothing is moved or limited. Where that is
  * not so, or the system has no such thing, the reason is told, and engines are held by what they do themselves.
@@ -49,6 +49,12 @@ const QUOTA_MICROSECONDS_MIN = 1_000;
 /** Memory is taken back from an engine, slowly, before it is ended for what it takes. */
 const HIGH_SHARE = 0.95;
 const WANTED = ['cpu', 'memory'] as const;
+/**
+ * Threads and processes of all engines: one has a dozen, and one for each processor for each of its model's parts. With
+ * room for eight such; beyond it is one that makes processes without end.
+ */
+const TASKS_MAX = 512;
+const TASKS_PER_CORE = 32;
 
 /** `pid`: this process. `children`: processes that it has started. Never throws. */
 export function openEngineCgroup(
@@ -68,7 +74,7 @@ export function openEngineCgroup(
     return { why: `the group ${own} holds other programs, too; a service of its own has a group of its own` };
   }
   try {
-    return open(files, base, holds, limits);
+    return open(files, base, { holds, boundsTasks: controllers.includes('pids') }, limits);
   } catch (error) {
     return { why: `the group ${own} is not ours to divide (${(error as Error).message})` };
   }
@@ -77,12 +83,13 @@ export function openEngineCgroup(
 function open(
   files: CgroupFiles,
   base: string,
-  holds: EngineCgroup['holds'],
+  { holds, boundsTasks }: { readonly holds: EngineCgroup['holds']; readonly boundsTasks: boolean },
   { cpuShare, cores, memoryBytesMax }: CgroupLimits,
 ): EngineCgroup {
   files.makeFolder(`${base}/agent`);
   for (const each of pidsIn(files, base)) files.write(`${base}/agent/cgroup.procs`, String(each));
-  files.write(`${base}/cgroup.subtree_control`, holds.map((name) => `+${name}`).join(' '));
+  const divided = [...holds, ...(boundsTasks ? ['pids'] : [])];
+  files.write(`${base}/cgroup.subtree_control`, divided.map((name) => `+${name}`).join(' '));
   const path = `${base}/engines`;
   files.makeFolder(path);
   if (holds.includes('cpu')) {
@@ -96,6 +103,7 @@ function open(
     files.write(`${path}/memory.high`, String(Math.floor(memoryBytesMax * HIGH_SHARE)));
     files.write(`${path}/memory.max`, String(memoryBytesMax));
   }
+  if (boundsTasks) files.write(`${path}/pids.max`, String(TASKS_MAX + TASKS_PER_CORE * cores));
   return {
     path,
     holds,

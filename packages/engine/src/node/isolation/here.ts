@@ -10,7 +10,7 @@ import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { accessSync, constants, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { availableParallelism, homedir, release, tmpdir } from 'node:os';
 import { basename, dirname, extname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -129,8 +129,18 @@ async function* walls(
     }
     const filter = by === 'bubblewrap' ? systemCallFilter(process.arch) : undefined;
     const setpriv = by === 'unshare' ? known : undefined;
-    for (const proc of [true, false]) yield { by, tool, proc, filter, setpriv, libraries };
+    const tasksMax = by === 'unshare' && countsByNamespace(release()) ? tasksOf(availableParallelism()) : undefined;
+    for (const proc of [true, false]) yield { by, tool, proc, filter, setpriv, tasksMax, libraries };
   }
+}
+
+/** Node has about a dozen threads; the runtime has one for each processor, for each of a model's parts. */
+const tasksOf = (cores: number): number => 64 + 4 * cores;
+
+/** Whether this Linux counts tasks for each user namespace; before 5.14 they are all of a user's. */
+export function countsByNamespace(kernel: string): boolean {
+  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10));
+  return major > 5 || (major === 5 && minor >= 14);
 }
 
 /** Whole, because an engine's environment has no path to look along. */

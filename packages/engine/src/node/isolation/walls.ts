@@ -7,6 +7,10 @@
  * mounts and an inner one, in which the program runs as nobody, has no say over them. In both the program is the first
  * process of its own process namespace, and the only child of the builder, so that signals from outside reach it and
  * its end ends whatever it may have left.
+ *
+ * Without the filter it could make processes without end. `RLIMIT_NPROC` set outside would count all of its user's, and
+ * the lender's desktop has more of them than an engine needs; but since Linux 5.14 one that is set within a user
+ * namespace counts what is in the namespaces below. The kernel holds no lender to it who is root.
  */
 import { existsSync } from 'node:fs';
 import type { View } from './view.ts';
@@ -26,6 +30,11 @@ export interface Wall {
   readonly proc: boolean;
   /** For the kernel to judge system calls by; bubblewrap's only. */
   readonly filter?: Uint8Array | undefined;
+  /**
+   * Threads and processes behind the wall, all together; absent: no bound. `unshare`'s only: behind a filter there are
+   * no new processes.
+   */
+  readonly tasksMax?: number | undefined;
   /** Files of the system that every engine needs. */
   readonly libraries: readonly string[];
 }
@@ -97,11 +106,11 @@ function bubblewrapWords({ proc, filter }: Wall, view: View): string[] {
 }
 
 /**
- * `$1` is a folder to build in, which only its own mounts cover; `$2` the program that it ends in, `unshare` again;
- * then paths to show, devices after `-d`, `/proc` after `-p`, and the command after `--`.
+ * `$1` is a folder to build in, which only its own mounts cover; `$2` the program that it ends in, `unshare` again; `$3`
+ * how many tasks there may be, 0 for any number, which shells know by one of two letters; then paths to show, devices after `-d`, `/proc` after `-p`, and the command after `--`.
  */
 const SCRIPT = `set -e
-root=$1 tool=$2; shift 2
+root=$1 tool=$2 tasks=$3; shift 3
 mount --make-rprivate /
 mount -t tmpfs -o mode=755,size=1m,nosuid,nodev none "$root"
 keep=ro,nosuid,nodev
@@ -120,12 +129,13 @@ mount -o remount,bind,ro,nosuid,nodev "$root"
 hostname "$0" 2>&- || :
 cd /
 unset PWD OLDPWD SHLVL _
+[ "$tasks" = 0 ] || ulimit -u "$tasks" 2>&- || ulimit -p "$tasks" 2>&- || :
 exec "$tool" --user --map-user=${USER} --map-group=${USER} --root="$root" --wd=/ -- "$@"`;
 
 /** Any folder will do that is there and holds nothing of what is to be shown, which the view would cover. */
 const BUILDING_PLACES = ['/mnt', '/media', '/srv', '/opt', '/tmp', '/run', '/var/tmp'] as const;
 
-function unshareWords({ tool, proc }: Wall, view: View): string[] {
+function unshareWords({ tool, proc, tasksMax = 0 }: Wall, view: View): string[] {
   const namespaces = ['--user', '--map-root-user', '--mount', '--net', '--pid', '--ipc', '--uts', '--cgroup'];
   const start = [...namespaces, '--fork', '--kill-child=SIGKILL', '--', '/bin/sh', '-c'];
   if (view.wholeMachine === true) {
@@ -134,7 +144,7 @@ function unshareWords({ tool, proc }: Wall, view: View): string[] {
   }
   const place = BUILDING_PLACES.find((each) => existsSync(each) && !view.readable.some((path) => within(path, each)));
   const shown = [...view.readable, ...(proc ? ['-p'] : []), '-d', ...view.devices];
-  return [...start, SCRIPT, HOST_NAME, place ?? BUILDING_PLACES[0], tool, ...shown, '--'];
+  return [...start, SCRIPT, HOST_NAME, place ?? BUILDING_PLACES[0], tool, String(tasksMax), ...shown, '--'];
 }
 
 const within = (path: string, folder: string): boolean => `${path}/`.startsWith(`${folder}/`);
