@@ -18,6 +18,7 @@ import { LIMITS } from './limits.ts';
 import type { GrammarLibrary } from './grammar/library.ts';
 import { createGuides, type Preparation } from './guides.ts';
 import { createNoiseKernel } from './noise-kernel.ts';
+import { createPace } from './pace.ts';
 import type { EngineEvent } from './port.ts';
 import { createPrefixCache } from './prefix-cache.ts';
 import { createSequence, type Sequence } from './sequence.ts';
@@ -311,21 +312,4 @@ function asEngineError(thrown: unknown, attempted: string): IdlewildError {
   if (codeOf(thrown) !== undefined) return asIdlewildError(thrown, attempted);
   const message = (thrown as Error).message.slice(0, LIMITS.messageCharactersMax);
   return new IdlewildError('engine_failed', `${attempted}: ${message}`, { cause: thrown });
-}
-
-interface Pace {
-  /** Until one more token may be made; 0 or less when it may be now. */
-  waitMs(): number;
-  count(): void;
-}
-
-function createPace(tokensPerSecondMax: number | undefined, clock: Clock): Pace {
-  if (tokensPerSecondMax === undefined) return { waitMs: () => 0, count: () => undefined };
-  let freeMs = 0;
-  return {
-    waitMs: () => freeMs - clock.monotonic(),
-    count() {
-      freeMs = Math.max(freeMs, clock.monotonic()) + 1_000 / tokensPerSecondMax;
-    },
-  };
 }

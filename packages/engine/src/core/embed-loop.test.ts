@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EncoderRecipe } from '@idlewild/graph';
 import { IdlewildError, type EmbedWork } from '@idlewild/protocol';
 import { createFakeClock } from '@idlewild/protocol/testing';
@@ -129,6 +130,29 @@ test('a work is asked for what the model gives, and for no more than one reply c
     loop.embed(work, new AbortController().signal).catch((error: unknown) => error);
   expect(await asked({ kind: 'classify', inputs: ['a'] })).toMatchObject({ code: 'model_unsupported' });
   expect(await asked({ kind: 'embed', inputs: ['a', 'b', 'c'] })).toMatchObject({ code: 'invalid_request' });
+});
+
+test("texts are paced to the lender's tokens per second, whoever sends them and whatever becomes of them", async () => {
+  const clock = createFakeClock(() => nextTurn());
+  const { loop, embed, runs } = createHarness((texts) => texts - 1, { clock, tokensPerSecondMax: 10 });
+  const read = (): number => runs.flat().join('').length;
+  const abort = new AbortController();
+  const over = loop.embed({ kind: 'embed', inputs: ['abcdef', 'abcdefg'] }, abort.signal).catch(() => undefined);
+  const all = [embed('ab', 'abc', 'abcd'), embed('abcde'), embed('abcdefgh', 'a')];
+  const readAtMs: number[] = [];
+  await clock.advance(100);
+  abort.abort();
+  await over;
+  for (let second = 1; second <= 4; second++) {
+    await clock.advance(1_000);
+    readAtMs.push(read());
+  }
+  // The last run may have gone over it, by the longest text.
+  for (const [i, tokens] of readAtMs.entries()) expect(tokens).toBeLessThanOrEqual((i + 1.1) * 10 + 8);
+  expect(readAtMs[0]).toBeGreaterThanOrEqual(10);
+  await clock.advance(10_000);
+  expect((await Promise.all(all)).map((values) => values.length)).toEqual([3, 1, 2]);
+  expect(clock.nextInMs()).toBeUndefined();
 });
 
 test('a work that is cancelled is run no further, and a failure of the runtime ends those that it hit', async () => {

@@ -5,7 +5,8 @@
  * that is up to four times as fast, but a shape of run (so many texts, so long) is only used once it has been seen here
  * to give each of its texts the bits that it gives alone; the first shape that does not ends running together for this
  * model, since its kernels then look at what is beside a row. A run cannot be cut, so a long text of a large model
- * takes longer than `LIMITS.runMsMax`.
+ * takes longer than `LIMITS.runMsMax`. The tokens of texts are paced as those of answers are: a run may go over the
+ * lender's tokens per second, and the next one waits until that is made up for.
  */
 import type { EncoderRecipe } from '@idlewild/graph';
 import {
@@ -20,6 +21,7 @@ import {
 import type { Duty } from './duty.ts';
 import type { Encoder } from './encoder.ts';
 import { LIMITS } from './limits.ts';
+import { createPace } from './pace.ts';
 import type { Embedded } from './port.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import { vectorOf } from './vectors.ts';
@@ -41,6 +43,8 @@ export interface EmbedLoopOptions {
   readonly cost: TextCost;
   /** Absent: all the time. */
   readonly duty?: Duty | undefined;
+  /** Read, over all texts together; absent is unlimited. */
+  readonly tokensPerSecondMax?: number | undefined;
   readonly clock: Clock;
 }
 
@@ -72,6 +76,7 @@ export function createEmbedLoop(options: EmbedLoopOptions): EmbedLoop {
   const works: Work[] = [];
   const trusted = new Set<string>();
   const fitting = createFitting(options.cost);
+  const pace = createPace(options.tokensPerSecondMax, options.clock);
   let isTogether = true;
   let running = false;
 
@@ -107,6 +112,7 @@ export function createEmbedLoop(options: EmbedLoopOptions): EmbedLoop {
 
   async function step(): Promise<void> {
     const texts = take();
+    pace.count(texts.reduce((sum, { ids }) => sum + ids.length, 0));
     try {
       const outputs = await compute(texts);
       for (const [i, { of, index, ids }] of texts.entries()) {
@@ -130,6 +136,12 @@ export function createEmbedLoop(options: EmbedLoopOptions): EmbedLoop {
       for (let i = works.length - 1; i >= 0; i--)
         if (works[i]?.over !== false || works[i]?.left.length === 0) works.splice(i, 1);
       if (works.length === 0) break;
+      const paceMs = pace.waitMs();
+      if (paceMs > 0) {
+        // Whoever waits may be gone by then, and others may have come.
+        await new Promise<void>((resolve) => void options.clock.after(paceMs, resolve));
+        continue;
+      }
       const fromMs = options.clock.monotonic();
       await step();
       const rest = options.duty?.rest(fromMs);

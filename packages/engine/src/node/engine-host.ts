@@ -214,16 +214,18 @@ function createProcessEngine(
     });
   }
 
+  const isDecoder = (model.kind ?? 'decoder') === 'decoder';
   const engine: Engine = {
     ...loaded,
-    ...((model.kind ?? 'decoder') === 'decoder' ? {} : { embed }),
+    ...(isDecoder ? {} : { embed }),
     contextTokens: model.contextTokens,
     slots: limits.slotsMax,
     get tokensPerSecond() {
       return Math.min(loaded.tokensPerSecond * share, limits.tokensPerSecondMax ?? Number.POSITIVE_INFINITY);
     },
     get prefillTokensPerSecond() {
-      return loaded.prefillTokensPerSecond * share;
+      const most = isDecoder ? undefined : limits.tokensPerSecondMax;
+      return Math.min(loaded.prefillTokensPerSecond * share, most ?? Number.POSITIVE_INFINITY);
     },
     answer,
     suspend() {

@@ -114,6 +114,20 @@ test('a text longer than the model reads is refused, at the bound it is not', as
   expect(await embed(loop, [' '.repeat(150)])).toHaveLength(1);
 });
 
+test("the lender's tokens per second hold for texts, and are what the hub is told", async () => {
+  const model = prepare();
+  const limits = { threads: 1, slotsMax: 2, tokensPerSecondMax: 100 };
+  const { embedLoop } = await loadEncoder(model, limits, systemClock);
+  const fromMs = performance.now();
+  const { tokens } = await embedLoop.embed({ kind: 'embed', inputs: WORDS.slice(0, 6) }, signal);
+  const before = tokens.slice(0, -1).reduce((sum, each) => sum + each, 0);
+  expect(before).toBeGreaterThan(10);
+  expect(performance.now() - fromMs).toBeGreaterThanOrEqual(before * 5);
+  const engine = await createNodeEngineHost().load(model, limits, signal);
+  expect(engine.prefillTokensPerSecond).toBe(100);
+  await engine.close();
+});
+
 test('an engine process gives vectors and labels, makes no text, and fails what is open when killed', async () => {
   const pids: number[] = [];
   const log = (message: string): void => {

@@ -49,7 +49,8 @@ export async function loadEncoder(
   const { cost, tokensPerSecond } = await measure(encoder, tokensMax, clock);
   const vocabulary = countOf(config['vocab_size']);
   const duty = createDuty(clock, limits.dutyShare);
-  const embedLoop = createEmbedLoop({ encoder, recipe, tokenizer, vocabulary, cost, duty, clock });
+  const { tokensPerSecondMax } = limits;
+  const embedLoop = createEmbedLoop({ encoder, recipe, tokenizer, vocabulary, cost, duty, tokensPerSecondMax, clock });
   const grown = Math.max(0, process.memoryUsage.rss() - before);
   const loaded: Loaded = {
     engineBuild: ENGINE_BUILD,
