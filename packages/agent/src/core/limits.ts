@@ -100,6 +100,12 @@ export const AGENT_LIMITS = {
   useNotedMs: 60_000,
   /** Bytes of models on the disk, where the lender names no other figure. */
   diskBytes: 20_000_000_000,
+  /**
+   * What may be fetched in a day, over the disk that is lent: a hub that tries out models fills the disk once or twice,
+   * and a drive that is written so often lasts for years. One that fetches more is moving models to and fro.
+   */
+  downloadDisksPerDay: 4,
+  downloadDayMs: 86_400_000,
   /** Given to other devices, where the lender names no other figure: a fifth of a common fibre line. */
   uploadBytesPerSecond: 5_000_000,
   /** What was not given lately may be given at once, up to this long's worth: a small model goes in one go. */

@@ -17,6 +17,7 @@ import type { Engine, EngineHost, EngineLimits, Halting } from '@idlewild/engine
 import type { WarmModel } from '../lane/attempts.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import type { ModelFolders } from '../model-folders.ts';
+import type { Downloads } from './downloads.ts';
 import type { Troubles } from './trouble.ts';
 
 export type HoldMessage = Extract<ToDevice, { t: 'hold' }>;
@@ -122,6 +123,7 @@ export interface ShelfState {
   /** Models whose engine and bytes are to be removed; at the first hold also what an earlier process left. */
   readonly unwanted: Map<string, Entry>;
   readonly troubles: Troubles;
+  readonly downloads: Downloads;
   swept: boolean;
   /** Something waits for answers to end. */
   waitsForAnswers: boolean;

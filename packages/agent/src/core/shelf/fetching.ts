@@ -7,7 +7,7 @@ import { IdlewildError, manifestBytes, type Manifest } from '@idlewild/protocol'
 import { fetchModel, knownManifest, readManifest, removeModel } from '../fetch-model.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import { chooseEvictions, type OnDisk } from './admit.ts';
-import { setState, unload, type Entry, type ShelfState } from './entry.ts';
+import { setState, unload, waitFor, type Entry, type ShelfState } from './entry.ts';
 
 export async function fetchEntry(shelf: ShelfState, entry: Entry, signal: AbortSignal): Promise<void> {
   const { ports, ticket } = shelf;
@@ -25,16 +25,19 @@ export async function fetchEntry(shelf: ShelfState, entry: Entry, signal: AbortS
   setState(shelf, entry, 'held');
 }
 
-function transfer(shelf: ShelfState, entry: Entry, ticket: string, signal: AbortSignal): Promise<Manifest> {
+async function transfer(shelf: ShelfState, entry: Entry, ticket: string, signal: AbortSignal): Promise<Manifest> {
   const { ports } = shelf;
+  const { quotaBytes } = await ports.store.usage();
+  const thereBytes = sumOf(await filesOf(shelf, entry));
   let toldMs = ports.clock.monotonic();
   return fetchModel(entry.cid, ports, {
-    sources: shelf.bases.map((base) => ports.sourceFor(base, ticket)),
+    sources: shelf.bases.map((base) => shelf.downloads.counted(ports.sourceFor(base, ticket))),
     signal,
     beginAt: ports.random.unit(),
     // The hub may have said anything of its size.
     onManifest(manifest) {
-      const refused = ports.forbidden(manifestBytes(manifest));
+      const bytes = manifestBytes(manifest);
+      const refused = ports.forbidden(bytes) ?? shelf.downloads.refusal(bytes - thereBytes, quotaBytes)?.error;
       if (refused !== undefined) throw refused;
     },
     onOpened: (layout, assembly) => {
@@ -50,6 +53,17 @@ function transfer(shelf: ShelfState, entry: Entry, ticket: string, signal: Abort
   });
 }
 
+const sumOf = (files: ReadonlyMap<string, number>): number => [...files.values()].reduce((sum, size) => sum + size, 0);
+
+/** Whether so much more is over what a day may bring; then it is looked at again on the next. */
+function isOverDay(shelf: ShelfState, entry: Entry, missingBytes: number, quotaBytes: number): boolean {
+  const refused = shelf.downloads.refusal(missingBytes, quotaBytes);
+  if (refused === undefined) return false;
+  setState(shelf, entry, 'failed', refused.error.message);
+  waitFor(shelf, entry, refused.afterMs);
+  return true;
+}
+
 /** Whether the rest of the model fits now. Says in the entry's reason why not. */
 async function makeDiskRoom(shelf: ShelfState, entry: Entry): Promise<boolean> {
   const { store, clock, inUse } = shelf.ports;
@@ -61,10 +75,11 @@ async function makeDiskRoom(shelf: ShelfState, entry: Entry): Promise<boolean> {
     setState(shelf, entry, 'failed', refused.message);
     return false;
   }
-  const missingBytes = bytes - [...there.values()].reduce((sum, size) => sum + size, 0);
+  const missingBytes = bytes - sumOf(there);
   if (missingBytes <= 0) return true;
   const needBytes = Math.ceil(missingBytes * (1 + AGENT_LIMITS.diskOverheadShare));
   const { bytes: usedBytes, quotaBytes } = await store.usage();
+  if (isOverDay(shelf, entry, missingBytes, quotaBytes)) return false;
   const rank = shelf.entries.indexOf(entry);
   // What has just made room does not take the next one's: it comes back where there is room without.
   const { evictedAtMs } = entry;

@@ -125,6 +125,37 @@ test('the last use survives a restart, and the hub hears of what is there before
   expect(again.states()).toEqual({ n: 'warm', b: 'failed', a: 'warm' });
 });
 
+test('a hub that takes a model off and wants it back, for ever, wears out no disk: a day has an end', async () => {
+  const far = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
+  let fetched = 0;
+  const fetch = async (block: Parameters<BlobStore['get']>[0]): Promise<Uint8Array | undefined> => {
+    const bytes = await far.get(block);
+    fetched += bytes?.length ?? 0;
+    return bytes;
+  };
+  const { hold, states, reasonOf, clock } = await setUp(
+    { a: 6_000, b: 6_000 },
+    { sources: () => ({ name: 'hub', fetch }) },
+  );
+  for (const letter of ['a', 'b']) await putModel(far, letter.repeat(6_000));
+  for (let round = 0; round < 20; round++) {
+    // A hub may say that it is small, as well.
+    await hold({ name: 'a', bytes: round % 2 === 0 ? 6_000 : 0 });
+    await hold();
+    await hold('b');
+    await hold();
+  }
+  expect(fetched).toBeGreaterThan(5 * 6_000);
+  // The manifests come on top: only they tell that the rest would be too much.
+  expect(fetched).toBeLessThan((AGENT_LIMITS.downloadDisksPerDay + 1) * QUOTA);
+  await hold('b');
+  await clock.advance(AGENT_LIMITS.downloadDayMs / 2);
+  expect(states()).toEqual({ b: 'failed' });
+  expect(reasonOf('b')).toMatch(/bytes were fetched in a day.*4 times the disk that is lent.*goes on in 24 hours/);
+  await clock.advance(AGENT_LIMITS.downloadDayMs / 2);
+  expect(states()).toEqual({ b: 'warm' });
+});
+
 test('a fetch that was interrupted counts what is there once, not twice', async () => {
   const folders = createMemoryModelFolders();
   const inner = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: QUOTA });

@@ -17,6 +17,7 @@ import { IdlewildError, asIdlewildError, codeOf, type DeviceModel } from '@idlew
 import { removeModel } from '../fetch-model.ts';
 import type { WarmModel } from '../lane/attempts.ts';
 import { AGENT_LIMITS } from '../limits.ts';
+import { createDownloads } from './downloads.ts';
 import {
   describe,
   newEntry,
@@ -84,6 +85,7 @@ export function createShelf(ports: ShelfPorts, found: readonly string[] = []): S
     again: false,
     unwanted: new Map(),
     troubles: createTroubles(ports.clock),
+    downloads: createDownloads(ports.clock),
     swept: false,
     waitsForAnswers: false,
     swappedAtMs: undefined,

@@ -53,7 +53,7 @@ test('without one it says why, and that it keeps the limit itself', () => {
   );
   expect(told(limits, 'priority')).toBe('the system: after every other program (nice 19)');
   expect(told(limits, 'disk access')).toMatch(/^nobody: /);
-  expect(told(limits, 'downloads')).toBe('Idlewild: 500 kB a second');
+  expect(told(limits, 'downloads')).toBe('Idlewild: 500 kB a second, 80 GB a day');
 });
 
 test.each([

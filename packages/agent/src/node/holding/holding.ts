@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import type { ProcessOptions } from '@idlewild/engine/node';
 import type { Consent } from '@idlewild/protocol';
 import type { LendingLimits } from '../../core/agent.ts';
+import { AGENT_LIMITS } from '../../core/limits.ts';
 import type { LimitHeld } from '../../core/lending/port.ts';
 import { openEngineCgroup, type CgroupFiles, type EngineCgroup, type NoCgroup } from './cgroup.ts';
 import { NICENESS, leastPriority, priorityPorts, type Priority } from './priority.ts';
@@ -109,7 +110,8 @@ function tell(lending: Lending, priority: Priority, cgroup: EngineCgroup | NoCgr
     own('disk', `${sizeText(diskBytes)} of models`),
     own(
       'downloads',
-      downloadBytesPerSecond === undefined ? 'as fast as it goes' : `${sizeText(downloadBytesPerSecond)} a second`,
+      `${downloadBytesPerSecond === undefined ? 'as fast as it goes' : `${sizeText(downloadBytesPerSecond)} a second`}, ` +
+        `${sizeText(diskBytes * AGENT_LIMITS.downloadDisksPerDay)} a day`,
     ),
     own('uploads', uploadBytesPerSecond === 0 ? 'none' : `${sizeText(uploadBytesPerSecond)} a second`),
   ];
