@@ -26,14 +26,14 @@ import type { LentDeviceTask, LentDeviceTold } from './lent-device-process.ts';
 
 const MODEL = 'jacobean';
 /** Together 2,000. */
-const TOUCHES = 1_650;
-const LOADS = 350;
+const TOUCHES = 1_700;
+const LOADS = 300;
 const DISPLAYS = 24;
 /** Of the run of all metrics, what each series may take: as many trials as fit. */
 const TOUCHES_MS_MAX = 150_000;
-const LOADS_MS_MAX = 200_000;
+const LOADS_MS_MAX = 150_000;
 /** Every so many programs one runs on until it is believed. */
-const BELIEVED_EVERY = 10;
+const BELIEVED_EVERY = 20;
 /** Longer than a display takes to call a touch the first again. */
 const AWAY_MS = 1_100;
 const WORK_MS_MAX = 10_000;
