@@ -2,7 +2,8 @@
  * The operators that a device runs, in one table: generous for decoders, closed for everything else.
  *
  * Each is a pure function of its inputs. Left out on purpose: whatever draws random numbers (an answer would not be a
- * function of its seed), holds text, calls code that is not in the runtime, or trains.
+ * function of its seed), holds text, calls code that is not in the runtime, or trains; and what the runtime has for
+ * graphics cards alone.
  */
 const ONNX = `
   Abs Acos Add And ArgMax ArgMin Asin Atan Attention BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast
@@ -19,12 +20,11 @@ const ONNX = `
 
 /** https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md */
 const MICROSOFT = `
-  Attention BiasAdd BiasGelu BiasSplitGelu DecoderMaskedMultiHeadAttention DequantizeLinear
-  DynamicQuantizeMatMul EmbedLayerNormalization FastGelu FusedConv FusedGemm FusedMatMul GatherBlockQuantized
-  Gelu GemmFastGelu GroupQueryAttention MatMulBnb4 MatMulInteger16 MatMulIntegerToFloat MatMulNBits MoE
-  MultiHeadAttention PackedAttention QAttention QMoE QuantizeLinear QuickGelu RelativePositionBias
-  RotaryEmbedding SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization
-  SparseAttention UnfoldTensor`;
+  Attention BiasGelu DecoderMaskedMultiHeadAttention DequantizeLinear DynamicQuantizeMatMul
+  EmbedLayerNormalization FastGelu FusedConv FusedGemm FusedMatMul GatherBlockQuantized Gelu
+  GroupQueryAttention MatMulBnb4 MatMulInteger16 MatMulIntegerToFloat MatMulNBits MoE MultiHeadAttention
+  QAttention QMoE QuantizeLinear QuickGelu RotaryEmbedding SimplifiedLayerNormalization
+  SkipLayerNormalization SkipSimplifiedLayerNormalization SparseAttention UnfoldTensor`;
 
 const words = (text: string): ReadonlySet<string> => new Set(text.trim().split(/\s+/));
 
