@@ -81,17 +81,18 @@ test('what it cost is told with how that is known, once, and a little is not tol
   expect(told({ energy: { ...energy, source } })).toContain('; modelled (measured: counters');
 });
 
-test('signals are told by the names that the docs use: how each is read, then which are not and why', () => {
+test('signals are told by the names that the docs use: what each says, its line, how it is read; then which are not and why', () => {
   const read = {
     inputIdleMs: 'not read: there is no screen',
     otherCpu: 'processor time (/proc/stat)',
     charge: 'the battery (/sys/class/power_supply)',
   };
-  const lines = told({ signals: { headless: true, read, unknown: ['inputIdleMs', 'charge'] } }).split('\n');
+  const now = { otherCpu: '2 % (pauses from 25 % on, works below 15 %)' };
+  const lines = told({ signals: { headless: true, read, now, unknown: ['inputIdleMs', 'charge'] } }).split('\n');
   const from = lines.findIndex((line) => line.startsWith('signals'));
   expect(lines.slice(from, from + 4).map((line) => line.slice(11))).toEqual([
     'no screen and no input here: its load alone tells whether it is idle',
-    "other programs' load: processor time (/proc/stat)",
+    "other programs' load: 2 % (pauses from 25 % on, works below 15 %); processor time (/proc/stat)",
     'charge: the battery (/sys/class/power_supply); it tells nothing at the moment',
     'input: not read: there is no screen',
   ]);

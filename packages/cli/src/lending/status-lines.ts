@@ -133,12 +133,13 @@ const NOT_READ = 'not read: ';
 
 function signalLines({ signals }: LendingStatus): string[] {
   if (signals === undefined) return [];
-  const { headless, read, unknown, trouble } = signals;
+  const { headless, read, now, unknown, trouble } = signals;
   const names = (Object.keys(SIGNALS) as SignalName[]).filter((name) => read[name] !== undefined);
   const isRead = (name: SignalName): boolean => read[name]?.startsWith(NOT_READ) !== true;
   const line = (name: SignalName): string => {
     const silent = isRead(name) && unknown.includes(name) ? '; it tells nothing at the moment' : '';
-    return `${SIGNALS[name]}: ${read[name]}${silent}`;
+    const reading = now[name] === undefined ? '' : `${now[name]}; `;
+    return `${SIGNALS[name]}: ${reading}${read[name]}${silent}`;
   };
   return [
     ...(headless ? ['no screen and no input here: its load alone tells whether it is idle'] : []),

@@ -24,6 +24,7 @@ import {
 import { DRIVER_LIMITS, IDLENESS_LIMITS } from './limits.ts';
 import type { Outside, ReasonName, Seen } from './lines.ts';
 import type { Cooled, Signals, SignalsView, SignalSource } from './port.ts';
+import { readingsOf } from './readings.ts';
 import type { PauseRules } from './rules.ts';
 import { TOLD, cooledText } from './words.ts';
 
@@ -272,6 +273,12 @@ function viewOf(parts: Parts): IdlenessView {
   return {
     ...(toldThrottle < 1 ? { cooled: { share: toldThrottle, text: cooledText(seen, toldThrottle) } } : {}),
     reasons: reasonsOf(state, seen, ports.clock.monotonic()),
-    signals: { headless, read: sources, unknown: unknownOf(seen), ...(trouble === undefined ? {} : { trouble }) },
+    signals: {
+      headless,
+      read: sources,
+      now: readingsOf(seen),
+      unknown: unknownOf(seen),
+      ...(trouble === undefined ? {} : { trouble }),
+    },
   };
 }

@@ -188,7 +188,10 @@ export const LINES: Readonly<Record<ReasonName, Line>> = {
 };
 
 /** Idle for so long a person has gone, and for so short one is there. */
-function inputLines({ locked }: Signals, { inputIdleMs, lockedIdleMs }: PauseRules): [leave: number, enter: number] {
+export function inputLines(
+  { locked }: Signals,
+  { inputIdleMs, lockedIdleMs }: PauseRules,
+): [leave: number, enter: number] {
   const idle = inputIdleMs ?? 0;
   const leave = locked === true ? Math.min(idle, lockedIdleMs) : idle;
   return [leave, leave * HOLD.inputEnterShare];

@@ -51,6 +51,8 @@ export interface SignalsView {
   readonly headless: boolean;
   /** How each is read, or why it is not. */
   readonly read: SignalSource['sources'];
+  /** What each says at this moment, and where it pauses; absent for one that tells nothing. */
+  readonly now: Readonly<Partial<Record<SignalName, string>>>;
   /** Those that have rules, and that nothing here tells. */
   readonly unknown: readonly SignalName[];
   /** Nothing can be read at the moment, and why. */

@@ -113,7 +113,7 @@ export function cooledText({ signals: { celsius }, rules: { celsiusWarm, celsius
 }
 
 /** `40 s`, `3 min`, `1 h 20 min`, `2 days`. */
-function durationText(ms: number): string {
+export function durationText(ms: number): string {
   const seconds = Math.round(ms / 1_000);
   if (seconds < 120) return `${seconds} s`;
   const minutes = Math.round(seconds / 60);
@@ -123,7 +123,8 @@ function durationText(ms: number): string {
   return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
 }
 
-const percent = (share: number | undefined): string => (share === undefined ? 'some' : `${Math.round(share * 100)} %`);
+export const percent = (share: number | undefined): string =>
+  share === undefined ? 'some' : `${Math.round(share * 100)} %`;
 const linesText = (line: number | null, leaveShare: number): string =>
   `the line is ${percent(line ?? 1)}, and it works below ${percent((line ?? 1) * leaveShare)}`;
 const wattHours = (amount: number): string => (amount < 10 ? amount.toFixed(1) : Math.round(amount).toString());
