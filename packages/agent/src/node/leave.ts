@@ -1,7 +1,7 @@
 /**
  * Leaving: goodbye to the hub, a receipt, and then nothing of the device is left on the disk.
  *
- *   drained ──goodbye──► acknowledged, or why not ──receipt on the disk──► keys, consent, state ──► models ──► gone
+ *   drained ──goodbye──► acknowledged, or why not ──note, receipt──► keys, consent, state ──► models ──► note, gone
  *
  * The receipt is written before anything is removed, and says who acknowledged what, or that nobody did: a lender whose
  * hub is away leaves all the same. Interrupted, it is done again and goes on; the hub tells once more what it has
@@ -39,7 +39,7 @@ export const hasDevice = (data: string): boolean =>
 /** A device that does not run leaves. Throws `not_found` where none is, `data_locked` where one runs after all. */
 export async function leaveFolder(data: string, options: LeaveOptions = {}): Promise<LeaveReport> {
   if (!existsSync(join(data, 'device.key'))) {
-    const begun = await readJson(join(data, LEAVING_FILE), leavingSchema, 'remove the folder by hand');
+    const begun = await begunIn(data);
     if (begun !== undefined) return await finish(data, begun, lockFolder(data, 'device'));
     throw new IdlewildError('not_found', `no device is lent from ${data}: there is nothing to leave`);
   }
@@ -54,24 +54,30 @@ export async function leaveFolder(data: string, options: LeaveOptions = {}): Pro
 /** `folder` is held by the caller and nothing runs in it any more; it is let go of and gone afterwards. */
 export async function leaveWith(folder: DataFolder, options: LeaveOptions): Promise<LeaveReport> {
   const { identity } = folder;
-  checkReceipt(folder.folder, options);
+  const begun = await begunIn(folder.folder);
+  // What an interrupted leaving wrote is no file of others.
+  if (options.receipt !== begun?.receipt) checkReceipt(folder.folder, options);
   const deviceId = await idOfKey('dev', identity.publicKey, nodeCrypto);
   const settings = await folder.settings();
   const said = await goodbye(folder, settings, options);
   const own = await ownCount(folder.folder);
   const atMs = said.left?.atMs ?? Date.now();
   const { answers, tokens } = said.left ?? own;
+  const receipt = options.receipt ?? begun?.receipt ?? (await receiptIn(folder.folder, atMs, settings !== undefined));
   const report = {
     deviceId,
     acknowledged: said.left !== undefined,
     ...(said.why === undefined ? {} : { why: said.why }),
-    atMs,
-    answers,
-    tokens,
-    receipt: options.receipt ?? (await receiptIn(folder.folder, atMs, settings !== undefined)),
+    ...{ atMs, answers, tokens, receipt },
   };
-  if (!existsSync(report.receipt)) await writeJson(report.receipt, await receiptOf(report, settings, said, folder));
+  const isWritten = existsSync(receipt) && begun?.receipt === receipt;
+  // A hub that has acknowledged it once need not be there again; any other receipt is no better than a newer one.
+  if (isWritten && begun.acknowledged && !report.acknowledged) {
+    return await finish(folder.folder, begun, { release: () => folder.close() });
+  }
+  // The note first: whoever is interrupted between the two finds out by it where the receipt was to be.
   await writeJson(join(folder.folder, LEAVING_FILE), report);
+  if (isWritten || !existsSync(receipt)) await writeJson(receipt, await receiptOf(report, settings, said, folder));
   return await finish(folder.folder, report, { release: () => folder.close() });
 }
 
@@ -85,6 +91,10 @@ const leavingSchema = z.object({
   receipt: z.string(),
 });
 type Leaving = z.infer<typeof leavingSchema>;
+
+/** Of a leaving that was interrupted. */
+const begunIn = (folder: string): Promise<Leaving | undefined> =>
+  readJson(join(folder, LEAVING_FILE), leavingSchema, 'remove the folder by hand');
 
 /** The receipt is on the disk: what is left of the device goes, however often that takes. */
 async function finish(folder: string, begun: Leaving, lock: Pick<FolderLock, 'release'>): Promise<LeaveReport> {

@@ -285,27 +285,53 @@ test('what is not of the device stays where it is, and is named', async () => {
   expect(existsSync(join(data, 'holiday.jpg'))).toBe(true);
 });
 
-/** Leaves, and dies at the moment at which the key is gone. */
+/** Leaves, and dies at the moment at which the key is gone, or the receipt is there. */
 const KILLED_LEAVER = `
-  import { existsSync } from 'node:fs';
-  const [, leave, data] = process.argv;
-  const look = () => (existsSync(data + '/device.key') ? setImmediate(look) : process.kill(process.pid, 'SIGKILL'));
+  import { existsSync, readdirSync } from 'node:fs';
+  const [, leave, data, at] = process.argv;
+  const isThere = at === 'receipt' ? () => !readdirSync(data).some((name) => /^left-.*json$/.test(name))
+    : () => existsSync(data + '/device.key');
+  const look = () => (isThere() ? setImmediate(look) : process.kill(process.pid, 'SIGKILL'));
   setImmediate(look);
-  await (await import(leave)).leaveFolder(data);`;
+  await (await import(leave)).leaveFolder(data, { boundMs: 300 });`;
 
-test('a leaving that was killed between key and models goes on by leaving again, and tells the same', async () => {
-  const { device, data } = await lend();
-  await device.agent.stop();
-  const words = ['--input-type=module', '-e', KILLED_LEAVER, new URL('leave.ts', import.meta.url).href, data];
+async function killLeaving(data: string, at: 'key' | 'receipt'): Promise<void> {
+  const words = ['--input-type=module', '-e', KILLED_LEAVER, new URL('leave.ts', import.meta.url).href, data, at];
   const signal = await new Promise((resolve) => {
     spawn(process.execPath, words, { stdio: 'ignore' }).once('close', (_, how) => resolve(how));
   });
   expect(signal).toBe('SIGKILL');
+}
+
+test('a leaving that was killed between key and models goes on by leaving again, and tells the same', async () => {
+  const { device, data } = await lend();
+  await device.agent.stop();
+  await killLeaving(data, 'key');
   expect([hasDevice(data), readdirSync(data).includes('models')]).toEqual([true, true]);
   const report = await leaveFolder(data);
   expect(report).toMatchObject({ deviceId: device.agent.deviceId, acknowledged: true, leftAlone: [] });
   expect(readdirSync(data).map((name) => join(data, name))).toEqual([report.receipt]);
   expect(hasDevice(data)).toBe(false);
+});
+
+test.each([
+  ['away', 'away'],
+  ['away', 'there'],
+  ['there', 'away'],
+])('killed between receipt and key, with the hub %s and then %s, it leaves one receipt', async (first, then) => {
+  const { device, data, hub } = await lend();
+  await device.agent.stop();
+  hub.behave({ signsLeft: first === 'there' });
+  await killLeaving(data, 'receipt');
+  const written = readdirSync(data).filter((name) => name.startsWith('left-'));
+  expect([hasDevice(data), existsSync(join(data, 'device.key')), written.length]).toEqual([true, true, 1]);
+  hub.behave({ signsLeft: then === 'there' });
+  const report = await leaveFolder(data, { boundMs: 300 });
+  expect(readdirSync(data)).toEqual(written);
+  expect(report.receipt).toBe(join(data, written[0] ?? ''));
+  const acknowledged = [first, then].includes('there');
+  expect(report.acknowledged).toBe(acknowledged);
+  expect(JSON.parse(readFileSync(report.receipt, 'utf8'))).toMatchObject({ acknowledged });
 });
 
 test('a leaving that was interrupted after its receipt is finished by leaving again', async () => {
