@@ -11,6 +11,7 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { askYes, roomIn, type Terminal } from './ask.ts';
 import { calledAs } from './context.ts';
 import { presetOptions } from './lending-flags.ts';
+import { unaskedText } from './lending/unasked.ts';
 import { bytesText, wrap } from './text/units.ts';
 
 export interface ConsentQuestion {
@@ -106,6 +107,7 @@ const KINDS: Readonly<Record<WorkKind, string>> = {
 
 function purposeLines({ kinds, classes = [], causes = [], refused: never = [] }: LenderChoice): string[] {
   const later = kinds.filter((kind) => kind !== 'answers');
+  const inVain = kinds.includes('answers') ? unaskedText({ kinds, classes, causes }) : undefined;
   const kept = DATA_CLASSES.filter((each) => !classes.includes(each));
   return [
     `${kinds.map((kind) => KINDS[kind]).join(', ')}; no other work`,
@@ -113,6 +115,7 @@ function purposeLines({ kinds, classes = [], causes = [], refused: never = [] }:
     `with texts that are ${classes.join(' or ')}${kept.length === 0 ? '' : `, and not ${kept.join(' or ')}`}`,
     ...(causes.length === 0 ? [] : [`for these causes alone: ${causes.join(', ')}`]),
     ...(never.length === 0 ? [] : [`never for ${never.join(', ')}`]),
+    ...(inVain === undefined ? [] : [`(${inVain})`]),
   ];
 }
 

@@ -1,6 +1,7 @@
 /** What was agreed, as pairs for people, from what `consent.json` has for them. */
 import { AGENT_LIMITS, type LendingSettings } from '@idlewild/agent';
 import { bytesText, momentText } from '../text/units.ts';
+import { unaskedText } from './unasked.ts';
 
 type Readable = Readonly<Record<string, unknown>>;
 type Fact = readonly [name: string, value: string];
@@ -30,11 +31,13 @@ export function consentFacts(consent: Readable): Fact[] {
     const value = consent[field];
     return typeof value === 'string' ? value : unnamed;
   };
+  const inVain = unaskedText(consent);
   return [
     ['work', words('kinds', 'none')],
     ['texts', words('classes', 'public, internal')],
     ['causes', words('causes', 'any that is not refused')],
     ['refused', words('refused', 'none')],
+    ...(inVain === undefined ? [] : [['but', inVain] as const]),
     ['hours', plain('hours', 'always')],
     ['presence', PRESENCE[consent.presence === 'ignore' ? 'ignore' : 'respect']],
     ['processors', figure('cpuShareMax', (share) => `${Math.round(share * 100)} %`, '60 %')],

@@ -3,6 +3,7 @@ import type { DayHistory, LendingStatus, SignalName } from '@idlewild/agent';
 import { factLines } from '../text/table.ts';
 import { bytesText, countText, momentText, rateText, spanText, wattHoursText } from '../text/units.ts';
 import { consentFacts } from './consent-facts.ts';
+import { unaskedText } from './unasked.ts';
 
 type Fact = readonly [name: string, value: string];
 
@@ -45,11 +46,12 @@ const several = (name: string, values: readonly string[]): Fact[] =>
 
 const ago = (thenMs: number, nowMs: number): string => spanText(Math.max(0, (nowMs - thenMs) / 1_000));
 
-function nowLines({ running, pauses, state, community, territory }: LendingStatus, nowMs: number): string[] {
+function nowLines(status: LendingStatus, nowMs: number): string[] {
+  const { running, pauses, state, community, territory, consent } = status;
   // An answer under way goes on without the hub.
   if (running.length === 0 && pauses.length > 0) return ['nothing: it is paused'];
   if (running.length === 0 && state === 'offline') return ['nothing: its hub is not there; it tries again by itself'];
-  if (running.length === 0) return ['nothing: nobody asks'];
+  if (running.length === 0) return [`nothing: ${unaskedText(consent) ?? 'nobody asks'}`];
   return running.map(({ kind, model, modelName, dataClass, cause, sinceMs }) => {
     const what = `${kind === 'answer' ? 'answers a prompt' : 'reads texts'} with ${modelName ?? short(model)}`;
     const purpose = `cause: ${cause ?? 'none said'}; text: ${dataClass}`;
