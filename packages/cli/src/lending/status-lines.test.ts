@@ -86,7 +86,7 @@ test('what it cost is told with how that is known, once, and a little is not tol
   expect(told({ energy: { ...energy, source } })).toContain('; modelled (measured: counters');
 });
 
-test('signals are told by the names that the docs use: what each says, its line, how it is read; then which are not and why', () => {
+test('signals are told by the names of the docs: what each says, its line, how it is read; then which are not and why', () => {
   const read = {
     inputIdleMs: 'not read: there is no screen',
     otherCpu: 'processor time (/proc/stat)',
