@@ -78,7 +78,7 @@ export interface AgentOptions extends SessionPorts {
   readonly log: Log;
   onState?(state: AgentState): void;
   /** Counts what work costs; absent: receipts do not say. */
-  readonly energy?: Pick<EnergyMeter, 'begin'> | undefined;
+  readonly energy?: Pick<EnergyMeter, 'begin' | 'drawnWattHours'> | undefined;
   /** A piece of work is over, however it ended. */
   onWork?(work: WorkDone): void;
   /** A hub welcomed the device: the join token has done its work. Called after every handshake. */
@@ -100,8 +100,8 @@ export interface Agent {
   pause(name: string, text?: string, told?: string): void;
   resume(name: string): void;
   /**
-   * Engines stand still at once, or go on unless the device is paused. Nobody is told and nothing is given back: answers
-   * wait where they are. For a second or so, until it is known whether there is something to pause for.
+   * Engines stand still at once, or go on unless the device is paused. Nobody is told and nothing is given back:
+   * answers wait where they are. For a second or so, until it is known whether there is something to pause for.
    */
   halt(is: boolean): void;
   /** Engines compute this share, over 0 and at most 1, of what the lender's limits allow: at once, until changed. */

@@ -6,9 +6,10 @@
  * with the one it knows, and keeps it only when a hub there has proved the same territory and welcomed it: a wrong word
  * costs some dials and never the way back. Where nobody has proved the territory at the known place for long, the one
  * before is tried in turn with it, under the same rule: a backup may have come back there. A place with weaker
- * protection than the known one is not tried at all.
+ * protection than the known one is not tried at all, nor one in a local network by the word of a hub that is in none.
  */
 import { AGENT_LIMITS } from './limits.ts';
+import { whyNotSent } from './local-hosts.ts';
 
 export interface Place {
   /** `https://host:port`, or `http://` on loopback. */
@@ -24,8 +25,8 @@ export interface Places {
   next(nowMs: number): Place;
   /** Whether the place of the last dial is only being tried. */
   isTrial(): boolean;
-  /** Returns false for a place that is not to be tried. */
-  tell(place: Place): boolean;
+  /** Returns why the place is not to be tried, or `undefined`. */
+  tell(place: Place): string | undefined;
   /** A hub has proved the territory at the place of the last dial. */
   proved(): void;
   /** A hub of the territory welcomed the device at the place of the last dial. Returns it if it is a new one. */
@@ -58,9 +59,10 @@ export function createPlaces(known: Place, before?: Place): Places {
     },
     isTrial: () => current !== undefined && current !== home,
     tell(place) {
-      if (!isUrl(place.url) || (isTls(home.url) && !isTls(place.url))) return false;
-      told = place;
-      return true;
+      if (!isUrl(place.url) || (isTls(home.url) && !isTls(place.url))) return 'it is not protected, or no address';
+      const why = whyNotSent(home.url, place.url);
+      if (why === undefined) told = place;
+      return why;
     },
     proved() {
       if (current === home) silentSinceMs = undefined;

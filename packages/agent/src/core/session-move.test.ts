@@ -222,6 +222,21 @@ test.each([
   expect(moved).toEqual([]);
 });
 
+test('a device whose hub is on the internet is not sent into the network that it stands in', async () => {
+  const world = await createWorld('https://hub.example.org');
+  const { clock, hub, moved, peer, logged } = world;
+  peer().send({ t: 'move', afterMs: 0, reason: 'moved', url: 'https://192.168.0.1' });
+  await clock.advance(LIMITS.reconnectMsMax + HANDSHAKE_MS);
+  expect(urls(world)).toEqual(Array(2).fill('wss://hub.example.org/device'));
+  expect(hub.peers[0]?.closed).toMatch(/192\.168\.0\.1 is of a local network/);
+  expect(logged.some((line) => line.includes('192.168.0.1 is of a local network'))).toBe(true);
+  expect(moved).toEqual([]);
+  const near = await createWorld('https://192.168.0.9');
+  near.peer().send({ t: 'move', afterMs: 0, reason: 'moved', url: 'https://192.168.0.1' });
+  await near.clock.advance(LIMITS.reconnectMsMax + HANDSHAKE_MS);
+  expect(near.moved.map(({ url }) => url)).toEqual(['https://192.168.0.1']);
+});
+
 test.each([
   ['refused', 'too_busy', 'insteadOfChallenge'],
   ['refused', 'hub_stopping', 'insteadOfChallenge'],

@@ -258,11 +258,9 @@ function opened({ owner, places }: Shell, welcome: Welcome): void {
 
 /** It came over a channel to a hub that has proved itself: place and pin are as good as those of an invite. */
 function place(shell: Shell, { url = '', pin, session }: Extract<ToDevice, { t: 'move' }>): void {
-  if (shell.places.tell({ url, spkiPin: pin, session })) return;
-  const error = new IdlewildError(
-    'frame_invalid',
-    `the hub names ${url} as its address, which is not protected or none`,
-  );
+  const why = shell.places.tell({ url, spkiPin: pin, session });
+  if (why === undefined) return;
+  const error = new IdlewildError('frame_invalid', `the hub names ${url} as its address: ${why}`);
   step(shell, { e: 'failed', error }, shell.connection);
 }
 

@@ -121,6 +121,14 @@ test('over TLS the pin decides, also for an address that the hub names; the tick
   expect([...stranger.asked, ...plain.asked]).toEqual([]);
 });
 
+test('a hub on the internet cannot send a device into its own network, whatever key is shown there', async () => {
+  const tls = await createSelfSigned();
+  const local = await serve((_request, response) => response.end(block), tls);
+  const source = sourcesOf('https://hub.example.org', tls.pin).sourceFor(local.origin, 't');
+  expect(await codeOfFetch(source.fetch(cid, never))).toBe('hub_untrusted');
+  expect(local.connections()).toBe(0);
+});
+
 test('a hub on loopback cannot send a device to other ports of its machine', async () => {
   const other = await serve((_request, response) => response.end('secret'));
   const hub = await serve((_request, response) => response.end(block));

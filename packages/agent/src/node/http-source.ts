@@ -14,6 +14,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { IdlewildError, LIMITS, asIdlewildError, type BlobSource } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
 import { AGENT_LIMITS } from '../core/limits.ts';
+import { whyNotSent } from '../core/local-hosts.ts';
 import { createRate, type Rate } from '../core/rate.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { openSocket } from './open-socket.ts';
@@ -60,7 +61,8 @@ export function createHttpSources({ hubUrl, spkiPin, bytesPerSecondMax }: HttpSo
   return {
     sourceFor(baseUrl, ticket) {
       const base = new URL(baseUrl.endsWith('/') ? baseUrl : `${baseUrl}/`, hub);
-      const isHub = base.origin === hub.origin || (base.protocol === 'https:' && spkiPin !== undefined);
+      const isPinned = base.protocol === 'https:' && spkiPin !== undefined;
+      const isHub = base.origin === hub.origin || (isPinned && whyNotSent(hub.href, base.href) === undefined);
       return {
         name: base.href,
         async fetch(cid, signal) {

@@ -37,6 +37,8 @@ export interface Attempt {
   readonly sinceMs: number;
   readonly startedAtMs: number;
   readonly meter?: WorkMeter | undefined;
+  /** What `RunningCost` said when it began, where somebody counts. */
+  readonly costFrom?: number | undefined;
   /** Once it is known. */
   energy?: Energy;
   handle?: { cancel(): void };

@@ -11,6 +11,8 @@ import { exampleAnswer } from '../../testing/example-answer.ts';
 interface Counted extends Fixture {
   readonly model: string;
   readonly done: WorkDone[];
+  /** By the whole device, as its meter says. */
+  readonly drawn: { wattHours: number };
   /** Pieces of work that began, and the processor time of those that ended. */
   readonly begun: () => number;
   readonly ended: number[];
@@ -20,7 +22,9 @@ async function countedFixture(change: Partial<AgentOptions> = {}, cpuMsPerToken?
   const done: WorkDone[] = [];
   const ended: number[] = [];
   let begun = 0;
+  const drawn = { wattHours: 5 };
   const energy: AgentOptions['energy'] = {
+    drawnWattHours: () => drawn.wattHours,
     begin() {
       begun++;
       return {
@@ -35,7 +39,7 @@ async function countedFixture(change: Partial<AgentOptions> = {}, cpuMsPerToken?
   const fixture = await createFixture({ energy, engine, onWork: (work) => done.push(work), ...change });
   const model = await putModel(fixture.store, 'weights');
   await fixture.startWith(model);
-  return { ...fixture, model, done, ended, begun: () => begun };
+  return { ...fixture, model, done, drawn, ended, begun: () => begun };
 }
 
 async function receiptOf({ got, identity }: Counted, lease: string): Promise<Receipt> {
@@ -88,4 +92,32 @@ test('what was cancelled has no price of its own', async () => {
   expect(ended).toEqual([]);
   expect(done).toMatchObject([{ whole: false }]);
   expect(done[0]).not.toHaveProperty('wattHours');
+});
+
+test('what runs is told with about what it cost so far: what the device drew meanwhile, in equal parts', async () => {
+  const { agent, clock, drawn, model, peer } = await countedFixture({}, 4);
+  const costs = (): (number | undefined)[] => agent.state().running.map(({ wattHours }) => wattHours);
+  const ask = async (lease: string): Promise<void> => {
+    peer().send(exampleAnswer(model, { lease }));
+    await clock.advance(10);
+  };
+  drawn.wattHours += 100;
+  await ask('att_1');
+  expect(costs()).toEqual([0]);
+  drawn.wattHours += 3;
+  expect(costs()).toEqual([3]);
+  await ask('att_2');
+  drawn.wattHours += 4;
+  expect(costs()).toEqual([5, 2]);
+  peer().send({ t: 'cancel', lease: 'att_1', epoch: 1 });
+  await clock.advance(10);
+  drawn.wattHours += 1;
+  expect(costs()).toEqual([3]);
+});
+
+test('where nobody counts nothing is told of what runs', async () => {
+  const { agent, clock, model, peer } = await countedFixture({ energy: undefined }, 4);
+  peer().send(exampleAnswer(model));
+  await clock.advance(10);
+  expect(agent.state().running[0]).not.toHaveProperty('wattHours');
 });

@@ -29,6 +29,7 @@ import {
 import type { EngineEvent } from '@idlewild/engine';
 import type { EnergyMeter } from '../lending/energy-meter.ts';
 import type { RunningWork, WorkDone } from '../lending/work.ts';
+import { createRunningCost, type RunningCost } from './running-cost.ts';
 import { FROM_HUB_LIMITS } from '../from-hub-limits.ts';
 import { AGENT_LIMITS } from '../limits.ts';
 import {
@@ -69,7 +70,7 @@ export interface LanePorts {
   /** What waits in the channel. */
   backlogBytes(): number;
   /** Absent: nobody counts what work costs. */
-  readonly energy?: Pick<EnergyMeter, 'begin'> | undefined;
+  readonly energy?: Pick<EnergyMeter, 'begin' | 'drawnWattHours'> | undefined;
   /** The number of running answers changed. */
   onChanged(): void;
   /** Something is over, however it ended. */
@@ -103,22 +104,27 @@ export interface Lane {
 interface LaneState {
   readonly ports: LanePorts;
   readonly attempts: Attempts;
+  /** Absent where nobody counts. */
+  readonly cost: RunningCost | undefined;
   /** The highest epoch seen of each lease, oldest lease first. */
   readonly epochs: Map<string, number>;
 }
 
 export function createLane(ports: LanePorts): Lane {
+  const cost = ports.energy === undefined ? undefined : createRunningCost(ports.energy.drawnWattHours);
   const attempts = createAttempts({
     ...ports,
     onOver(attempt, whole, tokens) {
+      // It is out of those that run already.
+      cost?.each(running.size + 1);
       const ms = ports.clock.monotonic() - attempt.startedAtMs;
       const { energy } = attempt;
-      const cost = energy === undefined ? {} : { wattHours: energy.wattHours };
-      ports.onWork?.({ ...purposeOf(attempt), whole, tokens, ms, ...cost });
+      const price = energy === undefined ? {} : { wattHours: energy.wattHours };
+      ports.onWork?.({ ...purposeOf(attempt), whole, tokens, ms, ...price });
     },
   });
   const { running } = attempts;
-  const lane: LaneState = { ports, attempts, epochs: new Map() };
+  const lane: LaneState = { ports, attempts, cost, epochs: new Map() };
   const over = (lease: string, epoch: number): void => {
     const attempt = find(attempts, lease);
     if (attempt?.message.epoch === epoch) discard(attempts, attempt);
@@ -139,12 +145,19 @@ export function createLane(ports: LanePorts): Lane {
     attempts: () => resumable(attempts),
     running: (cid) =>
       cid === undefined ? running.size : [...running.values()].filter(({ message }) => message.model === cid).length,
-    works: () => [...running.values()].map((attempt) => ({ ...purposeOf(attempt), sinceMs: attempt.sinceMs })),
+    works() {
+      const each = cost?.each(running.size);
+      return [...running.values()].map((attempt) => {
+        const { sinceMs, costFrom } = attempt;
+        const wattHours = each === undefined || costFrom === undefined ? {} : { wattHours: each - costFrom };
+        return { ...purposeOf(attempt), sinceMs, ...wattHours };
+      });
+    },
   };
 }
 
 /** What it is, and for whose good, as far as the hub said. */
-const purposeOf = ({ message }: Attempt): Omit<RunningWork, 'sinceMs'> => ({
+const purposeOf = ({ message }: Attempt): Omit<RunningWork, 'sinceMs' | 'wattHours'> => ({
   kind: message.t,
   model: message.model,
   dataClass: message.dataClass ?? 'internal',
@@ -199,8 +212,8 @@ function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
       ? createSaid({ ...ports, tally: attempts.tally }, message.work.tokens.length, keeps)
       : undefined;
   const times = { sinceMs: ports.clock.now(), startedAtMs: ports.clock.monotonic() };
-  const meter = ports.energy?.begin();
-  const attempt: Attempt = { message, model, said, keeps, tokens: [], ...times, meter, resumes: 0, over: false };
+  const counted = { meter: ports.energy?.begin(), costFrom: lane.cost?.each(attempts.running.size) };
+  const attempt: Attempt = { message, model, said, keeps, tokens: [], ...times, ...counted, resumes: 0, over: false };
   attempts.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
   attempt.deadline = ports.clock.after(deadlineMs, () =>

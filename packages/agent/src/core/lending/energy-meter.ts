@@ -62,6 +62,8 @@ export interface EnergyMeter {
   begin(): WorkMeter;
   /** Engines have used so much more processor time. */
   used(cpuMs: number): void;
+  /** Of everything that was counted since it was made. */
+  drawnWattHours(): number;
   rests(): KnownRests | undefined;
   /** How this machine's energy is known, for people. */
   readonly text: string;
@@ -94,8 +96,13 @@ interface Meter {
 
 export function createEnergyMeter(deps: MeterDeps): EnergyMeter {
   const { reader, rests, curve } = deps;
+  let drawnWattHours = 0;
+  const onUsed = (energy: Energy): void => {
+    drawnWattHours += energy.wattHours;
+    deps.onUsed(energy);
+  };
   const meter: Meter = {
-    deps,
+    deps: { ...deps, onUsed },
     waitingMs: 0,
     ownMs: deps.ownCpuMs?.() ?? 0,
     systemMs: deps.systemCpuMs?.(),
@@ -116,6 +123,7 @@ export function createEnergyMeter(deps: MeterDeps): EnergyMeter {
       meter.waitingMs += cpuMs;
       void touch(meter);
     },
+    drawnWattHours: () => drawnWattHours,
     rests: () =>
       reader === undefined || meter.watts.length === 0 ? undefined : { reader: reader.name, watts: meter.watts },
     text: `${reader === undefined ? '' : `${reader.text}; else `}${curveText(curve)}`,

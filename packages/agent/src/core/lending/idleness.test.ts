@@ -315,7 +315,7 @@ test('a ceiling in the consent lowers both lines of temperature, and raises none
   expect(withinConsent(NO_PAUSE_RULES, { celsiusMax: 80 })).toMatchObject({ celsiusWarm: 70, celsiusMax: 80 });
 });
 
-test('a program that computes on one processor counts on a machine of eight, and not what each of 64 does by itself', () => {
+test('a program on one processor counts on a machine of eight, and not what a machine of 64 does by itself', () => {
   const lineOn = (cores: number, rules = DEFAULT_PAUSE_RULES): number | null => onProcessors(rules, cores).otherCpuMax;
   expect([1, 2, 4, 8, 16, 64].map((cores) => lineOn(cores))).toEqual([0.25, 0.25, 0.1875, 0.09375, 0.05, 0.05]);
   expect(lineOn(8, { ...DEFAULT_PAUSE_RULES, otherCoresMax: null })).toBe(0.25);

@@ -5,8 +5,9 @@
  * and programs), and left when it has been back below a lower line for another, longer hold. So a reason stays for its
  * hold at least, and noise between the two lines changes nothing. What is noisy (load, temperature, memory) goes by its
  * mean, and is entered sooner when it is far beyond; where it comes back soon it is held twice as long, up to 16
- * times. Load is suspected before it is believed, and engines stand still meanwhile (`halt.ts`). The last reason is not left while the mean of another is near its line. A worse reading never ends a reason
- * that a better one would have kept.
+ * times. Load is suspected before it is believed, and engines stand still meanwhile (`halt.ts`). The last
+ * reason is not left while the mean of another is near its line. A worse reading never ends a reason that a better one
+ * would have kept.
  *
  * Any reason pauses. A signal that is absent is none; what it would pause for is listed as unknown. A machine without
  * screen and input is idle by its load alone.

@@ -41,7 +41,7 @@ export const IDLENESS_LIMITS = {
   heightBelieved: 1.5,
   /** A third of what a hub calls a stall. What is not believed by then is left to the mean over seconds. */
   haltMsMax: 1_000,
-  /** Suspicions that come and go leave three quarters of the time to work; a program that starts meanwhile waits less. */
+  /** What is dropped at the next reading leaves three quarters of the time to work; who starts meanwhile waits less. */
   haltGapMs: 150,
   /**
    * As far beyond its line again as the line is from where it is left. A card's load is told over a sixth of a second.

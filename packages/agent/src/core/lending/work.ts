@@ -15,6 +15,8 @@ export interface RunningWork extends Work {
   readonly modelName?: string;
   /** Of the wall clock. */
   readonly sinceMs: number;
+  /** About, so far, where something tells; what engines have not told yet is not in it. */
+  readonly wattHours?: number;
 }
 
 /** A piece of work that is over. */
