@@ -137,7 +137,7 @@ test('warmth reaches the engines as a smaller share before anything is paused', 
   expect(device.agent.state().share).toBeCloseTo(0.55, 1);
 });
 
-test('a program that keeps one processor of eight busy pauses the device, unless its lender moved the line', async () => {
+test('a program that keeps one processor of eight busy pauses, unless the lender moved the line', async () => {
   const lending = (rules: LendingSettings['rules']): LendingSettings => ({ v: 1, preset: 'balanced', rules });
   const device = await createWatched({ presence: 'respect' });
   const raised = await createWatched({ presence: 'respect' }, { lending: lending({ otherCpuMax: 0.25 }) });
@@ -152,7 +152,7 @@ test('a program that keeps one processor of eight busy pauses the device, unless
   expect(pause?.text).toBe('other programs use 13 % of the processors; the line is 9 %, and it works below 6 %');
 });
 
-test('while it answers another program halts its engine at once, and the hub hears of it once it is believed', async () => {
+test('another program halts an engine that answers at once, and the hub hears of it once it is believed', async () => {
   const device = await createWatched({ presence: 'respect' });
   const { clock, source, told, agent, engineHost } = device;
   const engine = engineHost.engines.get(agent.state().models[0]?.cid ?? '');

@@ -4,8 +4,8 @@
  *
  * A *flap* is a pause or a resume that is undone within a minute, while a person who knows what is true would have kept
  * it: a pause undone by a resume though what was true at either moment did not ask for it, or the other way round.
- * Somebody who comes back ten seconds after the machine began to work is no flap. A halt on a suspicion is no pause; how
- * much of the time for work they take is counted apart.
+ * Somebody who comes back ten seconds after the machine began to work is no flap. A halt on a suspicion is no pause;
+ * how much of the time for work they take is counted apart.
  */
 import type { Random } from '@idlewild/protocol';
 import { UNSEEN, activeNames, look } from '../core/lending/idleness.ts';

@@ -117,8 +117,8 @@ export interface EngineLimits {
 
 export interface EngineHost {
   /**
-   * Loads a model. Throws `engine_failed`, `model_refused`, `model_unsupported` or `model_invalid`. `onStarted` is given
-   * what computes while it loads, which takes seconds; an engine that was suspended by it is resumed by it.
+   * Loads a model. Throws `engine_failed`, `model_refused`, `model_unsupported` or `model_invalid`. `onStarted` is
+   * given what computes while it loads, which takes seconds; an engine that was suspended by it is resumed by it.
    */
   load(
     model: EngineModel,

@@ -135,7 +135,8 @@ export function withinConsent(rules: PauseRules, consent: { readonly celsiusMax?
 
 /**
  * With one line for load, on a machine of so many processors: whichever of share and processors is reached first. A
- * line in processors goes no lower than what a machine of many is busy with by itself; one in shares goes as low as it says.
+ * line in processors goes no lower than what a machine of many is busy with by itself; one in shares goes as low as it
+ * says.
  */
 export function onProcessors(rules: PauseRules, cores: number): PauseRules {
   const { otherCpuMax, otherCoresMax } = rules;

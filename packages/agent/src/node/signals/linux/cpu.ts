@@ -1,7 +1,7 @@
 /**
  * How busy other programs keep the processors: all time since the last reading in which a processor was not idle, less
- * what we and our children used. Inside a container that has a share of the machine it is also what others in it take of
- * that share; the higher of both counts, for the person may sit outside.
+ * what we and our children used. Inside a container that has a share of the machine it is also what others in it take
+ * of that share; the higher of both counts, for the person may sit outside.
  *
  * Busy is what is left of the clock's time: idle time is counted exactly, and the kernel's own sum of busy time only by
  * who happens to run at a tick, which over a twentieth of a second is a guess.
