@@ -66,7 +66,7 @@ export const AGENT_LIMITS = {
    * two an accident. A run without end costs its lender half a minute of all lent processors each time.
    */
   endsBeforeRest: 3,
-  /** Then it waits for this long, doubled each time up to a day: even the first wait is ten times what one end costs. */
+  /** Then it waits so long, doubled each time up to a day: even the first wait is ten times what one end costs. */
   restMsMin: 300_000,
   restMsMax: 86_400_000,
   /** Models whose engines ended, of which that is remembered; a device holds fewer, and a hub may name any number. */

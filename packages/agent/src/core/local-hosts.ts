@@ -2,8 +2,8 @@
  * Whether a hub may send a device to an address. One that is reached over the internet has no business in the network
  * that the device stands in: sent from address to address, a device would tell by its failures what listens there.
  *
- * Looked at is what is written, addresses (also in the odd forms that are read as such) and names; where a name leads is
- * not known here. A hub that is in the local network itself may name what it wants.
+ * Looked at is what is written, addresses (also in the odd forms that are read as such) and names; where a name leads
+ * is not known here. A hub that is in the local network itself may name what it wants.
  */
 
 /** Where ranges begin, with their lengths in bits: RFC 6890 and what is told apart by it, and multicast. */

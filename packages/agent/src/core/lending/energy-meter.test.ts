@@ -88,7 +88,7 @@ test('without a reader all is modelled, by what engines tell and what we use our
   expect(meter.text).toBe('modelled: 10 W idle, 50 W with all processors busy');
 });
 
-test('where the system counts, an engine that says nothing is counted all the same, and one that says too much is not', async () => {
+test('where the system counts, an engine that says nothing is counted, and one that says too much is not', async () => {
   let systemMs = 1_000;
   const { meter, used } = benchWith({ reader: undefined, ownCpuMs: () => 0, systemCpuMs: () => systemMs });
   const work = meter.begin();

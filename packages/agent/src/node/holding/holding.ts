@@ -79,6 +79,8 @@ function tell(lending: Lending, priority: Priority, cgroup: EngineCgroup | NoCgr
   const rests = dutyShare < 1 ? `, ${percent(dutyShare)} of the time` : '';
   const most = `${threads} of ${cores} processors${rests}`;
   const memory = `${sizeText(memoryBytesMax)} for all engines`;
+  const speed =
+    downloadBytesPerSecond === undefined ? 'as fast as it goes' : `${sizeText(downloadBytesPerSecond)} a second`;
   const own = (what: LimitHeld['what'], text: string): LimitHeld => ({ what, by: 'Idlewild', text });
   const by = (isKept: boolean): LimitHeld['by'] => (isKept ? 'the system' : 'Idlewild');
   return [
@@ -108,11 +110,7 @@ function tell(lending: Lending, priority: Priority, cgroup: EngineCgroup | NoCgr
     },
     own('graphics', `engines of this version compute on processors alone${GRAPHICS[gpu]}`),
     own('disk', `${sizeText(diskBytes)} of models`),
-    own(
-      'downloads',
-      `${downloadBytesPerSecond === undefined ? 'as fast as it goes' : `${sizeText(downloadBytesPerSecond)} a second`}, ` +
-        `${sizeText(diskBytes * AGENT_LIMITS.downloadDisksPerDay)} a day`,
-    ),
+    own('downloads', `${speed}, ${sizeText(diskBytes * AGENT_LIMITS.downloadDisksPerDay)} a day`),
     own('uploads', uploadBytesPerSecond === 0 ? 'none' : `${sizeText(uploadBytesPerSecond)} a second`),
   ];
 }

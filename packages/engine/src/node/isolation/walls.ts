@@ -106,8 +106,9 @@ function bubblewrapWords({ proc, filter }: Wall, view: View): string[] {
 }
 
 /**
- * `$1` is a folder to build in, which only its own mounts cover; `$2` the program that it ends in, `unshare` again; `$3`
- * how many tasks there may be, 0 for any number, which shells know by one of two letters; then paths to show, devices after `-d`, `/proc` after `-p`, and the command after `--`.
+ * `$1` is a folder to build in, which only its own mounts cover; `$2` the program that it ends in, `unshare` again;
+ * `$3` how many tasks there may be, 0 for any number, which shells know by one of two letters; then paths to show,
+ * devices after `-d`, `/proc` after `-p`, and the command after `--`.
  */
 const SCRIPT = `set -e
 root=$1 tool=$2 tasks=$3; shift 3
