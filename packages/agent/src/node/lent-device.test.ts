@@ -85,6 +85,7 @@ test('status tells what runs and for what, what was done, what is agreed, and ea
       dataClass: 'public',
       cause: 'climate',
       sinceMs: expect.any(Number) as number,
+      wattHours: expect.any(Number) as number,
     },
   ]);
   await (await client()).ask({ do: 'pause', forMs: 60_000 });

@@ -45,6 +45,7 @@ test('what runs is told with its model, for whom, for what cause, what class of 
   expect(told({ running: [said], community: 'home' })).toMatch(
     /with jacobean for home; cause: climate; text: internal; for 3 s so far$/m,
   );
+  expect(told({ running: [{ ...work, wattHours: 0.25 }] })).toMatch(/for 3 s so far, about 0.25 Wh$/m);
 });
 
 test('a community is told by its name, with the id that nobody else can have', () => {
@@ -86,7 +87,7 @@ test('what it cost is told with how that is known, once, and a little is not tol
   expect(told({ energy: { ...energy, source } })).toContain('; modelled (measured: counters');
 });
 
-test('signals are told by the names of the docs: what each says, its line, how it is read; then which are not and why', () => {
+test('signals are told by the names of the docs: what each says and how it is read, then which are not', () => {
   const read = {
     inputIdleMs: 'not read: there is no screen',
     otherCpu: 'processor time (/proc/stat)',

@@ -52,10 +52,11 @@ function nowLines(status: LendingStatus, nowMs: number): string[] {
   if (running.length === 0 && pauses.length > 0) return ['nothing: it is paused'];
   if (running.length === 0 && state === 'offline') return ['nothing: its hub is not there; it tries again by itself'];
   if (running.length === 0) return [`nothing: ${unaskedText(consent) ?? 'nobody asks'}`];
-  return running.map(({ kind, model, modelName, dataClass, cause, sinceMs }) => {
+  return running.map(({ kind, model, modelName, dataClass, cause, sinceMs, wattHours }) => {
     const what = `${kind === 'answer' ? 'answers a prompt' : 'reads texts'} with ${modelName ?? short(model)}`;
     const purpose = `cause: ${cause ?? 'none said'}; text: ${dataClass}`;
-    return `${what} for ${community ?? short(territory)}; ${purpose}; for ${ago(sinceMs, nowMs)} so far`;
+    const cost = wattHours === undefined ? '' : `, about ${wattHoursText(wattHours)} Wh`;
+    return `${what} for ${community ?? short(territory)}; ${purpose}; for ${ago(sinceMs, nowMs)} so far${cost}`;
   });
 }
 
