@@ -19,7 +19,7 @@ export interface Troubles {
   of(cid: string): Trouble | undefined;
 }
 
-export interface Trouble {
+interface Trouble {
   /** In a row. */
   readonly times: number;
   readonly untilMs: number;
