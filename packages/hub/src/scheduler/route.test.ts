@@ -74,9 +74,7 @@ test('the reason for "nobody" counts the devices and says what holds each back',
   const none = demand();
   const paused = (device: string): Candidate => candidate({ device, state: 'paused' });
   expect(explainNone([], 'm', none)).toMatch(/no device is connected/);
-  expect(explainNone([paused('a'), paused('b')], 'm', none)).toBe(
-    '2 devices hold this model; both are paused',
-  );
+  expect(explainNone([paused('a'), paused('b')], 'm', none)).toBe('2 devices hold this model; both are paused');
   expect(explainNone([paused('a')], 'm', none)).toBe('1 device holds this model; it is paused');
   expect(
     explainNone(
