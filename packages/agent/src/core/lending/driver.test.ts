@@ -136,6 +136,20 @@ test('load that is over soon halts engines for little longer than it lasts, and 
   }
 });
 
+test('at rest a second of load is nobody waiting, and two in a row are', async () => {
+  const { clock, source, calls } = await createWorld();
+  for (let minute = 0; minute < 10; minute++) {
+    source.say({ otherCpu: 0.5 });
+    await clock.advance(1_000);
+    source.say({ otherCpu: 0.02 });
+    await clock.advance(59_000);
+  }
+  expect(calls).toEqual([]);
+  source.say({ otherCpu: 0.5 });
+  await clock.advance(2_000);
+  expect(calls).toHaveLength(1);
+});
+
 test('nothing is halted that does not compute, or that is paused already', async () => {
   const { clock, source, halts, working } = await createWorld();
   source.say({ otherCpu: 0.285 });

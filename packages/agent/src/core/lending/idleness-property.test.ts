@@ -141,7 +141,7 @@ describe.each([1, 2, 3, 4, 5, 6])('with the seed %i', (seed) => {
       if (is !== undefined) expect(activeNames(after)).toEqual([]);
       if (was === undefined && is !== undefined) {
         expect(heightOf('load', signals) ?? 0).toBeGreaterThanOrEqual(HOLD.heightSuspected);
-        const { endedMs = -Infinity } = times.at(-1) ?? {};
+        const { endedMs = -Infinity } = before.halt;
         expect(atMs - endedMs).toBeGreaterThanOrEqual(HOLD.haltGapMs);
       }
       if (was !== undefined && is === undefined) times.push({ sinceMs: was, endedMs: atMs });

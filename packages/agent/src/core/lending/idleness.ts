@@ -141,8 +141,9 @@ function watched(watch: Watch, line: Line, seen: Seen, nowMs: number): Watch {
   const bounded = Math.min(HOLD.heightMax, Math.max(HOLD.heightMin, height ?? HOLD.heightMin));
   const sinceMs = nowMs - watch.seenAtMs;
   const level = line.smoothedMs === undefined ? bounded : mean(watch.level, bounded, sinceMs, line.smoothedMs);
-  const suspicion = mean(watch.suspicion, bounded, sinceMs, HOLD.suspectedMs);
-  const belief = mean(watch.belief, bounded, sinceMs, HOLD.believedMs);
+  const countsMs = Math.min(sinceMs, HOLD.readingMsMax);
+  const suspicion = mean(watch.suspicion, bounded, countsMs, HOLD.suspectedMs);
+  const belief = mean(watch.belief, bounded, countsMs, HOLD.believedMs);
   const isOver = bounded >= 1;
   const isFar = bounded >= (line.smoothedMs === undefined ? 1 : HOLD.heightMax);
   const farSinceMs = isFar ? (watch.farSinceMs ?? nowMs) : undefined;

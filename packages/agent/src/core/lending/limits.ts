@@ -35,6 +35,8 @@ export const IDLENESS_LIMITS = {
    */
   suspectedMs: 50,
   believedMs: 300,
+  /** What one reading counts for in these means: at rest, with nothing to stop, it takes two of them to be believed. */
+  readingMsMax: 400,
   /** In heights. Suspected above what a reading is wrong by; no more when it is hardly beyond; believed for certain. */
   heightSuspected: 1.25,
   heightUnsuspected: 0.75,
