@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { ToHub } from '@idlewild/protocol';
 import { createNodeEngineHost } from '@idlewild/engine/node';
@@ -28,10 +29,7 @@ test('a real engine that is killed in mid-answer costs one attempt; the next goe
   /** At the hub, where it comes after all tokens: the device is done when they are on their way. */
   const told = async (lease: string, kind: 'answer.finished' | 'answer.failed'): Promise<void> => {
     const isTold = (message: ToHub): boolean => message.t === kind && message.lease === lease;
-    while (peer?.got.some((message) => message.t !== '?' && isTold(message)) !== true)
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
+    while (peer?.got.some((message) => message.t !== '?' && isTold(message)) !== true) await pause(5);
   };
   const isWarm = (): Promise<unknown> => until((state) => state.models[0]?.state === 'warm');
   peer?.send({ t: 'hold', models: [{ cid, name: 'jacobean', bytes }], sources: [] });
@@ -39,10 +37,7 @@ test('a real engine that is killed in mid-answer costs one attempt; the next goe
   await ask('whole', []);
   await told('whole', 'answer.finished');
   await ask('killed', []);
-  while (tokensOf('killed').length < 5)
-    await new Promise((resolve) => {
-      setImmediate(resolve);
-    });
+  while (tokensOf('killed').length < 5) await pause(5);
   process.kill(processes[0] as number, 'SIGKILL');
   await told('killed', 'answer.failed');
   await until((state) => state.answering === 0);
