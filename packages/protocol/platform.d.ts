@@ -30,5 +30,11 @@ declare class AbortController {
   abort(reason?: unknown): void;
 }
 
+/** Of the WHATWG's standard; what it reads is a text, and nothing is dialled. */
+declare class URL {
+  constructor(url: string, base?: string);
+  readonly hostname: string;
+}
+
 declare function structuredClone<Value>(value: Value): Value;
 declare function queueMicrotask(callback: () => void): void;
