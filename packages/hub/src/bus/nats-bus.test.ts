@@ -178,7 +178,7 @@ test('a server that stands still is left for another, and costs bounded memory u
   const back = new Promise<void>((resolve) => {
     one.onChange((isUp) => {
       told.push(isUp);
-      if (isUp) resolve();
+      if (isUp && told.includes(false)) resolve();
     });
   });
   first.pause();
@@ -187,7 +187,8 @@ test('a server that stands still is left for another, and costs bounded memory u
   for (let index = 0; index < 500; index++) one.publish('dev.nobody', bytes);
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(150_000_000);
   await back;
-  expect(told).toEqual([false, true]);
+  // That messages were lost may be told before, for which there is no other word.
+  expect(told.slice(-2)).toEqual([false, true]);
   expect(await one.request('dev.a', utf8('there'), { timeoutMs: 5_000 })).toEqual(utf8('there'));
 });
 
