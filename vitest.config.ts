@@ -18,7 +18,7 @@ const sim = { name: 'sim', include: ['packages/sim/**/*.test.ts'], testTimeout: 
 
 // Each of these files starts several processes of its own. Those that mostly wait, for restarts and timers, run two at
 // a time; those whose claims are about how long something takes have the machine to themselves.
-const timed = ['replicas/*', 'owner-returns', 'failover', 'many', 'service', 'crash', 'lan'].map(
+const timed = ['replicas/*', 'owner-returns', 'failover', 'many', 'service', 'crash', 'lan', 'conversation'].map(
   (name) => `test/${name}.test.ts`,
 );
 const processes = { testTimeout: 120_000, hookTimeout: 120_000, teardownTimeout: 30_000 };
