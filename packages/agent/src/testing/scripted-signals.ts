@@ -14,6 +14,24 @@ export interface ScriptedSignals extends SignalSource {
   readonly isClosed: () => boolean;
 }
 
+/** Everything that a machine can say, and none of it a reason to pause. */
+export const CALM_SIGNALS: Required<Signals> = {
+  inputIdleMs: 3_600_000,
+  locked: false,
+  fullScreen: false,
+  audio: false,
+  camera: false,
+  otherCpu: 0.02,
+  otherGpu: 0,
+  onBattery: false,
+  charge: 0.9,
+  celsius: 45,
+  memoryPressure: 0,
+  memoryFree: 0.6,
+  meteredNetwork: false,
+  programs: [],
+};
+
 export function createScriptedSignals(first: Signals = {}, { headless = false } = {}): ScriptedSignals {
   let now: Signals = first;
   let how: 'answer' | 'hang' | Error = 'answer';

@@ -161,9 +161,8 @@ async function onFrozenTime(): Promise<{ clock: FakeClock; engine: Engine; pid: 
   return { clock, engine, pid, freeze: () => process.kill(pid, 'SIGSTOP') };
 }
 
-test('a process that hangs is ended, and its open answers fail', async () => {
-  const { clock, engine, freeze } = await onFrozenTime();
-  // One that comes and goes: that it was told to stop is no sign that the process lives.
+/** Asks an engine that then freezes. Another answer comes and goes: being told to stop is no sign of life. */
+async function askedOfFrozen(engine: Engine, freeze: () => void): Promise<ReturnType<typeof collect>> {
   const passing = new Promise<void>((resolve) => {
     const passer = collect(engine, work(), (event) => {
       if (event.t !== 'token') return;
@@ -174,6 +173,12 @@ test('a process that hangs is ended, and its open answers fail', async () => {
   });
   const asked = collect(engine, work());
   await passing;
+  return asked;
+}
+
+test('a process that hangs is ended, and its open answers fail', async () => {
+  const { clock, engine, freeze } = await onFrozenTime();
+  const asked = await askedOfFrozen(engine, freeze);
   await clock.advance(60_000);
   expect(await asked.over).toMatchObject({
     t: 'failed',
@@ -290,17 +295,7 @@ test('after a resume silence counts again', async () => {
   engine.suspend?.();
   await clock.advance(120_000);
   engine.resume?.();
-  // One that comes and goes: that it was told to stop is no sign that the process lives.
-  const passing = new Promise<void>((resolve) => {
-    const passer = collect(engine, work(), (event) => {
-      if (event.t !== 'token') return;
-      freeze();
-      passer.cancel();
-      resolve();
-    });
-  });
-  const asked = collect(engine, work());
-  await passing;
+  const asked = await askedOfFrozen(engine, freeze);
   await clock.advance(60_000);
   expect(await asked.over).toMatchObject({ t: 'failed', code: 'engine_failed' });
 });

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
-import { createScriptedSignals, type ScriptedSignals } from '../../testing/scripted-signals.ts';
+import { CALM_SIGNALS as CALM, createScriptedSignals, type ScriptedSignals } from '../../testing/scripted-signals.ts';
 import { startDriver, type Driver } from './driver.ts';
 import { parseHours } from './hours.ts';
 import { LINES, REASON_NAMES, type Outside, type ReasonName } from './lines.ts';
@@ -16,22 +16,6 @@ import { DEFAULT_PAUSE_RULES, pauseRulesSchema } from './rules.ts';
 import { TOLD } from './words.ts';
 
 const RULES = { ...DEFAULT_PAUSE_RULES, whenLocked: true, programs: ['quake'] };
-const CALM: Required<Signals> = {
-  inputIdleMs: 3_600_000,
-  locked: false,
-  fullScreen: false,
-  audio: false,
-  camera: false,
-  otherCpu: 0.02,
-  otherGpu: 0,
-  onBattery: false,
-  charge: 0.9,
-  celsius: 45,
-  memoryPressure: 0,
-  memoryFree: 0.6,
-  meteredNetwork: false,
-  programs: [],
-};
 
 /** What a machine says, or what is told from outside. */
 type Said = Signals | { readonly outside: Partial<Outside> };

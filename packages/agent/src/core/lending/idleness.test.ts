@@ -12,6 +12,7 @@ import {
 } from './idleness.ts';
 import { IDLENESS_LIMITS as HOLD } from './limits.ts';
 import { REASON_NAMES, type Outside, type ReasonName } from './lines.ts';
+import { CALM_SIGNALS } from '../../testing/scripted-signals.ts';
 import type { Signals } from './port.ts';
 import {
   DEFAULT_PAUSE_RULES,
@@ -26,23 +27,7 @@ const NOON: Outside = { localTime: { weekday: 2, minute: 720 }, nowMs: 1_000_000
 const RULES: PauseRules = { ...DEFAULT_PAUSE_RULES, whenLocked: true, programs: ['doom', 'blender'] };
 const MINUTE_MS = 60_000;
 
-/** Everything that a machine can say, and none of it a reason. */
-const CALM: Signals = {
-  inputIdleMs: 600_000,
-  locked: false,
-  fullScreen: false,
-  audio: false,
-  camera: false,
-  otherCpu: 0.02,
-  otherGpu: 0,
-  onBattery: false,
-  charge: 0.9,
-  celsius: 45,
-  memoryPressure: 0,
-  memoryFree: 0.6,
-  meteredNetwork: false,
-  programs: [],
-};
+const CALM: Signals = { ...CALM_SIGNALS, inputIdleMs: 600_000 };
 
 interface Machine {
   /** Reads this every `everyMs` for `forMs`, from now on, and once more at the end. */

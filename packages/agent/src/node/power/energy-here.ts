@@ -21,7 +21,7 @@ export interface EnergyHere {
 export function energyHere({ folder, clock, cores, lending, log, onDrawn }: EnergyHere): Promise<DeviceEnergy> {
   const system = createNodeSystem();
   const ours = createOwnProcesses(system);
-  const counted = createOwnProcesses(system);
+  let counted = { atMs: Number.NEGATIVE_INFINITY, ticks: 0 };
   return openEnergy({
     folder,
     clock,
@@ -34,8 +34,11 @@ export function energyHere({ folder, clock, cores, lending, log, onDrawn }: Ener
       return (user + kernel) / 1_000;
     },
     systemCpuMs() {
-      const ms = system.platform === 'linux' ? counted.ticks(clock.monotonic()) * TICK_MS : 0;
-      return ms > 0 ? ms : undefined;
+      if (system.platform !== 'linux') return undefined;
+      const atMs = clock.monotonic();
+      // A piece of work asks four times, and within a tick the kernel has counted nothing new.
+      if (atMs - counted.atMs >= TICK_MS) counted = { atMs, ticks: ours.ticks(atMs) };
+      return counted.ticks > 0 ? counted.ticks * TICK_MS : undefined;
     },
     place: lending?.place,
     settings: lending?.energy,
