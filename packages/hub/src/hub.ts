@@ -23,6 +23,7 @@ import { createJournal } from './answers/journal.ts';
 import { createAudit, type Audit } from './audit/audit.ts';
 import { createLocalBus } from './bus/local-bus.ts';
 import type { Bus } from './bus/port.ts';
+import { createTerritoryBus } from './bus/territory-bus.ts';
 import { startChores } from './chores.ts';
 import { createCallers, type Callers } from './callers/callers.ts';
 import type { DefaultLimits } from './callers/limits.ts';
@@ -39,10 +40,10 @@ import { createInvites, type Invites } from './identity/invites.ts';
 import { createKeys, type Keys } from './identity/keys.ts';
 import { areRevoked } from './identity/revoked-lately.ts';
 import { createScopes, type ScopeOf } from './identity/scope.ts';
-import type { Secrets, SecretName } from './identity/secrets.ts';
+import { secretsOf, type Secrets, type SecretName } from './identity/secrets.ts';
 import { createTicketHolders, type TicketHolders } from './identity/ticket-holders.ts';
 import { createTickets } from './identity/tickets.ts';
-import { openTerritory } from './identity/territory.ts';
+import { openFurther, openTerritory } from './identity/territory.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
 import { createModels, type Model, type Models } from './models/registry.ts';
@@ -70,7 +71,10 @@ export interface HubDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly crypto: Crypto;
+  /** Of the whole process, whichever territory this is. */
   readonly secrets: Secrets;
+  /** Which of the database's territories; absent: its first, which is made where there is none. */
+  readonly territory?: string | undefined;
   readonly meter: AnswerMeter;
   /** Absent: it is alone. */
   readonly replica?: ReplicaDeps | undefined;
@@ -146,7 +150,8 @@ async function openPeople(deps: HubDeps) {
   // What people read later is told in the database's time, whichever machine writes it.
   const { clock } = database;
   const audit = createAudit({ db, clock, crypto });
-  const opened = await openTerritory({ db, secrets, crypto, random, clock, audit });
+  const opening = { db, secrets, crypto, random, clock, audit };
+  const opened = await (deps.territory === undefined ? openTerritory(opening) : openFurther(opening, deps.territory));
   const devices = createDevices({ db, crypto, clock, audit });
   const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
   return {
@@ -237,10 +242,13 @@ function openWork(deps: HubDeps, people: People, books: Books, { id }: ReplicaDe
   return { answers, embeddings, blobs, placement, readModels };
 }
 
-export async function createHub(deps: HubDeps): Promise<Hub> {
+export async function createHub(given: HubDeps): Promise<Hub> {
+  const { territory: further, secrets: all } = given;
+  const deps: HubDeps = further === undefined ? given : { ...given, secrets: secretsOf(all, further) };
   const { db } = deps.database;
-  const self = deps.replica ?? aloneOn(deps);
+  const alike = deps.replica ?? aloneOn(deps);
   const people = await openPeople(deps);
+  const self: ReplicaDeps = { ...alike, bus: createTerritoryBus(alike.bus, people.territory.id) };
   const { devices, territory } = people;
   const replica: Replica = { id: self.id, bus: self.bus, isLive: (other) => connected.fleet.isLive(other) };
   const books = openBooks(deps, people, self, replica);

@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs';
 import { IdlewildError, codeOf, concat, equalBytes, utf8, type Crypto, type Random } from '@idlewild/protocol';
 import type { Database } from '../db/schema.ts';
-import { KEY_BYTES, type SecretName, type Secrets } from './secrets.ts';
+import { KEY_BYTES, type KeptName, type Secrets } from './secrets.ts';
 
 const NONCE_BYTES = 12;
 /** What a sealed value begins with. An open one is 32 bytes, or a certificate, which begins with its CBOR. */
@@ -34,7 +34,7 @@ export function createDatabaseSecrets(db: Database, sealing?: Sealing): Secrets 
     async write(name, bytes) {
       // Otherwise a start in other words leaves secrets of both kinds, and no start is right any more.
       const kept = await db.selectFrom('secrets').select(['name', 'value']).limit(1).executeTakeFirst();
-      if (kept !== undefined) await openValue(kept.name as SecretName, kept.value, sealing);
+      if (kept !== undefined) await openValue(kept.name as KeptName, kept.value, sealing);
       const value = await sealValue(name, bytes, sealing);
       const insert = db.insertInto('secrets').values({ name, value });
       await insert
@@ -46,16 +46,16 @@ export function createDatabaseSecrets(db: Database, sealing?: Sealing): Secrets 
   };
 }
 
-const boundTo = (name: SecretName): Uint8Array => utf8(`idlewild/v1/secret\n${name}`);
+const boundTo = (name: KeptName): Uint8Array => utf8(`idlewild/v1/secret\n${name}`);
 const isSealed = (value: Uint8Array): boolean => equalBytes(value.subarray(0, MARK.length), MARK);
 
-async function sealValue(name: SecretName, plain: Uint8Array, sealing: Sealing | undefined): Promise<Uint8Array> {
+async function sealValue(name: KeptName, plain: Uint8Array, sealing: Sealing | undefined): Promise<Uint8Array> {
   if (sealing === undefined) return plain;
   const nonce = sealing.random.bytes(NONCE_BYTES);
   return concat([MARK, nonce, await sealing.crypto.seal(sealing.key, nonce, plain, boundTo(name))]);
 }
 
-async function openValue(name: SecretName, value: Uint8Array, sealing: Sealing | undefined): Promise<Uint8Array> {
+async function openValue(name: KeptName, value: Uint8Array, sealing: Sealing | undefined): Promise<Uint8Array> {
   const refuse = (why: string, cause?: unknown): IdlewildError =>
     new IdlewildError('usage', `the secrets of this database ${why}`, { cause });
   if (!isSealed(value)) {

@@ -1,13 +1,13 @@
 /**
- * Where a hub keeps its few secrets: 32-byte seeds and its certificate, by name.
+ * Where a hub keeps its few secrets: 32-byte seeds and its certificates, by name.
  *
  * On disk each is a file of its owner alone (mode 0600): a line that says what it is, then base64. Writing is all or
- * nothing, also across a power cut. Replicas keep theirs in the database (`database-secrets.ts`). It knows no meaning
- * of what it keeps.
+ * nothing, also across a power cut. Replicas keep theirs in the database (`database-secrets.ts`). The first territory of
+ * a hub has the plain names; those of a further one are in `territories/ID/`. It knows no meaning of what it keeps.
  */
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
-import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
+import { dirname, join } from 'node:path';
+import { IdlewildError, isId, type MaybePromise } from '@idlewild/protocol';
 
 export const KEY_BYTES = 32;
 
@@ -22,14 +22,36 @@ export const SECRET_NAMES = [
 ] as const;
 export type SecretName = (typeof SECRET_NAMES)[number];
 
+/** Of one of the further territories of a hub. */
+type FurtherName = `territories/${string}/${SecretName}`;
+export type KeptName = SecretName | FurtherName;
+
 export interface Secrets {
   /** Throws `data_corrupt` for something that was not written by `write`. */
-  read(name: SecretName): MaybePromise<Uint8Array | undefined>;
+  read(name: KeptName): MaybePromise<Uint8Array | undefined>;
   /**
    * `header` is one line for the person who opens the file. In a database that replicas share, a key that is there is
    * never replaced: the first one's stays.
    */
-  write(name: SecretName, bytes: Uint8Array, header: string): MaybePromise<void>;
+  write(name: KeptName, bytes: Uint8Array, header: string): MaybePromise<void>;
+}
+
+/** These are of the process, whatever territories it serves. */
+const SHARED: ReadonlySet<SecretName> = new Set(['hub.key', 'bus.key']);
+
+export const furtherName = (territory: string, name: SecretName): FurtherName => {
+  if (!isId(territory, 'ter')) throw new Error(`secrets of "${territory}", which is no id of a territory`);
+  return `territories/${territory}/${name}`;
+};
+
+/** The secrets of one of the further territories, under the names that a hub of one has for them. */
+export function secretsOf(secrets: Secrets, territory: string): Secrets {
+  const nameOf = (name: KeptName): KeptName =>
+    SHARED.has(name as SecretName) ? name : furtherName(territory, name as SecretName);
+  return {
+    read: (name) => secrets.read(nameOf(name)),
+    write: (name, bytes, header) => secrets.write(nameOf(name), bytes, header),
+  };
 }
 
 /** What is kept under `name`, or else what `make` gives, kept from now on: the same for all who ask at once. */
@@ -48,7 +70,7 @@ export async function ensureSecret(
 }
 
 export function createMemorySecrets(): Secrets {
-  const kept = new Map<SecretName, Uint8Array>();
+  const kept = new Map<KeptName, Uint8Array>();
   return {
     read: (name) => kept.get(name)?.slice(),
     write: (name, bytes) => {
@@ -76,15 +98,15 @@ export function createDiskSecrets(folder: string): Secrets {
       );
     },
     write(name, bytes, header) {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
       const file = join(folder, name);
+      mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
       const next = `${file}.next`;
       withFile(next, 'w', (descriptor) => {
         writeSync(descriptor, `# ${header}\n${Buffer.from(bytes).toString('base64')}\n`);
       });
       renameSync(next, file);
       // The new name is durable once the folder is.
-      withFile(folder, 'r', () => {});
+      withFile(dirname(file), 'r', () => {});
     },
   };
 }

@@ -1,5 +1,6 @@
 /**
- * Which territory this hub serves, and with what right.
+ * Which territory a hub serves, and with what right. A database has one at its beginning, the first; further ones
+ * are made and opened while it runs (`house/`).
  *
  * The first start makes a territory key, a hub key and the certificate by which the first vouches for the second; later
  * starts find them. The database and the territory key must tell of the same territory: a start where one of them is
@@ -22,7 +23,8 @@ import {
 } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import { inTurn } from '../db/one-at-a-time.ts';
-import type { Database, Schema } from '../db/schema.ts';
+import type { Database, DatabaseTransaction, Schema } from '../db/schema.ts';
+import { transact } from '../db/transact.ts';
 import type { Secrets } from './secrets.ts';
 
 const DAY_MS = 86_400_000;
@@ -60,63 +62,93 @@ export interface TerritoryDeps {
 export const openTerritory = (deps: TerritoryDeps, options: { name?: string } = {}): Promise<Territory> =>
   inTurn(deps.db, 'territory', () => findOrMake(deps, options.name ?? 'home'));
 
+/**
+ * One of the further territories of a database; `deps.secrets` are its own (`secretsOf`). Throws `not_found` where the
+ * database does not have it, and `data_corrupt` as above.
+ */
+export const openFurther = (deps: TerritoryDeps, id: string): Promise<Territory> =>
+  inTurn(deps.db, 'territory', async () => {
+    const row = await rowOf(deps.db, id);
+    if (row === undefined) throw new IdlewildError('not_found', `there is no community ${id} in this database`);
+    const seed = await deps.secrets.read('territory.key');
+    if (seed === undefined) throw withoutKey(id);
+    return openRow(deps, row, await deps.crypto.signingKey(seed));
+  });
+
+/** The key of a territory that is about to be made, kept before anything refers to it; its id. */
+export async function makeTerritoryKey(
+  { crypto, random }: Pick<TerritoryDeps, 'crypto' | 'random'>,
+  secretsFor: (id: string) => Secrets,
+): Promise<{ readonly id: string; readonly publicKey: Uint8Array }> {
+  const { publicKey, privateKey } = await crypto.signingKey(random.bytes(SEED_BYTES));
+  const id = await idOfKey('ter', publicKey, crypto);
+  await secretsFor(id).write('territory.key', privateKey, KEY_HEADER);
+  return { id, publicKey };
+}
+
 async function findOrMake(deps: TerritoryDeps, name: string): Promise<Territory> {
   const { db, secrets, crypto, random } = deps;
-  // The one query without a territory: it asks which one this database is of.
-  const rows = await db.selectFrom('territories').selectAll().limit(2).execute();
   const seed = await secrets.read('territory.key');
-  checkSameTerritory(rows, seed !== undefined);
   const territoryKey = await crypto.signingKey(seed ?? random.bytes(SEED_BYTES));
   const id = await idOfKey('ter', territoryKey.publicKey, crypto);
-  const [row] = rows;
-  if (row !== undefined && row.id !== id) {
+  const row = await rowOf(db, id);
+  if (row !== undefined) return openRow(deps, row, territoryKey);
+  // The one query without a territory: it asks whether this database is another's.
+  const other = await db.selectFrom('territories').select('id').limit(1).executeTakeFirst();
+  if (other !== undefined && seed === undefined) throw withoutKey(other.id);
+  if (other !== undefined) {
     throw new IdlewildError(
       'data_corrupt',
-      `territory.key is of the territory ${id}, the database of ${row.id}. ` +
+      `territory.key is of the territory ${id}, the database of ${other.id}. ` +
         'Put the two that belong together in one data directory, or start with another (--data DIR)',
     );
   }
-  if (seed === undefined) {
-    const header = 'Idlewild territory key. Whoever holds it is the territory: keep it secret, and keep a copy.';
-    await secrets.write('territory.key', territoryKey.privateKey, header);
-  }
-  if (row === undefined) await insertTerritory(deps, { id, name, publicKey: territoryKey.publicKey });
-  const hub = await openHubKey(deps);
-  return {
-    id,
-    name: row?.name ?? name,
-    publicKey: territoryKey.publicKey,
-    hub,
-    created: row === undefined,
-    ...(await certify(deps, territoryKey, hub.key.publicKey)),
-  };
+  if (seed === undefined) await secrets.write('territory.key', territoryKey.privateKey, KEY_HEADER);
+  const made = { id, name, publicKey: territoryKey.publicKey };
+  await transact(db, (transaction) => insertTerritory(transaction, deps, made, 'hub'));
+  const { publicKey: public_key } = made;
+  return { ...(await openRow(deps, { id, name, public_key }, territoryKey)), created: true };
 }
 
-function checkSameTerritory(rows: readonly Schema['territories'][], hasKey: boolean): void {
-  if (rows.length > 1) {
-    throw new IdlewildError('data_corrupt', 'the database holds more than one territory, and this hub serves one');
+const KEY_HEADER = 'Idlewild territory key. Whoever holds it is the territory: keep it secret, and keep a copy.';
+
+type Row = Pick<Schema['territories'], 'id' | 'name' | 'public_key'>;
+
+const rowOf = (db: Database, id: string): Promise<Row | undefined> =>
+  db.selectFrom('territories').select(['id', 'name', 'public_key']).where('id', '=', id).executeTakeFirst();
+
+async function openRow(deps: TerritoryDeps, { id, name, public_key }: Row, key: KeyPair): Promise<Territory> {
+  if (!equalBytes(key.publicKey, public_key)) {
+    throw new IdlewildError(
+      'data_corrupt',
+      `the key that is kept for the community ${id} is another's; put a backup of its territory.key back`,
+    );
   }
-  if (rows[0] === undefined || hasKey) return;
-  throw new IdlewildError(
+  const hub = await openHubKey(deps);
+  const certified = await certify(deps, key, hub.key.publicKey);
+  return { id, name, publicKey: key.publicKey, hub, created: false, ...certified };
+}
+
+const withoutKey = (id: string): IdlewildError =>
+  new IdlewildError(
     'data_corrupt',
-    `the database is of territory ${rows[0].id}, but territory.key is missing.` +
+    `the database is of territory ${id}, but territory.key is missing.` +
       ' Without it no hub can prove that it belongs there: put a backup of the file back, or start a new territory ' +
       'in another data directory (--data DIR)',
   );
-}
 
-async function insertTerritory(
-  { db, clock, audit }: TerritoryDeps,
-  { id, name, publicKey }: { id: string; name: string; publicKey: Uint8Array },
+/** Inside the transaction of whoever makes it. */
+export async function insertTerritory(
+  transaction: DatabaseTransaction,
+  { clock, audit }: Pick<TerritoryDeps, 'clock' | 'audit'>,
+  { id, name, publicKey }: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array },
+  actor: string,
 ): Promise<void> {
-  await db.transaction().execute(async (transaction) => {
-    await transaction
-      .insertInto('territories')
-      .values({ id, name, public_key: publicKey, created_at_ms: clock.now() })
-      .execute();
-    const event = { territory: id, actor: 'hub', action: 'createTerritory', subject: id, details: { name } };
-    await audit.append(transaction, event);
-  });
+  await transaction
+    .insertInto('territories')
+    .values({ id, name, public_key: publicKey, created_at_ms: clock.now() })
+    .execute();
+  await audit.append(transaction, { territory: id, actor, action: 'createTerritory', subject: id, details: { name } });
 }
 
 async function openHubKey({ secrets, crypto, random }: TerritoryDeps): Promise<Territory['hub']> {

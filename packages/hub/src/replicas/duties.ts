@@ -36,9 +36,12 @@ export interface DutiesDeps {
   readonly log: Log;
   /** Nobody else has this database: what a holder before did not give back is taken at once. */
   readonly exclusive?: boolean;
+  /** Duties of one of the hub's further territories; absent: those of its first. */
+  readonly territory?: string | undefined;
 }
 
 interface Held {
+  /** As the table has it. */
   readonly name: string;
   epoch: number;
   /** By this process's clock; 0 is not held. */
@@ -52,8 +55,17 @@ interface Held {
 
 const { dutyLeaseMs: LEASE_MS, dutyRenewMs: RENEW_MS } = HUB_LIMITS;
 
-export function createDuties({ database, replica, clock, random, log, exclusive = false }: DutiesDeps): Duties {
+export function createDuties({
+  database,
+  replica,
+  clock,
+  random,
+  log,
+  exclusive = false,
+  territory,
+}: DutiesDeps): Duties {
   const { db, nowMs } = database;
+  const rowOf = (name: string): string => (territory === undefined ? name : `${territory}/${name}`);
   const all = new Map<string, Held>();
   const duties = new Map<string, Duty>();
   let next: Timer | undefined;
@@ -196,8 +208,8 @@ export function createDuties({ database, replica, clock, random, log, exclusive 
   }
 
   function create(name: string): Duty {
-    const held: Held = { name, epoch: 0, untilMs: 0, told: false, acting: 0, listeners: [] };
-    all.set(name, held);
+    const held: Held = { name: rowOf(name), epoch: 0, untilMs: 0, told: false, acting: 0, listeners: [] };
+    all.set(held.name, held);
     // The one who asks also sets its listeners first.
     void Promise.resolve().then(ask);
     return {
@@ -230,6 +242,12 @@ export function createDuties({ database, replica, clock, random, log, exclusive 
         .updateTable('duties')
         .set({ expires_at_ms: 0 })
         .where('holder', '=', replica.id)
+        // The same replica has those of other territories, too.
+        .where(
+          'name',
+          'in',
+          mine.map(({ name }) => name),
+        )
         .execute()
         .catch((error: unknown) => log.warn({ why: messageOf(error) }, 'duties could not be given back; they lapse'));
     },
