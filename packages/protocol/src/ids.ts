@@ -5,7 +5,11 @@
 import { base32 } from 'multiformats/bases/base32';
 import type { Crypto, Random } from './ports.ts';
 
-export type IdPrefix = 'ter' | 'hub' | 'dev' | 'key' | 'req' | 'att' | 'ses' | 'rep' | 'inv';
+/** What each names: the three letters before the underscore. */
+export type IdPrefix =
+  | ('ter' | 'hub' | 'dev' | 'key' | 'req' | 'att' | 'ses' | 'rep' | 'inv')
+  /** People, their groups, and bindings of roles. */
+  | ('per' | 'grp' | 'bnd');
 
 const ID = /^[a-z]{3}_[a-z2-7]{26}$/;
 const ID_BYTES = 16;

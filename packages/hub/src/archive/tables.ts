@@ -22,9 +22,17 @@ interface ArchivedTable {
 /** Parents before their children. */
 export const ARCHIVED_TABLES: readonly ArchivedTable[] = [
   { name: 'territories', key: ['id'], rows: 500, moves: 'all' },
+  { name: 'people', key: ['id'], rows: 500, moves: 'all' },
+  { name: 'members', key: ['territory_id', 'person_id'], rows: 500, moves: 'all' },
+  { name: 'groups', key: ['id'], rows: 500, moves: 'all' },
+  { name: 'group_members', key: ['territory_id', 'group_id', 'person_id'], rows: 1_000, moves: 'all' },
+  { name: 'roles', key: ['territory_id', 'name'], rows: 500, moves: 'all' },
+  { name: 'bindings', key: ['id'], rows: 1_000, moves: 'all' },
+  { name: 'versions', key: ['territory_id'], rows: 500, moves: 'all' },
   { name: 'keys', key: ['id'], rows: 500, moves: 'all' },
   { name: 'invites', key: ['id'], rows: 500, moves: 'all' },
   { name: 'devices', key: ['territory_id', 'id'], rows: 500, moves: 'all' },
+  { name: 'device_pools', key: ['territory_id', 'pool', 'device_id'], rows: 1_000, moves: 'all' },
   // A manifest has up to 2 MiB.
   { name: 'models', key: ['territory_id', 'cid'], rows: 8, moves: 'all' },
   { name: 'requests', key: ['id'], rows: 1_000, moves: 'finished' },

@@ -14,6 +14,7 @@ import { callers } from './migrations/0002-callers.ts';
 import { placement } from './migrations/0003-placement.ts';
 import { replicas } from './migrations/0004-replicas.ts';
 import { leaving } from './migrations/0005-leaving.ts';
+import { people } from './migrations/0006-people.ts';
 
 export interface Migration {
   readonly name: string;
@@ -28,6 +29,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0003-placement', up: placement },
   { name: '0004-replicas', worksFor: '0003-placement', up: replicas },
   { name: '0005-leaving', worksFor: '0004-replicas', up: leaving },
+  { name: '0006-people', up: people },
 ];
 
 interface MigrationTables {

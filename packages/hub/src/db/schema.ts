@@ -5,7 +5,18 @@
  * milliseconds since 1970, booleans are 0 or 1, `*_json` columns hold JSON text: what SQLite and PostgreSQL have in
  * common.
  */
+import type { DataClass } from '@idlewild/protocol';
 import type { Generated, Kysely, Selectable, Transaction } from 'kysely';
+import type {
+  Bindings,
+  CustomRoles,
+  DevicePools,
+  GroupMembers,
+  Groups,
+  Members,
+  People,
+  Versions,
+} from './schema/people.ts';
 
 export interface Territories {
   id: string;
@@ -15,13 +26,11 @@ export interface Territories {
   created_at_ms: number;
 }
 
-export const ROLES = ['steward', 'caller'] as const;
-export type Role = (typeof ROLES)[number];
-
 export interface Keys {
   id: string;
   territory_id: string;
-  role: Role;
+  /** Name of a role, built in or the territory's own. */
+  role: string;
   name: string;
   /** SHA-256 of the key's text, in hex; the key itself is shown once and kept nowhere. */
   hash: string;
@@ -31,6 +40,11 @@ export interface Keys {
   /** `null` is the territory's default, 0 is no limit. */
   requests_per_minute: number | null;
   tokens_per_minute: number | null;
+  /** Whose own it is; `null`: it is the territory's. */
+  person_id: Generated<string | null>;
+  /** On whose account it asks. */
+  project_id: Generated<string | null>;
+  data_class: Generated<DataClass>;
 }
 
 export interface Invites {
@@ -60,7 +74,18 @@ export interface Devices {
   consent: Uint8Array;
   /** A `DeviceProfile`. */
   profile_json: string;
+  /** Who lends it, where that is somebody known here. */
+  person_id: Generated<string | null>;
+  /** How far it is trusted; see `policy/port.ts`. */
+  tier: Generated<DeviceTier>;
 }
+
+/**
+ * How far a territory trusts a device: `vetted` by a steward, of a `member`, or of anybody (`public`). For its lender's
+ * own requests every device counts as `own`.
+ */
+export const DEVICE_TIERS = ['vetted', 'member', 'public'] as const;
+export type DeviceTier = (typeof DEVICE_TIERS)[number];
 
 export interface Models {
   cid: string;
@@ -274,6 +299,14 @@ export interface Schema {
   blob_files: BlobFiles;
   blob_parts: BlobParts;
   blob_usage: BlobUsage;
+  people: People;
+  members: Members;
+  groups: Groups;
+  group_members: GroupMembers;
+  roles: CustomRoles;
+  bindings: Bindings;
+  versions: Versions;
+  device_pools: DevicePools;
 }
 
 /** The handle that rooms are given. While a transaction of it is open, only the transaction's own handle answers. */

@@ -31,7 +31,14 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     expect(key).toMatch(/^iw_[a-z2-7]{52}$/);
     expect(role).toBe('caller');
     for (let i = 0; i < 2; i++) {
-      expect(await keys.authenticate(key)).toEqual({ kind: 'key', keyId: id, territory, role: 'caller', name: 'ada' });
+      expect(await keys.authenticate(key)).toEqual({
+        kind: 'key',
+        keyId: id,
+        territory,
+        role: 'caller',
+        name: 'ada',
+        dataClass: 'internal',
+      });
     }
   });
 

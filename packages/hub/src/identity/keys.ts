@@ -5,10 +5,20 @@
  * another process stops working within that time; one revoked here stops at once. Unknown keys are never remembered:
  * guessing must not push known ones out. It knows no roles' rights; the policy does.
  */
-import { IdlewildError, hex, newId, utf8, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  hex,
+  newId,
+  utf8,
+  type Clock,
+  type Crypto,
+  type DataClass,
+  type Random,
+} from '@idlewild/protocol';
 import { base32 } from 'multiformats/bases/base32';
 import type { Audit } from '../audit/audit.ts';
-import type { Database, KeyRow, Role } from '../db/schema.ts';
+import type { Database, KeyRow } from '../db/schema.ts';
+import { touchPeople } from '../people/versions.ts';
 import type { KeyLimits, KeyPrincipal } from './principal.ts';
 
 const KEY = /^iw_[a-z2-7]{52}$/;
@@ -21,10 +31,15 @@ const ASK = 'ask a steward for a new one';
 
 export interface KeyOrder {
   readonly territory: string;
-  readonly role: Role;
+  readonly role: string;
   readonly name?: string;
   readonly expiresInMs?: number;
   readonly limits?: KeyLimits;
+  /** Whose own it is to be; absent: the territory's. */
+  readonly person?: string | undefined;
+  readonly project?: string | undefined;
+  /** Of what it asks; absent: internal. */
+  readonly dataClass?: DataClass | undefined;
   /** Who makes it, for the audit log. */
   readonly actor: string;
   /** Keeps the text before the key becomes valid, so that no crash leaves a key that nobody has. */
@@ -35,12 +50,12 @@ export interface NewKey {
   readonly id: string;
   /** The only time that anyone sees it. */
   readonly key: string;
-  readonly role: Role;
+  readonly role: string;
 }
 
 export interface KeyFacts extends KeyLimits {
   readonly id: string;
-  readonly role: Role;
+  readonly role: string;
   readonly name: string;
   readonly createdAtMs: number;
   readonly expiresAtMs?: number;
@@ -102,6 +117,9 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
       territory: row.territory_id,
       role: row.role,
       name: row.name,
+      dataClass: row.data_class,
+      ...(row.person_id === null ? {} : { person: row.person_id }),
+      ...(row.project_id === null ? {} : { project: row.project_id }),
       ...limitsOf(row),
     };
     const entry = { principal, expiresAtMs: row.expires_at_ms ?? Number.POSITIVE_INFINITY, readAtMs };
@@ -121,7 +139,18 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
   }
 
   return {
-    async create({ territory, role, name = '', expiresInMs, limits = {}, actor, keep }) {
+    async create({
+      territory,
+      role,
+      name = '',
+      expiresInMs,
+      limits = {},
+      person,
+      project,
+      dataClass = 'internal',
+      actor,
+      keep,
+    }) {
       const key = `iw_${base32.baseEncode(random.bytes(SECRET_BYTES))}`;
       const id = newId('key', random);
       const nowMs = clock.now();
@@ -136,10 +165,14 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
         expires_at_ms: expiresInMs === undefined ? null : nowMs + expiresInMs,
         requests_per_minute: columnOf(limits.requestsPerMinute ?? 'default'),
         tokens_per_minute: columnOf(limits.tokensPerMinute ?? 'default'),
+        person_id: person ?? null,
+        project_id: project ?? null,
+        data_class: dataClass,
       };
       await db.transaction().execute(async (transaction) => {
         await transaction.insertInto('keys').values(row).execute();
-        const details = { role, name, ...limits };
+        await touchPeople(transaction, territory);
+        const details = { role, name, dataClass, ...limits, ...(person === undefined ? {} : { person }) };
         await audit.append(transaction, { territory, actor, action: 'createKey', subject: id, details });
         keep?.(key);
       });
@@ -216,6 +249,7 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
           .where('revoked_at_ms', 'is', null)
           .executeTakeFirst();
         if (numUpdatedRows === 0n) return;
+        await touchPeople(transaction, territory);
         await audit.append(transaction, { territory, actor, action: 'revokeKey', subject: id });
       });
       forget(id);

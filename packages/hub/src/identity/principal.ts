@@ -1,5 +1,5 @@
-/** Who asks. Known from a key or from a connected device; what it may do is the policy's matter. */
-import type { Role } from '../db/schema.ts';
+/** Who asks. Known from a key, a session or a connected device; what it may do is the policy's matter. */
+import type { DataClass } from '@idlewild/protocol';
 
 /** How much a key may ask for in a minute. Absent: what holds for every key of the territory. */
 export interface KeyLimits {
@@ -7,12 +7,30 @@ export interface KeyLimits {
   readonly tokensPerMinute?: number | 'none';
 }
 
+/**
+ * A key. With a person it is that person's own and may do what both may; without one it is a service key, which the
+ * territory owns.
+ */
 export interface KeyPrincipal extends KeyLimits {
   readonly kind: 'key';
   readonly keyId: string;
   readonly territory: string;
-  readonly role: Role;
+  /** Held in the whole territory; bindings may add more. */
+  readonly role: string;
   readonly name: string;
+  readonly person?: string;
+  /** On whose account it asks. */
+  readonly project?: string;
+  /** Of what it asks, unless a request says that it is more delicate. */
+  readonly dataClass: DataClass;
+}
+
+/** Somebody who signed in. */
+export interface PersonPrincipal {
+  readonly kind: 'person';
+  readonly personId: string;
+  readonly session: string;
+  readonly territory: string;
 }
 
 /** A device on an open channel, known by the ticket of its session. */
@@ -22,8 +40,16 @@ export interface DevicePrincipal {
   readonly territory: string;
 }
 
-export type Principal = KeyPrincipal | DevicePrincipal;
+export type Principal = KeyPrincipal | PersonPrincipal | DevicePrincipal;
 
-/** How an audit entry names it. */
-export const actorOf = (principal: Principal): string =>
-  principal.kind === 'key' ? principal.keyId : principal.deviceId;
+/** How an audit entry names it, and what requests are counted under. */
+export function actorOf(principal: Principal): string {
+  if (principal.kind === 'key') return principal.keyId;
+  return principal.kind === 'person' ? principal.personId : principal.deviceId;
+}
+
+/** Whose it is, where it is somebody's. */
+export function personOf(principal: Principal): string | undefined {
+  if (principal.kind === 'person') return principal.personId;
+  return principal.kind === 'key' ? principal.person : undefined;
+}

@@ -1,13 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { schemaToJson } from '@cedar-policy/cedar-wasm/nodejs';
 import { expect, test } from 'vitest';
-import type { Role } from '../db/schema.ts';
 import type { Principal } from '../identity/principal.ts';
 import { ACTIONS, type Action } from './actions.ts';
 import { createPolicy } from './policy.ts';
 
 const here = { territory: 'ter_a' };
-const key = (role: Role): Principal => ({ kind: 'key', keyId: 'key_1', territory: 'ter_a', role, name: '' });
+const key = (role: string): Principal => ({
+  kind: 'key',
+  keyId: 'key_1',
+  territory: 'ter_a',
+  role,
+  name: '',
+  dataClass: 'internal',
+});
 const device: Principal = { kind: 'device', deviceId: 'dev_1', territory: 'ter_a' };
 const everyAction = Object.keys(ACTIONS) as Action[];
 

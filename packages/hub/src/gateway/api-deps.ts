@@ -1,0 +1,32 @@
+/** What the routes under /api work with. */
+import type { Answers } from '../answers/answers.ts';
+import type { Audit } from '../audit/audit.ts';
+import type { Database } from '../db/schema.ts';
+import type { Devices } from '../identity/devices.ts';
+import type { Invites } from '../identity/invites.ts';
+import type { Keys } from '../identity/keys.ts';
+import type { Models } from '../models/registry.ts';
+import type { ReplicaStanding } from '../replicas/register.ts';
+import type { Sessions } from '../session/port.ts';
+
+export interface ApiDeps {
+  readonly territory: { readonly id: string; readonly name: string };
+  readonly hub: string;
+  readonly version: string;
+  readonly replica: { readonly id: string };
+  readonly replicas: () => Promise<readonly ReplicaStanding[]>;
+  readonly startedAtMs: number;
+  readonly nowMs: () => number;
+  readonly db: Database;
+  readonly keys: Keys;
+  readonly devices: Devices;
+  readonly invites: Invites;
+  readonly models: Models;
+  readonly sessions: Sessions;
+  readonly answers: Answers;
+  readonly audit: Audit;
+  /** Models were added or removed: devices are told. */
+  readonly onModelsChanged: () => Promise<void>;
+  /** The token of an invite, with the address that devices are to dial. */
+  readonly inviteToken: (secret: Uint8Array) => { readonly url: string; readonly token: string };
+}

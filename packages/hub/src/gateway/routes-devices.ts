@@ -1,0 +1,147 @@
+/** Devices and invites of a territory, under /api. */
+import { IdlewildError } from '@idlewild/protocol';
+import { z } from 'zod';
+import type { Device } from '../identity/devices.ts';
+import { actorOf } from '../identity/principal.ts';
+import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import type { ApiDeps } from './api-deps.ts';
+import { principal, typed, type App } from './server.ts';
+import { idParams, iso } from './views.ts';
+
+const DAY_SECONDS = 86_400;
+
+function deviceView(
+  device: Device,
+  connected: ConnectedDevice | undefined,
+  names: ReadonlyMap<string, string>,
+): object {
+  const warm = (connected?.status.models ?? []).filter((model) => model.state === 'warm');
+  // Encoders and classifiers write no tokens, and are measured at none.
+  const fastest = Math.max(0, ...warm.map((model) => model.tokensPerSecond ?? 0));
+  return {
+    id: device.id,
+    name: device.name,
+    state: connected === undefined ? 'offline' : stateOf(connected),
+    models: warm.map((model) => names.get(model.cid) ?? model.cid),
+    tokensPerSecond: fastest > 0 ? fastest : null,
+    pauseReasons: connected?.status.pauseReasons ?? [],
+    active: connected?.leases.size ?? 0,
+    slots: connected?.status.slots ?? 0,
+    lastSeenAt: iso(device.lastSeenAtMs),
+    enrolledAt: iso(device.enrolledAtMs),
+  };
+}
+
+export const deviceRoutes =
+  (deps: ApiDeps) =>
+  (app: App): void => {
+    deviceRoutesOf(app, deps);
+    inviteRoutes(app, deps);
+  };
+
+function deviceRoutesOf(app: App, deps: ApiDeps): void {
+  const { territory, devices, sessions, models } = deps;
+  const modelNames = async (): Promise<Map<string, string>> =>
+    new Map((await models.list(territory.id)).map((model) => [model.cid, model.name]));
+  const existing = async (id: string): Promise<Device> => {
+    const device = await devices.get(territory.id, id);
+    if (device === undefined || device.revokedAtMs !== undefined)
+      throw new IdlewildError('not_found', `there is no device ${id} in this territory`);
+    return device;
+  };
+  typed(app).route({
+    method: 'GET',
+    url: '/api/devices',
+    config: { action: 'listDevices' },
+    schema: { summary: 'All devices', tags: ['devices'] },
+    handler: async () => {
+      const names = await modelNames();
+      const all = await devices.list(territory.id);
+      return all
+        .filter((device) => device.revokedAtMs === undefined)
+        .map((device) => deviceView(device, sessions.get(device.id), names));
+    },
+  });
+  typed(app).route({
+    method: 'GET',
+    url: '/api/devices/:id',
+    config: { action: 'showDevice' },
+    schema: { params: idParams, summary: 'One device', tags: ['devices'] },
+    handler: async (request) => {
+      const device = await existing(request.params.id);
+      const connected = sessions.get(device.id);
+      const names = await modelNames();
+      const modelStates = (connected?.status.models ?? []).map((model) => ({
+        name: names.get(model.cid) ?? null,
+        ...model,
+      }));
+      return {
+        ...deviceView(device, connected, names),
+        profile: device.profile,
+        lent: connected?.status.lent ?? null,
+        modelStates,
+      };
+    },
+  });
+  typed(app).route({
+    method: 'POST',
+    url: '/api/devices/:id/drain',
+    config: { action: 'drainDevice' },
+    schema: { params: idParams, summary: 'Lets a device finish and gives it nothing new', tags: ['devices'] },
+    handler: async (request, reply) => {
+      const device = await existing(request.params.id);
+      const actor = actorOf(principal(request));
+      await deps.db
+        .transaction()
+        .execute((tx) =>
+          deps.audit.append(tx, { territory: territory.id, actor, action: 'drainDevice', subject: device.id }),
+        );
+      if (!sessions.drain(device.id, 'a steward asked for it'))
+        throw new IdlewildError('conflict', `device ${device.name} is offline; there is nothing to drain`);
+      return reply.status(204).send();
+    },
+  });
+  typed(app).route({
+    method: 'DELETE',
+    url: '/api/devices/:id',
+    config: { action: 'revokeDevice' },
+    schema: { params: idParams, summary: 'Revokes a device for good', tags: ['devices'] },
+    handler: async (request, reply) => {
+      const device = await existing(request.params.id);
+      await devices.revoke({ territory: territory.id, id: device.id, actor: actorOf(principal(request)) });
+      sessions.drop(device.id, 'device_revoked', 'a steward of the territory revoked this device');
+      return reply.status(204).send();
+    },
+  });
+}
+
+function inviteRoutes(app: App, deps: ApiDeps): void {
+  const { territory, invites } = deps;
+  typed(app).route({
+    method: 'POST',
+    url: '/api/invites',
+    config: { action: 'createInvite' },
+    schema: {
+      body: z.strictObject({
+        uses: z.int().min(1).max(10_000).default(1),
+        expiresInSeconds: z
+          .int()
+          .min(1)
+          .max(365 * DAY_SECONDS)
+          .default(DAY_SECONDS),
+      }),
+      summary: 'Makes a token with which devices join',
+      tags: ['devices'],
+    },
+    handler: async (request, reply) => {
+      const { uses, expiresInSeconds } = request.body;
+      const invite = await invites.create({
+        territory: territory.id,
+        uses,
+        expiresInMs: expiresInSeconds * 1000,
+        createdBy: actorOf(principal(request)),
+      });
+      return reply.status(201).send({ ...deps.inviteToken(invite.secret), expiresAt: iso(invite.expiresAtMs) });
+    },
+  });
+}

@@ -1,0 +1,114 @@
+/** Models of a territory, under /api. */
+import { z } from 'zod';
+import { actorOf } from '../identity/principal.ts';
+import type { ApiDeps } from './api-deps.ts';
+import { principal, typed, type App } from './server.ts';
+import { iso, nameParams } from './views.ts';
+
+export const modelRoutes =
+  (deps: ApiDeps) =>
+  (app: App): void => {
+    const { territory, models, sessions } = deps;
+    const devicesWith = (cid: string): number =>
+      [...sessions.list()].filter((device) =>
+        device.status.models.some((model) => model.cid === cid && model.state === 'warm'),
+      ).length;
+    typed(app).route({
+      method: 'GET',
+      url: '/api/models',
+      config: { action: 'listModels' },
+      schema: { summary: 'All models', tags: ['models'] },
+      handler: async () =>
+        (await models.list(territory.id)).map((model) => ({
+          name: model.name,
+          cid: model.cid,
+          bytes: model.bytes,
+          addedAt: iso(model.addedAtMs),
+          kind: model.manifest.kind,
+          contextTokens: model.manifest.contextTokens,
+          devices: devicesWith(model.cid),
+          pinned: model.pinned,
+        })),
+    });
+    typed(app).route({
+      method: 'GET',
+      url: '/api/models/:name',
+      config: { action: 'showModel' },
+      schema: { params: nameParams, summary: 'One model', tags: ['models'] },
+      handler: async (request) => {
+        const model = await models.show(territory.id, request.params.name);
+        const { manifest } = model;
+        return {
+          name: model.name,
+          cid: model.cid,
+          bytes: model.bytes,
+          addedAt: iso(model.addedAtMs),
+          contextTokens: manifest.contextTokens,
+          devices: devicesWith(model.cid),
+          pinned: model.pinned,
+          kind: manifest.kind,
+          ...(manifest.dimensions === undefined ? {} : { dimensions: manifest.dimensions }),
+          ...(manifest.labels === undefined ? {} : { labels: manifest.labels }),
+          layers: manifest.layers,
+          vocabularyTokens: manifest.vocabularyTokens,
+          tensors: manifest.tensors.length,
+          card: manifest.card,
+          files: manifest.files.map((file) => ({ path: file.path, bytes: file.bytes, cid: file.file.toString() })),
+        };
+      },
+    });
+    typed(app).route({
+      method: 'POST',
+      url: '/api/models',
+      config: { action: 'addModel' },
+      schema: {
+        body: z.strictObject({
+          name: z.string().min(1).max(64),
+          manifest: z.string().max(128),
+          replace: z.boolean().optional(),
+        }),
+        summary: 'Registers a model whose bytes are here',
+        tags: ['models'],
+      },
+      handler: async (request, reply) => {
+        const { name, manifest, replace } = request.body;
+        const added = await models.add({
+          territory: territory.id,
+          name,
+          manifest,
+          actor: actorOf(principal(request)),
+          ...(replace === undefined ? {} : { replace }),
+        });
+        await deps.onModelsChanged();
+        return reply.status(201).send({ name: added.name, cid: added.cid, bytes: added.bytes });
+      },
+    });
+    typed(app).route({
+      method: 'DELETE',
+      url: '/api/models/:name',
+      config: { action: 'removeModel' },
+      schema: { params: nameParams, summary: 'Removes a model', tags: ['models'] },
+      handler: async (request, reply) => {
+        await models.remove({ territory: territory.id, name: request.params.name, actor: actorOf(principal(request)) });
+        await deps.onModelsChanged();
+        return reply.status(204).send();
+      },
+    });
+    for (const [method, pinned, summary] of [
+      ['PUT', true, 'Pins a model: devices that hold it keep it'],
+      ['DELETE', false, 'Unpins a model'],
+    ] as const) {
+      typed(app).route({
+        method,
+        url: '/api/models/:name/pin',
+        config: { action: 'pinModel' },
+        schema: { params: nameParams, summary, tags: ['models'] },
+        handler: async (request, reply) => {
+          const { name } = request.params;
+          await models.pin({ territory: territory.id, name, pinned, actor: actorOf(principal(request)) });
+          await deps.onModelsChanged();
+          return reply.status(204).send();
+        },
+      });
+    }
+  };

@@ -1,0 +1,41 @@
+/**
+ * The roles that every territory has, as lists of what they permit. A territory's own roles are rows of `roles`; both
+ * become policies in the same way. A steward may do everything, also what is added later.
+ */
+import type { Action } from './actions.ts';
+
+export const BUILT_IN_ROLES = ['steward', 'member', 'caller', 'lender', 'auditor'] as const;
+export type BuiltInRole = (typeof BUILT_IN_ROLES)[number];
+
+/** To ask, and to see what became of it. */
+const CALLER = [
+  'answer',
+  'readOwnRequests',
+  'listModels',
+  'showModel',
+  'readStatus',
+  'readOwnUsage',
+] as const satisfies Action[];
+
+export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, readonly Action[]>> = {
+  /** A person of the territory: asks, and sees its own. */
+  member: [...CALLER],
+  caller: CALLER,
+  /** Lends devices, and controls them wherever they are used. */
+  lender: ['readStatus', 'listModels', 'showModel'],
+  /** Sees what was done and by whom, and changes nothing. */
+  auditor: [
+    'readStatus',
+    'readMetrics',
+    'readAudit',
+    'listModels',
+    'showModel',
+    'listDevices',
+    'showDevice',
+    'listKeys',
+    'readUsage',
+    'readOwnUsage',
+  ],
+};
+
+export const isBuiltIn = (role: string): role is BuiltInRole => (BUILT_IN_ROLES as readonly string[]).includes(role);
