@@ -9,7 +9,9 @@ import type { Crypto, Random } from './ports.ts';
 export type IdPrefix =
   | ('ter' | 'hub' | 'dev' | 'key' | 'req' | 'att' | 'ses' | 'rep' | 'inv')
   /** People, their groups, and bindings of roles. */
-  | ('per' | 'grp' | 'bnd');
+  | ('per' | 'grp' | 'bnd')
+  /** Of signing in: sessions, links, passkeys, OpenID providers. */
+  | ('sis' | 'lnk' | 'pky' | 'idp');
 
 const ID = /^[a-z]{3}_[a-z2-7]{26}$/;
 const ID_BYTES = 16;

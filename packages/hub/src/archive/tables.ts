@@ -29,6 +29,9 @@ export const ARCHIVED_TABLES: readonly ArchivedTable[] = [
   { name: 'roles', key: ['territory_id', 'name'], rows: 500, moves: 'all' },
   { name: 'bindings', key: ['id'], rows: 1_000, moves: 'all' },
   { name: 'versions', key: ['territory_id'], rows: 500, moves: 'all' },
+  { name: 'passkeys', key: ['id'], rows: 500, moves: 'all' },
+  { name: 'oidc_providers', key: ['id'], rows: 500, moves: 'all' },
+  { name: 'oidc_identities', key: ['territory_id', 'provider_id', 'subject'], rows: 1_000, moves: 'all' },
   { name: 'keys', key: ['id'], rows: 500, moves: 'all' },
   { name: 'invites', key: ['id'], rows: 500, moves: 'all' },
   { name: 'devices', key: ['territory_id', 'id'], rows: 500, moves: 'all' },
@@ -58,6 +61,11 @@ export const TABLES_NOT_ARCHIVED: readonly TableName[] = [
   'duties',
   'runs',
   'buckets',
+  // What was ended or used after the archive was written would be open again.
+  'person_sessions',
+  'sign_in_links',
+  'sign_in_approvals',
+  'sign_in_steps',
 ];
 
 interface Page {

@@ -15,6 +15,7 @@ import { placement } from './migrations/0003-placement.ts';
 import { replicas } from './migrations/0004-replicas.ts';
 import { leaving } from './migrations/0005-leaving.ts';
 import { people } from './migrations/0006-people.ts';
+import { signIn } from './migrations/0007-sign-in.ts';
 
 export interface Migration {
   readonly name: string;
@@ -30,6 +31,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0004-replicas', worksFor: '0003-placement', up: replicas },
   { name: '0005-leaving', worksFor: '0004-replicas', up: leaving },
   { name: '0006-people', up: people },
+  { name: '0007-sign-in', up: signIn },
 ];
 
 interface MigrationTables {

@@ -17,6 +17,15 @@ import type {
   People,
   Versions,
 } from './schema/people.ts';
+import type {
+  OidcIdentities,
+  OidcProviders,
+  Passkeys,
+  PersonSessions,
+  SignInApprovals,
+  SignInLinks,
+  SignInSteps,
+} from './schema/sign-in.ts';
 
 export interface Territories {
   id: string;
@@ -307,6 +316,13 @@ export interface Schema {
   bindings: Bindings;
   versions: Versions;
   device_pools: DevicePools;
+  person_sessions: PersonSessions;
+  sign_in_links: SignInLinks;
+  passkeys: Passkeys;
+  oidc_providers: OidcProviders;
+  oidc_identities: OidcIdentities;
+  sign_in_approvals: SignInApprovals;
+  sign_in_steps: SignInSteps;
 }
 
 /** The handle that rooms are given. While a transaction of it is open, only the transaction's own handle answers. */
