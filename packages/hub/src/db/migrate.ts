@@ -16,6 +16,7 @@ import { replicas } from './migrations/0004-replicas.ts';
 import { leaving } from './migrations/0005-leaving.ts';
 import { people } from './migrations/0006-people.ts';
 import { signIn } from './migrations/0007-sign-in.ts';
+import { territories } from './migrations/0013-territories.ts';
 
 export interface Migration {
   readonly name: string;
@@ -32,6 +33,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0005-leaving', worksFor: '0004-replicas', up: leaving },
   { name: '0006-people', up: people },
   { name: '0007-sign-in', up: signIn },
+  { name: '0013-territories', up: territories },
 ];
 
 interface MigrationTables {

@@ -33,6 +33,8 @@ export interface Territories {
   /** Ed25519, 32 bytes. */
   public_key: Uint8Array;
   created_at_ms: number;
+  /** Served no longer since then; its rows stay. */
+  closed_at_ms: Generated<number | null>;
 }
 
 export interface Keys {

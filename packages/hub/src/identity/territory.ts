@@ -21,6 +21,7 @@ import {
   type KeyPair,
   type Random,
 } from '@idlewild/protocol';
+import type { Selectable } from 'kysely';
 import type { Audit } from '../audit/audit.ts';
 import { inTurn } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction, Schema } from '../db/schema.ts';
@@ -112,7 +113,7 @@ async function findOrMake(deps: TerritoryDeps, name: string): Promise<Territory>
 
 const KEY_HEADER = 'Idlewild territory key. Whoever holds it is the territory: keep it secret, and keep a copy.';
 
-type Row = Pick<Schema['territories'], 'id' | 'name' | 'public_key'>;
+type Row = Pick<Selectable<Schema['territories']>, 'id' | 'name' | 'public_key'>;
 
 const rowOf = (db: Database, id: string): Promise<Row | undefined> =>
   db.selectFrom('territories').select(['id', 'name', 'public_key']).where('id', '=', id).executeTakeFirst();
