@@ -113,6 +113,26 @@ export const ERRORS = {
     retryable: false,
     meaning: 'A signature does not verify over the bytes that were carried.',
   },
+  device_unvouched: {
+    status: 502,
+    retryable: false,
+    meaning: 'A hub named a device or a key for a sealed prompt that no trusted steward vouches for; nothing was sent.',
+  },
+  offer_expired: {
+    status: 409,
+    retryable: true,
+    meaning: 'The offer of a device for a sealed prompt is over or was used; take a new one.',
+  },
+  sealed_unopened: {
+    status: 409,
+    retryable: true,
+    meaning: 'A sealed prompt does not open on its device: another key, other terms, or changed on its way.',
+  },
+  sealed_broken: {
+    status: 502,
+    retryable: false,
+    meaning: 'A sealed answer was changed, reordered or cut on its way.',
+  },
   disconnected: { status: 503, retryable: true, meaning: 'The other side of the channel is gone.' },
   stalled: { status: 504, retryable: true, meaning: 'A device stopped making progress on an answer.' },
 
@@ -174,6 +194,11 @@ export const ERRORS = {
     meaning: 'The device has no such attempt, or no longer; another attempt is made.',
   },
   data_locked: { status: 500, retryable: false, meaning: 'Another process uses this data directory.' },
+  audit_broken: {
+    status: 500,
+    retryable: false,
+    meaning: 'An audit log, a copy of one or a proof from one does not hold; the message says where.',
+  },
   data_corrupt: {
     status: 500,
     retryable: false,

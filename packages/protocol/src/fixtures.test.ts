@@ -101,6 +101,10 @@ test('every kind of message has a fixture', () => {
     'blob.have': true,
     'embed.done': true,
     'embed.failed': true,
+    'sealed.part': true,
+    'sealed.progress': true,
+    'sealed.done': true,
+    'sealed.failed': true,
   };
   const toDevice: Record<ToDevice['t'], true> = {
     challenge: true,
@@ -111,6 +115,7 @@ test('every kind of message has a fixture', () => {
     hold: true,
     answer: true,
     embed: true,
+    sealed: true,
     cancel: true,
     'answer.resume': true,
     'answer.kept': true,

@@ -79,11 +79,45 @@ export {
   type UnknownMessage,
   type WantedModel,
 } from './wire/messages.ts';
-export { DATA_CLASSES, causeSchema, type DataClass } from './wire/purpose.ts';
+export {
+  innerEventSchema,
+  sealedBytesSchema,
+  type InnerEvent,
+  type SealedDone,
+  type SealedEvent,
+  type SealedFailed,
+  type SealedPart,
+} from './wire/sealed.ts';
+export { DATA_CLASSES, DEVICE_TIERS, causeSchema, type DataClass, type DeviceTier } from './wire/purpose.ts';
+export {
+  openWork,
+  sealWork,
+  type AnswerOpener,
+  type AnswerSealer,
+  type OpenedWork,
+  type SealedTerms,
+  type SealedWork,
+} from './sealed/envelope.ts';
+export { EVENT_BUCKETS, PROMPT_BUCKETS, bucketFor } from './sealed/padding.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';
 export { openLeft, signLeft, type LeftStatement } from './identity/left.ts';
+export {
+  VOUCH_CHAIN,
+  deviceByInviteSchema,
+  deviceVouchSchema,
+  inviteKey,
+  inviteToken,
+  inviteVouchSchema,
+  signDeviceByInvite,
+  signDeviceVouch,
+  signInviteVouch,
+  verifyVouch,
+  type VouchChain,
+  type VouchExpected,
+  type Vouched,
+} from './identity/vouch.ts';
 export { openStatement, signStatement, type Purpose, type Verified } from './identity/signed.ts';
 export {
   CONSENT_FIELDS,
@@ -125,6 +159,22 @@ export {
   type ModelCard,
   type ModelKind,
 } from './manifest.ts';
+export { auditGenesis, auditHash, auditRecordSchema, hexBytes, hexBytes32, type AuditRecord } from './audit/entry.ts';
+export { openAuditHead, signAuditHead, type AuditHead, type CarriedHead } from './audit/head.ts';
+export {
+  leafHash,
+  nodeHash,
+  proveConsistency,
+  proveInclusion,
+  treeRoot,
+  verifyConsistency,
+  verifyInclusion,
+  type ReadSubtree,
+  type Subtree,
+} from './audit/merkle.ts';
+export { auditRecordJson, copyLines, type AuditOwner, type CopySource, type PlacedHead } from './audit/copy.ts';
+export { verifyCopy, type CopyVerdict, type Finding, type FindingKind, type KnownLog } from './audit/verify-copy.ts';
+export { entryProofJson, verifyEntryProof, type EntryProof } from './audit/proof.ts';
 export { exp, ln } from './sampler/ln.ts';
 export { LOGPROB_MIN, logSoftmax, type LogSoftmax } from './sampler/log-softmax.ts';
 export { gumbel, noise, philox } from './sampler/philox.ts';

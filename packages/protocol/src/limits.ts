@@ -64,6 +64,8 @@ export const LIMITS = {
   /** With less than this a leaf does not come within `blockFetchMs` while others are on their way. */
   downloadBytesPerSecondMin: 100_000,
   modelsPerDeviceMax: 32,
+  /** Nobody can call back a steward's word for a device, so it lasts a year at most. */
+  vouchMsMax: 31_622_400_000,
   /** Text of one token event: the longest token texts of real vocabularies are below 1 KiB. */
   tokenTextCharactersMax: 4_096,
   /** Stop strings, as in OpenAI's API. */
@@ -84,4 +86,17 @@ export const LIMITS = {
   /** All vectors of one reply: a frame less what is around them. */
   embedVectorBytesMax: 1_048_576,
   tokensMax: 131_072,
+  /** A line of a copy of an audit log: an entry with sixteen details of 256 characters, escaped, or a signed head. */
+  auditLineCharactersMax: 65_536,
+  /** Of what is wrong with a copy of an audit log: the first ones tell where to look, and a forged one has thousands. */
+  auditFindingsMax: 32,
+  /**
+   * Sealed prompts are padded to one of these, doubling, so that their lengths say little. The longest holds a prompt
+   * of `promptBytesMax` with the ids of an answer of `tokensMax` tokens, and fits one frame.
+   */
+  sealedPromptBytesMin: 1_024,
+  sealedPromptBytesMax: 1_245_184,
+  /** Sealed events likewise, four times as long each: nearly every token fits the first, any event the last. */
+  sealedEventBytesMin: 128,
+  sealedEventBytesMax: 524_288,
 } as const;

@@ -145,6 +145,7 @@ const FEATURE_WORDS: Readonly<Record<DeviceFeature, string>> = {
   embed: 'make vectors of texts',
   relay: 'give blobs to others',
   resume: 'go on with an answer over another connection',
+  sealed: 'open end-to-end encrypted prompts',
 };
 
 /**

@@ -17,6 +17,13 @@ import {
 import { embedDoneSchema, embedFailedSchema, embedSchema } from './embed.ts';
 import { decodeFrame, refuseUnknownCritical } from './frame.ts';
 import { purposeFields } from './purpose.ts';
+import {
+  sealedDoneSchema,
+  sealedFailedSchema,
+  sealedPartSchema,
+  sealedProgressSchema,
+  sealedSchema,
+} from './sealed.ts';
 import { bytes, bytes32 } from './byte-fields.ts';
 
 const name = z.string().min(1).max(LIMITS.nameCharactersMax);
@@ -39,8 +46,9 @@ export const providerSchema = z.object({
  * - `form`: answers that must be JSON. `tools`: calls of tools. `logprobs`, `bias`: as their names say.
  * - `embed`: vectors and labels of texts. `relay`: gives blobs to other devices.
  * - `resume`: keeps what it sent of an answer until it is told that the hub has it, also without a channel.
+ * - `sealed`: opens prompts that were sealed to its key.
  */
-export const DEVICE_FEATURES = ['form', 'tools', 'logprobs', 'bias', 'embed', 'relay', 'resume'] as const;
+export const DEVICE_FEATURES = ['form', 'tools', 'logprobs', 'bias', 'embed', 'relay', 'resume', 'sealed'] as const;
 export type DeviceFeature = (typeof DEVICE_FEATURES)[number];
 
 /** What a device measured of itself, at joining and after. */
@@ -263,6 +271,10 @@ const toHub = {
   'blob.have': blobHaveSchema,
   'embed.done': embedDoneSchema,
   'embed.failed': embedFailedSchema,
+  'sealed.part': sealedPartSchema,
+  'sealed.progress': sealedProgressSchema,
+  'sealed.done': sealedDoneSchema,
+  'sealed.failed': sealedFailedSchema,
 } as const;
 const toDevice = {
   challenge: challengeSchema,
@@ -273,6 +285,7 @@ const toDevice = {
   hold: holdSchema,
   answer: answerSchema,
   embed: embedSchema,
+  sealed: sealedSchema,
   cancel: cancelSchema,
   'answer.resume': answerResumeSchema,
   'answer.kept': answerKeptSchema,
