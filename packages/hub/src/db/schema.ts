@@ -5,7 +5,7 @@
  * milliseconds since 1970, booleans are 0 or 1, `*_json` columns hold JSON text: what SQLite and PostgreSQL have in
  * common.
  */
-import type { DataClass } from '@idlewild/protocol';
+import type { DataClass, DeviceTier } from '@idlewild/protocol';
 import type { Generated, Kysely, Selectable, Transaction } from 'kysely';
 import type {
   Bindings,
@@ -90,13 +90,6 @@ export interface Devices {
   /** How far it is trusted; see `policy/port.ts`. */
   tier: Generated<DeviceTier>;
 }
-
-/**
- * How far a territory trusts a device: `vetted` by a steward, of a `member`, or of anybody (`public`). For its lender's
- * own requests every device counts as `own`.
- */
-export const DEVICE_TIERS = ['vetted', 'member', 'public'] as const;
-export type DeviceTier = (typeof DEVICE_TIERS)[number];
 
 export interface Models {
   cid: string;

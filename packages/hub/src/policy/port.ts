@@ -1,6 +1,5 @@
 /** What the rest of the hub asks of the policy: whether somebody may do something, on something, under circumstances. */
-import type { DataClass, MaybePromise } from '@idlewild/protocol';
-import type { DeviceTier } from '../db/schema.ts';
+import type { DataClass, DeviceTier, MaybePromise } from '@idlewild/protocol';
 import type { Principal } from '../identity/principal.ts';
 import type { Action } from './actions.ts';
 

@@ -11,7 +11,17 @@ import type { Crypto, KeyPair } from '../ports.ts';
 import { decodeCbor, encodeCbor, refuseUnknownCritical, type Fields } from '../wire/frame.ts';
 
 export type Purpose =
-  'hub-certificate' | 'hub-proof' | 'device-proof' | 'agreement-key' | 'consent' | 'receipt' | 'left';
+  | 'hub-certificate'
+  | 'hub-proof'
+  | 'device-proof'
+  | 'agreement-key'
+  | 'device-vouch'
+  | 'invite-vouch'
+  | 'device-by-invite'
+  | 'consent'
+  | 'receipt'
+  | 'left'
+  | 'audit-head';
 
 const signedSchema = z.object({
   payload: z.instanceof(Uint8Array),

@@ -13,6 +13,13 @@ import { LIMITS } from '../limits.ts';
 export const DATA_CLASSES = ['public', 'internal', 'confidential'] as const;
 export type DataClass = (typeof DATA_CLASSES)[number];
 
+/**
+ * How far a territory trusts a device: `vetted` by a steward, of a `member`, or of anybody (`public`). For its lender's
+ * own requests every device counts as `own`.
+ */
+export const DEVICE_TIERS = ['vetted', 'member', 'public'] as const;
+export type DeviceTier = (typeof DEVICE_TIERS)[number];
+
 /** A slug such as `climate` or `protein-folding`. */
 export const causeSchema = z
   .string()
