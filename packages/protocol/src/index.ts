@@ -102,6 +102,16 @@ export { EVENT_BUCKETS, PROMPT_BUCKETS, bucketFor } from './sealed/padding.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';
+export {
+  AI_SOURCE_TYPE,
+  digestAnswer,
+  digestParts,
+  openAnswerReceipt,
+  signAnswerReceipt,
+  type AnswerReceipt,
+  type AnswerText,
+  type OpenedAnswerReceipt,
+} from './identity/answer-receipt.ts';
 export { openLeft, signLeft, type LeftStatement } from './identity/left.ts';
 export {
   VOUCH_CHAIN,

@@ -4,15 +4,7 @@
  * submit → journalled → queued → a device by `scheduler/route.ts` → its frames, through the machine, to the caller's
  * sink. A lost, paused or silent device sends its answers back to the head of the queue. It knows no HTTP, no sockets.
  */
-import {
-  IdlewildError,
-  messageOf,
-  newId,
-  type Clock,
-  type ErrorCode,
-  type Random,
-  type Timer,
-} from '@idlewild/protocol';
+import { IdlewildError, newId, type Clock, type ErrorCode, type Random, type Timer } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { createAffinity, type Marks } from '../scheduler/affinity.ts';
@@ -30,6 +22,7 @@ import type {
   ReceiptFacts,
 } from './port.ts';
 import { atMost } from './at-most.ts';
+import { createBooks } from './books.ts';
 import { createGate, type Gate } from './gate.ts';
 import { createChoosing } from './choosing.ts';
 import { inTurn } from './in-turn.ts';
@@ -85,6 +78,7 @@ interface Answer {
 
 export function createAnswers(deps: AnswersDeps): Answers {
   const { clock, random, sessions, journal, meter, log } = deps;
+  const books = createBooks(deps);
   const affinity = createAffinity(clock, random);
   const choosing = createChoosing({ clock, sessions, affinity, placement: deps.placement });
   const open = new Map<string, Answer>();
@@ -160,22 +154,17 @@ export function createAnswers(deps: AnswersDeps): Answers {
     open.delete(state.request);
     const outcome: AnswerOutcome = {
       ...summaryOf(state, answer.names),
+      numericClass: attempt.numericClass,
       finish: effect.finish,
       s: effect.s,
       calls: effect.calls,
       promptTokens: state.promptTokens ?? 0,
       cachedTokens: state.cachedTokens,
       answerTokens: state.tokens.length,
+      receipt: effect.receipt,
     };
     journal.fact(state.request, { t: 'finished', finish: effect.finish, s: effect.s, calls: effect.calls });
-    const settled = settle(answer, attempt, device, effect.receipt).catch((error: unknown) => {
-      log.error({ request: state.request, why: messageOf(error) }, 'the end of a whole answer could not be written');
-    });
-    meter.ended('done', 'none', {
-      tokens: state.tokens.length,
-      ms: clock.monotonic() - state.createdAtMs,
-      failovers: state.failovers,
-    });
+    const settled = books.done(answer, attempt, device, effect.receipt);
     const tell = (): void => {
       const isLost = settling.get(state.request) === 'lost';
       settling.delete(state.request);
@@ -192,63 +181,11 @@ export function createAnswers(deps: AnswersDeps): Answers {
     pump();
   }
 
-  async function settle(
-    answer: Answer,
-    attempt: Attempt,
-    device: ConnectedDevice | undefined,
-    receipt: Uint8Array,
-  ): Promise<void> {
-    const { state } = answer;
-    const facts = {
-      lease: attempt.lease,
-      epoch: attempt.epoch,
-      model: state.model,
-      firstToken: answer.attemptFrom,
-      tokens: state.tokens.slice(answer.attemptFrom),
-    };
-    const valid = device !== undefined && (await deps.checkReceipt(device, receipt, facts));
-    await journal.close({
-      request: state.request,
-      state: 'done',
-      reason: undefined,
-      promptTokens: state.promptTokens ?? 0,
-      cachedTokens: state.cachedTokens,
-      deviceMs: answer.deviceMs,
-      answerTokens: state.tokens.length,
-      failovers: state.failovers,
-      exact: state.exact,
-      ...(valid
-        ? { receipt: { lease: attempt.lease, device: attempt.device, epoch: attempt.epoch, statement: receipt } }
-        : {}),
-    });
-    if (device !== undefined) sessions.kept(device, attempt.lease, attempt.epoch);
-  }
-
   function fail(answer: Answer, code: ErrorCode, message: string): void {
     const { state, sink } = answer;
     open.delete(state.request);
     queue = queue.filter((queued) => queued !== answer);
-    const ended = code === 'cancelled' ? 'cancelled' : 'failed';
-    journal
-      .close({
-        request: state.request,
-        state: ended,
-        reason: code,
-        promptTokens: state.promptTokens ?? 0,
-        cachedTokens: state.cachedTokens,
-        deviceMs: answer.deviceMs,
-        answerTokens: state.tokens.length,
-        failovers: state.failovers,
-        exact: state.exact,
-      })
-      .catch((error: unknown) =>
-        log.error({ request: state.request, why: messageOf(error) }, 'the end of an answer could not be written'),
-      );
-    meter.ended(ended, code, {
-      tokens: state.tokens.length,
-      ms: clock.monotonic() - state.createdAtMs,
-      failovers: state.failovers,
-    });
+    books.ended(answer, code);
     log.info({ request: state.request, code, tokens: state.tokens.length }, 'answer ended early');
     const details = code === 'too_busy' ? { retryAfterSeconds: 5 } : {};
     if (!answer.silenced) sink.failed(new IdlewildError(code, message, { details }));

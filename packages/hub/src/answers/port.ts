@@ -16,6 +16,8 @@ export interface AnswerSummary {
   readonly failovers: number;
   readonly seed: number;
   readonly exact: boolean;
+  /** Of the last device. */
+  readonly numericClass: string;
 }
 
 export interface AnswerOutcome extends AnswerSummary {
@@ -28,6 +30,8 @@ export interface AnswerOutcome extends AnswerSummary {
   /** Of these, how many the device had kept from an earlier prompt. */
   readonly cachedTokens: number;
   readonly answerTokens: number;
+  /** What its last device signed; absent where it is told again from the books. */
+  readonly receipt?: Uint8Array | undefined;
 }
 
 /** Where one answer goes. After `finished` or `failed` nothing follows. */

@@ -63,13 +63,14 @@ export function takeUp(
 }
 
 export const summaryOf = (
-  { devices, failovers, work, exact }: AnswerState,
+  { devices, failovers, work, exact, numericClass }: AnswerState,
   names: ReadonlyMap<string, string>,
 ): AnswerSummary => ({
   devices: devices.map((id) => ({ id, name: names.get(id) ?? id })),
   failovers,
   seed: work.sampling.seed,
   exact,
+  numericClass: numericClass ?? '',
 });
 
 /** The outcome of one that ended before its caller had all of it. */

@@ -21,7 +21,8 @@ export type Purpose =
   | 'consent'
   | 'receipt'
   | 'left'
-  | 'audit-head';
+  | 'audit-head'
+  | 'answer-receipt';
 
 const signedSchema = z.object({
   payload: z.instanceof(Uint8Array),
