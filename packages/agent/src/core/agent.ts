@@ -24,6 +24,7 @@ import { forbidden, lentBytes, openConsent, refusalOf, refusalOfProvider, type W
 import { readManifest } from './fetch-model.ts';
 import { createGiver, type Giver } from './give-blobs.ts';
 import { createLane, type Lane } from './lane/lane.ts';
+import { createSealedOrders, type SealedOrders } from './lane/sealed-orders.ts';
 import { createPauses, type Pauses } from './lending/pauses.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import type { WorkMessage } from './session-machine.ts';
@@ -39,6 +40,7 @@ interface Parts {
   readonly consent: Consent;
   readonly session: Session;
   readonly lane: Lane;
+  readonly sealed: SealedOrders;
   readonly shelf: Shelf;
   readonly giver: Giver;
   readonly lent: Lent;
@@ -157,6 +159,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
       onChanged();
     },
   });
+  const sealed = sealedOrdersOf(options, () => parts);
   const session = createSession(
     options,
     sessionOwnerOf(options, lent, () => parts),
@@ -167,6 +170,7 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
     consent,
     session,
     lane,
+    sealed,
     shelf,
     giver,
     lent,
@@ -189,11 +193,27 @@ function assemble({ options, consent, deviceId, lent, found }: Given, finish: Pa
   return parts;
 }
 
+const sealedOrdersOf = ({ crypto, random, identity }: AgentOptions, parts: () => Parts): SealedOrders =>
+  createSealedOrders({
+    crypto,
+    random,
+    device: identity.publicKey,
+    privateKeyOf: (key) => parts().keys.privateKeyOf(key),
+    refusal: (text) => refusal(parts(), { text }),
+    offer: (message, tell) => parts().lane.offer(message, tell),
+    drop: (lease, epoch) => parts().lane.cancel(lease, epoch),
+    send: (message) => parts().session.send(message),
+  });
+
 function sessionOwnerOf(options: AgentOptions, lent: Lent, parts: () => Parts): SessionOwner {
   const { log, profile } = options;
   return {
     ...options,
-    profile: withFeatures(profile, lent.uploadBytesPerSecond === 0 ? ['resume'] : ['resume', 'relay']),
+    profile: withFeatures(profile, [
+      'resume',
+      'sealed',
+      ...(lent.uploadBytesPerSecond === 0 ? [] : (['relay'] as const)),
+    ]),
     agreementKey: () => parts().keys.signed(),
     status: () => statusOf(parts()),
     isPaused: () => parts().pauses.all().length > 0,
@@ -217,6 +237,7 @@ function sessionOwnerOf(options: AgentOptions, lent: Lent, parts: () => Parts): 
     onLost(reason) {
       log('info', 'the session with the hub ended', { reason });
       parts().shelf.setTicket(undefined);
+      parts().sealed.dropAll();
       parts().lane.parted();
       changed(parts());
     },
@@ -261,7 +282,10 @@ function onMessage(parts: Parts, message: WorkMessage): void {
     case 'answer':
     case 'embed':
       return parts.lane.offer(message);
+    case 'sealed':
+      return parts.sealed.offer(message);
     case 'cancel':
+      parts.sealed.cancel(message.lease, message.epoch);
       return parts.lane.cancel(message.lease, message.epoch);
     case 'answer.resume':
       return parts.lane.resume(message);

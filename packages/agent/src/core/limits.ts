@@ -121,6 +121,8 @@ export const AGENT_LIMITS = {
   comingMs: 15,
   /** When to ask again a device that answers. */
   givingBusyMs: 1_000,
+  /** Sealed prompts that are being opened, which takes a millisecond: more come only from a hub that floods. */
+  sealedOpeningMax: 64,
   /** Of the memory lent, what keys and values of one model's answers may take. */
   cacheShare: 0.25,
 } as const;

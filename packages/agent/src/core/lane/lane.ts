@@ -78,7 +78,8 @@ export interface LanePorts {
 }
 
 export interface Lane {
-  offer(message: OrderMessage): void;
+  /** `tell` takes what there is to say of an answer, in place of `send`: whoever sealed the prompt hears it sealed. */
+  offer(message: OrderMessage, tell?: (event: ToHub) => void): void;
   cancel(lease: string, epoch: number): void;
   /** The hub hears an attempt again, from `from` on; it is told when that cannot be. */
   resume(message: ResumeMessage): void;
@@ -130,7 +131,7 @@ export function createLane(ports: LanePorts): Lane {
     if (attempt?.message.epoch === epoch) discard(attempts, attempt);
   };
   return {
-    offer: (message) => offer(lane, message),
+    offer: (message, tell) => offer(lane, message, tell ?? ports.send),
     resume: (message) => resume(lane, message),
     cancel: over,
     kept: over,
@@ -164,13 +165,13 @@ const purposeOf = ({ message }: Attempt): Omit<RunningWork, 'sinceMs' | 'wattHou
   ...(message.cause === undefined ? {} : { cause: message.cause }),
 });
 
-function offer(lane: LaneState, message: OrderMessage): void {
+function offer(lane: LaneState, message: OrderMessage, tell: LanePorts['send']): void {
   if (!isNew(lane, message.lease, message.epoch)) return;
   const older = find(lane.attempts, message.lease);
   if (older !== undefined) discard(lane.attempts, older);
   const place = placeFor(lane, message);
-  if ('engine' in place) start(lane, message, place);
-  else lane.ports.send(failed(message, place.code, place.message));
+  if ('engine' in place) start(lane, message, place, tell);
+  else tell(failed(message, place.code, place.message));
 }
 
 /** True when this epoch of the lease is new here; remembers it. */
@@ -204,12 +205,12 @@ function placeFor({ ports, attempts: { running } }: LaneState, message: OrderMes
   return model;
 }
 
-function start(lane: LaneState, message: OrderMessage, model: WarmModel): void {
+function start(lane: LaneState, message: OrderMessage, model: WarmModel, tell: LanePorts['send']): void {
   const { ports, attempts } = lane;
   const keeps = message.t === 'answer' && message.keep === true && attempts.resumes;
   const said =
     message.t === 'answer'
-      ? createSaid({ ...ports, tally: attempts.tally }, message.work.tokens.length, keeps)
+      ? createSaid({ ...ports, send: tell, tally: attempts.tally }, message.work.tokens.length, keeps)
       : undefined;
   const times = { sinceMs: ports.clock.now(), startedAtMs: ports.clock.monotonic() };
   const counted = { meter: ports.energy?.begin(), costFrom: lane.cost?.each(attempts.running.size) };
