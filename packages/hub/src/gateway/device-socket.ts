@@ -6,6 +6,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { LIMITS, sealable, type Channel, type ChannelBinding, type Clock, type Crypto } from '@idlewild/protocol';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { territoryIn } from './territory-path.ts';
 
 export const DEVICE_PATH = '/device';
 
@@ -54,10 +55,15 @@ function together(socket: Duplex): void {
   process.nextTick(() => socket.uncork());
 }
 
-/** Takes upgrades to `DEVICE_PATH` on `server`; any other upgrade is refused. */
+/** `territory`: which one the address names; absent: it names none, and `hello` will. */
+export interface Accept {
+  (channel: Channel, territory: string | undefined): void;
+}
+
+/** Takes upgrades to `DEVICE_PATH` on `server`, with a territory in front or none; any other upgrade is refused. */
 export function attachDeviceSocket(
   server: Server,
-  options: { binding: ChannelBinding; accept: (channel: Channel) => void; clock: Clock; crypto: Crypto },
+  options: { binding: ChannelBinding; accept: Accept; clock: Clock; crypto: Crypto },
 ): { close(): void } {
   const sockets = new WebSocketServer({
     noServer: true,
@@ -66,14 +72,14 @@ export function attachDeviceSocket(
     clientTracking: true,
   });
   const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    const path = (request.url ?? '').split('?', 1)[0];
-    if (path !== DEVICE_PATH) {
+    const { territory, rest } = territoryIn((request.url ?? '').split('?', 1)[0] ?? '');
+    if (rest !== DEVICE_PATH) {
       socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
       return;
     }
     together(socket);
     sockets.handleUpgrade(request, socket, head, (webSocket) =>
-      options.accept(sealable(channelOf(webSocket, options.binding, options.clock), options.crypto)),
+      options.accept(sealable(channelOf(webSocket, options.binding, options.clock), options.crypto), territory),
     );
   };
   server.on('upgrade', onUpgrade);

@@ -14,9 +14,10 @@ import { callerRoutes } from './routes-callers.ts';
 import { embeddingsRoutes } from './routes-embeddings.ts';
 import { healthRoutes } from './routes-health.ts';
 import { runRoutes } from './routes-runs.ts';
+import { territoryRoutes, type TerritoryRoutesDeps } from './routes-territories.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
-import { createServer, type App } from './server.ts';
+import { createServer, type App, type ServerDeps } from './server.ts';
 
 export interface HubServerDeps {
   readonly hub: Hub;
@@ -26,6 +27,9 @@ export interface HubServerDeps {
   readonly random: Random;
   readonly log: Log;
   readonly tls: TlsServerOptions | undefined;
+  readonly listener?: ServerDeps['listener'];
+  /** Where this is the first territory of a hub that can have others. */
+  readonly territories?: TerritoryRoutesDeps | undefined;
   /** Replicas that share the database. */
   readonly register: Pick<Register, 'list'>;
   /** Whether balancers are to send anything here. */
@@ -49,6 +53,8 @@ export async function createHubServer({
   random,
   log,
   tls,
+  listener,
+  territories,
   register,
   isReady,
   isLeaving,
@@ -62,7 +68,19 @@ export async function createHubServer({
   const territory = { id: hub.territory.id, name: hub.territory.name };
   const carried = createCarried(random);
   return createServer(
-    { ...hub, territory: territory.id, version: HUB_VERSION, tls, carried, clock, random, log, refusal, isLeaving },
+    {
+      ...hub,
+      territory: territory.id,
+      version: HUB_VERSION,
+      tls,
+      listener,
+      carried,
+      clock,
+      random,
+      log,
+      refusal,
+      isLeaving,
+    },
     [
       callerHooks({ ...hub, carried, clock, log }),
       v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
@@ -82,6 +100,7 @@ export async function createHubServer({
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       blobRoutes({ store, blobs: hub.blobs }),
       healthRoutes({ metrics, isReady }),
+      ...(territories === undefined ? [] : [territoryRoutes(territories)]),
       wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),
     ],
   );

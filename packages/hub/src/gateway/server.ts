@@ -7,7 +7,12 @@
 import type { ServerOptions as TlsServerOptions } from 'node:https';
 import swagger from '@fastify/swagger';
 import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protocol';
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerFactory,
+} from 'fastify';
 import {
   jsonSchemaTransform,
   serializerCompiler,
@@ -51,6 +56,8 @@ export interface ServerDeps {
   readonly log: Log;
   readonly version: string;
   readonly tls: TlsServerOptions | undefined;
+  /** What listens in its place, where one door is in front of several; see `front.ts`. */
+  readonly listener?: FastifyServerFactory | undefined;
   /** Nobody is to come again over the connection that he has. */
   readonly isLeaving: () => boolean;
   /** Why no more answers are begun at the moment. */
@@ -69,6 +76,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
     ...(deps.tls === undefined ? {} : { https: deps.tls }),
+    ...(deps.listener === undefined ? {} : { serverFactory: deps.listener }),
   }) as unknown as App;
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);

@@ -52,6 +52,8 @@ const SUBJECT = 'all.territories';
 export async function openHouse<Home extends Served>(first: Home, deps: HouseDeps<Home>): Promise<House<Home>> {
   const { db, bus, isAlone, clock, log } = deps;
   const homes = new Map<string, Home>([[first.hub.territory.id, first]]);
+  /** Asked for with every request, and made anew when it changes. */
+  let all: readonly Home[] = [first];
   /** What could not be opened, and was told of. */
   const failing = new Set<string>();
   let looking: Promise<void> | undefined;
@@ -64,6 +66,7 @@ export async function openHouse<Home extends Served>(first: Home, deps: HouseDep
       const home = await deps.open(territory);
       if (stopped) return await home.stop();
       homes.set(territory, home);
+      all = [...homes.values()];
       failing.delete(territory);
       log.info({ territory, name: home.hub.territory.name }, 'a community is served here');
     } catch (error) {
@@ -74,6 +77,7 @@ export async function openHouse<Home extends Served>(first: Home, deps: HouseDep
 
   async function close(territory: string, home: Home): Promise<void> {
     homes.delete(territory);
+    all = [...homes.values()];
     log.info({ territory }, 'a community is served no longer');
     try {
       await home.stop();
@@ -129,7 +133,7 @@ export async function openHouse<Home extends Served>(first: Home, deps: HouseDep
   return {
     first,
     get: (territory) => homes.get(territory),
-    list: () => [...homes.values()],
+    list: () => all,
     async changed() {
       bus.publish(SUBJECT, new Uint8Array(0));
       await refresh();

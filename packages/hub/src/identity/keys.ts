@@ -93,13 +93,15 @@ interface Remembered {
 
 export interface KeysDeps {
   readonly db: Database;
+  /** Keys of another are unknown here; absent: whichever there are. */
+  readonly territory?: string | undefined;
   readonly crypto: Crypto;
   readonly random: Random;
   readonly clock: Clock;
   readonly audit: Audit;
 }
 
-export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys {
+export function createKeys({ db, territory: own, crypto, random, clock, audit }: KeysDeps): Keys {
   /** By hash, in the order of their last reading. */
   const remembered = new Map<string, Remembered>();
   const hashOf = async (key: string): Promise<string> => hex(await crypto.sha256(utf8(key)));
@@ -107,8 +109,8 @@ export function createKeys({ db, crypto, random, clock, audit }: KeysDeps): Keys
   async function read(hash: string): Promise<KeyPrincipal> {
     remembered.delete(hash);
     const readAtMs = clock.monotonic();
-    // No territory here: the key itself says which one it belongs to.
-    const row = await db.selectFrom('keys').selectAll().where('hash', '=', hash).executeTakeFirst();
+    const all = db.selectFrom('keys').selectAll().where('hash', '=', hash);
+    const row = await (own === undefined ? all : all.where('territory_id', '=', own)).executeTakeFirst();
     if (row === undefined) throw refused('this key is unknown here', `check that it is whole, or ${ASK}`);
     if (row.revoked_at_ms !== null) throw refused(`the key ${row.id} was revoked`, ASK);
     const principal: KeyPrincipal = {

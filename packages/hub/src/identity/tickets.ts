@@ -71,6 +71,12 @@ export function createTickets(deps: {
   };
 }
 
+/** Which territory's it says to be; whether it is, that territory's hub finds out. */
+export function claimedTerritory(ticket: string): string | undefined {
+  const bytes = bytesOf(ticket);
+  return bytes === undefined ? undefined : holderOf(bytes).territory;
+}
+
 function claimOf(holder: TicketHolder, expiresAtMs: number): Uint8Array {
   const ids = IDS.map(([field, prefix]) => {
     const id = holder[field];

@@ -48,7 +48,10 @@ async function setUp(count: number, isAlone = false): Promise<Setting> {
     told,
     endAnswers: answers.resolve,
     leave(times) {
-      const left = drainHub({ hub, server, register, isAlone, clock, log: silentLog }, drainTimes(times, isAlone));
+      const left = drainHub(
+        { hubs: [hub], server, register, isAlone, clock, log: silentLog },
+        drainTimes(times, isAlone),
+      );
       const leaving = { left, over: false };
       void left.then(() => {
         leaving.over = true;

@@ -28,7 +28,8 @@ export function drainTimes(given: Partial<DrainTimes> | undefined, isAlone: bool
 }
 
 export interface LeaveDeps {
-  readonly hub: Pick<Hub, 'drain'> & { readonly local: Pick<Hub['local'], 'count'> };
+  /** Of all its territories. */
+  readonly hubs: readonly (Pick<Hub, 'drain'> & { readonly local: Pick<Hub['local'], 'count'> })[];
   /** There are others for devices to go to. */
   readonly isAlone: boolean;
   readonly server: Server;
@@ -38,7 +39,8 @@ export interface LeaveDeps {
 }
 
 export async function drainHub(deps: LeaveDeps, times: DrainTimes): Promise<void> {
-  const { hub, server, register, isAlone, clock, log } = deps;
+  const { hubs, server, register, isAlone, clock, log } = deps;
+  const count = (): number => hubs.reduce((sum, { local }) => sum + local.count(), 0);
   const endsAtMs = clock.monotonic() + times.totalMs;
   log.info({ ...times }, 'this replica is leaving: it takes nothing new, and what is open may finish');
   register.draining().catch((error: unknown) => log.warn({ why: messageOf(error) }, 'others could not be told'));
@@ -46,10 +48,10 @@ export async function drainHub(deps: LeaveDeps, times: DrainTimes): Promise<void
   server.close();
   const boundMs = Math.max(0, endsAtMs - clock.monotonic());
   // Of the time that is left the second half is for devices that have work, which come last.
-  const moveMs = Math.min(boundMs / 2, hub.local.count() * HUB_LIMITS.moveEachMs);
+  const moveMs = Math.min(boundMs / 2, count() * HUB_LIMITS.moveEachMs);
   const movedAtMs = clock.monotonic() + moveMs + HUB_LIMITS.moveLateMs;
-  await hub.drain({ moveMs, boundMs });
+  await Promise.all(hubs.map((hub) => hub.drain({ moveMs, boundMs })));
   // Cut off all at once they would come back all at once.
-  while (!isAlone && hub.local.count() > 0 && clock.monotonic() < Math.min(movedAtMs, endsAtMs))
+  while (!isAlone && count() > 0 && clock.monotonic() < Math.min(movedAtMs, endsAtMs))
     await new Promise<void>((resolve) => clock.after(HUB_LIMITS.sweepMs, resolve));
 }

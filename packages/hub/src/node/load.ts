@@ -26,12 +26,12 @@ export interface LoadDeps {
   readonly register: Register;
   readonly devicesMax: number | undefined;
   readonly metrics: Pick<Metrics, 'shed'>;
-  /** Channels of this replica, once there are any. */
-  readonly local: () => LocalSessions | undefined;
+  /** Channels of this replica, of each of its territories. */
+  readonly locals: () => readonly LocalSessions[];
   readonly log: Log;
 }
 
-export function createLoad({ register, devicesMax, metrics, local, log }: LoadDeps): Load {
+export function createLoad({ register, devicesMax, metrics, locals, log }: LoadDeps): Load {
   const ports = { clock: systemClock, random: nodeRandom };
   const probe = createLoadProbe(() => register.beatMs());
   const overload = createOverload({ ...ports, log, probe });
@@ -39,17 +39,19 @@ export function createLoad({ register, devicesMax, metrics, local, log }: LoadDe
     ...ports,
     devicesMax,
     live: () => register.live(),
-    devices: () => local()?.count() ?? 0,
+    devices: () => locals().reduce((sum, local) => sum + local.count(), 0),
   });
 
   function spread(): void {
     timer = systemClock.after(HUB_LIMITS.rebalanceMs, spread);
-    const count = admission.toMove();
-    const here = local();
-    if (count === 0 || here === undefined) return;
-    const idle = [...here.list()].filter((device) => activeOf(device) === 0).slice(0, count);
-    log.info({ devices: idle.length }, 'devices are sent to other replicas, which have fewer');
-    here.move(idle, HUB_LIMITS.rebalanceMs, 'this replica has more devices than its equals');
+    let count = admission.toMove();
+    for (const here of locals()) {
+      const idle = [...here.list()].filter((device) => activeOf(device) === 0).slice(0, count);
+      if (idle.length === 0) continue;
+      count -= idle.length;
+      log.info({ devices: idle.length }, 'devices are sent to other replicas, which have fewer');
+      here.move(idle, HUB_LIMITS.rebalanceMs, 'this replica has more devices than its equals');
+    }
   }
   let timer: Timer = systemClock.after(HUB_LIMITS.rebalanceMs, spread);
 

@@ -15,19 +15,21 @@ import { IdlewildError, messageOf, type ChannelBinding } from '@idlewild/protoco
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { DefaultLimits } from '../callers/limits.ts';
 import { attachDeviceSocket } from '../gateway/device-socket.ts';
-import { createHubServer } from '../gateway/hub-server.ts';
-import { createMetrics, type Metrics } from '../gateway/metrics.ts';
-import { countStates } from '../gateway/routes-api.ts';
+import { createFront, type Front } from '../gateway/front.ts';
 import type { App } from '../gateway/server.ts';
-import { createHub, type Hub } from '../hub.ts';
+import { pathOfTerritory } from '../gateway/territory-path.ts';
+import { createHosting } from '../house/hosting.ts';
+import { openHouse, type House } from '../house/house.ts';
+import type { Hub } from '../hub.ts';
 import { firstStewardKey } from '../identity/first-steward.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog, type Log } from '../log.ts';
 import type { ReplicaStanding } from '../replicas/register.ts';
 import { HUB_VERSION } from '../version.ts';
 import { openGround, type Ground, type GroundOptions } from './ground.ts';
+import { openFirstHome, openFurtherHome, type Home, type HomeDeps } from './home.ts';
 import { drainHub, drainTimes, type DrainTimes } from './leave.ts';
-import { createLoad, type Load } from './load.ts';
+import { createLoad } from './load.ts';
 import { ownTls, readTls, spkiPinOf, type TlsFiles } from './tls.ts';
 
 export interface HubOptions extends GroundOptions {
@@ -77,10 +79,15 @@ interface Shell {
   readonly options: HubOptions;
   readonly log: Log;
   readonly address: { url: string; pin?: Uint8Array };
-  hub?: Hub;
+  house?: House<Home>;
+  /** Of the first territory, which is there before the house is. */
+  first?: Home;
   isLeaving: boolean;
   readonly undo: (step: () => void | Promise<void>) => void;
 }
+
+/** Those that are served, the first one first. */
+const homesOf = ({ house, first }: Shell): readonly Home[] => house?.list() ?? (first === undefined ? [] : [first]);
 
 /**
  * Throws `data_locked`, `data_corrupt`, `port_in_use`, `database_unavailable`, `bus_down`, `usage`, or `conflict` where
@@ -106,12 +113,22 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
     const ground = await openGround(options, {
       log,
       address: () => shell.address.url,
-      counts: () => ({ devices: shell.hub?.local.count() ?? 0, answers: shell.hub?.answers.counts().open ?? 0 }),
+      counts: () => ({
+        devices: homesOf(shell).reduce((sum, { hub }) => sum + hub.local.count(), 0),
+        answers: homesOf(shell).reduce((sum, { hub }) => sum + hub.answers.counts().open, 0),
+      }),
       onRefused: lost.resolve,
       undo,
     });
-    const { hub, metrics, load } = await openRooms(shell, ground);
-    const server = await openDoors(shell, ground, { hub, metrics, load });
+    const front = createFront({
+      db: ground.database.db,
+      clock: systemClock,
+      log,
+      behind: () => homesOf(shell),
+      find: (territory) => shell.house?.get(territory),
+    });
+    const { hub, app } = await openHomes(shell, ground, front);
+    await openDoor(shell, app, front);
     const { address } = shell;
     const stewardKeyFile = join(options.data, 'steward.key');
     const stewardKey = await firstKeyIn(stewardKeyFile, hub, ground);
@@ -130,8 +147,8 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       async drain() {
         shell.isLeaving = true;
         const leaving = {
-          hub,
-          server: server.server,
+          hubs: homesOf(shell).map((home) => home.hub),
+          server: app.server,
           register: ground.register,
           isAlone: ground.isAlone,
           clock: systemClock,
@@ -147,79 +164,72 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
   }
 }
 
-interface Rooms {
-  readonly hub: Hub;
-  readonly metrics: Metrics;
-  readonly load: Load;
-}
-
-async function openRooms(shell: Shell, ground: Ground): Promise<Rooms> {
-  const { log, options, undo } = shell;
-  const { register } = ground;
-  const metrics = createMetrics(() => ({
-    devicesByState: () => countStates(hub.local, 0),
-    answers: () => hub.answers.counts(),
-    replicas: () => register.live().length,
-  }));
-  const { devicesMax } = options;
-  const load = createLoad({ register, devicesMax, metrics, log, local: () => shell.hub?.local });
-  undo(() => load.stop());
-  const hub: Hub = await createHub({
-    ...ground,
-    replica: ground,
-    clock: systemClock,
-    random: nodeRandom,
-    crypto: nodeCrypto,
-    meter: metrics.meter,
-    onBlobServed: metrics.blob,
-    refusal: () => load.joinRefusal(),
-    limits: options.limits,
-    log,
-  });
-  shell.hub = hub;
-  undo(() => stopOnce(shell));
-  return { hub, metrics, load };
-}
-
-async function openDoors(shell: Shell, { store, register }: Ground, { hub, metrics, load }: Rooms): Promise<App> {
-  const { log, options, address, undo } = shell;
-  const { publicUrl } = options;
+/** The first territory and all others that the database has. */
+async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Home> {
+  const { log, options, undo, address } = shell;
+  const { register, database, bus, isAlone } = ground;
+  const { devicesMax, publicUrl, limits } = options;
   const tls = await tlsFor(options);
   if (tls !== undefined) address.pin = spkiPinOf(tls.cert);
-  const server = await createHubServer({
-    hub,
-    store,
-    metrics,
-    clock: systemClock,
-    random: nodeRandom,
-    log,
-    tls,
+  const load = createLoad({
     register,
-    isReady: async () => !shell.isLeaving && register.isEntered() && (await hub.isReady()),
-    isLeaving: () => shell.isLeaving,
-    refusal: () => load.requestRefusal(),
-    address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),
+    devicesMax,
+    metrics: { shed: (what) => shell.first?.metrics.shed(what) },
+    log,
+    locals: () => homesOf(shell).map(({ hub }) => hub.local),
   });
-  undo(() => server.close());
-  address.url = await listen(server, options, tls !== undefined);
+  undo(() => load.stop());
+  const deps: HomeDeps = {
+    ground,
+    limits,
+    log,
+    address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),
+    isLeaving: () => shell.isLeaving,
+    requestRefusal: () => load.requestRefusal(),
+    joinRefusal: () => load.joinRefusal(),
+  };
+  undo(() => stopHomes(shell));
+  const first = await openFirstHome(deps, {
+    tls,
+    listener: front.listener,
+    homes: () => homesOf(shell),
+    territories: {
+      hosting: () => hosting,
+      addressOf: (territory) =>
+        deps.address().url + (territory === first.hub.territory.id ? '' : pathOfTerritory(territory)),
+    },
+  });
+  shell.first = first;
+  undo(() => first.app.close());
+  const { db } = database;
+  const open = (territory: string): Promise<Home> => openFurtherHome(deps, territory, first.metrics);
+  const house = await openHouse(first, { db, bus, isAlone, clock: systemClock, log, open });
+  shell.house = house;
+  const { secrets } = ground;
+  const ports = { crypto: nodeCrypto, random: nodeRandom, clock: database.clock };
+  const hosting = createHosting({ ...ports, db, house, secrets, audit: first.hub.audit });
+  return first;
+}
+
+/** Listens, for callers and devices of all territories. */
+async function openDoor(shell: Shell, app: App, front: Front): Promise<void> {
+  const { options, address, undo } = shell;
   const { pin } = address;
+  address.url = await listen(app, options, pin !== undefined);
   const binding: ChannelBinding = pin === undefined ? { kind: 'loopback' } : { kind: 'tls', spki: pin };
-  const sockets = attachDeviceSocket(server.server, {
+  const sockets = attachDeviceSocket(app.server, {
     binding,
     clock: systemClock,
     crypto: nodeCrypto,
-    accept: (channel) => hub.local.accept(channel),
+    accept: front.accept,
   });
   undo(() => sockets.close());
   // First of all the farewells, while there are still sockets to carry them.
-  undo(() => stopOnce(shell));
-  return server;
+  undo(() => stopHomes(shell));
 }
 
-function stopOnce(shell: Shell): Promise<void> | undefined {
-  const { hub } = shell;
-  delete shell.hub;
-  return hub?.stop();
+async function stopHomes({ house, first }: Shell): Promise<void> {
+  await (house ?? first)?.stop();
 }
 
 async function tlsFor(options: HubOptions): Promise<TlsFiles | undefined> {

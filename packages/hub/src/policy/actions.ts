@@ -11,7 +11,8 @@ export const ACTIONS = {
   readMetrics: 'Territory',
   readAudit: 'Territory',
 
-  answer: 'Territory',
+  /** Some model, until it is known which. */
+  answer: 'Model',
   /** What became of the asker's own requests. */
   readOwnRequests: 'Territory',
 
@@ -21,6 +22,8 @@ export const ACTIONS = {
   removeModel: 'Model',
   /** Also its opposite. */
   pinModel: 'Model',
+  /** Also its opposite. */
+  stopModel: 'Model',
   uploadBlob: 'Territory',
   fetchBlob: 'Territory',
 
@@ -37,6 +40,14 @@ export const ACTIONS = {
   /** What the asker's own key used. */
   readOwnUsage: 'Territory',
   readUsage: 'Territory',
+
+  readPolicy: 'Territory',
+  changePolicy: 'Territory',
+  /** Asked of devices, never of people: whether texts of a class may be given to them. */
+  readText: 'Territory',
+
+  /** Communities of the hub, asked of its first territory. */
+  hostTerritory: 'Territory',
 } as const satisfies Record<string, ResourceKind>;
 
 export type Action = keyof typeof ACTIONS;
