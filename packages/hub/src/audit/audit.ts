@@ -1,28 +1,16 @@
 /**
  * The audit log: every privileged act of a territory, in a chain that shows where it was broken.
  *
- * Entry n holds SHA-256 over CBOR [hash of entry n − 1, n, time, actor, action, subject, details]; before the first
- * stands a hash of the territory's id, so a log cannot pass for another's. An entry is written in the transaction of
- * the act itself, as its last statement: both are there or neither, and replicas take turns. Changing, removing or
- * reordering entries breaks the chain; cutting off its end does not, so whoever needs that keeps the last hash
- * elsewhere. Prompts, answers and keys are never in an entry.
+ * Entry n holds a hash over the hash of entry n − 1 and all that it says itself (`protocol/src/audit/entry.ts`). An
+ * entry is written in the transaction of the act itself, as its last statement: both are there or neither, and replicas
+ * take turns. Changing, removing or reordering entries breaks the chain; that its end is cut off, or all of it written
+ * anew, shows against the heads that the hub signs (`heads.ts`). Prompts, answers and keys are never in an entry.
  */
-import { IdlewildError, encodeCbor, equalBytes, utf8, type Clock, type Crypto } from '@idlewild/protocol';
+import { auditGenesis, auditHash, equalBytes, type AuditRecord, type Clock, type Crypto } from '@idlewild/protocol';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { AuditRow, Database, DatabaseTransaction } from '../db/schema.ts';
-
-/** Flat and small: what was changed, never what somebody wrote. */
-export type AuditDetails = Readonly<Record<string, string | number | boolean>>;
-
-export interface AuditEvent {
-  readonly territory: string;
-  /** Id of the key or device that acted; `hub` for the hub itself. */
-  readonly actor: string;
-  readonly action: string;
-  /** Id of what was acted on. */
-  readonly subject: string;
-  readonly details?: AuditDetails;
-}
+import { checkEvent, type AuditDetails, type AuditEvent } from './event.ts';
+import { AUDIT_LIMITS } from './limits.ts';
 
 export interface AuditEntry extends Required<AuditEvent> {
   readonly seq: number;
@@ -44,63 +32,78 @@ export interface AuditQuery {
 export interface Audit {
   /** Adds an entry inside the caller's transaction. Throws when the details could hold a key or a text. */
   append(transaction: DatabaseTransaction, event: AuditEvent): Promise<void>;
+  /** Adds many, in their order within each territory: the log's end is read once, and rows are written together. */
+  appendAll(transaction: DatabaseTransaction, events: readonly AuditEvent[]): Promise<void>;
   /** Newest first. */
   list(query: AuditQuery): Promise<AuditEntry[]>;
-  /** Walks the whole chain; names the first entry that does not follow from the one before. */
-  verify(territory: string): Promise<AuditVerdict>;
+  /** As they are in the log, from the one after `afterSeq` on; at most 1,000. */
+  records(query: {
+    readonly territory: string;
+    readonly afterSeq: number;
+    readonly limit?: number;
+  }): Promise<AuditRecord[]>;
+  /**
+   * Walks the chain from after `afterSeq`, by default all of it; names the first entry that does not follow from the
+   * one before.
+   */
+  verify(territory: string, range?: { readonly afterSeq: number; readonly toSeq: number }): Promise<AuditVerdict>;
 }
 
-const PAGE_ROWS = 1_000;
-/** What an integer of a database holds, which is a thousand acts a second for 24 days. */
-const SEQ_MAX = 2 ** 31 - 1;
-const DETAIL_CHARACTERS_MAX = 256;
-const DETAILS_MAX = 16;
-/** The texts of a key and of an invite. */
-const SECRET = /iw_[a-z2-7]{52}|iwj1\./;
+const { pageRows: PAGE_ROWS, seqMax: SEQ_MAX } = AUDIT_LIMITS;
 
 export function createAudit({ db, crypto, clock }: { db: Database; crypto: Crypto; clock: Clock }): Audit {
-  const genesis = async (territory: string): Promise<Uint8Array> =>
-    crypto.sha256(utf8(`idlewild/v1/audit\n${territory}`));
-  const hashOf = async (row: Omit<AuditRow, 'hash' | 'territory_id'>): Promise<Uint8Array> =>
-    crypto.sha256(
-      encodeCbor([row.previous_hash, row.seq, row.at_ms, row.actor, row.action, row.subject, row.details_json]),
-    );
-  const page = (territory: string, afterSeq: number): Promise<AuditRow[]> =>
-    db
+  async function append(
+    transaction: DatabaseTransaction,
+    territory: string,
+    events: readonly AuditEvent[],
+  ): Promise<void> {
+    // The entry before it must be there before this one is made of it.
+    await oneAtATime(transaction, `audit ${territory}`);
+    const last = await transaction
+      .selectFrom('audit')
+      .select(['seq', 'hash'])
+      .where('territory_id', '=', territory)
+      .orderBy('seq', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    let seq = last?.seq ?? 0;
+    let previous = last?.hash ?? (await auditGenesis(territory, crypto));
+    const atMs = clock.now();
+    for (let from = 0; from < events.length; from += AUDIT_LIMITS.rowsPerStatement) {
+      const rows: AuditRow[] = [];
+      for (const { actor, action, subject, details = {} } of events.slice(from, from + AUDIT_LIMITS.rowsPerStatement)) {
+        seq++;
+        const entry = { seq, atMs, actor, action, subject, details: JSON.stringify(details), previous };
+        previous = await auditHash(entry, crypto);
+        rows.push(rowOf(territory, { ...entry, hash: previous }));
+      }
+      await transaction.insertInto('audit').values(rows).execute();
+    }
+  }
+
+  async function records({ territory, afterSeq, limit = PAGE_ROWS }: Parameters<Audit['records']>[0]) {
+    const rows = await db
       .selectFrom('audit')
       .selectAll()
       .where('territory_id', '=', territory)
       .where('seq', '>', afterSeq)
       .orderBy('seq')
-      .limit(PAGE_ROWS)
+      .limit(Math.min(limit, PAGE_ROWS))
       .execute();
+    return rows.map(recordOf);
+  }
 
   return {
-    async append(transaction, { territory, actor, action, subject, details = {} }) {
-      checkDetails(action, details);
-      // The entry before it must be there before this one is made of it.
-      await oneAtATime(transaction, `audit ${territory}`);
-      const last = await transaction
-        .selectFrom('audit')
-        .select(['seq', 'hash'])
-        .where('territory_id', '=', territory)
-        .orderBy('seq', 'desc')
-        .limit(1)
-        .executeTakeFirst();
-      const entry = {
-        seq: (last?.seq ?? 0) + 1,
-        at_ms: clock.now(),
-        actor,
-        action,
-        subject,
-        details_json: JSON.stringify(details),
-        previous_hash: last?.hash ?? (await genesis(territory)),
-      };
-      const hash = await hashOf(entry);
-      await transaction
-        .insertInto('audit')
-        .values({ ...entry, territory_id: territory, hash })
-        .execute();
+    append(transaction, event) {
+      checkEvent(event);
+      return append(transaction, event.territory, [event]);
+    },
+    async appendAll(transaction, events) {
+      for (const event of events) checkEvent(event);
+      const groups = Map.groupBy(events, ({ territory }) => territory);
+      // Two that write for the same territories wait for each other in one order.
+      for (const territory of [...groups.keys()].toSorted())
+        await append(transaction, territory, groups.get(territory) as AuditEvent[]);
     },
     async list({ territory, beforeSeq = SEQ_MAX, limit = 100 }) {
       const rows = await db
@@ -122,36 +125,50 @@ export function createAudit({ db, crypto, clock }: { db: Database; crypto: Crypt
         hash: row.hash,
       }));
     },
-    async verify(territory) {
-      let previous = await genesis(territory);
-      let seq = 0;
-      for (;;) {
-        const rows = await page(territory, seq);
-        for (const row of rows) {
+    records,
+    async verify(territory, { afterSeq, toSeq } = { afterSeq: 0, toSeq: SEQ_MAX }) {
+      let seq = afterSeq;
+      let previous = afterSeq === 0 ? await auditGenesis(territory, crypto) : undefined;
+      while (seq < toSeq) {
+        const page = await records({ territory, afterSeq: seq, limit: toSeq - seq });
+        for (const entry of page) {
           seq++;
-          if (row.seq !== seq) {
-            return { intact: false, seq, why: `entry ${seq} is missing: entry ${row.seq} comes next` };
+          if (entry.seq !== seq) {
+            return { intact: false, seq, why: `entry ${seq} is missing: entry ${entry.seq} comes next` };
           }
-          if (!equalBytes(row.previous_hash, previous)) {
+          if (previous !== undefined && !equalBytes(entry.previous, previous)) {
             return { intact: false, seq, why: `entry ${seq} does not follow from the entry before it` };
           }
-          if (!equalBytes(row.hash, await hashOf(row))) return { intact: false, seq, why: `entry ${seq} was changed` };
-          previous = row.hash;
+          if (!equalBytes(entry.hash, await auditHash(entry, crypto)))
+            return { intact: false, seq, why: `entry ${seq} was changed` };
+          previous = entry.hash;
         }
-        if (rows.length < PAGE_ROWS) return { intact: true, entries: seq, lastHash: previous };
+        if (page.length < PAGE_ROWS) break;
       }
+      return { intact: true, entries: seq, lastHash: previous ?? (await auditGenesis(territory, crypto)) };
     },
   };
 }
 
-function checkDetails(action: string, details: AuditDetails): void {
-  const values = Object.values(details);
-  const isUnfit = (value: string | number | boolean): boolean =>
-    typeof value === 'string' && (value.length > DETAIL_CHARACTERS_MAX || SECRET.test(value));
-  if (values.length <= DETAILS_MAX && !values.some(isUnfit)) return;
-  throw new IdlewildError(
-    'invalid_request',
-    `the details of ${action} do not belong into an audit log: ` +
-      `at most ${DETAILS_MAX} of at most ${DETAIL_CHARACTERS_MAX} characters, and none of them a key or an invite`,
-  );
-}
+const rowOf = (territory: string, entry: AuditRecord): AuditRow => ({
+  territory_id: territory,
+  seq: entry.seq,
+  at_ms: entry.atMs,
+  actor: entry.actor,
+  action: entry.action,
+  subject: entry.subject,
+  details_json: entry.details,
+  previous_hash: entry.previous,
+  hash: entry.hash,
+});
+
+const recordOf = (row: AuditRow): AuditRecord => ({
+  seq: row.seq,
+  atMs: row.at_ms,
+  actor: row.actor,
+  action: row.action,
+  subject: row.subject,
+  details: row.details_json,
+  previous: row.previous_hash,
+  hash: row.hash,
+});

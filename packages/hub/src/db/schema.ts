@@ -7,6 +7,7 @@
  */
 import type { DataClass, DeviceTier } from '@idlewild/protocol';
 import type { Generated, Kysely, Selectable, Transaction } from 'kysely';
+import type { AuditHeadRows, AuditNodes } from './schema/audit-heads.ts';
 import type {
   Bindings,
   CustomRoles,
@@ -17,6 +18,15 @@ import type {
   People,
   Versions,
 } from './schema/people.ts';
+import type {
+  AllocationHistory,
+  Allocations,
+  Projects,
+  SpendCaps,
+  SpendDays,
+  SpendHolds,
+  SpendSettings,
+} from './schema/projects.ts';
 import type {
   OidcIdentities,
   OidcProviders,
@@ -135,6 +145,12 @@ export interface Requests {
   run_id: string | null;
   /** Which of the run's answers it is. */
   choice: Generated<number>;
+  /** What it may spend, where anything bounds that; see `projects/holds.ts`. */
+  hold_id: Generated<string | null>;
+  /** Which had it last; null while none has, and of what ended before this was written down. */
+  device_id: Generated<string | null>;
+  /** What its device says that it drew, in thousandths of a watt-hour. */
+  energy_mwh: Generated<number>;
 }
 
 /** A 32-byte seed or a certificate of the hub, by its name; see `identity/secrets.ts`. */
@@ -235,6 +251,7 @@ export interface Usage {
   cached_tokens: number;
   answer_tokens: number;
   device_ms: number;
+  energy_mwh: Generated<number>;
 }
 
 /** An answer that its caller may ask for again under the same Idempotency-Key, sealed. */
@@ -292,6 +309,8 @@ export interface Schema {
   journal: Journal;
   receipts: Receipts;
   audit: AuditEntries;
+  audit_heads: AuditHeadRows;
+  audit_nodes: AuditNodes;
   usage: Usage;
   kept_answers: KeptAnswers;
   secrets: HubSecrets;
@@ -318,6 +337,13 @@ export interface Schema {
   oidc_identities: OidcIdentities;
   sign_in_approvals: SignInApprovals;
   sign_in_steps: SignInSteps;
+  projects: Projects;
+  allocations: Allocations;
+  allocation_history: AllocationHistory;
+  spend_caps: SpendCaps;
+  spend_settings: SpendSettings;
+  spend_days: SpendDays;
+  spend_holds: SpendHolds;
 }
 
 /** The handle that rooms are given. While a transaction of it is open, only the transaction's own handle answers. */
