@@ -11,7 +11,9 @@ export type IdPrefix =
   /** People, their groups, and bindings of roles. */
   | ('per' | 'grp' | 'bnd')
   /** Of signing in: sessions, links, passkeys, OpenID providers. */
-  | ('sis' | 'lnk' | 'pky' | 'idp');
+  | ('sis' | 'lnk' | 'pky' | 'idp')
+  /** Projects, and what they were allocated. */
+  | ('prj' | 'alc');
 
 const ID = /^[a-z]{3}_[a-z2-7]{26}$/;
 const ID_BYTES = 16;

@@ -36,6 +36,8 @@ export const ARCHIVED_TABLES: readonly ArchivedTable[] = [
   { name: 'invites', key: ['id'], rows: 500, moves: 'all' },
   { name: 'devices', key: ['territory_id', 'id'], rows: 500, moves: 'all' },
   { name: 'device_pools', key: ['territory_id', 'pool', 'device_id'], rows: 1_000, moves: 'all' },
+  { name: 'steward_keys', key: ['territory_id', 'id'], rows: 500, moves: 'all' },
+  { name: 'device_vouches', key: ['territory_id', 'device_id'], rows: 500, moves: 'all' },
   // A manifest has up to 2 MiB.
   { name: 'models', key: ['territory_id', 'cid'], rows: 8, moves: 'all' },
   { name: 'projects', key: ['id'], rows: 500, moves: 'all' },

@@ -36,6 +36,7 @@ import type {
   SignInLinks,
   SignInSteps,
 } from './schema/sign-in.ts';
+import type { DeviceVouches, StewardKeys } from './schema/trust.ts';
 
 export interface Territories {
   id: string;
@@ -78,6 +79,12 @@ export interface Invites {
   /** Id of the key that made it. */
   created_by: string;
   created_at_ms: number;
+  /** What the devices become that join with it. */
+  tier: Generated<DeviceTier>;
+  /** Whose they are then. */
+  person_id: Generated<string | null>;
+  /** Signed `invite-vouch` statement of the steward who made it. */
+  vouch: Generated<Uint8Array | null>;
 }
 
 export interface Devices {
@@ -145,6 +152,9 @@ export interface Requests {
   run_id: string | null;
   /** Which of the run's answers it is. */
   choice: Generated<number>;
+  data_class: Generated<DataClass>;
+  /** A slug. */
+  cause: Generated<string | null>;
   /** What it may spend, where anything bounds that; see `projects/holds.ts`. */
   hold_id: Generated<string | null>;
   /** Which had it last; null while none has, and of what ended before this was written down. */
@@ -337,6 +347,8 @@ export interface Schema {
   oidc_identities: OidcIdentities;
   sign_in_approvals: SignInApprovals;
   sign_in_steps: SignInSteps;
+  steward_keys: StewardKeys;
+  device_vouches: DeviceVouches;
   projects: Projects;
   allocations: Allocations;
   allocation_history: AllocationHistory;
