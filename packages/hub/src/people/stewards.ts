@@ -1,0 +1,124 @@
+/**
+ * A territory always has a steward: a person, or a service key. Whatever would leave it without one is taken back.
+ *
+ * Those whose right expires are stewards, too, but not the last ones: where there is one that stays, one stays.
+ */
+import { IdlewildError } from '@idlewild/protocol';
+import type { DatabaseTransaction } from '../db/schema.ts';
+import { turnOf, requirePermissions } from './granting.ts';
+import { boundTo, groupsOf, holdingsOf, type Holding, type Place } from './standing.ts';
+
+interface Stewards {
+  readonly all: number;
+  /** Whose right does not expire. */
+  readonly lasting: number;
+}
+
+/** Runs `act` under the territory's turn. Throws `conflict` where it took the last steward away. */
+export async function keepingASteward<Result>(
+  transaction: DatabaseTransaction,
+  place: Place,
+  act: () => Promise<Result>,
+): Promise<Result> {
+  await turnOf(transaction, place.territory);
+  const before = await count(transaction, place);
+  const result = await act();
+  const after = await count(transaction, place);
+  const isLost = (before.all > 0 && after.all === 0) || (before.lasting > 0 && after.lasting === 0);
+  if (!isLost) return result;
+  throw new IdlewildError(
+    'conflict',
+    'the territory would be without a steward; make somebody else one first, without an end',
+  );
+}
+
+async function count(transaction: DatabaseTransaction, place: Place): Promise<Stewards> {
+  const until = [...(await personsUntil(transaction, place)), ...(await keysUntil(transaction, place))];
+  return { all: until.length, lasting: until.filter((each) => each === null).length };
+}
+
+async function personsUntil(transaction: DatabaseTransaction, { territory, nowMs }: Place): Promise<(number | null)[]> {
+  const live = transaction
+    .selectFrom('bindings')
+    .where('bindings.territory_id', '=', territory)
+    .where('bindings.role', '=', 'steward')
+    .where('bindings.scope_kind', '=', 'territory')
+    .where((row) => row.or([row('bindings.expires_at_ms', 'is', null), row('bindings.expires_at_ms', '>', nowMs)]));
+  const direct = await live
+    .innerJoin('members', (join) =>
+      join
+        .onRef('members.territory_id', '=', 'bindings.territory_id')
+        .onRef('members.person_id', '=', 'bindings.subject_id'),
+    )
+    .where('bindings.subject_kind', '=', 'person')
+    .where('members.state', '=', 'active')
+    .select('bindings.expires_at_ms')
+    .execute();
+  const grouped = await live
+    .innerJoin('group_members', (join) =>
+      join
+        .onRef('group_members.territory_id', '=', 'bindings.territory_id')
+        .onRef('group_members.group_id', '=', 'bindings.subject_id'),
+    )
+    .innerJoin('members', (join) =>
+      join
+        .onRef('members.territory_id', '=', 'bindings.territory_id')
+        .onRef('members.person_id', '=', 'group_members.person_id'),
+    )
+    .where('bindings.subject_kind', '=', 'group')
+    .where('members.state', '=', 'active')
+    .select('bindings.expires_at_ms')
+    .execute();
+  return [...direct, ...grouped].map((row) => row.expires_at_ms);
+}
+
+/** Service keys; what a person's own key may do ends with the person. */
+async function keysUntil(transaction: DatabaseTransaction, { territory, nowMs }: Place): Promise<(number | null)[]> {
+  const rows = await transaction
+    .selectFrom('keys')
+    .select('expires_at_ms')
+    .where('territory_id', '=', territory)
+    .where('role', '=', 'steward')
+    .where('person_id', 'is', null)
+    .where('revoked_at_ms', 'is', null)
+    .where((row) => row.or([row('expires_at_ms', 'is', null), row('expires_at_ms', '>', nowMs)]))
+    .execute();
+  return rows.map((row) => row.expires_at_ms);
+}
+
+/** Throws `forbidden` where `subject` is a steward, suspended or not, and `actor` is none there. */
+export async function requireOver(
+  transaction: DatabaseTransaction,
+  place: Place,
+  actor: string,
+  subject: string,
+  how: string,
+): Promise<void> {
+  await requireSteward(transaction, place, actor, await heldOrBound(transaction, place, subject), how);
+}
+
+/** Throws `forbidden` where any of `holdings` is a steward's, and `actor` is none there. */
+export async function requireSteward(
+  transaction: DatabaseTransaction,
+  place: Place,
+  actor: string,
+  holdings: readonly Holding[],
+  how: string,
+): Promise<void> {
+  const grants = holdings.filter(({ permissions }) => permissions === 'all').map((each) => ({ ...each, untilMs: 0 }));
+  await requirePermissions(transaction, place, actor, grants, how);
+}
+
+/** Of a person also what is only held again when she is active. */
+export async function heldOrBound(
+  transaction: DatabaseTransaction,
+  place: Place,
+  subject: string,
+): Promise<readonly Holding[]> {
+  if (!subject.startsWith('per_')) return holdingsOf(transaction, place, subject);
+  const groups = await groupsOf(transaction, place.territory, subject);
+  return boundTo(transaction, place, [
+    { kind: 'person', id: subject },
+    ...groups.map((id) => ({ kind: 'group', id }) as const),
+  ]);
+}
