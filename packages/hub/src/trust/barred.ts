@@ -1,0 +1,99 @@
+/**
+ * Whether a device may see a text, and if not, why: by its tier, by what its lender signed, by what it refused. Pure;
+ * the router asks of every candidate, and the words are for whoever got no device.
+ */
+import type { Consent } from '@idlewild/protocol';
+import type { Tier } from '../policy/port.ts';
+import { tierFor, type Standing } from './standing.ts';
+import { sortOf, type AskedText } from './text.ts';
+
+/** What a lender signed of texts. */
+export type LentTexts = Pick<Consent, 'kinds' | 'classes' | 'causes' | 'refused'>;
+
+export const lentTextsOf = ({ kinds, classes, causes, refused }: Consent): LentTexts => ({
+  kinds: [...kinds],
+  classes: [...classes],
+  causes: [...causes],
+  refused: [...refused],
+});
+
+/** A text, with those who may see one of its class. */
+export interface TextDemand extends AskedText {
+  readonly tiers: ReadonlySet<Tier>;
+}
+
+/** Of a device, what decides. */
+export interface Seer {
+  readonly standing: Standing;
+  readonly lends: LentTexts;
+  /** Sorts of texts (`sortOf`) that it refused, whatever its consent said. */
+  readonly refusals: ReadonlySet<string>;
+}
+
+export type Bar =
+  | { readonly t: 'tier'; readonly tier: Tier }
+  /** Its lender lends for no answers. */
+  | { readonly t: 'kind' }
+  | { readonly t: 'class' | 'cause' | 'refused' };
+
+/** `undefined`: it may see the text. */
+export function barOf({ standing, lends, refusals }: Seer, text: TextDemand): Bar | undefined {
+  const tier = tierFor(standing, text.person);
+  if (!text.tiers.has(tier)) return { t: 'tier', tier };
+  if (!lends.kinds.includes('answers')) return { t: 'kind' };
+  if (!lends.classes.includes(text.dataClass)) return { t: 'class' };
+  const { cause } = text;
+  const isOfCause = lends.causes.length === 0 || (cause !== undefined && lends.causes.includes(cause));
+  if (!isOfCause || (cause !== undefined && lends.refused.includes(cause))) return { t: 'cause' };
+  return refusals.has(sortOf(text)) ? { t: 'refused' } : undefined;
+}
+
+const TIER_WORDS: Readonly<Record<Tier, string>> = {
+  own: 'your own',
+  vetted: 'vetted',
+  member: "only a member's",
+  public: 'public',
+};
+
+const listed = (words: readonly string[]): string =>
+  words.length < 2 ? (words[0] ?? 'nothing') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
+
+/** "none of them may see confidential data: 2 are public, 1's lender lends for public and internal data only". */
+export function barsText(seers: readonly Seer[], text: TextDemand): string {
+  const reasons = seers.map((seer) => reasonOf(seer, text)).filter((reason) => reason !== undefined);
+  const counted = [...Map.groupBy(reasons, (reason) => reason)].map(([words, all]) => countedText(all.length, words));
+  return counted.join(', ');
+}
+
+/** `{is}`: what is said of the device; else what is said of its lender. */
+function reasonOf({ standing, lends, refusals }: Seer, text: TextDemand): string | undefined {
+  const bar = barOf({ standing, lends, refusals }, text);
+  switch (bar?.t) {
+    case undefined:
+      return undefined;
+    case 'tier':
+      return `{is} ${TIER_WORDS[bar.tier]}`;
+    case 'kind':
+      return `{lends} for ${listed(lends.kinds)} only`;
+    case 'class':
+      return `{lends} for ${listed(lends.classes)} data only`;
+    case 'cause': {
+      const { cause } = text;
+      if (cause !== undefined && lends.refused.includes(cause)) return `{refuses} work for "${cause}"`;
+      const said = cause === undefined ? ', and this request names no purpose' : '';
+      return `{lends} for ${listed(lends.causes)} only${said}`;
+    }
+    case 'refused':
+      return '{refused} such a request';
+  }
+}
+
+function countedText(count: number, words: string): string {
+  const isOne = count === 1;
+  const lender = isOne ? `${count}'s lender` : `${count} devices' lenders`;
+  return words
+    .replace('{is}', `${count} ${isOne ? 'is' : 'are'}`)
+    .replace('{lends}', `${lender} ${isOne ? 'lends' : 'lend'}`)
+    .replace('{refuses}', `${lender} ${isOne ? 'refuses' : 'refuse'}`)
+    .replace('{refused}', `${count} refused`);
+}
