@@ -6,9 +6,10 @@
  * take turns. Changing, removing or reordering entries breaks the chain; that its end is cut off, or all of it written
  * anew, shows against the heads that the hub signs (`heads.ts`). Prompts, answers and keys are never in an entry.
  */
-import { auditGenesis, auditHash, equalBytes, type AuditRecord, type Clock, type Crypto } from '@idlewild/protocol';
+import { auditGenesis, auditHash, type AuditRecord, type Clock, type Crypto } from '@idlewild/protocol';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { AuditRow, Database, DatabaseTransaction } from '../db/schema.ts';
+import { checkChain, recordsAfter, rowOf, type AuditVerdict, type ChainRange } from './chain.ts';
 import { checkEvent, type AuditDetails, type AuditEvent } from './event.ts';
 import { AUDIT_LIMITS } from './limits.ts';
 
@@ -17,10 +18,6 @@ export interface AuditEntry extends Required<AuditEvent> {
   readonly atMs: number;
   readonly hash: Uint8Array;
 }
-
-export type AuditVerdict =
-  | { readonly intact: true; readonly entries: number; readonly lastHash: Uint8Array }
-  | { readonly intact: false; readonly seq: number; readonly why: string };
 
 export interface AuditQuery {
   readonly territory: string;
@@ -42,11 +39,8 @@ export interface Audit {
     readonly afterSeq: number;
     readonly limit?: number;
   }): Promise<AuditRecord[]>;
-  /**
-   * Walks the chain from after `afterSeq`, by default all of it; names the first entry that does not follow from the
-   * one before.
-   */
-  verify(territory: string, range?: { readonly afterSeq: number; readonly toSeq: number }): Promise<AuditVerdict>;
+  /** Walks the chain, by default all of it; names the first entry that does not follow from the one before. */
+  verify(territory: string, range?: ChainRange): Promise<AuditVerdict>;
 }
 
 const { pageRows: PAGE_ROWS, seqMax: SEQ_MAX } = AUDIT_LIMITS;
@@ -81,18 +75,6 @@ export function createAudit({ db, crypto, clock }: { db: Database; crypto: Crypt
     }
   }
 
-  async function records({ territory, afterSeq, limit = PAGE_ROWS }: Parameters<Audit['records']>[0]) {
-    const rows = await db
-      .selectFrom('audit')
-      .selectAll()
-      .where('territory_id', '=', territory)
-      .where('seq', '>', afterSeq)
-      .orderBy('seq')
-      .limit(Math.min(limit, PAGE_ROWS))
-      .execute();
-    return rows.map(recordOf);
-  }
-
   return {
     append(transaction, event) {
       checkEvent(event);
@@ -125,50 +107,7 @@ export function createAudit({ db, crypto, clock }: { db: Database; crypto: Crypt
         hash: row.hash,
       }));
     },
-    records,
-    async verify(territory, { afterSeq, toSeq } = { afterSeq: 0, toSeq: SEQ_MAX }) {
-      let seq = afterSeq;
-      let previous = afterSeq === 0 ? await auditGenesis(territory, crypto) : undefined;
-      while (seq < toSeq) {
-        const page = await records({ territory, afterSeq: seq, limit: toSeq - seq });
-        for (const entry of page) {
-          seq++;
-          if (entry.seq !== seq) {
-            return { intact: false, seq, why: `entry ${seq} is missing: entry ${entry.seq} comes next` };
-          }
-          if (previous !== undefined && !equalBytes(entry.previous, previous)) {
-            return { intact: false, seq, why: `entry ${seq} does not follow from the entry before it` };
-          }
-          if (!equalBytes(entry.hash, await auditHash(entry, crypto)))
-            return { intact: false, seq, why: `entry ${seq} was changed` };
-          previous = entry.hash;
-        }
-        if (page.length < PAGE_ROWS) break;
-      }
-      return { intact: true, entries: seq, lastHash: previous ?? (await auditGenesis(territory, crypto)) };
-    },
+    records: ({ territory, afterSeq, limit }) => recordsAfter(db, territory, { afterSeq }, limit),
+    verify: (territory, range = { afterSeq: 0 }) => checkChain(db, crypto, territory, range),
   };
 }
-
-const rowOf = (territory: string, entry: AuditRecord): AuditRow => ({
-  territory_id: territory,
-  seq: entry.seq,
-  at_ms: entry.atMs,
-  actor: entry.actor,
-  action: entry.action,
-  subject: entry.subject,
-  details_json: entry.details,
-  previous_hash: entry.previous,
-  hash: entry.hash,
-});
-
-const recordOf = (row: AuditRow): AuditRecord => ({
-  seq: row.seq,
-  atMs: row.at_ms,
-  actor: row.actor,
-  action: row.action,
-  subject: row.subject,
-  details: row.details_json,
-  previous: row.previous_hash,
-  hash: row.hash,
-});
