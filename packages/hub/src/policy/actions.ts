@@ -4,7 +4,7 @@
  * Routes name an action of it, `schema.cedarschema` declares the same actions, `policies.cedar` says who may do them. A
  * test holds the schema to this table.
  */
-export type ResourceKind = 'Territory' | 'Device' | 'Model' | 'Key';
+export type ResourceKind = 'Territory' | 'Device' | 'Model' | 'Key' | 'DataClass';
 
 export const ACTIONS = {
   readStatus: 'Territory',
@@ -27,13 +27,30 @@ export const ACTIONS = {
   uploadBlob: 'Territory',
   fetchBlob: 'Territory',
 
+  /** Who the asker is, and what it may do. */
+  readSelf: 'Territory',
+  /** Members, groups, roles and who has them. */
+  readPeople: 'Territory',
+  manageMembers: 'Territory',
+  manageGroups: 'Territory',
+  manageRoles: 'Territory',
+  /** Also its opposite. Nobody gives what she does not hold. */
+  bindRole: 'Territory',
+
   createInvite: 'Territory',
+  /** For devices of the asker. */
+  inviteOwnDevice: 'Territory',
+  listOwnDevices: 'Territory',
   listDevices: 'Territory',
   showDevice: 'Device',
   drainDevice: 'Device',
   revokeDevice: 'Device',
 
+  /** Keys of the territory. */
   createKey: 'Territory',
+  /** Keys of the person who asks. */
+  createOwnKey: 'Territory',
+  listOwnKeys: 'Territory',
   listKeys: 'Territory',
   revokeKey: 'Key',
   limitKey: 'Key',
@@ -43,8 +60,8 @@ export const ACTIONS = {
 
   readPolicy: 'Territory',
   changePolicy: 'Territory',
-  /** Asked of devices, never of people: whether texts of a class may be given to them. */
-  readText: 'Territory',
+  /** Asked of tiers of devices, never of people. */
+  readText: 'DataClass',
 
   /** Communities of the hub, asked of its first territory. */
   hostTerritory: 'Territory',

@@ -7,7 +7,7 @@ import type { Action } from './actions.ts';
 export const BUILT_IN_ROLES = ['steward', 'member', 'caller', 'lender', 'auditor'] as const;
 export type BuiltInRole = (typeof BUILT_IN_ROLES)[number];
 
-/** To ask, and to see what became of it. */
+/** To ask, and to see what became of it. Who somebody is, everybody may see (`policies.cedar`). */
 const CALLER = [
   'answer',
   'readOwnRequests',
@@ -17,12 +17,15 @@ const CALLER = [
   'readOwnUsage',
 ] as const satisfies Action[];
 
+/** To let devices of one's own in, and to see them. What is done to one of them, `policies.cedar` permits. */
+const LENDER = ['inviteOwnDevice', 'listOwnDevices'] as const satisfies Action[];
+
 export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, readonly Action[]>> = {
-  /** A person of the territory: asks, and sees its own. */
-  member: [...CALLER],
+  /** A person of the territory: asks, lends, and has keys and devices of her own. */
+  member: [...CALLER, 'createOwnKey', 'listOwnKeys', ...LENDER],
   caller: CALLER,
   /** Lends devices, and controls them wherever they are used. */
-  lender: ['readStatus', 'listModels', 'showModel'],
+  lender: ['readStatus', 'listModels', 'showModel', ...LENDER],
   /** Sees what was done and by whom, and changes nothing. */
   auditor: [
     'readStatus',
@@ -33,6 +36,7 @@ export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, reado
     'listDevices',
     'showDevice',
     'listKeys',
+    'readPeople',
     'readUsage',
     'readOwnUsage',
   ],
