@@ -29,7 +29,17 @@ export const ERRORS = {
   forbidden: {
     status: 403,
     retryable: false,
-    meaning: 'The policy denies this action to this role; the message names both.',
+    meaning: 'The policy denies this; the message and error.details say which policy decided and what would be needed.',
+  },
+  model_stopped: {
+    status: 403,
+    retryable: false,
+    meaning: 'A steward stopped this model: it answers nobody until it is allowed again. The message says why.',
+  },
+  policy_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: 'A policy that does not parse or does not fit the schema; the message says where. Nothing was changed.',
   },
   not_found: { status: 404, retryable: false, meaning: 'No such route or thing.' },
   model_not_found: { status: 404, retryable: false, meaning: 'The territory has no model of that name.' },

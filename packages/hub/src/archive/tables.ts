@@ -38,6 +38,9 @@ export const ARCHIVED_TABLES: readonly ArchivedTable[] = [
   { name: 'device_pools', key: ['territory_id', 'pool', 'device_id'], rows: 1_000, moves: 'all' },
   { name: 'steward_keys', key: ['territory_id', 'id'], rows: 500, moves: 'all' },
   { name: 'device_vouches', key: ['territory_id', 'device_id'], rows: 500, moves: 'all' },
+  { name: 'policies', key: ['territory_id', 'name'], rows: 64, moves: 'all' },
+  { name: 'policy_history', key: ['territory_id', 'name', 'version'], rows: 64, moves: 'all' },
+  { name: 'model_stops', key: ['territory_id', 'cid'], rows: 1_000, moves: 'all' },
   // A manifest has up to 2 MiB.
   { name: 'models', key: ['territory_id', 'cid'], rows: 8, moves: 'all' },
   { name: 'projects', key: ['id'], rows: 500, moves: 'all' },

@@ -20,6 +20,7 @@ import { projects } from './migrations/0008-projects.ts';
 import { audit } from './migrations/0010-audit.ts';
 import { trust } from './migrations/0011-trust.ts';
 import { territories } from './migrations/0013-territories.ts';
+import { policies } from './migrations/0014-policies.ts';
 
 export interface Migration {
   readonly name: string;
@@ -40,6 +41,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0010-audit', up: audit },
   { name: '0011-trust', up: trust },
   { name: '0013-territories', up: territories },
+  { name: '0014-policies', up: policies },
 ];
 
 interface MigrationTables {

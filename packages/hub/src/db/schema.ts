@@ -18,6 +18,7 @@ import type {
   People,
   Versions,
 } from './schema/people.ts';
+import type { ModelStops, Policies, PolicyHistory } from './schema/policies.ts';
 import type {
   AllocationHistory,
   Allocations,
@@ -340,6 +341,9 @@ export interface Schema {
   bindings: Bindings;
   versions: Versions;
   device_pools: DevicePools;
+  policies: Policies;
+  policy_history: PolicyHistory;
+  model_stops: ModelStops;
   person_sessions: PersonSessions;
   sign_in_links: SignInLinks;
   passkeys: Passkeys;
