@@ -1,0 +1,161 @@
+/**
+ * How somebody becomes a member here: a person, what the territory calls them, a role, groups.
+ *
+ * One statement of it for invitations and for providers whose people may join by themselves, inside the transaction
+ * that proves who they are. Nobody lets in with more than they hold, nor makes a link for a member who holds more than
+ * they do: a link is as good as the member. That is asked when it is promised and again when it is kept.
+ */
+import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protocol';
+import type { Audit } from '../audit/audit.ts';
+import type { Database, DatabaseTransaction } from '../db/schema.ts';
+import { requireGrant, requirePermissions, turnOf, type RoleGrant } from '../people/granting.ts';
+import { personName } from '../people/names.ts';
+import { TERRITORY, holdingsOf } from '../people/standing.ts';
+import { touchPeople } from '../people/versions.ts';
+import { isBuiltIn } from '../policy/built-in-roles.ts';
+import { SIGN_IN_LIMITS } from './limits.ts';
+
+export interface Promised {
+  readonly role: string;
+  /** Ids. */
+  readonly groups: readonly string[];
+}
+
+export interface Newcomer extends Promised {
+  readonly name: string;
+  /** Who let them in: the person or key that invited, or the id of a provider. */
+  readonly by: string;
+  /** A name that is taken gets a number behind it; otherwise `join` throws `conflict`. */
+  readonly anyName?: boolean;
+}
+
+/** All of them within a transaction, which they give the territory's turn. */
+export interface Newcomers {
+  /** Throws `not_found` for an unknown role or group, `forbidden` where `actor` may not give it. */
+  checkPromise(transaction: DatabaseTransaction, actor: string, what: Promised): Promise<void>;
+  /** Throws `forbidden` where `actor` holds less than this member does. */
+  checkActingFor(transaction: DatabaseTransaction, actor: string, person: string): Promise<void>;
+  /** The new person's id. */
+  join(transaction: DatabaseTransaction, newcomer: Newcomer): Promise<string>;
+}
+
+export interface NewcomersDeps {
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly audit: Audit;
+}
+
+const NAME_TRIES_MAX = 100;
+
+export function createNewcomers({ random, clock, audit }: NewcomersDeps, territory: string): Newcomers {
+  const place = () => ({ territory, nowMs: clock.now() });
+
+  async function groupsThere(from: Database, wanted: readonly string[]): Promise<string[]> {
+    if (wanted.length === 0) return [];
+    const rows = await from
+      .selectFrom('groups')
+      .select('id')
+      .where('territory_id', '=', territory)
+      .where('id', 'in', wanted)
+      .execute();
+    return rows.map(({ id }) => id);
+  }
+
+  async function isRole(from: Database, role: string): Promise<boolean> {
+    if (isBuiltIn(role)) return true;
+    const row = await from
+      .selectFrom('roles')
+      .select('name')
+      .where('territory_id', '=', territory)
+      .where('name', '=', role)
+      .executeTakeFirst();
+    return row !== undefined;
+  }
+
+  /** What comes with being in these groups. */
+  async function grantsOf(from: Database, groups: readonly string[]): Promise<RoleGrant[]> {
+    if (groups.length === 0) return [];
+    const rows = await from
+      .selectFrom('bindings')
+      .select(['role', 'scope_kind', 'scope_id', 'expires_at_ms'])
+      .where('territory_id', '=', territory)
+      .where('subject_kind', '=', 'group')
+      .where('subject_id', 'in', groups)
+      .execute();
+    return rows.map((row) => ({
+      role: row.role,
+      scope: { kind: row.scope_kind, id: row.scope_id },
+      untilMs: row.expires_at_ms,
+    }));
+  }
+
+  async function freeName(transaction: DatabaseTransaction, wanted: string, anyName: boolean): Promise<string> {
+    for (let tries = 1; tries <= NAME_TRIES_MAX; tries++) {
+      const name = tries === 1 ? wanted : `${wanted.slice(0, SIGN_IN_LIMITS.nameCharactersMax - 4).trimEnd()} ${tries}`;
+      const taken = await transaction
+        .selectFrom('members')
+        .select('person_id')
+        .where('territory_id', '=', territory)
+        .where('name', '=', name)
+        .executeTakeFirst();
+      if (taken === undefined) return name;
+      if (!anyName) break;
+    }
+    throw new IdlewildError('conflict', `somebody here is called ${wanted} already; choose another name`, {
+      details: { param: 'name' },
+    });
+  }
+
+  return {
+    async checkPromise(transaction, actor, { role, groups }) {
+      await turnOf(transaction, territory);
+      if (!(await isRole(transaction, role)))
+        throw new IdlewildError('not_found', `there is no role ${role} in this territory; see: idlewild roles list`);
+      const there = await groupsThere(transaction, groups);
+      const unknown = groups.find((group) => !there.includes(group));
+      if (unknown !== undefined) throw new IdlewildError('not_found', `there is no group ${unknown} in this territory`);
+      const grants = [{ role, scope: TERRITORY, untilMs: null }, ...(await grantsOf(transaction, groups))];
+      await requireGrant(transaction, place(), actor, grants, `invite somebody as ${role}`);
+    },
+    async checkActingFor(transaction, actor, person) {
+      await turnOf(transaction, territory);
+      const held = await holdingsOf(transaction, place(), person);
+      await requirePermissions(transaction, place(), actor, held, 'make a link that signs this member in');
+    },
+    async join(transaction, { name, role, groups, by, anyName = false }) {
+      await turnOf(transaction, territory);
+      const id = newId('per', random);
+      const nowMs = clock.now();
+      const called = await freeName(transaction, personName(name), anyName);
+      await transaction.insertInto('people').values({ id, name: called, created_at_ms: nowMs }).execute();
+      await transaction
+        .insertInto('members')
+        .values({ territory_id: territory, person_id: id, name: called, state: 'active', joined_at_ms: nowMs })
+        .execute();
+      await transaction
+        .insertInto('bindings')
+        .values({
+          id: newId('bnd', random),
+          territory_id: territory,
+          subject_kind: 'person',
+          subject_id: id,
+          role,
+          scope_kind: 'territory',
+          scope_id: '',
+          expires_at_ms: null,
+          created_at_ms: nowMs,
+          created_by: by,
+        })
+        .execute();
+      for (const group of await groupsThere(transaction, groups))
+        await transaction
+          .insertInto('group_members')
+          .values({ territory_id: territory, group_id: group, person_id: id })
+          .execute();
+      await touchPeople(transaction, territory);
+      const details = { name: called, role, groups: groups.length };
+      await audit.append(transaction, { territory, actor: by, action: 'addMember', subject: id, details });
+      return id;
+    },
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * People and their accounts with providers: signing in with one, joining by one where a steward allows it, linking one.
+ *
+ * A browser comes back from a provider with the step that it began; the step says whether it came to sign in or, for
+ * somebody signed in already, to link the account. Linking asks for the very session in which it was begun. A subject
+ * that nobody has linked lets nobody in, whatever e-mail address it shows, unless the provider's people may join by
+ * themselves: then it is somebody new.
+ */
+import { IdlewildError } from '@idlewild/protocol';
+import type { Audit } from '../../audit/audit.ts';
+import type { Database, DatabaseTransaction } from '../../db/schema.ts';
+import { SIGN_IN_LIMITS } from '../limits.ts';
+import type { Newcomers } from '../newcomers.ts';
+import { plainName } from '../plain-text.ts';
+import type { NewSession, PersonSessionStore, SignedIn } from '../sessions.ts';
+import type { Step, Steps } from '../steps.ts';
+import type { Oidc, ProviderStep, Subject } from './oidc.ts';
+import type { Provider, Providers } from './providers.ts';
+
+export interface ComingBack {
+  readonly provider: string;
+  /** The address that the browser came back to. */
+  readonly came: URL;
+  /** The cookie. */
+  readonly step: string | undefined;
+  /** What the browser says it is. */
+  readonly label: string;
+  /** Who is signed in there at this moment. */
+  readonly present: SignedIn | undefined;
+}
+
+export interface Accounts {
+  /** Where the browser is to go, and its cookie. With `who` the account is linked to them. Throws `not_found`. */
+  begin(
+    provider: string,
+    returnUrl: string,
+    who?: SignedIn,
+  ): Promise<{ readonly url: URL; readonly step: string; readonly provider: Provider }>;
+  /** Throws `unauthenticated`, `forbidden` for somebody who is no member, or `conflict`. */
+  finish(coming: ComingBack): Promise<NewSession>;
+}
+
+export interface AccountsDeps {
+  readonly db: Database;
+  readonly audit: Audit;
+  readonly steps: Steps;
+  readonly oidc: Pick<Oidc, 'begin' | 'finish'>;
+  readonly providers: Providers;
+  readonly newcomers: Pick<Newcomers, 'join'>;
+  readonly sessions: Pick<PersonSessionStore, 'open' | 'renew'>;
+}
+
+interface Going extends ProviderStep {
+  /** To be linked: in which session. */
+  readonly session?: string;
+}
+
+export function createAccounts(deps: AccountsDeps, territory: string): Accounts {
+  const { db, audit, steps, oidc, providers, newcomers, sessions } = deps;
+
+  async function signIn(
+    transaction: DatabaseTransaction,
+    provider: Provider,
+    subject: Subject,
+    label: string,
+  ): Promise<NewSession> {
+    const known = await providers.personOf(transaction, provider.id, subject.subject);
+    const person = known ?? (await join(transaction, provider, subject));
+    const session = await sessions.open(transaction, { person, kind: 'browser', via: 'provider', label });
+    await providers.noteUse(transaction, provider.id, subject.subject);
+    const details = { session: session.id, via: 'provider', provider: provider.id };
+    await audit.append(transaction, { territory, actor: person, action: 'signIn', subject: person, details });
+    return session;
+  }
+
+  async function join(transaction: DatabaseTransaction, provider: Provider, subject: Subject): Promise<string> {
+    if (!subject.isAdmitted)
+      throw new IdlewildError(
+        'forbidden',
+        `${provider.name} knows you, but this account is linked to no member here; if you are one, sign in another way ` +
+          'and link it, or else ask a steward for an invitation',
+        { details: { provider: provider.id } },
+      );
+    const name = plainName(subject.name, SIGN_IN_LIMITS.nameCharactersMax) || 'member';
+    const newcomer = { name, role: provider.role, groups: [], by: provider.id, anyName: true };
+    const person = await newcomers.join(transaction, newcomer);
+    await providers.link(transaction, { provider: provider.id, subject: subject.subject, person });
+    return person;
+  }
+
+  return {
+    async begin(id, returnUrl, who) {
+      const provider = await providers.get(id);
+      const { url, step } = await oidc.begin(provider, returnUrl);
+      const going: Going = { ...step, ...(who === undefined ? {} : { session: who.session.id }) };
+      return { url, step: await steps.begin('provider', going), provider };
+    },
+    async finish({ provider: id, came, step: text, label, present }) {
+      const provider = await providers.get(id);
+      const step: Step<Going> = await steps.open('provider', text);
+      const { session } = step.data;
+      if (session !== undefined && present?.session.id !== session)
+        throw new IdlewildError(
+          'unauthenticated',
+          'you were signed out meanwhile; sign in, then link the account again',
+        );
+      const subject = await oidc.finish(provider, came, step.data);
+      return db.transaction().execute(async (transaction) => {
+        await steps.take(transaction, step);
+        if (session === undefined || present === undefined) return signIn(transaction, provider, subject, label);
+        const person = present.principal.personId;
+        await providers.link(transaction, { provider: provider.id, subject: subject.subject, person });
+        return sessions.renew(transaction, present.session);
+      });
+    },
+  };
+}

@@ -1,0 +1,64 @@
+/**
+ * How often anybody may try to sign in: per address, and per thing that is tried (a link, a passkey, a code).
+ *
+ * An IPv6 address counts as its /64, which is what one household has. Addresses are kept hashed. What is tried is
+ * counted whether it exists or not, so nobody learns by being slowed down. It knows no reasons for failing.
+ */
+import { IdlewildError, type Crypto } from '@idlewild/protocol';
+import { changed, filled, fullBucket, untilLevelMs } from '../callers/bucket.ts';
+import type { Buckets } from '../callers/buckets.ts';
+import { hashOf } from './secret-texts.ts';
+
+export type Throttled = 'address' | 'secret' | 'asks' | 'person' | 'failures';
+
+export interface Throttle {
+  /** Whether there is room for one more; takes it. */
+  take(what: Throttled, subject: string, perMinute: number): Promise<{ readonly waitMs: number }>;
+  /** The same; throws `rate_limit_exceeded`. */
+  check(what: Throttled, subject: string, perMinute: number): Promise<void>;
+}
+
+export interface ThrottleDeps {
+  readonly buckets: Buckets;
+  readonly crypto: Pick<Crypto, 'sha256'>;
+}
+
+export function createThrottle({ buckets, crypto }: ThrottleDeps, territory: string): Throttle {
+  async function take(what: Throttled, subject: string, perMinute: number): Promise<{ readonly waitMs: number }> {
+    const hash = await hashOf(`idlewild/v1/sign-in ${what}\n${territory}\n${subject}`, crypto);
+    return buckets.update(`sign-in ${hash}`, (kept, nowMs) => {
+      const bucket = filled(kept.requests ?? fullBucket(perMinute, nowMs), nowMs);
+      const waitMs = untilLevelMs(bucket, 1);
+      return { buckets: { requests: waitMs > 0 ? bucket : changed(bucket, -1) }, result: { waitMs } };
+    });
+  }
+  return {
+    take,
+    async check(what, subject, perMinute) {
+      const { waitMs } = await take(what, subject, perMinute);
+      if (waitMs === 0) return;
+      const retryAfterSeconds = Math.ceil(waitMs / 1_000);
+      throw new IdlewildError('rate_limit_exceeded', `too many tries to sign in; try again in ${retryAfterSeconds} s`, {
+        details: { retryAfterSeconds, retryAfterMs: Math.ceil(waitMs) },
+      });
+    },
+  };
+}
+
+/** What is counted as one address: an IPv4 address, also where it is written as IPv6, or the first half of an IPv6. */
+export function addressGroup(address: string): string {
+  const mapped = /^::ffff:(\d{1,3}(?:\.\d{1,3}){3})$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  if (!address.includes(':')) return address;
+  const [head = '', tail] = (address.split('%', 1)[0] ?? '').split('::', 2);
+  const parts = head === '' ? [] : head.split(':');
+  if (tail !== undefined) {
+    const after = tail === '' ? 0 : tail.split(':').length;
+    while (parts.length + after < 8) parts.push('0');
+    if (tail !== '') parts.push(...tail.split(':'));
+  }
+  return `${parts
+    .slice(0, 4)
+    .map((part) => part.toLowerCase().replace(/^0+(?=.)/, ''))
+    .join(':')}::/64`;
+}
