@@ -13,6 +13,7 @@ import { addJoinCommand } from './commands/join.ts';
 import { addKeyCommands } from './commands/keys.ts';
 import { addLendingCommands } from './commands/lending.ts';
 import { addModelCommands } from './commands/models.ts';
+import { addReceiptCommands } from './commands/receipt.ts';
 import { addServiceCommands } from './commands/service.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addTerritoryCommands } from './commands/territory.ts';
@@ -54,6 +55,7 @@ Examples:
   addDeviceCommands(program);
   addKeyCommands(program);
   addUsageCommand(program);
+  addReceiptCommands(program);
   addStatusCommand(program);
   addLendingCommands(program);
   addServiceCommands(program);

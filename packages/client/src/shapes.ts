@@ -50,6 +50,10 @@ export interface IdlewildNote {
   /** Whether the whole is bit-identical to an uninterrupted answer. */
   readonly exact: boolean;
   readonly hub: string;
+  /** A machine wrote it. */
+  readonly ai_generated: true;
+  /** Signed receipts in base64url, one for each choice. */
+  readonly receipts?: readonly string[];
 }
 
 export interface TextPiece {

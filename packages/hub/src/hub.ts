@@ -20,6 +20,7 @@ import {
 } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers } from './answers/answers.ts';
 import { createJournal } from './answers/journal.ts';
+import { createAnswerReceipts, type AnswerReceipts } from './answers/receipts.ts';
 import { createAudit, type Audit } from './audit/audit.ts';
 import { createLocalBus } from './bus/local-bus.ts';
 import type { Bus } from './bus/port.ts';
@@ -106,6 +107,7 @@ export interface Hub {
   readonly local: LocalSessions;
   readonly ticketHolders: TicketHolders;
   readonly answers: Answers;
+  readonly receipts: AnswerReceipts;
   readonly embeddings: Embeddings;
   readonly blobs: BlobDesk;
   readonly limits: Callers['limits'];
@@ -159,12 +161,20 @@ async function openPeople(deps: HubDeps) {
     territory: { id: opened.id, name: opened.name, publicKey: opened.publicKey },
     audit,
     devices,
-    keys: createKeys({ db, crypto, random, clock, audit }),
+    keys: createKeys({ db, territory: opened.id, crypto, random, clock, audit }),
     invites: createInvites({ db, crypto, random, clock, audit, devices }),
     models: createModels({ db, store, clock, audit }),
     policy: await createPolicy(),
     tickets: createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock }),
     scopeOf: createScopes({ crypto, secret: scopeKey }),
+    receipts: createAnswerReceipts({
+      territory: opened.publicKey,
+      hub: opened.hub.key,
+      certificate: opened.certificate,
+      crypto,
+      clock,
+      log: deps.log,
+    }),
     journalKey: await secretOf('journal.key', JOURNAL_KEY, deps),
   };
 }

@@ -108,6 +108,7 @@ export {
   digestParts,
   openAnswerReceipt,
   signAnswerReceipt,
+  territoryOfReceipt,
   type AnswerReceipt,
   type AnswerText,
   type OpenedAnswerReceipt,

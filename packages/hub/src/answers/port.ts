@@ -3,12 +3,14 @@ import type {
   AnswerEvent,
   AnswerWork,
   CallPart,
+  DataClass,
   ErrorCode,
   FinishReason,
   IdlewildError,
   Logprobs,
 } from '@idlewild/protocol';
 import type { ConnectedDevice } from '../session/connected-device.ts';
+import type { AskedText } from '../trust/text.ts';
 
 /** What every answer tells of how it was made. */
 export interface AnswerSummary {
@@ -61,6 +63,10 @@ export interface AnswerRequest {
   readonly key: string;
   readonly model: { readonly cid: string; readonly name: string };
   readonly work: Omit<AnswerWork, 'tokens'>;
+  /** How far its text may go; absent: internal. */
+  readonly dataClass?: DataClass | undefined;
+  /** What it is, and for whom: which devices may see it. */
+  readonly text: AskedText;
   readonly run?: RunRef;
   readonly deadlineMs?: number;
   /** How long it may wait for a device; `HUB_LIMITS.queueMsMax` unless said. */
@@ -102,6 +108,8 @@ export interface Answers {
   onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
   /** Devices or their states changed: the queue is looked at again. */
   pump(): void;
+  /** What devices may see changed: answers are taken from those that may see theirs no longer. */
+  retrust(): void;
   counts(): { readonly open: number; readonly queued: number };
   /** Answers that wait for a device, by the CID of their model. */
   queuedByModel(): ReadonlyMap<string, number>;

@@ -8,6 +8,7 @@ import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { AnswerRequest, Answers } from '../answers/answers.ts';
 import { actorOf } from '../identity/principal.ts';
+import type { AnswerReceipts } from '../answers/receipts.ts';
 import type { ScopeOf } from '../identity/scope.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Model, Models } from '../models/registry.ts';
@@ -33,6 +34,7 @@ export interface V1Deps {
   readonly models: Models;
   readonly sessions: Pick<Sessions, 'list'>;
   readonly scopeOf: ScopeOf;
+  readonly receipts: AnswerReceipts;
   readonly territory: { readonly id: string; readonly name: string };
   readonly hub: string;
   readonly clock: Clock;
@@ -110,7 +112,7 @@ type Ask = (
 ) => Promise<unknown>;
 
 /** From drafts to orders, and on to the caller. */
-function createAsk({ answers, models, scopeOf, territory, clock }: V1Deps): Ask {
+function createAsk({ receipts, answers, models, scopeOf, territory, clock }: V1Deps): Ask {
   const readers = createSlowReaders({
     bytesMax: HUB_LIMITS.callerBufferedBytesMax,
     allBytesMax: HUB_LIMITS.callersBufferedBytesMax,
@@ -138,7 +140,7 @@ function createAsk({ answers, models, scopeOf, territory, clock }: V1Deps): Ask 
     if (!isStream && body.stream_options !== undefined && body.stream_options !== null)
       throw refuse('stream_options', 'is only allowed with "stream": true');
     const orders = await ordersOf(actorOf(principal(request)), body, drafts);
-    const delivery = { clock, answers, orders, format, request, reply, readers };
+    const delivery = { clock, answers, orders, format, request, reply, readers, receipts };
     if (!isStream) return answerWhole(delivery);
     await answerStream(delivery);
     return reply;

@@ -96,6 +96,11 @@ export interface OpenedAnswerReceipt {
 
 const WHAT = 'the receipt';
 
+/** The key of the territory that a receipt says it is of, which proves nothing yet. */
+export async function territoryOfReceipt(carried: Uint8Array, crypto: Crypto): Promise<Uint8Array> {
+  return (await openStatement('answer-receipt', carried, answerReceiptSchema, crypto)).statement.territory;
+}
+
 /**
  * Opens what a hub of `territory` signed. With `answer` it must be of that text. Throws `signature_invalid` or
  * `frame_invalid`, saying what does not agree.

@@ -5,6 +5,7 @@
 import type { CallPart, Logprobs } from '@idlewild/protocol';
 import type { AnswerOutcome } from '../../answers/answers.ts';
 import { createLogprobsAligner } from './logprobs.ts';
+import type { ToldOutcome } from './notes.ts';
 
 export interface Call {
   readonly id: string;
@@ -18,7 +19,7 @@ export interface Choice {
   readonly text: string;
   readonly calls: readonly Call[];
   readonly logprobs: readonly Logprobs[];
-  readonly outcome: AnswerOutcome;
+  readonly outcome: ToldOutcome;
 }
 
 /** The same for the same request, choice and place, so that an answer given again has the same. */

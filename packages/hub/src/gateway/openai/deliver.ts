@@ -6,24 +6,27 @@
  * not read, cancels all its answers. Under an Idempotency-Key events have ids, and all that is written is a function of
  * the run and of what devices said: whoever carries it out again writes the same.
  */
+import { createHash } from 'node:crypto';
 import type { CallPart, Clock, ErrorCode, Logprobs } from '@idlewild/protocol';
 import { IdlewildError } from '@idlewild/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AnswerOutcome, AnswerRequest, Answers } from '../../answers/answers.ts';
 import type { RunRef } from '../../answers/port.ts';
+import type { AnswerReceipts } from '../../answers/receipts.ts';
 import { HUB_LIMITS } from '../../limits.ts';
 import { createPace } from '../../pace.ts';
 import type { SlowReaders } from '../../slow-readers.ts';
 import { createEventIds, type EventIds } from '../event-ids.ts';
 import { answerAll, type AnswersHandle } from './answer-all.ts';
 import { createChoiceCollector, type Choice } from './choice.ts';
+import type { ToldOutcome } from './notes.ts';
 
 /** Server-sent events as text, ready to be written; an empty text is none. */
 export interface EventWriter {
   /** What goes out with the headers. */
   open(): string;
   token(index: number, s: string, calls: readonly CallPart[] | undefined, lp: Logprobs | undefined): string;
-  finished(index: number, outcome: AnswerOutcome): string;
+  finished(index: number, outcome: ToldOutcome): string;
   done(outcomes: readonly AnswerOutcome[]): string;
   failed(error: IdlewildError): string;
 }
@@ -44,13 +47,18 @@ export interface Delivery {
   readonly reply: FastifyReply;
   /** Callers of streams, as far as they do not read. */
   readonly readers: SlowReaders;
+  readonly receipts: AnswerReceipts;
 }
+
+/** That a machine wrote it, to whoever looks at headers alone (draft-abaris-aicdh). */
+const AI_DISCLOSURE = { 'ai-disclosure': 'mode=ai-originated' } as const;
 
 const SSE_HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
   'cache-control': 'no-cache, no-transform',
   // nginx and its like would otherwise collect tokens before passing them on.
   'x-accel-buffering': 'no',
+  ...AI_DISCLOSURE,
 } as const;
 
 /** For requests that nobody comes back to. */
@@ -101,10 +109,52 @@ export async function answerWhole(delivery: Delivery): Promise<object> {
       });
       if (reply.raw.destroyed) onClose();
     });
-    return format.whole(collectors.map((collector, index) => collector.end(outcomes[index] as AnswerOutcome)));
+    const choices = await Promise.all(
+      collectors.map(async (collector, index) => {
+        const choice = collector.end(outcomes[index] as AnswerOutcome);
+        const textDigest = createHash('sha256').update(choice.text).digest();
+        return { ...choice, outcome: await told(delivery, choice, textDigest) };
+      }),
+    );
+    reply.headers(AI_DISCLOSURE);
+    return format.whole(choices);
   } finally {
     reply.raw.off('close', onClose);
   }
+}
+
+/** An outcome with the receipt of what went out. */
+async function told(
+  { receipts, orders, request }: Delivery,
+  { index, outcome, calls }: Pick<Choice, 'index' | 'outcome' | 'calls'>,
+  textDigest: Uint8Array,
+): Promise<ToldOutcome> {
+  const { model, dataClass = 'internal' } = orders[index] as AnswerRequest;
+  const atMs = request.run?.createdAtMs;
+  const order = { request: request.id, choice: index, model, dataClass, atMs, outcome, textDigest, calls };
+  return { ...outcome, receiptText: await receipts.issue(order) };
+}
+
+/** What was told of one choice of a stream, as far as its receipt needs it: text is hashed and not kept. */
+function createTold(
+  requestId: string,
+  index: number,
+): {
+  add(s: string, calls: readonly CallPart[] | undefined): void;
+  end(outcome: AnswerOutcome): { readonly choice: Choice; readonly textDigest: Uint8Array };
+} {
+  const hash = createHash('sha256');
+  const collector = createChoiceCollector(requestId, index);
+  return {
+    add(s, calls) {
+      if (s !== '') hash.update(s);
+      if (calls !== undefined) collector.token('', calls, undefined);
+    },
+    end(outcome) {
+      const choice = collector.end(outcome);
+      return { choice, textDigest: hash.update(outcome.s).digest() };
+    },
+  };
 }
 
 /** Resolves when the stream has begun or ended; throws what happened before the headers were sent. */
@@ -114,6 +164,9 @@ export async function answerStream(delivery: Delivery): Promise<void> {
   const { raw } = reply;
   const events = format.createEvents();
   const ids = request.run === undefined ? NO_IDS : createEventIds(request.id, orders.length);
+  const choices = orders.map((_, index) => createTold(request.id, index));
+  /** Ends of choices wait for their receipts, and the end of all for these. */
+  let ending = Promise.resolve();
   let handle: AnswersHandle | undefined;
   let over = false;
   let waiting = '';
@@ -151,6 +204,7 @@ export async function answerStream(delivery: Delivery): Promise<void> {
     handle = answerAll(answers, orders, {
       started: begin,
       token(index, i, s, calls, lp) {
+        choices[index]?.add(s, calls);
         write(ids.token(index, i, events.token(index, s, calls, lp)));
         if (reader.isTooMuch()) {
           over = true;
@@ -160,11 +214,17 @@ export async function answerStream(delivery: Delivery): Promise<void> {
       },
       finished(index, outcome) {
         begin();
-        write(ids.finished(index, events.finished(index, outcome)));
+        const { choice, textDigest } = (choices[index] as (typeof choices)[number]).end(outcome);
+        ending = ending.then(async () => {
+          const whole = await told(delivery, { index, outcome, calls: choice.calls }, textDigest);
+          if (!over) write(ids.finished(index, events.finished(index, whole)));
+        });
       },
       done(outcomes) {
-        over = true;
-        end(events.done(outcomes));
+        void ending.then(() => {
+          over = true;
+          end(events.done(outcomes));
+        });
       },
       failed(error) {
         over = true;

@@ -1,5 +1,12 @@
 /** What goes with every answer whatever its shape: how it was made, and what it used. */
+import { AI_SOURCE_TYPE } from '@idlewild/protocol';
 import type { AnswerOutcome } from '../../answers/answers.ts';
+
+/** An outcome with its receipt, as it goes out. */
+export interface ToldOutcome extends AnswerOutcome {
+  /** A signed `answer-receipt` in base64url. */
+  readonly receiptText?: string | undefined;
+}
 
 /** What Idlewild adds to every answer, and to the last chunk of a stream. */
 export interface IdlewildNote {
@@ -10,10 +17,17 @@ export interface IdlewildNote {
   /** Whether the whole is bit-identical to an uninterrupted answer. */
   readonly exact: boolean;
   readonly hub: string;
+  /** A machine wrote it: the mark of EU AI Act, Article 50(2), and the same as an IPTC digital source type. */
+  readonly ai_generated: true;
+  readonly digital_source_type: typeof AI_SOURCE_TYPE;
+  /** One for each choice, in base64url, for `idlewild receipt verify`. */
+  readonly receipts?: readonly string[];
 }
 
 /** Of several choices: all their devices, all their failovers, and exact only if each is. */
-export const noteOf = (outcomes: readonly AnswerOutcome[], hub: string): IdlewildNote => ({
+export const noteOf = (outcomes: readonly ToldOutcome[], hub: string): IdlewildNote => ({
+  ai_generated: true,
+  digital_source_type: AI_SOURCE_TYPE,
   devices:
     outcomes.length === 1
       ? (outcomes[0]?.devices ?? []).map((device) => device.name)
@@ -22,7 +36,13 @@ export const noteOf = (outcomes: readonly AnswerOutcome[], hub: string): Idlewil
   seed: outcomes[0]?.seed ?? 0,
   exact: outcomes.every((outcome) => outcome.exact),
   hub,
+  ...receiptsOf(outcomes),
 });
+
+function receiptsOf(outcomes: readonly ToldOutcome[]): Pick<IdlewildNote, 'receipts'> {
+  const receipts = outcomes.flatMap(({ receiptText }) => receiptText ?? []);
+  return receipts.length === 0 ? {} : { receipts };
+}
 
 export interface TokenCounts {
   readonly prompt: number;

@@ -1,0 +1,90 @@
+/** `idlewild receipt`: whether an answer is what its receipt says. Nobody is asked; a kept answer is all it takes. */
+import { readFile } from 'node:fs/promises';
+import { text as textOf } from 'node:stream/consumers';
+import type { OpenedAnswerReceipt } from '@idlewild/protocol';
+import type { Command } from 'commander';
+import { contextOf } from '../context.ts';
+
+interface VerifyOptions {
+  readonly territory?: string;
+}
+
+export function addReceiptCommands(program: Command): void {
+  const receipt = program
+    .command('receipt')
+    .summary('verify what came with an answer')
+    .description('Verify the receipts that come with answers: which model wrote them, where, and what they cost.')
+    .addHelpText('after', '\nExample:\n  $ idlewild receipt verify answer.json --territory ter_…');
+  receipt
+    .command('verify')
+    .summary('hold an answer against its receipt, offline')
+    .description(
+      'Hold a kept answer against its receipt: the JSON of an answer, all events of a stream, or a bare receipt; from ' +
+        'a file or from standard input. Asks nobody: name the community whose word counts.',
+    )
+    .argument('[file]', 'where the answer is kept; absent or -: standard input')
+    .option('--territory <id or key>', 'the community that you trust, as `idlewild status --json` names it')
+    .addHelpText('after', '\nExample:\n  $ idlewild receipt verify answer.json --territory ter_…')
+    .action(async (file: string | undefined, options: VerifyOptions, command: Command) => {
+      const context = contextOf(command);
+      const kept = file === undefined || file === '-' ? await textOf(process.stdin) : await readKept(file);
+      const { verifyKept } = await import('../receipts/verify-kept.ts');
+      const verified = await verifyKept(kept, options.territory);
+      const results = verified.map(({ choice, opened, isOfText }) => resultOf(choice, opened, isOfText));
+      context.show(results, () => results.flatMap(linesOf));
+    });
+}
+
+async function readKept(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    const { IdlewildError, messageOf } = await import('@idlewild/protocol');
+    throw new IdlewildError('usage', `cannot read ${file}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function resultOf(choice: number, { receipt, device }: OpenedAnswerReceipt, isOfText: boolean) {
+  const { request, model, modelName, dataClass, seed, promptTokens, answerTokens, finish } = receipt;
+  const { devices, failovers, numericClass, exact, verification, sourceType } = receipt;
+  return {
+    request,
+    choice,
+    /** Whether a text was there to be held against it. */
+    isOfText,
+    aiGenerated: true,
+    sourceType,
+    model,
+    modelName,
+    dataClass,
+    seed,
+    promptTokens,
+    answerTokens,
+    finish,
+    devices,
+    failovers,
+    numericClass,
+    exact,
+    verification,
+    signedByDevice: device !== undefined,
+    energy: device?.energy ?? null,
+    at: new Date(receipt.atMs).toISOString(),
+  };
+}
+
+function linesOf(result: ReturnType<typeof resultOf>): readonly string[] {
+  const { energy, isOfText, exact, failovers } = result;
+  const moved = failovers === 0 ? '' : ` after ${failovers} ${failovers === 1 ? 'change' : 'changes'} of device`;
+  const cost = energy === null ? 'not told' : `${energy.wattHours.toPrecision(2)} Wh, ${energy.how} by the device`;
+  return [
+    `good: ${result.request}, answer ${result.choice}, of ${result.at}`,
+    `  text       ${isOfText ? 'is the one that was given out' : 'none here to be held against it'}; a machine wrote it`,
+    `  model      ${result.modelName} (${result.model})`,
+    `  device     ${result.devices.join(', ')}${moved}${result.signedByDevice ? ', which signed for it' : ''}`,
+    `  made       ${result.answerTokens} tokens from ${result.promptTokens}, seed ${result.seed}, ` +
+      `class ${result.numericClass}${exact ? '' : ', not bit-identical to an uninterrupted answer'}`,
+    `  data       ${result.dataClass}`,
+    `  energy     ${cost}`,
+    `  verified   ${result.verification === 'unverified' ? 'no second device computed it again' : result.verification}`,
+  ];
+}
