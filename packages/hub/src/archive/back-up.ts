@@ -43,7 +43,7 @@ export interface BackUpOptions extends PlacePorts {
 }
 
 /** What a territory takes to another hub; the rest are secrets of the hub that it leaves. */
-const MOVING_SECRETS = new Set<SecretName>(['territory.key']);
+const MOVING_SECRETS = new Set<SecretName>(['territory.key', 'sign-in.key']);
 const MOVING_FILES = new Set(['tls.crt', 'tls.key']);
 
 /** Throws `not_found`, `conflict`, `data_corrupt`, `disk_full`, `cancelled`, `usage`; then there is no file. */

@@ -17,6 +17,7 @@ export const SECRET_NAMES = [
   'hub.certificate',
   'journal.key',
   'scope.key',
+  'sign-in.key',
   'bus.key',
   'moved.address',
 ] as const;

@@ -37,6 +37,16 @@ export const ACTIONS = {
   /** Also its opposite. Nobody gives what she does not hold. */
   bindRole: 'Territory',
 
+  /** Her own sessions, passkeys and linked accounts; programs that sign in as her. */
+  manageOwnSignIn: 'Territory',
+  invitePerson: 'Territory',
+  /** A link that signs somebody in who is a member already. */
+  linkMember: 'Territory',
+  /** Those of others. */
+  endSessions: 'Territory',
+  /** Which providers say who somebody is. */
+  manageSignIn: 'Territory',
+
   createInvite: 'Territory',
   /** For devices of the asker. */
   inviteOwnDevice: 'Territory',
