@@ -49,6 +49,7 @@ import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
 import { createModels, type Model, type Models } from './models/registry.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
+import { createPeopleVersions } from './people/versions.ts';
 import { createPolicy, type Policy } from './policy/policy.ts';
 import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
 import { createDuties } from './replicas/duties.ts';
@@ -56,6 +57,9 @@ import { createFleet, type Fleet } from './replicas/fleet.ts';
 import type { Duty, Replica } from './replicas/port.ts';
 import type { ConnectedDevice } from './session/connected-device.ts';
 import type { SessionEvents, Sessions } from './session/port.ts';
+import { UNKNOWN_STANDING, readStandings, type Standing } from './trust/standing.ts';
+import { DEFAULT_TIERS } from './trust/tiers.ts';
+import { createTrust, type Trust } from './trust/trust.ts';
 import { createSessions, type Enrolment, type LocalSessions, type SessionsDeps } from './session/sessions.ts';
 
 /** This process as one of several, or as the only one. */
@@ -208,6 +212,18 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     events: eventsFor(territory.id, rooms),
     demand: { beat: () => rooms().placement.said(), onBeat: (beat) => rooms().placement.heard(beat.from, beat) },
   });
+  const trust = createTrust({
+    db: database.db,
+    territory: territory.id,
+    versions: createPeopleVersions({ db: database.db, clock }, territory.id),
+    tiersFor: (dataClass) => DEFAULT_TIERS[dataClass],
+    devices: () => fleet.list(),
+    onChanged() {
+      rooms().answers.retrust();
+      rooms().embeddings.retrust();
+    },
+    log,
+  });
   const local = createSessions({
     clock: database.clock,
     random,
@@ -216,17 +232,23 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     replica: self.id,
     community: territory.name,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
-    enrolment: doorOf(deps, people),
+    enrolment: doorOf(deps, people, trust),
     tickets,
     events: fleet.events,
     refusal,
   });
-  return { fleet, local, ticketHolders: createTicketHolders({ tickets, fleet, devices, clock }) };
+  return { fleet, local, trust, ticketHolders: createTicketHolders({ tickets, fleet, devices, clock }) };
 }
 type Connected = ReturnType<typeof openDevices>;
 
 /** What devices are asked for. */
-function openWork(deps: HubDeps, people: People, books: Books, { id }: ReplicaDeps, { fleet, local }: Connected) {
+function openWork(
+  deps: HubDeps,
+  people: People,
+  books: Books,
+  { id }: ReplicaDeps,
+  { fleet, local, trust }: Connected,
+) {
   const { clock, random, crypto, log, meter } = deps;
   const { keys, models, territory } = people;
   const { journal, duties } = books;
@@ -238,7 +260,7 @@ function openWork(deps: HubDeps, people: People, books: Books, { id }: ReplicaDe
     models: () => models.list(territory.id),
     queued: () => answers.queuedByModel(),
   });
-  const common = { clock, random, replica: id, sessions: fleet, placement, meter, log, revokedKeys };
+  const common = { clock, random, replica: id, sessions: fleet, placement, trust, meter, log, revokedKeys };
   const answers: Answers = createAnswers({
     ...common,
     journal,
@@ -263,7 +285,7 @@ export async function createHub(given: HubDeps): Promise<Hub> {
   const replica: Replica = { id: self.id, bus: self.bus, isLive: (other) => connected.fleet.isLive(other) };
   const books = openBooks(deps, people, self, replica);
   const { callers, journal, duties } = books;
-  const connected: Connected = openDevices(deps, people, self, () => ({ devices, ...work }));
+  const connected: Connected = openDevices(deps, people, self, () => ({ devices, trust: connected.trust, ...work }));
   const { local, fleet } = connected;
   const work = openWork(deps, people, books, self, connected);
   const { answers, placement, embeddings, readModels } = work;
@@ -310,21 +332,41 @@ const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<
   crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
 
 /** Who may be a device of the territory. */
-function doorOf({ database, crypto }: HubDeps, { opened, territory, audit, devices, invites }: People): Enrolment {
+function doorOf(
+  { database, crypto }: HubDeps,
+  { opened, territory, audit, devices, invites }: People,
+  trust: Trust,
+): Enrolment {
   const { id } = territory;
   const { certificate, hub } = opened;
   const isRevoked = together<string, boolean>(HUB_LIMITS.handshakesMax, (ids) => areRevoked(database, id, ids));
+  const readStanding = together<string, Standing>(HUB_LIMITS.handshakesMax, async (ids) => {
+    const known = await readStandings(database.db, id, ids, trust.version());
+    return ids.map((device) => known.get(device) ?? UNKNOWN_STANDING);
+  });
   const farewell = createFarewell({ ...database, crypto, audit, territory, certificate, hubKey: hub.key });
   const enrolment = createEnrolment({ territory: id, devices, invites, farewell });
   return {
-    find: (device) => enrolment.find(device),
+    async find(publicKey) {
+      const { consent, admit } = await enrolment.find(publicKey);
+      return {
+        consent,
+        async admit(checked) {
+          const device = await admit(checked);
+          return { ...device, standing: await readStanding(device.id) };
+        },
+      };
+    },
     isRevoked,
     touch: (device) => devices.touch(id, device),
     leave: (device) => farewell.say(device),
   };
 }
 
-type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings'> & { readonly placement: Placement };
+type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings'> & {
+  readonly placement: Placement;
+  readonly trust: Trust;
+};
 
 /** Who hears what of devices: sessions come first, and the rooms that they tell are made after them. */
 function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
@@ -334,6 +376,7 @@ function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
   };
   return {
     onJoin(device) {
+      rooms().trust.onJoin(device);
       rooms().placement.onJoin(device);
       pump();
     },
@@ -345,7 +388,8 @@ function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
     onBlob: (device, part) => rooms().blobs.onPart(device, part),
     onEmbed: (device, event) => rooms().embeddings.onFrame(device, event),
     onGone(device, code, why) {
-      const { devices, blobs, placement, answers, embeddings } = rooms();
+      const { devices, blobs, placement, answers, embeddings, trust } = rooms();
+      trust.onGone(device);
       devices.touch(territory, device.id);
       blobs.onGone(device);
       placement.onGone(device);

@@ -4,7 +4,15 @@
  * submit → journalled → queued → a device by `scheduler/route.ts` → its frames, through the machine, to the caller's
  * sink. A lost, paused or silent device sends its answers back to the head of the queue. It knows no HTTP, no sockets.
  */
-import { IdlewildError, newId, type Clock, type ErrorCode, type Random, type Timer } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  messageOf,
+  newId,
+  type Clock,
+  type ErrorCode,
+  type Random,
+  type Timer,
+} from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { createAffinity, type Marks } from '../scheduler/affinity.ts';
@@ -12,6 +20,9 @@ import { featuresOf, route, type Candidate, type Demand } from '../scheduler/rou
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Sessions } from '../session/port.ts';
+import { barOf } from '../trust/barred.ts';
+import { moreDelicate, sortOf } from '../trust/text.ts';
+import type { Trust } from '../trust/trust.ts';
 import type {
   AnswerOutcome,
   AnswerSink,
@@ -50,6 +61,8 @@ export interface AnswersDeps {
   readonly meter: AnswerMeter;
   /** What lies where is told what is asked for, and says whether something is worth waiting for. */
   readonly placement?: Pick<Placement, 'asked' | 'isComing'>;
+  /** How far devices are trusted. */
+  readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
   /** Which of these keys of a territory are revoked by now. */
   readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /** Checks a receipt against what the hub saw; a wrong one is logged and not kept. */
@@ -76,11 +89,14 @@ interface Answer {
   silenced: boolean;
 }
 
+/** Ends of attempts that say nothing against their device. */
+const BLAMELESS: ReadonlySet<ErrorCode> = new Set(['lease_unknown', 'forbidden']);
+
 export function createAnswers(deps: AnswersDeps): Answers {
-  const { clock, random, sessions, journal, meter, log } = deps;
+  const { clock, random, sessions, journal, meter, trust, log } = deps;
   const books = createBooks(deps);
   const affinity = createAffinity(clock, random);
-  const choosing = createChoosing({ clock, sessions, affinity, placement: deps.placement });
+  const choosing = createChoosing({ clock, sessions, affinity, placement: deps.placement, trust });
   const open = new Map<string, Answer>();
   const byLease = new Map<string, Answer>();
   /** Answers of runs that are finished and not yet in the books; another owner may have them by then. */
@@ -135,7 +151,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
         const device = attempt === undefined ? undefined : releaseLease(attempt);
         if (effect.code === 'stalled' && device !== undefined)
           device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
-        else if (device !== undefined && effect.code !== 'lease_unknown') device.contradicted = true;
+        else if (device !== undefined && !BLAMELESS.has(effect.code)) device.contradicted = true;
+        if (effect.code === 'consent_refused') device?.refusals.add(sortOf(answer.request.text));
         const { request, tokens, lastFailure: why } = state;
         log.info({ request, device: attempt?.device, tokens: tokens.length, why }, 'attempt failed');
         queue.unshift(answer);
@@ -223,12 +240,15 @@ export function createAnswers(deps: AnswersDeps): Answers {
     byLease.set(lease, answer);
     affinity.remember(answer.marks, device.id);
     apply(answer, { t: 'dispatched', attempt });
+    const { dataClass, cause } = answer.request.text;
     sessions.order(device, {
       isResumable: answer.request.run !== undefined,
       ownerEpoch: answer.ownerEpoch,
       lease,
       epoch,
       model: state.model,
+      dataClass,
+      cause,
       work: { ...state.work, tokens: state.tokens },
       deadlineMs: Math.max(1, Math.ceil(state.deadlineAtMs - clock.monotonic())),
     });
@@ -238,16 +258,18 @@ export function createAnswers(deps: AnswersDeps): Answers {
     if (queue.length === 0) return;
     const waiting = queue;
     queue = [];
-    /** Models of a territory, and features, for which nobody is free: the rest of their queue is not looked at. */
+    /** Models, eyes and features for which nobody is free: the rest of their queue is not looked at. */
     const full = new Set<string>();
     const left: Answer[] = [];
     for (const answer of inTurn(waiting, open.values())) {
       if (answer.state.phase !== 'queued') continue;
-      const demand = choosing.demandOf(answer.state, answer.features, answer.state.tokens.length);
-      const kind = `${answer.request.territory} ${answer.state.model} ${demand.features.join(' ')}`;
+      const { territory, text } = answer.request;
+      const demand = choosing.demandOf(answer.state, answer.features, text, answer.state.tokens.length);
+      const eyes = `${sortOf(text)} ${demand.text.person ?? ''}`;
+      const kind = `${territory} ${answer.state.model} ${eyes} ${demand.features.join(' ')}`;
       const candidates = full.has(kind)
         ? []
-        : choosing.candidatesFor(answer.request.territory, answer.state.model, demand, answer.marks);
+        : choosing.candidatesFor(territory, answer.state.model, demand, answer.marks);
       const choice = route(candidates, demand);
       const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
       if (choice.t === 'device' && device !== undefined) {
@@ -280,6 +302,9 @@ export function createAnswers(deps: AnswersDeps): Answers {
       keysReadAtMs = clock.monotonic();
       const onError = (error: Error): void => log.error({ why: error.message }, 'revoked keys could not be read');
       endRevoked().catch(onError);
+      Promise.resolve(trust.refresh()).catch((error: unknown) =>
+        log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read'),
+      );
     }
     if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }
@@ -312,7 +337,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     Math.min(request.deadlineMs ?? HUB_LIMITS.answerMsMax, HUB_LIMITS.answerMsMax);
 
   async function begin(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle> {
-    const { territory, key, model, work, run, queueMs = HUB_LIMITS.queueMsMax } = request;
+    const { territory, key, model, work, text, run, queueMs = HUB_LIMITS.queueMsMax } = request;
     deps.placement?.asked(model.cid);
     choosing.admit(request, featuresOf(work), open);
     const state = createAnswerState({
@@ -326,7 +351,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const answer = createAnswer(request, sink, state);
     open.set(state.request, answer);
     try {
-      await journal.open({ request: state.request, territory, key, model: state.model, work, run });
+      await journal.open({ request: state.request, territory, key, model: state.model, work, text, run });
     } catch (error) {
       open.delete(state.request);
       throw error;
@@ -340,7 +365,10 @@ export function createAnswers(deps: AnswersDeps): Answers {
   }
 
   /** Goes on with what another owner began: on its device when that still has it, else on any. */
-  function goOn(request: AnswerRequest, sink: AnswerSink, found: JournalledAnswer): AnswerHandle {
+  function goOn(asked: AnswerRequest, sink: AnswerSink, found: JournalledAnswer): AnswerHandle {
+    // Its key may be for more delicate texts by now; for less delicate ones it is no reason.
+    const dataClass = moreDelicate(asked.text.dataClass, found.text.dataClass);
+    const request = { ...asked, text: { ...asked.text, ...found.text, dataClass } };
     const times = { nowMs: clock.monotonic(), deadlineMs: deadlineOf(request), stallMs: HUB_LIMITS.stallMsMin };
     const taken = takeUp(found, request, times);
     retell(found, sink);
@@ -353,7 +381,10 @@ export function createAnswers(deps: AnswersDeps): Answers {
     open.set(state.request, answer);
     sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
     const device = last === undefined ? undefined : sessions.get(last.attempt.device);
-    if (last === undefined || device?.features.includes('resume') !== true) {
+    const maySee = device !== undefined && barOf(device, trust.demandOf(request.text)) === undefined;
+    if (last === undefined || !maySee || !device.features.includes('resume')) {
+      if (last !== undefined && device !== undefined && !maySee)
+        sessions.revokeLease(device, last.attempt.lease, last.attempt.epoch);
       queue.push(answer);
       pump();
       return handleOf(answer);
@@ -391,6 +422,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     async submit(request, sink) {
       if (stopping) throw stoppingError();
       const { run } = request;
+      await trust.refresh();
       const found = run?.isResumed === true ? await journal.adopt(request.territory, run) : undefined;
       return found === undefined ? begin(request, sink) : goOn(request, sink, found);
     },
@@ -405,6 +437,16 @@ export function createAnswers(deps: AnswersDeps): Answers {
       }
     },
     pump,
+    retrust() {
+      for (const answer of [...byLease.values()]) {
+        const { request, state } = answer;
+        const device = state.attempt === undefined ? undefined : sessions.get(state.attempt.device);
+        if (device === undefined || barOf(device, trust.demandOf(request.text)) === undefined) continue;
+        const why = `the device ${device.name} may no longer see ${request.text.dataClass} data`;
+        apply(answer, { t: 'lost', device: device.id, code: 'forbidden', why });
+      }
+      pump();
+    },
     counts: () => ({ open: open.size, queued: queue.length }),
     queuedByModel() {
       const counts = new Map<string, number>();

@@ -9,9 +9,13 @@ import { HUB_LIMITS } from '../limits.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Affinity, Marks } from '../scheduler/affinity.ts';
 import { candidateOf, estimatePromptTokens } from '../scheduler/candidate.ts';
-import { explainNone, freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
+import { explainNone } from '../scheduler/explain.ts';
+import { freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
 import { activeOf, stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
+import { barOf } from '../trust/barred.ts';
+import type { AskedText } from '../trust/text.ts';
+import type { Trust } from '../trust/trust.ts';
 import type { AnswerState } from './machine.ts';
 import type { AnswerRequest } from './port.ts';
 
@@ -19,6 +23,7 @@ export interface Choosing {
   demandOf(
     state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded' | 'heard'>,
     features: Demand['features'],
+    text: AskedText,
     tokens: number,
   ): Demand;
   candidatesFor(territory: string, model: string, demand: Demand, marks?: Marks): Candidate[];
@@ -33,15 +38,17 @@ export interface ChoosingDeps {
   readonly sessions: Pick<Sessions, 'list'>;
   readonly affinity: Affinity;
   readonly placement?: Pick<Placement, 'isComing'> | undefined;
+  readonly trust: Pick<Trust, 'demandOf'>;
 }
 
-export function createChoosing({ clock, sessions, affinity, placement }: ChoosingDeps): Choosing {
-  const demandOf: Choosing['demandOf'] = (state, features, tokens) => ({
+export function createChoosing({ clock, sessions, affinity, placement, trust }: ChoosingDeps): Choosing {
+  const demandOf: Choosing['demandOf'] = (state, features, text, tokens) => ({
     promptTokens: estimatePromptTokens(state.work) + tokens,
     answerTokens: Math.max(1, (state.work.tokensMax ?? 200) - tokens),
     numericClass: state.numericClass,
     excluded: state.excluded,
     features,
+    text: trust.demandOf(text),
     isBound: state.heard > tokens,
   });
 
@@ -72,12 +79,14 @@ export function createChoosing({ clock, sessions, affinity, placement }: Choosin
       const demand = demandOf(
         { work: request.work, numericClass: undefined, excluded: new Set(), heard: 0 },
         features,
+        request.text,
         0,
       );
       const candidates = candidatesFor(request.territory, request.model.cid, demand);
       const choice = route(candidates, demand);
+      const maySee = (device: ConnectedDevice): boolean => barOf(device, demand.text) === undefined;
       // A device that is loading the model is worth waiting for; the queue's own bound ends a wait in vain.
-      if (choice.t === 'none' && placement?.isComing(request.model.cid, features) !== true)
+      if (choice.t === 'none' && placement?.isComing(request.model.cid, features, maySee) !== true)
         throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand), {
           details: { retryAfterSeconds: 10 },
         });
@@ -97,9 +106,9 @@ export function createChoosing({ clock, sessions, affinity, placement }: Choosin
 }
 
 /** The class in which the device would begin at once; `undefined` when it would not. */
-function freeClassOf(device: ConnectedDevice, model: string, { excluded, features }: Demand): string | undefined {
+function freeClassOf(device: ConnectedDevice, model: string, { excluded, features, text }: Demand): string | undefined {
   if (device.contradicted || excluded.has(device.id) || activeOf(device) >= device.status.slots) return undefined;
   const held = device.status.models.find(({ cid, state }) => cid === model && state === 'warm');
-  if (held === undefined || stateOf(device) !== 'ready') return undefined;
+  if (held === undefined || stateOf(device) !== 'ready' || barOf(device, text) !== undefined) return undefined;
   return features.every((feature) => device.features.includes(feature)) ? (held.numericClass ?? '') : undefined;
 }

@@ -116,7 +116,7 @@ async function insertOpen(
   await tx
     .insertInto('requests')
     .values(
-      opens.map(({ request, territory, key, model, work, run }) => ({
+      opens.map(({ request, territory, key, model, work, text, run }) => ({
         id: request,
         territory_id: territory,
         key_id: key,
@@ -134,6 +134,8 @@ async function insertOpen(
         owner_epoch: 1,
         run_id: run?.id ?? null,
         choice: run?.choice ?? 0,
+        data_class: text.dataClass,
+        cause: text.cause ?? null,
       })),
     )
     .onConflict((on) => on.column('id').doNothing())
@@ -271,6 +273,8 @@ export interface JournalledAnswer {
   /** Id of the caller's key. */
   readonly key: string;
   readonly countsPrompt: boolean;
+  /** As it was when it was first asked. */
+  readonly text: OpenRecord['text'];
   readonly isDone: boolean;
   readonly ownerEpoch: number;
   /** Number of its last row. */
@@ -305,7 +309,7 @@ export async function adoptAnswer(
       tx,
       tx
         .selectFrom('requests')
-        .select(['id', 'key_id', 'counts_prompt', 'state', 'owner_epoch', 'failovers', 'exact'])
+        .select(['id', 'key_id', 'counts_prompt', 'state', 'owner_epoch', 'failovers', 'exact', 'data_class', 'cause'])
         .where('territory_id', '=', territory)
         .where('run_id', '=', run.id)
         .where('choice', '=', run.choice)
@@ -339,6 +343,7 @@ export async function adoptAnswer(
     request: request.id,
     key: request.key_id,
     countsPrompt: request.counts_prompt === 1,
+    text: { dataClass: request.data_class, cause: request.cause ?? undefined },
     isDone: request.state === 'done',
     ownerEpoch: request.state === 'open' ? request.owner_epoch + 1 : request.owner_epoch,
     seq: rows.at(-1)?.seq ?? 0,

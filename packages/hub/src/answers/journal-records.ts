@@ -18,6 +18,7 @@ import {
   type Logprobs,
   type Random,
 } from '@idlewild/protocol';
+import type { AskedText } from '../trust/text.ts';
 import type { RunRef } from './port.ts';
 
 export interface OpenRecord {
@@ -26,6 +27,7 @@ export interface OpenRecord {
   readonly key: string;
   readonly model: string;
   readonly work: Omit<AnswerWork, 'tokens'>;
+  readonly text: Pick<AskedText, 'dataClass' | 'cause'>;
   readonly run?: RunRef | undefined;
 }
 

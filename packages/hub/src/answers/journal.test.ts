@@ -11,6 +11,7 @@ import type { DatabaseTransaction } from '../db/schema.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import { createJournal, type CloseRecord, type Journal, type OpenRecord, type TokenRecord } from './journal.ts';
+import { PLAIN_TEXT } from '../testing/texts.ts';
 
 const SECRET_PROMPT = 'the king is dead and nobody may know';
 const work: Omit<AnswerWork, 'tokens'> = {
@@ -19,7 +20,14 @@ const work: Omit<AnswerWork, 'tokens'> = {
   choice: 0,
   stop: [],
 };
-const opening = (request: string): OpenRecord => ({ request, territory: 'ter_a', key: 'key_a', model: 'cid', work });
+const opening = (request: string): OpenRecord => ({
+  request,
+  territory: 'ter_a',
+  key: 'key_a',
+  model: 'cid',
+  work,
+  text: PLAIN_TEXT,
+});
 const closing = (request: string, over: Partial<CloseRecord> = {}): CloseRecord => ({
   request,
   state: 'done',

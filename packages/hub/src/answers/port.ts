@@ -3,7 +3,6 @@ import type {
   AnswerEvent,
   AnswerWork,
   CallPart,
-  DataClass,
   ErrorCode,
   FinishReason,
   IdlewildError,
@@ -63,9 +62,7 @@ export interface AnswerRequest {
   readonly key: string;
   readonly model: { readonly cid: string; readonly name: string };
   readonly work: Omit<AnswerWork, 'tokens'>;
-  /** How far its text may go; absent: internal. */
-  readonly dataClass?: DataClass | undefined;
-  /** What it is, and for whom: which devices may see it. */
+  /** What its text is, and for whom: which devices may see it. */
   readonly text: AskedText;
   readonly run?: RunRef;
   readonly deadlineMs?: number;

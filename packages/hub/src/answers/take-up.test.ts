@@ -4,6 +4,7 @@ import type { JournalledAnswer } from './journal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { applyEvent, type AnswerState } from './machine.ts';
 import { takeUp } from './take-up.ts';
+import { PLAIN_TEXT } from '../testing/texts.ts';
 
 const attempt = (epoch: number, numericClass: string, from = 0) =>
   ({ t: 'attempt', lease: `att_${epoch}`, epoch, device: `dev_${epoch}`, name: 'd', numericClass, from }) as const;
@@ -11,6 +12,7 @@ const found = (tokens: number, attempts: JournalledAnswer['attempts']): Journall
   request: 'req_a',
   key: 'key_a',
   countsPrompt: true,
+  text: PLAIN_TEXT,
   isDone: false,
   ownerEpoch: 2,
   seq: 1,

@@ -12,6 +12,7 @@ import { silentLog } from '../log.ts';
 import { databaseAt } from '../replicas/testing/database-at.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { readUsage } from './usage.ts';
+import { PLAIN_TEXT } from '../testing/texts.ts';
 
 const territory = 'ter_a';
 const DAY_MS = 86_400_000;
@@ -24,6 +25,7 @@ const opened = (request: string, over: { key?: string; model?: string; choice?: 
   key: over.key ?? 'key_a',
   model: over.model ?? 'cid_a',
   work: { prompt: { kind: 'text' as const, text: 'x' }, sampling: { seed: 1 }, choice: over.choice ?? 0, stop: [] },
+  text: PLAIN_TEXT,
 });
 const closed = (request: string, over: Partial<CloseRecord> = {}): CloseRecord => ({
   request,

@@ -12,6 +12,7 @@ import { silentLog } from '../log.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
 import type { EmbedOutcome } from './embeddings.ts';
+import { PLAIN_TEXT } from '../testing/texts.ts';
 
 type Order = Extract<ToDevice, { t: 'embed' }>;
 
@@ -64,7 +65,14 @@ async function createWorld(): Promise<World> {
     },
     submit: (inputs, signal = new AbortController().signal) =>
       hub.embeddings.submit(
-        { territory, key: keyId, model: { cid, name: 'minilm', dimensions: 2 }, kind: 'embed', inputs },
+        {
+          territory,
+          key: keyId,
+          model: { cid, name: 'minilm', dimensions: 2 },
+          kind: 'embed',
+          inputs,
+          text: PLAIN_TEXT,
+        },
         signal,
       ),
   };

@@ -30,9 +30,13 @@ import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
-import { explainNone, type Candidate } from '../scheduler/route.ts';
+import { explainNone } from '../scheduler/explain.ts';
+import type { Candidate } from '../scheduler/route.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
+import { barOf, type TextDemand } from '../trust/barred.ts';
+import { sortOf, type AskedText } from '../trust/text.ts';
+import type { Trust } from '../trust/trust.ts';
 import { cutParts, estimateTokens, expectedMs, routePart, type Part } from './parts.ts';
 
 export interface EmbedRequest {
@@ -42,6 +46,8 @@ export interface EmbedRequest {
   readonly model: { readonly cid: string; readonly name: string; readonly dimensions: number };
   readonly kind: EmbedWork['kind'];
   readonly inputs: readonly string[];
+  /** What they are, and for whom: which devices may see them. */
+  readonly text: AskedText;
 }
 
 export interface EmbedOutcome {
@@ -59,6 +65,7 @@ export interface EmbedAccount {
   readonly territory: string;
   readonly key: string;
   readonly model: string;
+  readonly text: Pick<AskedText, 'dataClass' | 'cause'>;
   readonly state: 'done' | 'failed' | 'cancelled';
   readonly reason: ErrorCode | undefined;
   readonly promptTokens: number;
@@ -76,6 +83,8 @@ export interface Embeddings {
   onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
   /** Devices or their states changed. */
   pump(): void;
+  /** What devices may see changed: parts are taken from those that may see theirs no longer. */
+  retrust(): void;
   counts(): { readonly open: number };
   stop(): void;
 }
@@ -89,6 +98,8 @@ export interface EmbeddingsDeps {
   readonly placement?: Pick<Placement, 'asked' | 'isComing'>;
   /** Writes what was used, for the sums of the key and its limits. */
   account(account: EmbedAccount): Promise<void>;
+  /** How far devices are trusted. */
+  readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
   /** Which of these keys of a territory are revoked by now. */
   readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /** A slot is free that somebody else may want. */
@@ -153,12 +164,22 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     [...sessions.list()]
       .filter((device) => device.territory === territory)
       .map((device) => candidateOf(device, model.cid, clock.monotonic()));
+  /** Of these, those that may see the texts. */
+  const seersFor = (request: EmbedRequest): Candidate[] => {
+    const text = demandOf(request);
+    return candidatesFor(request).filter((candidate) => barOf(candidate, text) === undefined);
+  };
+  const demandOf = ({ text }: EmbedRequest): TextDemand => deps.trust.demandOf(text);
   const embedding = (device: string): number =>
     [...running.values()].filter(({ attempt }) => attempt?.device === device).length;
   const noDevice = (request: EmbedRequest): IdlewildError =>
     new IdlewildError(
       'no_device',
-      explainNone(candidatesFor(request), request.model.name, { excluded: new Set(), features: ['embed'] }),
+      explainNone(candidatesFor(request), request.model.name, {
+        excluded: new Set(),
+        features: ['embed'],
+        text: demandOf(request),
+      }),
       { details: { retryAfterSeconds: 10 } },
     );
 
@@ -170,11 +191,22 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     const code = 'vectors' in result ? undefined : result.code;
     const state = code === undefined ? 'done' : code === 'cancelled' ? 'cancelled' : 'failed';
     const { id: request, promptTokens, deviceMs, failovers } = job;
-    const { territory, key, model } = job.request;
+    const { territory, key, model, text } = job.request;
     const ms = clock.monotonic() - job.createdAtMs;
     deps.meter.ended(state, code ?? 'none', { tokens: 0, ms, failovers });
     deps
-      .account({ request, territory, key, model: model.cid, state, reason: code, promptTokens, deviceMs, failovers })
+      .account({
+        request,
+        territory,
+        key,
+        model: model.cid,
+        text,
+        state,
+        reason: code,
+        promptTokens,
+        deviceMs,
+        failovers,
+      })
       .catch((error: unknown) => log.error({ request, why: messageOf(error) }, 'what was used could not be written'));
     job.settle(result);
     pump();
@@ -208,7 +240,10 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     running.set(lease, part);
     job.devices.add(device.name);
     const work = { kind: job.request.kind, inputs: [...part.part.inputs] };
-    sessions.embed(device, { lease, epoch, model: job.request.model.cid, work, deadlineMs: Math.ceil(stallMs) });
+    const { model, text } = job.request;
+    const { dataClass, cause } = text;
+    const order = { lease, epoch, model: model.cid, dataClass, cause, work, deadlineMs: Math.ceil(stallMs) };
+    sessions.embed(device, order);
   }
 
   /** A part of each request in turn, for as long as devices take some. */
@@ -218,7 +253,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
       waiting = waiting.filter((job) => {
         const part = job.parts.find(({ isDone, attempt }) => !isDone && attempt === undefined);
         if (part === undefined || job.over) return false;
-        const choice = routePart(candidatesFor(job.request), part.tokens, embedding);
+        const choice = routePart(seersFor(job.request), part.tokens, embedding);
         const device = choice.t === 'device' ? sessions.get(choice.candidate.device) : undefined;
         if (choice.t !== 'device' || device === undefined) return false;
         give(part, choice.candidate, device);
@@ -249,8 +284,9 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   /** One failed attempt: the device is given nothing more before its next status, the part goes to another. */
   function failed(part: PartState, code: ErrorCode, why: string): void {
     const { job, attempt } = part;
-    const device = take(part, code === 'stalled');
-    if (device !== undefined) device.contradicted = true;
+    const device = take(part, code === 'stalled' || code === 'forbidden');
+    if (device !== undefined && code !== 'forbidden') device.contradicted = true;
+    if (code === 'consent_refused') device?.refusals.add(sortOf(job.request.text));
     if (device !== undefined && code === 'stalled')
       device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
     job.failovers++;
@@ -293,6 +329,9 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     if (nowMs - keysReadAtMs >= HUB_LIMITS.keysReadMs) {
       keysReadAtMs = nowMs;
       endRevoked().catch((error: unknown) => log.error({ why: messageOf(error) }, 'revoked keys could not be read'));
+      Promise.resolve(deps.trust.refresh()).catch((error: unknown) =>
+        log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read'),
+      );
     }
     if (jobs.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }
@@ -305,8 +344,12 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     return waitedMs >= HUB_LIMITS.queueMsMax || !isComing(request);
   }
 
-  const isNobody = (request: EmbedRequest): boolean => routePart(candidatesFor(request), 1, embedding).t === 'none';
-  const isComing = ({ model }: EmbedRequest): boolean => deps.placement?.isComing(model.cid, ['embed']) === true;
+  const isNobody = (request: EmbedRequest): boolean => routePart(seersFor(request), 1, embedding).t === 'none';
+  const isComing = (request: EmbedRequest): boolean => {
+    const text = demandOf(request);
+    const maySee = (device: ConnectedDevice): boolean => barOf(device, text) === undefined;
+    return deps.placement?.isComing(request.model.cid, ['embed'], maySee) === true;
+  };
 
   function admit(request: EmbedRequest, bytes: number): void {
     if (stopping) throw new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
@@ -320,6 +363,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
 
   return {
     async submit(request, signal) {
+      await deps.trust.refresh();
       deps.placement?.asked(request.model.cid);
       const bytes = request.inputs.reduce((sum, input) => sum + Buffer.byteLength(input), 0);
       admit(request, bytes);
@@ -347,6 +391,14 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
       for (const part of [...running.values()]) if (part.attempt?.device === device.id) failed(part, code, why);
     },
     pump,
+    retrust() {
+      for (const part of [...running.values()]) {
+        const device = part.attempt === undefined ? undefined : sessions.get(part.attempt.device);
+        if (device === undefined || barOf(device, demandOf(part.job.request)) === undefined) continue;
+        failed(part, 'forbidden', `the device ${device.name} may no longer see such texts`);
+      }
+      pump();
+    },
     counts: () => ({ open: jobs.size }),
     stop() {
       stopping = true;

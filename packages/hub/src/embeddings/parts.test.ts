@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Candidate } from '../scheduler/route.ts';
 import { cutParts, routePart } from './parts.ts';
+import { plainSeer } from '../testing/texts.ts';
 
 const texts = (count: number, characters = 3): string[] => Array.from({ length: count }, () => 'x'.repeat(characters));
 const sizes = (inputs: readonly string[], dimensions = 384): number[] =>
@@ -23,6 +24,7 @@ test('a request is cut in order, by texts, by bytes, and by what fits one reply'
 });
 
 const candidate = (device: string, over: Partial<Candidate> = {}): Candidate => ({
+  ...plainSeer(),
   device,
   state: 'ready',
   pauseReasons: [],

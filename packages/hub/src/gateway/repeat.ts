@@ -14,6 +14,7 @@ import type { KeyPrincipal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { RUN_HEADER, type Carried, type CarriedRun } from './carried.ts';
 import { createContinuation, heardOf, lastEventId, type Continuation, type StreamPlace } from './event-ids.ts';
+import { DATA_CLASS_HEADER, PURPOSE_HEADER } from './said.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
 
 export interface RepeatDeps {
@@ -59,7 +60,7 @@ export async function repeat(
     territory: caller.territory,
     key: caller.keyId,
     idempotencyKey,
-    asked: utf8(`${request.method} ${request.url}\n${payload}`),
+    asked: utf8(`${request.method} ${request.url}${saidIn(request)}\n${payload}`),
     requestId: request.id,
     continues: after?.requestId,
     start: (run, making) => {
@@ -94,6 +95,12 @@ export async function repeat(
     body.destroy();
     throw error;
   }
+}
+
+/** What headers say of the texts is asked, too: under the same name nobody gets what was asked for other eyes. */
+function saidIn({ headers }: FastifyRequest): string {
+  const said = [headers[DATA_CLASS_HEADER], headers[PURPOSE_HEADER]];
+  return said.every((value) => value === undefined) ? '' : ` ${JSON.stringify(said)}`;
 }
 
 export function checkName(idempotencyKey: string): void {

@@ -12,6 +12,7 @@ import {
   expectKind,
   inputsOf,
 } from './openai/embeddings-request.ts';
+import { textOf } from './said.ts';
 import { principal, typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
 
 export interface EmbeddingsRoutesDeps {
@@ -35,8 +36,9 @@ export const embeddingsRoutes =
       const onClose = (): void => abort.abort();
       reply.raw.once('close', onClose);
       const key = actorOf(principal(request));
+      const text = textOf(request);
       return embeddings
-        .submit({ ...order, territory: territory.id, key }, abort.signal)
+        .submit({ ...order, territory: territory.id, key, text }, abort.signal)
         .finally(() => reply.raw.off('close', onClose));
     }
 

@@ -27,6 +27,7 @@ import { modelResource } from './openai/model-resource.ts';
 import { createResponseFormat } from './openai/response-format.ts';
 import { responseRequestSchema, responseWork } from './openai/response-request.ts';
 import { checkBiases, checkSize, refuse, type WorkDraft } from './openai/work.ts';
+import { textOf } from './said.ts';
 import { principal, typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
 
 export interface V1Deps {
@@ -118,18 +119,22 @@ function createAsk({ receipts, answers, models, scopeOf, territory, clock }: V1D
     allBytesMax: HUB_LIMITS.callersBufferedBytesMax,
     usualBytes: HUB_LIMITS.usuallyBufferedBytes,
   });
-  async function ordersOf(key: string, body: AskedBody, drafts: readonly WorkDraft[]): Promise<AnswerRequest[]> {
+  async function ordersOf(
+    asked: Pick<AnswerRequest, 'key' | 'text'>,
+    body: AskedBody,
+    drafts: readonly WorkDraft[],
+  ): Promise<AnswerRequest[]> {
     const { cid, manifest } = await models.resolve(territory.id, body.model);
     if (manifest.kind !== 'decoder')
       throw refuse('model', `"${body.model}" is of kind "${manifest.kind}" and makes no text; see /v1/models`);
-    const scope = await scopeOf(key, body.prompt_cache_key ?? undefined);
+    const scope = await scopeOf(asked.key, body.prompt_cache_key ?? undefined);
     const model = { cid, name: body.model };
     return drafts.flatMap((draft) => {
       checkSize(draft);
       checkBiases(draft, manifest.vocabularyTokens);
       return Array.from({ length: body.n ?? 1 }, (_, choice) => ({
+        ...asked,
         territory: territory.id,
-        key,
         model,
         work: { ...draft, choice, scope },
       }));
@@ -139,7 +144,8 @@ function createAsk({ receipts, answers, models, scopeOf, territory, clock }: V1D
     const isStream = body.stream === true;
     if (!isStream && body.stream_options !== undefined && body.stream_options !== null)
       throw refuse('stream_options', 'is only allowed with "stream": true');
-    const orders = await ordersOf(actorOf(principal(request)), body, drafts);
+    const asked = { key: actorOf(principal(request)), text: textOf(request) };
+    const orders = await ordersOf(asked, body, drafts);
     const delivery = { clock, answers, orders, format, request, reply, readers, receipts };
     if (!isStream) return answerWhole(delivery);
     await answerStream(delivery);

@@ -4,7 +4,15 @@
  * A device's id comes from its key, so nobody can claim another's. A revoked device stays in the table: its key must be
  * recognised to be refused. Who is connected now, and what it is doing, is the session's knowledge, not this file's.
  */
-import { IdlewildError, equalBytes, idOfKey, type Clock, type Crypto, type DeviceProfile } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  equalBytes,
+  idOfKey,
+  type Clock,
+  type Crypto,
+  type DeviceProfile,
+  type DeviceTier,
+} from '@idlewild/protocol';
 import { sql } from 'kysely';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction, DeviceRow } from '../db/schema.ts';
@@ -25,6 +33,18 @@ export interface Device {
   /** Signed `consent` statement as the device carried it. */
   readonly consent: Uint8Array;
   readonly profile: DeviceProfile;
+  /** What a steward, or the invite that let it in, said of it. */
+  readonly tier: DeviceTier;
+  /** Who lends it, where that is somebody known here. */
+  readonly person?: string;
+}
+
+/** What an invite makes of a device, whatever the device says. */
+export interface Admission {
+  /** Id of the invite. */
+  readonly invite: string;
+  readonly tier: DeviceTier;
+  readonly person: string | undefined;
 }
 
 export interface NewDevice {
@@ -35,8 +55,8 @@ export interface NewDevice {
 }
 
 export interface Devices {
-  /** Inside the caller's transaction; `actor` is the invite that let it in. One enrolled already stays as it was. */
-  enrol(transaction: DatabaseTransaction, territory: string, device: NewDevice, actor: string): Promise<Device>;
+  /** Inside the caller's transaction. One enrolled already stays as it was. */
+  enrol(transaction: DatabaseTransaction, territory: string, device: NewDevice, by: Admission): Promise<Device>;
   get(territory: string, id: string): Promise<Device | undefined>;
   /** With `transaction`, as that transaction sees it. */
   findByKey(territory: string, publicKey: Uint8Array, transaction?: DatabaseTransaction): Promise<Device | undefined>;
@@ -86,7 +106,7 @@ export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Device
   };
 
   return {
-    async enrol(transaction, territory, { publicKey, name, consent, profile }, actor) {
+    async enrol(transaction, territory, { publicKey, name, consent, profile }, { invite: actor, tier, person }) {
       const id = await idOfKey('dev', publicKey, crypto);
       const atMs = clock.now();
       const inserted = await transaction
@@ -101,12 +121,20 @@ export function createDevices({ db, crypto, clock, audit }: DevicesDeps): Device
           revoked_at_ms: null,
           consent,
           profile_json: JSON.stringify(profile),
+          tier,
+          person_id: person ?? null,
         })
         .onConflict((on) => on.columns(['territory_id', 'id']).doNothing())
         .returning('id')
         .execute();
       if (inserted.length > 0) {
-        await audit.append(transaction, { territory, actor, action: 'enrolDevice', subject: id, details: { name } });
+        await audit.append(transaction, {
+          territory,
+          actor,
+          action: 'enrolDevice',
+          subject: id,
+          details: { name, tier },
+        });
       }
       return existing(transaction, territory, id);
     },
@@ -251,5 +279,7 @@ function deviceOf(row: DeviceRow, seenAtMs = 0): Device {
     ...(row.left_at_ms === null ? {} : { leftAtMs: row.left_at_ms }),
     consent: row.consent,
     profile: JSON.parse(row.profile_json) as DeviceProfile,
+    tier: row.tier,
+    ...(row.person_id === null ? {} : { person: row.person_id }),
   };
 }

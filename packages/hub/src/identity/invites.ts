@@ -5,11 +5,21 @@
  * many devices redeem at once, no more of them get in than the invite says, and a device that is enrolled already, for
  * instance because it never heard the answer, uses nothing up.
  */
-import { IdlewildError, hex, joinTokenOf, newId, utf8, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  hex,
+  joinTokenOf,
+  newId,
+  utf8,
+  type Clock,
+  type Crypto,
+  type DeviceTier,
+  type Random,
+} from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
-import type { Device, Devices, NewDevice } from './devices.ts';
+import type { Admission, Device, Devices, NewDevice } from './devices.ts';
 import { readmit } from './leaving.ts';
 
 const SECRET_BYTES = 16;
@@ -21,6 +31,10 @@ export interface InviteOrder {
   readonly expiresInMs: number;
   /** Id of the key that makes it. */
   readonly createdBy: string;
+  /** What the devices become that join with it; absent: of a member. */
+  readonly tier?: DeviceTier | undefined;
+  /** Whose they are then. */
+  readonly person?: string | undefined;
 }
 
 export interface NewInvite {
@@ -51,12 +65,12 @@ export interface InvitesDeps {
 export function createInvites({ db, crypto, random, clock, audit, devices }: InvitesDeps): Invites {
   const hashOf = async (joinToken: string): Promise<string> => hex(await crypto.sha256(utf8(joinToken)));
 
-  /** Counts one use and returns the invite's id. */
-  async function use(transaction: DatabaseTransaction, territory: string, joinToken: string): Promise<string> {
+  /** Counts one use. */
+  async function use(transaction: DatabaseTransaction, territory: string, joinToken: string): Promise<Admission> {
     const hash = await hashOf(joinToken);
     const invite = await transaction
       .selectFrom('invites')
-      .select(['id', 'uses_left', 'expires_at_ms'])
+      .select(['id', 'uses_left', 'expires_at_ms', 'tier', 'person_id'])
       .where('territory_id', '=', territory)
       .where('hash', '=', hash)
       .executeTakeFirst();
@@ -74,11 +88,11 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
       .returning('id')
       .execute();
     if (used.length === 0) throw refuse('has been used up');
-    return invite.id;
+    return { invite: invite.id, tier: invite.tier, person: invite.person_id ?? undefined };
   }
 
   return {
-    async create({ territory, uses, expiresInMs, createdBy }) {
+    async create({ territory, uses, expiresInMs, createdBy, tier = 'member', person }) {
       const id = newId('inv', random);
       const secret = random.bytes(SECRET_BYTES);
       const nowMs = clock.now();
@@ -95,9 +109,11 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
             expires_at_ms: expiresAtMs,
             created_by: createdBy,
             created_at_ms: nowMs,
+            tier,
+            person_id: person ?? null,
           })
           .execute();
-        const details = { uses, expiresAtMs };
+        const details = { uses, expiresAtMs, tier, ...(person === undefined ? {} : { person }) };
         await audit.append(transaction, { territory, actor: createdBy, action: 'createInvite', subject: id, details });
       });
       return { id, secret, expiresAtMs };
@@ -108,9 +124,9 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
         await oneAtATime(transaction, `device ${territory} ${hex(device.publicKey)}`);
         const known = await devices.findByKey(territory, device.publicKey, transaction);
         if (known !== undefined && known.leftAtMs === undefined) return admitted(known);
-        const invite = await use(transaction, territory, joinToken);
-        if (known === undefined) return devices.enrol(transaction, territory, device, invite);
-        return readmit(transaction, { clock, audit }, known, device, invite);
+        const by = await use(transaction, territory, joinToken);
+        if (known === undefined) return devices.enrol(transaction, territory, device, by);
+        return readmit(transaction, { clock, audit }, known, device, by);
       });
     },
   };

@@ -11,7 +11,7 @@ import { IdlewildError, type Clock } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
-import type { Device, NewDevice } from './devices.ts';
+import type { Admission, Device, NewDevice } from './devices.ts';
 
 /** What the hub can say of a device at its leaving. */
 export interface Left {
@@ -79,7 +79,7 @@ export async function readmit(
   { clock, audit }: Pick<LeavingDeps, 'clock' | 'audit'>,
   known: Device,
   { name, consent, profile }: NewDevice,
-  actor: string,
+  { invite: actor, tier, person }: Admission,
 ): Promise<Device> {
   const { territory, id } = known;
   const atMs = clock.now();
@@ -93,11 +93,14 @@ export async function readmit(
       last_seen_at_ms: atMs,
       revoked_at_ms: null,
       left_at_ms: null,
+      tier,
+      person_id: person ?? null,
     })
     .where('territory_id', '=', territory)
     .where('id', '=', id)
     .execute();
-  await audit.append(transaction, { territory, actor, action: 'enrolDevice', subject: id, details: { name } });
-  const { leftAtMs: _, revokedAtMs: __, ...rest } = known;
-  return { ...rest, name, consent, profile, enrolledAtMs: atMs, lastSeenAtMs: atMs };
+  await audit.append(transaction, { territory, actor, action: 'enrolDevice', subject: id, details: { name, tier } });
+  const { leftAtMs: _, revokedAtMs: __, person: ___, ...rest } = known;
+  const lender = person === undefined ? {} : { person };
+  return { ...rest, ...lender, tier, name, consent, profile, enrolledAtMs: atMs, lastSeenAtMs: atMs };
 }

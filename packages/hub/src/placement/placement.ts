@@ -47,8 +47,8 @@ export interface PlacementDeps {
 export interface Placement {
   /** Somebody asks for the model. */
   asked(model: string): void;
-  /** Whether a device that can do this is about to have the model ready, so that it is worth waiting for. */
-  isComing(model: string, features: readonly DeviceFeature[]): boolean;
+  /** Whether a device that can do this, and may, is about to have the model ready, so that it is worth waiting for. */
+  isComing(model: string, features: readonly DeviceFeature[], maySee: (device: ConnectedDevice) => boolean): boolean;
   onJoin(device: ConnectedDevice): void;
   onStatus(device: ConnectedDevice): void;
   onGone(device: ConnectedDevice): void;
@@ -122,7 +122,8 @@ export function createPlacement(deps: PlacementDeps): Placement {
       for (const device of sessions.list()) if (modelOf(device, model)?.state === 'warm') return;
       soon(state);
     },
-    isComing: (model, features) => isComing(state, model, features),
+    isComing: (model, features, maySee) =>
+      isComing(state, model, (device) => canDo(device, features) && maySee(device)),
     onJoin: () => soon(state),
     onStatus(device) {
       for (const { cid, memoryBytes } of device.status.models) {
@@ -207,7 +208,7 @@ const modelOf = (device: ConnectedDevice, cid: string): DeviceModel | undefined 
   device.status.models.find((model) => model.cid === cid);
 
 const isLive = (device: ConnectedDevice): boolean =>
-  device.kinds.includes('answers') && ['ready', 'busy'].includes(stateOf(device));
+  device.lends.kinds.includes('answers') && ['ready', 'busy'].includes(stateOf(device));
 
 const failedOf = ({ status }: ConnectedDevice): string[] =>
   status.models.filter(({ state }) => state === 'failed').map(({ cid }) => cid);
@@ -290,9 +291,16 @@ function forget({ list, told, levels, memoryBytes, demand, sessions }: State): v
   }
 }
 
-function isComing({ told, sessions, duty }: State, model: string, features: readonly DeviceFeature[]): boolean {
+const canDo = (device: ConnectedDevice, features: readonly DeviceFeature[]): boolean =>
+  features.every((feature) => device.features.includes(feature));
+
+function isComing(
+  { told, sessions, duty }: State,
+  model: string,
+  isOne: (device: ConnectedDevice) => boolean,
+): boolean {
   for (const device of sessions.list()) {
-    if (!isLive(device) || !features.every((feature) => device.features.includes(feature))) continue;
+    if (!isLive(device) || !isOne(device)) continue;
     const held = modelOf(device, model);
     if (held?.state === 'loading') return true;
     const isMeant = duty.isMine()

@@ -10,6 +10,7 @@ import {
   parseToHub,
   type AnswerEvent,
   type EmbedEvent,
+  type SealedEvent,
   type ErrorCode,
 } from '@idlewild/protocol';
 import type { Bus } from '../bus/port.ts';
@@ -20,7 +21,7 @@ import { framesSchema, readAs, repliedSchema, write, type Order } from './fleet-
 import { codeIn } from './home.ts';
 import { FLEET_LIMITS } from './limits.ts';
 
-type Words = 'order' | 'embed' | 'resume' | 'kept' | 'revokeLease' | 'disown' | 'hold';
+type Words = 'order' | 'embed' | 'sealed' | 'resume' | 'kept' | 'revokeLease' | 'disown' | 'hold';
 
 export interface Afar extends Pick<Sessions, Words> {
   /** To the device's home, which does as it is told. */
@@ -34,7 +35,7 @@ export interface AfarDeps {
   readonly replica: string;
   readonly bus: Bus;
   readonly log: Log;
-  readonly events: Pick<SessionEvents, 'onAnswer' | 'onEmbed'>;
+  readonly events: Pick<SessionEvents, 'onAnswer' | 'onEmbed' | 'onSealed'>;
   get(device: string): ConnectedDevice | undefined;
 }
 
@@ -47,7 +48,7 @@ export function createAfar({ replica: from, bus, log, events, get }: AfarDeps): 
 
   function ask(
     device: ConnectedDevice,
-    order: Extract<Order, { k: 'order' | 'embed' | 'resume' }>,
+    order: Extract<Order, { k: 'order' | 'embed' | 'sealed' | 'resume' }>,
     onRefused: (code: ErrorCode, message: string) => void,
   ): void {
     const { lease, epoch } = order;
@@ -89,6 +90,9 @@ export function createAfar({ replica: from, bus, log, events, get }: AfarDeps): 
     if (event.t === 'embed.done' || event.t === 'embed.failed') {
       given.delete(lease);
       events.onEmbed(device, event satisfies EmbedEvent, frame);
+    } else if (event.t.startsWith('sealed.')) {
+      if (event.t === 'sealed.done' || event.t === 'sealed.failed') given.delete(lease);
+      events.onSealed(device, event as SealedEvent, frame);
     } else if (event.t.startsWith('answer.')) {
       if (event.t === 'answer.finished' || event.t === 'answer.failed') given.delete(lease);
       events.onAnswer(device, event as AnswerEvent, frame);
@@ -113,6 +117,11 @@ export function createAfar({ replica: from, bus, log, events, get }: AfarDeps): 
       ask(device, { k: 'embed', from, ...order }, (code, message) => {
         const { lease, epoch } = order;
         events.onEmbed(device, { t: 'embed.failed', lease, epoch, code, message }, nothing);
+      }),
+    sealed: (device, order) =>
+      ask(device, { k: 'sealed', from, ...order }, (code, message) => {
+        const { lease, epoch } = order;
+        events.onSealed(device, { t: 'sealed.failed', lease, epoch, code, message }, nothing);
       }),
     resume(device, { lease, epoch, ownerEpoch, from: at }) {
       ask(device, { k: 'resume', from, ownerEpoch, lease, epoch, at }, failAnswer(device, lease, epoch));

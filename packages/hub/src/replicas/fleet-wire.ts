@@ -10,14 +10,18 @@
  *   dev.D                an order for device D, to its home
  */
 import {
+  DEVICE_TIERS,
   WORK_KINDS,
   bytesSchema,
+  causeSchema,
   decodeCbor,
   encodeCbor,
   statusSchema,
   wantedModelSchema,
   answerWorkSchema,
   embedWorkSchema,
+  sealedBytesSchema,
+  DATA_CLASSES,
 } from '@idlewild/protocol';
 import { z } from 'zod';
 
@@ -34,6 +38,8 @@ const changingSchema = z.object({
   /** Leases that it has, whoever gave them. */
   active: count,
   wanted: z.array(z.string()),
+  /** Its signed X25519 key, where it is another than was told last; who is older does not tell it. */
+  agreementKey: bytesSchema.optional(),
 });
 export type Changing = z.infer<typeof changingSchema>;
 
@@ -43,7 +49,19 @@ const factsSchema = changingSchema.extend({
   publicKey: bytesSchema,
   joinedAtMs: z.number(),
   features: z.array(z.string()),
-  kinds: z.array(z.enum(WORK_KINDS)),
+  /** As its home read it from the database; see `trust/standing.ts`. */
+  standing: z.object({
+    tier: z.enum(DEVICE_TIERS),
+    person: id.optional(),
+    pools: z.array(z.string()),
+    asOf: z.int().min(-1),
+  }),
+  lends: z.object({
+    kinds: z.array(z.enum(WORK_KINDS)),
+    classes: z.array(z.enum(DATA_CLASSES)),
+    causes: z.array(causeSchema),
+    refused: z.array(causeSchema),
+  }),
 });
 export type Facts = z.infer<typeof factsSchema>;
 
@@ -83,6 +101,8 @@ export const pageSchema = z.object({
 export type Page = z.infer<typeof pageSchema>;
 
 const leased = { lease: id, epoch: z.int().min(1) };
+/** What its text is; `cause` where one was said. */
+const text = { dataClass: z.enum(DATA_CLASSES), cause: causeSchema.optional() };
 export const orderSchema = z.discriminatedUnion('k', [
   z.object({
     k: z.literal('order'),
@@ -90,6 +110,7 @@ export const orderSchema = z.discriminatedUnion('k', [
     ownerEpoch: count,
     isResumable: z.boolean(),
     ...leased,
+    ...text,
     model: id,
     work: answerWorkSchema,
     deadlineMs: z.int().min(1),
@@ -98,8 +119,21 @@ export const orderSchema = z.discriminatedUnion('k', [
     k: z.literal('embed'),
     from: id,
     ...leased,
+    ...text,
     model: id,
     work: embedWorkSchema,
+    deadlineMs: z.int().min(1),
+  }),
+  z.object({
+    k: z.literal('sealed'),
+    from: id,
+    ...leased,
+    model: id,
+    dataClass: z.enum(DATA_CLASSES).optional(),
+    cause: z.string().optional(),
+    key: bytesSchema,
+    enc: bytesSchema,
+    sealed: sealedBytesSchema,
     deadlineMs: z.int().min(1),
   }),
   z.object({ k: z.literal('resume'), from: id, ownerEpoch: count, ...leased, at: count }),

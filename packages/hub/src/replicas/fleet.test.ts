@@ -14,6 +14,7 @@ import { silentLog } from '../log.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
 import { FLEET_LIMITS } from './limits.ts';
+import { PLAIN_TEXT } from '../testing/texts.ts';
 
 interface Replica {
   readonly hub: Hub;
@@ -115,7 +116,14 @@ async function ask({ clock, model }: World, { hub }: Replica, run?: RunRef): Pro
   const texts: string[] = [];
   let outcome: AnswerOutcome | undefined;
   let failure: string | undefined;
-  const request = { territory: hub.territory.id, key: 'key_a', model, work, ...(run === undefined ? {} : { run }) };
+  const request = {
+    territory: hub.territory.id,
+    key: 'key_a',
+    model,
+    work,
+    text: PLAIN_TEXT,
+    ...(run === undefined ? {} : { run }),
+  };
   const submitting = hub.answers.submit(request, {
     started: () => {},
     token(i, _id, s) {

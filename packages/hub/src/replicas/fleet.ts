@@ -127,6 +127,11 @@ export function createFleet(deps: FleetDeps): Fleet {
         if (!home.forward(device, event.lease, frame, true)) events.onEmbed(device, event, frame);
         gossip.changed(device);
       },
+      onSealed(device, event, frame) {
+        const ends = event.t === 'sealed.done' || event.t === 'sealed.failed';
+        if (!home.forward(device, event.lease, frame, ends)) events.onSealed(device, event, frame);
+        if (ends) gossip.changed(device);
+      },
       onGone(device, code, why) {
         gossip.gone(device, code, why);
         home.onGone(device);
@@ -146,6 +151,11 @@ export function createFleet(deps: FleetDeps): Fleet {
     embed(device, order) {
       if (!isHere(device)) return afar.embed(device, order);
       local().embed(device, order);
+      return gossip.changed(device);
+    },
+    sealed(device, order) {
+      if (!isHere(device)) return afar.sealed(device, order);
+      local().sealed(device, order);
       return gossip.changed(device);
     },
     resume(device, order) {

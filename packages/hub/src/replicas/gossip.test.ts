@@ -7,6 +7,7 @@ import type { LocalDevice } from '../session/connected-device.ts';
 import { write, type Changes } from './fleet-wire.ts';
 import { createGossip } from './gossip.ts';
 import { FLEET_LIMITS } from './limits.ts';
+import { plainSeer } from '../testing/texts.ts';
 
 const DEVICES = 200;
 /** As much as a device can say of itself: what all of them say does not fit into one message. */
@@ -25,7 +26,7 @@ function setUp() {
     const key = new Uint8Array(32);
     const device = { id, session: `ses_${index}`, name: id, territory: 'ter_a', publicKey: key, joinedAtMs: 1 };
     const said = { status, draining: false, wanted: [], leases: new Set<string>() };
-    return { ...device, ...said, features: [], kinds: [] } as unknown as LocalDevice;
+    return { ...device, ...said, features: [], ...plainSeer() } as unknown as LocalDevice;
   });
   const messages: Uint8Array[] = [];
   const bus = {

@@ -37,6 +37,7 @@ interface Told {
   text: string;
   roundTripMs: number | undefined;
   roundTripAtMs: number;
+  agreementKey: Uint8Array;
 }
 
 export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gossip {
@@ -53,7 +54,7 @@ export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gos
 
   /** `undefined` when nothing has changed since it was told. */
   function changeOf(device: LocalDevice): Changing | undefined {
-    const { id, session, status, draining, wanted } = device;
+    const { id, session, status, draining, wanted, agreementKey } = device;
     // Its attempts are its home's matter.
     const { attempts: _attempts, roundTripMs, ...rest } = status;
     const change = { status: rest, draining, active: device.leases.size, wanted: [...wanted] };
@@ -61,21 +62,37 @@ export function createGossip({ replica, bus, isAlone, clock, local }: Deps): Gos
     const before = told.get(device);
     const nowMs = clock.monotonic();
     const isNew = before === undefined || isOtherRoundTrip(before, roundTripMs, nowMs);
-    if (before?.text === text && !isNew) return undefined;
+    const isOtherKey = before?.agreementKey !== agreementKey;
+    if (before?.text === text && !isNew && !isOtherKey) return undefined;
     const v = (before?.v ?? 0) + 1;
     const line = isNew ? { roundTripMs, roundTripAtMs: nowMs } : before;
-    told.set(device, { v, text, roundTripMs: line.roundTripMs, roundTripAtMs: line.roundTripAtMs });
+    told.set(device, { v, text, roundTripMs: line.roundTripMs, roundTripAtMs: line.roundTripAtMs, agreementKey });
+    const key = isOtherKey ? { agreementKey } : {};
     const shown = line.roundTripMs === undefined ? rest : { ...rest, roundTripMs: line.roundTripMs };
-    return { id, session, v, ...change, status: shown };
+    return { id, session, v, ...change, ...key, status: shown };
   }
 
   function factsOf(device: LocalDevice): Facts {
-    const { id, session, status, draining, wanted, name, territory, publicKey, joinedAtMs } = device;
-    const [features, kinds] = [[...device.features], [...device.kinds]];
+    const { id, session, status, draining, wanted, name, territory, publicKey, joinedAtMs, agreementKey } = device;
+    const features = [...device.features];
+    const { standing, lends } = carriedTrust(device);
     const { attempts: _attempts, ...rest } = status;
     const changing = { status: rest, draining, active: device.leases.size, wanted: [...wanted] };
     const v = told.get(device)?.v ?? 0;
-    return { id, session, v, ...changing, name, territory, publicKey, joinedAtMs, features, kinds };
+    return {
+      id,
+      session,
+      v,
+      ...changing,
+      name,
+      territory,
+      publicKey,
+      joinedAtMs,
+      features,
+      standing,
+      lends,
+      agreementKey,
+    };
   }
 
   /** Takes of those that came as many as there is room for, and one in any case. */
@@ -164,6 +181,16 @@ function isOtherRoundTrip(told: Told, roundTripMs: number | undefined, nowMs: nu
   if (told.roundTripMs === undefined) return true;
   const [less, more] = [Math.min(told.roundTripMs, roundTripMs), Math.max(told.roundTripMs, roundTripMs)];
   return more - less > FLEET_LIMITS.roundTripSlackMs && more > 2 * less;
+}
+
+/** As the bus carries it: lists of their own, and nothing that is not there. */
+function carriedTrust({ standing, lends }: LocalDevice): Pick<Facts, 'standing' | 'lends'> {
+  const { tier, person, pools, asOf } = standing;
+  const { kinds, classes, causes, refused } = lends;
+  return {
+    standing: { tier, pools: [...pools], asOf, ...(person === undefined ? {} : { person }) },
+    lends: { kinds: [...kinds], classes: [...classes], causes: [...causes], refused: [...refused] },
+  };
 }
 
 const bytesOf = (told: Facts | Changing): number => encodeCbor(told).length;

@@ -47,7 +47,7 @@ export interface HomeDeps {
   /** The channels here; made after this. */
   readonly local: () => Pick<
     LocalSessions,
-    'order' | 'embed' | 'resume' | 'kept' | 'revokeLease' | 'hold' | 'drain' | 'drop'
+    'order' | 'embed' | 'sealed' | 'resume' | 'kept' | 'revokeLease' | 'hold' | 'drain' | 'drop'
   >;
   /** Frames for others that come faster than this go together. */
   readonly passGapMs: number;
@@ -121,6 +121,15 @@ export function createHome({ bus, clock, local, passGapMs, onChanged }: HomeDeps
 
   function onOrder(device: LocalDevice, order: Order): Replied {
     switch (order.k) {
+      case 'sealed': {
+        // The one that an offer keeps a place for needs none.
+        const refused = device.leases.has(order.lease) && !claims.has(order.lease) ? undefined : refusal(device);
+        if (refused !== undefined) return refused;
+        const { k: _k, from: owner, ...sealed } = order;
+        take(order.lease, { device, epoch: order.epoch, isResumable: false, owner, ownerEpoch: 0, expiry: undefined });
+        local().sealed(device, sealed);
+        return TAKEN;
+      }
       case 'order':
       case 'embed': {
         const refused = refusal(device);
@@ -129,7 +138,7 @@ export function createHome({ bus, clock, local, passGapMs, onChanged }: HomeDeps
         const isResumable = order.k === 'order' && order.isResumable;
         const ownerEpoch = order.k === 'order' ? order.ownerEpoch : 0;
         take(lease, { device, epoch, isResumable, owner, ownerEpoch, expiry: undefined });
-        const common = { lease, epoch, model, deadlineMs };
+        const common = { lease, epoch, model, dataClass: order.dataClass, cause: order.cause, deadlineMs };
         if (order.k === 'embed') local().embed(device, { ...common, work: order.work });
         else local().order(device, { ...common, isResumable, ownerEpoch, work: order.work });
         return TAKEN;

@@ -84,7 +84,7 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
       forget(facts.id, 'superseded', 'it is connected to another replica by now');
     }
     const { id, session, v, status, draining, active, wanted, name, territory, publicKey } = facts;
-    const { joinedAtMs, features, kinds } = facts;
+    const { joinedAtMs, features, standing, lends, agreementKey = new Uint8Array(0) } = facts;
     const device: RemoteDevice = {
       id,
       session,
@@ -97,7 +97,10 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
       publicKey,
       joinedAtMs,
       features,
-      kinds,
+      lends,
+      standing: { ...standing, person: standing.person },
+      refusals: new Set(),
+      agreementKey,
       home,
       isElsewhere: true,
       leases: new Set(),
@@ -110,7 +113,7 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
   }
 
   /** False for a device that should be known and is not. */
-  function changed({ id, session, v, status, draining, active, wanted }: Changing): boolean {
+  function changed({ id, session, v, status, draining, active, wanted, agreementKey }: Changing): boolean {
     const device = devices.get(id);
     if (device === undefined) return joinedHereAtMs(id) !== undefined;
     if (device.session !== session || device.v > v) return true;
@@ -118,8 +121,10 @@ export function createRemoteDevices({ bus, log, events, joinedHereAtMs, leave }:
     device.status = afar(status);
     device.draining = draining;
     device.wanted = wanted;
+    device.agreementKey = agreementKey ?? device.agreementKey;
     device.leasesElsewhere = Math.max(0, active - device.leases.size);
     device.contradicted = false;
+    if (status.state === 'paused') device.refusals.clear();
     events.onStatus(device);
     return true;
   }

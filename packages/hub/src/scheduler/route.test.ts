@@ -1,8 +1,11 @@
 /** Claims about choosing a device, and about the words when there is none. */
 import { expect, test } from 'vitest';
-import { explainNone, featuresOf, route, type Candidate, type Demand } from './route.ts';
+import { explainNone } from './explain.ts';
+import { featuresOf, route, type Candidate, type Demand } from './route.ts';
+import { PLAIN_DEMAND, plainSeer } from '../testing/texts.ts';
 
 const candidate = (over: Partial<Candidate> & { device: string }): Candidate => ({
+  ...plainSeer(),
   state: 'ready',
   pauseReasons: [],
   model: 'warm',
@@ -25,6 +28,7 @@ const demand = (over: Partial<Demand> = {}): Demand => ({
   numericClass: undefined,
   excluded: new Set(),
   features: [],
+  text: PLAIN_DEMAND,
   ...over,
 });
 

@@ -5,10 +5,14 @@
  * speed, shared with the answers that it already interleaves, + loading when the model is held but not warm.
  * Interrupted answers stay within their numeric class while any device of it can take them, so that the rest is
  * bit-identical. A device that let an answer stall comes last: standing still, it would look the least busy of all.
+ *
+ * Who may not see the text is no candidate for it, whatever else would follow: `trust/barred.ts`. Nothing here depends on
+ * who asks, but for the devices that are the asker's own.
  */
 import type { AnswerWork, DeviceFeature, DeviceState } from '@idlewild/protocol';
+import { barOf, type Seer, type TextDemand } from '../trust/barred.ts';
 
-export interface Candidate {
+export interface Candidate extends Seer {
   readonly device: string;
   readonly state: DeviceState;
   readonly pauseReasons: readonly string[];
@@ -41,6 +45,8 @@ export interface Demand {
   readonly excluded: ReadonlySet<string>;
   /** What a device must be able to do beyond plain answers. */
   readonly features: readonly DeviceFeature[];
+  /** Whose eyes it is for. */
+  readonly text: TextDemand;
   /** No other class will do: its caller has tokens that only this one makes again. */
   readonly isBound?: boolean;
 }
@@ -70,10 +76,10 @@ export function expectedMs(candidate: Candidate, demand: Demand): number {
   return candidate.roundTripMs + (promptTokens / prefill + (demand.answerTokens * sharing) / decode) * 1000;
 }
 
-const servesModel = (candidate: Candidate): boolean => candidate.model === 'warm';
-const takesWork = (candidate: Candidate): boolean => candidate.state === 'ready' || candidate.state === 'busy';
+export const servesModel = (candidate: Candidate): boolean => candidate.model === 'warm';
+export const takesWork = (candidate: Candidate): boolean => candidate.state === 'ready' || candidate.state === 'busy';
 
-const canDo = (candidate: Candidate, features: readonly DeviceFeature[]): boolean =>
+export const canDo = (candidate: Candidate, features: readonly DeviceFeature[]): boolean =>
   features.every((feature) => candidate.features.includes(feature));
 
 const NOTHING_MORE: readonly DeviceFeature[] = [];
@@ -100,9 +106,10 @@ const tellsOfCalls = (message: { readonly toolCalls?: unknown; readonly toolCall
 
 /** Those among whom the answer would be given out now; empty when nobody can take it at all. */
 function poolFor(candidates: readonly Candidate[], demand: Demand): readonly Candidate[] {
-  const { numericClass, excluded, features } = demand;
+  const { numericClass, excluded, features, text } = demand;
   const able = candidates.filter(
-    (c) => takesWork(c) && servesModel(c) && !excluded.has(c.device) && canDo(c, features),
+    (c) =>
+      takesWork(c) && servesModel(c) && !excluded.has(c.device) && canDo(c, features) && barOf(c, text) === undefined,
   );
   const steady = able.filter((c) => !c.mistrusted);
   const trusted = steady.length > 0 ? steady : able;
@@ -133,59 +140,4 @@ export function route(candidates: readonly Candidate[], demand: Demand): Route {
   }
   if (best !== undefined) return { t: 'device', device: best.device, expectedMs: bestMs };
   return { t: 'wait', expectedMs: soonestMs };
-}
-
-const plural = (count: number, one: string, many: string): string => (count === 1 ? one : many);
-
-const FEATURE_WORDS: Readonly<Record<DeviceFeature, string>> = {
-  form: 'answer in JSON',
-  tools: 'call tools',
-  logprobs: 'tell log probabilities',
-  bias: 'bias tokens',
-  embed: 'make vectors of texts',
-  relay: 'give blobs to others',
-  resume: 'go on with an answer over another connection',
-  sealed: 'open end-to-end encrypted prompts',
-};
-
-/**
- * Why nobody can take an answer now, for the person who asked: "2 devices hold this model; both are paused". Whether it
- * is their lenders or their machines that paused them is the lenders' business.
- */
-export function explainNone(
-  candidates: readonly Candidate[],
-  model: string,
-  { excluded, features }: Pick<Demand, 'excluded' | 'features'>,
-): string {
-  if (candidates.length === 0)
-    return `no device is connected, so nobody can answer for "${model}"; join one, or wait for one`;
-  const holding = candidates.filter((c) => c.model !== 'none' && c.model !== 'failed');
-  if (holding.length === 0) {
-    const failed = candidates.filter((c) => c.model === 'failed').length;
-    const why = failed > 0 ? `; ${failed} failed to load it` : '';
-    const connected = `${candidates.length} ${plural(candidates.length, 'device is', 'devices are')} connected`;
-    return `${connected}, but none holds "${model}"${why}`;
-  }
-  const serving = holding.filter((c) => takesWork(c) && servesModel(c));
-  const unable = serving.filter((c) => !excluded.has(c.device) && !canDo(c, features));
-  const missing = features.filter((feature) => unable.some((c) => !c.features.includes(feature)));
-  const cannot = `cannot ${missing.map((feature) => FEATURE_WORDS[feature]).join(' and ')}`;
-  const groups: [number, string][] = [
-    [holding.filter((c) => c.state === 'paused').length, 'paused'],
-    [holding.filter((c) => c.state === 'draining').length, 'draining'],
-    [holding.filter((c) => takesWork(c) && c.model === 'fetching').length, 'still fetching it'],
-    [holding.filter((c) => takesWork(c) && c.model === 'loading').length, 'still loading it'],
-    [holding.filter((c) => takesWork(c) && c.model === 'held').length, 'waiting for memory to load it'],
-    [serving.filter((c) => excluded.has(c.device)).length, 'refused this request'],
-    [unable.length, `${cannot} before an update of {its} agent`],
-  ];
-  const said = groups
-    .filter(([count]) => count > 0)
-    .map(([count, what]) => {
-      const subject = count === holding.length ? (count === 1 ? 'it' : count === 2 ? 'both' : 'all') : String(count);
-      const isVerb = what === 'refused this request' || what.startsWith('cannot');
-      const verb = isVerb ? '' : subject === 'it' || count === 1 ? 'is ' : 'are ';
-      return `${subject} ${verb}${what.replace('{its}', plural(count, 'its', 'their'))}`;
-    });
-  return `${holding.length} ${plural(holding.length, 'device holds', 'devices hold')} this model; ${said.join(', ')}`;
 }

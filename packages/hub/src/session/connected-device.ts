@@ -1,5 +1,15 @@
 /** A device with an open channel, as the rest of the hub sees it. */
-import type { AnswerWork, Channel, Consent, DeviceState, DeviceStatus, EmbedWork, WorkKind } from '@idlewild/protocol';
+import type {
+  AnswerWork,
+  Channel,
+  DataClass,
+  DeviceState,
+  DeviceStatus,
+  EmbedWork,
+  ToDevice,
+} from '@idlewild/protocol';
+import type { LentTexts } from '../trust/barred.ts';
+import type { Standing } from '../trust/standing.ts';
 
 export interface ConnectedDevice {
   readonly id: string;
@@ -15,8 +25,15 @@ export interface ConnectedDevice {
   readonly isElsewhere: boolean;
   /** What its agent and engine can do beyond plain answers. */
   readonly features: readonly string[];
-  /** Kinds of work that its lender allows: `kindsOf`. */
-  readonly kinds: readonly WorkKind[];
+  /** What its lender signed of work and texts. */
+  readonly lends: LentTexts;
+  /** How far it is trusted here, which nothing that it says changes; kept fresh by `trust/trust.ts`. */
+  standing: Standing;
+  /**
+   * Sorts of texts (`sortOf`) that it refused although its consent has them: it is asked for none of these before it
+   * connects with another consent, or has paused and come back, for it may have been the hour.
+   */
+  readonly refusals: Set<string>;
   status: DeviceStatus;
   /** Set by the hub (a steward's drain); the device's own draining comes with its status. */
   draining: boolean;
@@ -24,6 +41,8 @@ export interface ConnectedDevice {
   readonly leases: Set<string>;
   /** How many more it has from other replicas; 0 at its home. */
   leasesElsewhere: number;
+  /** Its current X25519 key as a signed statement, for sealing prompts to it; empty where its home is older. */
+  agreementKey: Uint8Array;
   /** CIDs of the models that it was told to hold. */
   wanted: readonly string[];
   /** It let an answer stall: until then it is given one only when nobody else could have it. */
@@ -35,20 +54,11 @@ export interface ConnectedDevice {
 /** One whose channel is here. */
 export interface LocalDevice extends ConnectedDevice {
   readonly channel: Channel;
-  /** Its current X25519 key as a signed statement, for sealing prompts to it. */
-  agreementKey: Uint8Array;
   lastFrameAtMs: number;
   touchedAtMs: number;
   /** When its ticket was issued last. */
   ticketAtMs: number;
 }
-
-/**
- * What of its lender's kinds there is for a hub to ask. Orders say neither a class, which makes their texts internal,
- * nor a cause: a device that is not for such texts, or for some causes alone, would refuse every answer.
- */
-export const kindsOf = ({ kinds, classes, causes }: Consent): readonly WorkKind[] =>
-  classes.includes('internal') && causes.length === 0 ? kinds : kinds.filter((kind) => kind !== 'answers');
 
 /** Work that it has, whoever gave it. */
 export const activeOf = ({ leases, leasesElsewhere }: ConnectedDevice): number => leases.size + leasesElsewhere;
@@ -70,7 +80,13 @@ export interface ResumeOrder {
   readonly from: number;
 }
 
-export interface AnswerOrder {
+/** What a device is told of the texts that it is shown. */
+interface OrderedText {
+  readonly dataClass: DataClass;
+  readonly cause: string | undefined;
+}
+
+export interface AnswerOrder extends OrderedText {
   /** Whether somebody may come for it when this replica is gone. */
   readonly isResumable: boolean;
   /** Of its answer. */
@@ -82,7 +98,10 @@ export interface AnswerOrder {
   readonly deadlineMs: number;
 }
 
-export interface EmbedOrder {
+/** Work that only its device can read; the fields are those of the frame. */
+export type SealedOrder = Omit<Extract<ToDevice, { t: 'sealed' }>, 't'>;
+
+export interface EmbedOrder extends OrderedText {
   readonly lease: string;
   readonly epoch: number;
   readonly model: string;

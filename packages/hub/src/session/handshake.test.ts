@@ -14,6 +14,7 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { createSeededRandom } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { createHandshake } from './handshake.ts';
+import { UNKNOWN_STANDING } from '../trust/standing.ts';
 
 const NOW_MS = 1_800_000_000_000;
 const random = createSeededRandom(5);
@@ -72,7 +73,10 @@ const handshakeOver = (channel: Channel): ReturnType<typeof createHandshake> =>
     crypto: nodeCrypto,
     clock: { now: () => NOW_MS, monotonic: () => 0, after: () => ({ cancel: () => undefined }) },
     enrolment: {
-      find: async () => ({ consent: undefined, admit: async () => ({ id: 'dev', name: 'kettle', territory: 'ter' }) }),
+      find: async () => ({
+        consent: undefined,
+        admit: async () => ({ id: 'dev', name: 'kettle', territory: 'ter', standing: UNKNOWN_STANDING }),
+      }),
       isRevoked: async () => false,
       leave: async () => new Uint8Array(),
       touch: () => undefined,

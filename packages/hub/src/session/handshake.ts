@@ -24,6 +24,7 @@ import {
   type ToDevice,
   type ToHub,
 } from '@idlewild/protocol';
+import type { Standing } from '../trust/standing.ts';
 
 const SESSION_SEED_BYTES = 32;
 
@@ -45,6 +46,7 @@ export interface Admitted {
   readonly id: string;
   readonly name: string;
   readonly territory: string;
+  readonly standing: Standing;
 }
 
 export interface Applicant {

@@ -2,8 +2,8 @@
  * Devices as rooms of the hub see them, wherever their channels are. `sessions.ts` has those of this replica,
  * `replicas/fleet.ts` puts those of all replicas behind the same words.
  */
-import type { AnswerEvent, EmbedEvent, ToDevice, ToHub, WantedModel } from '@idlewild/protocol';
-import type { AnswerOrder, ConnectedDevice, EmbedOrder, ResumeOrder } from './connected-device.ts';
+import type { AnswerEvent, EmbedEvent, SealedEvent, ToDevice, ToHub, WantedModel } from '@idlewild/protocol';
+import type { AnswerOrder, ConnectedDevice, EmbedOrder, ResumeOrder, SealedOrder } from './connected-device.ts';
 
 /** What a device gives, or does not, when it is asked for a part of a block. */
 export type BlobPart = Extract<ToHub, { t: 'blob.have' }>;
@@ -19,6 +19,7 @@ export interface SessionEvents<Device extends ConnectedDevice = ConnectedDevice>
   onAnswer(device: Device, event: AnswerEvent, frame: Uint8Array): void;
   onBlob(device: Device, part: BlobPart): void;
   onEmbed(device: Device, event: EmbedEvent, frame: Uint8Array): void;
+  onSealed(device: Device, event: SealedEvent, frame: Uint8Array): void;
   onGone(device: Device, code: GoneCode, why: string): void;
 }
 
@@ -27,6 +28,7 @@ export interface Sessions<Device extends ConnectedDevice = ConnectedDevice> {
   list(): IterableIterator<Device>;
   order(device: Device, order: AnswerOrder): void;
   embed(device: Device, order: EmbedOrder): void;
+  sealed(device: Device, order: SealedOrder): void;
   /** Asks for an attempt's events again, from the device that goes on with it. */
   resume(device: Device, order: ResumeOrder): void;
   /** The attempt's end is written down: the device may forget it. */

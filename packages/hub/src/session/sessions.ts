@@ -27,9 +27,10 @@ import {
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Tickets } from '../identity/tickets.ts';
-import { kindsOf, type LocalDevice } from './connected-device.ts';
+import type { LocalDevice } from './connected-device.ts';
 import { createHandshakeQueue } from './handshake-queue.ts';
-import { createHandshake, type Enrolment, type HubIdentity } from './handshake.ts';
+import { createHandshake, type Admitted, type Enrolment, type HubIdentity } from './handshake.ts';
+import { lentTextsOf } from '../trust/barred.ts';
 import { createSlowReaders, type SlowReader } from '../slow-readers.ts';
 import type { GoneCode, SessionEvents, Sessions } from './port.ts';
 
@@ -162,17 +163,20 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
 
   function admitOpen(
     channel: Channel,
-    who: { id: string; name: string; territory: string },
+    { id, name, territory, standing }: Admitted,
     checked: CheckedDevice,
     { session, ticket }: { readonly session: string; readonly ticket: string },
   ): LocalDevice {
-    const older = open.get(who.id);
+    const older = open.get(id);
     if (older !== undefined) {
       dropDevice(older, 'superseded', 'the same identity connected again; two processes must not share one device key');
     }
     const nowMs = clock.monotonic();
     const device: LocalDevice = {
-      ...who,
+      id,
+      name,
+      territory,
+      standing,
       // Copies: what came in a frame would keep all of it.
       publicKey: checked.consent.device.slice(),
       session,
@@ -180,7 +184,8 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       home: deps.replica,
       channel,
       features: checked.proof.profile.features ?? [],
-      kinds: kindsOf(checked.consent),
+      lends: lentTextsOf(checked.consent),
+      refusals: new Set(),
       agreementKey: checked.proof.agreementKey.slice(),
       status: checked.proof.status,
       draining: false,
@@ -232,6 +237,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       case 'heartbeat': {
         device.status = message.status;
         device.contradicted = false;
+        if (device.status.state === 'paused') device.refusals.clear();
         acknowledge(device, message.n);
         if (device.lastFrameAtMs - device.touchedAtMs >= HUB_LIMITS.touchMs) {
           device.touchedAtMs = device.lastFrameAtMs;
@@ -245,6 +251,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
         ).then(
           () => {
             device.agreementKey = message.key.slice();
+            events.onStatus(device);
           },
           (error: unknown) => log.warn({ device: device.id, why: messageOf(error) }, 'agreement key refused'),
         );
@@ -263,6 +270,11 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       case 'embed.done':
       case 'embed.failed':
         return events.onEmbed(device, message, frame);
+      case 'sealed.part':
+      case 'sealed.progress':
+      case 'sealed.done':
+      case 'sealed.failed':
+        return events.onSealed(device, message, frame);
       default:
         return events.onAnswer(device, message, frame);
     }
@@ -369,14 +381,20 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     },
     get: (id) => open.get(id),
     list: () => open.values(),
-    order(device, { isResumable, lease, epoch, model, work, deadlineMs }) {
+    order(device, { isResumable, lease, epoch, model, dataClass, cause, work, deadlineMs }) {
       device.leases.add(lease);
       const kept = isResumable ? { keep: true } : {};
-      send(device, { t: 'answer', lease, epoch, model, work, deadlineMs, ...kept });
+      const text = { dataClass, ...(cause === undefined ? {} : { cause }) };
+      send(device, { t: 'answer', lease, epoch, model, ...text, work, deadlineMs, ...kept });
     },
-    embed(device, order) {
+    embed(device, { lease, epoch, model, dataClass, cause, work, deadlineMs }) {
+      device.leases.add(lease);
+      const text = { dataClass, ...(cause === undefined ? {} : { cause }) };
+      send(device, { t: 'embed', lease, epoch, model, ...text, work, deadlineMs });
+    },
+    sealed(device, order) {
       device.leases.add(order.lease);
-      send(device, { t: 'embed', ...order });
+      send(device, { t: 'sealed', ...order });
     },
     resume: (device, { lease, epoch, from }) => send(device, { t: 'answer.resume', lease, epoch, from }),
     kept: (device, lease, epoch) => {

@@ -1,4 +1,3 @@
 /** What tests of whole hubs need: the servers that replicas share, as real ones on loopback. */
 export { POSTGRES_MISSING, startPostgres, type Postgres, type PostgresEnd } from './postgres.ts';
 export { startNats, type NatsServer, type NatsServerOptions } from './nats.ts';
-export { kindsOf } from '../session/connected-device.ts';

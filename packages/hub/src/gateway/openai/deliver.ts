@@ -129,7 +129,8 @@ async function told(
   { index, outcome, calls }: Pick<Choice, 'index' | 'outcome' | 'calls'>,
   textDigest: Uint8Array,
 ): Promise<ToldOutcome> {
-  const { model, dataClass = 'internal' } = orders[index] as AnswerRequest;
+  const { model, text } = orders[index] as AnswerRequest;
+  const { dataClass } = text;
   const atMs = request.run?.createdAtMs;
   const order = { request: request.id, choice: index, model, dataClass, atMs, outcome, textDigest, calls };
   return { ...outcome, receiptText: await receipts.issue(order) };
