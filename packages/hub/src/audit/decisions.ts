@@ -1,0 +1,50 @@
+/**
+ * What the doors of a hub decide, as notes of the audit log: who used which route, and what was refused to whom.
+ *
+ * A route is its pattern, never the address that was asked: addresses hold what people write. Whoever has no key that
+ * is known here is a `stranger`, all of them together. A device's own requests for models are its work, and in its
+ * receipts; only what it was refused is noted.
+ */
+import { IdlewildError } from '@idlewild/protocol';
+import { actorOf, type Principal } from '../identity/principal.ts';
+import type { Note } from './recorder.ts';
+
+/** What was asked at a door, and what came of it. */
+export interface Decision {
+  readonly principal?: Principal | undefined;
+  /** Method and pattern of the route, as in `DELETE /api/keys/:id`. */
+  readonly route: string;
+  /** What the policy was asked for. */
+  readonly action?: string | undefined;
+  /** Id of what it was on, where the address names one. */
+  readonly on?: unknown;
+  /** Why it was refused; absent: it was let in. */
+  readonly refusal?: IdlewildError | undefined;
+}
+
+/** Actions of entries that are no acts. */
+export const USED = 'used';
+export const DENIED = 'denied';
+
+const STRANGER = 'stranger';
+const ID = /^[a-z]{3}_[a-z2-7]{26}$/;
+
+const isRefusal = ({ status }: IdlewildError): boolean => status === 401 || status === 403;
+
+/** `undefined` for what is not noted: other errors, and devices at work. */
+export function noteOf(decision: Decision, territory: string): Note | undefined {
+  const { principal, route, action, on, refusal } = decision;
+  if (refusal === undefined) {
+    if (principal === undefined || principal.kind === 'device') return undefined;
+    return { actor: actorOf(principal), action: USED, subject: territory, details: { route } };
+  }
+  if (!isRefusal(refusal)) return undefined;
+  const { keyId } = refusal.details;
+  const known = typeof keyId === 'string' && ID.test(keyId) ? keyId : undefined;
+  return {
+    actor: principal === undefined ? (known ?? STRANGER) : actorOf(principal),
+    action: DENIED,
+    subject: typeof on === 'string' && ID.test(on) ? on : territory,
+    details: { route, code: refusal.code, ...(action === undefined ? {} : { asked: action }) },
+  };
+}
