@@ -99,6 +99,15 @@ export {
   type SealedWork,
 } from './sealed/envelope.ts';
 export { EVENT_BUCKETS, PROMPT_BUCKETS, bucketFor } from './sealed/padding.ts';
+export {
+  createUseJudge,
+  reasonOfRule,
+  type ClassifierRule,
+  type UseAsked,
+  type UseFault,
+  type UseJudge,
+} from './use/judge.ts';
+export { NO_USE_RULES, useRulesSchema, type UseRule, type UseRules } from './use/use-rules.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';

@@ -59,6 +59,15 @@ export const LIMITS = {
   /** A cause is a word or a few, and a consent names the ones that its lender cares about: 8 KB with all of them. */
   causeCharactersMax: 64,
   causesMax: 64,
+  /** Rules of use: as much as a steward can oversee, and a prompt of 2 MiB is read against in a tenth of a second. */
+  useRulesMax: 64,
+  usePhrasesMax: 256,
+  usePhraseCharactersMax: 128,
+  useLabelsMax: 64,
+  useListMax: 256,
+  useProfilesMax: 16,
+  useReasonCharactersMax: 256,
+  usePreambleCharactersMax: 2_000,
   /** More times of one day are a mistake of whoever wrote them. */
   hoursPerDayMax: 8,
   /** With less than this a leaf does not come within `blockFetchMs` while others are on their way. */

@@ -39,7 +39,7 @@ const deviceReceipt = (change: object = {}, signer = device): Promise<Uint8Array
     signer,
     nodeCrypto,
   );
-const fields = {
+const fields: Parameters<typeof signAnswerReceipt>[0] = {
   territory: territory.publicKey,
   certificate: await certificateOf(hub, territory),
   atMs: NOW_MS,
@@ -58,7 +58,7 @@ const fields = {
   exact: true,
   digest: await digestAnswer(answer, nodeCrypto),
   device: await deviceReceipt(),
-} as const;
+};
 const pinned = { territory: territory.publicKey };
 
 test('a receipt needs nothing but the key of the territory', async () => {
