@@ -5,13 +5,8 @@
  * of the very same thing. What is in memory here can be lost at any moment: the database is the truth.
  */
 import {
-  IdlewildError,
   concat,
-  digestTokens,
-  equalBytes,
   newId,
-  openStatement,
-  receiptSchema,
   utf8,
   type BlobStore,
   type Clock,
@@ -19,9 +14,11 @@ import {
   type Random,
 } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers } from './answers/answers.ts';
+import { checkReceipt } from './answers/check-receipt.ts';
 import { createJournal } from './answers/journal.ts';
 import { createAnswerReceipts, type AnswerReceipts } from './answers/receipts.ts';
 import { createAudit, type Audit } from './audit/audit.ts';
+import { createAuditDesk, type AuditDesk } from './audit/desk.ts';
 import { createLocalBus } from './bus/local-bus.ts';
 import type { Bus } from './bus/port.ts';
 import { createTerritoryBus } from './bus/territory-bus.ts';
@@ -31,7 +28,6 @@ import type { DefaultLimits } from './callers/limits.ts';
 import type { OpenDatabase } from './db/open.ts';
 import { together } from './db/together.ts';
 import type { Database } from './db/schema.ts';
-import type { ReceiptFacts } from './answers/port.ts';
 import { accountIn } from './embeddings/account.ts';
 import { createEmbeddings, type Embeddings } from './embeddings/embeddings.ts';
 import { createDevices, type Devices } from './identity/devices.ts';
@@ -49,13 +45,15 @@ import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
 import { createModels, type Model, type Models } from './models/registry.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
-import { createPeopleVersions } from './people/versions.ts';
-import { createPolicy, type Policy } from './policy/policy.ts';
+import { createPeopleVersions, type PeopleVersions } from './people/versions.ts';
+import { createPolicy, type TerritoryPolicy } from './policy/policy.ts';
 import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
 import { createDuties } from './replicas/duties.ts';
 import { createFleet, type Fleet } from './replicas/fleet.ts';
 import type { Duty, Replica } from './replicas/port.ts';
-import type { ConnectedDevice } from './session/connected-device.ts';
+import type { SealedAnswers } from './sealed/port.ts';
+import { createSealed } from './sealed/sealed.ts';
+import { createVouched } from './sealed/vouched.ts';
 import type { SessionEvents, Sessions } from './session/port.ts';
 import { UNKNOWN_STANDING, readStandings, type Standing } from './trust/standing.ts';
 import { DEFAULT_TIERS } from './trust/tiers.ts';
@@ -103,8 +101,12 @@ export interface Hub {
   readonly devices: Devices;
   readonly invites: Invites;
   readonly models: Models;
-  readonly policy: Policy;
+  readonly policy: TerritoryPolicy;
+  readonly versions: PeopleVersions;
   readonly audit: Audit;
+  readonly auditDesk: AuditDesk;
+  /** What doors decided, for the audit log. */
+  readonly onDecision: AuditDesk['onDecision'];
   /** Devices of all replicas. */
   readonly sessions: Sessions;
   /** Channels of this one. */
@@ -113,6 +115,7 @@ export interface Hub {
   readonly answers: Answers;
   readonly receipts: AnswerReceipts;
   readonly embeddings: Embeddings;
+  readonly sealed: SealedAnswers;
   readonly blobs: BlobDesk;
   readonly limits: Callers['limits'];
   readonly repeats: Callers['repeats'];
@@ -120,6 +123,8 @@ export interface Hub {
   readonly scopeOf: ScopeOf;
   /** Models have changed: they are placed anew, and every replica and device is told. */
   announceModels(): Promise<void>;
+  /** Something changed that decisions depend on: here it is known at once, and every replica is told. */
+  announcePeople(): void;
   /** Whether the database answers. */
   isReady(): Promise<boolean>;
   /**
@@ -159,6 +164,8 @@ async function openPeople(deps: HubDeps) {
   const opening = { db, secrets, crypto, random, clock, audit };
   const opened = await (deps.territory === undefined ? openTerritory(opening) : openFurther(opening, deps.territory));
   const devices = createDevices({ db, crypto, clock, audit });
+  const versions = createPeopleVersions({ db, clock: deps.clock }, opened.id);
+  const now = (): number => clock.now();
   const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
   return {
     opened,
@@ -168,9 +175,11 @@ async function openPeople(deps: HubDeps) {
     keys: createKeys({ db, territory: opened.id, crypto, random, clock, audit }),
     invites: createInvites({ db, crypto, random, clock, audit, devices }),
     models: createModels({ db, store, clock, audit }),
-    policy: await createPolicy(),
+    versions,
+    policy: await createPolicy({ db, now, territory: opened.id, versions, log: deps.log }),
     tickets: createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock }),
     scopeOf: createScopes({ crypto, secret: scopeKey }),
+    offerKey: await derive(crypto, scopeKey, 'sealed-offers'),
     receipts: createAnswerReceipts({
       territory: opened.publicKey,
       hub: opened.hub.key,
@@ -200,7 +209,7 @@ type Books = ReturnType<typeof openBooks>;
 /** Devices, wherever their channels are. */
 function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: () => Rooms) {
   const { clock, random, crypto, log, database, refusal, passGapMs } = deps;
-  const { opened, territory, devices, tickets } = people;
+  const { opened, territory, devices, tickets, versions, policy } = people;
   const fleet: Fleet = createFleet({
     replica: self.id,
     bus: self.bus,
@@ -215,12 +224,13 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
   const trust = createTrust({
     db: database.db,
     territory: territory.id,
-    versions: createPeopleVersions({ db: database.db, clock }, territory.id),
-    tiersFor: (dataClass) => DEFAULT_TIERS[dataClass],
+    versions,
+    tiersFor: (dataClass) => policy.tiersFor(dataClass),
     devices: () => fleet.list(),
     onChanged() {
       rooms().answers.retrust();
       rooms().embeddings.retrust();
+      rooms().sealed.retrust();
     },
     log,
   });
@@ -271,7 +281,17 @@ function openWork(
     account: accountIn(journal),
     onFree: () => answers.pump(),
   });
-  return { answers, embeddings, blobs, placement, readModels };
+  const { db, clock: wallClock } = deps.database;
+  const sealed: SealedAnswers = createSealed({
+    ...common,
+    crypto,
+    key: people.offerKey,
+    wallClock,
+    journal,
+    vouched: createVouched({ db, territory: territory.id, clock, wallClock, log }),
+    onFree: () => answers.pump(),
+  });
+  return { answers, embeddings, sealed, blobs, placement, readModels };
 }
 
 export async function createHub(given: HubDeps): Promise<Hub> {
@@ -288,13 +308,17 @@ export async function createHub(given: HubDeps): Promise<Hub> {
   const connected: Connected = openDevices(deps, people, self, () => ({ devices, trust: connected.trust, ...work }));
   const { local, fleet } = connected;
   const work = openWork(deps, people, books, self, connected);
-  const { answers, placement, embeddings, readModels } = work;
+  const { answers, placement, embeddings, sealed, readModels } = work;
+  const told = self.bus.subscribe('all.people', () => people.versions.stale());
+  const auditDesk = openAuditDesk(deps, people, duties.duty('audit'));
   const chores = await startChores(deps, { ...work, ...books, ...self, devices, local, territory: territory.id });
 
   return {
     ...people,
     ...work,
     ...connected,
+    auditDesk,
+    onDecision: (decision) => auditDesk.onDecision(decision),
     id: people.opened.hub.id,
     replica,
     db,
@@ -305,6 +329,10 @@ export async function createHub(given: HubDeps): Promise<Hub> {
       self.bus.publish('all.models', new Uint8Array(0));
       await readModels();
     },
+    announcePeople() {
+      people.versions.stale();
+      self.bus.publish('all.people', new Uint8Array(0));
+    },
     isReady: () => isReady(db, deps.log),
     async drain({ moveMs, boundMs }) {
       local.close();
@@ -314,8 +342,10 @@ export async function createHub(given: HubDeps): Promise<Hub> {
     },
     async stop() {
       chores.stop();
+      told.stop();
       placement.stop();
       embeddings.stop();
+      sealed.stop();
       // Answers that others go on with are let go before their runs are: whoever listens comes back to another.
       await answers.stop();
       await callers.stop();
@@ -323,13 +353,21 @@ export async function createHub(given: HubDeps): Promise<Hub> {
       fleet.stop();
       await devices.flush();
       await journal.flush();
+      await auditDesk.stop();
       await duties.stop();
+      people.policy.stop();
     },
   };
 }
 
 const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<Uint8Array> =>
   crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
+
+function openAuditDesk({ database, crypto, log }: HubDeps, people: People, duty: Duty): AuditDesk {
+  const { audit, territory, opened } = people;
+  const signer = { hubKey: opened.hub.key, certificate: opened.certificate };
+  return createAuditDesk({ ...database, crypto, log, audit, duty, territory, ...signer });
+}
 
 /** Who may be a device of the territory. */
 function doorOf(
@@ -363,7 +401,7 @@ function doorOf(
   };
 }
 
-type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings'> & {
+type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings' | 'sealed'> & {
   readonly placement: Placement;
   readonly trust: Trust;
 };
@@ -372,6 +410,7 @@ type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings'> & {
 function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
   const pump = (): void => {
     rooms().answers.pump();
+    rooms().sealed.pump();
     rooms().embeddings.pump();
   };
   return {
@@ -384,17 +423,22 @@ function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
       rooms().placement.onStatus(device);
       pump();
     },
-    onAnswer: (device, event) => rooms().answers.onFrame(device, event),
+    onAnswer(device, event) {
+      rooms().answers.onFrame(device, event);
+      if (event.t === 'answer.finished' || event.t === 'answer.failed') rooms().sealed.pump();
+    },
     onBlob: (device, part) => rooms().blobs.onPart(device, part),
     onEmbed: (device, event) => rooms().embeddings.onFrame(device, event),
+    onSealed: (device, event) => rooms().sealed.onFrame(device, event),
     onGone(device, code, why) {
-      const { devices, blobs, placement, answers, embeddings, trust } = rooms();
+      const { devices, blobs, placement, answers, embeddings, sealed, trust } = rooms();
       trust.onGone(device);
       devices.touch(territory, device.id);
       blobs.onGone(device);
       placement.onGone(device);
       answers.onGone(device, code, why);
       embeddings.onGone(device, code, why);
+      sealed.onGone(device, code, why);
     },
   };
 }
@@ -432,32 +476,6 @@ async function isReady(db: Database, log: Log): Promise<boolean> {
     return true;
   } catch (error) {
     log.error({ why: (error as Error).message }, 'the database does not answer');
-    return false;
-  }
-}
-
-/** Whether a device's receipt says what the hub saw of the attempt. */
-async function checkReceipt(
-  device: ConnectedDevice,
-  bytes: Uint8Array,
-  seen: ReceiptFacts,
-  crypto: Crypto,
-  log: Log,
-): Promise<boolean> {
-  try {
-    const { statement } = await openStatement('receipt', bytes, receiptSchema, crypto, device.publicKey);
-    const agrees =
-      equalBytes(statement.device, device.publicKey) &&
-      statement.lease === seen.lease &&
-      statement.epoch === seen.epoch &&
-      statement.model === seen.model &&
-      statement.firstToken === seen.firstToken &&
-      statement.tokens === seen.tokens.length &&
-      equalBytes(statement.tokensDigest, await digestTokens(seen.tokens, crypto));
-    if (!agrees) throw new IdlewildError('signature_invalid', 'it does not say what was seen');
-    return true;
-  } catch (error) {
-    log.warn({ device: device.id, lease: seen.lease, why: (error as Error).message }, 'a receipt was refused');
     return false;
   }
 }

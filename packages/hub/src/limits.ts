@@ -97,6 +97,19 @@ export const HUB_LIMITS = {
   /** Requests for vectors that are open at once, and their texts together, which are kept in memory. */
   embedsOpenMax: 256,
   embedsOpenBytesMax: 268_435_456,
+  /** A place on a device is kept so long for a sealed prompt: two round trips and the sealing on a slow line. */
+  offerHoldMs: 5_000,
+  /** After this an offer that waits stands in for the next slot of a device that answers others. */
+  offerReserveMs: 1_000,
+  /** Of one key, waiting and held: a page of choices, and no caller keeps every device from others. */
+  offersPerKeyMax: 16,
+  offersWaitingMax: 256,
+  /** An offer names ids, a model and a class. */
+  offerCharactersMax: 2_048,
+  /** Devices that a caller says have failed its prompt. */
+  offerWithoutMax: 16,
+  /** Offers that were used are remembered a little longer than they last, by their number: far more than that come. */
+  offersUsedMax: 10_000,
   /** Objects and lists within each other in one JSON Schema: real ones have about twenty. */
   schemaDepthMax: 128,
   /** What a caller may write beside a request: a user, an identifier, a cache key. */

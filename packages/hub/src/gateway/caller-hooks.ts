@@ -14,6 +14,7 @@ import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Carried } from './carried.ts';
 import { repeat } from './repeat.ts';
+import { OFFERS_PATH, SEALED_PATH } from './routes-sealed.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
 import { estimateTokens } from './token-estimate.ts';
 
@@ -45,6 +46,12 @@ export const callerHooks =
     app.addHook('preValidation', async (request, reply) => {
       const caller = callerOf(request);
       if (caller === undefined || request.method !== 'POST') return;
+      if (pathOf(request).startsWith(SEALED_PATH)) refuseNames(request);
+      if (pathOf(request) === OFFERS_PATH) {
+        const refused = await limits.mayAsk(caller);
+        if (refused !== undefined) throw refused;
+        return undefined;
+      }
       const idempotencyKey = request.headers['idempotency-key'];
       if (idempotencyKey !== undefined) {
         const refused = await limits.mayAsk(caller);
@@ -82,6 +89,14 @@ export const callerHooks =
       });
     }
   };
+
+/** Throws `invalid_request`. */
+function refuseNames({ headers }: FastifyRequest): void {
+  const param = ['Idempotency-Key', 'Last-Event-ID'].find((name) => headers[name.toLowerCase()] !== undefined);
+  if (param === undefined) return;
+  const why = 'sealed answers are not kept; whose stream breaks takes a new offer and seals the prompt again';
+  throw new IdlewildError('invalid_request', `${param}: ${why}`, { details: { param } });
+}
 
 const withoutName = (): IdlewildError =>
   new IdlewildError(

@@ -9,11 +9,13 @@ import { callerHooks } from './caller-hooks.ts';
 import { createCarried } from './carried.ts';
 import type { Metrics } from './metrics.ts';
 import { apiRoutes } from './routes-api.ts';
+import { auditRoutes } from './routes-audit.ts';
 import { blobRoutes } from './routes-blobs.ts';
 import { callerRoutes } from './routes-callers.ts';
 import { embeddingsRoutes } from './routes-embeddings.ts';
 import { healthRoutes } from './routes-health.ts';
 import { runRoutes } from './routes-runs.ts';
+import { sealedRoutes } from './routes-sealed.ts';
 import { territoryRoutes, type TerritoryRoutesDeps } from './routes-territories.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
@@ -86,6 +88,7 @@ export async function createHubServer({
       v1Routes({ ...hub, territory, hub: hub.id, clock, random }),
       runRoutes(hub),
       embeddingsRoutes({ ...hub, territory, hub: hub.id, clock }),
+      sealedRoutes({ ...hub, territory, clock }),
       apiRoutes({
         ...hub,
         territory,
@@ -97,6 +100,7 @@ export async function createHubServer({
         onModelsChanged: () => hub.announceModels(),
         inviteToken,
       }),
+      auditRoutes(hub),
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       blobRoutes({ store, blobs: hub.blobs }),
       healthRoutes({ metrics, isReady }),

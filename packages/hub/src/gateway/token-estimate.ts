@@ -3,7 +3,7 @@
  * texts of its prompt at four characters a token, and what it allows its answers to have. Only a limit's reservation
  * depends on it, and that is settled by what was used.
  */
-const PROMPT_FIELDS = ['messages', 'prompt', 'input', 'instructions', 'tools', 'response_format', 'text'];
+const PROMPT_FIELDS = ['messages', 'prompt', 'input', 'instructions', 'tools', 'response_format', 'text', 'sealed'];
 const ANSWER_FIELDS = ['max_completion_tokens', 'max_tokens', 'max_output_tokens'];
 const CHARACTERS_PER_TOKEN = 4;
 /** What an answer has that does not say how long it may be; the scheduler thinks so, too. */

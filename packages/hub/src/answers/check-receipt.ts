@@ -1,0 +1,31 @@
+/** A receipt of a device held against what the hub saw of the attempt: a device may say anything, and is not believed. */
+import { IdlewildError, digestTokens, equalBytes, openStatement, receiptSchema, type Crypto } from '@idlewild/protocol';
+import type { Log } from '../log.ts';
+import type { ConnectedDevice } from '../session/connected-device.ts';
+import type { ReceiptFacts } from './port.ts';
+
+/** Whether a device's receipt says what the hub saw of the attempt. */
+export async function checkReceipt(
+  device: ConnectedDevice,
+  bytes: Uint8Array,
+  seen: ReceiptFacts,
+  crypto: Crypto,
+  log: Log,
+): Promise<boolean> {
+  try {
+    const { statement } = await openStatement('receipt', bytes, receiptSchema, crypto, device.publicKey);
+    const agrees =
+      equalBytes(statement.device, device.publicKey) &&
+      statement.lease === seen.lease &&
+      statement.epoch === seen.epoch &&
+      statement.model === seen.model &&
+      statement.firstToken === seen.firstToken &&
+      statement.tokens === seen.tokens.length &&
+      equalBytes(statement.tokensDigest, await digestTokens(seen.tokens, crypto));
+    if (!agrees) throw new IdlewildError('signature_invalid', 'it does not say what was seen');
+    return true;
+  } catch (error) {
+    log.warn({ device: device.id, lease: seen.lease, why: (error as Error).message }, 'a receipt was refused');
+    return false;
+  }
+}

@@ -1,0 +1,265 @@
+/**
+ * Which device a caller is offered for a sealed prompt, and the place that is kept for it until the prompt comes.
+ *
+ *   asked ──a free device──► held ──the prompt──► taken
+ *     │ └─ all busy: waits ─┘ └──`offerHoldMs`──► let go
+ *
+ * A place is a lease like any other, so whoever counts a device's leases counts it. Answers in the open have a queue that
+ * takes a slot the moment it is free; so that they cannot take every one of them, an offer that has waited a while stands
+ * in for the next slot of one device, as long as no more than half of its slots are for sealed prompts.
+ */
+import { IdlewildError, newId, type Clock, type Random, type Timer } from '@idlewild/protocol';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Placement } from '../placement/placement.ts';
+import { candidateOf } from '../scheduler/candidate.ts';
+import { explainNone } from '../scheduler/explain.ts';
+import { route, type Candidate, type Demand } from '../scheduler/route.ts';
+import { activeOf, stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import type { Sessions } from '../session/port.ts';
+import { barOf } from '../trust/barred.ts';
+import type { Trust } from '../trust/trust.ts';
+import type { OfferRequest } from './port.ts';
+import type { Vouched } from './vouched.ts';
+
+/**
+ * All that a prompt may need of its device: what it does need stays sealed. A device that lacks one is offered for none.
+ */
+const FEATURES: Demand['features'] = ['sealed', 'form', 'tools', 'logprobs', 'bias'];
+const BYTES_PER_TOKEN = 4;
+const EPOCH = 1;
+
+/** A place on a device for one caller. */
+export interface Held {
+  readonly request: OfferRequest;
+  readonly device: ConnectedDevice;
+  readonly lease: string;
+  readonly epoch: number;
+  readonly numericClass: string | undefined;
+}
+
+export interface Offering {
+  ask(request: OfferRequest, signal: AbortSignal): Promise<Held>;
+  /** Nobody will come for the place. */
+  giveBack(lease: string): void;
+  /** The prompt has come: the place is no longer this room's to let go. */
+  taken(lease: string): void;
+  onGone(device: ConnectedDevice): void;
+  pump(): void;
+  /** Ends waits that are over; to be called from time to time. */
+  sweep(): void;
+  /** Ends the waits and places of these callers, or of all. */
+  end(error: IdlewildError, isOf?: (request: OfferRequest) => boolean): void;
+  /** Callers who wait or have a place, by territory. */
+  callers(): ReadonlyMap<string, ReadonlySet<string>>;
+  waiting(): number;
+  isIdle(): boolean;
+}
+
+export interface OfferingDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly sessions: Pick<Sessions, 'list' | 'get' | 'revokeLease'>;
+  readonly placement?: Pick<Placement, 'asked' | 'isComing'> | undefined;
+  readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
+  readonly vouched: Vouched;
+  /** Leases of this device that are answered for sealed prompts. */
+  running(device: string): number;
+}
+
+interface Waiting {
+  readonly request: OfferRequest;
+  readonly sinceMs: number;
+  readonly settle: (result: Held | IdlewildError) => void;
+  /** Stands in for the next slot of this device. */
+  reserved: Held | undefined;
+}
+
+export function createOffering(deps: OfferingDeps): Offering {
+  const { clock, random, sessions, trust, vouched } = deps;
+  const waiting = new Set<Waiting>();
+  const held = new Map<string, { readonly held: Held; readonly timer: Timer }>();
+
+  const demandOf = ({ bytes, tokens, numericClass, without, text }: OfferRequest): Demand => ({
+    promptTokens: bytes / BYTES_PER_TOKEN,
+    answerTokens: tokens,
+    numericClass,
+    excluded: new Set(without),
+    features: FEATURES,
+    text: trust.demandOf(text),
+  });
+  const isVouched = (device: ConnectedDevice): boolean => device.agreementKey.length > 0 && vouched.has(device.id);
+  const eligible = (request: OfferRequest): ConnectedDevice[] =>
+    [...sessions.list()].filter((device) => device.territory === request.territory && isVouched(device));
+  const candidatesFor = (request: OfferRequest): Candidate[] =>
+    eligible(request).map((device) => candidateOf(device, request.model.cid, clock.monotonic()));
+
+  function choose(request: OfferRequest): {
+    readonly choice: ReturnType<typeof route>;
+    readonly candidates: Candidate[];
+  } {
+    const candidates = candidatesFor(request);
+    const demand = demandOf(request);
+    const near = candidates.filter(({ device, mistrusted }) => device === request.near && !mistrusted);
+    const choice = route(near, demand);
+    return { candidates, choice: choice.t === 'device' ? choice : route(candidates, demand) };
+  }
+
+  const heldOf = (request: OfferRequest, device: ConnectedDevice): Held => ({
+    request,
+    device,
+    lease: newId('att', random),
+    epoch: EPOCH,
+    numericClass: device.status.models.find(({ cid }) => cid === request.model.cid)?.numericClass,
+  });
+
+  function hold(place: Held): Held {
+    place.device.leases.add(place.lease);
+    const timer = clock.after(HUB_LIMITS.offerHoldMs, () => letGo(place.lease));
+    held.set(place.lease, { held: place, timer });
+    return place;
+  }
+
+  function letGo(lease: string): void {
+    const place = held.get(lease);
+    place?.timer.cancel();
+    if (held.delete(lease) && place !== undefined) sessions.revokeLease(place.held.device, lease, place.held.epoch);
+  }
+
+  function release(wait: Waiting): void {
+    if (wait.reserved !== undefined) wait.reserved.device.leases.delete(wait.reserved.lease);
+    wait.reserved = undefined;
+  }
+
+  function settle(wait: Waiting, result: Held | IdlewildError): void {
+    if (!waiting.delete(wait)) return;
+    release(wait);
+    wait.settle(result);
+  }
+
+  /** The device that it stands in for, once there is room. */
+  function ownTurn({ reserved, request }: Waiting): ConnectedDevice | undefined {
+    if (reserved === undefined) return undefined;
+    const { device } = reserved;
+    const isThere = sessions.get(device.id) === device && !['paused', 'draining'].includes(stateOf(device));
+    if (!isThere || device.contradicted || !maySee(device, request)) return undefined;
+    return activeOf(device) <= device.status.slots ? device : undefined;
+  }
+
+  const maySee = (device: ConnectedDevice, { text }: OfferRequest): boolean =>
+    isVouched(device) && barOf(device, trust.demandOf(text)) === undefined;
+
+  function pump(): void {
+    for (const wait of waiting) {
+      const own = ownTurn(wait);
+      const { choice } = own === undefined ? choose(wait.request) : { choice: undefined };
+      const device = own ?? (choice?.t === 'device' ? sessions.get(choice.device) : undefined);
+      if (device !== undefined) settle(wait, hold(heldOf(wait.request, device)));
+    }
+  }
+
+  /** For the one that has waited longest, on the device that would have done soonest. */
+  function reserve(nowMs: number): void {
+    const taken = new Set([...waiting].map(({ reserved }) => reserved?.device.id));
+    for (const wait of waiting) {
+      if (wait.reserved !== undefined || nowMs - wait.sinceMs < HUB_LIMITS.offerReserveMs) continue;
+      const { model } = wait.request;
+      const full = eligible(wait.request).filter((device) => {
+        const isWarm = device.status.models.some(({ cid, state }) => cid === model.cid && state === 'warm');
+        const share = Math.max(1, Math.floor(device.status.slots / 2));
+        const isFit = stateOf(device) === 'busy' && isWarm && !wait.request.without.includes(device.id);
+        return isFit && maySee(device, wait.request) && !taken.has(device.id) && deps.running(device.id) < share;
+      });
+      const device = full.toSorted((one, other) => one.status.active - other.status.active)[0];
+      if (device === undefined) continue;
+      taken.add(device.id);
+      wait.reserved = heldOf(wait.request, device);
+      device.leases.add(wait.reserved.lease);
+    }
+  }
+
+  const isComing = (request: OfferRequest): boolean =>
+    deps.placement?.isComing(request.model.cid, FEATURES, (device) => maySee(device, request)) === true;
+
+  function noDevice(request: OfferRequest, candidates: readonly Candidate[]): IdlewildError {
+    const some = [...sessions.list()].some(({ territory }) => territory === request.territory);
+    const why =
+      candidates.length === 0 && some
+        ? 'no device that is connected may be offered for it: a steward has to vouch for one (idlewild devices vouch)'
+        : explainNone(candidates, request.model.name, demandOf(request));
+    return new IdlewildError('no_device', why, { details: { retryAfterSeconds: 10 } });
+  }
+
+  function admit(request: OfferRequest): void {
+    const own = [...waiting].filter((wait) => wait.request.caller === request.caller).length;
+    const places = [...held.values()].filter((place) => place.held.request.caller === request.caller).length;
+    if (own + places < HUB_LIMITS.offersPerKeyMax && waiting.size < HUB_LIMITS.offersWaitingMax) return;
+    const message = `${own + places} offers for this key are open, ${waiting.size} in all; try again in a moment`;
+    throw new IdlewildError('too_busy', message, { details: { retryAfterSeconds: 2 } });
+  }
+
+  return {
+    async ask(request, signal) {
+      deps.placement?.asked(request.model.cid);
+      admit(request);
+      await Promise.all([trust.refresh(), vouched.refresh()]);
+      if (signal.aborted) throw cancelled();
+      const { choice, candidates } = choose(request);
+      const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
+      if (device !== undefined) return hold(heldOf(request, device));
+      if (choice.t === 'none' && !isComing(request)) throw noDevice(request, candidates);
+      const { promise, resolve, reject } = Promise.withResolvers<Held>();
+      const wait: Waiting = {
+        request,
+        sinceMs: clock.monotonic(),
+        reserved: undefined,
+        settle: (result) => (result instanceof Error ? reject(result) : resolve(result)),
+      };
+      waiting.add(wait);
+      const onAbort = (): void => settle(wait, cancelled());
+      signal.addEventListener('abort', onAbort, { once: true });
+      return promise.finally(() => signal.removeEventListener('abort', onAbort));
+    },
+    giveBack: letGo,
+    taken(lease) {
+      held.get(lease)?.timer.cancel();
+      held.delete(lease);
+    },
+    onGone(device) {
+      for (const [lease, place] of held)
+        if (place.held.device === device) {
+          place.timer.cancel();
+          held.delete(lease);
+        }
+      for (const wait of waiting) if (wait.reserved?.device === device) release(wait);
+    },
+    pump,
+    sweep() {
+      const nowMs = clock.monotonic();
+      for (const wait of [...waiting]) {
+        const waitedMs = nowMs - wait.sinceMs;
+        if (waitedMs >= HUB_LIMITS.queueMsMax) {
+          const message = `no device was free for ${Math.round(waitedMs / 1_000)} s; try again later`;
+          settle(wait, new IdlewildError('too_busy', message, { details: { retryAfterSeconds: 5 } }));
+        } else if (waitedMs >= HUB_LIMITS.failoverWaitMsMax) {
+          const { choice, candidates } = choose(wait.request);
+          if (choice.t === 'none' && !isComing(wait.request)) settle(wait, noDevice(wait.request, candidates));
+        }
+      }
+      pump();
+      reserve(nowMs);
+    },
+    end(error, isOf = () => true) {
+      for (const wait of [...waiting]) if (isOf(wait.request)) settle(wait, error);
+      for (const [lease, place] of [...held]) if (isOf(place.held.request)) letGo(lease);
+    },
+    callers() {
+      const requests = [...waiting, ...[...held.values()].map((place) => place.held)].map(({ request }) => request);
+      const of = Map.groupBy(requests, ({ territory }) => territory);
+      return new Map([...of].map(([territory, some]) => [territory, new Set(some.map(({ caller }) => caller))]));
+    },
+    waiting: () => waiting.size,
+    isIdle: () => waiting.size === 0 && held.size === 0,
+  };
+}
+
+const cancelled = (): IdlewildError => new IdlewildError('cancelled', 'the caller hung up');

@@ -1,0 +1,76 @@
+/** What others see of sealed prompts: how a device is offered for one, how it is answered, and what is told of it. */
+import type { ErrorCode, IdlewildError, SealedEvent, VouchChain } from '@idlewild/protocol';
+import type { ConnectedDevice, SealedOrder } from '../session/connected-device.ts';
+import type { AskedText } from '../trust/text.ts';
+
+export interface OfferRequest {
+  readonly territory: string;
+  /** Whose key asks. */
+  readonly caller: string;
+  readonly model: { readonly cid: string; readonly name: string };
+  readonly text: AskedText;
+  /** Of what will be sealed: a bucket. */
+  readonly bytes: number;
+  /** What the answer may have, roughly. */
+  readonly tokens: number;
+  /** Of the tokens that there are already: another class goes on with them less exactly. */
+  readonly numericClass?: string | undefined;
+  /** Id of a device that may know the beginning of the conversation. */
+  readonly near?: string | undefined;
+  /** Ids of devices that have failed it. */
+  readonly without: readonly string[];
+}
+
+export interface Offer {
+  /** To be shown when the sealed prompt comes. */
+  readonly token: string;
+  readonly lease: string;
+  readonly epoch: number;
+  readonly device: { readonly id: string; readonly name: string; readonly key: Uint8Array };
+  readonly agreementKey: Uint8Array;
+  readonly vouch: VouchChain;
+  readonly numericClass: string | undefined;
+  /** The place is kept for so long. */
+  readonly holdMs: number;
+}
+
+/** What comes with an offer. */
+export type SealedPrompt = Pick<SealedOrder, 'key' | 'enc' | 'sealed'>;
+
+/** Where one sealed answer goes. After `done`, `lost` or `failed` nothing follows. */
+export interface SealedSink {
+  part(n: number, sealed: Uint8Array): void;
+  done(n: number, sealed: Uint8Array): void;
+  /** The device cannot go on, for no fault of the prompt: its caller may seal it to another. */
+  lost(code: ErrorCode, message: string): void;
+  /** No other device would do better. `more`: what the device says of it to its caller alone. */
+  failed(error: IdlewildError, more?: { readonly n: number; readonly sealed: Uint8Array }): void;
+}
+
+export interface SealedHandle {
+  readonly request: string;
+  /** The caller is gone: the device stops, the record is closed, the sink hears nothing more. */
+  cancel(why: string): void;
+}
+
+export interface SealedAnswers {
+  /**
+   * Waits for a device within bounds. Throws `no_device`, `too_busy` (with `retryAfterSeconds`), `unauthenticated` for a
+   * key that is revoked meanwhile, `cancelled`, `hub_stopping`.
+   */
+  offer(request: OfferRequest, signal: AbortSignal): Promise<Offer>;
+  /** Resolves once the request is committed. Throws `offer_expired`, and what a journal throws. */
+  submit(
+    offered: { readonly token: string; readonly territory: string; readonly caller: string },
+    prompt: SealedPrompt,
+    sink: SealedSink,
+  ): Promise<SealedHandle>;
+  onFrame(device: ConnectedDevice, event: SealedEvent): void;
+  onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
+  /** Devices or their states changed. */
+  pump(): void;
+  /** What devices may see changed: attempts are taken from those that may see theirs no longer. */
+  retrust(): void;
+  counts(): { readonly open: number; readonly waiting: number };
+  stop(): void;
+}

@@ -1,0 +1,360 @@
+/**
+ * Answers to prompts that this hub cannot read: an offer of a device, the sealed prompt to it, its sealed events back.
+ *
+ *   offered ──the prompt, journalled──► running ──sealed.done──► done
+ *                                          ├──lost, silent, paused──► lost: its caller seals it to another device
+ *                                          └──refused for good, revoked, too late──► failed
+ *
+ * Each attempt is a request of its own: only its caller could begin another. What is written down is that it was, how it
+ * ended and what it used, as its device counts it. A frame that does not carry the current lease and epoch, or the next
+ * number, changes nothing or ends the attempt.
+ */
+import {
+  IdlewildError,
+  PROMPT_BUCKETS,
+  bucketFor,
+  isErrorCode,
+  messageOf,
+  newId,
+  type Clock,
+  type Crypto,
+  type ErrorCode,
+  type Random,
+  type SealedDone,
+  type SealedFailed,
+  type SealedPart,
+  type Timer,
+} from '@idlewild/protocol';
+import type { AnswerMeter } from '../answers/port.ts';
+import type { Journal } from '../answers/journal.ts';
+import { HUB_LIMITS } from '../limits.ts';
+import type { Log } from '../log.ts';
+import type { Placement } from '../placement/placement.ts';
+import type { ConnectedDevice } from '../session/connected-device.ts';
+import type { Sessions } from '../session/port.ts';
+import { barOf } from '../trust/barred.ts';
+import { sortOf, type AskedText } from '../trust/text.ts';
+import type { Trust } from '../trust/trust.ts';
+import { createOfferTokens, type Grant } from './offer-token.ts';
+import { createOffering } from './offering.ts';
+import type { Offer, SealedAnswers, SealedPrompt, SealedSink } from './port.ts';
+import type { Vouched } from './vouched.ts';
+
+export interface SealedDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+  /** Of all replicas, for offers alone; 32 bytes. */
+  readonly key: Uint8Array;
+  /** The database's, which is the same on all replicas. */
+  readonly wallClock: Pick<Clock, 'now'>;
+  readonly sessions: Pick<Sessions, 'list' | 'get' | 'sealed' | 'revokeLease'>;
+  readonly journal: Pick<Journal, 'open' | 'close'>;
+  readonly meter: AnswerMeter;
+  readonly placement?: Pick<Placement, 'asked' | 'isComing'> | undefined;
+  readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
+  readonly vouched: Vouched;
+  /** Which of these keys of a territory are revoked by now. */
+  readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
+  /** A slot is free that somebody else may want. */
+  onFree(): void;
+  readonly log: Log;
+}
+
+interface Running {
+  readonly request: string;
+  readonly grant: Grant;
+  readonly text: AskedText;
+  readonly device: ConnectedDevice;
+  readonly sink: SealedSink;
+  readonly startedAtMs: number;
+  /** Silence for so long is a stall. */
+  readonly stallMs: number;
+  progressAtMs: number;
+  started: boolean;
+  /** Number of the next event. */
+  next: number;
+  promptTokens: number;
+  cachedTokens: number;
+  tokens: number;
+  over: boolean;
+  silenced: boolean;
+}
+
+/** All bytes that GCM adds to a prompt. */
+const TAG_BYTES = 16;
+const NOTHING_TO_READ = { prompt: { kind: 'text', text: '' }, sampling: { seed: 0 }, choice: 0, stop: [] } as const;
+
+/** Another device would say the same. */
+const FINAL: ReadonlySet<ErrorCode> = new Set([
+  'invalid_request',
+  'unsupported_field',
+  'context_length_exceeded',
+  'model_unsupported',
+]);
+
+export function createSealed(deps: SealedDeps): SealedAnswers {
+  const { clock, sessions, journal, meter, log } = deps;
+  const tokens = createOfferTokens(deps);
+  const running = new Map<string, Running>();
+  /** Leases of offers that were used here, oldest first. */
+  const used = new Set<string>();
+  let sweeper: Timer | undefined;
+  let keysReadAtMs = Number.NEGATIVE_INFINITY;
+  let stopping = false;
+  const offering = createOffering({
+    ...deps,
+    running: (id) => [...running.values()].filter(({ device }) => device.id === id).length,
+  });
+
+  function watch(): void {
+    sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
+  }
+
+  function sweep(): void {
+    sweeper = undefined;
+    const nowMs = clock.monotonic();
+    for (const run of [...running.values()]) {
+      const silentMs = nowMs - run.progressAtMs;
+      const allowedMs = run.started ? run.stallMs : Math.max(run.stallMs, HUB_LIMITS.startMsMax);
+      if (nowMs - run.startedAtMs >= HUB_LIMITS.answerMsMax)
+        fail(run, 'deadline_exceeded', `not done within ${HUB_LIMITS.answerMsMax / 1_000} s`);
+      else if (silentMs >= allowedMs) {
+        run.device.mistrustedUntilMs = nowMs + HUB_LIMITS.mistrustMs;
+        lose(run, 'stalled', `the device was silent for ${Math.round(silentMs)} ms`, true);
+      }
+    }
+    offering.sweep();
+    if (nowMs - keysReadAtMs >= HUB_LIMITS.keysReadMs) {
+      keysReadAtMs = nowMs;
+      endRevoked().catch((error: unknown) => log.error({ why: messageOf(error) }, 'revoked keys could not be read'));
+    }
+    if (running.size > 0 || !offering.isIdle()) watch();
+  }
+
+  async function endRevoked(): Promise<void> {
+    const callers = new Map([...offering.callers()].map(([territory, some]) => [territory, new Set(some)]));
+    for (const { grant } of running.values()) {
+      const of = callers.get(grant.territory) ?? new Set<string>();
+      callers.set(grant.territory, of.add(grant.caller));
+    }
+    for (const [territory, some] of callers) {
+      const revoked = await deps.revokedKeys(territory, [...some]);
+      if (revoked.size === 0) continue;
+      const error = new IdlewildError('unauthenticated', 'the key was revoked; ask a steward for a new one');
+      offering.end(error, (request) => request.territory === territory && revoked.has(request.caller));
+      for (const run of [...running.values()])
+        if (run.grant.territory === territory && revoked.has(run.grant.caller)) fail(run, error.code, error.message);
+    }
+  }
+
+  /** Takes the lease back and writes down how it ended; false when that has happened. */
+  function close(run: Running, state: 'done' | 'failed' | 'cancelled', reason: ErrorCode | undefined): boolean {
+    if (run.over) return false;
+    run.over = true;
+    const { request, grant, device, tokens: answerTokens, cachedTokens } = run;
+    running.delete(grant.lease);
+    device.leases.delete(grant.lease);
+    const ms = clock.monotonic() - run.startedAtMs;
+    // What another device has to read again is charged where it is read to good purpose.
+    const promptTokens = state === 'failed' && !FINAL.has(reason as ErrorCode) ? 0 : run.promptTokens;
+    const counts = { promptTokens, cachedTokens: Math.min(cachedTokens, promptTokens), answerTokens };
+    journal
+      .close({ request, state, reason, ...counts, deviceMs: ms, failovers: 0, exact: true })
+      .catch((error: unknown) => log.error({ request, why: messageOf(error) }, 'the end of an answer was not written'));
+    meter.ended(state, reason ?? 'none', { tokens: answerTokens, ms, failovers: 0 });
+    pump();
+    deps.onFree();
+    return true;
+  }
+
+  function revoke({ device, grant }: Running): void {
+    if (sessions.get(device.id) === device) sessions.revokeLease(device, grant.lease, grant.epoch);
+  }
+
+  function lose(run: Running, code: ErrorCode, why: string, tellDevice: boolean): void {
+    if (tellDevice && !run.over) revoke(run);
+    if (!close(run, 'failed', code)) return;
+    log.info({ request: run.request, device: run.device.id, code, why }, 'a sealed answer was lost');
+    if (!run.silenced) run.sink.lost(code, why);
+  }
+
+  function fail(run: Running, code: ErrorCode, why: string, more?: { n: number; sealed: Uint8Array }): void {
+    if (more === undefined && !run.over) revoke(run);
+    if (close(run, 'failed', code) && !run.silenced) run.sink.failed(new IdlewildError(code, why), more);
+  }
+
+  function pump(): void {
+    offering.pump();
+  }
+
+  function onPart(run: Running, event: SealedPart | SealedDone): void {
+    const isStart = event.n === 0;
+    const isCounted = event.tokens === run.tokens || event.tokens === run.tokens + 1;
+    if (event.n !== run.next || !isCounted || (isStart && event.promptTokens === undefined))
+      return lose(run, 'frame_invalid', `it sent event ${event.n} where event ${run.next} was due`, true);
+    run.next++;
+    if (isStart) {
+      run.started = true;
+      run.promptTokens = event.promptTokens ?? 0;
+      run.cachedTokens = 'cachedTokens' in event ? (event.cachedTokens ?? 0) : 0;
+    }
+    if (run.tokens === 0 && event.tokens === 1) meter.firstToken(clock.monotonic() - run.startedAtMs);
+    run.tokens = event.tokens;
+    if (event.t === 'sealed.part') {
+      if (!run.silenced) run.sink.part(event.n, event.sealed);
+      return undefined;
+    }
+    if (close(run, 'done', undefined) && !run.silenced) run.sink.done(event.n, event.sealed);
+    return undefined;
+  }
+
+  function onFailed(run: Running, event: SealedFailed): void {
+    const code = isErrorCode(event.code) ? event.code : 'engine_failed';
+    if (!FINAL.has(code)) {
+      if (code === 'consent_refused') run.device.refusals.add(sortOf(run.text));
+      else if (code !== 'sealed_unopened') run.device.contradicted = true;
+      return lose(run, code, event.message, false);
+    }
+    const { n, sealed } = event;
+    return fail(run, code, event.message, n === undefined || sealed === undefined ? undefined : { n, sealed });
+  }
+
+  const stoppingError = (): IdlewildError =>
+    new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
+
+  async function grantOf(offered: { token: string; territory: string; caller: string }): Promise<Grant> {
+    const grant = await tokens.read(offered.token);
+    const isOwn = grant?.territory === offered.territory && grant.caller === offered.caller;
+    if (grant === undefined || !isOwn) throw expired('this is no offer of this hub to this key');
+    if (deps.wallClock.now() > grant.expiresAtMs) throw expired('the offer is over');
+    if (used.has(grant.lease)) throw expired('the offer was used');
+    used.add(grant.lease);
+    if (used.size > HUB_LIMITS.offersUsedMax) used.delete(used.values().next().value as string);
+    return grant;
+  }
+
+  function begin(grant: Grant, device: ConnectedDevice, request: string, sink: SealedSink): Running {
+    const speed = device.status.models.find(({ cid }) => cid === grant.model.cid)?.tokensPerSecond ?? 1;
+    const msPerToken = (1_000 * Math.max(1, device.leases.size)) / Math.max(speed, Number.MIN_VALUE);
+    const nowMs = clock.monotonic();
+    return {
+      request,
+      grant,
+      text: { dataClass: grant.dataClass, cause: grant.cause, person: grant.person },
+      device,
+      sink,
+      startedAtMs: nowMs,
+      stallMs: Math.max(HUB_LIMITS.stallMsMin, HUB_LIMITS.stallTokensMax * msPerToken),
+      progressAtMs: nowMs,
+      started: false,
+      next: 0,
+      promptTokens: 0,
+      cachedTokens: 0,
+      tokens: 0,
+      over: false,
+      silenced: false,
+    };
+  }
+
+  return {
+    async offer(request, signal): Promise<Offer> {
+      if (stopping) throw stoppingError();
+      const asked = offering.ask(request, signal);
+      watch();
+      const { device, lease, epoch, numericClass } = await asked;
+      const { territory, caller, model } = request;
+      const { dataClass, cause, person } = request.text;
+      const vouch = await deps.vouched.chainOf(device.id);
+      if (vouch === undefined) {
+        offering.giveBack(lease);
+        throw new IdlewildError('no_device', 'the device that was to be offered is not vouched for any more');
+      }
+      const expiresAtMs = deps.wallClock.now() + HUB_LIMITS.offerHoldMs;
+      const to = { territory, caller, model, dataClass, ...(cause === undefined ? {} : { cause }), person };
+      return {
+        token: await tokens.write({ lease, epoch, device: device.id, expiresAtMs, ...to }),
+        lease,
+        epoch,
+        device: { id: device.id, name: device.name, key: device.publicKey },
+        agreementKey: device.agreementKey,
+        vouch,
+        numericClass,
+        holdMs: HUB_LIMITS.offerHoldMs,
+      };
+    },
+    async submit(offered, prompt, sink) {
+      if (stopping) throw stoppingError();
+      checkLength(prompt);
+      const grant = await grantOf(offered);
+      const { lease, epoch, model, dataClass, cause, territory, caller } = grant;
+      const device = sessions.get(grant.device);
+      if (device === undefined) throw new IdlewildError('disconnected', 'the device that was offered is gone');
+      offering.taken(lease);
+      device.leases.add(lease);
+      const request = newId('req', deps.random);
+      const run = begin(grant, device, request, sink);
+      running.set(lease, run);
+      watch();
+      try {
+        const work = { ...NOTHING_TO_READ, stop: [] };
+        await journal.open({ request, territory, key: caller, model: model.cid, work, text: { dataClass, cause } });
+      } catch (error) {
+        run.over = true;
+        running.delete(lease);
+        revoke(run);
+        throw error;
+      }
+      // It may have been lost, or cancelled, while it was written down.
+      if (!run.over) {
+        const purpose = { dataClass, ...(cause === undefined ? {} : { cause }) };
+        const deadlineMs = HUB_LIMITS.answerMsMax;
+        run.progressAtMs = clock.monotonic();
+        sessions.sealed(device, { lease, epoch, model: model.cid, ...purpose, ...prompt, deadlineMs });
+      }
+      return {
+        request,
+        cancel() {
+          run.silenced = true;
+          if (run.over) return;
+          revoke(run);
+          close(run, 'cancelled', 'cancelled');
+        },
+      };
+    },
+    onFrame(device, event) {
+      const run = running.get(event.lease);
+      if (run === undefined || run.device.id !== device.id || run.grant.epoch !== event.epoch) return;
+      run.progressAtMs = clock.monotonic();
+      if (event.t === 'sealed.failed') onFailed(run, event);
+      else if (event.t !== 'sealed.progress') onPart(run, event);
+    },
+    onGone(device, code, why) {
+      offering.onGone(device);
+      for (const run of [...running.values()]) if (run.device.id === device.id) lose(run, code, why, false);
+    },
+    pump,
+    retrust() {
+      for (const run of [...running.values()])
+        if (barOf(run.device, deps.trust.demandOf(run.text)) !== undefined)
+          lose(run, 'consent_refused', 'the device may not see such texts any more', true);
+      pump();
+    },
+    counts: () => ({ open: running.size, waiting: offering.waiting() }),
+    stop() {
+      stopping = true;
+      sweeper?.cancel();
+      offering.end(stoppingError());
+      for (const run of [...running.values()]) lose(run, 'hub_stopping', 'the hub is stopping', true);
+    },
+  };
+}
+
+const expired = (why: string): IdlewildError => new IdlewildError('offer_expired', `${why}; take a new one`);
+
+/** What is in no bucket tells its length, which its caller may not have meant to. */
+function checkLength({ sealed }: SealedPrompt): void {
+  const bytes = sealed.length - TAG_BYTES;
+  if (bucketFor(bytes, PROMPT_BUCKETS) === bytes) return;
+  throw new IdlewildError('invalid_request', `${bytes} bytes are not the length of a padded prompt`);
+}
