@@ -55,6 +55,16 @@ export const ACTIONS = {
   showDevice: 'Device',
   drainDevice: 'Device',
   revokeDevice: 'Device',
+  /** How far it is trusted, and whose it is. */
+  tierDevice: 'Device',
+  /** Into a pool, and out of it. */
+  poolDevice: 'Device',
+  /** By a steward's signature, which no hub can make. */
+  vouchDevice: 'Device',
+  /** The public keys by which stewards vouch. */
+  listStewards: 'Territory',
+  /** Also its opposite. */
+  addSteward: 'Territory',
 
   /** Keys of the territory. */
   createKey: 'Territory',

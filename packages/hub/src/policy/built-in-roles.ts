@@ -35,6 +35,7 @@ export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, reado
     'showModel',
     'listDevices',
     'showDevice',
+    'listStewards',
     'listKeys',
     'readPeople',
     'readUsage',
