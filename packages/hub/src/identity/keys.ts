@@ -17,7 +17,7 @@ import {
 } from '@idlewild/protocol';
 import { base32 } from 'multiformats/bases/base32';
 import type { Audit } from '../audit/audit.ts';
-import type { Database, KeyRow } from '../db/schema.ts';
+import type { Database, DatabaseTransaction, KeyRow } from '../db/schema.ts';
 import { touchPeople } from '../people/versions.ts';
 import type { KeyLimits, KeyPrincipal } from './principal.ts';
 
@@ -44,6 +44,16 @@ export interface KeyOrder {
   readonly actor: string;
   /** Keeps the text before the key becomes valid, so that no crash leaves a key that nobody has. */
   readonly keep?: (key: string) => void;
+  /** Asked in the transaction, before anything is written: what it throws is thrown, and no key is made. */
+  readonly guard?: (transaction: DatabaseTransaction) => Promise<void>;
+}
+
+export interface RevokeOrder {
+  readonly territory: string;
+  readonly id: string;
+  readonly actor: string;
+  /** Stands around the act, in its transaction: what it throws is thrown, and the key works on. */
+  readonly guard?: (transaction: DatabaseTransaction, act: () => Promise<void>) => Promise<void>;
 }
 
 export interface NewKey {
@@ -60,6 +70,10 @@ export interface KeyFacts extends KeyLimits {
   readonly createdAtMs: number;
   readonly expiresAtMs?: number;
   readonly revokedAtMs?: number;
+  /** Whose own it is; absent: the territory's. */
+  readonly person?: string;
+  readonly project?: string;
+  readonly dataClass: DataClass;
 }
 
 /** A limit that is not named stays as it is; `default` is what holds for every key of the territory. */
@@ -79,10 +93,10 @@ export interface Keys {
   revokedAmong(territory: string, ids: readonly string[]): Promise<ReadonlySet<string>>;
   /** From the next request on, here; in other processes within `FRESH_MS`. Throws `not_found`. */
   limit(order: LimitOrder): Promise<KeyFacts>;
-  /** Newest first. */
-  list(territory: string): Promise<KeyFacts[]>;
+  /** Newest first; with `person` her own. */
+  list(territory: string, person?: string): Promise<KeyFacts[]>;
   /** Throws `not_found`; revoking twice is once. */
-  revoke(order: { readonly territory: string; readonly id: string; readonly actor: string }): Promise<void>;
+  revoke(order: RevokeOrder): Promise<void>;
 }
 
 interface Remembered {
@@ -112,7 +126,7 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
     const all = db.selectFrom('keys').selectAll().where('hash', '=', hash);
     const row = await (own === undefined ? all : all.where('territory_id', '=', own)).executeTakeFirst();
     if (row === undefined) throw refused('this key is unknown here', `check that it is whole, or ${ASK}`);
-    if (row.revoked_at_ms !== null) throw refused(`the key ${row.id} was revoked`, ASK);
+    if (row.revoked_at_ms !== null) throw refused(`the key ${row.id} was revoked`, ASK, row.id);
     const principal: KeyPrincipal = {
       kind: 'key',
       keyId: row.id,
@@ -133,7 +147,7 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
 
   function checkExpiry({ principal, expiresAtMs }: Remembered): void {
     if (clock.now() < expiresAtMs) return;
-    throw refused(`the key ${principal.keyId} expired at ${new Date(expiresAtMs).toISOString()}`, ASK);
+    throw refused(`the key ${principal.keyId} expired at ${new Date(expiresAtMs).toISOString()}`, ASK, principal.keyId);
   }
 
   function forget(id: string): void {
@@ -152,6 +166,7 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
       dataClass = 'internal',
       actor,
       keep,
+      guard,
     }) {
       const key = `iw_${base32.baseEncode(random.bytes(SECRET_BYTES))}`;
       const id = newId('key', random);
@@ -172,6 +187,7 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
         data_class: dataClass,
       };
       await db.transaction().execute(async (transaction) => {
+        await guard?.(transaction);
         await transaction.insertInto('keys').values(row).execute();
         await touchPeople(transaction, territory);
         const details = { role, name, dataClass, ...limits, ...(person === undefined ? {} : { person }) };
@@ -223,18 +239,13 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
       forget(id);
       return facts;
     },
-    async list(territory) {
-      const rows = await db
-        .selectFrom('keys')
-        .selectAll()
-        .where('territory_id', '=', territory)
-        .orderBy('created_at_ms', 'desc')
-        .orderBy('id')
-        .execute();
-      return rows.map(factsOf);
+    async list(territory, person) {
+      let query = db.selectFrom('keys').selectAll().where('territory_id', '=', territory);
+      if (person !== undefined) query = query.where('person_id', '=', person);
+      return (await query.orderBy('created_at_ms', 'desc').orderBy('id').execute()).map(factsOf);
     },
-    async revoke({ territory, id, actor }) {
-      await db.transaction().execute(async (transaction) => {
+    async revoke({ territory, id, actor, guard = (_, act) => act() }) {
+      const act = async (transaction: DatabaseTransaction): Promise<void> => {
         const row = await transaction
           .selectFrom('keys')
           .select('id')
@@ -253,14 +264,16 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
         if (numUpdatedRows === 0n) return;
         await touchPeople(transaction, territory);
         await audit.append(transaction, { territory, actor, action: 'revokeKey', subject: id });
-      });
+      };
+      await db.transaction().execute((transaction) => guard(transaction, () => act(transaction)));
       forget(id);
     },
   };
 }
 
-const refused = (seen: string, remedy: string): IdlewildError =>
-  new IdlewildError('unauthenticated', `${seen}; ${remedy}`);
+/** `keyId` of a key that is known, for the audit log. */
+const refused = (seen: string, remedy: string, keyId?: string): IdlewildError =>
+  new IdlewildError('unauthenticated', `${seen}; ${remedy}`, keyId === undefined ? {} : { details: { keyId } });
 
 const unknown = (id: string): IdlewildError =>
   new IdlewildError('not_found', `there is no key ${id} in this territory`);
@@ -284,5 +297,8 @@ const factsOf = (row: KeyRow): KeyFacts => ({
   createdAtMs: row.created_at_ms,
   ...(row.expires_at_ms === null ? {} : { expiresAtMs: row.expires_at_ms }),
   ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
+  ...(row.person_id === null ? {} : { person: row.person_id }),
+  ...(row.project_id === null ? {} : { project: row.project_id }),
+  dataClass: row.data_class,
   ...limitsOf(row),
 });
