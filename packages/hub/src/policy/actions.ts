@@ -78,6 +78,18 @@ export const ACTIONS = {
   readOwnUsage: 'Territory',
   readUsage: 'Territory',
 
+  /** Those that there are, of which each asker sees its own. */
+  listProjects: 'Territory',
+  showProject: 'Territory',
+  createProject: 'Territory',
+  changeProject: 'Territory',
+  askAllocation: 'Territory',
+  /** Also denies and ends. */
+  grantAllocation: 'Territory',
+  /** Caps of the territory, its projects, keys and people; the daily floor. */
+  capSpending: 'Territory',
+  readShowback: 'Territory',
+
   readPolicy: 'Territory',
   changePolicy: 'Territory',
   /** Asked of tiers of devices, never of people. */

@@ -15,6 +15,7 @@ const CALLER = [
   'showModel',
   'readStatus',
   'readOwnUsage',
+  'listProjects',
 ] as const satisfies Action[];
 
 /** To let devices of one's own in, and to see them. What is done to one of them, `policies.cedar` permits. */
@@ -22,7 +23,7 @@ const LENDER = ['inviteOwnDevice', 'listOwnDevices'] as const satisfies Action[]
 
 export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, readonly Action[]>> = {
   /** A person of the territory: asks, lends, and has keys and devices of her own. */
-  member: [...CALLER, 'createOwnKey', 'listOwnKeys', ...LENDER],
+  member: [...CALLER, 'createProject', 'createOwnKey', 'listOwnKeys', ...LENDER],
   caller: CALLER,
   /** Lends devices, and controls them wherever they are used. */
   lender: ['readStatus', 'listModels', 'showModel', ...LENDER],
@@ -40,6 +41,9 @@ export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, reado
     'readPeople',
     'readUsage',
     'readOwnUsage',
+    'listProjects',
+    'showProject',
+    'readShowback',
   ],
 };
 
