@@ -1,6 +1,4 @@
-/** What became of requests, and the audit log, under /api. */
-import { hex } from '@idlewild/protocol';
-import { z } from 'zod';
+/** What became of requests, under /api. */
 import { actorOf } from '../identity/principal.ts';
 import type { ApiDeps } from './api-deps.ts';
 import { principal, typed, type App } from './server.ts';
@@ -9,7 +7,7 @@ import { LISTED_MAX, iso, isoOrNull } from './views.ts';
 export const recordRoutes =
   (deps: ApiDeps) =>
   (app: App): void => {
-    const { territory, db, audit } = deps;
+    const { territory, db } = deps;
     typed(app).route({
       method: 'GET',
       url: '/api/requests',
@@ -36,38 +34,6 @@ export const recordRoutes =
           failovers: row.failovers,
           exact: row.exact === 1,
         }));
-      },
-    });
-    typed(app).route({
-      method: 'GET',
-      url: '/api/audit',
-      config: { action: 'readAudit' },
-      schema: {
-        querystring: z.strictObject({ beforeSeq: z.coerce.number().int().min(1).optional() }),
-        summary: 'The audit log, newest first, and whether its chain holds',
-        tags: ['hub'],
-      },
-      handler: async (request) => {
-        const { beforeSeq } = request.query;
-        const entries = await audit.list({
-          territory: territory.id,
-          limit: LISTED_MAX,
-          ...(beforeSeq === undefined ? {} : { beforeSeq }),
-        });
-        const verdict = await audit.verify(territory.id);
-        return {
-          intact: verdict.intact,
-          ...(verdict.intact ? {} : { brokenAt: verdict.seq, why: verdict.why }),
-          entries: entries.map(({ seq, atMs, actor, action, subject, details, hash }) => ({
-            seq,
-            at: iso(atMs),
-            actor,
-            action,
-            subject,
-            details,
-            hash: hex(hash),
-          })),
-        };
       },
     });
   };

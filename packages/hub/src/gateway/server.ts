@@ -19,6 +19,7 @@ import {
   validatorCompiler,
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod';
+import type { Decision } from '../audit/decisions.ts';
 import type { Keys } from '../identity/keys.ts';
 import type { Principal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
@@ -58,6 +59,8 @@ export interface ServerDeps {
   readonly tls: TlsServerOptions | undefined;
   /** What listens in its place, where one door is in front of several; see `front.ts`. */
   readonly listener?: FastifyServerFactory | undefined;
+  /** Told of whoever used a route, and of what was refused. Waits for nothing and throws nothing. */
+  readonly onDecision?: ((decision: Decision) => void) | undefined;
   /** Nobody is to come again over the connection that he has. */
   readonly isLeaving: () => boolean;
   /** Why no more answers are begun at the moment. */
@@ -104,10 +107,12 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     if (refusal !== undefined) throw refusal;
     request.principal = await principalOf(deps, request);
     deps.policy.decide(request.principal, action, { territory: deps.territory });
+    deps.onDecision?.(decisionOf(request));
   });
   app.setErrorHandler((thrown, request, reply) => {
     const error = translate(thrown, request);
     if (error.code === 'cancelled') return reply.hijack();
+    if (error.status === 401 || error.status === 403) deps.onDecision?.({ ...decisionOf(request), refusal: error });
     log.debug(
       { request: request.id, method: request.method, route: request.routeOptions.url, code: error.code },
       'refused',
@@ -145,6 +150,12 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   });
   await app.ready();
   return app;
+}
+
+function decisionOf(request: FastifyRequest): Decision {
+  const { url = 'no such route', config } = request.routeOptions;
+  const { id: on } = (request.params ?? {}) as { id?: unknown };
+  return { principal: request.principal, route: `${request.method} ${url}`, action: config.action, on };
 }
 
 /** Throws `unauthenticated`. */
