@@ -43,8 +43,9 @@ async function setUp() {
 
 test('what is new is written within a quarter of a second, all of it together', async () => {
   const { clock, recorder, written, disk } = await setUp();
-  for (let at = 0; at < 40; at++) recorder.note(use(`key_${at}`));
+  for (let at = 0; at < 39; at++) recorder.note(use(`key_${at}`));
   await clock.advance(AUDIT_LIMITS.noteMs - 1);
+  recorder.note(use('key_late'));
   expect(await written()).toEqual([]);
   await clock.advance(1);
   expect(await written()).toHaveLength(40);

@@ -39,6 +39,8 @@ interface Kind {
   count: number;
   /** By the monotonic clock: when its count is written. */
   dueMs: number;
+  /** Never written yet: it goes with whatever goes first. */
+  isNew: boolean;
 }
 
 const { noteMs: NOTE_MS, noteWindowMs: WINDOW_MS, notesMax: KINDS_MAX, notesPerCommit: COMMIT_MAX } = AUDIT_LIMITS;
@@ -76,7 +78,8 @@ export function createRecorder({ db, audit, clock, log, territory }: RecorderDep
     for (;;) {
       const due: [string, Kind][] = [];
       for (const [name, kind] of kinds) {
-        if (kind.dueMs > untilMs) continue;
+        // Not what came after this round began: rounds would never end.
+        if (kind.dueMs > untilMs + (kind.isNew ? NOTE_MS : 0)) continue;
         if (kind.count === 0) kinds.delete(name);
         else if (due.push([name, kind]) === COMMIT_MAX) break;
       }
@@ -109,6 +112,7 @@ export function createRecorder({ db, audit, clock, log, territory }: RecorderDep
     for (const [at, kind] of due.entries()) {
       kind.count -= counts[at] as number;
       kind.dueMs = nextMs;
+      kind.isNew = false;
     }
     return true;
   }
@@ -129,7 +133,7 @@ export function createRecorder({ db, audit, clock, log, territory }: RecorderDep
         return;
       }
       const dueMs = clock.monotonic() + NOTE_MS;
-      kinds.set(name, { event, count: 1, dueMs });
+      kinds.set(name, { event, count: 1, dueMs, isNew: true });
       if (!failing) wakeAt(dueMs);
     },
     async stop() {
