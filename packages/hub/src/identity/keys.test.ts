@@ -132,7 +132,14 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     const { id } = await keys.create({ territory, role: 'caller', name: 'ada', expiresInMs: 5, actor });
     const other = await keys.create({ territory: 'ter_b', role: 'caller', actor });
     expect(await keys.list(territory)).toEqual([
-      { id, role: 'caller', name: 'ada', createdAtMs: expect.any(Number), expiresAtMs: expect.any(Number) },
+      {
+        id,
+        role: 'caller',
+        name: 'ada',
+        createdAtMs: expect.any(Number),
+        expiresAtMs: expect.any(Number),
+        dataClass: 'internal',
+      },
     ]);
     await expect(keys.revoke({ territory, id: other.id, actor })).rejects.toMatchObject({ code: 'not_found' });
     await keys.authenticate(other.key);

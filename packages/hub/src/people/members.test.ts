@@ -1,8 +1,10 @@
+import { codeOf } from '@idlewild/protocol';
 import { describe, expect, test } from 'vitest';
+import type { OpenDatabase } from '../db/open.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { requireGrant } from './granting.ts';
 import { addMember } from './members.ts';
-import { holdingsOf, TERRITORY } from './standing.ts';
+import { holdingsOf, TERRITORY, type Scope } from './standing.ts';
 import { createPeopleWorld, ELSEWHERE, HERE } from './testing/people-world.ts';
 
 describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
@@ -97,9 +99,9 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
   });
 
   test('two stewards suspend each other at once: one stays', async () => {
-    const [one, other] = (await openShared(2)) as [never, never];
-    const here = await createPeopleWorld(one);
-    const there = await createPeopleWorld(other, 2);
+    const [one, other] = await openShared(2);
+    const here = await createPeopleWorld(one as OpenDatabase);
+    const there = await createPeopleWorld(other as OpenDatabase, 2);
     for (let round = 0; round < 5; round++) {
       const [ada, ben] = [await here.add(`Ada ${round}`, 'steward'), await here.add(`Ben ${round}`, 'steward')];
       const outcomes = await Promise.allSettled([
@@ -214,16 +216,16 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     await world.bind(ada.id, 'caller', { scope: { kind: 'project', id: 'p1' } });
     await world.bind(ada.id, 'auditor', { untilMs: until });
     const project = { kind: 'project', id: 'p1' } as const;
-    const may = (actor: string, role: string, scope: typeof project | typeof TERRITORY, untilMs: number | null) =>
-      requireGrant(db, place, actor, [{ role, scope, untilMs }], 'give it').then(
-        () => true,
-        ({ code }: { code: string }) => (code === 'forbidden' ? false : Promise.reject(new Error(code))),
-      );
+    const may = async (actor: string, role: string, scope: Scope, untilMs: number | null): Promise<boolean> => {
+      const code = await requireGrant(db, place, actor, [{ role, scope, untilMs }], 'give it').catch(codeOf);
+      if (code !== undefined && code !== 'forbidden') throw new Error(`it ended with ${code}`);
+      return code === undefined;
+    };
     expect(await may(boss.id, 'steward', TERRITORY, null)).toBe(true);
     expect(await may(ada.id, 'steward', project, until)).toBe(false);
     expect(await may(ada.id, 'desk', TERRITORY, null)).toBe(true);
     expect(await may(ada.id, 'caller', project, null)).toBe(true);
-    expect(await may(ada.id, 'caller', { ...project, id: 'p2' } as never, null)).toBe(false);
+    expect(await may(ada.id, 'caller', { ...project, id: 'p2' }, null)).toBe(false);
     expect(await may(ada.id, 'caller', TERRITORY, null)).toBe(false);
     expect(await may(ada.id, 'auditor', TERRITORY, until)).toBe(true);
     expect(await may(ada.id, 'auditor', TERRITORY, null)).toBe(false);

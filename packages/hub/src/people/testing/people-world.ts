@@ -69,7 +69,7 @@ export async function createPeopleWorld(database: OpenDatabase, seed = 1) {
   /** What is in the audit log, the oldest first. */
   async function acts(): Promise<string[]> {
     const entries = await audit.list({ territory: HERE });
-    return entries.map(({ actor, action, subject }) => `${actor} ${action} ${subject}`).reverse();
+    return entries.map(({ actor, action, subject }) => `${actor} ${action} ${subject}`).toReversed();
   }
   return { ...deps, add, bind, role, acts, members: createMembers(deps) };
 }
