@@ -10,10 +10,14 @@ export type IdPrefix =
   | ('ter' | 'hub' | 'dev' | 'key' | 'req' | 'att' | 'ses' | 'rep' | 'inv')
   /** People, their groups, and bindings of roles. */
   | ('per' | 'grp' | 'bnd')
+  /** Keys by which stewards vouch. */
+  | 'stk'
   /** Of signing in: sessions, links, passkeys, OpenID providers. */
   | ('sis' | 'lnk' | 'pky' | 'idp')
   /** Projects, and what they were allocated. */
-  | ('prj' | 'alc');
+  | ('prj' | 'alc')
+  /** Refusals by rules of use, and appeals against them. */
+  | ('ref' | 'apl');
 
 const ID = /^[a-z]{3}_[a-z2-7]{26}$/;
 const ID_BYTES = 16;
