@@ -4,15 +4,7 @@
  * A process puts HTTP and sockets in front of it (`node/start-hub.ts`); the simulator puts hundreds of devices in front
  * of the very same thing. What is in memory here can be lost at any moment: the database is the truth.
  */
-import {
-  concat,
-  newId,
-  utf8,
-  type BlobStore,
-  type Clock,
-  type Crypto,
-  type Random,
-} from '@idlewild/protocol';
+import { concat, newId, utf8, type BlobStore, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers } from './answers/answers.ts';
 import { checkReceipt } from './answers/check-receipt.ts';
 import { createJournal } from './answers/journal.ts';
@@ -194,9 +186,14 @@ async function openPeople(deps: HubDeps) {
 type People = Awaited<ReturnType<typeof openPeople>>;
 
 /** What this replica writes down of answers, and may do for all. */
-function openBooks(deps: HubDeps, { journalKey: key }: People, { id, isAlone }: ReplicaDeps, replica: Replica) {
+function openBooks(
+  deps: HubDeps,
+  { journalKey: key, territory: { id: territory } }: People,
+  { id, isAlone }: ReplicaDeps,
+  replica: Replica,
+) {
   const { database, crypto, random, log, limits: defaults = {} } = deps;
-  const sealing = { database, crypto, random, clock: database.clock, key, log };
+  const sealing = { database, territory, crypto, random, clock: database.clock, key, log };
   const callers = createCallers({ ...sealing, replica, defaults });
   return {
     callers,

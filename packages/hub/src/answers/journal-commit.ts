@@ -42,6 +42,13 @@ export interface OpenEntry {
   written: boolean;
 }
 
+/** Whose books these are: nothing of another territory is read or written. */
+export interface Keeper {
+  readonly territory: string;
+  /** The replica that writes. */
+  readonly owner: string;
+}
+
 export interface Committed {
   /** Requests that belong to another owner by now: nothing of them was written. */
   readonly lost: ReadonlySet<string>;
@@ -51,13 +58,13 @@ export interface Committed {
 
 export async function commitBatch(
   { db, clock }: OpenDatabase,
-  owner: string,
+  { territory, owner }: Keeper,
   { opens, closes, chunks }: Batch,
   entries: ReadonlyMap<string, OpenEntry>,
 ): Promise<Committed> {
   const nowMs = clock.now();
   return transact(db, async (tx) => {
-    const runs = await lockRuns(tx, [
+    const runs = await lockRuns(tx, territory, [
       ...opens.map(({ run }) => run?.id),
       ...closes.map(({ request }) => entries.get(request)?.run?.id),
     ]);
@@ -67,7 +74,7 @@ export async function commitBatch(
     const opened = new Set(opens.map(({ request }) => request));
     const asked = [...chunks.map((chunk) => chunk.request_id), ...closes.map(({ request }) => request)];
     const older = [...new Set(asked)].filter((request) => !opened.has(request));
-    const rows = await lockRequests(tx, older);
+    const rows = await lockRequests(tx, territory, older);
     const isOthers = (request: string, ownerEpoch: number | undefined): boolean => {
       const row = rows.get(request);
       if (row === undefined || row.owner === null) return false;
@@ -96,9 +103,9 @@ export async function commitBatch(
       const entry = entries.get(request);
       // A run may still have to tell it again: its rows go with the run, unless that has gone already.
       const isOfRun = isKept(close, entry) && isOpen(runs, entry, rows.get(request));
-      if (await writeEnd(tx, close, { entry, isOfRun }, nowMs)) ended.push(request);
+      if (await writeEnd(tx, territory, close, { entry, isOfRun, nowMs })) ended.push(request);
     }
-    await countUsage(tx, ended);
+    await countUsage(tx, territory, ended);
     return { lost, fenced };
   });
 }
@@ -150,13 +157,16 @@ interface RunRow {
 }
 
 /** Before any request: who takes a run over locks it in this order, too. */
-async function lockRuns(tx: DatabaseTransaction, of: readonly (string | undefined)[]): Promise<readonly RunRow[]> {
+async function lockRuns(
+  tx: DatabaseTransaction,
+  territory: string,
+  of: readonly (string | undefined)[],
+): Promise<readonly RunRow[]> {
   const runs: RunRow[] = [];
   for (const part of slices([...new Set(of.filter((id) => id !== undefined))])) {
     const columns = ['territory_id', 'id', 'owner', 'epoch'] as const;
-    runs.push(
-      ...(await locking(tx, tx.selectFrom('runs').select(columns).where('id', 'in', part).orderBy('id')).execute()),
-    );
+    const those = tx.selectFrom('runs').select(columns).where('territory_id', '=', territory).where('id', 'in', part);
+    runs.push(...(await locking(tx, those.orderBy('id')).execute()));
   }
   return runs;
 }
@@ -181,13 +191,14 @@ interface RequestRow {
 
 async function lockRequests(
   tx: DatabaseTransaction,
+  territory: string,
   requests: readonly string[],
 ): Promise<ReadonlyMap<string, RequestRow>> {
   const rows = new Map<string, RequestRow>();
   for (const part of slices(requests)) {
     const columns = ['id', 'owner', 'owner_epoch', 'run_id'] as const;
-    const found = locking(tx, tx.selectFrom('requests').select(columns).where('id', 'in', part).orderBy('id'));
-    for (const row of await found.execute()) rows.set(row.id, row);
+    const own = tx.selectFrom('requests').select(columns).where('territory_id', '=', territory);
+    for (const row of await locking(tx, own.where('id', 'in', part).orderBy('id')).execute()) rows.set(row.id, row);
   }
   return rows;
 }
@@ -203,9 +214,13 @@ const isOpen = (runs: readonly RunRow[], entry: OpenEntry | undefined, row: Requ
 /** False when it had ended already. */
 async function writeEnd(
   tx: DatabaseTransaction,
+  territory: string,
   close: Closing,
-  { entry, isOfRun }: { readonly entry: OpenEntry | undefined; readonly isOfRun: boolean },
-  nowMs: number,
+  {
+    entry,
+    isOfRun,
+    nowMs,
+  }: { readonly entry: OpenEntry | undefined; readonly isOfRun: boolean; readonly nowMs: number },
 ): Promise<boolean> {
   const { numUpdatedRows } = await tx
     .updateTable('requests')
@@ -220,11 +235,16 @@ async function writeEnd(
       failovers: close.failovers,
       exact: close.exact ? 1 : 0,
     })
+    .where('territory_id', '=', territory)
     .where('id', '=', close.request)
     .where('state', '=', 'open')
     .executeTakeFirstOrThrow();
   if ((entry?.written !== false || isKept(close, entry)) && !isOfRun)
-    await tx.deleteFrom('journal').where('request_id', '=', close.request).execute();
+    await tx
+      .deleteFrom('journal')
+      .where('territory_id', '=', territory)
+      .where('request_id', '=', close.request)
+      .execute();
   if (close.receipt !== undefined && entry !== undefined) {
     const { lease, device, epoch, statement } = close.receipt;
     await tx
@@ -255,6 +275,7 @@ export const isKept = (close: CloseRecord, entry: OpenEntry | undefined): boolea
 export async function eraseRun(transaction: DatabaseTransaction, territory: string, runId: string): Promise<void> {
   await transaction
     .deleteFrom('journal')
+    .where('territory_id', '=', territory)
     .where('request_id', 'in', (from) =>
       from.selectFrom('requests').select('id').where('territory_id', '=', territory).where('run_id', '=', runId),
     )
@@ -293,8 +314,7 @@ export interface JournalledAnswer {
  */
 export async function adoptAnswer(
   { db }: OpenDatabase,
-  owner: string,
-  territory: string,
+  { territory, owner }: Keeper,
   run: RunRef,
   sealer: Sealer,
 ): Promise<JournalledAnswer | undefined> {
@@ -322,12 +342,14 @@ export async function adoptAnswer(
       await tx
         .updateTable('requests')
         .set({ owner, owner_epoch: request.owner_epoch + 1 })
+        .where('territory_id', '=', territory)
         .where('id', '=', request.id)
         .execute();
     }
     const rows = await tx
       .selectFrom('journal')
       .selectAll()
+      .where('territory_id', '=', territory)
       .where('request_id', '=', request.id)
       .where('seq', '>', 0)
       .orderBy('seq')
@@ -369,17 +391,19 @@ export interface Orphan {
  */
 export async function closeOrphans(
   database: OpenDatabase,
-  owner: string,
+  keeper: Keeper,
   sealer: Sealer,
   judge: (owners: readonly string[]) => (owner: string) => boolean,
 ): Promise<readonly Orphan[]> {
+  const { territory } = keeper;
   const orphans: Orphan[] = [];
-  const found = await orphansIn(database, database.db, owner);
+  const found = await orphansIn(database, database.db, keeper);
   const isDue = judge([...new Set(found.map((orphan) => orphan.owner ?? NOBODY))]);
   for (const { id } of found.filter((orphan) => isDue(orphan.owner ?? NOBODY))) {
     const rows = await database.db
       .selectFrom('journal')
       .selectAll()
+      .where('territory_id', '=', territory)
       .where('request_id', '=', id)
       .where('seq', '>', 0)
       .orderBy('seq')
@@ -387,7 +411,7 @@ export async function closeOrphans(
     let answerTokens = 0;
     for (const row of rows) answerTokens += (await sealer.unseal(row)).filter(isToken).length;
     const isEnded = await transact(database.db, async (tx) => {
-      const [still] = await orphansIn(database, tx, owner, id);
+      const [still] = await orphansIn(database, tx, keeper, id);
       if (still === undefined) return false;
       await tx
         .updateTable('requests')
@@ -398,10 +422,11 @@ export async function closeOrphans(
           answer_tokens: answerTokens,
           owner_epoch: still.owner_epoch + 1,
         })
+        .where('territory_id', '=', territory)
         .where('id', '=', id)
         .execute();
-      await tx.deleteFrom('journal').where('request_id', '=', id).execute();
-      await countUsage(tx, [id]);
+      await tx.deleteFrom('journal').where('territory_id', '=', territory).where('request_id', '=', id).execute();
+      await countUsage(tx, territory, [id]);
       return true;
     });
     if (isEnded) orphans.push({ request: id, answerTokens });
@@ -418,15 +443,14 @@ const isToken = (item: JournalItem): boolean => typeof item === 'number' || !('t
 function orphansIn(
   { nowMs }: OpenDatabase,
   db: Kysely<Schema>,
-  owner: string,
+  { territory, owner }: Keeper,
   id?: string,
 ): Promise<{ id: string; owner: string | null; owner_epoch: number }[]> {
   const query = db
     .selectFrom('requests')
     .select(['requests.id', 'requests.owner', 'requests.owner_epoch'])
     .where('requests.state', '=', 'open')
-    // All there are; said because the index of states begins with it, and requests are kept for ever.
-    .where('requests.territory_id', 'in', (from) => from.selectFrom('territories').select('territories.id'))
+    .where('requests.territory_id', '=', territory)
     .where(({ or, eb }) => or([eb('requests.owner', 'is', null), eb('requests.owner', '!=', owner)]))
     .where(({ not, exists, selectFrom }) =>
       not(

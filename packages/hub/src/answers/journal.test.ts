@@ -81,6 +81,7 @@ async function setUp(): Promise<Setting> {
   let replicas = 0;
   const reopen = (on: OpenDatabase = database): Journal =>
     createJournal({
+      territory: 'ter_a',
       database: on,
       crypto: nodeCrypto,
       random,

@@ -72,6 +72,8 @@ export interface JournalDeps {
   readonly clock: Clock;
   /** 32 bytes. */
   readonly key: Uint8Array;
+  /** Whose answers these are; nothing of another territory is read, written or ended here. */
+  readonly territory: string;
   /** This replica, as the owner of what it opens. */
   readonly owner: string;
   readonly log: Log;
@@ -99,7 +101,8 @@ const isEmpty = ({ opens, closes, touched, waiting }: Batch): boolean =>
   opens.length + closes.length + touched.size + waiting.length === 0;
 
 export function createJournal(deps: JournalDeps): Journal {
-  const { database, clock, owner, log } = deps;
+  const { database, clock, log } = deps;
+  const keeper = { territory: deps.territory, owner: deps.owner };
   const entries = new Map<string, Entry>();
   let batch = emptyBatch();
   let timer: Timer | undefined;
@@ -154,7 +157,7 @@ export function createJournal(deps: JournalDeps): Journal {
       chunks = await sealChunks(current);
       const opens = current.opens.map((pending) => pending.item);
       const closes = current.closes.map((pending) => pending.item);
-      const { lost, fenced } = await commitBatch(database, owner, { opens, closes, chunks }, entries);
+      const { lost, fenced } = await commitBatch(database, keeper, { opens, closes, chunks }, entries);
       for (const { item, waiting } of current.opens) {
         const entry = entries.get(item.request);
         if (entry !== undefined) entry.written = true;
@@ -235,7 +238,7 @@ export function createJournal(deps: JournalDeps): Journal {
       await flush();
       try {
         if (isBehind(item)) throw new IdlewildError('database_unavailable', 'what came before it is not written yet');
-        const { fenced } = await commitBatch(database, owner, { opens: [], closes: [item], chunks: [] }, entries);
+        const { fenced } = await commitBatch(database, keeper, { opens: [], closes: [item], chunks: [] }, entries);
         forget(item);
         waiting.resolve(!fenced.has(item));
       } catch (error) {
@@ -326,7 +329,7 @@ export function createJournal(deps: JournalDeps): Journal {
       entries.delete(request);
     },
     async adopt(territory, run) {
-      const found = await adoptAnswer(database, owner, territory, run, sealer);
+      const found = await adoptAnswer(database, { ...keeper, territory }, run, sealer);
       if (found !== undefined && !found.isDone) {
         const { seq, ownerEpoch } = found;
         entries.set(found.request, { seq, territory, run, ownerEpoch, written: true, items: [] });
@@ -334,7 +337,7 @@ export function createJournal(deps: JournalDeps): Journal {
       return found;
     },
     closeOrphans: (patienceMs) =>
-      closeOrphans(database, owner, sealer, (owners) => {
+      closeOrphans(database, keeper, sealer, (owners) => {
         const nowMs = clock.monotonic();
         goneSinceMs = new Map(owners.map((gone) => [gone, goneSinceMs.get(gone) ?? nowMs]));
         return (gone) => nowMs - (goneSinceMs.get(gone) ?? nowMs) >= patienceMs;

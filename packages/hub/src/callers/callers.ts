@@ -31,6 +31,7 @@ export interface Callers {
 
 export interface CallersDeps {
   readonly database: Pick<OpenDatabase, 'db' | 'kind' | 'nowMs'>;
+  readonly territory: string;
   readonly replica: Replica;
   readonly crypto: Crypto;
   readonly random: Random;

@@ -55,6 +55,8 @@ export interface KeptAnswers {
 
 export interface KeptAnswersDeps {
   readonly db: Database;
+  /** Whose answers are erased in time. */
+  readonly territory: string;
   readonly crypto: Crypto;
   readonly random: Random;
   readonly clock: Clock;
@@ -72,7 +74,15 @@ const recordSchema = z.object({
   body: bytesSchema,
 });
 
-export function createKeptAnswers({ db, crypto, random, clock, key, log }: KeptAnswersDeps): KeptAnswers {
+export function createKeptAnswers({
+  db,
+  territory: own,
+  crypto,
+  random,
+  clock,
+  key,
+  log,
+}: KeptAnswersDeps): KeptAnswers {
   const derived = async (use: string): Promise<Uint8Array> =>
     crypto.sha256(concat([utf8(`idlewild/v1/kept-answers/${use}\n`), key]));
   const sealing = derived('seal');
@@ -141,7 +151,8 @@ export function createKeptAnswers({ db, crypto, random, clock, key, log }: KeptA
         .execute();
     },
     async expire() {
-      await db.deleteFrom('kept_answers').where('expires_at_ms', '<=', clock.now()).execute();
+      const old = db.deleteFrom('kept_answers').where('territory_id', '=', own);
+      await old.where('expires_at_ms', '<=', clock.now()).execute();
     },
   };
 }

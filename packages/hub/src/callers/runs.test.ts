@@ -28,6 +28,7 @@ describe.each(databases)('$kind', ({ openShared }) => {
     const runs = all.map((database, index): Runs =>
       createRuns({
         database,
+        territory,
         crypto: nodeCrypto,
         clock,
         key: new Uint8Array(32),

@@ -77,6 +77,8 @@ export interface Runs {
 
 export interface RunsDeps {
   readonly database: Pick<OpenDatabase, 'db' | 'nowMs'>;
+  /** Whose runs are forgotten. */
+  readonly territory: string;
   readonly crypto: Crypto;
   /** For how long ago something was seen. */
   readonly clock: Clock;
@@ -95,7 +97,7 @@ export const conflict = (): IdlewildError =>
     { details: { param: 'Idempotency-Key' } },
   );
 
-export function createRuns({ database, crypto, clock, key, owner, eraseRun }: RunsDeps): Runs {
+export function createRuns({ database, territory: own, crypto, clock, key, owner, eraseRun }: RunsDeps): Runs {
   const { db, nowMs } = database;
   const keyed = async (use: string, bytes: Uint8Array): Promise<Uint8Array> => {
     const derived = await crypto.sha256(concat([utf8(`idlewild/v1/runs/${use}\n`), key]));
@@ -133,6 +135,7 @@ export function createRuns({ database, crypto, clock, key, owner, eraseRun }: Ru
           join.onRef('replicas.id', '=', 'runs.owner').on('replicas.seen_at_ms', '>', ago(HUB_LIMITS.replicaLiveMs)),
         )
         .select(['runs.territory_id', 'runs.id', 'runs.epoch', isOld.as('isOld')])
+        .where('runs.territory_id', '=', own)
         // This replica lives, whatever the register has.
         .where(({ and, or, eb }) =>
           or([and([eb('replicas.id', 'is', null), eb('runs.owner', '!=', owner)]), eb(isOld, '=', 1)]),

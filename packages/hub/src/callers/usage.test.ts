@@ -66,7 +66,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const key = new Uint8Array(32).fill(1);
     const random = createSeededRandom(1);
     const openAs = (owner: string): Journal =>
-      createJournal({ database, crypto: nodeCrypto, random, clock, key, owner, log: silentLog });
+      createJournal({ database, territory, crypto: nodeCrypto, random, clock, key, owner, log: silentLog });
     return { db, clock, journal: openAs('rep_a'), next: openAs('rep_b') };
   }
 

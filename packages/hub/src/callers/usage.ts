@@ -13,7 +13,11 @@ const DAY_MS = 86_400_000;
 const IDS_MAX = 4_096;
 
 /** Adds what these requests used to the sums. They have just been ended by this transaction, each once. */
-export async function countUsage(transaction: DatabaseTransaction, requests: readonly string[]): Promise<void> {
+export async function countUsage(
+  transaction: DatabaseTransaction,
+  territory: string,
+  requests: readonly string[],
+): Promise<void> {
   for (let from = 0; from < requests.length; from += IDS_MAX) {
     const ids = requests.slice(from, from + IDS_MAX);
     const day = sql<number>`finished_at_ms / ${sql.lit(DAY_MS)}`;
@@ -51,6 +55,7 @@ export async function countUsage(transaction: DatabaseTransaction, requests: rea
             sql<number>`sum(answer_tokens)`.as('answer_tokens'),
             sql<number>`sum(device_ms)`.as('device_ms'),
           ])
+          .where('territory_id', '=', territory)
           .where('id', 'in', ids)
           .groupBy(['territory_id', 'key_id', 'model_cid', day])
           // Replicas that add to the same sums go through them in the same order, so that none waits for another's end.

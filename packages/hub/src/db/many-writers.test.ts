@@ -143,7 +143,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
               })),
             )
             .execute();
-          await countUsage(transaction, writer % 2 === 0 ? ids : ids.toReversed());
+          await countUsage(transaction, territory, writer % 2 === 0 ? ids : ids.toReversed());
         });
       }
     });

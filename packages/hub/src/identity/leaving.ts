@@ -64,7 +64,11 @@ export async function leave(
 export async function given(db: Database, territory: string, id: string): Promise<Omit<Left, 'atMs'>> {
   const counted = await db
     .selectFrom('receipts')
-    .innerJoin('requests', 'requests.id', 'receipts.request_id')
+    .innerJoin('requests', (join) =>
+      join
+        .onRef('requests.id', '=', 'receipts.request_id')
+        .onRef('requests.territory_id', '=', 'receipts.territory_id'),
+    )
     .select((row) => [row.fn.countAll().as('answers'), row.fn.sum('requests.answer_tokens').as('tokens')])
     .where('receipts.territory_id', '=', territory)
     .where('receipts.device_id', '=', id)

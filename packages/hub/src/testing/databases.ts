@@ -9,6 +9,7 @@ import { afterAll, onTestFinished } from 'vitest';
 import { openPostgres } from '../db/open-postgres.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { startPostgres, type Postgres } from './postgres.ts';
+import { walled } from './territory-wall.ts';
 
 export interface TestDatabase {
   readonly kind: 'SQLite' | 'PostgreSQL';
@@ -21,7 +22,7 @@ export interface TestDatabase {
 /** For `describe.each`. Call it once in a file of tests, at its top. */
 export async function testDatabases(): Promise<TestDatabase[]> {
   const openSqlite = async (clock: Clock = systemClock): Promise<OpenDatabase> => {
-    const database = await openDatabase({ file: ':memory:', clock, sync: 'off' });
+    const database = await walled(await openDatabase({ file: ':memory:', clock, sync: 'off' }));
     onTestFinished(() => database.close());
     return database;
   };
@@ -54,7 +55,7 @@ function postgresOf(server: Postgres): TestDatabase {
     if (lent === undefined) all.push((lent = { url: await server.createDatabase(), replicas: [] }));
     const { url, replicas } = lent;
     // A fake clock would stand still while the server is waited for.
-    while (replicas.length < count) replicas.push(await openPostgres({ url, clock: systemClock }));
+    while (replicas.length < count) replicas.push(await walled(await openPostgres({ url, clock: systemClock })));
     onTestFinished(async () => {
       await EMPTY.execute((replicas[0] as OpenDatabase).db);
       free.push({ url, replicas });

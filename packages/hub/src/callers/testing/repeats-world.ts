@@ -52,7 +52,7 @@ export async function createWorld(clock: FakeClock): Promise<World> {
     replica(id, change = () => ({})) {
       const member = bus.connect();
       const random = createSeededRandom(id.length);
-      const common = { crypto: nodeCrypto, random, clock, key, log: silentLog };
+      const common = { territory, crypto: nodeCrypto, random, clock, key, log: silentLog };
       const kept = createKeptAnswers({ ...common, db });
       const runs = createRuns({
         ...common,
