@@ -47,9 +47,10 @@ import type { SealedAnswers } from './sealed/port.ts';
 import { createSealed } from './sealed/sealed.ts';
 import { createVouched } from './sealed/vouched.ts';
 import type { SessionEvents, Sessions } from './session/port.ts';
+import { createDeviceTrust, type DeviceTrust } from './trust/device-trust.ts';
 import { UNKNOWN_STANDING, readStandings, type Standing } from './trust/standing.ts';
-import { DEFAULT_TIERS } from './trust/tiers.ts';
 import { createTrust, type Trust } from './trust/trust.ts';
+import { createVouches, type Vouches } from './trust/vouches.ts';
 import { createSessions, type Enrolment, type LocalSessions, type SessionsDeps } from './session/sessions.ts';
 
 /** This process as one of several, or as the only one. */
@@ -92,6 +93,10 @@ export interface Hub {
   readonly keys: Keys;
   readonly devices: Devices;
   readonly invites: Invites;
+  /** What stewards say of devices. */
+  readonly deviceTrust: DeviceTrust;
+  readonly vouches: Vouches;
+  readonly trust: Trust;
   readonly models: Models;
   readonly policy: TerritoryPolicy;
   readonly versions: PeopleVersions;
@@ -166,6 +171,8 @@ async function openPeople(deps: HubDeps) {
     devices,
     keys: createKeys({ db, territory: opened.id, crypto, random, clock, audit }),
     invites: createInvites({ db, crypto, random, clock, audit, devices }),
+    deviceTrust: createDeviceTrust({ db, audit }),
+    vouches: createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey }),
     models: createModels({ db, store, clock, audit }),
     versions,
     policy: await createPolicy({ db, now, territory: opened.id, versions, log: deps.log }),

@@ -8,6 +8,8 @@ import type { Keys } from '../identity/keys.ts';
 import type { Models } from '../models/registry.ts';
 import type { ReplicaStanding } from '../replicas/register.ts';
 import type { Sessions } from '../session/port.ts';
+import type { DeviceTrust } from '../trust/device-trust.ts';
+import type { Vouches } from '../trust/vouches.ts';
 
 export interface ApiDeps {
   readonly territory: { readonly id: string; readonly name: string };
@@ -21,6 +23,8 @@ export interface ApiDeps {
   readonly keys: Keys;
   readonly devices: Devices;
   readonly invites: Invites;
+  readonly deviceTrust: Pick<DeviceTrust, 'pools'>;
+  readonly vouches: Pick<Vouches, 'of'>;
   readonly models: Models;
   readonly sessions: Sessions;
   readonly answers: Answers;

@@ -17,6 +17,7 @@ import { healthRoutes } from './routes-health.ts';
 import { runRoutes } from './routes-runs.ts';
 import { sealedRoutes } from './routes-sealed.ts';
 import { territoryRoutes, type TerritoryRoutesDeps } from './routes-territories.ts';
+import { trustRoutes } from './routes-trust.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
 import { createServer, type App, type ServerDeps } from './server.ts';
@@ -101,6 +102,7 @@ export async function createHubServer({
         inviteToken,
       }),
       auditRoutes(hub),
+      trustRoutes({ ...hub, territory }),
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       blobRoutes({ store, blobs: hub.blobs }),
       healthRoutes({ metrics, isReady }),

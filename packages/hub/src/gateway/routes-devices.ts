@@ -1,19 +1,27 @@
 /** Devices and invites of a territory, under /api. */
-import { IdlewildError } from '@idlewild/protocol';
+import { DEVICE_TIERS, IdlewildError } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { Device } from '../identity/devices.ts';
 import { actorOf } from '../identity/principal.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { ApiDeps } from './api-deps.ts';
+import { onId } from './resources.ts';
 import { principal, typed, type App } from './server.ts';
-import { idParams, iso } from './views.ts';
+import { idParams, iso, isoOrNull } from './views.ts';
 
 const DAY_SECONDS = 86_400;
+
+/** What stewards said, of each device of whom they said something. */
+interface Said {
+  readonly pools: ReadonlyMap<string, readonly string[]>;
+  readonly vouches: ReadonlyMap<string, { readonly expiresAtMs: number }>;
+}
 
 function deviceView(
   device: Device,
   connected: ConnectedDevice | undefined,
   names: ReadonlyMap<string, string>,
+  { pools, vouches }: Said,
 ): object {
   const warm = (connected?.status.models ?? []).filter((model) => model.state === 'warm');
   // Encoders and classifiers write no tokens, and are measured at none.
@@ -27,10 +35,22 @@ function deviceView(
     pauseReasons: connected?.status.pauseReasons ?? [],
     active: connected?.leases.size ?? 0,
     slots: connected?.status.slots ?? 0,
+    tier: device.tier,
+    person: device.person ?? null,
+    pools: pools.get(device.id) ?? [],
+    vouchedUntil: isoOrNull(vouches.get(device.id)?.expiresAtMs),
     lastSeenAt: iso(device.lastSeenAtMs),
     enrolledAt: iso(device.enrolledAtMs),
   };
 }
+
+/** What its lender signed of texts. */
+const lendsView = ({ lends }: ConnectedDevice): object => ({
+  kinds: lends.kinds,
+  classes: lends.classes,
+  causes: lends.causes,
+  refused: lends.refused,
+});
 
 export const deviceRoutes =
   (deps: ApiDeps) =>
@@ -43,6 +63,13 @@ function deviceRoutesOf(app: App, deps: ApiDeps): void {
   const { territory, devices, sessions, models } = deps;
   const modelNames = async (): Promise<Map<string, string>> =>
     new Map((await models.list(territory.id)).map((model) => [model.cid, model.name]));
+  const saidOf = async (some: readonly Device[]): Promise<Said> => ({
+    pools: await deps.deviceTrust.pools(territory.id),
+    vouches: await deps.vouches.of(
+      territory.id,
+      some.map(({ id }) => id),
+    ),
+  });
   const existing = async (id: string): Promise<Device> => {
     const device = await devices.get(territory.id, id);
     if (device === undefined || device.revokedAtMs !== undefined)
@@ -56,16 +83,15 @@ function deviceRoutesOf(app: App, deps: ApiDeps): void {
     schema: { summary: 'All devices', tags: ['devices'] },
     handler: async () => {
       const names = await modelNames();
-      const all = await devices.list(territory.id);
-      return all
-        .filter((device) => device.revokedAtMs === undefined)
-        .map((device) => deviceView(device, sessions.get(device.id), names));
+      const all = (await devices.list(territory.id)).filter((device) => device.revokedAtMs === undefined);
+      const said = await saidOf(all);
+      return all.map((device) => deviceView(device, sessions.get(device.id), names, said));
     },
   });
   typed(app).route({
     method: 'GET',
     url: '/api/devices/:id',
-    config: { action: 'showDevice' },
+    config: { action: 'showDevice', resource: onId },
     schema: { params: idParams, summary: 'One device', tags: ['devices'] },
     handler: async (request) => {
       const device = await existing(request.params.id);
@@ -76,7 +102,8 @@ function deviceRoutesOf(app: App, deps: ApiDeps): void {
         ...model,
       }));
       return {
-        ...deviceView(device, connected, names),
+        ...deviceView(device, connected, names, await saidOf([device])),
+        lends: connected === undefined ? null : lendsView(connected),
         profile: device.profile,
         lent: connected?.status.lent ?? null,
         modelStates,
@@ -86,7 +113,7 @@ function deviceRoutesOf(app: App, deps: ApiDeps): void {
   typed(app).route({
     method: 'POST',
     url: '/api/devices/:id/drain',
-    config: { action: 'drainDevice' },
+    config: { action: 'drainDevice', resource: onId },
     schema: { params: idParams, summary: 'Lets a device finish and gives it nothing new', tags: ['devices'] },
     handler: async (request, reply) => {
       const device = await existing(request.params.id);
@@ -104,7 +131,7 @@ function deviceRoutesOf(app: App, deps: ApiDeps): void {
   typed(app).route({
     method: 'DELETE',
     url: '/api/devices/:id',
-    config: { action: 'revokeDevice' },
+    config: { action: 'revokeDevice', resource: onId },
     schema: { params: idParams, summary: 'Revokes a device for good', tags: ['devices'] },
     handler: async (request, reply) => {
       const device = await existing(request.params.id);
@@ -129,15 +156,17 @@ function inviteRoutes(app: App, deps: ApiDeps): void {
           .min(1)
           .max(365 * DAY_SECONDS)
           .default(DAY_SECONDS),
+        tier: z.enum(DEVICE_TIERS).default('member'),
       }),
       summary: 'Makes a token with which devices join',
       tags: ['devices'],
     },
     handler: async (request, reply) => {
-      const { uses, expiresInSeconds } = request.body;
+      const { uses, expiresInSeconds, tier } = request.body;
       const invite = await invites.create({
         territory: territory.id,
         uses,
+        tier,
         expiresInMs: expiresInSeconds * 1000,
         createdBy: actorOf(principal(request)),
       });
