@@ -5,7 +5,7 @@
  * is known here is a `stranger`, all of them together. A device's own requests for models are its work, and in its
  * receipts; only what it was refused is noted.
  */
-import { IdlewildError } from '@idlewild/protocol';
+import type { IdlewildError } from '@idlewild/protocol';
 import { actorOf, type Principal } from '../identity/principal.ts';
 import type { Note } from './recorder.ts';
 

@@ -90,7 +90,7 @@ async function countActs(db: Database, territory: string, { fromMs, toMs }: Repo
     .groupBy('action')
     .orderBy('action')
     .execute();
-  return Object.fromEntries(rows.map(({ action, count }) => [action, Number(count)]));
+  return Object.fromEntries(rows.map(({ action, count }) => [action, count]));
 }
 
 /** An entry stands for as many denials as it counts. */
@@ -137,9 +137,9 @@ async function countRequests(
   const byReason = new Map<string, number>();
   let total = 0;
   for (const { state, reason, count } of rows) {
-    total += Number(count);
-    byState[state] += Number(count);
-    if (reason !== null) byReason.set(reason, (byReason.get(reason) ?? 0) + Number(count));
+    total += count;
+    byState[state] += count;
+    if (reason !== null) byReason.set(reason, (byReason.get(reason) ?? 0) + count);
   }
   return { total, byState, byReason: sorted(byReason) };
 }

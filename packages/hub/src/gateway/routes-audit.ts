@@ -1,7 +1,7 @@
 /** The audit log under /api: to read, to copy, to hold against what was seen before, and to report from. */
 import { auditRecordJson, entryProofJson, hex } from '@idlewild/protocol';
 import { z } from 'zod';
-import type { Audit } from '../audit/audit.ts';
+import type { Audit, AuditEntry } from '../audit/audit.ts';
 import type { AuditDesk } from '../audit/desk.ts';
 import { AUDIT_LIMITS } from '../audit/limits.ts';
 import { typed, type App } from './server.ts';
@@ -22,11 +22,21 @@ export const auditRoutes =
     reportRoute(app, deps);
   };
 
-const seq = z.coerce.number().int().min(1).max(AUDIT_LIMITS.seqMax);
+const seqSchema = z.coerce.number().int().min(1).max(AUDIT_LIMITS.seqMax);
 const headView = (head: { size: number; statement: Uint8Array; certificate: Uint8Array }): object => ({
   size: head.size,
   statement: hex(head.statement),
   certificate: hex(head.certificate),
+});
+
+const entryView = ({ seq, atMs, actor, action, subject, details, hash }: AuditEntry): object => ({
+  seq,
+  at: iso(atMs),
+  actor,
+  action,
+  subject,
+  details,
+  hash: hex(hash),
 });
 
 function listRoute(app: App, { territory, audit, auditDesk }: AuditRouteDeps): void {
@@ -35,7 +45,7 @@ function listRoute(app: App, { territory, audit, auditDesk }: AuditRouteDeps): v
     url: '/api/audit',
     config: { action: 'readAudit' },
     schema: {
-      querystring: z.strictObject({ beforeSeq: seq.optional() }),
+      querystring: z.strictObject({ beforeSeq: seqSchema.optional() }),
       summary: 'The audit log, newest first, and whether the chain of what is shown holds',
       tags: ['audit'],
     },
@@ -52,11 +62,7 @@ function listRoute(app: App, { territory, audit, auditDesk }: AuditRouteDeps): v
         ...(verdict.intact ? {} : { brokenAt: verdict.seq, why: verdict.why }),
         ...(verdict.intact && fault !== undefined ? { why: fault } : {}),
         signed: head === undefined ? null : { entries: head.size, at: iso(head.atMs), root: hex(head.root) },
-        entries: entries.map(({ atMs, hash, territory: _, ...entry }) => ({
-          ...entry,
-          at: iso(atMs),
-          hash: hex(hash),
-        })),
+        entries: entries.map(entryView),
       };
     },
   });
@@ -102,7 +108,7 @@ function proofRoutes(app: App, { auditDesk }: AuditRouteDeps): void {
     url: '/api/audit/proof',
     config: { action: 'readAudit' },
     schema: {
-      querystring: z.strictObject({ seq }),
+      querystring: z.strictObject({ seq: seqSchema }),
       summary: 'One entry with the proof that it is in the log (RFC 9162, 2.1.3)',
       tags: ['audit'],
     },
@@ -113,7 +119,7 @@ function proofRoutes(app: App, { auditDesk }: AuditRouteDeps): void {
     url: '/api/audit/consistency',
     config: { action: 'readAudit' },
     schema: {
-      querystring: z.strictObject({ from: seq }),
+      querystring: z.strictObject({ from: seqSchema }),
       summary: 'That the log of so many entries is the beginning of today’s (RFC 9162, 2.1.4)',
       tags: ['audit'],
     },
