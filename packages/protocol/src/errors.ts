@@ -41,6 +41,16 @@ export const ERRORS = {
     retryable: false,
     meaning: 'A policy that does not parse or does not fit the schema; the message says where. Nothing was changed.',
   },
+  use_refused: {
+    status: 403,
+    retryable: false,
+    meaning: "The community's rules of use refuse this request; the message says why and how to appeal.",
+  },
+  use_unjudged: {
+    status: 503,
+    retryable: true,
+    meaning: 'A rule of use asks a classifier that no device could answer for; nothing passes a rule unseen.',
+  },
   not_found: { status: 404, retryable: false, meaning: 'No such route or thing.' },
   model_not_found: { status: 404, retryable: false, meaning: 'The territory has no model of that name.' },
   conflict: {
@@ -63,6 +73,16 @@ export const ERRORS = {
     status: 429,
     retryable: true,
     meaning: 'The key asks for more in a minute than its limit; see Retry-After and the x-ratelimit-* headers.',
+  },
+  allocation_spent: {
+    status: 429,
+    retryable: false,
+    meaning: 'The project has no allocation that pays for this; the message says what is left and how to ask for more.',
+  },
+  spend_cap: {
+    status: 429,
+    retryable: false,
+    meaning: 'A cap of the day is reached; the message says whose, what is left, and when it renews.',
   },
   idempotency_conflict: {
     status: 409,

@@ -19,6 +19,8 @@ export interface ErrorBody {
 function typeOf({ status, code, details }: IdlewildError): string {
   // As OpenAI has it: `requests` or `tokens`.
   if (code === 'rate_limit_exceeded' && typeof details.limit === 'string') return details.limit;
+  // OpenAI's word for what no waiting helps.
+  if (code === 'allocation_spent' || code === 'spend_cap') return 'insufficient_quota';
   if (status === 401) return 'authentication_error';
   if (status === 403) return 'permission_error';
   if (status === 404) return 'not_found_error';

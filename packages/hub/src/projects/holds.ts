@@ -1,0 +1,316 @@
+/**
+ * What requests hold of accounts and allocations, and what they used of it: in the database, for all replicas.
+ *
+ *   taken ──► charged, as each of its answers ends, in the transaction that ends it ──► let go: what is left returns
+ *      └────► left behind by a process that is gone: let go when its answers are over, at the latest when it expires
+ *
+ * Amounts are locked, looked at and changed in one transaction, so no two requests are given the same token, wherever
+ * they are asked. Rows are locked in one order: holds, accounts by kind and subject, allocations by id. A hold's amounts
+ * stay with the day on which it was taken. It knows no requests but their ids and what they used.
+ */
+import { sql } from 'kysely';
+import type { Database, DatabaseTransaction } from '../db/schema.ts';
+import type { AccountKind } from '../db/schema/projects.ts';
+import { locking } from '../db/row-lock.ts';
+import type { Standing } from './decide.ts';
+
+export interface Account {
+  readonly kind: AccountKind;
+  readonly subject: string;
+}
+
+export const DAY_MS = 86_400_000;
+export const dayOf = (atMs: number): number => Math.floor(atMs / DAY_MS);
+
+const nameOf = ({ kind, subject }: Account): string => `${kind} ${subject}`;
+const accountOf = (name: string): Account => {
+  const [kind = '', subject = ''] = name.split(' ');
+  return { kind: kind as AccountKind, subject };
+};
+const inOrder = (accounts: readonly Account[]): Account[] =>
+  accounts.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+
+const NOTHING: Standing = { tokens: 0, held: 0, requests: 0 };
+
+/**
+ * Locks the accounts of a day, making those that are not there yet: a cap that is set at noon counts the morning, as
+ * far as it is in `usage`.
+ */
+export async function lockAccounts(
+  tx: DatabaseTransaction,
+  territory: string,
+  day: number,
+  accounts: readonly Account[],
+): Promise<(account: Account) => Standing> {
+  const wanted = inOrder(accounts);
+  if (wanted.length === 0) return () => NOTHING;
+  let rows = await lock(tx, territory, day, wanted);
+  const missing = wanted.filter((account) => !rows.has(nameOf(account)));
+  if (missing.length > 0) {
+    for (const account of missing) {
+      const used = await usedBefore(tx, territory, day, account);
+      await tx
+        .insertInto('spend_days')
+        .values({ territory_id: territory, kind: account.kind, subject_id: account.subject, day, held: 0, ...used })
+        .onConflict((on) => on.columns(['territory_id', 'day', 'kind', 'subject_id']).doNothing())
+        .execute();
+    }
+    rows = await lock(tx, territory, day, wanted);
+  }
+  return (account) => rows.get(nameOf(account)) ?? NOTHING;
+}
+
+async function lock(
+  tx: DatabaseTransaction,
+  territory: string,
+  day: number,
+  accounts: readonly Account[],
+): Promise<Map<string, Standing>> {
+  const query = tx
+    .selectFrom('spend_days')
+    .select(['kind', 'subject_id', 'tokens', 'held', 'requests'])
+    .where('territory_id', '=', territory)
+    .where('day', '=', day)
+    .where(({ eb, or, and }) =>
+      or(accounts.map(({ kind, subject }) => and([eb('kind', '=', kind), eb('subject_id', '=', subject)]))),
+    )
+    .orderBy('kind')
+    .orderBy('subject_id');
+  const rows = await locking(tx, query).execute();
+  return new Map(rows.map(({ kind, subject_id: subject, ...standing }) => [nameOf({ kind, subject }), standing]));
+}
+
+/** What the day has of it already; who paid a floor is nowhere but here. */
+async function usedBefore(
+  tx: DatabaseTransaction,
+  territory: string,
+  day: number,
+  { kind, subject }: Account,
+): Promise<Pick<Standing, 'tokens' | 'requests'>> {
+  if (kind === 'floor' || kind === 'floors') return { tokens: 0, requests: 0 };
+  let query = tx
+    .selectFrom('usage')
+    .select([
+      sql<number | null>`sum(usage.prompt_tokens + usage.answer_tokens)`.as('tokens'),
+      sql<number | null>`sum(usage.requests)`.as('requests'),
+    ])
+    .where('usage.territory_id', '=', territory)
+    .where('usage.day', '=', day);
+  if (kind === 'key') query = query.where('usage.key_id', '=', subject);
+  else if (kind !== 'territory')
+    query = query.where('usage.key_id', 'in', (from) =>
+      from
+        .selectFrom('keys')
+        .select('keys.id')
+        .where('keys.territory_id', '=', territory)
+        .where(kind === 'project' ? 'keys.project_id' : 'keys.person_id', '=', subject),
+    );
+  const row = await query.executeTakeFirst();
+  return { tokens: row?.tokens ?? 0, requests: row?.requests ?? 0 };
+}
+
+export interface HoldOrder {
+  readonly id: string;
+  readonly key: string;
+  readonly day: number;
+  readonly accounts: readonly Account[];
+  /** An allocation, `floor`, or nobody. */
+  readonly payer: string | null;
+  readonly tokens: number;
+  readonly owner: string;
+  readonly expiresAtMs: number;
+}
+
+/** Takes the tokens and one request of each account; whoever calls has locked them and looked. */
+export async function takeHold(tx: DatabaseTransaction, territory: string, order: HoldOrder): Promise<void> {
+  const { id, key, day, payer, tokens, owner, expiresAtMs } = order;
+  const accounts = inOrder(order.accounts);
+  for (const account of accounts) await addTo(tx, territory, day, account, { tokens: 0, held: tokens, requests: 1 });
+  if (isAllocation(payer)) await addToAllocation(tx, territory, payer, { tokens: 0, held: tokens, deviceMs: 0 });
+  await tx
+    .insertInto('spend_holds')
+    .values({
+      id,
+      territory_id: territory,
+      key_id: key,
+      day,
+      accounts_json: JSON.stringify(accounts.map(nameOf)),
+      payer,
+      tokens,
+      left_tokens: tokens,
+      owner,
+      expires_at_ms: expiresAtMs,
+    })
+    .execute();
+}
+
+const isAllocation = (payer: string | null): payer is string => payer !== null && payer !== 'floor';
+
+async function addTo(
+  tx: DatabaseTransaction,
+  territory: string,
+  day: number,
+  { kind, subject }: Account,
+  more: Standing,
+): Promise<void> {
+  await tx
+    .updateTable('spend_days')
+    .set((eb) => ({
+      tokens: eb('tokens', '+', more.tokens),
+      held: eb('held', '+', more.held),
+      requests: eb('requests', '+', more.requests),
+    }))
+    .where('territory_id', '=', territory)
+    .where('day', '=', day)
+    .where('kind', '=', kind)
+    .where('subject_id', '=', subject)
+    .execute();
+}
+
+async function addToAllocation(
+  tx: DatabaseTransaction,
+  territory: string,
+  id: string,
+  more: { readonly tokens: number; readonly held: number; readonly deviceMs: number },
+): Promise<void> {
+  await tx
+    .updateTable('allocations')
+    .set((eb) => ({
+      spent_tokens: eb('spent_tokens', '+', more.tokens),
+      held_tokens: eb('held_tokens', '+', more.held),
+      spent_device_ms: eb('spent_device_ms', '+', more.deviceMs),
+    }))
+    .where('territory_id', '=', territory)
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Sums of what changes, so that each row is written once, in order. */
+function createChanges() {
+  const accounts = new Map<string, { day: number; account: Account; more: Standing }>();
+  const allocations = new Map<string, { tokens: number; held: number; deviceMs: number }>();
+  return {
+    add(hold: HoldRow, more: Standing, deviceMs: number): void {
+      for (const name of JSON.parse(hold.accounts_json) as string[]) {
+        const key = `${name} ${hold.day}`;
+        const before = accounts.get(key)?.more ?? NOTHING;
+        const sum = {
+          tokens: before.tokens + more.tokens,
+          held: before.held + more.held,
+          requests: before.requests + more.requests,
+        };
+        accounts.set(key, { day: hold.day, account: accountOf(name), more: sum });
+      }
+      if (!isAllocation(hold.payer)) return;
+      const { tokens, held, deviceMs: ms } = allocations.get(hold.payer) ?? { tokens: 0, held: 0, deviceMs: 0 };
+      allocations.set(hold.payer, { tokens: tokens + more.tokens, held: held + more.held, deviceMs: ms + deviceMs });
+    },
+    async write(tx: DatabaseTransaction, territory: string): Promise<void> {
+      for (const [, { day, account, more }] of [...accounts].sort(byName))
+        await addTo(tx, territory, day, account, more);
+      for (const [id, more] of [...allocations].sort(byName)) await addToAllocation(tx, territory, id, more);
+    },
+  };
+}
+const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : 1);
+
+interface HoldRow {
+  readonly id: string;
+  readonly day: number;
+  readonly accounts_json: string;
+  readonly payer: string | null;
+  readonly left_tokens: number;
+  readonly ended: number;
+}
+
+const lockHolds = (tx: DatabaseTransaction, territory: string, ids: readonly string[]): Promise<HoldRow[]> =>
+  locking(
+    tx,
+    tx
+      .selectFrom('spend_holds')
+      .select(['id', 'day', 'accounts_json', 'payer', 'left_tokens', 'ended'])
+      .where('territory_id', '=', territory)
+      .where('id', 'in', ids)
+      .orderBy('id'),
+  ).execute();
+
+/** Of one answer that has just been ended by this transaction. */
+export interface Used {
+  readonly hold: string;
+  readonly tokens: number;
+  readonly deviceMs: number;
+}
+
+/** Charges what answers used to the accounts of their holds. What goes beyond a hold is a debt of its accounts. */
+export async function chargeHolds(tx: DatabaseTransaction, territory: string, used: readonly Used[]): Promise<void> {
+  if (used.length === 0) return;
+  const changes = createChanges();
+  for (const hold of await lockHolds(tx, territory, [...new Set(used.map(({ hold: id }) => id))])) {
+    const own = used.filter(({ hold: id }) => id === hold.id);
+    const tokens = own.reduce((sum, one) => sum + one.tokens, 0);
+    const held = Math.min(tokens, hold.left_tokens);
+    await tx
+      .updateTable('spend_holds')
+      .set({ left_tokens: hold.left_tokens - held, ended: hold.ended + own.length })
+      .where('territory_id', '=', territory)
+      .where('id', '=', hold.id)
+      .execute();
+    const deviceMs = own.reduce((sum, one) => sum + one.deviceMs, 0);
+    changes.add(hold, { tokens, held: -held, requests: 0 }, deviceMs);
+  }
+  await changes.write(tx, territory);
+}
+
+/** Charges what these requests used, which this transaction has just ended. */
+export async function chargeEnded(tx: DatabaseTransaction, territory: string, ended: readonly string[]): Promise<void> {
+  if (ended.length === 0) return;
+  const rows = await tx
+    .selectFrom('requests')
+    .select(['hold_id', 'prompt_tokens', 'answer_tokens', 'counts_prompt', 'device_ms'])
+    .where('territory_id', '=', territory)
+    .where('id', 'in', ended)
+    .where('hold_id', 'is not', null)
+    .execute();
+  const used = rows.map((row) => ({
+    hold: row.hold_id ?? '',
+    tokens: row.answer_tokens + row.counts_prompt * row.prompt_tokens,
+    deviceMs: row.device_ms,
+  }));
+  await chargeHolds(tx, territory, used);
+}
+
+/** What is left of them returns; a request that no answer came of is given back, too. Twice is once. */
+export async function letHoldsGo(tx: DatabaseTransaction, territory: string, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return;
+  const holds = await lockHolds(tx, territory, ids);
+  if (holds.length === 0) return;
+  const changes = createChanges();
+  for (const hold of holds)
+    changes.add(hold, { tokens: 0, held: -hold.left_tokens, requests: hold.ended === 0 ? -1 : 0 }, 0);
+  await tx
+    .deleteFrom('spend_holds')
+    .where('territory_id', '=', territory)
+    .where(
+      'id',
+      'in',
+      holds.map(({ id }) => id),
+    )
+    .execute();
+  await changes.write(tx, territory);
+}
+
+/** Takes over what another process held; how much that is, or `undefined` where there is none. */
+export async function adoptHold(
+  db: Database,
+  territory: string,
+  id: string,
+  owner: string,
+): Promise<{ readonly tokens: number } | undefined> {
+  return db
+    .updateTable('spend_holds')
+    .set({ owner })
+    .where('territory_id', '=', territory)
+    .where('id', '=', id)
+    .returning('tokens')
+    .executeTakeFirst();
+}
