@@ -82,7 +82,7 @@ export function createCallers(deps: CallersDeps): Callers {
     const { hub } = process;
     const territory = hub.territory.id;
     const principal = await hub.keys.authenticate(key);
-    hub.policy.decide(principal, 'answer', { territory });
+    await hub.policy.check(principal, 'answer', { territory });
     const model = await hub.models.resolve(territory, name);
     const order = {
       territory,

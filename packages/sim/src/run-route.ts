@@ -56,7 +56,7 @@ export async function serveRun(
   const { hub } = process;
   try {
     const principal = await hub.keys.authenticate(order.key);
-    hub.policy.decide(principal, 'answer', { territory: hub.territory.id });
+    await hub.policy.check(principal, 'answer', { territory: hub.territory.id });
     const after = order.lastEventId === undefined ? undefined : lastEventId(order.lastEventId);
     const { recording } = await hub.repeats.open({
       territory: hub.territory.id,

@@ -27,7 +27,7 @@ export interface StewardDeps {
   readonly dropsRevoked: boolean;
 }
 
-type Action = Parameters<Hub['policy']['decide']>[1];
+type Action = Parameters<Hub['policy']['check']>[1];
 interface Done<Result> {
   readonly subject: string;
   readonly result: Result;
@@ -55,7 +55,7 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
   ): Promise<Result> {
     const territory = acting.hub.territory.id;
     const principal = await acting.hub.keys.authenticate(made.key);
-    acting.hub.policy.decide(principal, action, { territory });
+    await acting.hub.policy.check(principal, action, { territory });
     const { subject, result } = await run(acting.hub, territory, principal.keyId);
     acting.give(() => record.note({ e: 'act', action, subject, actor: principal.keyId }));
     return result;
@@ -108,7 +108,7 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
       const { hub } = current();
       try {
         const principal = await hub.keys.authenticate(key);
-        hub.policy.decide(principal, 'createInvite', { territory: hub.territory.id });
+        await hub.policy.check(principal, 'createInvite', { territory: hub.territory.id });
         record.note({ e: 'act', action: 'createInvite', subject: 'nothing', actor: principal.keyId });
       } catch (error) {
         record.note({ e: 'denied', action: 'createInvite', actor: codeOf(error) ?? 'unknown' });

@@ -402,7 +402,7 @@ function fetchBlob(making: Making, device: string, ticket: string, link: Link): 
     if (bearer === undefined) throw new IdlewildError('unauthenticated', 'the ticket is of no open session');
     const { hub } = process;
     const principal = { kind: 'device', deviceId: bearer.device, territory: bearer.territory } as const;
-    hub.policy.decide(principal, 'fetchBlob', { territory: hub.territory.id });
+    await hub.policy.check(principal, 'fetchBlob', { territory: hub.territory.id });
     making.record.note({ e: 'told', replica: process.id, device: bearer.device, kind: 'blob' });
     const served = await hub.blobs.fetch(cid, bearer.device);
     served?.ended(true);

@@ -7,7 +7,8 @@ import type { KeyFacts, Keys } from '../identity/keys.ts';
 import { actorOf, type KeyLimits } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Models } from '../models/registry.ts';
-import type { Policy } from '../policy/policy.ts';
+import type { Policy } from '../policy/port.ts';
+import { onId } from './resources.ts';
 import { principal, typed, type App } from './server.ts';
 
 export interface CallerRoutesDeps {
@@ -15,7 +16,7 @@ export interface CallerRoutesDeps {
   readonly db: Database;
   readonly keys: Keys;
   readonly models: Pick<Models, 'resolve'>;
-  readonly policy: Policy;
+  readonly policy: Pick<Policy, 'check' | 'allows'>;
   readonly nowMs: () => number;
 }
 
@@ -47,7 +48,7 @@ export const callerRoutes =
     typed(app).route({
       method: 'PATCH',
       url: '/api/keys/:id',
-      config: { action: 'limitKey' },
+      config: { action: 'limitKey', resource: onId },
       schema: {
         params: z.object({ id: z.string().max(64) }),
         body: z
@@ -81,9 +82,9 @@ export const callerRoutes =
         const asker = principal(request);
         const { model } = request.query;
         const own = actorOf(asker);
-        const seesAll = policy.allows(asker, 'readUsage', { territory: territory.id });
+        const seesAll = await policy.allows(asker, 'readUsage', { territory: territory.id });
         const key = request.query.key ?? (seesAll ? undefined : own);
-        if (key !== own) policy.decide(asker, 'readUsage', { territory: territory.id });
+        if (key !== own) await policy.check(asker, 'readUsage', { territory: territory.id });
         const to = request.query.to ?? dayText(deps.nowMs());
         const from = request.query.from ?? dayText(Date.parse(to) - (DAYS_SHOWN - 1) * DAY_MS);
         if (from > to) {

@@ -45,7 +45,7 @@ export const embeddingsRoutes =
     typed(app).route({
       method: 'POST',
       url: '/v1/embeddings',
-      config: { action: 'answer' },
+      config: { action: 'answer', resource: 'later' },
       schema: { body: embeddingsRequestSchema, summary: 'Makes vectors of texts', tags: ['answers'] },
       handler: async (request, reply) => {
         const { body } = request;
@@ -61,7 +61,7 @@ export const embeddingsRoutes =
     typed(app).route({
       method: 'POST',
       url: '/v1/classify',
-      config: { action: 'answer' },
+      config: { action: 'answer', resource: 'later' },
       schema: { body: classifyRequestSchema, summary: 'Says which labels fit texts', tags: ['answers'] },
       handler: async (request, reply) => {
         const { body } = request;

@@ -4,6 +4,7 @@ import { actorOf } from '../identity/principal.ts';
 import { BUILT_IN_ROLES } from '../policy/built-in-roles.ts';
 import type { ApiDeps } from './api-deps.ts';
 import { keyLimitsSchema, limitsView } from './routes-callers.ts';
+import { onId } from './resources.ts';
 import { principal, typed, type App } from './server.ts';
 import { idParams, iso, isoOrNull } from './views.ts';
 
@@ -69,7 +70,7 @@ export const keyRoutes =
     typed(app).route({
       method: 'DELETE',
       url: '/api/keys/:id',
-      config: { action: 'revokeKey' },
+      config: { action: 'revokeKey', resource: onId },
       schema: { params: idParams, summary: 'Revokes a key', tags: ['keys'] },
       handler: async (request, reply) => {
         await keys.revoke({ territory: territory.id, id: request.params.id, actor: actorOf(principal(request)) });

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { actorOf } from '../identity/principal.ts';
 import type { ApiDeps } from './api-deps.ts';
+import { onModelOf } from './resources.ts';
 import { principal, typed, type App } from './server.ts';
 import { iso, nameParams } from './views.ts';
 
@@ -9,6 +10,7 @@ export const modelRoutes =
   (deps: ApiDeps) =>
   (app: App): void => {
     const { territory, models, sessions } = deps;
+    const onModel = onModelOf(models, territory.id);
     const devicesWith = (cid: string): number =>
       [...sessions.list()].filter((device) =>
         device.status.models.some((model) => model.cid === cid && model.state === 'warm'),
@@ -33,7 +35,7 @@ export const modelRoutes =
     typed(app).route({
       method: 'GET',
       url: '/api/models/:name',
-      config: { action: 'showModel' },
+      config: { action: 'showModel', resource: onModel },
       schema: { params: nameParams, summary: 'One model', tags: ['models'] },
       handler: async (request) => {
         const model = await models.show(territory.id, request.params.name);
@@ -86,7 +88,7 @@ export const modelRoutes =
     typed(app).route({
       method: 'DELETE',
       url: '/api/models/:name',
-      config: { action: 'removeModel' },
+      config: { action: 'removeModel', resource: onModel },
       schema: { params: nameParams, summary: 'Removes a model', tags: ['models'] },
       handler: async (request, reply) => {
         await models.remove({ territory: territory.id, name: request.params.name, actor: actorOf(principal(request)) });
@@ -101,7 +103,7 @@ export const modelRoutes =
       typed(app).route({
         method,
         url: '/api/models/:name/pin',
-        config: { action: 'pinModel' },
+        config: { action: 'pinModel', resource: onModel },
         schema: { params: nameParams, summary, tags: ['models'] },
         handler: async (request, reply) => {
           const { name } = request.params;

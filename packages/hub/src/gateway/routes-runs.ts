@@ -11,7 +11,7 @@ export const runRoutes =
     typed(app).route({
       method: 'DELETE',
       url: '/v1/answers/:idempotencyKey',
-      config: { action: 'answer' },
+      config: { action: 'answer', resource: 'later' },
       schema: {
         params: z.object({ idempotencyKey: z.string() }),
         summary: 'Cancels the answer that is being made under an Idempotency-Key of the same key',

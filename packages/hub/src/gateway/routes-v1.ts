@@ -49,7 +49,7 @@ export const v1Routes =
     typed(app).route({
       method: 'POST',
       url: '/v1/chat/completions',
-      config: { action: 'answer' },
+      config: { action: 'answer', resource: 'later' },
       schema: { body: chatRequestSchema, summary: 'Answers a conversation', tags: ['answers'] },
       handler: async (request, reply) => {
         const { body } = request;
@@ -60,7 +60,7 @@ export const v1Routes =
     typed(app).route({
       method: 'POST',
       url: '/v1/completions',
-      config: { action: 'answer' },
+      config: { action: 'answer', resource: 'later' },
       schema: { body: completionRequestSchema, summary: 'Goes on from a text', tags: ['answers'] },
       handler: async (request, reply) => {
         const { body } = request;
@@ -73,7 +73,7 @@ export const v1Routes =
     typed(app).route({
       method: 'POST',
       url: '/v1/responses',
-      config: { action: 'answer' },
+      config: { action: 'answer', resource: 'later' },
       schema: { body: responseRequestSchema, summary: 'Answers a conversation, as a response', tags: ['answers'] },
       handler: async (request, reply) => {
         const { body } = request;
@@ -227,7 +227,7 @@ function notKeptRoutes(app: App): void {
     typed(app).route({
       method,
       url,
-      config: { action: 'answer' },
+      config: { action: 'answer', resource: 'later' },
       schema: { summary: 'Refused: answers are not kept', tags: ['answers'] },
       handler: async () => {
         throw new IdlewildError(

@@ -6,7 +6,7 @@
  */
 import type { ServerOptions as TlsServerOptions } from 'node:https';
 import swagger from '@fastify/swagger';
-import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protocol';
+import { IdlewildError, newId, type Clock, type MaybePromise, type Random } from '@idlewild/protocol';
 import fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -24,8 +24,8 @@ import type { Keys } from '../identity/keys.ts';
 import type { Principal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import type { Action } from '../policy/actions.ts';
-import type { Policy } from '../policy/policy.ts';
+import { ACTIONS, type Action } from '../policy/actions.ts';
+import type { Policy, Resource } from '../policy/port.ts';
 import type { TicketHolders } from '../identity/ticket-holders.ts';
 import type { Carried, CarriedRun } from './carried.ts';
 import { sendError, translate } from './errors.ts';
@@ -34,6 +34,11 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** What the policy is asked; `public` routes tell nothing about the territory. */
     action?: Action | 'public';
+    /**
+     * On what: which one of its kind, and whatever else the path says of it. `later`: the handler asks again when it
+     * knows. Needed where the action is on anything but the territory.
+     */
+    resource?: 'later' | ((request: FastifyRequest) => MaybePromise<Partial<Resource>>);
   }
   interface FastifyRequest {
     principal: Principal | undefined;
@@ -48,7 +53,8 @@ export const typed = (app: App) => app.withTypeProvider<ZodTypeProvider>();
 
 export interface ServerDeps {
   readonly keys: Keys;
-  readonly policy: Policy;
+  readonly policy: Pick<Policy, 'check'>;
+  readonly announcePeople: () => void;
   readonly ticketHolders: TicketHolders;
   readonly territory: string;
   readonly carried: Carried;
@@ -92,6 +98,11 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   app.addHook('onRoute', (route) => {
     if (route.config?.action === undefined)
       throw new Error(`the route ${String(route.method)} ${route.url} names no action of the policy`);
+    const { action, resource } = route.config;
+    if (action !== 'public' && ACTIONS[action] !== 'Territory' && resource === undefined)
+      throw new Error(
+        `the route ${String(route.method)} ${route.url} does not say on which ${ACTIONS[action]} it acts`,
+      );
   });
   app.addHook('onRequest', async (request, reply) => {
     // First of all, so that refusals and streams carry it, too.
@@ -106,8 +117,13 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     const refusal = isNew ? deps.refusal() : undefined;
     if (refusal !== undefined) throw refusal;
     request.principal = await principalOf(deps, request);
-    deps.policy.decide(request.principal, action, { territory: deps.territory });
+    const { resource } = request.routeOptions.config;
+    const on = typeof resource === 'function' ? await resource(request) : {};
+    await deps.policy.check(request.principal, action, { ...on, territory: deps.territory });
     deps.onDecision?.(decisionOf(request));
+  });
+  app.addHook('onSend', async (request, reply) => {
+    if (changesPeople(request) && reply.statusCode < 400) deps.announcePeople();
   });
   app.setErrorHandler((thrown, request, reply) => {
     const error = translate(thrown, request);
@@ -150,6 +166,12 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   });
   await app.ready();
   return app;
+}
+
+/** Whoever reads what was just changed is to find it, and a right that was just taken is gone. */
+function changesPeople({ method, routeOptions: { config, url = '' } }: FastifyRequest): boolean {
+  if (method === 'GET' || method === 'HEAD' || url.startsWith('/v1/')) return false;
+  return config.action !== 'uploadBlob';
 }
 
 function decisionOf(request: FastifyRequest): Decision {

@@ -1,97 +1,236 @@
-import { readFileSync } from 'node:fs';
 import { schemaToJson } from '@cedar-policy/cedar-wasm/nodejs';
-import { expect, test } from 'vitest';
-import type { Principal } from '../identity/principal.ts';
+import { codeOf } from '@idlewild/protocol';
+import { describe, expect, test } from 'vitest';
+import type { KeyPrincipal, Principal } from '../identity/principal.ts';
 import { ACTIONS, type Action } from './actions.ts';
-import { createPolicy } from './policy.ts';
+import { PERMISSIONS } from './built-in-roles.ts';
+import { SCHEMA } from './cedar.ts';
+import type { Resource, Said } from './port.ts';
+import { policyWorlds, type PolicyWorld } from './testing/policy-world.ts';
 
-const here = { territory: 'ter_a' };
-const key = (role: string): Principal => ({
-  kind: 'key',
-  keyId: 'key_1',
-  territory: 'ter_a',
-  role,
-  name: '',
-  dataClass: 'internal',
-});
-const device: Principal = { kind: 'device', deviceId: 'dev_1', territory: 'ter_a' };
-const everyAction = Object.keys(ACTIONS) as Action[];
+const worlds = await policyWorlds();
+const everyAction = (Object.keys(ACTIONS) as Action[]).filter((action) => action !== 'readText');
 
-const policy = await createPolicy();
-const may = (principal: Principal, action: Action, resource = here): boolean => {
-  try {
-    policy.decide(principal, action, resource);
-    return true;
-  } catch (error) {
-    expect(error).toMatchObject({ code: 'forbidden' });
-    return false;
-  }
-};
-const allowed = (principal: Principal): Action[] => everyAction.filter((action) => may(principal, action));
+const on = (resource: Partial<Resource> = {}): Resource => ({ territory: 'ter_a', ...resource });
+
+async function allowed(world: PolicyWorld, principal: Principal, resource = on()): Promise<Action[]> {
+  const may: Action[] = [];
+  for (const action of everyAction) if (await world.policy.allows(principal, action, resource)) may.push(action);
+  return may;
+}
 
 test('the schema declares every action of the table, on the same kind of thing, and no other', () => {
-  const answer = schemaToJson(readFileSync(new URL('schema.cedarschema', import.meta.url), 'utf8'));
+  const answer = schemaToJson(SCHEMA);
   if (answer.type === 'failure') throw new Error(answer.errors[0]?.message);
-  const declared = Object.entries(answer.json['']?.actions ?? {}).map(([name, { appliesTo }]) => [
-    name,
-    appliesTo?.resourceTypes.join(),
-  ]);
+  const actions = Object.entries(answer.json['']?.actions ?? {});
+  const declared = actions.map(([name, { appliesTo }]) => [name, appliesTo?.resourceTypes.join()]);
   expect(Object.fromEntries(declared)).toEqual(ACTIONS);
+  for (const [name, { appliesTo }] of actions)
+    if (name !== 'readText') expect(appliesTo?.context, name).toMatchObject({ type: 'Said' });
 });
 
-test('a steward may do everything in its territory', () => {
-  expect(allowed(key('steward'))).toEqual(everyAction);
-});
+describe.each(worlds)('on $kind', ({ open }) => {
+  test('a steward may do everything in its territory', async () => {
+    const world = await open();
+    expect(await allowed(world, await world.key('steward'), on({ id: 'some' }))).toEqual(everyAction);
+  });
 
-test('a caller asks and reads, and nothing else', () => {
-  expect(allowed(key('caller')).sort()).toEqual([
-    'answer',
-    'listModels',
-    'readOwnRequests',
-    'readOwnUsage',
-    'readStatus',
-    'showModel',
-  ]);
-});
+  test('a caller asks and reads, and nothing else', async () => {
+    const world = await open();
+    const may = await allowed(world, await world.key('caller'), on({ id: 'some' }));
+    expect(new Set(may)).toEqual(new Set([...PERMISSIONS.caller, 'readSelf']));
+    expect(may).toEqual(
+      expect.arrayContaining(['answer', 'readOwnRequests', 'listModels', 'readStatus', 'readOwnUsage']),
+    );
+    expect(
+      may.filter((action) => /^(add|remove|create|revoke|drain|invite|manage|bind|change|stop|host)/.test(action)),
+    ).toEqual([]);
+  });
 
-test('a device fetches blobs, and nothing else', () => {
-  expect(allowed(device)).toEqual(['fetchBlob']);
-});
+  test('a device fetches blobs, and nothing else', async () => {
+    const world = await open();
+    expect(await allowed(world, await world.device())).toEqual(['fetchBlob']);
+  });
 
-test('nothing is allowed across territories', () => {
-  for (const principal of [key('steward'), key('caller'), device]) {
-    for (const action of everyAction) expect(may(principal, action, { territory: 'ter_b' })).toBe(false);
-  }
-});
+  test('nothing is allowed across territories', async () => {
+    const world = await open();
+    const strangers: Principal[] = [await world.key('steward'), await world.key('caller'), await world.device()];
+    for (const principal of strangers) {
+      for (const action of everyAction) {
+        const asked = async (): Promise<void> =>
+          world.policy.check(principal, action, { territory: 'ter_b', id: 'some' });
+        await expect(asked()).rejects.toMatchObject({ code: 'forbidden' });
+      }
+    }
+    const elsewhere: KeyPrincipal = { ...(await world.key('steward')), territory: 'ter_b' };
+    expect(await world.policy.allows(elsewhere, 'answer', { territory: 'ter_b' })).toBe(false);
+  });
 
-test('a refusal names what is missing and who could', () => {
-  const asCaller = (): void => policy.decide(key('caller'), 'createInvite', here);
-  expect(asCaller).toThrow('role caller may not createInvite; ask a steward');
-  const asDevice = (): void => policy.decide(device, 'createKey', here);
-  expect(asDevice).toThrow('a device may not createKey; that takes the key of a steward');
-  expect(() => policy.decide(key('steward'), 'answer', { territory: 'ter_b' })).toThrow(/another territory/);
-});
+  test('a refusal names what is missing and who could, also for programs', async () => {
+    const world = await open();
+    const refused = async (): Promise<void> => world.policy.check(await world.key('caller'), 'createInvite', on());
+    await expect(refused()).rejects.toMatchObject({
+      code: 'forbidden',
+      message: 'this key (caller) may not createInvite: no policy permits it; it takes the role steward; ask a steward',
+      details: { action: 'createInvite', decidedBy: [], rolesThatMay: ['steward'] },
+    });
+  });
 
-test('without policies nothing is permitted', async () => {
-  const none = await createPolicy({ policies: '' });
-  for (const principal of [key('steward'), key('caller'), device]) {
-    for (const action of everyAction) expect(() => none.decide(principal, action, here)).toThrow(/; nobody may/);
-  }
-});
+  test('a role holds where it is bound, and until it expires', async () => {
+    const world = await open();
+    const key = await world.key('nothing');
+    const may = async (resource: Partial<Resource>): Promise<boolean> =>
+      world.policy.allows(key, 'answer', on(resource));
+    expect(await may({})).toBe(false);
+    await world.bind({ key: key.keyId, role: 'caller', scope: ['model', 'bafy1'], untilMs: 10_000 });
+    // Some model there is.
+    expect([await may({}), await may({ id: 'bafy1' }), await may({ id: 'bafy2' })]).toEqual([true, true, false]);
+    await world.bind({ key: key.keyId, role: 'caller', scope: ['project', 'prj_1'] });
+    expect([await may({ id: 'bafy2', project: 'prj_1' }), await may({ id: 'bafy2', project: 'prj_2' })]).toEqual([
+      true,
+      false,
+    ]);
+    await world.clock.advance(10_000);
+    expect(await may({ id: 'bafy1' })).toBe(false);
+    expect(await may({ id: 'bafy1', project: 'prj_1' })).toBe(true);
+  });
 
-test('policies under two texts are two versions that do not disturb each other', async () => {
-  const open = await createPolicy({ policies: 'permit (principal is Device, action, resource);' });
-  expect(open.version).not.toBe(policy.version);
-  open.decide(device, 'answer', here);
-  expect(may(device, 'answer')).toBe(false);
-});
+  test('a key of a person may do what both may', async () => {
+    const world = await open();
+    await world.member('per_ada', ['auditor']);
+    const key = await world.key('steward', 'per_ada');
+    expect(await world.policy.allows(key, 'readAudit', on())).toBe(true);
+    expect(await world.policy.allows(key, 'createInvite', on())).toBe(false);
+    const weak = await world.key('caller', 'per_ada');
+    expect(await world.policy.allows(weak, 'readAudit', on())).toBe(false);
+    expect(await world.policy.allows(weak, 'listModels', on())).toBe(true);
+  });
 
-test.each([
-  ['does not parse', 'permit (principal action resource);'],
-  ['names an unknown action', 'permit (principal, action == Action::"fly", resource);'],
-  ['names an unknown role', 'permit (principal is Key, action, resource) when { principal.role == Role::"stewart" };'],
-  ['reads what is not there', 'permit (principal is Key, action, resource) when { principal.colour == "red" };'],
-  ['can never apply', 'permit (principal is Device, action == Action::"createKey", resource);'],
-])('a policy that %s is refused at the start', async (_, policies) => {
-  await expect(createPolicy({ policies })).rejects.toThrow(/the policies do not hold/);
+  test('who is in a group has its roles, and loses them with it', async () => {
+    const world = await open();
+    await world.member('per_ada', []);
+    const key = await world.key('steward', 'per_ada');
+    await world.group('students', ['per_ada'], ['caller']);
+    expect(await world.policy.allows(key, 'answer', on())).toBe(true);
+    await world.group('students', [], []);
+    expect(await world.policy.allows(key, 'answer', on())).toBe(false);
+  });
+
+  test('a suspended member, an ended session and a revoked key have nothing', async () => {
+    const world = await open();
+    await world.member('per_ada', ['steward']);
+    const [session, key] = [await world.session('per_ada'), await world.key('steward')];
+    expect(await world.policy.allows(session, 'createInvite', on())).toBe(true);
+    await world.suspend('per_ada');
+    expect(await world.refusal(session, 'createInvite')).toMatchObject({ code: 'forbidden', message: /suspended/ });
+    await world.member('per_bo', ['steward']);
+    const other = await world.session('per_bo');
+    await world.endSession(other);
+    expect(await world.refusal(other, 'createInvite')).toMatchObject({ code: 'unauthenticated' });
+    await world.revoke(key);
+    expect(await world.refusal(key, 'createInvite')).toMatchObject({ code: 'unauthenticated', message: /revoked/ });
+  });
+
+  test('a lender controls her own devices and no others', async () => {
+    const world = await open();
+    await world.member('per_ada', ['lender']);
+    const hers = await world.device('per_ada');
+    const other = await world.device();
+    for (const asker of [await world.session('per_ada'), await world.key('lender', 'per_ada')]) {
+      for (const action of ['showDevice', 'drainDevice', 'revokeDevice'] as const) {
+        expect(await world.policy.allows(asker, action, on({ id: hers.deviceId }))).toBe(true);
+        expect(await world.policy.allows(asker, action, on({ id: other.deviceId }))).toBe(false);
+      }
+    }
+    // Made for asking.
+    const caller = await world.key('caller', 'per_ada');
+    expect(await world.policy.allows(caller, 'drainDevice', on({ id: hers.deviceId }))).toBe(false);
+  });
+
+  test('a territory forbids what roles permit, and says so', async () => {
+    const world = await open();
+    const key = await world.key('caller');
+    await world.write(
+      'quiet',
+      `@id("no-secrets") forbid (principal, action == Action::"answer", resource)
+      when { context has dataClass && context.dataClass == DataClass::"confidential" };`,
+    );
+    const ask = async (said: Said): Promise<void> => world.policy.check(key, 'answer', on({ id: 'bafy1' }), said);
+    await ask({ dataClass: 'internal' });
+    await expect(ask({ dataClass: 'confidential' })).rejects.toMatchObject({
+      code: 'forbidden',
+      message: expect.stringContaining('"quiet/no-secrets" forbids it; a steward can show and change it'),
+      details: { decidedBy: ['quiet/no-secrets'], dataClass: 'confidential', rolesThatMay: [] },
+    });
+    // It may be asked for something else.
+    expect(await world.policy.allows(key, 'answer', on())).toBe(true);
+  });
+
+  test('a territory permits what no role does, under circumstances', async () => {
+    const world = await open();
+    await world.member('per_ada', []);
+    await world.group('students', ['per_ada'], []);
+    const session = await world.session('per_ada');
+    expect(await world.policy.allows(session, 'answer', on())).toBe(false);
+    await world.write(
+      'students',
+      `@id("public") permit (principal in Group::"students", action == Action::"answer",
+      resource == Model::"bafy1") when { context has purpose && context.purpose == "homework" };`,
+    );
+    expect(await world.policy.allows(session, 'answer', on())).toBe(true);
+    expect(await world.policy.allows(session, 'answer', on({ id: 'bafy1' }))).toBe(false);
+    expect(await world.policy.allows(session, 'answer', on({ id: 'bafy1' }), { purpose: 'homework' })).toBe(true);
+    expect(await world.policy.allows(session, 'answer', on({ id: 'bafy2' }), { purpose: 'homework' })).toBe(false);
+  });
+
+  test('which devices may see which texts is a policy', async () => {
+    const world = await open();
+    const tiers = async (): Promise<string[][]> =>
+      Promise.all(
+        (['public', 'internal', 'confidential'] as const).map(async (each) => [...(await world.policy.tiersFor(each))]),
+      );
+    expect(await tiers()).toEqual([
+      ['own', 'vetted', 'member', 'public'],
+      ['own', 'vetted', 'member'],
+      ['own', 'vetted'],
+    ]);
+    await world.write(
+      'texts',
+      `@id("own-only") forbid (principal, action == Action::"readText", resource)
+      unless { principal == Tier::"own" || resource == DataClass::"public" };`,
+    );
+    expect(await tiers()).toEqual([['own', 'vetted', 'member', 'public'], ['own'], ['own']]);
+  });
+
+  test('what is known is answered at once, and what changed is asked again', async () => {
+    const world = await open();
+    const key = await world.key('caller');
+    await world.policy.allows(key, 'answer', on());
+    expect(world.policy.allows(key, 'answer', on())).toBe(true);
+    expect(world.policy.check(key, 'answer', on())).toBeUndefined();
+    await world.unbind(key);
+    expect(await world.policy.allows(key, 'answer', on())).toBe(false);
+  });
+
+  test('a database that does not answer permits nothing', async () => {
+    const world = await open();
+    const key = await world.key('steward');
+    expect(await world.policy.allows(key, 'answer', on())).toBe(true);
+    await world.clock.advance(500);
+    world.breakDatabase();
+    const asked = async (): Promise<boolean> => world.policy.allows(key, 'answer', on());
+    await expect(asked()).rejects.toThrow('the database is gone');
+    await expect((async () => world.policy.check(key, 'answer', on()))()).rejects.toSatisfy(
+      (error) => codeOf(error) !== 'forbidden',
+    );
+  });
+
+  test('policies that no longer hold shut everything but what mends them', async () => {
+    const world = await open();
+    const [key, caller] = [await world.key('steward'), await world.key('caller')];
+    await world.write('old', '@id("gone") permit (principal, action == Action::"fly", resource);');
+    expect(await allowed(world, key, on({ id: 'some' }))).toEqual(['readPolicy', 'changePolicy']);
+    expect(await allowed(world, caller)).toEqual([]);
+    expect([...(await world.policy.tiersFor('public'))]).toEqual([]);
+  });
 });

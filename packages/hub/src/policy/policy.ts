@@ -1,145 +1,147 @@
 /**
- * Whether somebody may do something: Cedar policies, read from `policies.cedar`, checked against their schema at start.
+ * Whether somebody may do something: roles, policies and standing put together, and a decision for whoever asks.
  *
- * A decision depends on the role, the action, and whether both ends are of one territory, and on nothing else: Cedar is
- * asked about nameless stand-ins, so no policy can depend on what the cache does not know. That makes the cache exact
- * and finite (roles × actions × 2), and a decision costs one look-up. A key's role and revocation are kept fresh where
- * keys are read, not here. What is not permitted is refused.
+ * Everything that a decision rests on is as the database had it at most half a second ago (`people/versions.ts`), and
+ * the decision is known at once where nothing changed since the last. What is not permitted is refused; where the
+ * database does not answer, nothing is permitted.
  */
-import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { IdlewildError } from '@idlewild/protocol';
-import type { DetailedError, EntityJson, StatefulAuthorizationCall } from '@cedar-policy/cedar-wasm/nodejs';
-import type * as CedarModule from '@cedar-policy/cedar-wasm/nodejs';
-import type { Principal } from '../identity/principal.ts';
-import { ACTIONS, type Action } from './actions.ts';
+import { IdlewildError, codeOf, type DataClass, type MaybePromise } from '@idlewild/protocol';
+import type { Database } from '../db/schema.ts';
+import { actorOf, type Principal } from '../identity/principal.ts';
+import type { Log } from '../log.ts';
+import { createDirectory, type Directory, type Standing } from '../people/directory.ts';
+import type { PeopleVersions } from '../people/versions.ts';
+import type { Action } from './actions.ts';
+import { loadCedar, type Answer } from './cedar.ts';
+import { decide, forbidden, tell, type Told } from './decide.ts';
+import { createPermit, type Permit } from './permit.ts';
+import type { Policy, Resource, Said, Tier } from './port.ts';
+import type { Question } from './slice.ts';
+import { createStateReader, type State } from './state.ts';
+import { createThings } from './things.ts';
 
-export interface Resource {
-  /** Id of the territory that it belongs to, or is. */
+export interface PolicyDeps {
+  readonly db: Database;
+  /** The database's time. */
+  readonly now: () => number;
   readonly territory: string;
+  readonly versions: PeopleVersions;
+  readonly log: Log;
 }
 
-export interface Policy {
-  /** For what shows more to some than to others. */
-  allows(principal: Principal, action: Action, resource: Resource): boolean;
-  /** Throws `forbidden`, naming what is missing and who could. */
-  decide(principal: Principal, action: Action, resource: Resource): void;
-  /** Names the policies that hold; another text is another version. */
-  readonly version: string;
+export interface TerritoryPolicy extends Policy {
+  /** Checks, and gives what can be asked again while what was permitted goes on. */
+  permit(asker: Principal, action: Action, on: Resource, said?: Said): MaybePromise<Permit>;
+  /** As `explain`, of somebody who is only spoken of, under policies that may not hold yet. */
+  tell(standing: Standing, question: Question, state?: State): Promise<Told>;
+  /** What holds now. */
+  state(): MaybePromise<State>;
+  readonly directory: Directory;
+  stop(): void;
 }
 
-/** Those that policies know so far. */
-const ROLES = ['steward', 'caller'] as const;
-
-/** What a decision depends on besides the action. */
-interface Facts {
-  readonly who: string;
-  readonly sameTerritory: boolean;
+/** A decision, and what it was made of. */
+interface Decided {
+  readonly state: State;
+  readonly standing: Standing;
+  readonly question: Question;
+  readonly answer: Answer;
 }
 
-/** 4 MiB of WebAssembly: loaded when a hub starts, not when a file of this package is imported. */
-type Cedar = typeof CedarModule;
+const TIERS: readonly Tier[] = ['own', 'vetted', 'member', 'public'];
 
-const fileText = (name: string): string => readFileSync(new URL(name, import.meta.url), 'utf8');
+export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
+  const { db, now, territory, versions } = deps;
+  const states = createStateReader({ ...deps, cedar: await loadCedar() });
+  const directory = createDirectory({ db, now, territory });
+  const things = createThings(db, territory);
+  const state = (): MaybePromise<State> => then(versions.fresh(), (version) => states.at(version));
 
-/** Throws when `policies` do not parse or do not fit the schema. */
-export async function createPolicy(options: { policies?: string } = {}): Promise<Policy> {
-  const { policies = fileText('policies.cedar') } = options;
-  const cedar: Cedar = await import('@cedar-policy/cedar-wasm/nodejs');
-  const schema = fileText('schema.cedarschema');
-  const version = createHash('sha256').update(`${schema}\0${policies}`).digest('hex').slice(0, 16);
-  prepare(cedar, { version, schema, policies });
-  const decisions = new Map<string, boolean>();
-
-  function allows(facts: Facts, action: Action): boolean {
-    const key = `${action} ${facts.who} ${facts.sameTerritory}`;
-    const known = decisions.get(key);
-    if (known !== undefined) return known;
-    const decision = evaluate(cedar, version, facts, action);
-    decisions.set(key, decision);
-    return decision;
+  function ask(asker: Principal, action: Action, on: Resource, said: Said): MaybePromise<Decided> {
+    if (asker.territory !== territory || on.territory !== territory) throw crossing(asker, action);
+    return then(versions.fresh(), (version) =>
+      then(states.at(version), (current) =>
+        then(directory.standingOf(asker, version), (standing) =>
+          then(things.whole(action, on, version), (whole) => {
+            const question: Question = { action, on: whole, said, atMs: now() };
+            return { state: current, standing, question, answer: decide(current, standing, question) };
+          }),
+        ),
+      ),
+    );
   }
 
-  const factsOf = (principal: Principal, { territory }: Resource): Facts => ({
-    who: principal.kind === 'key' ? principal.role : 'device',
-    sameTerritory: principal.territory === territory,
-  });
-
-  return {
-    version,
-    allows: (principal, action, resource) => allows(factsOf(principal, resource), action),
-    decide(principal, action, resource) {
-      const facts = factsOf(principal, resource);
-      if (allows(facts, action)) return;
-      if (!facts.sameTerritory) {
-        const message = `this ${principal.kind} belongs to another territory, and nothing crosses a territory`;
-        throw new IdlewildError('forbidden', message, { details: { action, who: facts.who } });
+  const policy: TerritoryPolicy = {
+    check: (asker, action, on, said = {}) => then(ask(asker, action, on, said), require),
+    permit(asker, action, on, said = {}) {
+      const again = (): MaybePromise<number> =>
+        then(ask(asker, action, on, said), (decided) => {
+          require(decided);
+          return decided.standing.untilMs;
+        });
+      return then(again(), () => createPermit({ versions, now, again }));
+    },
+    allows(asker, action, on, said = {}) {
+      try {
+        const asked = ask(asker, action, on, said);
+        return asked instanceof Promise ? asked.then(isAllowed).catch(isRefusal) : isAllowed(asked);
+      } catch (error) {
+        return isRefusal(error);
       }
-      const able = ROLES.filter((who) => allows({ who, sameTerritory: true }, action)).join(' or a ');
-      const [asker, remedy] =
-        facts.who === 'device'
-          ? ['a device', `that takes the key of a ${able}`]
-          : [`role ${facts.who}`, `ask a ${able}`];
-      const message = `${asker} may not ${action}; ${able === '' ? 'nobody may' : remedy}`;
-      throw new IdlewildError('forbidden', message, { details: { action, who: facts.who } });
     },
+    async explain(asker, action, on, said = {}) {
+      const { state: held, standing, question, answer } = await ask(asker, action, on, said);
+      return tell(held, standing, question, answer);
+    },
+    tell: async (standing, question, under) => {
+      const version = await versions.fresh();
+      const held = under ?? (await states.at(version));
+      const whole = { ...question, on: await things.whole(question.action, question.on, version) };
+      return tell(held, standing, whole, decide(held, standing, whole));
+    },
+    tiersFor: (dataClass) => then(state(), (held) => tiersOf(held, territory, dataClass)),
+    state,
+    directory,
+    stop: () => states.stop(),
   };
+  return policy;
 }
 
-interface Texts {
-  readonly version: string;
-  readonly schema: string;
-  readonly policies: string;
+function require({ state, standing, question, answer }: Decided): void {
+  const stop = question.action === 'answer' ? state.stops.get(question.on.id ?? '') : undefined;
+  if (answer.isAllowed && stop === undefined) return;
+  if (!answer.isAllowed) throw forbidden(tell(state, standing, question, answer), question);
+  const when = new Date(stop?.atMs ?? 0).toISOString();
+  const message = `a steward stopped this model at ${when}: ${stop?.why}; ask for another model (GET /v1/models)`;
+  throw new IdlewildError('model_stopped', message, { details: { model: question.on.id, why: stop?.why } });
 }
 
-function prepare(cedar: Cedar, { version, schema, policies }: Texts): void {
-  const wrong = (errors: readonly DetailedError[]): Error => new Error(`the policies do not hold: ${texts(errors)}`);
-  const answer = cedar.validate({ schema, policies: { staticPolicies: policies } });
-  if (answer.type === 'failure') throw wrong(answer.errors);
-  // A warning is a policy that can never apply or compares what is never equal: a mistake of whoever wrote it.
-  const faults = [...answer.validationErrors, ...answer.validationWarnings].map(({ error }) => error);
-  if (faults.length > 0) throw wrong(faults);
-  const parsed = cedar.preparsePolicySet(version, { staticPolicies: policies });
-  if (parsed.type === 'failure') throw wrong(parsed.errors);
-  const parsedSchema = cedar.preparseSchema(version, schema);
-  if (parsedSchema.type === 'failure') throw wrong(parsedSchema.errors);
+const isAllowed = ({ answer }: Decided): boolean => answer.isAllowed;
+
+/** False for what refuses; anything else is thrown on: a database that does not answer says nothing. */
+function isRefusal(error: unknown): false {
+  const code = codeOf(error);
+  if (code === 'forbidden' || code === 'unauthenticated') return false;
+  throw error;
 }
 
-/** Asks Cedar about stand-ins that have a role and a territory and are otherwise nobody. */
-function evaluate(cedar: Cedar, version: string, { who, sameTerritory }: Facts, action: Action): boolean {
-  const here = { type: 'Territory', id: 'here' };
-  const place = sameTerritory ? here : { type: 'Territory', id: 'elsewhere' };
-  const kind = ACTIONS[action];
-  const principal = { type: who === 'device' ? 'Device' : 'Key', id: 'principal' };
-  const resource = kind === 'Territory' ? place : { type: kind, id: 'resource' };
-  const described = (uid: { type: string; id: string }, territory: { type: string; id: string }): EntityJson => ({
-    uid,
-    parents: [territory],
-    attrs: {
-      ...(uid.type === 'Key' || uid.type === 'Device' ? { territory: { __entity: territory } } : {}),
-      ...(uid.type === 'Key' ? { role: { __entity: { type: 'Role', id: who === 'device' ? 'caller' : who } } } : {}),
-    },
+/** Decided with everything else that is asked of devices in general: a policy sees the tier and the class. */
+function tiersOf(state: State, territory: string, dataClass: DataClass): ReadonlySet<Tier> {
+  const question: Question = { action: 'readText', on: { territory, id: dataClass }, said: {}, atMs: 0 };
+  const mayRead = (tier: Tier): boolean => {
+    const actor = { type: 'Tier', id: tier, territory, roles: [], groups: [] } as const;
+    const standing = { actors: [actor], signature: `tier ${tier}`, untilMs: Number.POSITIVE_INFINITY };
+    return decide(state, standing, question).isAllowed;
+  };
+  return new Set(TIERS.filter(mayRead));
+}
+
+const crossing = (asker: Principal, action: Action): IdlewildError =>
+  new IdlewildError('forbidden', `${actorOf(asker)} belongs to another territory, and nothing crosses a territory`, {
+    details: { action, decidedBy: ['one-territory'], rolesThatMay: [], needed: 'a key of this territory' },
   });
-  const entities = [described(principal, here), ...(kind === 'Territory' ? [] : [described(resource, place)])];
-  const call: StatefulAuthorizationCall = {
-    principal,
-    action: { type: 'Action', id: action },
-    resource,
-    context: {},
-    entities,
-    preparsedPolicySetId: version,
-    preparsedSchemaName: version,
-    // A request that the schema does not foresee, such as a device that asks for keys, is refused and no error.
-    validateRequest: false,
-  };
-  const answer = cedar.statefulIsAuthorized(call);
-  if (answer.type === 'failure') throw new Error(`the policies cannot decide on ${action}: ${texts(answer.errors)}`);
-  const { decision, diagnostics } = answer.response;
-  const errors = diagnostics.errors.map(({ error }) => error);
-  // A policy that fails is skipped by Cedar; were it a `forbid`, that would let somebody in.
-  if (errors.length > 0) throw new Error(`a policy failed on ${action}: ${texts(errors)}`);
-  return decision === 'allow';
-}
 
-const texts = (errors: readonly DetailedError[]): string =>
-  errors.map(({ message, help }) => (help === null ? message : `${message} (${help})`)).join('; ');
+/** At once where `value` is there. */
+function then<From, To>(value: MaybePromise<From>, work: (value: From) => MaybePromise<To>): MaybePromise<To> {
+  return value instanceof Promise ? value.then(work) : work(value);
+}

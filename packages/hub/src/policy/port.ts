@@ -18,6 +18,7 @@ export interface Resource {
   readonly person?: string | undefined;
   /** Of a device. */
   readonly pools?: readonly string[] | undefined;
+  readonly tier?: DeviceTier | undefined;
 }
 
 /** What is said of the act itself. */

@@ -1,0 +1,124 @@
+/**
+ * One decision, and why it fell as it did.
+ *
+ * What was decided before is known under everything that a policy can look at, so it is exact; what is not permitted,
+ * and what fails, is refused. The reasons are told with the policies' ids, and with what would be needed.
+ */
+import { IdlewildError } from '@idlewild/protocol';
+import type { Actor, Standing } from '../people/directory.ts';
+import type { Answer } from './cedar.ts';
+import { POLICY_LIMITS } from './limits.ts';
+import type { Explanation } from './port.ts';
+import type { Rules } from './rules.ts';
+import { askedOf, holdsOn, isSome, questionKey, type Question } from './slice.ts';
+import type { State } from './state.ts';
+
+/** Whether all actors may; the answer is that of the first who may not, or of the first. */
+export function decide({ rules, decisions }: State, standing: Standing, question: Question): Answer {
+  const key = `${questionKey(question)} ${standing.signature}`;
+  const known = decisions.get(key);
+  if (known !== undefined) return known;
+  const answer = evaluate(rules, standing.actors, question);
+  decisions.set(key, answer);
+  if (decisions.size > POLICY_LIMITS.decisionsMax) decisions.delete(decisions.keys().next().value as string);
+  return answer;
+}
+
+function evaluate(rules: Rules, actors: readonly Actor[], question: Question): Answer {
+  const answers = actors.map((actor) => rules.decide(askedOf(actor, question), isSome(question)));
+  return answers.find(({ isAllowed }) => !isAllowed) ?? answers[0] ?? NOBODY;
+}
+
+const NOBODY: Answer = { isAllowed: false, decidedBy: [], failed: [] };
+
+/** Roles that, held in the whole territory, would make it allowed. */
+export function rolesThatMay(state: State, { actors }: Standing, question: Question): string[] {
+  const { rules } = state;
+  const { action } = question;
+  const permits = (role: string): boolean => {
+    const scope = rules.policies.get(`role:${role}`)?.action;
+    if (scope?.op !== 'in') return scope !== undefined;
+    return 'entities' in scope && scope.entities.some((each) => 'id' in each && each.id === action);
+  };
+  const isEnough = (role: string): boolean => {
+    const held = { role, scope: { kind: 'territory', id: '' } } as const;
+    return evaluate(
+      rules,
+      actors.map((actor) => ({ ...actor, roles: [...actor.roles, held] })),
+      question,
+    ).isAllowed;
+  };
+  return rules.roles.filter(permits).slice(0, ROLES_NAMED_MAX).filter(isEnough);
+}
+
+/** Each is a decision of its own. */
+const ROLES_NAMED_MAX = 8;
+
+export interface Told extends Explanation {
+  /** Roles that would make it allowed. */
+  readonly rolesThatMay: readonly string[];
+  readonly message: string;
+}
+
+export function tell(state: State, standing: Standing, question: Question, answer: Answer): Told {
+  const { isAllowed, failed } = answer;
+  const decidedBy = [...answer.decidedBy, ...failed.map(({ id }) => id)];
+  const subject = `${askerText(standing, question)} may ${isAllowed ? '' : 'not '}${question.action}${onText(question)}`;
+  const by = decidedBy.map((id) => `"${id}"`).join(', ');
+  if (isAllowed)
+    return { isAllowed, decidedBy, needed: '', rolesThatMay: [], message: `${subject}: permitted by ${by}` };
+  const roles = rolesThatMay(state, standing, question);
+  if (failed.length > 0) {
+    const needed = `ask a steward to mend it: ${failed.map(({ why }) => why).join('; ')}`;
+    return {
+      isAllowed,
+      decidedBy,
+      rolesThatMay: roles,
+      needed,
+      message: `${subject}: the policy ${by} failed; ${needed}`,
+    };
+  }
+  if (decidedBy.length > 0) {
+    const needed = isOwn(decidedBy)
+      ? `a steward can show and change it: idlewild policy show ${decidedBy[0]?.split('/', 1)[0]}`
+      : 'it holds in every territory';
+    return { isAllowed, decidedBy, rolesThatMay: roles, needed, message: `${subject}: ${by} forbids it; ${needed}` };
+  }
+  const needed = neededText(roles);
+  return { isAllowed, decidedBy, rolesThatMay: roles, needed, message: `${subject}: no policy permits it; ${needed}` };
+}
+
+const isOwn = (ids: readonly string[]): boolean => ids[0]?.includes('/') === true;
+
+function neededText(roles: readonly string[]): string {
+  if (roles.length === 0) return 'no role permits it';
+  return `it takes the role ${roles.join(' or ')}; ask a steward`;
+}
+
+function askerText({ actors }: Standing, question: Question): string {
+  const [asker, person] = actors;
+  if (asker === undefined) return 'nobody';
+  if (asker.type === 'Device') return 'a device';
+  const rolesOf = (actor: Actor): string => {
+    const held = new Set(actor.roles.filter((role) => holdsOn(role, question)).map(({ role }) => role));
+    return held.size === 0 ? 'no role here' : [...held].join(', ');
+  };
+  if (asker.type === 'Person') return `this person (${rolesOf(asker)})`;
+  const owner = person === undefined ? '' : `, and its person: ${rolesOf(person)}`;
+  return `this key (${rolesOf(asker)}${owner})`;
+}
+
+const onText = ({ on }: Question): string => (on.id === undefined ? '' : ` on ${on.id}`);
+
+export function forbidden(told: Told, { action, on, said }: Question): IdlewildError {
+  const details = {
+    action,
+    decidedBy: told.decidedBy,
+    rolesThatMay: told.rolesThatMay,
+    needed: told.needed,
+    ...(on.id === undefined ? {} : { on: on.id }),
+    ...(said.dataClass === undefined ? {} : { dataClass: said.dataClass }),
+    ...(said.purpose === undefined ? {} : { purpose: said.purpose }),
+  };
+  return new IdlewildError('forbidden', told.message, { details });
+}

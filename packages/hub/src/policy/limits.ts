@@ -1,0 +1,18 @@
+/** Bounds of policies, each with its reason. */
+export const POLICY_LIMITS = {
+  /** Of one text: a steward reads it in one sitting. */
+  textBytesMax: 65_536,
+  textsMax: 32,
+  /** Each costs a decision that is not known yet a few microseconds. */
+  policiesOfTextMax: 64,
+  /** How many changes back a text can be seen; older ones are in the audit log by their hash. */
+  historyMax: 100,
+  /** Decisions that are known, of one state of the policies: about 400 bytes each. */
+  decisionsMax: 16_384,
+  /** Of people, keys and devices whose standing is known: about a kilobyte each. */
+  standingsMax: 4_096,
+  /** Devices and keys whose owner and pools are known. */
+  thingsMax: 4_096,
+  /** Cases of one test of the policies, each of which is a decision. */
+  casesMax: 1_000,
+} as const;

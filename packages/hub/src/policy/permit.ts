@@ -1,0 +1,66 @@
+/**
+ * Leave to go on with something that takes time: an answer, a stream. Whoever goes on asks `refusal` from time to time,
+ * several times a second; that costs nothing as long as nothing changed, and the question is put again when the
+ * territory's version grew, a right expired, or another hour began, which policies may look at.
+ *
+ * A database that does not answer ends nothing: it says nothing of what changed. It is an error of the asking, and the
+ * question is put again.
+ */
+import { IdlewildError, codeOf, type MaybePromise } from '@idlewild/protocol';
+import type { PeopleVersions } from '../people/versions.ts';
+
+export interface Permit {
+  /** Why it may go on no longer; `undefined` as long as it may. Rejects where the database does not answer. */
+  refusal(): MaybePromise<IdlewildError | undefined>;
+}
+
+export interface PermitDeps {
+  readonly versions: Pick<PeopleVersions, 'fresh'>;
+  /** The database's time. */
+  readonly now: () => number;
+  /** Decides again; until when that holds if nothing changes. Throws the refusal. */
+  readonly again: () => MaybePromise<number>;
+}
+
+const HOUR_MS = 3_600_000;
+
+export function createPermit({ versions, now, again }: PermitDeps): Permit {
+  /** Nothing at first: the version may have grown since the decision that let it begin. */
+  let decided: { readonly version: number; readonly untilMs: number } | undefined;
+  let refused: IdlewildError | undefined;
+  let asking: Promise<IdlewildError | undefined> | undefined;
+  const limit = (until: number): number => Math.min(until, (Math.floor(now() / HOUR_MS) + 1) * HOUR_MS);
+
+  function keep(version: number, until: number): undefined {
+    decided = { version, untilMs: limit(until) };
+  }
+  function refuse(error: unknown): IdlewildError {
+    const code = codeOf(error);
+    const isFinal = code === 'forbidden' || code === 'unauthenticated' || code === 'model_stopped';
+    if (!isFinal || !(error instanceof IdlewildError)) throw error;
+    return (refused = error);
+  }
+  function decide(version: number): MaybePromise<IdlewildError | undefined> {
+    if (decided?.version === version && now() < decided.untilMs) return undefined;
+    try {
+      const until = again();
+      if (until instanceof Promise) return until.then((ms) => keep(version, ms), refuse);
+      return keep(version, until);
+    } catch (error) {
+      return refuse(error);
+    }
+  }
+  return {
+    refusal() {
+      if (refused !== undefined) return refused;
+      if (asking !== undefined) return asking;
+      const version = versions.fresh();
+      const answer = version instanceof Promise ? version.then(decide) : decide(version);
+      if (!(answer instanceof Promise)) return answer;
+      asking = answer.finally(() => {
+        asking = undefined;
+      });
+      return asking;
+    },
+  };
+}

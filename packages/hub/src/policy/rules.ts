@@ -1,0 +1,115 @@
+/**
+ * The policies of a territory, put together: what is built in, one policy for each role, and the territory's own texts.
+ *
+ * There are two sets of them. One decides. The other answers whether somebody *could* be allowed, while it is not known
+ * yet on which thing and under which circumstances: in it what a policy says of the thing and of circumstances counts
+ * as fulfilled for a `permit`, and as unfulfilled for a `forbid`. It lets in whoever the first set may let in, and
+ * whoever acts is asked again by the first.
+ */
+import { createHash } from 'node:crypto';
+import { ACTIONS, type Action } from './actions.ts';
+import { BUILT_IN_ROLES, isBuiltIn, PERMISSIONS } from './built-in-roles.ts';
+import {
+  BUILT_IN_POLICIES,
+  preparePolicies,
+  SCHEMA,
+  textsOf,
+  type Answer,
+  type Asked,
+  type Cedar,
+  type PolicyJson,
+} from './cedar.ts';
+import { policiesOf, readPolicies, type OwnText } from './texts.ts';
+
+export interface RuleSource {
+  /** Roles that the territory made, and what each permits. */
+  readonly roles: ReadonlyMap<string, readonly Action[]>;
+  readonly texts: readonly OwnText[];
+}
+
+export interface Rules {
+  /** Another set of policies is another version. */
+  readonly version: string;
+  /** All roles, built in or made here. */
+  readonly roles: readonly string[];
+  /** Each policy by its id: `role:NAME`, the bare name of one that is built in, `TEXT/NAME` of one of the territory's. */
+  readonly policies: ReadonlyMap<string, PolicyJson>;
+  /** `isSome`: on some thing, under some circumstances. */
+  decide(asked: Asked, isSome: boolean): Answer;
+  release(): void;
+}
+
+/**
+ * `isNew`: about to be kept; a role that nobody has made is a mistake then, and later it is one that was removed. Throws
+ * `policy_invalid`.
+ */
+export function compileRules(cedar: Cedar, { roles, texts }: RuleSource, isNew: boolean): Rules {
+  const names = [...BUILT_IN_ROLES, ...[...roles.keys()].filter((name) => !isBuiltIn(name)).sort()];
+  const policies = new Map<string, PolicyJson>();
+  for (const { id, json } of policiesOf(cedar, BUILT_IN_POLICIES)) policies.set(id, json);
+  for (const name of names) policies.set(`role:${name}`, rolePolicy(name, roles));
+  const known = isNew ? new Set(names) : undefined;
+  for (const own of texts)
+    for (const { id, json } of readPolicies(cedar, own, known)) policies.set(`${own.name}/${id}`, json);
+  const version = versionOf(policies);
+  const askers = askersOf(cedar);
+  const exact = preparePolicies(cedar, version, Object.fromEntries(policies));
+  const some = preparePolicies(cedar, `${version} some`, Object.fromEntries(loosened(policies)));
+  return {
+    version,
+    roles: names,
+    policies,
+    decide(asked, isSome) {
+      const { id: action } = asked.action as { id: string };
+      const { type } = asked.principal as { type: string };
+      if (askers.get(action)?.has(type) !== true) return NOT_FORESEEN;
+      return (isSome ? some : exact).ask(asked);
+    },
+    release() {
+      exact.release();
+      some.release();
+    },
+  };
+}
+
+const NOT_FORESEEN: Answer = { isAllowed: false, decidedBy: [], failed: [] };
+
+/** Who can ask for each action at all: a device has no use for keys, whatever a policy says of everybody. */
+function askersOf(cedar: Cedar): ReadonlyMap<string, ReadonlySet<string>> {
+  const answer = cedar.schemaToJson(SCHEMA);
+  if (answer.type === 'failure') throw new Error(`the schema does not hold: ${textsOf(answer.errors)}`);
+  const actions = Object.entries(answer.json['']?.actions ?? {});
+  return new Map(actions.map(([name, { appliesTo }]) => [name, new Set(appliesTo?.principalTypes)]));
+}
+
+const versionOf = (policies: ReadonlyMap<string, PolicyJson>): string =>
+  createHash('sha256')
+    .update(SCHEMA)
+    .update(JSON.stringify([...policies]))
+    .digest('hex')
+    .slice(0, 16);
+
+function rolePolicy(name: string, custom: RuleSource['roles']): PolicyJson {
+  const actions = isBuiltIn(name) ? (name === 'steward' ? undefined : PERMISSIONS[name]) : (custom.get(name) ?? []);
+  return {
+    effect: 'permit',
+    principal: { op: 'in', entity: { type: 'Role', id: name } },
+    action:
+      actions === undefined
+        ? { op: 'All' }
+        : { op: 'in', entities: actions.filter(isAction).map((id) => ({ type: 'Action', id })) },
+    resource: { op: 'All' },
+    conditions: [],
+  };
+}
+
+/** A role may name an action that an update took away. */
+const isAction = (name: string): boolean => Object.hasOwn(ACTIONS, name);
+
+function loosened(policies: ReadonlyMap<string, PolicyJson>): [string, PolicyJson][] {
+  return [...policies].flatMap(([id, policy]): [string, PolicyJson][] => {
+    const isConditional = policy.resource.op !== 'All' || policy.conditions.length > 0;
+    if (policy.effect === 'forbid') return isConditional ? [] : [[id, policy]];
+    return [[id, { ...policy, resource: { op: 'All' }, conditions: [] }]];
+  });
+}
