@@ -17,6 +17,7 @@ import { leaving } from './migrations/0005-leaving.ts';
 import { people } from './migrations/0006-people.ts';
 import { signIn } from './migrations/0007-sign-in.ts';
 import { projects } from './migrations/0008-projects.ts';
+import { use } from './migrations/0009-use.ts';
 import { audit } from './migrations/0010-audit.ts';
 import { trust } from './migrations/0011-trust.ts';
 import { territories } from './migrations/0013-territories.ts';
@@ -38,6 +39,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0006-people', up: people },
   { name: '0007-sign-in', up: signIn },
   { name: '0008-projects', up: projects },
+  { name: '0009-use', up: use },
   { name: '0010-audit', up: audit },
   { name: '0011-trust', up: trust },
   { name: '0013-territories', up: territories },

@@ -38,6 +38,7 @@ import type {
   SignInSteps,
 } from './schema/sign-in.ts';
 import type { DeviceVouches, StewardKeys } from './schema/trust.ts';
+import type { Appeals, RefusalCounts, Refused, UseExemptions, UseRulesRows } from './schema/use.ts';
 
 export interface Territories {
   id: string;
@@ -341,6 +342,11 @@ export interface Schema {
   bindings: Bindings;
   versions: Versions;
   device_pools: DevicePools;
+  use_rules: UseRulesRows;
+  refusals: RefusalCounts;
+  refused: Refused;
+  appeals: Appeals;
+  use_exemptions: UseExemptions;
   policies: Policies;
   policy_history: PolicyHistory;
   model_stops: ModelStops;

@@ -1,0 +1,270 @@
+/** Claims about rules of use as a hub holds people to them: refusals, appeals, exemptions, and what a fresh one lets by. */
+import type { UseRules } from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { describe, expect, test } from 'vitest';
+import { createAudit } from '../audit/audit.ts';
+import type { KeyPrincipal, Principal } from '../identity/principal.ts';
+import { silentLog } from '../log.ts';
+import { FRESH_MS, createPeopleVersions } from '../people/versions.ts';
+import { testDatabases } from '../testing/databases.ts';
+import { createAppeals } from './appeals.ts';
+import { USE_LIMITS } from './limits.ts';
+import { createRefusals } from './refusals.ts';
+import { createUse, type Classify } from './use.ts';
+
+const DAY_MS = 86_400_000;
+const key = (keyId: string, person?: string, territory = 'ter_a'): KeyPrincipal => ({
+  kind: 'key',
+  keyId,
+  territory,
+  role: 'caller',
+  name: '',
+  dataClass: 'internal',
+  ...(person === undefined ? {} : { person }),
+});
+const ada = key('key_ada', 'per_ada');
+const bob = key('key_bob');
+const steward = key('key_steward');
+const never = new AbortController().signal;
+const noGas: UseRules = { v: 1, rules: [{ kind: 'phrases', id: 'gas', phrases: ['nerve gas'], why: 'no weapons' }] };
+const asksFor = (text: string) => ({ model: 'jacobean', texts: [text] });
+
+describe.each(await testDatabases())('with $kind', ({ open }) => {
+  async function setUp(options: { groups?: Readonly<Record<string, readonly string[]>>; classify?: Classify } = {}) {
+    const clock = createFakeClock(async () => {});
+    const { db } = await open(clock);
+    const rows = ['ter_a', 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
+    await db
+      .insertInto('territories')
+      .values(rows)
+      .onConflict((on) => on.doNothing())
+      .execute();
+    const audit = createAudit({ db, crypto: nodeCrypto, clock });
+    const random = createSeededRandom(1);
+    const roomsOf = (territory: string) => {
+      const versions = createPeopleVersions({ db, clock }, territory);
+      const refusals = createRefusals({ db, clock, random, log: silentLog }, territory);
+      const groupsOf = (asker: Principal): readonly string[] =>
+        options.groups?.[asker.kind === 'key' ? asker.keyId : ''] ?? [];
+      const classify: Classify = options.classify ?? (async () => [0]);
+      return {
+        refusals,
+        use: createUse({ db, clock, audit, versions, refusals, groupsOf, classify }, territory),
+        appeals: createAppeals({ db, clock, random, audit }, territory),
+      };
+    };
+    return { clock, db, audit, ...roomsOf('ter_a'), elsewhere: roomsOf('ter_b') };
+  }
+  async function refusalOf(judging: PromiseLike<unknown> | unknown): Promise<string> {
+    const error = await Promise.resolve(judging).then(
+      () => undefined,
+      (thrown: unknown) => thrown as { code: string; details: { refusal: string } },
+    );
+    expect(error).toMatchObject({ code: 'use_refused' });
+    return error?.details.refusal ?? '';
+  }
+
+  test('a fresh community refuses nothing, and what was read once costs nothing more', async () => {
+    const { use } = await setUp();
+    expect(await use.current()).toMatchObject({ version: 0, rules: { v: 1 } });
+    expect(await use.judge(ada, asksFor('nerve gas'), never)).toEqual([]);
+    expect(use.judge(ada, asksFor('nerve gas'), never)).toEqual([]);
+  });
+
+  test('a rule holds from the moment on when it is made, here, and elsewhere within half a second', async () => {
+    const { clock, use, db, audit } = await setUp();
+    const versions = createPeopleVersions({ db, clock }, 'ter_a');
+    const refusals = { keep: async () => undefined };
+    const other = createUse(
+      { db, clock, audit, versions, refusals, groupsOf: () => [], classify: async () => [] },
+      'ter_a',
+    );
+    await other.judge(ada, asksFor('nerve gas'), never);
+    await use.apply({ rules: noGas, actor: 'key_steward' });
+    await expect(use.judge(ada, asksFor('nerve gas'), never)).rejects.toMatchObject({
+      code: 'use_refused',
+      message: expect.stringContaining('no weapons') as string,
+      details: { reason: 'rule:gas' },
+    });
+    expect(await use.judge(ada, asksFor('laughing gas'), never)).toEqual([]);
+    await clock.advance(FRESH_MS);
+    await expect(other.judge(ada, asksFor('nerve gas'), never)).rejects.toMatchObject({ code: 'use_refused' });
+  });
+
+  test('every version stays in the history, and of two changes of one version the second is refused', async () => {
+    const { use, audit } = await setUp();
+    expect(await use.apply({ rules: noGas, actor: 'key_steward', after: 0 })).toBe(1);
+    const late = use.apply({ rules: { v: 1 }, actor: 'key_other', after: 0 });
+    await expect(late).rejects.toMatchObject({ code: 'conflict' });
+    expect(await use.apply({ rules: { v: 1 }, actor: 'key_steward', after: 1 })).toBe(2);
+    expect((await use.history()).map(({ version, rules }) => [version, rules.rules?.length ?? 0])).toEqual([
+      [2, 0],
+      [1, 1],
+    ]);
+    expect(await use.judge(ada, asksFor('nerve gas'), never)).toEqual([]);
+    const [entry] = await audit.list({ territory: 'ter_a' });
+    expect(entry).toMatchObject({ action: 'changeUse', actor: 'key_steward', details: { version: 2 } });
+  });
+
+  test('a refusal and an appeal hold no word of what was asked', async () => {
+    const { db, use, refusals } = await setUp();
+    await use.apply({ rules: noGas, actor: 'key_steward' });
+    await refusalOf(use.judge(ada, asksFor('nerve gas and xyzzy'), never));
+    await refusals.flush();
+    const everything = [
+      await db.selectFrom('refused').selectAll().execute(),
+      await db.selectFrom('refusals').selectAll().execute(),
+      await db.selectFrom('audit').selectAll().execute(),
+    ];
+    expect(JSON.stringify(everything)).not.toContain('xyzzy');
+    expect(everything[0]).toMatchObject([{ actor: 'key_ada', person_id: 'per_ada', reason: 'rule:gas' }]);
+  });
+
+  test('a profile holds for its groups, and gives their conversations a beginning', async () => {
+    const { use } = await setUp({ groups: { key_ada: ['children'] } });
+    const profile = { name: 'age-appropriate', groups: ['children'], models: { deny: ['wild'] }, preamble: 'Be kind.' };
+    await use.apply({ rules: { v: 1, profiles: [profile] }, actor: 'key_steward' });
+    expect(await use.judge(ada, asksFor('hello'), never)).toEqual(['Be kind.']);
+    expect(await use.judge(bob, { model: 'wild', texts: [] }, never)).toEqual([]);
+    await refusalOf(use.judge(ada, { model: 'wild', texts: [] }, never));
+    expect(await use.tryOut(bob, { model: 'wild', texts: [] }, ['children'], never)).toMatchObject({
+      reason: 'model-denied',
+    });
+  });
+
+  const classified: UseRules = {
+    v: 1,
+    rules: [{ kind: 'classifier', id: 'unsafe', model: 'guard', labels: ['unsafe'], threshold: 0.8, why: 'unsafe' }],
+  };
+
+  test.each([
+    [[0.2, 0.79], false],
+    [[0.2, 0.8], true],
+  ])('a classifier that says %j', async (said, isRefused) => {
+    const asked: string[][] = [];
+    const classify: Classify = async (rule, texts) => {
+      asked.push([rule.model, ...texts]);
+      return said;
+    };
+    const { use } = await setUp({ classify });
+    await use.apply({ rules: classified, actor: 'key_steward' });
+    const judging = use.judge(ada, { model: 'jacobean', texts: ['one', 'two'] }, never);
+    if (isRefused) await refusalOf(judging);
+    else expect(await judging).toEqual([]);
+    expect(asked).toEqual([['guard', 'one', 'two']]);
+  });
+
+  test('a classifier that nobody has lets nobody past, for the moment', async () => {
+    const { use } = await setUp({ classify: () => Promise.reject(new Error('no device holds it')) });
+    await use.apply({ rules: classified, actor: 'key_steward' });
+    await expect(use.judge(ada, asksFor('anything'), never)).rejects.toMatchObject({ code: 'use_unjudged' });
+    // There is no text to look at.
+    expect(await use.judge(ada, { model: 'jacobean', isSealed: true, texts: [] }, never)).toEqual([]);
+  });
+
+  test('refusals are counted by day and reason, and a day is not counted in another', async () => {
+    const { clock, use, refusals } = await setUp();
+    await use.apply({ rules: noGas, actor: 'key_steward' });
+    for (let n = 0; n < 3; n++) await refusalOf(use.judge(ada, asksFor('nerve gas'), never));
+    refusals.count('forbidden');
+    await clock.advance(USE_LIMITS.countFlushMs);
+    const nowMs = clock.now();
+    const today = { fromMs: nowMs, untilMs: nowMs + 1 };
+    expect(await refusals.sums(today)).toEqual([
+      { reason: 'use:rule:gas', count: 3 },
+      { reason: 'forbidden', count: 1 },
+    ]);
+    refusals.count('forbidden');
+    expect(await refusals.sums(today)).toContainEqual({ reason: 'forbidden', count: 2 });
+    expect(await refusals.sums({ fromMs: nowMs + DAY_MS, untilMs: nowMs + 2 * DAY_MS })).toEqual([]);
+  });
+
+  test('who is refused without end fills no table', async () => {
+    const { db, use } = await setUp();
+    await use.apply({ rules: noGas, actor: 'key_steward' });
+    for (let n = 0; n <= USE_LIMITS.refusedPerDayMax; n++)
+      await Promise.resolve(use.judge(ada, asksFor('nerve gas'), never)).catch(() => {});
+    const last = Promise.resolve(use.judge(ada, asksFor('nerve gas'), never));
+    await expect(last).rejects.toMatchObject({ details: { reason: 'rule:gas' } });
+    await expect(last).rejects.not.toHaveProperty('details.refusal');
+    expect(await db.selectFrom('refused').select('id').execute()).toHaveLength(USE_LIMITS.refusedPerDayMax);
+  });
+
+  async function refusedOnce() {
+    const all = await setUp();
+    await all.use.apply({ rules: noGas, actor: 'key_steward' });
+    const refusal = await refusalOf(all.use.judge(ada, asksFor('nerve gas'), never));
+    return { ...all, refusal };
+  }
+
+  test('an appeal that is reversed lifts that rule for that person, as long as it says', async () => {
+    const { clock, use, appeals, refusal, audit } = await refusedOnce();
+    const { id } = await appeals.file(ada, { refusal, words: 'I teach chemistry.' });
+    expect(await appeals.list({ state: 'open' })).toMatchObject([
+      { id, words: 'I teach chemistry.', reason: 'rule:gas' },
+    ]);
+    const decided = await appeals.decide(steward, id, { state: 'reversed', note: 'she does', exemptMs: DAY_MS });
+    expect(decided).toMatchObject({ state: 'reversed', decidedBy: 'key_steward', note: 'she does' });
+    await clock.advance(FRESH_MS);
+    expect(await use.judge(ada, asksFor('nerve gas'), never)).toEqual([]);
+    // Also with another key of the same person, and for nobody else.
+    expect(await use.judge(key('key_2', 'per_ada'), asksFor('nerve gas'), never)).toEqual([]);
+    await refusalOf(use.judge(bob, asksFor('nerve gas'), never));
+    await clock.advance(DAY_MS);
+    await refusalOf(use.judge(ada, asksFor('nerve gas'), never));
+    const words = JSON.stringify(await audit.list({ territory: 'ter_a' }));
+    expect(words).not.toContain('chemistry');
+    expect(words).not.toContain('she does');
+  });
+
+  test('an appeal that is upheld changes nothing, and is decided once', async () => {
+    const { appeals, refusal } = await refusedOnce();
+    const { id } = await appeals.file(ada, { refusal, words: 'please' });
+    const both = await Promise.allSettled([
+      appeals.decide(steward, id, { state: 'upheld' }),
+      appeals.decide(key('key_other'), id, { state: 'reversed' }),
+    ]);
+    expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    await expect(appeals.decide(steward, id, { state: 'upheld' })).rejects.toMatchObject({ code: 'conflict' });
+    await expect(appeals.withdraw(ada, id)).rejects.toMatchObject({ code: 'conflict' });
+    const isReversed = both[1]?.status === 'fulfilled';
+    expect(await appeals.sums({ fromMs: 0, untilMs: Number.MAX_SAFE_INTEGER })).toMatchObject(
+      isReversed ? { reversed: 1, upheld: 0, open: 0 } : { reversed: 0, upheld: 1, open: 0 },
+    );
+  });
+
+  test("nobody appeals against another's refusal, twice, or decides on their own", async () => {
+    const { appeals, refusal, elsewhere } = await refusedOnce();
+    await expect(appeals.file(bob, { refusal, words: '' })).rejects.toMatchObject({ code: 'not_found' });
+    const { id } = await appeals.file(ada, { refusal, words: '' });
+    await expect(appeals.file(ada, { refusal, words: '' })).rejects.toMatchObject({ code: 'conflict' });
+    await expect(appeals.decide(ada, id, { state: 'reversed' })).rejects.toMatchObject({ code: 'forbidden' });
+    const sameperson = key('key_2', 'per_ada');
+    await expect(appeals.decide(sameperson, id, { state: 'reversed' })).rejects.toMatchObject({ code: 'forbidden' });
+    await expect(appeals.show(id, bob)).rejects.toMatchObject({ code: 'not_found' });
+    expect(await appeals.list({ of: bob })).toEqual([]);
+    // Nor does another territory see any of it.
+    await expect(elsewhere.appeals.show(id)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(elsewhere.appeals.decide(steward, id, { state: 'upheld' })).rejects.toMatchObject({
+      code: 'not_found',
+    });
+    await expect(elsewhere.appeals.file(ada, { refusal, words: '' })).rejects.toMatchObject({ code: 'not_found' });
+    await expect(elsewhere.appeals.withdraw(ada, id)).rejects.toMatchObject({ code: 'not_found' });
+    expect(await elsewhere.appeals.list({})).toEqual([]);
+    expect(await elsewhere.appeals.sums({ fromMs: 0, untilMs: Number.MAX_SAFE_INTEGER })).toMatchObject({ open: 0 });
+    expect(await elsewhere.refusals.sums({ fromMs: 0, untilMs: Number.MAX_SAFE_INTEGER })).toEqual([]);
+    expect(await elsewhere.use.current()).toMatchObject({ version: 0 });
+    expect(await elsewhere.use.history()).toEqual([]);
+    expect(await elsewhere.use.judge(ada, asksFor('nerve gas'), never)).toEqual([]);
+  });
+
+  test('what is old is forgotten, unless somebody appealed against it', async () => {
+    const { db, clock, use, appeals, refusals, refusal } = await refusedOnce();
+    await appeals.file(ada, { refusal, words: '' });
+    await refusalOf(use.judge(ada, asksFor('nerve gas'), never));
+    await clock.advance(USE_LIMITS.refusedKeptMs + 1);
+    await refusals.forgetOld();
+    expect(await db.selectFrom('refused').select('id').execute()).toEqual([{ id: refusal }]);
+  });
+});

@@ -1,0 +1,272 @@
+/**
+ * Whether a request is one that its community wants: its rules of use, held against what is asked before any device sees
+ * it. Every refusal has a reason that can be appealed against. Rules are versioned and held in memory as long as the
+ * territory's version stands still; a fresh community has none, and then nothing is looked at.
+ *
+ * A rule that takes a classifier and cannot be judged, because no device has the classifier, refuses for the moment. Of a
+ * sealed prompt no text is here: whoever seals it holds it against the rules.
+ */
+import {
+  IdlewildError,
+  NO_USE_RULES,
+  createUseJudge,
+  messageOf,
+  reasonOfRule,
+  useRulesSchema,
+  type ClassifierRule,
+  type Clock,
+  type MaybePromise,
+  type UseAsked,
+  type UseFault,
+  type UseJudge,
+  type UseRules,
+} from '@idlewild/protocol';
+import type { Audit } from '../audit/audit.ts';
+import type { Database } from '../db/schema.ts';
+import { oneAtATime } from '../db/one-at-a-time.ts';
+import { actorOf, personOf, type Principal } from '../identity/principal.ts';
+import { touchPeople, type PeopleVersions } from '../people/versions.ts';
+import { USE_LIMITS } from './limits.ts';
+import type { Refusals } from './refusals.ts';
+
+export interface RulesVersion {
+  /** 0: nothing was ever said. */
+  readonly version: number;
+  readonly rules: UseRules;
+  readonly createdBy: string | undefined;
+  readonly createdAtMs: number | undefined;
+}
+
+export interface UseRequest {
+  readonly model: string;
+  readonly purpose?: string | undefined;
+  readonly isSealed?: boolean | undefined;
+  /** What was written for the model; none where it is sealed. */
+  readonly texts: readonly string[];
+}
+
+/** Probabilities of these labels together, for each text. */
+export type Classify = (
+  rule: ClassifierRule,
+  texts: readonly string[],
+  asker: Principal,
+  signal: AbortSignal,
+) => Promise<readonly number[]>;
+
+export interface Use {
+  current(): Promise<RulesVersion>;
+  /** Newest first. */
+  history(): Promise<RulesVersion[]>;
+  /** The new version; the old one stays in the history. Throws `conflict` where `after` is not the current one. */
+  apply(order: { readonly rules: UseRules; readonly actor: string; readonly after?: number }): Promise<number>;
+  /**
+   * Texts that a conversation of this asker begins with. Throws `use_refused` with the reason and how to appeal; what a
+   * classifier's device throws, where a rule could not be judged.
+   */
+  judge(asker: Principal, request: UseRequest, signal: AbortSignal): MaybePromise<readonly string[]>;
+  /** What `judge` would say to somebody in these groups, without a record. */
+  tryOut(
+    asker: Principal,
+    request: UseRequest,
+    groups: readonly string[],
+    signal: AbortSignal,
+  ): Promise<UseFault | undefined>;
+}
+
+export interface UseDeps {
+  readonly db: Database;
+  readonly clock: Pick<Clock, 'now'>;
+  readonly audit: Audit;
+  readonly versions: Pick<PeopleVersions, 'fresh' | 'stale'>;
+  readonly refusals: Pick<Refusals, 'keep'>;
+  /** Names of the groups that somebody is in. */
+  readonly groupsOf: (asker: Principal) => MaybePromise<readonly string[]>;
+  readonly classify: Classify;
+}
+
+/** What holds under one version of the territory. */
+interface Holding {
+  readonly version: number;
+  /** No rule at all: nothing is to be looked at. */
+  readonly isEmpty: boolean;
+  readonly judge: UseJudge;
+  readonly exemptions: ReadonlyMap<string, readonly { readonly reason: string; readonly untilMs: number | null }[]>;
+}
+
+const NO_TEXTS: readonly string[] = [];
+
+export function createUse(deps: UseDeps, territory: string): Use {
+  const { db, clock, audit, versions, refusals, groupsOf, classify } = deps;
+  let holding: Holding | undefined;
+
+  async function current(): Promise<RulesVersion> {
+    const row = await db
+      .selectFrom('use_rules')
+      .selectAll()
+      .where('territory_id', '=', territory)
+      .orderBy('version', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    return row === undefined ? NEVER_SAID : versionOf(row);
+  }
+
+  async function read(version: number): Promise<Holding> {
+    const { rules } = await current();
+    const rows = await db.selectFrom('use_exemptions').selectAll().where('territory_id', '=', territory).execute();
+    const exemptions = Map.groupBy(
+      rows.map(({ subject, reason, until_ms: untilMs }) => ({ subject, reason, untilMs })),
+      ({ subject }) => subject,
+    );
+    const isEmpty = Object.keys(rules).length === 1;
+    return (holding = { version, isEmpty, judge: createUseJudge(rules), exemptions });
+  }
+  async function readFresh(): Promise<Holding> {
+    return known(await versions.fresh()) ?? read(await versions.fresh());
+  }
+  const known = (version: number): Holding | undefined => (holding?.version === version ? holding : undefined);
+  function held(): MaybePromise<Holding> {
+    const version = versions.fresh();
+    return (typeof version === 'number' ? known(version) : undefined) ?? readFresh();
+  }
+
+  function exceptionsOf({ exemptions }: Holding, asker: Principal): ReadonlySet<string> {
+    const nowMs = clock.now();
+    const names = new Set([actorOf(asker), personOf(asker) ?? '']);
+    return new Set(
+      [...names]
+        .flatMap((name) => exemptions.get(name) ?? [])
+        .filter(({ untilMs }) => untilMs === null || untilMs > nowMs)
+        .map(({ reason }) => reason),
+    );
+  }
+
+  /** What speaks against it, lists first, then phrases, then what takes a device. */
+  async function faultOf(
+    { judge }: Holding,
+    { asked, except, texts, asker }: Judged,
+    signal: AbortSignal,
+  ): Promise<UseFault | undefined> {
+    const listed = judge.faultOf(asked, except) ?? judge.faultOfTexts(texts, asked, except);
+    if (listed !== undefined || texts.length === 0) return listed;
+    for (const rule of judge.classifiers(asked, except)) {
+      const probabilities = await judged(rule, () => classify(rule, texts, asker, signal));
+      if (Math.max(...probabilities) >= rule.threshold) return { reason: reasonOfRule(rule.id), why: rule.why };
+    }
+    return undefined;
+  }
+
+  async function judgeBy(
+    by: Holding,
+    asker: Principal,
+    request: UseRequest,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const { texts, ...what } = request;
+    const asked: UseAsked = { ...what, groups: await groupsOf(asker) };
+    const fault = await faultOf(by, { asked, texts, asker, except: exceptionsOf(by, asker) }, signal);
+    if (fault === undefined) return by.judge.preambles(asked);
+    const refusal = await refusals.keep(asker, { reason: fault.reason, model: request.model });
+    throw refused(fault, refusal);
+  }
+
+  return {
+    current,
+    async history() {
+      const rows = await db
+        .selectFrom('use_rules')
+        .selectAll()
+        .where('territory_id', '=', territory)
+        .orderBy('version', 'desc')
+        .limit(USE_LIMITS.historyMax)
+        .execute();
+      return rows.map(versionOf);
+    },
+    async apply({ rules, actor, after }) {
+      const version = await db.transaction().execute(async (transaction) => {
+        await oneAtATime(transaction, `use ${territory}`);
+        const last = await transaction
+          .selectFrom('use_rules')
+          .select('version')
+          .where('territory_id', '=', territory)
+          .orderBy('version', 'desc')
+          .limit(1)
+          .executeTakeFirst();
+        const before = last?.version ?? 0;
+        if (after !== undefined && after !== before) {
+          const message = `somebody changed the rules of use since version ${after}; they are at ${before}. Look again`;
+          throw new IdlewildError('conflict', message);
+        }
+        const next = before + 1;
+        await transaction
+          .insertInto('use_rules')
+          .values({
+            territory_id: territory,
+            version: next,
+            rules_json: JSON.stringify(rules),
+            created_by: actor,
+            created_at_ms: clock.now(),
+          })
+          .execute();
+        await touchPeople(transaction, territory);
+        const event = { territory, actor, action: 'changeUse', subject: territory, details: { version: next } };
+        await audit.append(transaction, event);
+        return next;
+      });
+      versions.stale();
+      return version;
+    },
+    judge(asker, request, signal) {
+      const by = held();
+      const judgeWith = (now: Holding) => (now.isEmpty ? NO_TEXTS : judgeBy(now, asker, request, signal));
+      return by instanceof Promise ? by.then(judgeWith) : judgeWith(by);
+    },
+    async tryOut(asker, { texts, ...what }, groups, signal) {
+      const judged = { asked: { ...what, groups }, texts, asker, except: new Set<string>() };
+      return faultOf(await held(), judged, signal);
+    },
+  };
+}
+
+interface Judged {
+  readonly asked: UseAsked;
+  readonly texts: readonly string[];
+  readonly asker: Principal;
+  readonly except: ReadonlySet<string>;
+}
+
+const NEVER_SAID: RulesVersion = { version: 0, rules: NO_USE_RULES, createdBy: undefined, createdAtMs: undefined };
+
+const versionOf = (row: {
+  readonly version: number;
+  readonly rules_json: string;
+  readonly created_by: string;
+  readonly created_at_ms: number;
+}): RulesVersion => ({
+  version: row.version,
+  rules: useRulesSchema.parse(JSON.parse(row.rules_json)),
+  createdBy: row.created_by,
+  createdAtMs: row.created_at_ms,
+});
+
+async function judged<T>({ id, model }: ClassifierRule, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (cause) {
+    const message =
+      `the rule "${id}" of this community asks the classifier "${model}", which did not answer: ${messageOf(cause)}. ` +
+      'Nothing is let past a rule that was not looked at; try again later, or tell a steward';
+    throw new IdlewildError('use_unjudged', message, { cause });
+  }
+}
+
+function refused({ reason, why }: UseFault, refusal: string | undefined): IdlewildError {
+  const appeal =
+    refusal === undefined
+      ? 'you were refused often today; appeal against one of the earlier refusals'
+      : `if that is wrong, ask a person to look: idlewild appeals file ${refusal} "why it is wrong"`;
+  return new IdlewildError('use_refused', `this community's rules of use refuse this: ${why}. ${capital(appeal)}`, {
+    details: { reason, ...(refusal === undefined ? {} : { refusal }) },
+  });
+}
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
