@@ -1,0 +1,179 @@
+/** Claims about a process that serves many communities, through its real door. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { VERSIONS, decodeInvite, encodeFrame, parseToDevice, wellKnownKey } from '@idlewild/protocol';
+import { expect, onTestFinished, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { startHub, type RunningHub } from './start-hub.ts';
+
+interface Told {
+  readonly status: number;
+  readonly body: Record<string, unknown>;
+}
+
+interface Community {
+  readonly id: string;
+  readonly address: string;
+  readonly stewardKey: string;
+  /** Ed25519. */
+  readonly key: Uint8Array;
+}
+
+function folder(): string {
+  const data = mkdtempSync(join(tmpdir(), 'idlewild-communities-'));
+  onTestFinished(() => rmSync(data, { recursive: true, force: true }));
+  return data;
+}
+
+async function start(data = folder()): Promise<RunningHub> {
+  const hub = await startHub({ data, host: '127.0.0.1', port: 0 });
+  onTestFinished(() => hub.stop());
+  return hub;
+}
+
+async function ask(url: string, key?: string, body?: object, method?: string): Promise<Told> {
+  const response = await fetch(url, {
+    method: method ?? (body === undefined ? 'GET' : 'POST'),
+    headers: {
+      ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  return { status: response.status, body: text === '' ? {} : (JSON.parse(text) as Told['body']) };
+}
+
+async function make({ url, stewardKey }: RunningHub, name: string): Promise<Community> {
+  const { status, body } = await ask(`${url}/api/territories`, stewardKey, { name });
+  expect(status).toBe(201);
+  const { id, address, key, stewardKey: first } = body as Record<string, string>;
+  return { id, address, stewardKey: first, key: new Uint8Array(Buffer.from(key as string, 'base64url')) } as Community;
+}
+
+const territoryOf = async (url: string, key?: string): Promise<unknown> =>
+  ((await ask(`${url}/api/status`, key)).body['territory'] as { id: string } | undefined)?.id;
+
+test('a community that was made is reached by its address and by its key, and the first one as before', async () => {
+  const hub = await start();
+  const library = await make(hub, 'The library');
+  expect(library.address).toBe(`${hub.url}/t/${library.id}`);
+  expect(await territoryOf(library.address, library.stewardKey)).toBe(library.id);
+  expect(await territoryOf(hub.url, library.stewardKey)).toBe(library.id);
+  expect(await territoryOf(hub.url, hub.stewardKey)).toBe(hub.territory.id);
+  expect(await territoryOf(`${hub.url}/t/${hub.territory.id}`, hub.stewardKey)).toBe(hub.territory.id);
+  const known = await ask(`${library.address}/.well-known/idlewild`);
+  expect(known.body['territory']).toEqual({ id: library.id, name: 'The library', key: wellKnownKey(library.key) });
+  const first = await ask(`${hub.url}/.well-known/idlewild`, library.stewardKey);
+  expect(first.body['territory']).toMatchObject({ id: library.id });
+  expect((await ask(`${hub.url}/.well-known/idlewild`)).body['territory']).toMatchObject({ id: hub.territory.id });
+});
+
+test('an address and a key that disagree are told what a key that nobody ever had is told', async () => {
+  const hub = await start();
+  const library = await make(hub, 'The library');
+  const unknown = await ask(`${hub.url}/api/status`, `iw_${'a'.repeat(52)}`);
+  expect(unknown.status).toBe(401);
+  const withoutId = ({ status, body }: Told): unknown => ({ status, error: body['error'] });
+  for (const path of ['/api/status', '/api/keys', '/v1/models', '/metrics', '/api/nothing']) {
+    expect(withoutId(await ask(library.address + path, hub.stewardKey)), path).toEqual(withoutId(unknown));
+    const other = `${hub.url}/t/${hub.territory.id}${path}`;
+    expect(withoutId(await ask(other, library.stewardKey)), path).toEqual(withoutId(unknown));
+  }
+  const nowhere = await ask(`${hub.url}/t/ter_${'a'.repeat(26)}/api/status`, library.stewardKey);
+  expect(withoutId(nowhere)).toEqual(withoutId(unknown));
+  expect((await ask(`${hub.url}/t/ter_${'a'.repeat(26)}/api/status`)).status).toBe(401);
+});
+
+test('neither is a steward of one in the other, and only those of the first host', async () => {
+  const hub = await start();
+  const [library, choir] = [await make(hub, 'The library'), await make(hub, 'The choir')];
+  expect((await ask(`${library.address}/api/territories`, library.stewardKey)).status).toBe(404);
+  const made = await ask(`${library.address}/api/keys`, library.stewardKey, { role: 'caller', name: 'reader' });
+  expect(made.status).toBe(201);
+  const listed = async (address: string, key: string): Promise<unknown[]> =>
+    (await ask(`${address}/api/keys`, key)).body as unknown as unknown[];
+  expect(await listed(library.address, library.stewardKey)).toHaveLength(2);
+  expect(await listed(choir.address, choir.stewardKey)).toHaveLength(1);
+  const id = made.body['id'] as string;
+  const stolen = await ask(`${choir.address}/api/keys/${id}`, choir.stewardKey, undefined, 'DELETE');
+  expect(stolen.status).toBe(404);
+  expect(await territoryOf(library.address, made.body['key'] as string)).toBe(library.id);
+  const caller = await ask(`${hub.url}/api/keys`, hub.stewardKey, { role: 'caller' });
+  expect((await ask(`${hub.url}/api/territories`, caller.body['key'] as string)).status).toBe(403);
+  const all = (await ask(`${hub.url}/api/territories`, hub.stewardKey)).body as unknown as { name: string }[];
+  expect(all.map(({ name }) => name)).toEqual(['home', 'The library', 'The choir']);
+});
+
+test('names are checked, taken ones refused, and both logs tell of what was done', async () => {
+  const hub = await start();
+  const library = await make(hub, 'The library');
+  for (const name of ['', ' x', 'a\nb', 'a\u202eb']) {
+    expect((await ask(`${hub.url}/api/territories`, hub.stewardKey, { name })).status, name).toBe(400);
+  }
+  expect((await ask(`${hub.url}/api/territories`, hub.stewardKey, { name: 'The library' })).status).toBe(409);
+  const actions = async (address: string, key: string | undefined): Promise<string[]> => {
+    const { body } = await ask(`${address}/api/audit`, key);
+    return JSON.stringify(body).match(/(?:host|create|close|open)Territory/g) ?? [];
+  };
+  expect(await actions(hub.url, hub.stewardKey)).toEqual(['hostTerritory', 'createTerritory']);
+  expect(await actions(library.address, library.stewardKey)).toEqual(['createTerritory']);
+});
+
+test('a closed community is served nowhere until it is opened, with all it had; a restart changes neither', async () => {
+  const data = folder();
+  const hub = await start(data);
+  const [library, choir] = [await make(hub, 'The library'), await make(hub, 'The choir')];
+  expect(existsSync(join(data, 'territories', library.id, 'territory.key'))).toBe(true);
+  const turn = (id: string, how: string): Promise<Told> =>
+    ask(`${hub.url}/api/territories/${id}/${how}`, hub.stewardKey, {});
+  expect((await turn(hub.territory.id, 'close')).status).toBe(409);
+  expect((await turn(library.id, 'close')).body).toMatchObject({ served: false, closedAt: expect.any(String) });
+  expect((await ask(`${library.address}/api/status`, library.stewardKey)).status).toBe(401);
+  expect((await ask(`${hub.url}/api/status`, library.stewardKey)).status).toBe(401);
+  await hub.stop();
+  const again = await start(data);
+  expect((await ask(`${again.url}/api/status`, library.stewardKey)).status).toBe(401);
+  expect(await territoryOf(again.url, choir.stewardKey)).toBe(choir.id);
+  const opened = await ask(`${again.url}/api/territories/${library.id}/open`, hub.stewardKey, {});
+  expect(opened.body).toMatchObject({ served: true, stewardKey: null });
+  expect(await territoryOf(again.url, library.stewardKey)).toBe(library.id);
+});
+
+test('a device is taken in by the community that it pins, by whichever address, and proved to by its certificate', async () => {
+  const hub = await start();
+  const library = await make(hub, 'The library');
+  const { body } = await ask(`${library.address}/api/invites`, library.stewardKey, {});
+  const invite = decodeInvite(body['token'] as string);
+  expect(invite).toMatchObject({ url: library.address, territory: library.key });
+  /** What the hub says to a device that says hello. */
+  const greeted = (address: string, territory: Uint8Array): Promise<ReturnType<typeof parseToDevice>> =>
+    new Promise((resolve, reject) => {
+      const socket = new WebSocket(`${address.replace(/^http/, 'ws')}/device`);
+      socket.binaryType = 'nodebuffer';
+      socket.once('error', reject);
+      socket.once('close', (_code, reason) => reject(new Error(`closed: ${reason.toString()}`)));
+      socket.once('open', () => {
+        const hello = {
+          t: 'hello',
+          versions: [...VERSIONS],
+          device: new Uint8Array(32),
+          territory,
+          nonce: new Uint8Array(32),
+        };
+        socket.send(encodeFrame(hello as never));
+      });
+      socket.once('message', (frame: Buffer) => {
+        resolve(parseToDevice(new Uint8Array(frame)));
+        socket.close();
+      });
+    });
+  for (const address of [hub.url, library.address])
+    expect(await greeted(address, library.key), address).toMatchObject({ t: 'challenge' });
+  for (const address of [hub.url, `${hub.url}/t/${hub.territory.id}`])
+    expect(await greeted(address, hub.territory.publicKey), address).toMatchObject({ t: 'challenge' });
+  const wrong = await greeted(library.address, hub.territory.publicKey);
+  expect(wrong).toMatchObject({ t: 'refused', code: 'handshake_refused' });
+  await expect(greeted(`${hub.url}/t/ter_nobody`, library.key)).rejects.toThrow('no such community');
+});
