@@ -154,7 +154,7 @@ async function again(
 const endOf = ({ message }: IdlewildError, cause: IdlewildError): IdlewildError =>
   new IdlewildError('disconnected', `${message}; it cannot be gone on with: ${cause.message}`, { cause });
 
-function wait(clock: Clock, ms: number, signal: AbortSignal | undefined): Promise<void> {
+export function wait(clock: Clock, ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted === true) return reject(abortOf(signal));
     const timer = clock.after(ms, () => {
@@ -181,7 +181,7 @@ async function cancel({ connection, clock }: StreamDeps, name: string): Promise<
   timer.cancel();
 }
 
-async function* eventsOf(
+export async function* eventsOf(
   response: Response,
   hub: string,
   signal: AbortSignal | undefined,

@@ -6,10 +6,16 @@
 import type { Clock, ModelKind, Random } from '@idlewild/protocol';
 import { streamAnswer } from './answers.ts';
 import { classify, embed } from './embeddings.ts';
-import { createHubConnection, type CallOptions, type Fetch } from './http.ts';
+import { createHubConnection, type CallOptions, type Fetch, type HubConnection } from './http.ts';
 import type {
   AddedModel,
   AnswerPiece,
+  AuditConsistency,
+  AuditHeadList,
+  AuditPage,
+  AuditRecordJson,
+  AuditReport,
+  AuditReportQuery,
   ChatRequest,
   Classifications,
   CompletionRequest,
@@ -88,6 +94,17 @@ export interface Client {
   /** Newest day first: the asker's own, or for a steward everybody's. */
   usage(query?: UsageQuery, options?: CallOptions): Promise<UsageRow[]>;
   readonly requests: { list(options?: CallOptions): Promise<RequestRecord[]> };
+  readonly audit: {
+    /** Newest first, 200 at once. */
+    list(query?: { readonly beforeSeq?: number | undefined }, options?: CallOptions): Promise<AuditPage>;
+    /** Oldest first, 1,000 at once. */
+    entries(afterSeq: number, options?: CallOptions): Promise<AuditRecordJson[]>;
+    heads(options?: CallOptions): Promise<AuditHeadList>;
+    /** For `verifyEntryProof` of `@idlewild/protocol`. */
+    proof(seq: number, options?: CallOptions): Promise<unknown>;
+    consistency(from: number, options?: CallOptions): Promise<AuditConsistency>;
+    report(query: AuditReportQuery, options?: CallOptions): Promise<AuditReport>;
+  };
 }
 
 export function createClientWith({ hub, key, fetch, clock, random }: ClientOptions): Client {
@@ -139,5 +156,22 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
       return json('GET', `/api/usage${text === '' ? '' : `?${text}`}`, undefined, options);
     },
     requests: { list: (options) => json('GET', '/api/requests', undefined, options) },
+    audit: auditOf(json),
+  };
+}
+
+function auditOf(json: HubConnection['json']): Client['audit'] {
+  return {
+    list: ({ beforeSeq } = {}, options) =>
+      json('GET', `/api/audit${beforeSeq === undefined ? '' : `?beforeSeq=${beforeSeq}`}`, undefined, options),
+    async entries(afterSeq, options) {
+      const path = `/api/audit/entries?afterSeq=${afterSeq}`;
+      return (await json<{ entries: AuditRecordJson[] }>('GET', path, undefined, options)).entries;
+    },
+    heads: (options) => json('GET', '/api/audit/heads', undefined, options),
+    proof: (seq, options) => json('GET', `/api/audit/proof?seq=${seq}`, undefined, options),
+    consistency: (from, options) => json('GET', `/api/audit/consistency?from=${from}`, undefined, options),
+    report: ({ from, to }, options) =>
+      json('GET', `/api/audit/report?${new URLSearchParams({ from, to }).toString()}`, undefined, options),
   };
 }

@@ -19,6 +19,7 @@ export interface CallOptions {
 }
 
 export interface StreamOptions extends CallOptions {
+  readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Of the last event that is not to come again. */
   readonly lastEventId?: string | undefined;
 }
@@ -27,7 +28,7 @@ export interface HubConnection {
   /** The address without a slash at its end. */
   readonly hub: string;
   /** Sends `body` as JSON, and reads JSON. */
-  json<Result>(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Result>;
+  json<Result>(method: string, path: string, body?: unknown, options?: StreamOptions): Promise<Result>;
   put(path: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
   /** The response, once its status is a good one. */
   open(method: string, path: string, body: unknown, accept: string, options?: StreamOptions): Promise<Response>;
@@ -45,6 +46,7 @@ export function createHubConnection(hub: string, key: string | undefined, fetch:
     const headers = new Headers(init.headers);
     if (key !== undefined) headers.set('authorization', `Bearer ${key}`);
     const { signal, idempotencyKey, lastEventId } = options;
+    for (const [name, value] of Object.entries(options.headers ?? {})) headers.set(name, value);
     if (idempotencyKey !== undefined) headers.set('idempotency-key', idempotencyKey);
     if (lastEventId !== undefined) headers.set('last-event-id', lastEventId);
     let response: Response;
@@ -77,7 +79,7 @@ export function createHubConnection(hub: string, key: string | undefined, fetch:
   return {
     hub: base,
     open: (method, path, body, accept, options = {}) => send(method, path, body, accept, options),
-    async json<Result>(method: string, path: string, body?: unknown, options: CallOptions = {}) {
+    async json<Result>(method: string, path: string, body?: unknown, options: StreamOptions = {}) {
       const response = await send(method, path, body, 'application/json', options);
       const text = await response.text().catch((thrown: unknown) => {
         throw faultOf(thrown, base, options.signal);

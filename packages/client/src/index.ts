@@ -21,11 +21,22 @@ export const createClient = (options: Omit<ClientOptions, Given> & Partial<Pick<
 export { wholeAnswer, type WholeAnswer } from './answers.ts';
 export type { Client, ClientOptions } from './client.ts';
 export { hubAddress, type CallOptions, type Fetch } from './http.ts';
+export { createSealedClient, type SealedClient, type SealedClientOptions } from './sealed/sealed-client.ts';
+export type { SealedAnswerEvent, SealedFinish, SealedRequest } from './sealed/answer.ts';
+export type { Trusted } from './sealed/verify.ts';
 export { createEventReader, type EventReader, type ServerSentEvent } from './server-sent-events.ts';
 export type {
   AddedModel,
   AnswerEnd,
   AnswerPiece,
+  AuditConsistency,
+  AuditEntry,
+  AuditHeadJson,
+  AuditHeadList,
+  AuditPage,
+  AuditRecordJson,
+  AuditReport,
+  AuditReportQuery,
   ChatRequest,
   Classification,
   Classifications,

@@ -299,3 +299,92 @@ export interface RequestRecord {
   readonly failovers: number;
   readonly exact: boolean | null;
 }
+
+/** Newest first. */
+export interface AuditPage {
+  /** Whether the chain of what is shown holds, and the hub signs heads over it. */
+  readonly intact: boolean;
+  readonly brokenAt?: number;
+  readonly why?: string;
+  /** What the newest head vouches for. */
+  readonly signed: { readonly entries: number; readonly at: string; readonly root: string } | null;
+  readonly entries: readonly AuditEntry[];
+}
+
+export interface AuditEntry {
+  readonly seq: number;
+  readonly at: string;
+  readonly actor: string;
+  readonly action: string;
+  readonly subject: string;
+  readonly details: Readonly<Record<string, string | number | boolean>>;
+  readonly hash: string;
+}
+
+/** As it was hashed; bytes are hexadecimal digits. */
+export interface AuditRecordJson {
+  readonly seq: number;
+  readonly atMs: number;
+  readonly actor: string;
+  readonly action: string;
+  readonly subject: string;
+  readonly details: string;
+  readonly previous: string;
+  readonly hash: string;
+}
+
+/** Bytes are hexadecimal digits. */
+export interface AuditHeadJson {
+  /** Entries that it vouches for. */
+  readonly size: number;
+  readonly statement: string;
+  readonly certificate: string;
+}
+
+export interface AuditHeadList {
+  readonly territory: { readonly id: string; readonly name: string; readonly key: string };
+  /** Ascending by size. */
+  readonly heads: readonly AuditHeadJson[];
+}
+
+/** That the log of so many entries is the beginning of the one that `head` vouches for. */
+export interface AuditConsistency {
+  readonly head: AuditHeadJson;
+  readonly path: readonly string[];
+}
+
+/** Instants, ISO 8601; `to` is not included. */
+export interface AuditReportQuery {
+  readonly from: string;
+  readonly to: string;
+}
+
+type Counts = Readonly<Record<string, number>>;
+
+export interface AuditReport extends AuditReportQuery {
+  readonly community: { readonly id: string; readonly name: string };
+  readonly requests: {
+    readonly total: number;
+    readonly byState: {
+      readonly open: number;
+      readonly done: number;
+      readonly failed: number;
+      readonly cancelled: number;
+    };
+    readonly byReason: Counts;
+  };
+  /** By code. */
+  readonly denials: Counts;
+  readonly members: { readonly admitted: number; readonly removed: number };
+  readonly devices: { readonly admitted: number; readonly revoked: number; readonly left: number };
+  readonly keys: { readonly created: number; readonly revoked: number };
+  /** By action. */
+  readonly policyChanges: Counts;
+  readonly acts: Counts;
+  readonly energy: {
+    readonly wattHours: { readonly measured: number; readonly modelled: number };
+    /** How many receipts say so, and how many say nothing of energy. */
+    readonly receipts: { readonly measured: number; readonly modelled: number; readonly without: number };
+  };
+  readonly log: { readonly entries: number; readonly signedAt: string; readonly root: string } | null;
+}

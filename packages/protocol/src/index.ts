@@ -88,9 +88,17 @@ export {
   type SealedFailed,
   type SealedPart,
 } from './wire/sealed.ts';
+export {
+  sealedOfferSchema,
+  sealedStreamEventSchema,
+  textOfBytes,
+  type SealedOffer,
+  type SealedStreamEvent,
+} from './wire/sealed-http.ts';
 export { DATA_CLASSES, DEVICE_TIERS, causeSchema, type DataClass, type DeviceTier } from './wire/purpose.ts';
 export {
   openWork,
+  promptBucket,
   sealWork,
   type AnswerOpener,
   type AnswerSealer,

@@ -54,6 +54,9 @@ export interface SealedWork {
   readonly answer: AnswerOpener;
 }
 
+/** How long the work will be once it is padded. Throws `body_too_large` for work beyond the largest bucket. */
+export const promptBucket = (work: AnswerWork): number => pad(encodeCbor({ v: 1, work }), PROMPT_BUCKETS).length;
+
 /** Throws `body_too_large` for work beyond the largest bucket. */
 export async function sealWork(
   work: AnswerWork,
