@@ -39,6 +39,7 @@ import type {
   UsageQuery,
   UsageRow,
 } from './shapes.ts';
+import { territoriesOf, type Territories } from './territories.ts';
 import { uploadModel, type UploadModel } from './upload.ts';
 
 export interface ClientOptions {
@@ -93,6 +94,8 @@ export interface Client {
   };
   /** Newest day first: the asker's own, or for a steward everybody's. */
   usage(query?: UsageQuery, options?: CallOptions): Promise<UsageRow[]>;
+  /** Of this hub; for stewards of its first community. */
+  readonly territories: Territories;
   readonly requests: { list(options?: CallOptions): Promise<RequestRecord[]> };
   readonly audit: {
     /** Newest first, 200 at once. */
@@ -155,6 +158,7 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
       const text = new URLSearchParams(asked).toString();
       return json('GET', `/api/usage${text === '' ? '' : `?${text}`}`, undefined, options);
     },
+    territories: territoriesOf(json),
     requests: { list: (options) => json('GET', '/api/requests', undefined, options) },
     audit: auditOf(json),
   };
