@@ -48,6 +48,8 @@ export const SIGN_IN_LIMITS = {
   triesOnOnePerMinute: 10,
   /** Programs ask every two seconds. */
   asksOnOnePerMinute: 60,
+  /** Of one address: several programs that wait, and the page looked at. */
+  asksPerMinute: 300,
   /** Failures that are written into the audit log; the rest of a flood is only counted in the log. */
   failuresPerMinute: 30,
   /** Of what a provider says: its description, its keys, a token. */

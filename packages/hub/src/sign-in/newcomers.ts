@@ -5,15 +5,13 @@
  * that proves who they are. Nobody lets in with more than they hold, nor makes a link for a member who holds more than
  * they do: a link is as good as the member. That is asked when it is promised and again when it is kept.
  */
-import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protocol';
+import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { requireGrant, requirePermissions, turnOf, type RoleGrant } from '../people/granting.ts';
-import { personName } from '../people/names.ts';
+import { addMember } from '../people/members.ts';
 import { TERRITORY, holdingsOf } from '../people/standing.ts';
-import { touchPeople } from '../people/versions.ts';
 import { isBuiltIn } from '../policy/built-in-roles.ts';
-import { SIGN_IN_LIMITS } from './limits.ts';
 
 export interface Promised {
   readonly role: string;
@@ -29,7 +27,7 @@ export interface Newcomer extends Promised {
   readonly anyName?: boolean;
 }
 
-/** All of them within a transaction, which they give the territory's turn. */
+/** All of them within a transaction that has appended nothing to the audit log yet. */
 export interface Newcomers {
   /** Throws `not_found` for an unknown role or group, `forbidden` where `actor` may not give it. */
   checkPromise(transaction: DatabaseTransaction, actor: string, what: Promised): Promise<void>;
@@ -44,8 +42,6 @@ export interface NewcomersDeps {
   readonly clock: Clock;
   readonly audit: Audit;
 }
-
-const NAME_TRIES_MAX = 100;
 
 export function createNewcomers({ random, clock, audit }: NewcomersDeps, territory: string): Newcomers {
   const place = () => ({ territory, nowMs: clock.now() });
@@ -89,23 +85,6 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
     }));
   }
 
-  async function freeName(transaction: DatabaseTransaction, wanted: string, anyName: boolean): Promise<string> {
-    for (let tries = 1; tries <= NAME_TRIES_MAX; tries++) {
-      const name = tries === 1 ? wanted : `${wanted.slice(0, SIGN_IN_LIMITS.nameCharactersMax - 4).trimEnd()} ${tries}`;
-      const taken = await transaction
-        .selectFrom('members')
-        .select('person_id')
-        .where('territory_id', '=', territory)
-        .where('name', '=', name)
-        .executeTakeFirst();
-      if (taken === undefined) return name;
-      if (!anyName) break;
-    }
-    throw new IdlewildError('conflict', `somebody here is called ${wanted} already; choose another name`, {
-      details: { param: 'name' },
-    });
-  }
-
   return {
     async checkPromise(transaction, actor, { role, groups }) {
       await turnOf(transaction, territory);
@@ -123,38 +102,17 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
       await requirePermissions(transaction, place(), actor, held, 'make a link that signs this member in');
     },
     async join(transaction, { name, role, groups, by, anyName = false }) {
-      await turnOf(transaction, territory);
-      const id = newId('per', random);
-      const nowMs = clock.now();
-      const called = await freeName(transaction, personName(name), anyName);
-      await transaction.insertInto('people').values({ id, name: called, created_at_ms: nowMs }).execute();
-      await transaction
-        .insertInto('members')
-        .values({ territory_id: territory, person_id: id, name: called, state: 'active', joined_at_ms: nowMs })
-        .execute();
-      await transaction
-        .insertInto('bindings')
-        .values({
-          id: newId('bnd', random),
-          territory_id: territory,
-          subject_kind: 'person',
-          subject_id: id,
-          role,
-          scope_kind: 'territory',
-          scope_id: '',
-          expires_at_ms: null,
-          created_at_ms: nowMs,
-          created_by: by,
-        })
-        .execute();
-      for (const group of await groupsThere(transaction, groups))
-        await transaction
-          .insertInto('group_members')
-          .values({ territory_id: territory, group_id: group, person_id: id })
-          .execute();
-      await touchPeople(transaction, territory);
-      const details = { name: called, role, groups: groups.length };
-      await audit.append(transaction, { territory, actor: by, action: 'addMember', subject: id, details });
+      // One that is gone by now gives nothing.
+      const there = await groupsThere(transaction, groups);
+      const order = {
+        territory,
+        name,
+        role,
+        groups: there,
+        actor: by,
+        ifTaken: anyName ? 'number' : 'refuse',
+      } as const;
+      const { id } = await addMember(transaction, { clock, random, audit }, order);
       return id;
     },
   };

@@ -9,7 +9,7 @@ import { changed, filled, fullBucket, untilLevelMs } from '../callers/bucket.ts'
 import type { Buckets } from '../callers/buckets.ts';
 import { hashOf } from './secret-texts.ts';
 
-export type Throttled = 'address' | 'secret' | 'asks' | 'person' | 'failures';
+export type Throttled = 'address' | 'secret' | 'askers' | 'asks' | 'person' | 'failures';
 
 export interface Throttle {
   /** Whether there is room for one more; takes it. */

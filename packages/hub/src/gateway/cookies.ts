@@ -1,0 +1,43 @@
+/**
+ * The cookies of signing in: one with a session, one for each step of a sign-in that is under way.
+ *
+ * Their names hold the territory, for several may stand behind one host, and carry `__Host-` wherever the hub is reached
+ * over TLS: then no other host, no other path and no plain connection can set or see them (RFC 6265bis, 4.1.3). Scripts
+ * never see them. A hub on loopback has no TLS and no such names. Values are of an alphabet that needs no quoting.
+ */
+export type CookieName = 'session' | 'passkey' | 'add-passkey' | 'provider';
+
+export interface Cookies {
+  read(header: string | undefined, name: CookieName): string | undefined;
+  /** For `Set-Cookie`. */
+  set(name: CookieName, value: string, maxAgeMs: number): string;
+  clear(name: CookieName): string;
+}
+
+const VALUE = /^[A-Za-z0-9_-]{1,3800}$/;
+/** Of all cookies of a host; browsers send no more than that for one. */
+const HEADER_CHARACTERS_MAX = 16_384;
+
+export function createCookies(territory: string, isSecure: () => boolean): Cookies {
+  const fullName = (name: CookieName): string => `${isSecure() ? '__Host-' : ''}idlewild-${territory}-${name}`;
+  const attributes = (): string => `Path=/; HttpOnly; SameSite=Lax${isSecure() ? '; Secure' : ''}`;
+  return {
+    read(header, name) {
+      if (header === undefined || header.length > HEADER_CHARACTERS_MAX) return undefined;
+      const wanted = `${fullName(name)}=`;
+      const values = header
+        .split(';')
+        .map((part) => part.trim())
+        .filter((part) => part.startsWith(wanted))
+        .map((part) => part.slice(wanted.length));
+      const [value] = values;
+      // Two of one name: one of them is from somewhere else, and nobody can tell which.
+      return values.length === 1 && value !== undefined && VALUE.test(value) ? value : undefined;
+    },
+    set(name, value, maxAgeMs) {
+      if (!VALUE.test(value)) throw new Error(`a value of the cookie ${name} that would need quoting`);
+      return `${fullName(name)}=${value}; Max-Age=${Math.max(0, Math.floor(maxAgeMs / 1_000))}; ${attributes()}`;
+    },
+    clear: (name) => `${fullName(name)}=; Max-Age=0; ${attributes()}`,
+  };
+}

@@ -1,0 +1,33 @@
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { createFakeClock } from '@idlewild/protocol/testing';
+import { expect, test } from 'vitest';
+import { createMemoryBuckets } from '../callers/buckets.ts';
+import { addressGroup, createThrottle } from './throttle.ts';
+
+test.each([
+  ['192.0.2.7', '192.0.2.7'],
+  ['::ffff:192.0.2.7', '192.0.2.7'],
+  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+  ['2001:0DB8:0001:0002::9', '2001:db8:1:2::/64'],
+  ['2001:db8::1', '2001:db8:0:0::/64'],
+  ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+  ['::1', '0:0:0:0::/64'],
+])('%s is counted as %s', (address, group) => {
+  expect(addressGroup(address)).toBe(group);
+});
+
+test('tries are counted by what is tried and by community, and come back with time', async () => {
+  const clock = createFakeClock(async () => {});
+  const buckets = createMemoryBuckets(clock);
+  const throttle = createThrottle({ buckets, crypto: nodeCrypto }, 'ter_a');
+  const other = createThrottle({ buckets, crypto: nodeCrypto }, 'ter_b');
+  for (let i = 0; i < 3; i++) await throttle.check('address', '192.0.2.7', 3);
+  const refusal = { code: 'rate_limit_exceeded', details: { retryAfterSeconds: 20 } };
+  await expect(throttle.check('address', '192.0.2.7', 3)).rejects.toMatchObject(refusal);
+  await throttle.check('address', '192.0.2.8', 3);
+  await throttle.check('secret', '192.0.2.7', 3);
+  await other.check('address', '192.0.2.7', 3);
+  await clock.advance(20_000);
+  await throttle.check('address', '192.0.2.7', 3);
+  await expect(throttle.check('address', '192.0.2.7', 3)).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
+});
