@@ -51,6 +51,7 @@ import { createDeviceTrust, type DeviceTrust } from './trust/device-trust.ts';
 import { UNKNOWN_STANDING, readStandings, type Standing } from './trust/standing.ts';
 import { createTrust, type Trust } from './trust/trust.ts';
 import { createVouches, type Vouches } from './trust/vouches.ts';
+import { createSignIn, type SignIn } from './sign-in/sign-in.ts';
 import { createSessions, type Enrolment, type LocalSessions, type SessionsDeps } from './session/sessions.ts';
 
 /** This process as one of several, or as the only one. */
@@ -116,6 +117,8 @@ export interface Hub {
   readonly blobs: BlobDesk;
   readonly limits: Callers['limits'];
   readonly repeats: Callers['repeats'];
+  /** How people sign in. */
+  readonly signIn: SignIn;
   /** Names who may share cached prompts. */
   readonly scopeOf: ScopeOf;
   /** Models have changed: they are placed anew, and every replica and device is told. */
@@ -135,6 +138,7 @@ export interface Hub {
 
 const SECRET_BYTES = 32;
 const JOURNAL_KEY = 'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.';
+const SIGN_IN_KEY = 'Idlewild sign-in key: seals secrets of OpenID providers. Without it they have to be given again.';
 const SCOPE_KEY = 'Idlewild scope key: names who may share cached prompts. Without it they are computed once more.';
 
 async function secretOf(name: SecretName, header: string, { secrets, random }: HubDeps): Promise<Uint8Array> {
@@ -178,6 +182,10 @@ async function openPeople(deps: HubDeps) {
     policy: await createPolicy({ db, now, territory: opened.id, versions, log: deps.log }),
     tickets: createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock }),
     scopeOf: createScopes({ crypto, secret: scopeKey }),
+    signIn: await createSignIn(
+      { ...deps, clock, audit, key: await secretOf('sign-in.key', SIGN_IN_KEY, deps) },
+      opened.id,
+    ),
     offerKey: await derive(crypto, scopeKey, 'sealed-offers'),
     receipts: createAnswerReceipts({
       territory: opened.publicKey,

@@ -15,12 +15,16 @@ import { callerRoutes } from './routes-callers.ts';
 import { embeddingsRoutes } from './routes-embeddings.ts';
 import { healthRoutes } from './routes-health.ts';
 import { runRoutes } from './routes-runs.ts';
+import { signInPageRoutes } from './routes-sign-in-pages.ts';
+import { signInStewardRoutes } from './routes-sign-in-stewards.ts';
+import { signInRoutes } from './routes-sign-in.ts';
 import { sealedRoutes } from './routes-sealed.ts';
 import { territoryRoutes, type TerritoryRoutesDeps } from './routes-territories.ts';
 import { trustRoutes } from './routes-trust.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
 import { createServer, type App, type ServerDeps } from './server.ts';
+import { createSignInDoor } from './sign-in-door.ts';
 
 export interface HubServerDeps {
   readonly hub: Hub;
@@ -70,6 +74,11 @@ export async function createHubServer({
   };
   const territory = { id: hub.territory.id, name: hub.territory.name };
   const carried = createCarried(random);
+  const place = () => {
+    const { url, session } = address();
+    return { url, isBehindBalancer: session === true };
+  };
+  const door = createSignInDoor({ ...hub, territory, clock, place });
   return createServer(
     {
       ...hub,
@@ -77,6 +86,7 @@ export async function createHubServer({
       version: HUB_VERSION,
       tls,
       listener,
+      signedIn: door.signedIn,
       carried,
       clock,
       random,
@@ -105,6 +115,9 @@ export async function createHubServer({
       trustRoutes({ ...hub, territory }),
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       blobRoutes({ store, blobs: hub.blobs }),
+      signInRoutes(door),
+      signInStewardRoutes(door),
+      signInPageRoutes(door),
       healthRoutes({ metrics, isReady }),
       ...(territories === undefined ? [] : [territoryRoutes(territories)]),
       wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),

@@ -29,6 +29,7 @@ import type { Policy, Resource } from '../policy/port.ts';
 import type { TicketHolders } from '../identity/ticket-holders.ts';
 import type { Carried, CarriedRun } from './carried.ts';
 import { sendError, translate } from './errors.ts';
+import type { SignedInDoor } from './signed-in.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -65,6 +66,8 @@ export interface ServerDeps {
   readonly tls: TlsServerOptions | undefined;
   /** What listens in its place, where one door is in front of several; see `front.ts`. */
   readonly listener?: FastifyServerFactory | undefined;
+  /** Who is signed in; absent: nobody signs in here. */
+  readonly signedIn?: SignedInDoor | undefined;
   /** Told of whoever used a route, and of what was refused. Waits for nothing and throws nothing. */
   readonly onDecision?: ((decision: Decision) => void) | undefined;
   /** Nobody is to come again over the connection that he has. */
@@ -182,6 +185,8 @@ function decisionOf(request: FastifyRequest): Decision {
 
 /** Throws `unauthenticated`. */
 async function principalOf(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {
+  const signedIn = await deps.signedIn?.find(request);
+  if (signedIn !== undefined) return signedIn.principal;
   const bearer = BEARER.exec(request.headers.authorization ?? '')?.[1];
   const holder = bearer === undefined ? undefined : await deps.ticketHolders.holderOf(bearer);
   if (holder !== undefined) return { kind: 'device', deviceId: holder.device, territory: holder.territory };
