@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { addAuditCommands } from './commands/audit.ts';
 import { addBackupCommands } from './commands/backup.ts';
 import { addChatCommand } from './commands/chat.ts';
 import { addDeviceCommands } from './commands/devices.ts';
@@ -16,6 +17,7 @@ import { addModelCommands } from './commands/models.ts';
 import { addReceiptCommands } from './commands/receipt.ts';
 import { addServiceCommands } from './commands/service.ts';
 import { addStatusCommand } from './commands/status.ts';
+import { addTerritoriesCommands } from './commands/territories.ts';
 import { addTerritoryCommands } from './commands/territory.ts';
 import { addUpCommand } from './commands/up.ts';
 import { addUpdateCommand } from './commands/update.ts';
@@ -57,10 +59,12 @@ Examples:
   addUsageCommand(program);
   addReceiptCommands(program);
   addStatusCommand(program);
+  addAuditCommands(program);
   addLendingCommands(program);
   addServiceCommands(program);
   addUpdateCommand(program);
   addBackupCommands(program);
+  addTerritoriesCommands(program);
   addTerritoryCommands(program);
   return program;
 }

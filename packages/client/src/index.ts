@@ -37,14 +37,6 @@ export type {
   AuditRecordJson,
   AuditReport,
   AuditReportQuery,
-  AuditConsistency,
-  AuditEntry,
-  AuditHeadJson,
-  AuditHeadList,
-  AuditPage,
-  AuditRecordJson,
-  AuditReport,
-  AuditReportQuery,
   ChatRequest,
   Classification,
   Classifications,
@@ -78,4 +70,5 @@ export type {
   UsageQuery,
   UsageRow,
 } from './shapes.ts';
+export type { OpenedTerritory, Territories, Territory } from './territories.ts';
 export type { UploadFile, UploadModel } from './upload.ts';
