@@ -57,6 +57,8 @@ export interface ScriptedDeviceOptions {
   readonly features?: readonly DeviceFeature[];
   /** What its consent says besides or instead; it is of version 1 unless it says otherwise. */
   readonly consent?: Fields;
+  /** What it says in place of what it would say, of its hello, its consent, its proof and each heartbeat. */
+  readonly lie?: (what: 'hello' | 'consent' | 'proof' | 'heartbeat', honest: Fields) => Fields;
 }
 
 export const warmModel = (cid: string): DeviceStatus['models'][number] => ({
@@ -90,14 +92,17 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
     refuse = reject;
   });
   joined.catch(() => {});
+  const { lie = (_what, honest) => honest } = options;
   const send = (message: ToHub): void => near.send(encodeFrame(message));
-  const hello = encodeFrame({
-    t: 'hello',
-    versions: [1],
-    device: key.publicKey,
-    territory,
-    nonce: random.bytes(32),
-  } satisfies ToHub);
+  const hello = encodeFrame(
+    lie('hello', {
+      t: 'hello',
+      versions: [1],
+      device: key.publicKey,
+      territory,
+      nonce: random.bytes(32),
+    } satisfies ToHub) as unknown as ToHub,
+  );
 
   async function prove(challenge: Extract<ToDevice, { t: 'challenge' }>, frame: Uint8Array): Promise<void> {
     await checkHub({ proof: challenge.proof, hello, territory, binding: near.binding, nowMs: clock.now() }, crypto);
@@ -111,7 +116,7 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
     );
     const consent = await signStatement(
       'consent',
-      {
+      lie('consent', {
         v: 1,
         device: key.publicKey,
         territories: [territory],
@@ -119,7 +124,7 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
         presence: 'ignore',
         issuedAtMs: nowMs,
         ...options.consent,
-      },
+      }),
       key,
       crypto,
     );
@@ -139,19 +144,16 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
       features: [...(options.features ?? DEVICE_FEATURES)],
     };
     const { joinToken } = options;
-    const proof = await proveDevice(
-      {
-        challenge: frame,
-        name: options.name ?? 'scripted',
-        agreementKey,
-        consent,
-        profile,
-        status,
-        ...(joinToken === undefined ? {} : { joinToken }),
-      },
-      key,
-      crypto,
-    );
+    const said = lie('proof', {
+      challenge: frame,
+      name: options.name ?? 'scripted',
+      agreementKey,
+      consent,
+      profile,
+      status,
+      ...(joinToken === undefined ? {} : { joinToken }),
+    });
+    const proof = await proveDevice(said as unknown as Parameters<typeof proveDevice>[0], key, crypto);
     send({ t: 'prove', proof });
   }
 
@@ -166,7 +168,7 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
     closed: () => closedWith,
     setStatus(change) {
       status = { ...status, ...change };
-      send({ t: 'heartbeat', n: 1, status });
+      near.send(encodeFrame(lie('heartbeat', { t: 'heartbeat', n: 1, status }) as unknown as ToHub));
     },
   };
   near.listen({
