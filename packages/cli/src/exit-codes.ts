@@ -8,6 +8,7 @@ export const EXIT = {
   refused: 4,
   notFound: 5,
   notNow: 6,
+  broken: 7,
   interrupted: 130,
 } as const;
 
@@ -31,6 +32,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   hub_stopping: EXIT.notNow,
   hub_restarted: EXIT.notNow,
   source_unreachable: EXIT.notNow,
+  audit_broken: EXIT.broken,
   cancelled: EXIT.interrupted,
 };
 

@@ -1,0 +1,162 @@
+/** `idlewild audit` against a real hub: what it prints, what it finds, and what it remembers of a hub. */
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { createClient } from '@idlewild/client';
+import { startHub, type RunningHub } from '@idlewild/hub';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { EXIT } from '../exit-codes.ts';
+import { run } from '../run.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'idlewild-audit-'));
+const file = (name: string): string => join(folder, name);
+let hub: RunningHub;
+let key: string;
+
+async function start(data: string): Promise<void> {
+  hub = await startHub({ data: file(data), host: '127.0.0.1', port: 0 });
+  key = readFileSync(hub.stewardKeyFile, 'utf8').trim();
+}
+
+beforeAll(() => start('one'));
+afterAll(async () => {
+  await hub.stop();
+  rmSync(folder, { recursive: true });
+});
+
+let out = '';
+let said = '';
+beforeEach(() => {
+  vi.stubEnv('XDG_DATA_HOME', folder);
+  vi.stubEnv('IDLEWILD_HUB', hub.url);
+  vi.stubEnv('IDLEWILD_KEY', key);
+  const into = (add: (text: string) => void) => (text: string | Uint8Array) => {
+    add(String(text));
+    return true;
+  };
+  vi.spyOn(process.stdout, 'write').mockImplementation(into((text) => (out += text)));
+  vi.spyOn(process.stderr, 'write').mockImplementation(into((text) => (said += text)));
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
+});
+
+async function call(...words: string[]): Promise<{ code: number; out: string; said: string }> {
+  [out, said] = ['', ''];
+  return { code: await run(words), out, said };
+}
+async function json<Body>(...words: string[]): Promise<Body> {
+  const called = await call('audit', ...words, '--json');
+  expect(called, called.said).toMatchObject({ code: EXIT.ok });
+  return JSON.parse(called.out) as Body;
+}
+const act = (name: string): Promise<unknown> =>
+  createClient({ hub: hub.url, key }).keys.create({ role: 'caller', name });
+
+test('list shows what was done, newest first, without the text of a key', async () => {
+  await act('ada');
+  const { code, out: printed } = await call('audit', 'list');
+  expect(code).toBe(EXIT.ok);
+  expect(printed).toMatch(/NUMBER +WHEN +ACTOR/);
+  expect(printed).toMatch(/createKey +key_\w+ +.*name=ada/);
+  expect(printed).not.toContain('iw_');
+});
+
+test('a copy verifies without the hub, and every tampering with it is found and named', async () => {
+  const copy = file('copy.jsonl');
+  await act('bea');
+  const exported = await json<{ entries: number; territory: string }>('export', copy);
+  expect(exported).toMatchObject({ territory: hub.territory.id });
+  vi.stubEnv('IDLEWILD_HUB', 'http://127.0.0.1:1');
+  expect(await json('verify', copy, '--territory', hub.territory.id)).toMatchObject({
+    intact: true,
+    entries: exported.entries,
+    findings: [],
+  });
+  const whole = readFileSync(copy, 'utf8');
+  writeFileSync(copy, whole.replace(String.raw`\"bea\"`, String.raw`\"eve\"`));
+  const changed = await call('audit', 'verify', copy);
+  expect(changed).toMatchObject({ code: EXIT.broken, said: expect.stringMatching(/entry \d+ was changed/) });
+  expect(changed.out).toContain('changed: entry');
+  writeFileSync(copy, whole.split('\n').toSpliced(3, 1).join('\n'));
+  const removed = await call('audit', 'verify', copy, '--json');
+  expect(removed.code).toBe(EXIT.broken);
+  expect(JSON.parse(removed.out)).toMatchObject({ intact: false });
+  expect(JSON.parse(removed.said)).toMatchObject({ error: { code: 'audit_broken' } });
+  writeFileSync(copy, whole);
+  expect((await call('audit', 'verify', copy, '--territory', 'ter_other')).code).toBe(EXIT.broken);
+  expect((await call('audit', 'verify', file('none.jsonl'))).code).toBe(EXIT.usage);
+  expect((await call('audit', 'verify', copy, '--quick')).code).toBe(EXIT.usage);
+});
+
+test('a later copy is held against an older one', async () => {
+  const [older, newer] = [file('older.jsonl'), file('newer.jsonl')];
+  await json('export', older);
+  await act('cyd');
+  await json('export', newer);
+  expect((await call('audit', 'verify', newer, '--against', older)).code).toBe(EXIT.ok);
+  expect(await call('audit', 'verify', older, '--against', newer)).toMatchObject({
+    code: EXIT.broken,
+    said: expect.stringContaining('are missing'),
+  });
+});
+
+test('one entry is proved, and its proof verifies alone', async () => {
+  const proof = await call('audit', 'prove', '2');
+  expect(proof.code).toBe(EXIT.ok);
+  writeFileSync(file('entry.json'), proof.out);
+  vi.stubEnv('IDLEWILD_HUB', 'http://127.0.0.1:1');
+  const good = await call('audit', 'verify-entry', file('entry.json'), '--territory', hub.territory.id);
+  expect(good).toMatchObject({ code: EXIT.ok, out: expect.stringContaining('good: entry 2') });
+  writeFileSync(file('entry.json'), proof.out.replace('"seq":2', '"seq":1'));
+  expect((await call('audit', 'verify-entry', file('entry.json'))).code).toBe(EXIT.broken);
+  vi.stubEnv('IDLEWILD_HUB', hub.url);
+  expect((await call('audit', 'prove', '100000')).code).toBe(EXIT.notFound);
+  expect((await call('audit', 'prove', '0')).code).toBe(EXIT.usage);
+});
+
+test('a report is for people, for publishing and for scripts', async () => {
+  const { out: printed } = await call('audit', 'report');
+  expect(printed).toContain('Denied at the door');
+  expect(printed).toMatch(/\d+ {2}keys made/);
+  const { out: markdown } = await call('audit', 'report', '--from', '2026-01-01', '--to', '2026-01-31', '--markdown');
+  expect(markdown).toMatch(/^# Transparency report: /);
+  expect(markdown).toContain('2026-01-01 to 2026-01-31, UTC');
+  expect(markdown).toContain('| keys made | 0 |');
+  expect(await json('report')).toMatchObject({ keys: { created: expect.any(Number) } });
+  expect((await call('audit', 'report', '--from', '2026-13-01')).code).toBe(EXIT.usage);
+});
+
+test('a hub whose log goes on is trusted as it was seen first, and one that was rewritten is not', async () => {
+  rmSync(file('idlewild'), { recursive: true, force: true });
+  expect((await call('audit', 'verify', '--quick')).code).toBe(EXIT.usage);
+  expect((await call('audit', 'verify')).out).toContain('seen for the first time');
+  await act('dot');
+  expect(await call('audit', 'verify')).toMatchObject({
+    code: EXIT.ok,
+    out: expect.stringContaining('it goes on from'),
+  });
+  await act('eve');
+  expect(await call('audit', 'verify', '--quick')).toMatchObject({ code: EXIT.ok });
+  const kept = readdirSync(file('idlewild/audit-seen'));
+  expect(kept.filter((name) => name.endsWith('.jsonl'))).toEqual([`${hub.territory.id}.jsonl`]);
+
+  // Whoever has the hub's folder has its key, too: they drop the log, and the hub signs what comes after.
+  await hub.stop();
+  const database = new DatabaseSync(join(file('one'), 'hub.db'));
+  for (const table of ['audit', 'audit_heads', 'audit_nodes']) database.exec(`delete from ${table}`);
+  database.close();
+  await start('one');
+  vi.stubEnv('IDLEWILD_HUB', hub.url);
+  for (let at = 0; at < 60; at++) await act(`k${at}`);
+  const rewritten = await call('audit', 'verify');
+  expect(rewritten).toMatchObject({ code: EXIT.broken, said: expect.stringContaining('the older copy') });
+  expect(await call('audit', 'verify', '--quick')).toMatchObject({
+    code: EXIT.broken,
+    said: expect.stringContaining('rewritten'),
+  });
+  // A log of its own that is good in itself is still not the one that was here.
+  expect((await call('audit', 'verify')).code).toBe(EXIT.broken);
+});
