@@ -13,6 +13,8 @@ export interface TrustRoutesDeps {
   readonly territory: { readonly id: string };
   readonly deviceTrust: DeviceTrust;
   readonly vouches: Vouches;
+  /** Every replica looks again at once. */
+  announcePeople(): void;
 }
 
 export const trustRoutes =
@@ -34,7 +36,7 @@ const publicKey = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'must be the 32 bytes 
 
 const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64url'));
 
-function tierRoutes(app: App, { territory, deviceTrust }: TrustRoutesDeps): void {
+function tierRoutes(app: App, { territory, deviceTrust, announcePeople }: TrustRoutesDeps): void {
   typed(app).route({
     method: 'PATCH',
     url: '/api/devices/:id',
@@ -59,6 +61,7 @@ function tierRoutes(app: App, { territory, deviceTrust }: TrustRoutesDeps): void
         ...(tier === undefined ? {} : { tier }),
         ...(person === undefined ? {} : { person }),
       });
+      announcePeople();
       return reply.status(204).send();
     },
   });
@@ -70,6 +73,7 @@ function tierRoutes(app: App, { territory, deviceTrust }: TrustRoutesDeps): void
     handler: async (request, reply) => {
       const { id, pool } = request.params;
       await deviceTrust.addToPool({ territory: territory.id, id, pool, actor: actorOf(principal(request)) });
+      announcePeople();
       return reply.status(204).send();
     },
   });
@@ -81,6 +85,7 @@ function tierRoutes(app: App, { territory, deviceTrust }: TrustRoutesDeps): void
     handler: async (request, reply) => {
       const { id, pool } = request.params;
       await deviceTrust.removeFromPool({ territory: territory.id, id, pool, actor: actorOf(principal(request)) });
+      announcePeople();
       return reply.status(204).send();
     },
   });

@@ -29,7 +29,7 @@ export interface TestDoor {
   /** A device that holds the model and answers every order with what `script` makes of its work. */
   join(
     script?: (work: AnswerWork) => Script,
-    options?: Pick<ScriptedDeviceOptions, 'features' | 'name' | 'status'>,
+    options?: Pick<ScriptedDeviceOptions, 'features' | 'name' | 'status' | 'consent'>,
   ): Promise<ScriptedDevice>;
   /** Publishes another model; returns its CID. */
   publish(name: string, manifest?: Partial<Manifest>): Promise<string>;
