@@ -1,15 +1,18 @@
-import { nodeCrypto } from '@idlewild/protocol/node';
+import { nodeCrypto, systemClock } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
+import type { OpenDatabase } from '../db/open.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { createAudit } from './audit.ts';
+import { measureAppends } from './testing/append-pace.ts';
 
 const clock = createFakeClock(async () => {});
 const TERRITORIES = ['ter_a', 'ter_b'];
 
-describe.each(await testDatabases())('with $kind', ({ open }) => {
+describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
   async function setUp() {
-    const { db } = await open(clock);
+    const database = { ...(await open(clock)), clock: systemClock };
+    const { db } = database;
     const rows = TERRITORIES.map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
     await db.insertInto('territories').values(rows).execute();
     const audit = createAudit({ db, crypto: nodeCrypto, clock });
@@ -19,7 +22,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
         .execute((transaction) =>
           audit.append(transaction, { territory, actor: 'key_s', action: 'revokeKey', subject, details }),
         );
-    return { db, audit, append };
+    return { database, db, audit, append };
   }
 
   test('entries are numbered without gaps in each territory, and both chains verify', async () => {
@@ -105,6 +108,77 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 2_001 });
     await db.updateTable('audit').set({ actor: 'key_x' }).where('seq', '=', 2_001).execute();
     expect(await audit.verify('ter_a')).toMatchObject({ intact: false, seq: 2_001 });
+  });
+
+  test('many entries of several territories go in together, in their order, and after what is there', async () => {
+    const { db, audit, append } = await setUp();
+    await append('ter_a', 'key_first');
+    const events = Array.from({ length: 700 }, (_, at) => ({
+      territory: TERRITORIES[at % 2] as string,
+      actor: 'key_s',
+      action: 'used',
+      subject: `s${at}`,
+    }));
+    await db.transaction().execute((transaction) => audit.appendAll(transaction, events));
+    await db.transaction().execute((transaction) => audit.appendAll(transaction, []));
+    const subjects = async (territory: string): Promise<string[]> =>
+      (await audit.list({ territory, limit: 1_000 })).map(({ subject }) => subject).toReversed();
+    expect(await subjects('ter_a')).toEqual([
+      'key_first',
+      ...events.filter(({ territory }) => territory === 'ter_a').map(({ subject }) => subject),
+    ]);
+    expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 351 });
+    expect(await audit.verify('ter_b')).toMatchObject({ intact: true, entries: 350 });
+  });
+
+  test('replicas that write at once make one chain, with acts and batches among each other', async () => {
+    const replicas = await openShared(2);
+    const rows = TERRITORIES.map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
+    await (replicas[0] as OpenDatabase).db.insertInto('territories').values(rows).execute();
+    const write = async ({ db }: OpenDatabase, replica: number): Promise<void> => {
+      const audit = createAudit({ db, crypto: nodeCrypto, clock });
+      for (let round = 0; round < 10; round++) {
+        const batch = Array.from({ length: 40 }, (_, at) => ({
+          // One that takes its turns in another order than the other replica would wait for ever.
+          territory: TERRITORIES[(at + replica) % 2] as string,
+          actor: `rep_${replica}`,
+          action: 'used',
+          subject: `${round} ${at}`,
+        }));
+        await db.transaction().execute((transaction) => audit.appendAll(transaction, batch));
+        const act = { territory: 'ter_a', actor: `rep_${replica}`, action: 'revokeKey', subject: `key_${round}` };
+        await db.transaction().execute((transaction) => audit.append(transaction, act));
+      }
+    };
+    await Promise.all(replicas.map(write));
+    const { db } = replicas[0] as OpenDatabase;
+    const audit = createAudit({ db, crypto: nodeCrypto, clock });
+    expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 2 * 10 * 21 });
+    expect(await audit.verify('ter_b')).toMatchObject({ intact: true, entries: 2 * 10 * 20 });
+  });
+
+  test('a batch that fails in its middle leaves none of it', async () => {
+    const { db, audit, append } = await setUp();
+    await append('ter_a', 'key_0');
+    const good = { territory: 'ter_a', actor: 'key_s', action: 'used', subject: 's' };
+    const many = Array.from({ length: 600 }, () => good);
+    const unknown = { ...good, territory: 'ter_unknown' };
+    for (const events of [
+      [...many, { ...good, subject: 'x'.repeat(500) }],
+      [...many, unknown],
+    ]) {
+      await expect(
+        db.transaction().execute((transaction) => audit.appendAll(transaction, events)),
+      ).rejects.toBeDefined();
+    }
+    expect(await audit.verify('ter_a')).toMatchObject({ intact: true, entries: 1 });
+  });
+
+  test('the pace of appends is measured on entries that are there and chained', async () => {
+    const { database } = await setUp();
+    const pace = await measureAppends(database, nodeCrypto, { territory: 'ter_a', entries: 300, batch: 128 });
+    expect(pace).toMatchObject({ entries: 300, batch: 128 });
+    expect(pace.perSecond).toBeGreaterThan(0);
   });
 
   test.each([
