@@ -4,12 +4,12 @@
  * A process puts HTTP and sockets in front of it (`node/start-hub.ts`); the simulator puts hundreds of devices in front
  * of the very same thing. What is in memory here can be lost at any moment: the database is the truth.
  */
-import { concat, newId, utf8, type BlobStore, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import { newId, type BlobStore, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers } from './answers/answers.ts';
 import { checkReceipt } from './answers/check-receipt.ts';
 import { createJournal } from './answers/journal.ts';
-import { createAnswerReceipts, type AnswerReceipts } from './answers/receipts.ts';
-import { createAudit, type Audit } from './audit/audit.ts';
+import { type AnswerReceipts } from './answers/receipts.ts';
+import { type Audit } from './audit/audit.ts';
 import { createAuditDesk, type AuditDesk } from './audit/desk.ts';
 import { createLocalBus } from './bus/local-bus.ts';
 import type { Bus } from './bus/port.ts';
@@ -22,23 +22,26 @@ import { together } from './db/together.ts';
 import type { Database } from './db/schema.ts';
 import { accountIn } from './embeddings/account.ts';
 import { createEmbeddings, type Embeddings } from './embeddings/embeddings.ts';
-import { createDevices, type Devices } from './identity/devices.ts';
+import { type Devices } from './identity/devices.ts';
 import { createEnrolment } from './identity/enrolment.ts';
 import { createFarewell } from './identity/farewell.ts';
-import { createInvites, type Invites } from './identity/invites.ts';
-import { createKeys, type Keys } from './identity/keys.ts';
+import { type Invites } from './identity/invites.ts';
+import { type Keys } from './identity/keys.ts';
 import { areRevoked } from './identity/revoked-lately.ts';
-import { createScopes, type ScopeOf } from './identity/scope.ts';
-import { secretsOf, type Secrets, type SecretName } from './identity/secrets.ts';
+import { type ScopeOf } from './identity/scope.ts';
+import { secretsOf, type Secrets } from './identity/secrets.ts';
 import { createTicketHolders, type TicketHolders } from './identity/ticket-holders.ts';
-import { createTickets } from './identity/tickets.ts';
-import { openFurther, openTerritory } from './identity/territory.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
-import { createModels, type Model, type Models } from './models/registry.ts';
+import { type Model, type Models } from './models/registry.ts';
+import { openProjects } from './projects/open.ts';
+import type { Allocations } from './projects/allocations.ts';
+import type { Projects } from './projects/projects.ts';
+import type { SpendRules } from './projects/rules.ts';
+import type { Spending } from './projects/spending.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
-import { createPeopleVersions, type PeopleVersions } from './people/versions.ts';
-import { createPolicy, type TerritoryPolicy } from './policy/policy.ts';
+import { type PeopleVersions } from './people/versions.ts';
+import { type TerritoryPolicy } from './policy/policy.ts';
 import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
 import { createDuties } from './replicas/duties.ts';
 import { createFleet, type Fleet } from './replicas/fleet.ts';
@@ -47,12 +50,14 @@ import type { SealedAnswers } from './sealed/port.ts';
 import { createSealed } from './sealed/sealed.ts';
 import { createVouched } from './sealed/vouched.ts';
 import type { SessionEvents, Sessions } from './session/port.ts';
-import { createDeviceTrust, type DeviceTrust } from './trust/device-trust.ts';
+import { type DeviceTrust } from './trust/device-trust.ts';
 import { UNKNOWN_STANDING, readStandings, type Standing } from './trust/standing.ts';
 import { createTrust, type Trust } from './trust/trust.ts';
-import { createVouches, type Vouches } from './trust/vouches.ts';
-import { createSignIn, type SignIn } from './sign-in/sign-in.ts';
+import { type Vouches } from './trust/vouches.ts';
+import { type SignIn } from './sign-in/sign-in.ts';
 import { createSessions, type Enrolment, type LocalSessions, type SessionsDeps } from './session/sessions.ts';
+import { openPeople, type People } from './open-people.ts';
+import { openUse, type UseRooms } from './use/open-use.ts';
 
 /** This process as one of several, or as the only one. */
 export interface ReplicaDeps {
@@ -110,12 +115,19 @@ export interface Hub {
   /** Channels of this one. */
   readonly local: LocalSessions;
   readonly ticketHolders: TicketHolders;
+  readonly use: UseRooms['use'];
+  readonly refusals: UseRooms['refusals'];
+  readonly appeals: UseRooms['appeals'];
   readonly answers: Answers;
   readonly receipts: AnswerReceipts;
   readonly embeddings: Embeddings;
   readonly sealed: SealedAnswers;
   readonly blobs: BlobDesk;
   readonly limits: Callers['limits'];
+  readonly projects: Projects;
+  readonly allocations: Allocations;
+  readonly spendRules: SpendRules;
+  readonly spending: Spending;
   readonly repeats: Callers['repeats'];
   /** How people sign in. */
   readonly signIn: SignIn;
@@ -136,83 +148,27 @@ export interface Hub {
   stop(): Promise<void>;
 }
 
-const SECRET_BYTES = 32;
-const JOURNAL_KEY = 'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.';
-const SIGN_IN_KEY = 'Idlewild sign-in key: seals secrets of OpenID providers. Without it they have to be given again.';
-const SCOPE_KEY = 'Idlewild scope key: names who may share cached prompts. Without it they are computed once more.';
-
-async function secretOf(name: SecretName, header: string, { secrets, random }: HubDeps): Promise<Uint8Array> {
-  const kept = await secrets.read(name);
-  if (kept !== undefined) return kept;
-  await secrets.write(name, random.bytes(SECRET_BYTES), header);
-  // Of replicas that start together the first to write gives it to all.
-  return (await secrets.read(name)) as Uint8Array;
-}
-
 const aloneOn = ({ clock, random, log }: HubDeps): ReplicaDeps => ({
   id: newId('rep', random),
   bus: createLocalBus({ clock, log }),
   isAlone: true,
 });
 
-/** Who belongs to the territory, what it has, and the secrets of its hub. */
-async function openPeople(deps: HubDeps) {
-  const { store, random, crypto, secrets, database } = deps;
-  const { db } = database;
-  // What people read later is told in the database's time, whichever machine writes it.
-  const { clock } = database;
-  const audit = createAudit({ db, clock, crypto });
-  const opening = { db, secrets, crypto, random, clock, audit };
-  const opened = await (deps.territory === undefined ? openTerritory(opening) : openFurther(opening, deps.territory));
-  const devices = createDevices({ db, crypto, clock, audit });
-  const versions = createPeopleVersions({ db, clock: deps.clock }, opened.id);
-  const now = (): number => clock.now();
-  const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
-  return {
-    opened,
-    territory: { id: opened.id, name: opened.name, publicKey: opened.publicKey },
-    audit,
-    devices,
-    keys: createKeys({ db, territory: opened.id, crypto, random, clock, audit }),
-    invites: createInvites({ db, crypto, random, clock, audit, devices }),
-    deviceTrust: createDeviceTrust({ db, audit }),
-    vouches: createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey }),
-    models: createModels({ db, store, clock, audit }),
-    versions,
-    policy: await createPolicy({ db, now, territory: opened.id, versions, log: deps.log }),
-    tickets: createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock }),
-    scopeOf: createScopes({ crypto, secret: scopeKey }),
-    signIn: await createSignIn(
-      { ...deps, clock, audit, key: await secretOf('sign-in.key', SIGN_IN_KEY, deps) },
-      opened.id,
-    ),
-    offerKey: await derive(crypto, scopeKey, 'sealed-offers'),
-    receipts: createAnswerReceipts({
-      territory: opened.publicKey,
-      hub: opened.hub.key,
-      certificate: opened.certificate,
-      crypto,
-      clock,
-      log: deps.log,
-    }),
-    journalKey: await secretOf('journal.key', JOURNAL_KEY, deps),
-  };
-}
-type People = Awaited<ReturnType<typeof openPeople>>;
-
 /** What this replica writes down of answers, and may do for all. */
 function openBooks(
   deps: HubDeps,
-  { journalKey: key, territory: { id: territory } }: People,
+  { journalKey: key, territory: { id: territory }, audit, versions }: People,
   { id, isAlone }: ReplicaDeps,
   replica: Replica,
 ) {
   const { database, crypto, random, log, limits: defaults = {} } = deps;
   const sealing = { database, territory, crypto, random, clock: database.clock, key, log };
   const callers = createCallers({ ...sealing, replica, defaults });
+  const accounts = openProjects({ database, random, audit, versions, owner: id, log }, territory);
   return {
     callers,
-    journal: callers.charging(createJournal({ ...sealing, owner: id })),
+    ...accounts,
+    journal: callers.charging(createJournal({ ...sealing, owner: id }), accounts.spending),
     duties: createDuties({ ...deps, replica, exclusive: isAlone }),
   };
 }
@@ -272,9 +228,8 @@ function openWork(
   { fleet, local, trust }: Connected,
 ) {
   const { clock, random, crypto, log, meter } = deps;
-  const { keys, models, territory } = people;
+  const { models, territory, vouches } = people;
   const { journal, duties } = books;
-  const revokedKeys: typeof keys.revokedAmong = (of, ids) => keys.revokedAmong(of, ids);
   const { blobs, placement, readModels } = createPlaces(deps, {
     sessions: fleet,
     local,
@@ -282,7 +237,7 @@ function openWork(
     models: () => models.list(territory.id),
     queued: () => answers.queuedByModel(),
   });
-  const common = { clock, random, replica: id, sessions: fleet, placement, trust, meter, log, revokedKeys };
+  const common = { clock, random, replica: id, sessions: fleet, placement, trust, meter, log };
   const answers: Answers = createAnswers({
     ...common,
     journal,
@@ -293,14 +248,14 @@ function openWork(
     account: accountIn(journal),
     onFree: () => answers.pump(),
   });
-  const { db, clock: wallClock } = deps.database;
+  const { clock: wallClock } = deps.database;
   const sealed: SealedAnswers = createSealed({
     ...common,
     crypto,
     key: people.offerKey,
     wallClock,
     journal,
-    vouched: createVouched({ db, territory: territory.id, clock, wallClock, log }),
+    vouched: createVouched({ ...common, vouches, territory: territory.id, devices: () => fleet.list(), wallClock }),
     onFree: () => answers.pump(),
   });
   return { answers, embeddings, sealed, blobs, placement, readModels };
@@ -321,6 +276,10 @@ export async function createHub(given: HubDeps): Promise<Hub> {
   const { local, fleet } = connected;
   const work = openWork(deps, people, books, self, connected);
   const { answers, placement, embeddings, sealed, readModels } = work;
+  const rules = openUse(
+    { ...deps, ...people, ...deps.database, directory: people.policy.directory, embeddings },
+    territory.id,
+  );
   const told = self.bus.subscribe('all.people', () => people.versions.stale());
   const auditDesk = openAuditDesk(deps, people, duties.duty('audit'));
   const chores = await startChores(deps, { ...work, ...books, ...self, devices, local, territory: territory.id });
@@ -328,6 +287,7 @@ export async function createHub(given: HubDeps): Promise<Hub> {
   return {
     ...people,
     ...work,
+    ...rules,
     ...connected,
     auditDesk,
     onDecision: (decision) => auditDesk.onDecision(decision),
@@ -336,6 +296,10 @@ export async function createHub(given: HubDeps): Promise<Hub> {
     db,
     sessions: fleet,
     limits: callers.limits,
+    projects: books.projects,
+    allocations: books.allocations,
+    spendRules: books.spendRules,
+    spending: books.spending,
     repeats: callers.repeats,
     async announceModels() {
       self.bus.publish('all.models', new Uint8Array(0));
@@ -365,15 +329,13 @@ export async function createHub(given: HubDeps): Promise<Hub> {
       fleet.stop();
       await devices.flush();
       await journal.flush();
+      await rules.refusals.stop();
       await auditDesk.stop();
       await duties.stop();
       people.policy.stop();
     },
   };
 }
-
-const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<Uint8Array> =>
-  crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
 
 function openAuditDesk({ database, crypto, log }: HubDeps, people: People, duty: Duty): AuditDesk {
   const { audit, territory, opened } = people;

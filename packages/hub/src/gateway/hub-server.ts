@@ -1,6 +1,14 @@
 /** The hub's doors put together: all routes on one server, over a hub that is wired already. */
 import type { ServerOptions as TlsServerOptions } from 'node:https';
-import { encodeInvite, type BlobStore, type Clock, type IdlewildError, type Random } from '@idlewild/protocol';
+import {
+  ERRORS,
+  encodeInvite,
+  type BlobStore,
+  type Clock,
+  type ErrorCode,
+  type IdlewildError,
+  type Random,
+} from '@idlewild/protocol';
 import type { Hub } from '../hub.ts';
 import type { Log } from '../log.ts';
 import type { Register } from '../replicas/register.ts';
@@ -21,6 +29,7 @@ import { signInRoutes } from './routes-sign-in.ts';
 import { sealedRoutes } from './routes-sealed.ts';
 import { territoryRoutes, type TerritoryRoutesDeps } from './routes-territories.ts';
 import { trustRoutes } from './routes-trust.ts';
+import { useRoutes } from './routes-use.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
 import { createServer, type App, type ServerDeps } from './server.ts';
@@ -93,6 +102,7 @@ export async function createHubServer({
       log,
       refusal,
       isLeaving,
+      onRefused: (code) => countRefused(hub, code),
     },
     [
       callerHooks({ ...hub, carried, clock, log }),
@@ -112,6 +122,7 @@ export async function createHubServer({
         inviteToken,
       }),
       auditRoutes(hub),
+      useRoutes({ ...hub, territory }),
       trustRoutes({ ...hub, territory }),
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       blobRoutes({ store, blobs: hub.blobs }),
@@ -123,4 +134,9 @@ export async function createHubServer({
       wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),
     ],
   );
+}
+
+/** What the rules of use refused is counted where it is kept; faults of requests are no refusals. */
+function countRefused({ refusals }: Hub, code: ErrorCode): void {
+  if (code !== 'use_refused' && [401, 402, 403, 429, 503].includes(ERRORS[code].status)) refusals.count(code);
 }

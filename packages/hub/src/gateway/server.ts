@@ -70,6 +70,8 @@ export interface ServerDeps {
   readonly signedIn?: SignedInDoor | undefined;
   /** Told of whoever used a route, and of what was refused. Waits for nothing and throws nothing. */
   readonly onDecision?: ((decision: Decision) => void) | undefined;
+  /** Told of the code of every answer that was refused, for the statistics. */
+  readonly onRefused?: ((code: ErrorCode) => void) | undefined;
   /** Nobody is to come again over the connection that he has. */
   readonly isLeaving: () => boolean;
   /** Why no more answers are begun at the moment. */
@@ -131,6 +133,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   app.setErrorHandler((thrown, request, reply) => {
     const error = translate(thrown, request);
     if (error.code === 'cancelled') return reply.hijack();
+    if (request.routeOptions.config.action === 'answer') deps.onRefused?.(error.code);
     if (error.status === 401 || error.status === 403) deps.onDecision?.({ ...decisionOf(request), refusal: error });
     log.debug(
       { request: request.id, method: request.method, route: request.routeOptions.url, code: error.code },

@@ -51,6 +51,8 @@ export const ACTIONS = {
   /** For devices of the asker. */
   inviteOwnDevice: 'Territory',
   listOwnDevices: 'Territory',
+  /** To drain or take back what the asker lends, in whichever of her communities. */
+  controlOwnDevices: 'Territory',
   listDevices: 'Territory',
   showDevice: 'Device',
   drainDevice: 'Device',
@@ -89,6 +91,13 @@ export const ACTIONS = {
   /** Caps of the territory, its projects, keys and people; the daily floor. */
   capSpending: 'Territory',
   readShowback: 'Territory',
+
+  /** The rules of use, to which everybody is held. */
+  readUse: 'Territory',
+  changeUse: 'Territory',
+  /** Against what the rules of use refused to the asker. */
+  appeal: 'Territory',
+  decideAppeals: 'Territory',
 
   readPolicy: 'Territory',
   changePolicy: 'Territory',

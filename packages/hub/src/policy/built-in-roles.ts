@@ -16,10 +16,12 @@ const CALLER = [
   'readStatus',
   'readOwnUsage',
   'listProjects',
+  'readUse',
+  'appeal',
 ] as const satisfies Action[];
 
 /** To let devices of one's own in, and to see them. What is done to one of them, `policies.cedar` permits. */
-const LENDER = ['inviteOwnDevice', 'listOwnDevices'] as const satisfies Action[];
+const LENDER = ['inviteOwnDevice', 'listOwnDevices', 'controlOwnDevices'] as const satisfies Action[];
 
 export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, readonly Action[]>> = {
   /** A person of the territory: asks, lends, and has keys and devices of her own. */
@@ -44,6 +46,7 @@ export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, reado
     'listProjects',
     'showProject',
     'readShowback',
+    'readUse',
   ],
 };
 

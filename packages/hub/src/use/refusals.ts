@@ -33,7 +33,6 @@ export interface Refusals {
 export interface RefusalsDeps {
   readonly db: Database;
   readonly clock: Pick<Clock, 'now' | 'after'>;
-  /** For the timer; absent: `clock`. */
   readonly random: Random;
   readonly log: Log;
 }

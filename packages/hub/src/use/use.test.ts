@@ -8,6 +8,7 @@ import type { KeyPrincipal, Principal } from '../identity/principal.ts';
 import { silentLog } from '../log.ts';
 import { FRESH_MS, createPeopleVersions } from '../people/versions.ts';
 import { testDatabases } from '../testing/databases.ts';
+import type { AskedText } from '../trust/text.ts';
 import { createAppeals } from './appeals.ts';
 import { USE_LIMITS } from './limits.ts';
 import { createRefusals } from './refusals.ts';
@@ -28,7 +29,8 @@ const bob = key('key_bob');
 const steward = key('key_steward');
 const never = new AbortController().signal;
 const noGas: UseRules = { v: 1, rules: [{ kind: 'phrases', id: 'gas', phrases: ['nerve gas'], why: 'no weapons' }] };
-const asksFor = (text: string) => ({ model: 'jacobean', texts: [text] });
+const said: AskedText = { dataClass: 'internal', cause: undefined, person: undefined };
+const asksFor = (text: string) => ({ model: 'jacobean', texts: [text], text: said });
 
 describe.each(await testDatabases())('with $kind', ({ open }) => {
   async function setUp(options: { groups?: Readonly<Record<string, readonly string[]>>; classify?: Classify } = {}) {
@@ -56,7 +58,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     };
     return { clock, db, audit, ...roomsOf('ter_a'), elsewhere: roomsOf('ter_b') };
   }
-  async function refusalOf(judging: PromiseLike<unknown> | unknown): Promise<string> {
+  async function refusalOf(judging: unknown): Promise<string> {
     const error = await Promise.resolve(judging).then(
       () => undefined,
       (thrown: unknown) => thrown as { code: string; details: { refusal: string } },
@@ -126,9 +128,9 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const profile = { name: 'age-appropriate', groups: ['children'], models: { deny: ['wild'] }, preamble: 'Be kind.' };
     await use.apply({ rules: { v: 1, profiles: [profile] }, actor: 'key_steward' });
     expect(await use.judge(ada, asksFor('hello'), never)).toEqual(['Be kind.']);
-    expect(await use.judge(bob, { model: 'wild', texts: [] }, never)).toEqual([]);
-    await refusalOf(use.judge(ada, { model: 'wild', texts: [] }, never));
-    expect(await use.tryOut(bob, { model: 'wild', texts: [] }, ['children'], never)).toMatchObject({
+    expect(await use.judge(bob, { model: 'wild', texts: [], text: said }, never)).toEqual([]);
+    await refusalOf(use.judge(ada, { model: 'wild', texts: [], text: said }, never));
+    expect(await use.tryOut(bob, { model: 'wild', texts: [], text: said }, ['children'], never)).toMatchObject({
       reason: 'model-denied',
     });
   });
@@ -141,15 +143,15 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
   test.each([
     [[0.2, 0.79], false],
     [[0.2, 0.8], true],
-  ])('a classifier that says %j', async (said, isRefused) => {
+  ])('a classifier that says %j', async (probabilities, isRefused) => {
     const asked: string[][] = [];
     const classify: Classify = async (rule, texts) => {
       asked.push([rule.model, ...texts]);
-      return said;
+      return probabilities;
     };
     const { use } = await setUp({ classify });
     await use.apply({ rules: classified, actor: 'key_steward' });
-    const judging = use.judge(ada, { model: 'jacobean', texts: ['one', 'two'] }, never);
+    const judging = use.judge(ada, { model: 'jacobean', texts: ['one', 'two'], text: said }, never);
     if (isRefused) await refusalOf(judging);
     else expect(await judging).toEqual([]);
     expect(asked).toEqual([['guard', 'one', 'two']]);
@@ -160,7 +162,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     await use.apply({ rules: classified, actor: 'key_steward' });
     await expect(use.judge(ada, asksFor('anything'), never)).rejects.toMatchObject({ code: 'use_unjudged' });
     // There is no text to look at.
-    expect(await use.judge(ada, { model: 'jacobean', isSealed: true, texts: [] }, never)).toEqual([]);
+    expect(await use.judge(ada, { model: 'jacobean', isSealed: true, texts: [], text: said }, never)).toEqual([]);
   });
 
   test('refusals are counted by day and reason, and a day is not counted in another', async () => {

@@ -26,6 +26,7 @@ import type { Database } from '../db/schema.ts';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import { actorOf, personOf, type Principal } from '../identity/principal.ts';
 import { touchPeople, type PeopleVersions } from '../people/versions.ts';
+import type { AskedText } from '../trust/text.ts';
 import { USE_LIMITS } from './limits.ts';
 import type { Refusals } from './refusals.ts';
 
@@ -39,7 +40,8 @@ export interface RulesVersion {
 
 export interface UseRequest {
   readonly model: string;
-  readonly purpose?: string | undefined;
+  /** What is said of the texts; its cause is the purpose. */
+  readonly text: AskedText;
   readonly isSealed?: boolean | undefined;
   /** What was written for the model; none where it is sealed. */
   readonly texts: readonly string[];
@@ -49,7 +51,7 @@ export interface UseRequest {
 export type Classify = (
   rule: ClassifierRule,
   texts: readonly string[],
-  asker: Principal,
+  as: { readonly asker: Principal; readonly text: AskedText },
   signal: AbortSignal,
 ) => Promise<readonly number[]>;
 
@@ -143,13 +145,13 @@ export function createUse(deps: UseDeps, territory: string): Use {
   /** What speaks against it, lists first, then phrases, then what takes a device. */
   async function faultOf(
     { judge }: Holding,
-    { asked, except, texts, asker }: Judged,
+    { asked, except, texts, asker, text }: Judged,
     signal: AbortSignal,
   ): Promise<UseFault | undefined> {
     const listed = judge.faultOf(asked, except) ?? judge.faultOfTexts(texts, asked, except);
     if (listed !== undefined || texts.length === 0) return listed;
     for (const rule of judge.classifiers(asked, except)) {
-      const probabilities = await judged(rule, () => classify(rule, texts, asker, signal));
+      const probabilities = await judged(rule, () => classify(rule, texts, { asker, text }, signal));
       if (Math.max(...probabilities) >= rule.threshold) return { reason: reasonOfRule(rule.id), why: rule.why };
     }
     return undefined;
@@ -161,9 +163,8 @@ export function createUse(deps: UseDeps, territory: string): Use {
     request: UseRequest,
     signal: AbortSignal,
   ): Promise<readonly string[]> {
-    const { texts, ...what } = request;
-    const asked: UseAsked = { ...what, groups: await groupsOf(asker) };
-    const fault = await faultOf(by, { asked, texts, asker, except: exceptionsOf(by, asker) }, signal);
+    const asked = askedOf(request, await groupsOf(asker));
+    const fault = await faultOf(by, { ...request, asked, asker, except: exceptionsOf(by, asker) }, signal);
     if (fault === undefined) return by.judge.preambles(asked);
     const refusal = await refusals.keep(asker, { reason: fault.reason, model: request.model });
     throw refused(fault, refusal);
@@ -220,16 +221,24 @@ export function createUse(deps: UseDeps, territory: string): Use {
       const judgeWith = (now: Holding) => (now.isEmpty ? NO_TEXTS : judgeBy(now, asker, request, signal));
       return by instanceof Promise ? by.then(judgeWith) : judgeWith(by);
     },
-    async tryOut(asker, { texts, ...what }, groups, signal) {
-      const judged = { asked: { ...what, groups }, texts, asker, except: new Set<string>() };
+    async tryOut(asker, request, groups, signal) {
+      const judged = { ...request, asked: askedOf(request, groups), asker, except: new Set<string>() };
       return faultOf(await held(), judged, signal);
     },
   };
 }
 
+const askedOf = ({ model, text, isSealed }: UseRequest, groups: readonly string[]): UseAsked => ({
+  model,
+  purpose: text.cause,
+  isSealed,
+  groups,
+});
+
 interface Judged {
   readonly asked: UseAsked;
   readonly texts: readonly string[];
+  readonly text: AskedText;
   readonly asker: Principal;
   readonly except: ReadonlySet<string>;
 }

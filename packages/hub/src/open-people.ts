@@ -1,0 +1,95 @@
+/**
+ * Who belongs to a territory, what it has, and the secrets of its hub: all that is opened from the database before a
+ * device or a caller is known.
+ */
+import { concat, utf8, type BlobStore, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import { createAnswerReceipts } from './answers/receipts.ts';
+import { createAudit } from './audit/audit.ts';
+import type { OpenDatabase } from './db/open.ts';
+import { createDevices } from './identity/devices.ts';
+import { createInvites } from './identity/invites.ts';
+import { createKeys } from './identity/keys.ts';
+import { createScopes } from './identity/scope.ts';
+import { type Secrets, type SecretName } from './identity/secrets.ts';
+import { createTickets } from './identity/tickets.ts';
+import { openFurther, openTerritory } from './identity/territory.ts';
+import type { Log } from './log.ts';
+import { createModels } from './models/registry.ts';
+import { createPeopleVersions } from './people/versions.ts';
+import { createPolicy } from './policy/policy.ts';
+import { createDeviceTrust } from './trust/device-trust.ts';
+import { createVouches } from './trust/vouches.ts';
+import { createSignIn } from './sign-in/sign-in.ts';
+
+export interface PeopleDeps {
+  readonly database: OpenDatabase;
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly crypto: Crypto;
+  readonly secrets: Secrets;
+  /** Id of a further territory of the database; absent: its first. */
+  readonly territory?: string | undefined;
+  readonly log: Log;
+}
+
+const SECRET_BYTES = 32;
+const JOURNAL_KEY = 'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.';
+const SIGN_IN_KEY = 'Idlewild sign-in key: seals secrets of OpenID providers. Without it they have to be given again.';
+const SCOPE_KEY = 'Idlewild scope key: names who may share cached prompts. Without it they are computed once more.';
+
+async function secretOf(name: SecretName, header: string, { secrets, random }: PeopleDeps): Promise<Uint8Array> {
+  const kept = await secrets.read(name);
+  if (kept !== undefined) return kept;
+  await secrets.write(name, random.bytes(SECRET_BYTES), header);
+  // Of replicas that start together the first to write gives it to all.
+  return (await secrets.read(name)) as Uint8Array;
+}
+
+const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<Uint8Array> =>
+  crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
+
+/** Who belongs to the territory, what it has, and the secrets of its hub. */
+export async function openPeople(deps: PeopleDeps) {
+  const { store, random, crypto, secrets, database } = deps;
+  const { db } = database;
+  // What people read later is told in the database's time, whichever machine writes it.
+  const { clock } = database;
+  const audit = createAudit({ db, clock, crypto });
+  const opening = { db, secrets, crypto, random, clock, audit };
+  const opened = await (deps.territory === undefined ? openTerritory(opening) : openFurther(opening, deps.territory));
+  const devices = createDevices({ db, crypto, clock, audit });
+  const versions = createPeopleVersions({ db, clock: deps.clock }, opened.id);
+  const now = (): number => clock.now();
+  const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
+  return {
+    opened,
+    territory: { id: opened.id, name: opened.name, publicKey: opened.publicKey },
+    audit,
+    devices,
+    keys: createKeys({ db, territory: opened.id, crypto, random, clock, audit }),
+    invites: createInvites({ db, crypto, random, clock, audit, devices }),
+    deviceTrust: createDeviceTrust({ db, audit }),
+    vouches: createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey }),
+    models: createModels({ db, store, clock, audit }),
+    versions,
+    policy: await createPolicy({ db, now, territory: opened.id, versions, log: deps.log }),
+    tickets: createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock }),
+    scopeOf: createScopes({ crypto, secret: scopeKey }),
+    signIn: await createSignIn(
+      { ...deps, clock, audit, key: await secretOf('sign-in.key', SIGN_IN_KEY, deps) },
+      opened.id,
+    ),
+    offerKey: await derive(crypto, scopeKey, 'sealed-offers'),
+    receipts: createAnswerReceipts({
+      territory: opened.publicKey,
+      hub: opened.hub.key,
+      certificate: opened.certificate,
+      crypto,
+      clock,
+      log: deps.log,
+    }),
+    journalKey: await secretOf('journal.key', JOURNAL_KEY, deps),
+  };
+}
+export type People = Awaited<ReturnType<typeof openPeople>>;
