@@ -40,6 +40,7 @@ import type {
   UsageRow,
 } from './shapes.ts';
 import { territoriesOf, type Territories } from './territories.ts';
+import { deviceTrustOf, stewardsOf, type DeviceTrust, type Stewards } from './trust.ts';
 import { uploadModel, type UploadModel } from './upload.ts';
 
 export interface ClientOptions {
@@ -71,7 +72,10 @@ export interface Client {
     /** The device finishes what it has and takes nothing new. */
     drain(id: string, options?: CallOptions): Promise<void>;
     revoke(id: string, options?: CallOptions): Promise<void>;
+    /** How far they are trusted. */
+    readonly trust: DeviceTrust;
   };
+  readonly stewards: Stewards;
   readonly keys: {
     list(options?: CallOptions): Promise<Key[]>;
     create(request: KeyRequest, options?: CallOptions): Promise<CreatedKey>;
@@ -136,7 +140,9 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
       get: (id, options) => json('GET', at('/api/devices', id), undefined, options),
       drain: (id, options) => json('POST', at('/api/devices', id, '/drain'), undefined, options),
       revoke: (id, options) => json('DELETE', at('/api/devices', id), undefined, options),
+      trust: deviceTrustOf(json),
     },
+    stewards: stewardsOf(json),
     keys: {
       list: (options) => json('GET', '/api/keys', undefined, options),
       create: (request, options) => json('POST', '/api/keys', request, options),

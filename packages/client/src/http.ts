@@ -4,7 +4,14 @@
  * It is handed `fetch` (the web standard's) and knows no platform. It neither retries nor waits: whether and when to
  * try again is the caller's to say, who also sets deadlines, through the signal.
  */
-import { IdlewildError, asIdlewildError, codeOf, isErrorCode, type ErrorCode } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  asIdlewildError,
+  codeOf,
+  isErrorCode,
+  type DataClass,
+  type ErrorCode,
+} from '@idlewild/protocol';
 
 export type Fetch = typeof fetch;
 
@@ -16,6 +23,10 @@ export interface CallOptions {
    * knows: it is what lets a broken stream go on. One that you give lets you hang up and come again yourself.
    */
   readonly idempotencyKey?: string | undefined;
+  /** How far the texts may go; absent: as the key is for. Never less delicate than that. */
+  readonly dataClass?: DataClass | undefined;
+  /** What it is for, as a slug such as `climate`: lenders may lend for it alone, or refuse it. */
+  readonly purpose?: string | undefined;
 }
 
 export interface StreamOptions extends CallOptions {
@@ -45,10 +56,12 @@ export function createHubConnection(hub: string, key: string | undefined, fetch:
   ): Promise<Response> => {
     const headers = new Headers(init.headers);
     if (key !== undefined) headers.set('authorization', `Bearer ${key}`);
-    const { signal, idempotencyKey, lastEventId } = options;
+    const { signal, idempotencyKey, lastEventId, dataClass, purpose } = options;
     for (const [name, value] of Object.entries(options.headers ?? {})) headers.set(name, value);
     if (idempotencyKey !== undefined) headers.set('idempotency-key', idempotencyKey);
     if (lastEventId !== undefined) headers.set('last-event-id', lastEventId);
+    if (dataClass !== undefined) headers.set('idlewild-data-class', dataClass);
+    if (purpose !== undefined) headers.set('idlewild-purpose', purpose);
     let response: Response;
     try {
       response = await fetch(base + path, { ...init, method, headers, ...(signal === undefined ? {} : { signal }) });

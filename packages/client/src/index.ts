@@ -72,3 +72,4 @@ export type {
 } from './shapes.ts';
 export type { OpenedTerritory, Territories, Territory } from './territories.ts';
 export type { UploadFile, UploadModel } from './upload.ts';
+export type { DeviceChange, DeviceTrust, Steward, Stewards } from './trust.ts';

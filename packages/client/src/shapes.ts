@@ -4,7 +4,16 @@
  * Instants are ISO 8601 texts, sizes are bytes, CIDs are texts. A field that this version does not know is kept out of
  * the types and left in the values.
  */
-import type { DeviceModel, DeviceProfile, DeviceState, Lent, ModelCard, ModelKind } from '@idlewild/protocol';
+import type {
+  Consent,
+  DeviceModel,
+  DeviceProfile,
+  DeviceState,
+  DeviceTier,
+  Lent,
+  ModelCard,
+  ModelKind,
+} from '@idlewild/protocol';
 
 export interface Message {
   readonly role: 'system' | 'developer' | 'user' | 'assistant';
@@ -146,6 +155,13 @@ export interface Device {
   readonly enrolledAt: string;
   readonly active: number;
   readonly slots: number;
+  /** How far it is trusted. */
+  readonly tier: DeviceTier;
+  /** Id of the member who lends it, where that is known. */
+  readonly person: string | null;
+  readonly pools: readonly string[];
+  /** Until when a steward vouches for it. */
+  readonly vouchedUntil: string | null;
 }
 
 export interface DeviceModelState {
@@ -165,6 +181,8 @@ export interface DeviceDetails extends Device {
   readonly profile: DeviceProfile | null;
   /** How much of the machine is lent; `null` while the device is away. */
   readonly lent: Lent | null;
+  /** Which texts its lender lends for; `null` while the device is away. */
+  readonly lends: Pick<Consent, 'kinds' | 'classes' | 'causes' | 'refused'> | null;
   readonly modelStates: readonly DeviceModelState[];
 }
 
@@ -240,6 +258,8 @@ export interface CreatedKey {
 export interface InviteRequest {
   readonly uses: number;
   readonly expiresInSeconds: number;
+  /** What the devices become that join with it; absent: `member`. */
+  readonly tier?: DeviceTier | undefined;
 }
 export interface CreatedInvite {
   readonly url: string;
