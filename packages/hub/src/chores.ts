@@ -12,6 +12,7 @@ import { watchMoved, type MovedDeps } from './identity/moved.ts';
 import { watchRevoked } from './identity/revoked-lately.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
+import type { Spending } from './projects/spending.ts';
 import type { Duties } from './replicas/duties.ts';
 import type { Duty } from './replicas/port.ts';
 import type { LocalSessions } from './session/sessions.ts';
@@ -26,6 +27,7 @@ interface Rooms {
   readonly territory: string;
   readonly journal: Journal;
   readonly callers: Callers;
+  readonly spending: Pick<Spending, 'expire'>;
   readonly duties: Duties;
   readonly devices: Devices;
   readonly local: LocalSessions;
@@ -35,17 +37,19 @@ interface Rooms {
 /** Resolves when what has to be known at the start is known. */
 export async function startChores(deps: ChoreDeps, rooms: Rooms): Promise<{ stop(): void }> {
   const { log } = deps;
-  const { bus, isAlone, territory, journal, callers, duties, devices, local, readModels } = rooms;
+  const { bus, isAlone, territory, journal, callers, spending, duties, devices, local, readModels } = rooms;
   const onFault = (error: unknown): void => log.error({ why: messageOf(error) }, 'models could not be read');
   const modelsChanged = bus.subscribe('all.models', () => void readModels().catch(onFault));
   const expiry = duties.duty('expiry');
   await duties.settled();
   await readModels();
   await closeOpen(journal, isAlone, log);
+  // What a crash left held is there again at once.
+  if (isAlone) await spending.expire();
   const housekeeping = keepHouse(deps, [
     () => journal.flush(),
     () => devices.flush(),
-    () => forAll(expiry, callers, journal, log),
+    () => forAll(expiry, { callers, journal, spending }, log),
   ]);
   const moved = watchMoved(deps, local);
   const revocations = isAlone ? undefined : watchRevoked(deps, territory, local);
@@ -68,7 +72,11 @@ async function closeOpen(journal: Journal, isAlone: boolean, log: Log): Promise<
 }
 
 /** What one replica does for all: forgets runs that nobody came back to, and ends answers that nobody will finish. */
-async function forAll(duty: Duty, callers: Callers, journal: Journal, log: Log): Promise<void> {
+async function forAll(
+  duty: Duty,
+  { callers, journal, spending }: Pick<Rooms, 'callers' | 'journal' | 'spending'>,
+  log: Log,
+): Promise<void> {
   const isMine = duty.isMine();
   if (isMine) {
     await duty.fenced((transaction) => callers.expireRuns(transaction));
@@ -78,6 +86,7 @@ async function forAll(duty: Duty, callers: Callers, journal: Journal, log: Log):
   const patienceMs = isMine ? HUB_LIMITS.replicaLiveMs : Number.POSITIVE_INFINITY;
   for (const { request, answerTokens } of await journal.closeOrphans(patienceMs))
     log.warn({ request, tokens: answerTokens }, 'the replica of a request is gone; it is closed as failed');
+  if (isMine) await spending.expire();
 }
 
 /** What is due from time to time, one after the other; after it erased pages leave the write-ahead log. */

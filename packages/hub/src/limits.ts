@@ -60,8 +60,8 @@ export const HUB_LIMITS = {
   sweepMs: 100,
   /** An attempt over the bus that is silent for this long may have lost a message: its device is asked to repeat. */
   resumeAskMs: 1_000,
-  /** The keys of open answers are read this often: half of the second after which a revoked one gets nothing more. */
-  keysReadMs: 500,
+  /** How far devices are trusted is read this often: half of the second after which a taken right is gone. */
+  trustReadMs: 500,
   /** Tokens, and ends that nobody waits for, wait at most this long for company: one commit serves many answers. */
   groupCommitMsMax: 20,
   /** Below this load a write does not wait at all. */
@@ -104,6 +104,8 @@ export const HUB_LIMITS = {
   /** Of one key, waiting and held: a page of choices, and no caller keeps every device from others. */
   offersPerKeyMax: 16,
   offersWaitingMax: 256,
+  /** Who vouches for devices is read anew when something is said of them, and after this. */
+  vouchesReadMs: 5_000,
   /** An offer names ids, a model and a class. */
   offerCharactersMax: 2_048,
   /** Devices that a caller says have failed its prompt. */

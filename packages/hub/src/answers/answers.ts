@@ -17,22 +17,16 @@ import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { createAffinity, type Marks } from '../scheduler/affinity.ts';
 import { featuresOf, route, type Candidate, type Demand } from '../scheduler/route.ts';
+import { endRefused } from '../policy/permit.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Sessions } from '../session/port.ts';
 import { barOf } from '../trust/barred.ts';
 import { moreDelicate, sortOf } from '../trust/text.ts';
 import type { Trust } from '../trust/trust.ts';
-import type {
-  AnswerOutcome,
-  AnswerSink,
-  AnswerRequest,
-  AnswerHandle,
-  AnswerMeter,
-  Answers,
-  ReceiptFacts,
-} from './port.ts';
+import type { AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers } from './port.ts';
 import { atMost } from './at-most.ts';
+import type { CheckReceipt } from './check-receipt.ts';
 import { createBooks } from './books.ts';
 import { createGate, type Gate } from './gate.ts';
 import { createChoosing } from './choosing.ts';
@@ -63,10 +57,8 @@ export interface AnswersDeps {
   readonly placement?: Pick<Placement, 'asked' | 'isComing'>;
   /** How far devices are trusted. */
   readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
-  /** Which of these keys of a territory are revoked by now. */
-  readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /** Checks a receipt against what the hub saw; a wrong one is logged and not kept. */
-  readonly checkReceipt: (device: ConnectedDevice, receipt: Uint8Array, seen: ReceiptFacts) => Promise<boolean>;
+  readonly checkReceipt: CheckReceipt;
   readonly log: Log;
 }
 
@@ -104,7 +96,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
   let queue: Answer[] = [];
   let sweeper: Timer | undefined;
   let stopping = false;
-  let keysReadAtMs = Number.NEGATIVE_INFINITY;
+  let trustReadAtMs = Number.NEGATIVE_INFINITY;
 
   function apply(answer: Answer, event: MachineEvent): void {
     const attempt = answer.state.attempt;
@@ -128,12 +120,12 @@ export function createAnswers(deps: AnswersDeps): Answers {
         if (effect.i === 0) meter.firstToken(clock.monotonic() - state.createdAtMs);
         journal.token(state.request, { id: effect.id, s: effect.s, calls: effect.calls, lp: effect.lp });
         if (!answer.silenced) sink.token(effect.i, effect.id, effect.s, effect.calls, effect.lp);
-        return;
+        return bound(answer);
       case 'started': {
         const { promptTokens, cachedTokens } = state;
         if (promptTokens !== undefined) journal.fact(state.request, { t: 'started', promptTokens, cachedTokens });
         if (!answer.silenced) sink.started(effect.promptTokens);
-        return;
+        return bound(answer);
       }
       case 'resume': {
         const device = sessions.get(effect.attempt.device);
@@ -163,6 +155,16 @@ export function createAnswers(deps: AnswersDeps): Answers {
       case 'failed':
         return fail(answer, effect.code, effect.message);
     }
+  }
+
+  /** Prompts may have more tokens than anybody could say before they were read. */
+  function bound(answer: Answer): void {
+    const { promptTokens, tokens } = answer.state;
+    const most = promptTokens === undefined ? undefined : answer.request.spend?.tokensAfter(promptTokens);
+    if (most === undefined || tokens.length < most) return;
+    if (tokens.length > 0) return apply(answer, { t: 'cut' });
+    const why = `the prompt has ${promptTokens} tokens, which is all that was left; ask with less of it`;
+    apply(answer, { t: 'cancel', code: 'spend_cap', why });
   }
 
   function finish(answer: Answer, attempt: Attempt, effect: Extract<Effect, { t: 'finished' }>): void {
@@ -282,26 +284,21 @@ export function createAnswers(deps: AnswersDeps): Answers {
     queue = [...left, ...queue];
   }
 
-  /** Nobody asks for the key again while its answer runs, so its open answers are looked up here. */
-  async function endRevoked(): Promise<void> {
-    for (const [territory, answers] of Map.groupBy(open.values(), (answer) => answer.request.territory)) {
-      const revoked = await deps.revokedKeys(territory, [...new Set(answers.map((answer) => answer.request.key))]);
-      for (const answer of answers) {
-        const { key } = answer.request;
-        const why = `the key ${key} was revoked; ask a steward for a new one`;
-        if (revoked.has(key)) apply(answer, { t: 'cancel', code: 'unauthenticated', why });
-      }
-    }
-  }
+  const cancelRefused = (answer: Answer, { code, message: why }: IdlewildError): void =>
+    apply(answer, { t: 'cancel', code, why });
 
   function sweep(): void {
     sweeper = undefined;
     for (const answer of [...open.values()]) apply(answer, { t: 'tick' });
     pump();
-    if (clock.monotonic() - keysReadAtMs >= HUB_LIMITS.keysReadMs) {
-      keysReadAtMs = clock.monotonic();
-      const onError = (error: Error): void => log.error({ why: error.message }, 'revoked keys could not be read');
-      endRevoked().catch(onError);
+    endRefused(
+      open.values(),
+      ({ request }) => request.permit,
+      cancelRefused,
+      (error) => log.error({ why: messageOf(error) }, 'whether open answers may go on could not be asked'),
+    );
+    if (clock.monotonic() - trustReadAtMs >= HUB_LIMITS.trustReadMs) {
+      trustReadAtMs = clock.monotonic();
       Promise.resolve(trust.refresh()).catch((error: unknown) =>
         log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read'),
       );
@@ -351,7 +348,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const answer = createAnswer(request, sink, state);
     open.set(state.request, answer);
     try {
-      await journal.open({ request: state.request, territory, key, model: state.model, work, text, run });
+      const hold = request.spend?.hold;
+      await journal.open({ request: state.request, territory, key, model: state.model, work, text, run, hold });
     } catch (error) {
       open.delete(state.request);
       throw error;

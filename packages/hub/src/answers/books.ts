@@ -8,7 +8,8 @@ import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import type { Journal } from './journal.ts';
 import type { AnswerState, Attempt } from './machine.ts';
-import type { AnswerMeter, ReceiptFacts } from './port.ts';
+import type { CheckReceipt } from './check-receipt.ts';
+import type { AnswerMeter } from './port.ts';
 
 /** Of an answer that is over. */
 interface EndedAnswer {
@@ -20,7 +21,12 @@ interface EndedAnswer {
 
 export interface Books {
   /** A device finished it. Resolves when that is written, or could not be. */
-  done(answer: EndedAnswer, attempt: Attempt, device: ConnectedDevice | undefined, receipt: Uint8Array): Promise<void>;
+  done(
+    answer: EndedAnswer,
+    attempt: Attempt,
+    device: ConnectedDevice | undefined,
+    receipt: Uint8Array | undefined,
+  ): Promise<void>;
   /** It came to nothing, or was cancelled. */
   ended(answer: EndedAnswer, code: ErrorCode): void;
 }
@@ -30,7 +36,7 @@ export interface BooksDeps {
   readonly sessions: Pick<Sessions, 'kept'>;
   readonly journal: Pick<Journal, 'close'>;
   readonly meter: Pick<AnswerMeter, 'ended'>;
-  readonly checkReceipt: (device: ConnectedDevice, receipt: Uint8Array, seen: ReceiptFacts) => Promise<boolean>;
+  readonly checkReceipt: CheckReceipt;
   readonly log: Log;
 }
 
@@ -40,6 +46,7 @@ export function createBooks({ clock, sessions, journal, meter, checkReceipt, log
     promptTokens: state.promptTokens ?? 0,
     cachedTokens: state.cachedTokens,
     deviceMs,
+    device: state.devices.at(-1),
     answerTokens: state.tokens.length,
     failovers: state.failovers,
     exact: state.exact,
@@ -57,19 +64,21 @@ export function createBooks({ clock, sessions, journal, meter, checkReceipt, log
     answer: EndedAnswer,
     { lease, epoch, device: id }: Attempt,
     device: ConnectedDevice | undefined,
-    receipt: Uint8Array,
+    receipt: Uint8Array | undefined,
   ): Promise<void> {
     const { state, attemptFrom } = answer;
     const tokens = state.tokens.slice(attemptFrom);
     const seen = { lease, epoch, model: state.model, firstToken: attemptFrom, tokens };
-    const valid = device !== undefined && (await checkReceipt(device, receipt, seen));
+    const told = device === undefined || receipt === undefined ? undefined : await checkReceipt(device, receipt, seen);
     await journal.close({
       ...factsOf(answer),
       state: 'done',
       reason: undefined,
-      ...(valid ? { receipt: { lease, device: id, epoch, statement: receipt } } : {}),
+      ...(told === undefined || receipt === undefined
+        ? {}
+        : { energyWh: told.energyWh, receipt: { lease, device: id, epoch, statement: receipt } }),
     });
-    if (device !== undefined) sessions.kept(device, lease, epoch);
+    if (device !== undefined && receipt !== undefined) sessions.kept(device, lease, epoch);
   }
 
   return {

@@ -4,14 +4,21 @@ import type { Log } from '../log.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { ReceiptFacts } from './port.ts';
 
-/** Whether a device's receipt says what the hub saw of the attempt. */
+/** What a receipt tells that the hub did not see; `undefined` for one that does not say what it saw. */
+export type CheckReceipt = (
+  device: ConnectedDevice,
+  receipt: Uint8Array,
+  seen: ReceiptFacts,
+) => Promise<{ readonly energyWh: number } | undefined>;
+
+/** Whether a device's receipt says what the hub saw of the attempt, and what else it says. */
 export async function checkReceipt(
   device: ConnectedDevice,
   bytes: Uint8Array,
   seen: ReceiptFacts,
   crypto: Crypto,
   log: Log,
-): Promise<boolean> {
+): ReturnType<CheckReceipt> {
   try {
     const { statement } = await openStatement('receipt', bytes, receiptSchema, crypto, device.publicKey);
     const agrees =
@@ -23,9 +30,9 @@ export async function checkReceipt(
       statement.tokens === seen.tokens.length &&
       equalBytes(statement.tokensDigest, await digestTokens(seen.tokens, crypto));
     if (!agrees) throw new IdlewildError('signature_invalid', 'it does not say what was seen');
-    return true;
+    return { energyWh: statement.energy?.wattHours ?? 0 };
   } catch (error) {
     log.warn({ device: device.id, lease: seen.lease, why: (error as Error).message }, 'a receipt was refused');
-    return false;
+    return undefined;
   }
 }

@@ -9,6 +9,7 @@ import { IdlewildError } from '@idlewild/protocol';
 import type { Kysely } from 'kysely';
 import { countUsage } from '../callers/usage.ts';
 import { locking } from '../db/row-lock.ts';
+import { chargeEnded } from '../projects/holds.ts';
 import { transact } from '../db/transact.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { DatabaseTransaction, Schema } from '../db/schema.ts';
@@ -39,6 +40,8 @@ export interface OpenEntry {
   readonly territory: string;
   readonly run: RunRef | undefined;
   readonly ownerEpoch: number;
+  /** What it is charged to. */
+  readonly hold: string | undefined;
   written: boolean;
 }
 
@@ -106,6 +109,11 @@ export async function commitBatch(
       if (await writeEnd(tx, territory, close, { entry, isOfRun, nowMs })) ended.push(request);
     }
     await countUsage(tx, territory, ended);
+    await chargeEnded(
+      tx,
+      territory,
+      ended.filter((request) => entries.get(request)?.hold !== undefined),
+    );
     return { lost, fenced };
   });
 }
@@ -123,7 +131,7 @@ async function insertOpen(
   await tx
     .insertInto('requests')
     .values(
-      opens.map(({ request, territory, key, model, work, text, run }) => ({
+      opens.map(({ request, territory, key, model, work, text, run, hold }) => ({
         id: request,
         territory_id: territory,
         key_id: key,
@@ -143,6 +151,7 @@ async function insertOpen(
         choice: run?.choice ?? 0,
         data_class: text.dataClass,
         cause: text.cause ?? null,
+        hold_id: hold ?? null,
       })),
     )
     .onConflict((on) => on.column('id').doNothing())
@@ -211,6 +220,8 @@ const isOpen = (runs: readonly RunRow[], entry: OpenEntry | undefined, row: Requ
   (row === undefined || row.run_id === entry?.run?.id) &&
   runs.some(({ territory_id, id }) => territory_id === entry?.territory && id === entry.run?.id);
 
+const MILLI = 1_000;
+
 /** False when it had ended already. */
 async function writeEnd(
   tx: DatabaseTransaction,
@@ -232,6 +243,8 @@ async function writeEnd(
       answer_tokens: close.answerTokens,
       cached_tokens: close.cachedTokens ?? 0,
       device_ms: Math.round(close.deviceMs ?? 0),
+      device_id: close.device ?? null,
+      energy_mwh: Math.round((close.energyWh ?? 0) * MILLI),
       failovers: close.failovers,
       exact: close.exact ? 1 : 0,
     })
@@ -306,6 +319,8 @@ export interface JournalledAnswer {
   readonly finished: Extract<FactRecord, { t: 'finished' }> | undefined;
   readonly failovers: number;
   readonly exact: boolean;
+  /** What it is charged to. */
+  readonly hold?: string | undefined;
 }
 
 /**
@@ -330,6 +345,7 @@ export async function adoptAnswer(
       tx
         .selectFrom('requests')
         .select(['id', 'key_id', 'counts_prompt', 'state', 'owner_epoch', 'failovers', 'exact', 'data_class', 'cause'])
+        .select('hold_id')
         .where('territory_id', '=', territory)
         .where('run_id', '=', run.id)
         .where('choice', '=', run.choice)
@@ -375,6 +391,7 @@ export async function adoptAnswer(
     finished: facts.find((fact) => fact.t === 'finished'),
     failovers: request.failovers,
     exact: request.exact === 1,
+    hold: request.hold_id ?? undefined,
   };
 }
 
@@ -427,6 +444,7 @@ export async function closeOrphans(
         .execute();
       await tx.deleteFrom('journal').where('territory_id', '=', territory).where('request_id', '=', id).execute();
       await countUsage(tx, territory, [id]);
+      await chargeEnded(tx, territory, [id]);
       return true;
     });
     if (isEnded) orphans.push({ request: id, answerTokens });

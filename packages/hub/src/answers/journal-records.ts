@@ -29,6 +29,8 @@ export interface OpenRecord {
   readonly work: Omit<AnswerWork, 'tokens'>;
   readonly text: Pick<AskedText, 'dataClass' | 'cause'>;
   readonly run?: RunRef | undefined;
+  /** What it is charged to, where anything bounds what it may spend. */
+  readonly hold?: string | undefined;
 }
 
 export interface CloseRecord {
@@ -41,6 +43,10 @@ export interface CloseRecord {
   readonly cachedTokens?: number;
   /** How long devices had it. */
   readonly deviceMs?: number;
+  /** Which had it last. */
+  readonly device?: string | undefined;
+  /** What its device says that it drew, in watt-hours. */
+  readonly energyWh?: number;
   readonly failovers: number;
   readonly exact: boolean;
   readonly receipt?: {

@@ -293,8 +293,8 @@ export function createJournal(deps: JournalDeps): Journal {
 
   return {
     open(record) {
-      const { request, territory, run } = record;
-      entries.set(request, { seq: 0, territory, run, ownerEpoch: 1, written: false, items: [] });
+      const { request, territory, run, hold } = record;
+      entries.set(request, { seq: 0, territory, run, hold, ownerEpoch: 1, written: false, items: [] });
       return new Promise<void>((resolve, reject) => {
         batch.opens.push({ item: record, waiting: { resolve, reject }, sinceMs: clock.monotonic() });
         hurry();
@@ -331,8 +331,8 @@ export function createJournal(deps: JournalDeps): Journal {
     async adopt(territory, run) {
       const found = await adoptAnswer(database, { ...keeper, territory }, run, sealer);
       if (found !== undefined && !found.isDone) {
-        const { seq, ownerEpoch } = found;
-        entries.set(found.request, { seq, territory, run, ownerEpoch, written: true, items: [] });
+        const { seq, ownerEpoch, hold } = found;
+        entries.set(found.request, { seq, territory, run, hold, ownerEpoch, written: true, items: [] });
       }
       return found;
     },

@@ -80,7 +80,9 @@ export type MachineEvent =
   | { readonly t: 'frame'; readonly device: string; readonly frame: AnswerEvent }
   | { readonly t: 'lost'; readonly device: string; readonly code: ErrorCode; readonly why: string }
   | { readonly t: 'tick' }
-  | { readonly t: 'cancel'; readonly code: ErrorCode; readonly why: string };
+  | { readonly t: 'cancel'; readonly code: ErrorCode; readonly why: string }
+  /** It has all the tokens that it may have: it ends here, as if its caller had asked for no more. */
+  | { readonly t: 'cut' };
 
 export type Effect =
   | { readonly t: 'started'; readonly promptTokens: number }
@@ -97,7 +99,8 @@ export type Effect =
       readonly finish: FinishReason;
       readonly s: string;
       readonly calls: readonly CallPart[] | undefined;
-      readonly receipt: Uint8Array;
+      /** Absent: it was cut, and its device has not signed anything. */
+      readonly receipt: Uint8Array | undefined;
     }
   | { readonly t: 'failed'; readonly code: ErrorCode; readonly message: string }
   /** Tell the device that its attempt is over. */
@@ -157,7 +160,18 @@ export function applyEvent(state: AnswerState, event: MachineEvent, nowMs: numbe
       return onTick(state, nowMs);
     case 'cancel':
       return end(state, event.code, event.why);
+    case 'cut':
+      return cut(state);
   }
+}
+
+function cut(state: AnswerState): readonly Effect[] {
+  const { attempt } = state;
+  if (attempt === undefined) return [];
+  state.phase = 'over';
+  state.attempt = undefined;
+  const finished = { t: 'finished', finish: 'length', s: '', calls: undefined, receipt: undefined } as const;
+  return [{ t: 'revoke', attempt }, finished];
 }
 
 function dispatch(state: AnswerState, attempt: Attempt): readonly Effect[] {

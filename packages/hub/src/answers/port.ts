@@ -9,6 +9,7 @@ import type {
   Logprobs,
 } from '@idlewild/protocol';
 import type { ConnectedDevice } from '../session/connected-device.ts';
+import type { Permit } from '../policy/permit.ts';
 import type { AskedText } from '../trust/text.ts';
 
 /** What every answer tells of how it was made. */
@@ -57,6 +58,14 @@ export interface RunRef {
   readonly heard: number;
 }
 
+/** What one answer may use of what is held for its request. */
+export interface SpendShare {
+  /** Id of the hold that it is charged to. */
+  readonly hold: string;
+  /** How many tokens it may have after a prompt of so many; below 1 there is nothing left to answer with. */
+  tokensAfter(promptTokens: number): number;
+}
+
 export interface AnswerRequest {
   readonly territory: string;
   readonly key: string;
@@ -64,7 +73,11 @@ export interface AnswerRequest {
   readonly work: Omit<AnswerWork, 'tokens'>;
   /** What its text is, and for whom: which devices may see it. */
   readonly text: AskedText;
+  /** Its right to be answered, asked again while it is. */
+  readonly permit: Permit;
   readonly run?: RunRef;
+  /** Where something bounds what it may spend. */
+  readonly spend?: SpendShare | undefined;
   readonly deadlineMs?: number;
   /** How long it may wait for a device; `HUB_LIMITS.queueMsMax` unless said. */
   readonly queueMs?: number;

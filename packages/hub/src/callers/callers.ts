@@ -8,6 +8,7 @@ import { messageOf, type Clock, type Crypto, type Random } from '@idlewild/proto
 import { eraseRun, type Journal } from '../answers/journal.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { Log } from '../log.ts';
+import type { Spending } from '../projects/spending.ts';
 import type { Replica } from '../replicas/port.ts';
 import { createMemoryBuckets } from './buckets.ts';
 import { createDatabaseBuckets } from './database-buckets.ts';
@@ -19,8 +20,8 @@ import { createRuns, type Runs } from './runs.ts';
 export interface Callers {
   readonly limits: Limits;
   readonly repeats: Repeats;
-  /** The same journal; what ends in it is charged to its key. */
-  charging(journal: Journal): Journal;
+  /** The same journal; what ends in it is charged to its key, and to what is held for it. */
+  charging(journal: Journal, spending: Pick<Spending, 'opened' | 'ended'>): Journal;
   /** What is due from time to time: erases answers that were kept long enough, forgets keys that were long quiet. */
   keepHouse(): Promise<void>;
   /** What one replica is to do from time to time; see `Runs.expire`. */
@@ -59,7 +60,7 @@ export function createCallers(deps: CallersDeps): Callers {
   return {
     limits,
     repeats,
-    charging: (journal) => chargingJournal(journal, limits),
+    charging: (journal, spending) => chargingJournal(journal, limits, spending),
     async keepHouse() {
       await kept.expire();
       await shared?.clean();
@@ -69,24 +70,43 @@ export function createCallers(deps: CallersDeps): Callers {
   };
 }
 
-function chargingJournal(journal: Journal, limits: Limits): Journal {
-  const open = new Map<string, { readonly key: string; readonly countsPrompt: boolean }>();
+/** What is known of an answer that is open. */
+interface OpenAnswer {
+  readonly key: string;
+  readonly countsPrompt: boolean;
+  readonly hold?: string | undefined;
+}
+
+function chargingJournal(journal: Journal, limits: Limits, spending: Pick<Spending, 'opened' | 'ended'>): Journal {
+  const open = new Map<string, OpenAnswer>();
+  function note(request: string, answer: OpenAnswer): void {
+    open.set(request, answer);
+    if (answer.hold !== undefined) spending.opened(answer.hold);
+  }
+  function forget(request: string): OpenAnswer | undefined {
+    const answer = open.get(request);
+    open.delete(request);
+    return answer;
+  }
+  const end = (answer: OpenAnswer | undefined): void => {
+    if (answer?.hold !== undefined) spending.ended(answer.hold);
+  };
   return {
     ...journal,
     async open(record) {
-      open.set(record.request, { key: record.key, countsPrompt: record.work.choice === 0 });
+      const { request, key, work, hold } = record;
+      note(request, { key, countsPrompt: work.choice === 0, hold });
       try {
         await journal.open(record);
       } catch (error) {
-        open.delete(record.request);
+        end(forget(request));
         throw error;
       }
     },
     async adopt(territory, run) {
       const found = await journal.adopt(territory, run);
       // What it makes from here on, and all that it made: whoever had it before ends nothing.
-      if (found !== undefined && !found.isDone)
-        open.set(found.request, { key: found.key, countsPrompt: found.countsPrompt });
+      if (found !== undefined && !found.isDone) note(found.request, found);
       return found;
     },
     onTakenOver(listener) {
@@ -100,8 +120,7 @@ function chargingJournal(journal: Journal, limits: Limits): Journal {
       await journal.letGo(request);
     },
     async close(record) {
-      const opened = open.get(record.request);
-      open.delete(record.request);
+      const opened = forget(record.request);
       const { key, countsPrompt } = opened ?? { key: '', countsPrompt: false };
       const tokens = opened === undefined ? 0 : record.answerTokens + (countsPrompt ? record.promptTokens : 0);
       // At once, for the request gives its estimate back when it is over.
@@ -109,6 +128,7 @@ function chargingJournal(journal: Journal, limits: Limits): Journal {
       const isOwn = await journal.close(record);
       // What another owner has by now is that one's to charge.
       if (!isOwn) limits.charge(key, -tokens);
+      else end(opened);
       return isOwn;
     },
   };

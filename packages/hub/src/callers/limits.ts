@@ -34,6 +34,8 @@ export interface Standing {
 
 export interface LimitedKey extends KeyLimits {
   readonly keyId: string;
+  /** It is a person's id, and stands for all keys of this person together. */
+  readonly isPerson?: boolean;
 }
 
 /** What was taken for a request that may run. */
@@ -56,6 +58,8 @@ export interface Limits {
   mayAsk(key: LimitedKey): MaybePromise<IdlewildError | undefined>;
   /** Takes one request and `tokens`, or neither. */
   admit(key: LimitedKey, tokens: number): MaybePromise<Admission | Refusal>;
+  /** From now on what the key uses is charged to this person, too; `undefined`: to nobody besides. */
+  chargeAlso(keyId: string, person: string | undefined): void;
   /** Tokens that were used, whatever was estimated. */
   charge(keyId: string, tokens: number): void;
   standing(key: LimitedKey): MaybePromise<Standing>;
@@ -84,6 +88,8 @@ export function createLimits({ buckets, asks, defaults, onFault }: LimitsDeps): 
   }
   /** Most keys have no limit, and must not cost the store anything; nor does an answer of theirs that ends. */
   const unlimited = new Set<string>();
+  /** Person of each key whose person is limited. */
+  const owners = new Map<string, string>();
   function isLimited({ keyId, requestsPerMinute, tokensPerMinute }: LimitedKey): boolean {
     const has =
       limitOf(requestsPerMinute, defaults.requestsPerMinute) !== undefined ||
@@ -124,7 +130,7 @@ export function createLimits({ buckets, asks, defaults, onFault }: LimitsDeps): 
         const tokens = Math.min(estimate, before.tokens?.perMinute ?? 0);
         const missing = firstMissing(before, tokens);
         if (missing !== undefined) {
-          return { buckets: before, result: { standing: standingOf(before), error: refusal(missing) } };
+          return { buckets: before, result: { standing: standingOf(before), error: refusal(missing, key) } };
         }
         const after: KeyBuckets = {
           ...(requests === undefined ? {} : { requests: changed(requests, -1) }),
@@ -138,7 +144,16 @@ export function createLimits({ buckets, asks, defaults, onFault }: LimitsDeps): 
         return { buckets: after, result: { standing: standingOf(after), release } };
       });
     },
-    charge: (keyId, tokens) => change(keyId, -tokens),
+    chargeAlso(keyId, person) {
+      if (person === undefined) owners.delete(keyId);
+      else owners.set(keyId, person);
+      if (owners.size > HUB_LIMITS.unlimitedKeysMax) owners.delete(owners.keys().next().value as string);
+    },
+    charge(keyId, tokens) {
+      change(keyId, -tokens);
+      const person = owners.get(keyId);
+      if (person !== undefined) change(person, -tokens);
+    },
     standing(key) {
       if (!isLimited(key)) return {};
       return buckets.read(key.keyId, (kept, nowMs) => standingOf(current(key, kept, nowMs)));
@@ -194,13 +209,13 @@ function tooManyAsks(missing: Missing): IdlewildError {
   return new IdlewildError('rate_limit_exceeded', message, { details: { limit: 'requests', ...later } });
 }
 
-function refusal(missing: Missing): IdlewildError {
+function refusal(missing: Missing, { isPerson = false }: LimitedKey): IdlewildError {
   const { what, bucket, wanted } = missing;
   const { retryAfterMs, retryAfterSeconds } = laterOf(missing);
   const asked = what === 'tokens' ? `, this one needs about ${Math.ceil(wanted)}` : '';
   const message =
-    `this key may use ${bucket.perMinute} ${what} per minute and has ` +
-    `${Math.max(0, Math.floor(bucket.level))} left${asked}; try again in ${retryAfterSeconds} s`;
+    `${isPerson ? 'all keys of this person together' : 'this key'} may use ${bucket.perMinute} ${what} per minute ` +
+    `and ${isPerson ? 'have' : 'has'} ${Math.max(0, Math.floor(bucket.level))} left${asked}; try again in ${retryAfterSeconds} s`;
   return new IdlewildError('rate_limit_exceeded', message, {
     details: { limit: what, retryAfterMs, retryAfterSeconds },
   });

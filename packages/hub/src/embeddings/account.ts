@@ -9,9 +9,9 @@ const NO_TEXT = { prompt: { kind: 'text', text: '' }, sampling: { seed: 0 }, cho
 
 export const accountIn =
   (journal: Pick<Journal, 'open' | 'close'>) =>
-  async ({ request, territory, key, model, text, ...used }: EmbedAccount): Promise<void> => {
+  async ({ request, territory, key, hold, model, text, ...used }: EmbedAccount): Promise<void> => {
     // Both in one batch: what opens and closes together leaves its line alone.
-    const opened = journal.open({ request, territory, key, model, work: { ...NO_TEXT, stop: [] }, text });
+    const opened = journal.open({ request, territory, key, model, work: { ...NO_TEXT, stop: [] }, text, hold });
     const closed = journal.close({ request, ...used, answerTokens: 0, exact: true });
     await Promise.all([opened, closed]);
   };

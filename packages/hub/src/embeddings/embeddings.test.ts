@@ -39,8 +39,10 @@ async function createWorld(): Promise<World> {
     await database.close();
   });
   const territory = hub.territory.id;
-  const { id: keyId } = await hub.keys.create({ territory, role: 'caller', actor: 'test' });
+  const { id: keyId, key } = await hub.keys.create({ territory, role: 'caller', actor: 'test' });
   const cid = await publishTestModel(hub, store, 'minilm', { kind: 'encoder', dimensions: 2 });
+  const asker = await hub.keys.authenticate(key);
+  const permit = await hub.policy.permit(asker, 'answer', { territory, id: cid });
   return {
     clock,
     hub,
@@ -72,6 +74,7 @@ async function createWorld(): Promise<World> {
           kind: 'embed',
           inputs,
           text: PLAIN_TEXT,
+          permit,
         },
         signal,
       ),

@@ -32,6 +32,7 @@ import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
 import { explainNone } from '../scheduler/explain.ts';
 import type { Candidate } from '../scheduler/route.ts';
+import { endRefused, type Permit } from '../policy/permit.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import { barOf, type TextDemand } from '../trust/barred.ts';
@@ -42,12 +43,16 @@ import { cutParts, estimateTokens, expectedMs, routePart, type Part } from './pa
 export interface EmbedRequest {
   readonly territory: string;
   readonly key: string;
+  /** What it is charged to, where anything bounds what it may spend. */
+  readonly hold?: string | undefined;
   /** `dimensions`: numbers of one result, as the manifest says. */
   readonly model: { readonly cid: string; readonly name: string; readonly dimensions: number };
   readonly kind: EmbedWork['kind'];
   readonly inputs: readonly string[];
   /** What they are, and for whom: which devices may see them. */
   readonly text: AskedText;
+  /** Its right to be answered, asked again while it is. */
+  readonly permit: Permit;
 }
 
 export interface EmbedOutcome {
@@ -64,6 +69,7 @@ export interface EmbedAccount {
   readonly request: string;
   readonly territory: string;
   readonly key: string;
+  readonly hold: string | undefined;
   readonly model: string;
   readonly text: Pick<AskedText, 'dataClass' | 'cause'>;
   readonly state: 'done' | 'failed' | 'cancelled';
@@ -100,8 +106,6 @@ export interface EmbeddingsDeps {
   account(account: EmbedAccount): Promise<void>;
   /** How far devices are trusted. */
   readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
-  /** Which of these keys of a territory are revoked by now. */
-  readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /** A slot is free that somebody else may want. */
   onFree(): void;
   readonly log: Log;
@@ -158,7 +162,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   const running = new Map<string, PartState>();
   let sweeper: Timer | undefined;
   let stopping = false;
-  let keysReadAtMs = Number.NEGATIVE_INFINITY;
+  let trustReadAtMs = Number.NEGATIVE_INFINITY;
 
   const candidatesFor = ({ territory, model }: EmbedRequest): Candidate[] =>
     [...sessions.list()]
@@ -191,7 +195,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     const code = 'vectors' in result ? undefined : result.code;
     const state = code === undefined ? 'done' : code === 'cancelled' ? 'cancelled' : 'failed';
     const { id: request, promptTokens, deviceMs, failovers } = job;
-    const { territory, key, model, text } = job.request;
+    const { territory, key, hold, model, text } = job.request;
     const ms = clock.monotonic() - job.createdAtMs;
     deps.meter.ended(state, code ?? 'none', { tokens: 0, ms, failovers });
     deps
@@ -199,6 +203,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
         request,
         territory,
         key,
+        hold,
         model: model.cid,
         text,
         state,
@@ -304,16 +309,6 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     end(part.job, new IdlewildError(code as ErrorCode, said, { details: { param: 'input' } }));
   }
 
-  async function endRevoked(): Promise<void> {
-    for (const [territory, of] of Map.groupBy(jobs, (job) => job.request.territory)) {
-      const revoked = await deps.revokedKeys(territory, [...new Set(of.map(({ request }) => request.key))]);
-      for (const job of of) {
-        const { key } = job.request;
-        if (revoked.has(key)) end(job, new IdlewildError('unauthenticated', `the key ${key} was revoked`));
-      }
-    }
-  }
-
   function sweep(): void {
     sweeper = undefined;
     const nowMs = clock.monotonic();
@@ -326,9 +321,14 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
       else if (hasWaitedInVain(job, nowMs)) end(job, noDevice(job.request));
     }
     pump();
-    if (nowMs - keysReadAtMs >= HUB_LIMITS.keysReadMs) {
-      keysReadAtMs = nowMs;
-      endRevoked().catch((error: unknown) => log.error({ why: messageOf(error) }, 'revoked keys could not be read'));
+    endRefused(
+      jobs,
+      ({ request }) => request.permit,
+      end,
+      (error) => log.error({ why: messageOf(error) }, 'whether open requests may go on could not be asked'),
+    );
+    if (nowMs - trustReadAtMs >= HUB_LIMITS.trustReadMs) {
+      trustReadAtMs = nowMs;
       Promise.resolve(deps.trust.refresh()).catch((error: unknown) =>
         log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read'),
       );

@@ -12,13 +12,15 @@ import type { Repeats } from '../callers/repeats.ts';
 import type { KeyPrincipal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
+import { PROJECT_LIMITS } from '../projects/limits.ts';
 import type { Carried } from './carried.ts';
 import { repeat } from './repeat.ts';
 import { OFFERS_PATH, SEALED_PATH } from './routes-sealed.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
-import { estimateTokens } from './token-estimate.ts';
+import { callerOf as payerOf, holdFor, personLimits, type SpendHookDeps } from './spend-hook.ts';
+import { estimateTokens, estimateUse } from './token-estimate.ts';
 
-export interface CallerHooksDeps {
+export interface CallerHooksDeps extends SpendHookDeps {
   readonly limits: Limits;
   readonly repeats: Repeats;
   readonly carried: Carried;
@@ -32,8 +34,9 @@ export const callerHooks =
   (app: App): void => {
     const { limits, carried, clock, log } = deps;
     const pathOf = (request: FastifyRequest): string => request.url.split('?', 1)[0] ?? '';
+    app.decorateRequest('hold', undefined);
     const callerOf = (request: FastifyRequest): KeyPrincipal | undefined =>
-      request.url.startsWith('/v1/') && request.principal?.kind === 'key' ? request.principal : undefined;
+      request.url.startsWith('/v1/') ? payerOf(request.principal) : undefined;
 
     app.addHook('onRequest', async (request, reply) => {
       carried.of(request.headers)?.onSeen(reply.raw);
@@ -60,13 +63,23 @@ export const callerHooks =
         return undefined;
       }
       if (request.headers['last-event-id'] !== undefined) throw withoutName();
-      if (request.run?.isResumed === true) return undefined;
-      const admission = await limits.admit(caller, estimateTokens(pathOf(request), request.body));
-      tell(reply, admission.standing);
-      if ('error' in admission) throw admission.error;
-      reply.raw.once('close', admission.release);
+      if (request.run?.isResumed !== true) await admit(request, reply, caller);
+      const wanted = estimateUse(pathOf(request), request.body, PROJECT_LIMITS.answerTokens);
+      await holdFor(deps, { request, reply, caller }, wanted);
       return undefined;
     });
+
+    async function admit(request: FastifyRequest, reply: FastifyReply, caller: KeyPrincipal): Promise<void> {
+      const tokens = estimateTokens(pathOf(request), request.body);
+      const person = await personLimits(deps, caller);
+      limits.chargeAlso(caller.keyId, person?.keyId);
+      for (const limited of person === undefined ? [caller] : [caller, person]) {
+        const admission = await limits.admit(limited, tokens);
+        if (limited === caller) tell(reply, admission.standing);
+        if ('error' in admission) throw admission.error;
+        reply.raw.once('close', admission.release);
+      }
+    }
 
     function noteEnd(
       request: FastifyRequest,

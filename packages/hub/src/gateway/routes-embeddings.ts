@@ -1,8 +1,8 @@
 /** Vectors and labels of texts: OpenAI's /v1/embeddings and vLLM's /v1/classify. */
 import type { Clock } from '@idlewild/protocol';
 import type { EmbedOutcome, EmbedRequest, Embeddings } from '../embeddings/embeddings.ts';
-import { actorOf } from '../identity/principal.ts';
 import type { Models } from '../models/registry.ts';
+import { admit, type AdmitDeps } from './admit.ts';
 import {
   classifyAnswer,
   classifyRequestSchema,
@@ -12,10 +12,10 @@ import {
   expectKind,
   inputsOf,
 } from './openai/embeddings-request.ts';
-import { textOf } from './said.ts';
-import { principal, typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
+import { typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
+import { judgeText, type WantedDeps } from './wanted.ts';
 
-export interface EmbeddingsRoutesDeps {
+export interface EmbeddingsRoutesDeps extends AdmitDeps, WantedDeps {
   readonly embeddings: Pick<Embeddings, 'submit'>;
   readonly models: Pick<Models, 'resolve'>;
   readonly territory: { readonly id: string };
@@ -24,7 +24,7 @@ export interface EmbeddingsRoutesDeps {
 }
 
 export const embeddingsRoutes =
-  ({ embeddings, models, territory, hub, clock }: EmbeddingsRoutesDeps) =>
+  ({ embeddings, models, policy, use, territory, hub, clock }: EmbeddingsRoutesDeps) =>
   (app: App): void => {
     /** A caller that hangs up cancels its request. */
     async function ask(
@@ -35,10 +35,11 @@ export const embeddingsRoutes =
       const abort = new AbortController();
       const onClose = (): void => abort.abort();
       reply.raw.once('close', onClose);
-      const key = actorOf(principal(request));
-      const text = textOf(request);
+      const admitted = await admit({ policy, territory }, request, order.model.cid);
+      const { text } = admitted;
+      await judgeText({ use }, request, reply, { model: order.model.name, text, texts: order.inputs });
       return embeddings
-        .submit({ ...order, territory: territory.id, key, text }, abort.signal)
+        .submit({ ...order, ...admitted, territory: territory.id, hold: request.hold?.id }, abort.signal)
         .finally(() => reply.raw.off('close', onClose));
     }
 

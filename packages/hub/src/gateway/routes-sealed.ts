@@ -10,18 +10,20 @@ import { actorOf } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Models } from '../models/registry.ts';
 import { createPace } from '../pace.ts';
-import type { SealedAnswers, SealedHandle, SealedSink } from '../sealed/port.ts';
+import type { Offered, SealedAnswers, SealedHandle, SealedSink } from '../sealed/port.ts';
 import { createSlowReaders, type SlowReaders } from '../slow-readers.ts';
+import { permitText, type AdmitDeps } from './admit.ts';
 import { errorBody } from './errors.ts';
 import { refuse } from './openai/work.ts';
 import { textOf } from './said.ts';
 import { principal, typed, type App, type FastifyReply } from './server.ts';
+import { judgeText, type WantedDeps } from './wanted.ts';
 
 /** Under it nothing is kept, and limits of requests count prompts and no offers. */
 export const SEALED_PATH = '/v1/sealed/';
 export const OFFERS_PATH = `${SEALED_PATH}offers`;
 
-export interface SealedRoutesDeps {
+export interface SealedRoutesDeps extends AdmitDeps, WantedDeps {
   readonly sealed: SealedAnswers;
   readonly models: Pick<Models, 'resolve'>;
   readonly territory: { readonly id: string };
@@ -56,7 +58,7 @@ const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64u
 const bytes = (carried: string): Uint8Array => new Uint8Array(Buffer.from(carried, 'base64url'));
 
 export const sealedRoutes =
-  ({ sealed, models, territory, clock }: SealedRoutesDeps) =>
+  ({ sealed, models, policy, use, territory, clock }: SealedRoutesDeps) =>
   (app: App): void => {
     const readers = createSlowReaders({
       bytesMax: HUB_LIMITS.callerBufferedBytesMax,
@@ -74,12 +76,16 @@ export const sealedRoutes =
         if (manifest.kind !== 'decoder')
           throw refuse('model', `"${body.model}" is of kind "${manifest.kind}" and makes no text; see /v1/models`);
         const told = textOf(request);
+        const permit = await permitText({ policy, territory }, request, cid, told, true);
+        const wanted = { model: body.model, text: told, texts: [], isSealed: true };
+        await judgeText({ use }, request, reply, wanted);
         const offer = await sealed.offer(
           {
             territory: territory.id,
             caller: actorOf(principal(request)),
             model: { cid, name: body.model },
             text: told,
+            permit,
             bytes: body.bytes,
             tokens: body.tokens ?? ANSWER_TOKENS,
             numericClass: body.numeric_class,
@@ -111,7 +117,13 @@ export const sealedRoutes =
       schema: { body: promptSchema, summary: 'Answers a sealed prompt, as sealed events', tags: ['sealed'] },
       handler: async (request, reply) => {
         const { offer: token, ...prompt } = request.body;
-        const offered = { token, territory: territory.id, caller: actorOf(principal(request)) };
+        const offered: Offered = {
+          token,
+          territory: territory.id,
+          caller: actorOf(principal(request)),
+          hold: request.hold?.id,
+          admit: (model, told) => permitText({ policy, territory }, request, model, told, true),
+        };
         const carried = { key: bytes(prompt.key), enc: bytes(prompt.enc), sealed: bytes(prompt.sealed) };
         await stream(reply, { clock, readers }, (sink) => sealed.submit(offered, carried, sink));
         return reply;

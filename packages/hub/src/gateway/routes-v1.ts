@@ -7,13 +7,14 @@
 import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { AnswerRequest, Answers } from '../answers/answers.ts';
-import { actorOf } from '../identity/principal.ts';
 import type { AnswerReceipts } from '../answers/receipts.ts';
 import type { ScopeOf } from '../identity/scope.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Model, Models } from '../models/registry.ts';
 import type { Sessions } from '../session/port.ts';
 import { createSlowReaders } from '../slow-readers.ts';
+import type { Use } from '../use/use.ts';
+import { admit, type AdmitDeps } from './admit.ts';
 import { chatRequestSchema, chatWork, type ChatRequest } from './openai/chat-request.ts';
 import { createChoicesFormat } from './openai/choices-format.ts';
 import {
@@ -27,15 +28,17 @@ import { modelResource } from './openai/model-resource.ts';
 import { createResponseFormat } from './openai/response-format.ts';
 import { responseRequestSchema, responseWork } from './openai/response-request.ts';
 import { checkBiases, checkSize, refuse, type WorkDraft } from './openai/work.ts';
-import { textOf } from './said.ts';
-import { principal, typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
+import { shareOf } from './spend-hook.ts';
+import { typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
+import { wantedDrafts } from './wanted.ts';
 
-export interface V1Deps {
+export interface V1Deps extends AdmitDeps {
   readonly answers: Answers;
   readonly models: Models;
   readonly sessions: Pick<Sessions, 'list'>;
   readonly scopeOf: ScopeOf;
   readonly receipts: AnswerReceipts;
+  readonly use: Pick<Use, 'judge'>;
   readonly territory: { readonly id: string; readonly name: string };
   readonly hub: string;
   readonly clock: Clock;
@@ -113,30 +116,36 @@ type Ask = (
 ) => Promise<unknown>;
 
 /** From drafts to orders, and on to the caller. */
-function createAsk({ receipts, answers, models, scopeOf, territory, clock }: V1Deps): Ask {
+function createAsk({ receipts, use, answers, models, policy, scopeOf, territory, clock }: V1Deps): Ask {
   const readers = createSlowReaders({
     bytesMax: HUB_LIMITS.callerBufferedBytesMax,
     allBytesMax: HUB_LIMITS.callersBufferedBytesMax,
     usualBytes: HUB_LIMITS.usuallyBufferedBytes,
   });
   async function ordersOf(
-    asked: Pick<AnswerRequest, 'key' | 'text'>,
+    request: FastifyRequest,
+    reply: FastifyReply,
     body: AskedBody,
     drafts: readonly WorkDraft[],
   ): Promise<AnswerRequest[]> {
     const { cid, manifest } = await models.resolve(territory.id, body.model);
     if (manifest.kind !== 'decoder')
       throw refuse('model', `"${body.model}" is of kind "${manifest.kind}" and makes no text; see /v1/models`);
+    const asked = await admit({ policy, territory }, request, cid);
+    const named = { model: body.model, text: asked.text };
+    const wanted = await wantedDrafts({ use }, request, reply, named, drafts);
     const scope = await scopeOf(asked.key, body.prompt_cache_key ?? undefined);
     const model = { cid, name: body.model };
-    return drafts.flatMap((draft) => {
+    const share = shareOf(request, drafts.length);
+    return wanted.flatMap((draft) => {
       checkSize(draft);
       checkBiases(draft, manifest.vocabularyTokens);
       return Array.from({ length: body.n ?? 1 }, (_, choice) => ({
         ...asked,
         territory: territory.id,
         model,
-        work: { ...draft, choice, scope },
+        work: { ...(share === undefined ? draft : atMost(draft, share.tokensMax)), choice, scope },
+        spend: share?.spend,
       }));
     });
   }
@@ -144,14 +153,18 @@ function createAsk({ receipts, answers, models, scopeOf, territory, clock }: V1D
     const isStream = body.stream === true;
     if (!isStream && body.stream_options !== undefined && body.stream_options !== null)
       throw refuse('stream_options', 'is only allowed with "stream": true');
-    const asked = { key: actorOf(principal(request)), text: textOf(request) };
-    const orders = await ordersOf(asked, body, drafts);
+    const orders = await ordersOf(request, reply, body, drafts);
     const delivery = { clock, answers, orders, format, request, reply, readers, receipts };
     if (!isStream) return answerWhole(delivery);
     await answerStream(delivery);
     return reply;
   };
 }
+
+const atMost = (draft: WorkDraft, tokens: number): WorkDraft => ({
+  ...draft,
+  tokensMax: Math.min(draft.tokensMax ?? tokens, tokens),
+});
 
 function choicesFormat(
   { hub, clock }: V1Deps,

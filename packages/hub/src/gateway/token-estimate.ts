@@ -3,22 +3,32 @@
  * texts of its prompt at four characters a token, and what it allows its answers to have. Only a limit's reservation
  * depends on it, and that is settled by what was used.
  */
+import type { Wanted } from '../projects/decide.ts';
+
 const PROMPT_FIELDS = ['messages', 'prompt', 'input', 'instructions', 'tools', 'response_format', 'text', 'sealed'];
 const ANSWER_FIELDS = ['max_completion_tokens', 'max_tokens', 'max_output_tokens'];
 const CHARACTERS_PER_TOKEN = 4;
 /** What an answer has that does not say how long it may be; the scheduler thinks so, too. */
 const ANSWER_TOKENS = 200;
 
-/** `path` without its query. Embeddings and labels have no answer that counts. */
+/** `path` without its query. */
 export function estimateTokens(path: string, body: unknown): number {
-  if (typeof body !== 'object' || body === null) return 0;
+  const { promptTokens, answerTokens } = estimateUse(path, body, ANSWER_TOKENS);
+  return promptTokens + answerTokens;
+}
+
+/** `unsaid`: for an answer that does not say how long it may be. Embeddings and labels have no answer that counts. */
+export function estimateUse(path: string, body: unknown, unsaid: number): Wanted {
+  if (typeof body !== 'object' || body === null) return { promptTokens: 0, answerTokens: 0, answers: 0 };
   const fields = body as Readonly<Record<string, unknown>>;
-  const prompt = Math.ceil(charactersIn(PROMPT_FIELDS.map((name) => fields[name])) / CHARACTERS_PER_TOKEN);
-  if (/\/(embeddings|classify)$/.test(path)) return prompt;
-  const most = ANSWER_FIELDS.map((name) => fields[name]).find((value) => isCount(value)) ?? ANSWER_TOKENS;
+  const promptTokens = Math.ceil(charactersIn(PROMPT_FIELDS.map((name) => fields[name])) / CHARACTERS_PER_TOKEN);
+  if (/\/(embeddings|classify)$/.test(path)) return { promptTokens, answerTokens: 0, answers: 0 };
+  const most = ANSWER_FIELDS.map((name) => fields[name]).find((value) => isCount(value)) ?? unsaid;
   const choices = isCount(fields.n) ? fields.n : 1;
   const prompts = Array.isArray(fields.prompt) ? fields.prompt.filter((part) => typeof part !== 'number').length : 1;
-  return prompt + most * choices * Math.max(1, prompts);
+  const answers = choices * Math.max(1, prompts);
+  const isWhole = path.startsWith('/v1/sealed/');
+  return { promptTokens, answerTokens: most * answers, answers, ...(isWhole ? { isWhole } : {}) };
 }
 
 const isCount = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value) && value >= 1;

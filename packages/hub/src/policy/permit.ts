@@ -14,6 +14,9 @@ export interface Permit {
   refusal(): MaybePromise<IdlewildError | undefined>;
 }
 
+/** What the hub asks for its own ends, in the course of a request that has leave of its own. */
+export const OWN_LEAVE: Permit = { refusal: () => undefined };
+
 export interface PermitDeps {
   readonly versions: Pick<PeopleVersions, 'fresh'>;
   /** The database's time. */
@@ -63,4 +66,21 @@ export function createPermit({ versions, now, again }: PermitDeps): Permit {
       return asking;
     },
   };
+}
+
+/** Ends what may go on no longer, of everything that is open; to be called several times a second while something is. */
+export function endRefused<Open>(
+  open: Iterable<Open>,
+  permitOf: (one: Open) => Permit,
+  end: (one: Open, refusal: IdlewildError) => void,
+  onError: (error: unknown) => void,
+): void {
+  const asked: Promise<unknown>[] = [];
+  for (const one of [...open]) {
+    const refusal = permitOf(one).refusal();
+    if (refusal instanceof Promise) asked.push(refusal.then((late) => late !== undefined && end(one, late)));
+    else if (refusal !== undefined) end(one, refusal);
+  }
+  // They wait for the same reading: one word of it is enough.
+  Promise.all(asked).catch(onError);
 }

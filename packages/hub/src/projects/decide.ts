@@ -19,6 +19,8 @@ export interface Wanted {
   readonly answerTokens: number;
   /** How many answers; 0 for vectors and labels. */
   readonly answers: number;
+  /** Nobody can lower what it asks for: it is end-to-end encrypted. */
+  readonly isWhole?: boolean;
 }
 
 /** How an account stands on its day. */
@@ -63,7 +65,8 @@ const roomIn = ({ bounds }: Way): number =>
   bounds.some(isClosed) ? Number.NEGATIVE_INFINITY : Math.min(...bounds.map(tokensLeft));
 
 /** The least with which it makes sense to begin: the prompts, and a token for each answer. */
-const leastOf = ({ promptTokens, answers }: Wanted): number => promptTokens + answers;
+const leastOf = ({ promptTokens, answerTokens, answers, isWhole = false }: Wanted): number =>
+  promptTokens + (isWhole ? answerTokens : answers);
 
 /**
  * What a capped territory has for others than floors: those of all members are set aside first. With more members than

@@ -39,8 +39,6 @@ export interface Held {
 
 export interface Offering {
   ask(request: OfferRequest, signal: AbortSignal): Promise<Held>;
-  /** Nobody will come for the place. */
-  giveBack(lease: string): void;
   /** The prompt has come: the place is no longer this room's to let go. */
   taken(lease: string): void;
   onGone(device: ConnectedDevice): void;
@@ -49,8 +47,8 @@ export interface Offering {
   sweep(): void;
   /** Ends the waits and places of these callers, or of all. */
   end(error: IdlewildError, isOf?: (request: OfferRequest) => boolean): void;
-  /** Callers who wait or have a place, by territory. */
-  callers(): ReadonlyMap<string, ReadonlySet<string>>;
+  /** Of those who wait or have a place. */
+  requests(): readonly OfferRequest[];
   waiting(): number;
   isIdle(): boolean;
 }
@@ -87,7 +85,8 @@ export function createOffering(deps: OfferingDeps): Offering {
     features: FEATURES,
     text: trust.demandOf(text),
   });
-  const isVouched = (device: ConnectedDevice): boolean => device.agreementKey.length > 0 && vouched.has(device.id);
+  const isVouched = (device: ConnectedDevice): boolean =>
+    device.agreementKey.length > 0 && vouched.chainOf(device) !== undefined;
   const eligible = (request: OfferRequest): ConnectedDevice[] =>
     [...sessions.list()].filter((device) => device.territory === request.territory && isVouched(device));
   const candidatesFor = (request: OfferRequest): Candidate[] =>
@@ -219,7 +218,6 @@ export function createOffering(deps: OfferingDeps): Offering {
       signal.addEventListener('abort', onAbort, { once: true });
       return promise.finally(() => signal.removeEventListener('abort', onAbort));
     },
-    giveBack: letGo,
     taken(lease) {
       held.get(lease)?.timer.cancel();
       held.delete(lease);
@@ -252,11 +250,7 @@ export function createOffering(deps: OfferingDeps): Offering {
       for (const wait of [...waiting]) if (isOf(wait.request)) settle(wait, error);
       for (const [lease, place] of [...held]) if (isOf(place.held.request)) letGo(lease);
     },
-    callers() {
-      const requests = [...waiting, ...[...held.values()].map((place) => place.held)].map(({ request }) => request);
-      const of = Map.groupBy(requests, ({ territory }) => territory);
-      return new Map([...of].map(([territory, some]) => [territory, new Set(some.map(({ caller }) => caller))]));
-    },
+    requests: () => [...waiting, ...[...held.values()].map((place) => place.held)].map(({ request }) => request),
     waiting: () => waiting.size,
     isIdle: () => waiting.size === 0 && held.size === 0,
   };

@@ -1,5 +1,6 @@
 /** What others see of sealed prompts: how a device is offered for one, how it is answered, and what is told of it. */
-import type { ErrorCode, IdlewildError, SealedEvent, VouchChain } from '@idlewild/protocol';
+import type { ErrorCode, IdlewildError, MaybePromise, SealedEvent, VouchChain } from '@idlewild/protocol';
+import type { Permit } from '../policy/permit.ts';
 import type { ConnectedDevice, SealedOrder } from '../session/connected-device.ts';
 import type { AskedText } from '../trust/text.ts';
 
@@ -9,6 +10,8 @@ export interface OfferRequest {
   readonly caller: string;
   readonly model: { readonly cid: string; readonly name: string };
   readonly text: AskedText;
+  /** Its right to be answered, asked again while it waits. */
+  readonly permit: Permit;
   /** Of what will be sealed: a bucket. */
   readonly bytes: number;
   /** What the answer may have, roughly. */
@@ -32,6 +35,17 @@ export interface Offer {
   readonly numericClass: string | undefined;
   /** The place is kept for so long. */
   readonly holdMs: number;
+}
+
+/** An offer as it comes back. */
+export interface Offered {
+  readonly token: string;
+  readonly territory: string;
+  readonly caller: string;
+  /** What it is charged to, where anything bounds what it may spend. */
+  readonly hold?: string | undefined;
+  /** Whether the caller may be answered by this model, for a text like this. Throws what refuses. */
+  readonly admit: (model: string, text: AskedText) => MaybePromise<Permit>;
 }
 
 /** What comes with an offer. */
@@ -60,11 +74,7 @@ export interface SealedAnswers {
    */
   offer(request: OfferRequest, signal: AbortSignal): Promise<Offer>;
   /** Resolves once the request is committed. Throws `offer_expired`, and what a journal throws. */
-  submit(
-    offered: { readonly token: string; readonly territory: string; readonly caller: string },
-    prompt: SealedPrompt,
-    sink: SealedSink,
-  ): Promise<SealedHandle>;
+  submit(offered: Offered, prompt: SealedPrompt, sink: SealedSink): Promise<SealedHandle>;
   onFrame(device: ConnectedDevice, event: SealedEvent): void;
   onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
   /** Devices or their states changed. */

@@ -30,6 +30,7 @@ import type { Journal } from '../answers/journal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Placement } from '../placement/placement.ts';
+import { endRefused, type Permit } from '../policy/permit.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import { barOf } from '../trust/barred.ts';
@@ -54,8 +55,6 @@ export interface SealedDeps {
   readonly placement?: Pick<Placement, 'asked' | 'isComing'> | undefined;
   readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
   readonly vouched: Vouched;
-  /** Which of these keys of a territory are revoked by now. */
-  readonly revokedKeys: (territory: string, keys: readonly string[]) => Promise<ReadonlySet<string>>;
   /** A slot is free that somebody else may want. */
   onFree(): void;
   readonly log: Log;
@@ -64,6 +63,8 @@ export interface SealedDeps {
 interface Running {
   readonly request: string;
   readonly grant: Grant;
+  /** Its right to be answered, asked again while it is. */
+  readonly permit: Permit;
   readonly text: AskedText;
   readonly device: ConnectedDevice;
   readonly sink: SealedSink;
@@ -100,7 +101,6 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
   /** Leases of offers that were used here, oldest first. */
   const used = new Set<string>();
   let sweeper: Timer | undefined;
-  let keysReadAtMs = Number.NEGATIVE_INFINITY;
   let stopping = false;
   const offering = createOffering({
     ...deps,
@@ -125,27 +125,12 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       }
     }
     offering.sweep();
-    if (nowMs - keysReadAtMs >= HUB_LIMITS.keysReadMs) {
-      keysReadAtMs = nowMs;
-      endRevoked().catch((error: unknown) => log.error({ why: messageOf(error) }, 'revoked keys could not be read'));
-    }
+    const onError = (error: unknown): void =>
+      log.error({ why: messageOf(error) }, 'whether sealed answers may go on could not be asked');
+    const permitOf = ({ permit }: { permit: Permit }): Permit => permit;
+    endRefused(running.values(), permitOf, (run, { code, message }) => fail(run, code, message), onError);
+    endRefused(offering.requests(), permitOf, (one, refusal) => offering.end(refusal, (each) => each === one), onError);
     if (running.size > 0 || !offering.isIdle()) watch();
-  }
-
-  async function endRevoked(): Promise<void> {
-    const callers = new Map([...offering.callers()].map(([territory, some]) => [territory, new Set(some)]));
-    for (const { grant } of running.values()) {
-      const of = callers.get(grant.territory) ?? new Set<string>();
-      callers.set(grant.territory, of.add(grant.caller));
-    }
-    for (const [territory, some] of callers) {
-      const revoked = await deps.revokedKeys(territory, [...some]);
-      if (revoked.size === 0) continue;
-      const error = new IdlewildError('unauthenticated', 'the key was revoked; ask a steward for a new one');
-      offering.end(error, (request) => request.territory === territory && revoked.has(request.caller));
-      for (const run of [...running.values()])
-        if (run.grant.territory === territory && revoked.has(run.grant.caller)) fail(run, error.code, error.message);
-    }
   }
 
   /** Takes the lease back and writes down how it ended; false when that has happened. */
@@ -234,13 +219,14 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     return grant;
   }
 
-  function begin(grant: Grant, device: ConnectedDevice, request: string, sink: SealedSink): Running {
+  function begin(grant: Grant, permit: Permit, device: ConnectedDevice, request: string, sink: SealedSink): Running {
     const speed = device.status.models.find(({ cid }) => cid === grant.model.cid)?.tokensPerSecond ?? 1;
     const msPerToken = (1_000 * Math.max(1, device.leases.size)) / Math.max(speed, Number.MIN_VALUE);
     const nowMs = clock.monotonic();
     return {
       request,
       grant,
+      permit,
       text: { dataClass: grant.dataClass, cause: grant.cause, person: grant.person },
       device,
       sink,
@@ -265,11 +251,6 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       const { device, lease, epoch, numericClass } = await asked;
       const { territory, caller, model } = request;
       const { dataClass, cause, person } = request.text;
-      const vouch = await deps.vouched.chainOf(device.id);
-      if (vouch === undefined) {
-        offering.giveBack(lease);
-        throw new IdlewildError('no_device', 'the device that was to be offered is not vouched for any more');
-      }
       const expiresAtMs = deps.wallClock.now() + HUB_LIMITS.offerHoldMs;
       const to = { territory, caller, model, dataClass, ...(cause === undefined ? {} : { cause }), person };
       return {
@@ -278,7 +259,7 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
         epoch,
         device: { id: device.id, name: device.name, key: device.publicKey },
         agreementKey: device.agreementKey,
-        vouch,
+        vouch: deps.vouched.chainOf(device) ?? [],
         numericClass,
         holdMs: HUB_LIMITS.offerHoldMs,
       };
@@ -287,18 +268,21 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       if (stopping) throw stoppingError();
       checkLength(prompt);
       const grant = await grantOf(offered);
-      const { lease, epoch, model, dataClass, cause, territory, caller } = grant;
+      const { lease, epoch, model, dataClass, cause, person, territory, caller } = grant;
+      const permit = await offered.admit(model.cid, { dataClass, cause, person });
       const device = sessions.get(grant.device);
       if (device === undefined) throw new IdlewildError('disconnected', 'the device that was offered is gone');
       offering.taken(lease);
       device.leases.add(lease);
       const request = newId('req', deps.random);
-      const run = begin(grant, device, request, sink);
+      const run = begin(grant, permit, device, request, sink);
       running.set(lease, run);
       watch();
       try {
         const work = { ...NOTHING_TO_READ, stop: [] };
-        await journal.open({ request, territory, key: caller, model: model.cid, work, text: { dataClass, cause } });
+        const { hold } = offered;
+        const text = { dataClass, cause };
+        await journal.open({ request, territory, key: caller, model: model.cid, work, text, hold });
       } catch (error) {
         run.over = true;
         running.delete(lease);

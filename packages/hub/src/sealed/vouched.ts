@@ -1,73 +1,59 @@
 /**
- * Devices that a steward vouches for, as the database has it. The chains are for callers, who hold them against keys that
- * they pinned; the hub itself decides nothing by them but whom not to offer in vain.
+ * Which connected devices a steward vouches for, as the database had it a moment ago: whom to offer, and what to show with
+ * it. The hub decides nothing else by it; callers hold the chains against keys that they pinned.
  */
-import { decodeCbor, messageOf, type Clock, type VouchChain } from '@idlewild/protocol';
-import type { Database } from '../db/schema.ts';
+import type { Clock, VouchChain } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
-import type { Log } from '../log.ts';
+import type { ConnectedDevice } from '../session/connected-device.ts';
+import type { Trust } from '../trust/trust.ts';
+import type { KnownVouch, Vouches } from '../trust/vouches.ts';
 
 export interface Vouched {
-  /** Resolves when what is known is at most `keysReadMs` old. */
+  /** Resolves when what is known is fresh, of devices that came since, too. */
   refresh(): Promise<void>;
-  /** As known at the last refresh. */
-  has(device: string): boolean;
-  /** `undefined` where nobody vouches for it any more. */
-  chainOf(device: string): Promise<VouchChain | undefined>;
+  /** As known at the last refresh; `undefined` where nobody vouches for it. */
+  chainOf(device: ConnectedDevice): VouchChain | undefined;
 }
 
 export interface VouchedDeps {
-  readonly db: Database;
+  readonly vouches: Pick<Vouches, 'of'>;
   readonly territory: string;
+  readonly devices: () => Iterable<ConnectedDevice>;
+  /** Counts every change of what is said of devices. */
+  readonly trust: Pick<Trust, 'version'>;
   readonly clock: Pick<Clock, 'monotonic'>;
   /** The database's. */
   readonly wallClock: Pick<Clock, 'now'>;
-  readonly log: Log;
 }
 
-export function createVouched({ db, territory, clock, wallClock, log }: VouchedDeps): Vouched {
-  let devices: ReadonlySet<string> = new Set();
+export function createVouched({ vouches, territory, devices, trust, clock, wallClock }: VouchedDeps): Vouched {
+  /** Of devices that were looked up; `undefined` where there was nothing. */
+  let known = new Map<string, KnownVouch | undefined>();
+  let version = Number.NaN;
   let readAtMs = Number.NEGATIVE_INFINITY;
   let reading: Promise<void> | undefined;
 
-  const rows = () =>
-    db
-      .selectFrom('device_vouches')
-      .innerJoin('steward_keys', (join) =>
-        join
-          .onRef('steward_keys.id', '=', 'device_vouches.steward_id')
-          .onRef('steward_keys.territory_id', '=', 'device_vouches.territory_id'),
-      )
-      .where('device_vouches.territory_id', '=', territory)
-      .where('steward_keys.removed_at_ms', 'is', null)
-      .where('device_vouches.expires_at_ms', '>', Math.floor(wallClock.now()));
-
   async function read(): Promise<void> {
+    const next = trust.version();
+    const isStale = next !== version || clock.monotonic() - readAtMs >= HUB_LIMITS.vouchesReadMs;
     const startedAtMs = clock.monotonic();
-    const found = await rows().select('device_vouches.device_id').execute();
-    devices = new Set(found.map((row) => row.device_id));
-    readAtMs = startedAtMs;
+    const here = [...devices()].map(({ id }) => id);
+    const wanted = isStale ? here : here.filter((id) => !known.has(id));
+    if (wanted.length === 0) return;
+    const found = await vouches.of(territory, wanted);
+    if (isStale) {
+      known = new Map();
+      version = next;
+      readAtMs = startedAtMs;
+    }
+    for (const id of wanted) known.set(id, found.get(id));
   }
 
   return {
-    refresh() {
-      if (clock.monotonic() - readAtMs < HUB_LIMITS.keysReadMs) return Promise.resolve();
-      return (reading ??= read().finally(() => (reading = undefined)));
-    },
-    has: (device) => devices.has(device),
-    async chainOf(device) {
-      const row = await rows()
-        .select('device_vouches.chain')
-        .where('device_vouches.device_id', '=', device)
-        .executeTakeFirst();
-      if (row === undefined) return undefined;
-      try {
-        const chain = decodeCbor(new Uint8Array(row.chain), 'what vouches for a device') as unknown[];
-        return chain.map((statement) => statement as Uint8Array);
-      } catch (error) {
-        log.error({ device, why: messageOf(error) }, 'what vouches for a device cannot be read');
-        return undefined;
-      }
+    refresh: () => (reading ??= read().finally(() => (reading = undefined))),
+    chainOf({ id }) {
+      const vouch = known.get(id);
+      return vouch === undefined || vouch.expiresAtMs <= wallClock.now() ? undefined : vouch.chain;
     },
   };
 }
