@@ -39,6 +39,7 @@ import type { Allocations } from './projects/allocations.ts';
 import type { Projects } from './projects/projects.ts';
 import type { SpendRules } from './projects/rules.ts';
 import type { Spending } from './projects/spending.ts';
+import type { People as PeopleRoom } from './people/people.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
 import { type PeopleVersions } from './people/versions.ts';
 import { type TerritoryPolicy } from './policy/policy.ts';
@@ -104,6 +105,8 @@ export interface Hub {
   readonly vouches: Vouches;
   readonly trust: Trust;
   readonly models: Models;
+  /** Members, groups, roles, bindings, and what is people's own. */
+  readonly people: PeopleRoom;
   readonly policy: TerritoryPolicy;
   readonly versions: PeopleVersions;
   readonly audit: Audit;

@@ -15,6 +15,7 @@ import { createTickets } from './identity/tickets.ts';
 import { openFurther, openTerritory } from './identity/territory.ts';
 import type { Log } from './log.ts';
 import { createModels } from './models/registry.ts';
+import { createPeople } from './people/people.ts';
 import { createPeopleVersions } from './people/versions.ts';
 import { createPolicy } from './policy/policy.ts';
 import { createDeviceTrust } from './trust/device-trust.ts';
@@ -59,6 +60,7 @@ export async function openPeople(deps: PeopleDeps) {
   const opening = { db, secrets, crypto, random, clock, audit };
   const opened = await (deps.territory === undefined ? openTerritory(opening) : openFurther(opening, deps.territory));
   const devices = createDevices({ db, crypto, clock, audit });
+  const keys = createKeys({ db, territory: opened.id, crypto, random, clock, audit });
   const versions = createPeopleVersions({ db, clock: deps.clock }, opened.id);
   const now = (): number => clock.now();
   const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
@@ -67,7 +69,8 @@ export async function openPeople(deps: PeopleDeps) {
     territory: { id: opened.id, name: opened.name, publicKey: opened.publicKey },
     audit,
     devices,
-    keys: createKeys({ db, territory: opened.id, crypto, random, clock, audit }),
+    keys,
+    people: createPeople({ db, clock, random, audit, keys }),
     invites: createInvites({ db, crypto, random, clock, audit, devices }),
     deviceTrust: createDeviceTrust({ db, audit }),
     vouches: createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey }),

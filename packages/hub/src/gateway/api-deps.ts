@@ -6,6 +6,8 @@ import type { Devices } from '../identity/devices.ts';
 import type { Invites } from '../identity/invites.ts';
 import type { Keys } from '../identity/keys.ts';
 import type { Models } from '../models/registry.ts';
+import type { People } from '../people/people.ts';
+import type { Policy } from '../policy/port.ts';
 import type { ReplicaStanding } from '../replicas/register.ts';
 import type { Sessions } from '../session/port.ts';
 import type { DeviceTrust } from '../trust/device-trust.ts';
@@ -21,12 +23,16 @@ export interface ApiDeps {
   readonly nowMs: () => number;
   readonly db: Database;
   readonly keys: Keys;
+  readonly people: People;
+  readonly policy: Pick<Policy, 'allows'>;
   readonly devices: Devices;
   readonly invites: Invites;
   readonly deviceTrust: Pick<DeviceTrust, 'pools'>;
   readonly vouches: Pick<Vouches, 'of'>;
   readonly models: Models;
   readonly sessions: Sessions;
+  /** Of any territory that this process serves. */
+  readonly sessionsIn: (territory: string) => Sessions | undefined;
   readonly answers: Answers;
   readonly audit: Audit;
   /** Models were added or removed: devices are told. */

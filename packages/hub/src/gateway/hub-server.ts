@@ -46,6 +46,8 @@ export interface HubServerDeps {
   readonly listener?: ServerDeps['listener'];
   /** Where this is the first territory of a hub that can have others. */
   readonly territories?: TerritoryRoutesDeps | undefined;
+  /** Another territory of this process, for lenders whose devices are there; absent: there is none. */
+  readonly elsewhere?: ((territory: string) => Pick<Hub, 'sessions'> | undefined) | undefined;
   /** Replicas that share the database. */
   readonly register: Pick<Register, 'list'>;
   /** Whether balancers are to send anything here. */
@@ -71,6 +73,7 @@ export async function createHubServer({
   tls,
   listener,
   territories,
+  elsewhere,
   register,
   isReady,
   isLeaving,
@@ -120,6 +123,7 @@ export async function createHubServer({
         nowMs: () => clock.now(),
         onModelsChanged: () => hub.announceModels(),
         inviteToken,
+        sessionsIn: (id) => (id === territory.id ? hub : elsewhere?.(id))?.sessions,
       }),
       auditRoutes(hub),
       useRoutes({ ...hub, territory }),

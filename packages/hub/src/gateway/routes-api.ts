@@ -7,7 +7,10 @@ import type { ApiDeps } from './api-deps.ts';
 import { deviceRoutes } from './routes-devices.ts';
 import { keyRoutes } from './routes-keys.ts';
 import { modelRoutes } from './routes-models.ts';
+import { peopleRoutes } from './routes-people.ts';
 import { recordRoutes } from './routes-record.ts';
+import { roleRoutes } from './routes-roles.ts';
+import { selfRoutes } from './routes-self.ts';
 import { typed, type App } from './server.ts';
 import { iso } from './views.ts';
 
@@ -17,6 +20,9 @@ export const apiRoutes =
     statusRoutes(app, deps);
     deviceRoutes(deps)(app);
     keyRoutes(deps)(app);
+    peopleRoutes(deps)(app);
+    roleRoutes(deps)(app);
+    selfRoutes(deps)(app);
     modelRoutes(deps)(app);
     recordRoutes(deps)(app);
   };

@@ -157,17 +157,21 @@ function inviteRoutes(app: App, deps: ApiDeps): void {
           .max(365 * DAY_SECONDS)
           .default(DAY_SECONDS),
         tier: z.enum(DEVICE_TIERS).default('member'),
+        /** Id of the member whose devices they are. */
+        for: z.string().max(64).optional(),
       }),
       summary: 'Makes a token with which devices join',
       tags: ['devices'],
     },
     handler: async (request, reply) => {
-      const { uses, expiresInSeconds, tier } = request.body;
+      const { uses, expiresInSeconds, tier, for: person } = request.body;
+      if (person !== undefined) await deps.people.members.show(territory.id, person);
       const invite = await invites.create({
         territory: territory.id,
         uses,
         tier,
         expiresInMs: expiresInSeconds * 1000,
+        person,
         createdBy: actorOf(principal(request)),
       });
       return reply.status(201).send({ ...deps.inviteToken(invite.secret), expiresAt: iso(invite.expiresAtMs) });

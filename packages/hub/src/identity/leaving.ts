@@ -27,10 +27,13 @@ export interface LeavingDeps {
   readonly audit: Audit;
 }
 
-/** Resolves once it is committed. Throws `device_revoked` for one that a steward revoked, `not_found`. */
+/**
+ * Resolves once it is committed. `actor`: its lender; absent: the device itself. Throws `device_revoked` for one that a
+ * steward revoked, `not_found`.
+ */
 export async function leave(
   { db, clock, audit }: LeavingDeps,
-  { territory, id }: { readonly territory: string; readonly id: string },
+  { territory, id, actor = id }: { readonly territory: string; readonly id: string; readonly actor?: string },
 ): Promise<Left> {
   const atMs = await transact(db, async (transaction) => {
     const now = clock.now();
@@ -44,7 +47,7 @@ export async function leave(
       .executeTakeFirst();
     if (gone !== undefined) {
       const details = { name: gone.name };
-      await audit.append(transaction, { territory, actor: id, action: 'leaveDevice', subject: id, details });
+      await audit.append(transaction, { territory, actor, action: 'leaveDevice', subject: id, details });
       return now;
     }
     const known = await transaction

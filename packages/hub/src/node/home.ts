@@ -32,6 +32,8 @@ export interface HomeDeps {
   readonly isLeaving: () => boolean;
   readonly requestRefusal: () => IdlewildError | undefined;
   readonly joinRefusal: () => JoinRefusal | undefined;
+  /** Any territory of the process. */
+  readonly elsewhere: HubServerDeps['elsewhere'];
 }
 
 /** What there is of the first territory alone. */
@@ -120,6 +122,7 @@ async function open(
       tls: first?.tls,
       listener: first?.listener,
       territories: first?.territories,
+      elsewhere: deps.elsewhere,
       register,
       isReady: async () => !isLeaving() && ground.register.isEntered() && (await hub.isReady()),
       isLeaving,

@@ -187,6 +187,7 @@ async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Ho
     isLeaving: () => shell.isLeaving,
     requestRefusal: () => load.requestRefusal(),
     joinRefusal: () => load.joinRefusal(),
+    elsewhere: (territory) => homesOf(shell).find(({ hub }) => hub.territory.id === territory)?.hub,
   };
   undo(() => stopHomes(shell));
   const first = await openFirstHome(deps, {

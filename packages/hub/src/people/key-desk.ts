@@ -15,7 +15,7 @@ import { existingRole } from './roles.ts';
 import { boundTo, groupsOf, holdingsOf, TERRITORY, type Place, type Scope } from './standing.ts';
 import { keepingASteward, requireSteward } from './stewards.ts';
 
-type Wish = Pick<KeyOrder, 'role' | 'name' | 'expiresInMs' | 'limits' | 'project' | 'dataClass'>;
+export type KeyWish = Pick<KeyOrder, 'role' | 'name' | 'expiresInMs' | 'limits' | 'project' | 'dataClass'>;
 
 export interface ListedKey extends KeyFacts {
   /** What its owner is called. */
@@ -26,14 +26,12 @@ export interface ListedKey extends KeyFacts {
 
 export interface KeyDesk {
   /** One of the territory. Throws `not_found` for a role or project that there is not, `forbidden`. */
-  make(asker: Principal, wish: Wish): Promise<NewKey>;
+  make(asker: Principal, wish: KeyWish): Promise<NewKey>;
   /** One of the asker's own. Throws `forbidden` where nobody is behind the asker, or for a project she is not in. */
-  makeOwn(asker: Principal, wish: Wish): Promise<NewKey>;
+  makeOwn(asker: Principal, wish: KeyWish): Promise<NewKey>;
   /** Newest first. */
   list(territory: string): Promise<ListedKey[]>;
   listOwn(asker: Principal): Promise<ListedKey[]>;
-  /** Whose it is; for the policy. Throws `not_found`. */
-  ownerOf(territory: string, id: string): Promise<{ readonly person: string | undefined }>;
   /** A steward's is revoked by stewards and by who owns it; the last one that is nobody's own stays. */
   revoke(asker: Principal, id: string): Promise<void>;
 }
@@ -110,16 +108,6 @@ export function createKeyDesk({ db, keys, clock }: KeyDeskDeps): KeyDesk {
     list: async (territory) => decorated(territory, await keys.list(territory)),
     async listOwn(asker) {
       return decorated(asker.territory, await keys.list(asker.territory, ownerBehind(asker)));
-    },
-    async ownerOf(territory, id) {
-      const row = await db
-        .selectFrom('keys')
-        .select('person_id')
-        .where('territory_id', '=', territory)
-        .where('id', '=', id)
-        .executeTakeFirst();
-      if (row === undefined) throw new IdlewildError('not_found', `there is no key ${id} in this territory`);
-      return { person: row.person_id ?? undefined };
     },
     revoke(asker, id) {
       const { territory } = asker;

@@ -15,7 +15,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
   test('who is added is listed, holds her role, and nothing in another territory', async () => {
     const world = await setUp();
     const ada = await world.add('Ada', 'steward');
-    expect(await world.members.list({ territory: HERE })).toEqual([ada]);
+    expect(await world.members.list({ territory: HERE })).toEqual([{ ...ada, roles: ['steward'] }]);
     expect(await held(world, ada.id)).toEqual(['all']);
     expect(await world.members.list({ territory: ELSEWHERE })).toEqual([]);
     expect(await world.members.get(ELSEWHERE, ada.id)).toBeUndefined();

@@ -16,6 +16,7 @@ import { requirePermissions, turnOf } from './granting.ts';
 import { PEOPLE_LIMITS } from './limits.ts';
 import { personName } from './names.ts';
 import { removeMember, type Removed } from './removal.ts';
+import { groupsOf, rolesOf, type HeldRole } from './self.ts';
 import type { Place } from './standing.ts';
 import { heldOrBound, keepingASteward, requireOver } from './stewards.ts';
 import { touchPeople } from './versions.ts';
@@ -26,6 +27,19 @@ export interface Member {
   readonly name: string;
   readonly state: MemberState;
   readonly joinedAtMs: number;
+}
+
+export interface ListedMember extends Member {
+  /** Names of what is bound to her, in the whole territory, and not through a group. */
+  readonly roles: readonly string[];
+}
+
+export interface MemberDetails extends Member {
+  readonly roles: readonly HeldRole[];
+  readonly groups: readonly { readonly id: string; readonly name: string }[];
+  /** That she lends here, and own keys that work. */
+  readonly devices: number;
+  readonly keys: number;
 }
 
 export interface MemberOrder {
@@ -67,8 +81,10 @@ export interface MembersDeps {
 
 export interface Members {
   /** By name, at most `PEOPLE_LIMITS.pageRows`. */
-  list(page: MemberPage): Promise<Member[]>;
+  list(page: MemberPage): Promise<ListedMember[]>;
   get(territory: string, id: string): Promise<Member | undefined>;
+  /** Throws `not_found`. */
+  show(territory: string, id: string): Promise<MemberDetails>;
   /** Throws `not_found`, `invalid_request`, `conflict` for a name that is taken. */
   rename(act: MemberAct & { readonly name: string }): Promise<Member>;
   /** From now on she may do nothing. Throws `conflict` for the last steward. */
@@ -205,6 +221,53 @@ export async function existingMember(source: Database, territory: string, id: st
   return member;
 }
 
+async function rolesOfAll(
+  db: Database,
+  { territory, nowMs }: Place,
+  members: readonly Member[],
+): Promise<Map<string, string[]>> {
+  if (members.length === 0) return new Map();
+  const rows = await db
+    .selectFrom('bindings')
+    .select(['subject_id', 'role'])
+    .where('territory_id', '=', territory)
+    .where('subject_kind', '=', 'person')
+    .where('scope_kind', '=', 'territory')
+    .where((row) => row.or([row('expires_at_ms', 'is', null), row('expires_at_ms', '>', nowMs)]))
+    .where(
+      'subject_id',
+      'in',
+      members.map(({ id }) => id),
+    )
+    .orderBy('role')
+    .execute();
+  const grouped = Map.groupBy(rows, (row) => row.subject_id);
+  return new Map([...grouped].map(([id, of]) => [id, of.map(({ role }) => role)]));
+}
+
+async function countsOf(
+  db: Database,
+  { territory, nowMs }: Place,
+  person: string,
+): Promise<Pick<MemberDetails, 'devices' | 'keys'>> {
+  const devices = await db
+    .selectFrom('devices')
+    .select('id')
+    .where('territory_id', '=', territory)
+    .where('person_id', '=', person)
+    .where('revoked_at_ms', 'is', null)
+    .execute();
+  const keys = await db
+    .selectFrom('keys')
+    .select('id')
+    .where('territory_id', '=', territory)
+    .where('person_id', '=', person)
+    .where('revoked_at_ms', 'is', null)
+    .where((row) => row.or([row('expires_at_ms', 'is', null), row('expires_at_ms', '>', nowMs)]))
+    .execute();
+  return { devices: devices.length, keys: keys.length };
+}
+
 export function createMembers({ db, clock, audit }: MembersDeps): Members {
   const placeOf = (territory: string): Place => ({ territory, nowMs: clock.now() });
 
@@ -229,9 +292,17 @@ export function createMembers({ db, clock, audit }: MembersDeps): Members {
       let query = db.selectFrom('members').selectAll().where('territory_id', '=', territory);
       if (name !== undefined) query = query.where('name', '=', name.normalize('NFKC'));
       if (after !== undefined) query = query.where('name', '>', after);
-      return (await query.orderBy('name').limit(PEOPLE_LIMITS.pageRows).execute()).map(memberOf);
+      const page = (await query.orderBy('name').limit(PEOPLE_LIMITS.pageRows).execute()).map(memberOf);
+      const roles = await rolesOfAll(db, placeOf(territory), page);
+      return page.map((member) => ({ ...member, roles: roles.get(member.id) ?? [] }));
     },
     get: (territory, id) => read(db, territory, id),
+    async show(territory, id) {
+      const member = await existingMember(db, territory, id);
+      const groups = await groupsOf(db, territory, id);
+      const roles = await rolesOf(db, territory, [id], groups, clock.now());
+      return { ...member, roles, groups, ...(await countsOf(db, placeOf(territory), id)) };
+    },
     rename(act) {
       const { territory, id, actor } = act;
       const name = personName(act.name);

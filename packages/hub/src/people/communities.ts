@@ -1,0 +1,29 @@
+/**
+ * In which territories of this hub somebody is a member. It is asked for that person alone, by what proved to be her;
+ * nobody learns from it where others are.
+ */
+import type { Database } from '../db/schema.ts';
+import type { MemberState } from '../db/schema/people.ts';
+
+export interface Community {
+  /** Of the territory. */
+  readonly id: string;
+  readonly name: string;
+  /** What she is called there. */
+  readonly called: string;
+  readonly state: MemberState;
+}
+
+/** By name, without those that are closed. */
+export async function communitiesOf(db: Database, person: string): Promise<Community[]> {
+  const rows = await db
+    .selectFrom('members')
+    .innerJoin('territories', 'territories.id', 'members.territory_id')
+    .select(['territories.id', 'territories.name', 'members.name as called', 'members.state'])
+    .where('members.person_id', '=', person)
+    .where('territories.closed_at_ms', 'is', null)
+    .orderBy('territories.name')
+    .orderBy('territories.id')
+    .execute();
+  return rows;
+}
