@@ -51,6 +51,8 @@ export interface ScriptedDeviceOptions {
   readonly crypto: Crypto;
   readonly name?: string;
   readonly key?: KeyPair;
+  /** Its X25519 key; one that nobody knows unless told otherwise. */
+  readonly agreement?: KeyPair;
   readonly joinToken?: string;
   readonly status?: Partial<DeviceStatus>;
   /** What it says that it can do; everything unless told otherwise. */
@@ -107,7 +109,7 @@ export async function joinScriptedDevice(options: ScriptedDeviceOptions): Promis
   async function prove(challenge: Extract<ToDevice, { t: 'challenge' }>, frame: Uint8Array): Promise<void> {
     await checkHub({ proof: challenge.proof, hello, territory, binding: near.binding, nowMs: clock.now() }, crypto);
     const nowMs = clock.now();
-    const agreement = await crypto.agreementKey(random.bytes(32));
+    const agreement = options.agreement ?? (await crypto.agreementKey(random.bytes(32)));
     const agreementKey = await signStatement(
       'agreement-key',
       { v: 1, device: key.publicKey, key: agreement.publicKey, issuedAtMs: nowMs, expiresAtMs: nowMs + 86_400_000 },

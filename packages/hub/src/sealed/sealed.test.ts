@@ -1,0 +1,382 @@
+/** Claims about sealed prompts at the hub, with a whole hub on a fake clock and scripted devices. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import {
+  LIMITS,
+  createMemoryBlobStore,
+  idOfKey,
+  joinTokenOf,
+  signDeviceVouch,
+  type Fields,
+  type IdlewildError,
+  type KeyPair,
+  type ToDevice,
+} from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { expect, onTestFinished, test } from 'vitest';
+import { openDatabase } from '../db/open.ts';
+import { createHub, type Hub } from '../hub.ts';
+import { createMemorySecrets } from '../identity/secrets.ts';
+import { HUB_LIMITS } from '../limits.ts';
+import { silentLog } from '../log.ts';
+import { OWN_LEAVE, type Permit } from '../policy/permit.ts';
+import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
+import { publishTestModel } from '../testing/test-model.ts';
+import type { Offer, OfferRequest, SealedHandle, SealedPrompt } from './port.ts';
+
+type Order = Extract<ToDevice, { t: 'sealed' }>;
+const agreement = nodeCrypto.agreementKey(new Uint8Array(32).fill(9)) as KeyPair;
+const PROMPT: SealedPrompt = {
+  key: agreement.publicKey,
+  enc: new Uint8Array(32).fill(1),
+  sealed: new Uint8Array(LIMITS.sealedPromptBytesMin + 16).fill(2),
+};
+
+interface World {
+  readonly clock: FakeClock;
+  readonly hub: Hub;
+  readonly keyId: string;
+  readonly ended: string[];
+  readonly model: { readonly cid: string; readonly name: string };
+  join(
+    name: string,
+    more?: { features?: readonly 'embed'[]; consent?: Fields; slots?: number },
+  ): Promise<ScriptedDevice>;
+  vouch(device: ScriptedDevice): Promise<void>;
+  /** One that joined and that a steward vouches for. */
+  vouched(name: string, more?: { consent?: Fields; slots?: number }): Promise<ScriptedDevice>;
+  ask(change?: Partial<OfferRequest>, signal?: AbortSignal): Promise<Offer>;
+  submit(
+    offer: Pick<Offer, 'token'>,
+    change?: { prompt?: SealedPrompt; caller?: string; permit?: Permit },
+  ): Promise<Heard>;
+}
+interface Heard {
+  readonly said: string[];
+  readonly handle: SealedHandle;
+}
+
+async function createWorld(): Promise<World> {
+  const clock = createFakeClock(() => nextTurn());
+  const random = createSeededRandom(5);
+  const database = await openDatabase({ file: ':memory:', clock });
+  const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
+  const ended: string[] = [];
+  const meter = { ended: (state: string, code: string) => void ended.push(`${state} ${code}`), firstToken: () => {} };
+  const ports = { clock, random, crypto: nodeCrypto, log: silentLog };
+  const hub = await createHub({ ...ports, database, store, secrets: createMemorySecrets(), meter });
+  onTestFinished(async () => {
+    await hub.stop();
+    await database.close();
+  });
+  const territory = hub.territory.id;
+  const { id: keyId } = await hub.keys.create({ territory, role: 'caller', actor: 'test' });
+  const model = { cid: await publishTestModel(hub, store, 'poet'), name: 'poet' };
+  const steward = await nodeCrypto.signingKey(new Uint8Array(32).fill(3));
+  await hub.vouches.addSteward({ territory, actor: 'test', publicKey: steward.publicKey, name: 'Ada' });
+  const world: World = {
+    clock,
+    hub,
+    keyId,
+    ended,
+    model,
+    async join(name, { features, consent, slots = 2 } = {}) {
+      const invite = await hub.invites.create({ territory, uses: 1, expiresInMs: 60_000, createdBy: 'test' });
+      const joining = joinScriptedDevice({
+        ...ports,
+        name,
+        agreement,
+        ...(features === undefined ? {} : { features }),
+        ...(consent === undefined ? {} : { consent }),
+        accept: (channel) => hub.local.accept(channel),
+        territory: hub.territory.publicKey,
+        joinToken: joinTokenOf(invite.secret),
+        status: { models: [warmModel(model.cid)], slots },
+      });
+      await clock.advance(50);
+      const device = await joining;
+      await clock.advance(50);
+      await device.joined;
+      return device;
+    },
+    async vouch(device) {
+      const life = { issuedAtMs: clock.now(), expiresAtMs: clock.now() + 86_400_000 };
+      const said = {
+        territory: hub.territory.publicKey,
+        device: device.key.publicKey,
+        tier: 'vetted' as const,
+        ...life,
+      };
+      const chain = [await signDeviceVouch(said, steward, nodeCrypto)];
+      const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
+      await hub.vouches.put({ territory, actor: 'test', device: id, chain });
+      await clock.advance(HUB_LIMITS.vouchesReadMs);
+    },
+    async vouched(name, more) {
+      const device = await world.join(name, more);
+      await world.vouch(device);
+      return device;
+    },
+    ask: (change = {}, signal = new AbortController().signal) =>
+      hub.sealed.offer(
+        {
+          territory,
+          caller: keyId,
+          model,
+          text: { dataClass: 'internal', cause: undefined, person: undefined },
+          permit: OWN_LEAVE,
+          bytes: LIMITS.sealedPromptBytesMin,
+          tokens: 100,
+          without: [],
+          ...change,
+        },
+        signal,
+      ),
+    async submit({ token }, { prompt = PROMPT, caller = keyId, permit = OWN_LEAVE } = {}) {
+      const said: string[] = [];
+      const offered = { token, territory, caller, admit: () => permit };
+      const submitting = hub.sealed.submit(offered, prompt, {
+        part: (n) => void said.push(`part ${n}`),
+        done: (n) => void said.push(`done ${n}`),
+        lost: (code) => void said.push(`lost ${code}`),
+        failed: (error, more) => void said.push(`failed ${error.code}${more === undefined ? '' : ` ${more.n}`}`),
+      });
+      submitting.catch(() => {});
+      // The journal may wait for company.
+      await clock.advance(50);
+      return { said, handle: await submitting };
+    },
+  };
+  return world;
+}
+
+const orders = (device: ScriptedDevice): Order[] => device.heard.filter((message) => message.t === 'sealed');
+const cancels = (device: ScriptedDevice): number => device.heard.filter(({ t }) => t === 'cancel').length;
+const last = (device: ScriptedDevice): Order => orders(device).at(-1) as Order;
+const sealed = new Uint8Array(LIMITS.sealedEventBytesMin + 16);
+const start = (device: ScriptedDevice, { lease, epoch }: Order = last(device)): void =>
+  device.send({ t: 'sealed.part', lease, epoch, n: 0, promptTokens: 9, cachedTokens: 4, tokens: 0, sealed });
+const token = (device: ScriptedDevice, n: number, { lease, epoch }: Order = last(device)): void =>
+  device.send({ t: 'sealed.part', lease, epoch, n, tokens: n, sealed });
+const finish = (device: ScriptedDevice, tokens: number, { lease, epoch }: Order = last(device)): void =>
+  device.send({ t: 'sealed.done', lease, epoch, n: tokens + 1, promptTokens: 9, tokens, sealed });
+const codeOf = async (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'none',
+    (error: unknown) => `${(error as IdlewildError).code}: ${(error as IdlewildError).message}`,
+  );
+
+test('a device is offered with its key and who vouches for it, and a sealed prompt is answered', async () => {
+  const { ask, clock, ended, hub, keyId, model, submit, vouched } = await createWorld();
+  const ada = await vouched('ada');
+  const offer = await ask();
+  expect(offer.device).toMatchObject({ name: 'ada', key: ada.key.publicKey });
+  expect(offer).toMatchObject({ epoch: 1, numericClass: 'class-a' });
+  expect(offer.vouch).toHaveLength(1);
+  const { said } = await submit(offer);
+  expect(orders(ada)).toMatchObject([{ ...PROMPT, lease: offer.lease, model: model.cid, dataClass: 'internal' }]);
+  start(ada);
+  token(ada, 1);
+  token(ada, 2);
+  finish(ada, 2);
+  await clock.advance(50);
+  expect(said).toEqual(['part 0', 'part 1', 'part 2', 'done 3']);
+  expect(ended).toEqual(['done none']);
+  await clock.advance(200);
+  const rows = await hub.db.selectFrom('requests').selectAll().execute();
+  expect(rows).toMatchObject([
+    { key_id: keyId, state: 'done', prompt_tokens: 9, answer_tokens: 2, model_cid: model.cid, data_class: 'internal' },
+  ]);
+  expect(await hub.db.selectFrom('journal').selectAll().execute()).toEqual([]);
+  expect([...hub.sessions.list()][0]?.leases.size).toBe(0);
+  expect(hub.sealed.counts()).toEqual({ open: 0, waiting: 0 });
+});
+
+test('nobody is offered for whom no steward vouches, who cannot open, or who may not see such texts', async () => {
+  const { ask, join, vouch, vouched } = await createWorld();
+  const ada = await join('ada');
+  expect(await codeOf(ask())).toMatch(/^no_device: .*a steward has to vouch/);
+  await vouch(ada);
+  expect((await ask()).device.name).toBe('ada');
+  const confidential = { dataClass: 'confidential', cause: undefined, person: undefined } as const;
+  expect(await codeOf(ask({ text: confidential }))).toMatch(/^no_device: .*may not see confidential data/);
+  await vouched('old', { features: [] } as object);
+  const names = await Promise.all([ask(), ask().catch(() => undefined)]);
+  expect(names.map((offer) => offer?.device.name)).not.toContain('old');
+});
+
+test('an offer is for one prompt of one key, and not for long', async () => {
+  const { ask, clock, hub, submit, vouched } = await createWorld();
+  const ada = await vouched('ada');
+  const offer = await ask();
+  const device = [...hub.sessions.list()][0];
+  expect(device?.leases.size).toBe(1);
+  expect(await codeOf(submit(offer, { caller: 'key_other' }))).toContain('offer_expired');
+  expect(await codeOf(submit({ token: `${offer.token.slice(0, -4)}AAAA` }))).toContain('offer_expired');
+  expect(await codeOf(submit({ token: 'nonsense' }))).toContain('offer_expired');
+  const odd = { ...PROMPT, sealed: PROMPT.sealed.subarray(1) };
+  expect(await codeOf(submit(offer, { prompt: odd }))).toContain('invalid_request');
+  await submit(offer);
+  expect(await codeOf(submit(offer))).toContain('offer_expired');
+  expect(orders(ada)).toHaveLength(1);
+  const late = await ask();
+  await clock.advance(HUB_LIMITS.offerHoldMs + 100);
+  expect(device?.leases.size).toBe(1);
+  expect(await codeOf(submit(late))).toContain('offer_expired');
+});
+
+test('frames of another lease, epoch or device change nothing; one out of turn ends the attempt', async () => {
+  const { ask, clock, submit, vouched } = await createWorld();
+  const ada = await vouched('ada');
+  const bea = await vouched('bea');
+  const { said } = await submit(await ask({ near: await idOfKey('dev', ada.key.publicKey, nodeCrypto) }));
+  start(bea, last(ada));
+  start(ada, { ...last(ada), lease: 'att_other' });
+  start(ada, { ...last(ada), epoch: 2 });
+  await clock.advance(20);
+  expect(said).toEqual([]);
+  start(ada);
+  token(ada, 2);
+  await clock.advance(20);
+  expect(said).toEqual(['part 0', 'lost frame_invalid']);
+  expect(cancels(ada)).toBe(1);
+  token(ada, 1);
+  finish(ada, 1);
+  await clock.advance(20);
+  expect(said).toHaveLength(2);
+});
+
+test('a lost, paused or silent device ends its attempt so that the caller may go on, and is not offered first', async () => {
+  const { ask, clock, ended, hub, submit, vouched } = await createWorld();
+  const [ada, bea] = [await vouched('ada'), await vouched('bea')];
+  const near = await idOfKey('dev', ada.key.publicKey, nodeCrypto);
+  const gone = await submit(await ask());
+  const lost = orders(ada).length === 1 ? ada : bea;
+  const other = lost === ada ? bea : ada;
+  start(lost);
+  token(lost, 1);
+  await clock.advance(20);
+  lost.link.cut('the plug was pulled');
+  await clock.advance(50);
+  expect(gone.said).toEqual(['part 0', 'part 1', 'lost disconnected']);
+  const paused = await submit(await ask({ near }));
+  const { lease, epoch } = last(other);
+  other.send({ t: 'sealed.failed', lease, epoch, code: 'device_paused', message: 'a device was paused' });
+  await clock.advance(50);
+  expect(paused.said).toEqual(['lost device_paused']);
+  other.setStatus({});
+  await clock.advance(50);
+  const silent = await submit(await ask());
+  await clock.advance(HUB_LIMITS.startMsMax + 500);
+  expect(silent.said).toEqual(['lost stalled']);
+  expect(ended).toEqual(['failed disconnected', 'failed device_paused', 'failed stalled']);
+  await clock.advance(200);
+  const rows = await hub.db
+    .selectFrom('requests')
+    .select(['state', 'reason', 'prompt_tokens', 'answer_tokens'])
+    .execute();
+  // What another reads again is not charged twice; what was given is.
+  expect(rows[0]).toEqual({ state: 'failed', reason: 'disconnected', prompt_tokens: 0, answer_tokens: 1 });
+});
+
+test('what a device refuses the prompt for ends it, with what it tells the caller alone', async () => {
+  const { ask, clock, submit, vouched } = await createWorld();
+  const ada = await vouched('ada');
+  const { said } = await submit(await ask());
+  const { lease, epoch } = last(ada);
+  const failed = { t: 'sealed.failed', lease, epoch, code: 'context_length_exceeded', message: 'too long' } as const;
+  ada.send({ ...failed, n: 0, sealed });
+  await clock.advance(20);
+  expect(said).toEqual(['failed context_length_exceeded 0']);
+});
+
+test('a caller that hangs up frees the device, and one whose right ends gets nothing more', async () => {
+  const { ask, clock, ended, hub, submit, vouched } = await createWorld();
+  const ada = await vouched('ada');
+  const first = await submit(await ask());
+  start(ada);
+  first.handle.cancel('the caller hung up');
+  await clock.advance(20);
+  expect(cancels(ada)).toBe(1);
+  expect([...hub.sessions.list()][0]?.leases.size).toBe(0);
+  const right: { refusal: IdlewildError | undefined } = { refusal: undefined };
+  const second = await submit(await ask(), { permit: { refusal: () => right.refusal } });
+  start(ada);
+  await clock.advance(200);
+  right.refusal = Object.assign(new Error('the key was revoked'), {
+    code: 'unauthenticated',
+  }) as unknown as IdlewildError;
+  await clock.advance(1_000);
+  expect(second.said).toEqual(['part 0', 'failed unauthenticated']);
+  expect(cancels(ada)).toBe(2);
+  expect(ended).toEqual(['cancelled cancelled', 'failed unauthenticated']);
+});
+
+test('offers wait for a device that is busy; who hangs up, or waits too long, is let go', async () => {
+  const { ask, clock, hub, submit, vouched } = await createWorld();
+  const ada = await vouched('ada', { slots: 1 });
+  const running = await submit(await ask());
+  const waiting = ask();
+  const abort = new AbortController();
+  const left = codeOf(ask({}, abort.signal));
+  await clock.advance(500);
+  expect(hub.sealed.counts()).toEqual({ open: 1, waiting: 2 });
+  abort.abort();
+  expect(await left).toContain('cancelled');
+  start(ada);
+  finish(ada, 0, last(ada));
+  await clock.advance(200);
+  expect(running.said).toEqual(['part 0', 'done 1']);
+  expect((await waiting).device.name).toBe('ada');
+  const late = codeOf(ask());
+  const own = await submit(await waiting);
+  for (let waited = 0; waited < HUB_LIMITS.queueMsMax + 1_000; waited += 2_000) {
+    const { lease, epoch } = last(ada);
+    ada.send({ t: 'sealed.progress', lease, epoch });
+    await clock.advance(2_000);
+  }
+  expect(await late).toContain('too_busy');
+  expect(own.said).toEqual([]);
+});
+
+test('one key cannot hold every place', async () => {
+  const { ask, vouched } = await createWorld();
+  await vouched('ada', { slots: 64 });
+  const offers = await Promise.all(Array.from({ length: HUB_LIMITS.offersPerKeyMax }, () => ask()));
+  expect(offers).toHaveLength(HUB_LIMITS.offersPerKeyMax);
+  expect(await codeOf(ask())).toContain('too_busy');
+});
+
+test('answers in the open do not keep a sealed prompt waiting for ever, nor the other way round', async () => {
+  const { ask, clock, hub, keyId, model, submit, vouched } = await createWorld();
+  const ada = await vouched('ada', { slots: 1 });
+  const served: string[] = [];
+  ada.onMessage = (message) => {
+    if (message.t !== 'answer') return;
+    served.push('open');
+    const { lease, epoch } = message;
+    clock.after(400, () =>
+      ada.send({ t: 'answer.failed', lease, epoch, code: 'context_length_exceeded', message: 'x' }),
+    );
+  };
+  const sink = { started: () => {}, token: () => {}, finished: () => {}, failed: () => {} };
+  const work = { prompt: { kind: 'text' as const, text: 'x' }, sampling: { seed: 0 }, choice: 0, stop: [] };
+  const text = { dataClass: 'internal', cause: undefined, person: undefined } as const;
+  for (let i = 0; i < 40; i++) {
+    const asked = { territory: hub.territory.id, key: keyId, model, work, text, permit: OWN_LEAVE };
+    void hub.answers.submit(asked, sink);
+  }
+  await clock.advance(100);
+  const offered = ask().then(async (offer) => {
+    served.push('sealed');
+    return submit(offer);
+  });
+  await clock.advance(4_000);
+  await offered;
+  expect(served.indexOf('sealed')).toBeGreaterThan(0);
+  expect(served.indexOf('sealed')).toBeLessThan(10);
+  start(ada);
+  finish(ada, 0);
+  await clock.advance(2_000);
+  expect(served.slice(served.indexOf('sealed') + 1)).toContain('open');
+});
