@@ -32,21 +32,40 @@ import { shareOf } from './spend-hook.ts';
 import { typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
 import { wantedDrafts } from './wanted.ts';
 
-export interface V1Deps extends AdmitDeps {
-  readonly answers: Answers;
-  readonly models: Models;
-  readonly sessions: Pick<Sessions, 'list'>;
+/** Of whatever answers: a hub, or what seals prompts on their way to one. */
+export interface AskDeps extends AdmitDeps {
+  readonly answers: Pick<Answers, 'submit'>;
+  readonly models: { resolve(territory: string, name: string): Promise<AskedModel> };
   readonly scopeOf: ScopeOf;
   readonly receipts: AnswerReceipts;
   readonly use: Pick<Use, 'judge'>;
-  readonly territory: { readonly id: string; readonly name: string };
   readonly hub: string;
   readonly clock: Clock;
   readonly random: Random;
 }
 
+/** As far as a request for text depends on it. */
+export interface AskedModel {
+  readonly cid: string;
+  readonly manifest: Pick<Model['manifest'], 'kind' | 'vocabularyTokens'>;
+}
+
+export interface V1Deps extends AskDeps {
+  readonly models: Models;
+  readonly sessions: Pick<Sessions, 'list'>;
+  readonly territory: { readonly id: string; readonly name: string };
+}
+
 export const v1Routes =
   (deps: V1Deps) =>
+  (app: App): void => {
+    askRoutes(deps)(app);
+    modelRoutes(app, deps);
+    notKeptRoutes(app);
+  };
+
+export const askRoutes =
+  (deps: AskDeps) =>
   (app: App): void => {
     const ask = createAsk(deps);
     typed(app).route({
@@ -87,8 +106,6 @@ export const v1Routes =
         return ask(request, reply, body, [draft], createResponseFormat(context));
       },
     });
-    modelRoutes(app, deps);
-    notKeptRoutes(app);
   };
 
 /** Without a seed a request gets one and is told, so that its answer can be asked for again; a run always the same. */
@@ -116,7 +133,7 @@ type Ask = (
 ) => Promise<unknown>;
 
 /** From drafts to orders, and on to the caller. */
-function createAsk({ receipts, use, answers, models, policy, scopeOf, territory, clock }: V1Deps): Ask {
+function createAsk({ receipts, use, answers, models, policy, scopeOf, territory, clock }: AskDeps): Ask {
   const readers = createSlowReaders({
     bytesMax: HUB_LIMITS.callerBufferedBytesMax,
     allBytesMax: HUB_LIMITS.callersBufferedBytesMax,
@@ -167,7 +184,7 @@ const atMost = (draft: WorkDraft, tokens: number): WorkDraft => ({
 });
 
 function choicesFormat(
-  { hub, clock }: V1Deps,
+  { hub, clock }: AskDeps,
   request: FastifyRequest,
   body: ChatRequest | CompletionRequest,
   drafts: readonly WorkDraft[],
