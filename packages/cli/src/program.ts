@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { addAppealCommands } from './commands/appeals.ts';
 import { addAuditCommands } from './commands/audit.ts';
 import { addBackupCommands } from './commands/backup.ts';
 import { addChatCommand } from './commands/chat.ts';
@@ -16,11 +17,13 @@ import { addLendingCommands } from './commands/lending.ts';
 import { addModelCommands } from './commands/models.ts';
 import { addReceiptCommands } from './commands/receipt.ts';
 import { addServiceCommands } from './commands/service.ts';
+import { addStewardCommands } from './commands/stewards.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addTerritoriesCommands } from './commands/territories.ts';
 import { addTerritoryCommands } from './commands/territory.ts';
 import { addUpCommand } from './commands/up.ts';
 import { addUpdateCommand } from './commands/update.ts';
+import { addUseCommands } from './commands/use.ts';
 import { addUsageCommand } from './commands/usage.ts';
 
 export function createProgram(): Command {
@@ -55,9 +58,12 @@ Examples:
   addChatCommand(program);
   addEmbedCommands(program);
   addDeviceCommands(program);
+  addStewardCommands(program);
   addKeyCommands(program);
   addUsageCommand(program);
   addReceiptCommands(program);
+  addUseCommands(program);
+  addAppealCommands(program);
   addStatusCommand(program);
   addAuditCommands(program);
   addLendingCommands(program);

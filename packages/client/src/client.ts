@@ -3,7 +3,14 @@
  *
  * It keeps no state beside the address and the key, and works wherever there is a web-standard `fetch`.
  */
-import type { Clock, ModelKind, Random } from '@idlewild/protocol';
+import {
+  WELL_KNOWN_PATH,
+  wellKnownSchema,
+  type Clock,
+  type ModelKind,
+  type Random,
+  type WellKnown,
+} from '@idlewild/protocol';
 import { streamAnswer } from './answers.ts';
 import { classify, embed } from './embeddings.ts';
 import { createHubConnection, type CallOptions, type Fetch, type HubConnection } from './http.ts';
@@ -42,6 +49,7 @@ import type {
 import { territoriesOf, type Territories } from './territories.ts';
 import { deviceTrustOf, stewardsOf, type DeviceTrust, type Stewards } from './trust.ts';
 import { uploadModel, type UploadModel } from './upload.ts';
+import { appealsOf, useOf, type AppealsApi, type UseApi } from './use.ts';
 
 export interface ClientOptions {
   /** Address of the hub, e.g. `http://127.0.0.1:7860`. */
@@ -66,6 +74,8 @@ export interface Client {
   /** Names of the models that there are, or of those of one kind. */
   modelNames(options?: CallOptions & { readonly kind?: ModelKind }): Promise<string[]>;
   status(options?: CallOptions): Promise<HubStatus>;
+  /** What the hub tells everybody; signed by nobody. */
+  wellKnown(options?: CallOptions): Promise<WellKnown>;
   readonly devices: {
     list(options?: CallOptions): Promise<Device[]>;
     get(id: string, options?: CallOptions): Promise<DeviceDetails>;
@@ -100,6 +110,8 @@ export interface Client {
   usage(query?: UsageQuery, options?: CallOptions): Promise<UsageRow[]>;
   /** Of this hub; for stewards of its first community. */
   readonly territories: Territories;
+  readonly use: UseApi;
+  readonly appeals: AppealsApi;
   readonly requests: { list(options?: CallOptions): Promise<RequestRecord[]> };
   readonly audit: {
     /** Newest first, 200 at once. */
@@ -135,6 +147,7 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
       return data.filter(({ kind }) => kind === (options?.kind ?? kind)).map(({ id }) => id);
     },
     status: (options) => json('GET', '/api/status', undefined, options),
+    wellKnown: async (options) => wellKnownSchema.parse(await json('GET', WELL_KNOWN_PATH, undefined, options)),
     devices: {
       list: (options) => json('GET', '/api/devices', undefined, options),
       get: (id, options) => json('GET', at('/api/devices', id), undefined, options),
@@ -167,6 +180,8 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
     territories: territoriesOf(json),
     requests: { list: (options) => json('GET', '/api/requests', undefined, options) },
     audit: auditOf(json),
+    use: useOf(json),
+    appeals: appealsOf(json),
   };
 }
 

@@ -155,6 +155,8 @@ export interface Device {
   readonly enrolledAt: string;
   readonly active: number;
   readonly slots: number;
+  /** Its Ed25519 public key in base64url; its id is made of it. */
+  readonly key: string;
   /** How far it is trusted. */
   readonly tier: DeviceTier;
   /** Id of the member who lends it, where that is known. */

@@ -126,7 +126,7 @@ function createWorld(devices: Device[], lies: Lies = {}, options: Partial<Sealed
 
   const fetch = (async (url: string, init: RequestInit) => {
     const path = new URL(url).pathname;
-    const body = JSON.parse(String(init.body)) as Record<string, string>;
+    const body = JSON.parse(init.body as string) as Record<string, string>;
     sent.push({ path, body, headers: new Headers(init.headers) });
     return path === '/v1/sealed/offers' ? offerOf(body) : answerOf(body);
   }) as typeof globalThis.fetch;

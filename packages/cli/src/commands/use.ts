@@ -1,0 +1,150 @@
+/** `idlewild use`: what a community's commons are not to be used for. A fresh community says nothing. */
+import { readFile } from 'node:fs/promises';
+import type { UseRules } from '@idlewild/protocol';
+import type { Command } from 'commander';
+import { contextOf } from '../context.ts';
+import { tableLines } from '../text/table.ts';
+import { countText, whenText } from '../text/units.ts';
+
+export function addUseCommands(program: Command): void {
+  const use = program
+    .command('use')
+    .summary('what a community is not to be used for')
+    .description(
+      'Rules of use: lists of models and purposes, rules on prompts, stricter profiles for some groups. A community ' +
+        'that says nothing has none. Everybody may read them; whoever is refused is told the reason and may appeal.',
+    )
+    .addHelpText('after', '\nExample:\n  $ idlewild use apply rules.json');
+  addShow(use);
+  addApply(use);
+  addTry(use);
+  addHistory(use);
+  addOff(use);
+}
+
+function addShow(use: Command): void {
+  use
+    .command('show')
+    .summary('the rules that hold')
+    .description('Print the rules that hold, as the JSON that `idlewild use apply` takes.')
+    .addHelpText('after', '\nExample:\n  $ idlewild use show > rules.json')
+    .action(async (_: unknown, command: Command) => {
+      const context = contextOf(command);
+      const current = await (await context.client()).use.current();
+      context.note(current.version === 0 ? 'no rules were ever made here' : `version ${current.version}`);
+      context.show(current, () => JSON.stringify(current.rules, null, 2).split('\n'));
+    });
+}
+
+interface ApplyOptions {
+  readonly after?: number;
+}
+
+function addApply(use: Command): void {
+  use
+    .command('apply')
+    .summary('change the rules')
+    .description(
+      'Hold the community to the rules of a file, from now on, instead of those that hold now. They are checked first; ' +
+        'the old ones stay in the history.',
+    )
+    .argument('<file>', 'JSON, as docs/use.md describes it')
+    .option('--after <version>', 'only if the rules that hold are of this version', Number)
+    .addHelpText('after', '\nExample:\n  $ idlewild use apply rules.json')
+    .action(async (file: string, { after }: ApplyOptions, command: Command) => {
+      const context = contextOf(command);
+      const rules = await rulesIn(file);
+      const { version } = await (await context.client()).use.apply({ rules, after });
+      context.show({ version }, () => [`version ${version} holds: ${summary(rules)}`]);
+    });
+}
+
+/** Throws `usage`, naming what is wrong and where. */
+async function rulesIn(file: string): Promise<UseRules> {
+  const { IdlewildError, messageOf, useRulesSchema } = await import('@idlewild/protocol');
+  let given: unknown;
+  try {
+    given = JSON.parse(await readFile(file, 'utf8'));
+  } catch (cause) {
+    throw new IdlewildError('usage', `cannot read rules of use from ${file}: ${messageOf(cause)}`, { cause });
+  }
+  const parsed = useRulesSchema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const place = issue === undefined || issue.path.length === 0 ? 'as a whole' : `at ${issue.path.join('.')}`;
+  throw new IdlewildError('usage', `${file} is not right ${place}: ${issue?.message ?? 'unknown'}; see docs/use.md`);
+}
+
+function summary({ rules = [], profiles = [], models, purposes, sealed }: UseRules): string {
+  const parts = [
+    ...(models === undefined ? [] : ['a list of models']),
+    ...(purposes === undefined ? [] : ['a list of purposes']),
+    ...(rules.length === 0 ? [] : [countText(rules.length, 'rule')]),
+    ...(profiles.length === 0 ? [] : [countText(profiles.length, 'profile')]),
+    ...(sealed === 'refused' ? ['no end-to-end encrypted prompts'] : []),
+  ];
+  return parts.length === 0 ? 'no rule at all' : parts.join(', ');
+}
+
+interface TryOptions {
+  readonly model: string;
+  readonly purpose?: string;
+  readonly group?: readonly string[];
+  readonly sealed?: boolean;
+}
+
+function addTry(use: Command): void {
+  use
+    .command('try')
+    .summary('what the rules would say to a prompt')
+    .description('Hold a prompt against the rules, without asking for an answer and without a record.')
+    .argument('[text]', 'the prompt', '')
+    .requiredOption('-m, --model <name>', 'the model that it would be for')
+    .option('--purpose <slug>', 'what it would be for')
+    .option('--group <name...>', 'as somebody in this group')
+    .option('--sealed', 'as an end-to-end encrypted prompt, of which only the circumstances are known')
+    .addHelpText('after', '\nExample:\n  $ idlewild use try -m jacobean --group children "How do I make gunpowder?"')
+    .action(async (text: string, { group, ...options }: TryOptions, command: Command) => {
+      const context = contextOf(command);
+      const verdict = await (await context.client()).use.try({ ...options, text, groups: group });
+      const { isRefused, reason, why } = verdict;
+      context.show(verdict, () => [isRefused ? `refused (${reason}): ${why}` : 'let by']);
+    });
+}
+
+function addHistory(use: Command): void {
+  use
+    .command('history')
+    .summary('earlier versions of the rules')
+    .description('List the versions of the rules, newest first; with --json with the rules of each.')
+    .addHelpText('after', '\nExample:\n  $ idlewild use history --json')
+    .action(async (_: unknown, command: Command) => {
+      const context = contextOf(command);
+      const versions = await (await context.client()).use.history();
+      const nowMs = Date.now();
+      context.show(versions, () =>
+        tableLines(
+          [{ title: 'VERSION', align: 'right' }, { title: 'MADE' }, { title: 'BY' }, { title: 'WHAT' }],
+          versions.map(({ version, createdAt, createdBy, rules }) => [
+            String(version),
+            whenText(createdAt, nowMs),
+            createdBy ?? '',
+            summary(rules),
+          ]),
+        ),
+      );
+    });
+}
+
+function addOff(use: Command): void {
+  use
+    .command('off')
+    .summary('no rules any more')
+    .description('Take all rules of use away; they stay in the history.')
+    .addHelpText('after', '\nExample:\n  $ idlewild use off')
+    .action(async (_: unknown, command: Command) => {
+      const context = contextOf(command);
+      const { version } = await (await context.client()).use.apply({ rules: { v: 1 } });
+      context.show({ version }, () => [`version ${version} holds: no rule at all`]);
+    });
+}
