@@ -14,6 +14,7 @@ import {
 import { streamAnswer } from './answers.ts';
 import { classify, embed } from './embeddings.ts';
 import { createHubConnection, type CallOptions, type Fetch, type HubConnection } from './http.ts';
+import { peopleOf, type People } from './people.ts';
 import type {
   AddedModel,
   AnswerPiece,
@@ -86,6 +87,8 @@ export interface Client {
     readonly trust: DeviceTrust;
   };
   readonly stewards: Stewards;
+  /** Who is in the community, who may do what, and what is one's own. */
+  readonly people: People;
   readonly keys: {
     list(options?: CallOptions): Promise<Key[]>;
     create(request: KeyRequest, options?: CallOptions): Promise<CreatedKey>;
@@ -156,6 +159,7 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
       trust: deviceTrustOf(json),
     },
     stewards: stewardsOf(json),
+    people: peopleOf(json),
     keys: {
       list: (options) => json('GET', '/api/keys', undefined, options),
       create: (request, options) => json('POST', '/api/keys', request, options),

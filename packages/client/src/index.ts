@@ -22,6 +22,24 @@ export type { Appeal, AppealDecision, UseRulesVersion, UseTrial, UseVerdict } fr
 export { wholeAnswer, type WholeAnswer } from './answers.ts';
 export type { Client, ClientOptions } from './client.ts';
 export { hubAddress, type CallOptions, type Fetch } from './http.ts';
+export type {
+  Binding,
+  BindingRequest,
+  Group,
+  HeldRole,
+  ListedMember,
+  Member,
+  MemberDetails,
+  Named,
+  OwnDevice,
+  People,
+  RemovedMember,
+  Role,
+  Scope,
+  ScopeKind,
+  Self,
+  SubjectKind,
+} from './people.ts';
 export { createSealedClient, type SealedClient, type SealedClientOptions } from './sealed/sealed-client.ts';
 export type { SealedAnswerEvent, SealedFinish, SealedRequest } from './sealed/answer.ts';
 export type { Trusted } from './sealed/verify.ts';

@@ -1,5 +1,5 @@
 /** Members, groups, roles and who has them, whoever asks, and what is one's own: routes as methods, and their shapes. */
-import type { DataClass, DeviceState, DeviceTier } from '@idlewild/protocol';
+import type { DeviceState, DeviceTier } from '@idlewild/protocol';
 import type { CallOptions, HubConnection } from './http.ts';
 import type { CreatedInvite, CreatedKey, InviteRequest, Key, KeyRequest } from './shapes.ts';
 
@@ -111,14 +111,6 @@ export interface OwnDevice extends Named {
   readonly enrolledAt: string;
 }
 
-/** What a key is for. */
-export interface KeyPurpose {
-  /** Id of the project on whose account it asks. */
-  readonly project?: string | undefined;
-  /** Of what it asks; absent: internal. */
-  readonly dataClass?: DataClass | undefined;
-}
-
 export interface People {
   /** Who asks, and what it may do. */
   self(options?: CallOptions): Promise<Self>;
@@ -146,7 +138,10 @@ export interface People {
   readonly roles: {
     list(options?: CallOptions): Promise<Role[]>;
     get(name: string, options?: CallOptions): Promise<Role>;
-    create(role: { readonly name: string; readonly permissions: readonly string[] }, options?: CallOptions): Promise<Role>;
+    create(
+      role: { readonly name: string; readonly permissions: readonly string[] },
+      options?: CallOptions,
+    ): Promise<Role>;
     /** Those are its permissions from now on. */
     change(name: string, permissions: readonly string[], options?: CallOptions): Promise<Role>;
     /** Forced: also from whoever has it. */
@@ -169,7 +164,7 @@ export interface People {
     devices(options?: CallOptions): Promise<OwnDevice[]>;
     drainDevice(device: OwnDevice, options?: CallOptions): Promise<void>;
     takeBackDevice(device: OwnDevice, options?: CallOptions): Promise<void>;
-    invite(request: InviteRequest, options?: CallOptions): Promise<CreatedInvite>;
+    invite(request: Pick<InviteRequest, 'uses' | 'expiresInSeconds'>, options?: CallOptions): Promise<CreatedInvite>;
   };
 }
 
@@ -183,9 +178,12 @@ function withQuery(path: string, query: Readonly<Record<string, string | undefin
 const PAGE_ROWS = 200;
 
 /** All pages of a list, each asked for behind the last row of the one before. */
-async function allOf<Row>(page: (after: string | undefined) => Promise<Row[]>, place: (row: Row) => string): Promise<Row[]> {
+async function allOf<Row>(
+  page: (after: string | undefined) => Promise<Row[]>,
+  place: (row: Row) => string,
+): Promise<Row[]> {
   const all: Row[] = [];
-  for (let after: string | undefined; ; ) {
+  for (let after: string | undefined; ;) {
     const rows = await page(after);
     all.push(...rows);
     const last = rows.at(-1);

@@ -199,9 +199,17 @@ export interface Key extends KeyLimits {
   readonly id: string;
   readonly role: string;
   readonly name: string | null;
+  /** Whose own it is; `null`: it is the territory's. */
+  readonly person: { readonly id: string; readonly name: string | null } | null;
+  /** Id of the project on whose account it asks. */
+  readonly project: string | null;
+  /** Of what it asks, unless a request says that it is more delicate. */
+  readonly dataClass: DataClass;
   readonly createdAt: string;
   readonly expiresAt: string | null;
   readonly revokedAt: string | null;
+  /** `YYYY-MM-DD` in UTC; `null`: nothing of it has ended yet. */
+  readonly lastUsedDay: string | null;
 }
 
 /** A limit that is not named stays. */
@@ -247,6 +255,10 @@ export interface KeyRequest {
   readonly expiresInSeconds?: number | undefined;
   readonly requestsPerMinute?: number | 'none' | undefined;
   readonly tokensPerMinute?: number | 'none' | undefined;
+  /** Id of a project. */
+  readonly project?: string | undefined;
+  /** Absent: internal. */
+  readonly dataClass?: DataClass | undefined;
 }
 
 /** `key` is shown this once; the hub keeps its hash. */
@@ -262,6 +274,8 @@ export interface InviteRequest {
   readonly expiresInSeconds: number;
   /** What the devices become that join with it; absent: `member`. */
   readonly tier?: DeviceTier | undefined;
+  /** Id of the member whose devices they are. */
+  readonly for?: string | undefined;
 }
 export interface CreatedInvite {
   readonly url: string;
