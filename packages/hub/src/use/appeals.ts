@@ -218,7 +218,7 @@ export function createAppeals({ db, clock, random, audit }: AppealsDeps, territo
         .groupBy('state')
         .execute();
       const none: Record<AppealState, number> = { open: 0, upheld: 0, reversed: 0, withdrawn: 0 };
-      return { ...none, ...Object.fromEntries(counted.map(({ state, count }) => [state, Number(count)])) };
+      return { ...none, ...Object.fromEntries(counted.map(({ state, count }) => [state, count])) };
     },
   };
 }

@@ -86,7 +86,7 @@ export function createRefusals({ db, clock, random, log }: RefusalsDeps, territo
         .where('actor', '=', actor)
         .where('at_ms', '>', clock.now() - DAY_MS)
         .executeTakeFirstOrThrow();
-      if (Number(kept) >= USE_LIMITS.refusedPerDayMax) return undefined;
+      if (kept >= USE_LIMITS.refusedPerDayMax) return undefined;
       const id = newId('ref', random);
       const person = personOf(asker) ?? null;
       await db
@@ -106,7 +106,7 @@ export function createRefusals({ db, clock, random, log }: RefusalsDeps, territo
         .groupBy('reason')
         .execute();
       return rows
-        .map(({ reason, count }) => ({ reason, count: Number(count) }))
+        .map(({ reason, count }) => ({ reason, count }))
         .sort((a, b) => b.count - a.count || a.reason.localeCompare(b.reason));
     },
     async forgetOld() {
