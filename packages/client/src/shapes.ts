@@ -6,6 +6,7 @@
  */
 import type {
   Consent,
+  DataClass,
   DeviceModel,
   DeviceProfile,
   DeviceState,
