@@ -107,7 +107,7 @@ const KINDS: Readonly<Record<WorkKind, string>> = {
 
 function purposeLines({ kinds, classes = [], causes = [], refused: never = [] }: LenderChoice): string[] {
   const later = kinds.filter((kind) => kind !== 'answers');
-  const inVain = kinds.includes('answers') ? unaskedText({ kinds, classes, causes }) : undefined;
+  const inVain = kinds.includes('answers') ? unaskedText({ kinds, classes }) : undefined;
   const kept = DATA_CLASSES.filter((each) => !classes.includes(each));
   return [
     `${kinds.map((kind) => KINDS[kind]).join(', ')}; no other work`,

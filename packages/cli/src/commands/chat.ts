@@ -6,9 +6,10 @@ import type { Interface } from 'node:readline/promises';
 import type { AnswerEnd, ChatRequest, Client, Message, SamplingOptions } from '@idlewild/client';
 import { InvalidArgumentError, type Command } from 'commander';
 import { bold, contextOf, dim, interruptSignal, type Context } from '../context.ts';
+import { saidOf, withSaid, type SaidOptions } from '../text/said.ts';
 import { plainText, rateText } from '../text/units.ts';
 
-interface ChatOptions {
+interface ChatOptions extends SaidOptions {
   readonly model?: string;
   readonly system?: string;
   readonly maxTokens?: number;
@@ -29,8 +30,7 @@ const number = (text: string): number => {
 };
 
 export function addChatCommand(program: Command): void {
-  program
-    .command('chat')
+  withSaid(program.command('chat'))
     .summary('ask for an answer, or have a conversation')
     .description('Ask for an answer, or, without a PROMPT, have a conversation.')
     .argument('[prompt...]', 'what to ask; - reads it from stdin')
@@ -47,7 +47,7 @@ export function addChatCommand(program: Command): void {
     )
     .action(async (words: readonly string[], options: ChatOptions, command: Command) => {
       const context = contextOf(command);
-      const client = await context.client();
+      const client = saying(await context.client(), options);
       const model = options.model ?? (await onlyModel(client));
       const request = { model, ...samplingOf(options) };
       const opening: Message[] = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
@@ -57,6 +57,12 @@ export function addChatCommand(program: Command): void {
       else await converse(context, client, request, opening);
     });
 }
+
+/** Says of every question of this command what was said of it. */
+const saying = (client: Client, options: SaidOptions): Client => ({
+  ...client,
+  chat: (request, more) => client.chat(request, { ...more, ...saidOf(options) }),
+});
 
 const samplingOf = ({ maxTokens, temperature, topP, seed }: ChatOptions): SamplingOptions => ({
   ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),

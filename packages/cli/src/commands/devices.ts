@@ -2,6 +2,7 @@
 import type { Device, DeviceDetails } from '@idlewild/client';
 import type { Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
+import { addDeviceTrustCommands } from './device-trust.ts';
 import { factLines, tableLines } from '../text/table.ts';
 import { bytesText, rateText, whenText } from '../text/units.ts';
 
@@ -65,6 +66,7 @@ export function addDeviceCommands(program: Command): void {
       await (await context.client()).devices.revoke(device.id);
       context.show({ id: device.id, name: device.name, revoked: true }, () => [`revoked ${device.name}`]);
     });
+  addDeviceTrustCommands(devices, find);
 }
 
 async function find(context: Context, wanted: string): Promise<Device> {
@@ -77,6 +79,7 @@ export function deviceTable(devices: readonly Device[], nowMs: number): string[]
     [
       { title: 'NAME' },
       { title: 'STATE' },
+      { title: 'TIER' },
       { title: 'TOKENS/S', align: 'right' },
       { title: 'ANSWERS', align: 'right' },
       { title: 'MODELS' },
@@ -86,6 +89,7 @@ export function deviceTable(devices: readonly Device[], nowMs: number): string[]
     devices.map((device) => [
       device.name,
       device.state,
+      device.tier,
       rateText(device.tokensPerSecond),
       `${device.active}/${device.slots}`,
       device.models.join(', ') || '–',
@@ -93,6 +97,15 @@ export function deviceTable(devices: readonly Device[], nowMs: number): string[]
       device.id,
     ]),
   );
+}
+
+/** What its lender lends for. */
+function textFacts(lends: DeviceDetails['lends']): [string, string][] {
+  if (lends === null) return [];
+  const { classes, causes, refused } = lends;
+  const never = refused.length === 0 ? '' : `, never for ${refused.join(', ')}`;
+  const what = causes.length === 0 ? 'any purpose' : `${causes.join(', ')} alone`;
+  return [['lends for', `${classes.join(', ') || 'no'} texts, ${what}${never}`]];
 }
 
 function detailLines(device: DeviceDetails, nowMs: number): string[] {
@@ -105,6 +118,10 @@ function detailLines(device: DeviceDetails, nowMs: number): string[] {
     ['answers', `${device.active} of ${device.slots} at once`],
     ['joined', whenText(device.enrolledAt, nowMs)],
     ['seen', device.state === 'offline' ? whenText(device.lastSeenAt, nowMs) : 'now'],
+    ['tier', `${device.tier}${device.person === null ? '' : `; lent by ${device.person}`}`],
+    ...(device.pools.length === 0 ? [] : [['pools', device.pools.join(', ')] as [string, string]]),
+    ['vouched', device.vouchedUntil === null ? 'by nobody' : `until ${device.vouchedUntil}`],
+    ...textFacts(device.lends),
   ];
   if (profile !== null) {
     facts.push(

@@ -1,6 +1,7 @@
 /** `idlewild embed` and `idlewild classify`: vectors and labels of texts. */
 import { InvalidArgumentError, type Command } from 'commander';
 import { contextOf, interruptSignal } from '../context.ts';
+import { saidOf, withSaid, type SaidOptions } from '../text/said.ts';
 import { tableLines } from '../text/table.ts';
 import { countText, plainText } from '../text/units.ts';
 
@@ -14,8 +15,7 @@ const count = (text: string): number => {
 };
 
 export function addEmbedCommands(program: Command): void {
-  program
-    .command('embed')
+  withSaid(program.command('embed'))
     .summary('make vectors of texts')
     .description('Make a vector of each TEXT with an encoder.')
     .argument('<model>', 'which encoder')
@@ -25,37 +25,44 @@ export function addEmbedCommands(program: Command): void {
       'after',
       '\nExamples:\n  $ idlewild embed minilm "What news of the king?"\n  $ idlewild embed minilm --json - < lines.txt',
     )
-    .action(async (model: string, words: readonly string[], options: { dimensions?: number }, command: Command) => {
-      const context = contextOf(command);
-      const client = await context.client();
-      const input = await textsOf(words);
-      const { vectors, usage, idlewild } = await client.embed(
-        { model, input, ...options },
-        { signal: interruptSignal() },
-      );
-      const rows = vectors.map((vector, index) => [
-        short(input[index] ?? ''),
-        String(vector.length),
-        [...vector.slice(0, SHOWN_NUMBERS).map((value) => value.toFixed(4)), '…'].join(' '),
-      ]);
-      context.show({ model, vectors, usage, idlewild }, () =>
-        tableLines([{ title: 'TEXT' }, { title: 'NUMBERS', align: 'right' }, { title: 'VECTOR' }], rows),
-      );
-      context.note(noteLine(idlewild.devices, usage.prompt_tokens));
-    });
+    .action(
+      async (
+        model: string,
+        words: readonly string[],
+        options: SaidOptions & { dimensions?: number },
+        command: Command,
+      ) => {
+        const context = contextOf(command);
+        const client = await context.client();
+        const input = await textsOf(words);
+        const { vectors, usage, idlewild } = await client.embed(
+          { model, input, ...(options.dimensions === undefined ? {} : { dimensions: options.dimensions }) },
+          { signal: interruptSignal(), ...saidOf(options) },
+        );
+        const rows = vectors.map((vector, index) => [
+          short(input[index] ?? ''),
+          String(vector.length),
+          [...vector.slice(0, SHOWN_NUMBERS).map((value) => value.toFixed(4)), '…'].join(' '),
+        ]);
+        context.show({ model, vectors, usage, idlewild }, () =>
+          tableLines([{ title: 'TEXT' }, { title: 'NUMBERS', align: 'right' }, { title: 'VECTOR' }], rows),
+        );
+        context.note(noteLine(idlewild.devices, usage.prompt_tokens));
+      },
+    );
 
-  program
-    .command('classify')
+  withSaid(program.command('classify'))
     .summary('say which label fits a text')
     .description('Say which label fits each TEXT, with a classifier.')
     .argument('<model>', 'which classifier')
     .argument('<text...>', 'the texts; - reads them from stdin, one a line')
     .addHelpText('after', '\nExample:\n  $ idlewild classify mood "I am the merriest of men."')
-    .action(async (model: string, words: readonly string[], _: unknown, command: Command) => {
+    .action(async (model: string, words: readonly string[], options: SaidOptions, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
       const input = await textsOf(words);
-      const { labels, usage, idlewild } = await client.classify({ model, input }, { signal: interruptSignal() });
+      const said = { signal: interruptSignal(), ...saidOf(options) };
+      const { labels, usage, idlewild } = await client.classify({ model, input }, said);
       const rows = labels.map(({ label, probs }, index) => [
         short(input[index] ?? ''),
         plainText(label ?? 'none'),

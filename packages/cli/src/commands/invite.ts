@@ -1,10 +1,16 @@
 /** `idlewild invite`: a token with which a device joins. */
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { calledAs, contextOf } from '../context.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
 import { countText, whenText } from '../text/units.ts';
 
 const EXPIRES_SECONDS_DEFAULT = 86_400;
+
+interface InviteOptions {
+  readonly uses: number;
+  readonly expires?: number;
+  readonly tier: 'vetted' | 'member' | 'public';
+}
 
 export function addInviteCommand(program: Command): void {
   program
@@ -16,24 +22,27 @@ export function addInviteCommand(program: Command): void {
     )
     .option('--uses <count>', 'how many devices may join with it', parseCount, 1)
     .option('--expires <duration>', 'how long it is good for, like 90m or 24h (default: 24h)', parseDurationSeconds)
+    .addOption(
+      new Option('--tier <tier>', 'how far the devices are trusted; public for an invite that anybody may have')
+        .choices(['vetted', 'member', 'public'])
+        .default('member'),
+    )
     .addHelpText('after', '\nExample:\n  $ idlewild invite --uses 30 --expires 2h')
-    .action(
-      async ({ uses, expires = EXPIRES_SECONDS_DEFAULT }: { uses: number; expires?: number }, command: Command) => {
-        const context = contextOf(command);
-        const client = await context.client();
-        const invite = await client.invites.create({ uses, expiresInSeconds: expires });
-        const { url, token, expiresAt } = invite;
-        const { decodeInvite } = await import('@idlewild/protocol');
-        if (decodeInvite(token).session === true) {
-          context.note(`devices seal what they say up to the hub: what is at ${url} reads and changes nothing of it`);
-        }
-        context.note(
-          `for ${countText(uses, 'device')}, good ${whenText(expiresAt, Date.now()).replace(/^in/, 'for')}; ` +
-            'on the machine to be lent:',
-        );
-        context.show({ url, token, expiresAt }, () => [`${calledAs()} join ${url} --token ${token}`]);
-      },
-    );
+    .action(async ({ uses, expires = EXPIRES_SECONDS_DEFAULT, tier }: InviteOptions, command: Command) => {
+      const context = contextOf(command);
+      const client = await context.client();
+      const invite = await client.invites.create({ uses, expiresInSeconds: expires, tier });
+      const { url, token, expiresAt } = invite;
+      const { decodeInvite } = await import('@idlewild/protocol');
+      if (decodeInvite(token).session === true) {
+        context.note(`devices seal what they say up to the hub: what is at ${url} reads and changes nothing of it`);
+      }
+      context.note(
+        `for ${countText(uses, 'device')}, good ${whenText(expiresAt, Date.now()).replace(/^in/, 'for')}; ` +
+          'on the machine to be lent:',
+      );
+      context.show({ url, token, expiresAt }, () => [`${calledAs()} join ${url} --token ${token}`]);
+    });
 }
 
 export function parseCount(text: string): number {

@@ -55,11 +55,7 @@ test('a community is told by its name, with the id that nobody else can have', (
 
 test.each<[string, Partial<LendingStatus>, RegExp]>([
   ['nobody asks', {}, /^now +nothing: nobody asks$/m],
-  [
-    'no hub could ask',
-    { consent: { kinds: ['answers'], causes: ['climate'] } },
-    /^now +nothing: no hub says yet what work is for/m,
-  ],
+  ['no hub could ask', { consent: { kinds: ['training'] } }, /^now +nothing: nobody asks for training yet/m],
   ['its hub is away', { state: 'offline' }, /^now +nothing: its hub is not there; it tries again by itself$/m],
   [
     'it is paused, its hub there or not',

@@ -1,5 +1,5 @@
 /** Devices and invites of a territory, under /api. */
-import { DEVICE_TIERS, IdlewildError } from '@idlewild/protocol';
+import { DEVICE_TIERS, IdlewildError, wellKnownKey } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { Device } from '../identity/devices.ts';
 import { actorOf } from '../identity/principal.ts';
@@ -35,6 +35,7 @@ function deviceView(
     pauseReasons: connected?.status.pauseReasons ?? [],
     active: connected?.leases.size ?? 0,
     slots: connected?.status.slots ?? 0,
+    key: wellKnownKey(device.publicKey),
     tier: device.tier,
     person: device.person ?? null,
     pools: pools.get(device.id) ?? [],

@@ -2,3 +2,5 @@
 export { POSTGRES_MISSING, startPostgres, type Postgres, type PostgresEnd } from './postgres.ts';
 export { startNats, type NatsServer, type NatsServerOptions } from './nats.ts';
 export { measureAppends, type AppendPace, type AppendPaceOptions } from '../audit/testing/append-pace.ts';
+export { barOf } from '../trust/barred.ts';
+export { DEFAULT_TIERS } from '../trust/tiers.ts';

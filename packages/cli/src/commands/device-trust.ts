@@ -1,0 +1,171 @@
+/** `idlewild devices tier | pool | vouch`: what stewards say of devices. */
+import { userInfo } from 'node:os';
+import type { Client, Device } from '@idlewild/client';
+import { Argument, InvalidArgumentError, Option, type Command } from 'commander';
+import { contextOf, type Context } from '../context.ts';
+import { parseDurationSeconds } from '../text/duration.ts';
+import { countText, whenText } from '../text/units.ts';
+
+/** As `DEVICE_TIERS` of the protocol, which help need not load. */
+const TIERS = ['vetted', 'member', 'public'] as const;
+type Tier = (typeof TIERS)[number];
+
+const EXPIRES_SECONDS_DEFAULT = 90 * 86_400;
+const DEVICE_ARGUMENT = ['<device>', 'its id, the beginning of its id, or its name'] as const;
+
+type Find = (context: Context, wanted: string) => Promise<Device>;
+
+export function addDeviceTrustCommands(devices: Command, find: Find): void {
+  addTier(devices, find);
+  addPools(devices, find);
+  addVouch(devices, find);
+}
+
+function addTier(devices: Command, find: Find): void {
+  devices
+    .command('tier')
+    .summary('say how far a device is trusted')
+    .description(
+      'Say how far a device is trusted, and so which data it may see; docs/trust.md has the table. It holds within a ' +
+        'second: what the device may see no longer is taken from it, in the middle of an answer, too.',
+    )
+    .argument(...DEVICE_ARGUMENT)
+    .addArgument(new Argument('[tier]', 'vetted by you, of a member, or of anybody').choices(TIERS))
+    .option('--person <id>', 'the member who lends it, for whom it counts as her own; none is nobody')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ idlewild devices tier ada vetted\n  $ idlewild devices tier ada --person per_k3x…',
+    )
+    .action(async (wanted: string, tier: Tier | undefined, options: { person?: string }, command: Command) => {
+      const context = contextOf(command);
+      const { person } = options;
+      if (tier === undefined && person === undefined) {
+        const { IdlewildError } = await import('@idlewild/protocol');
+        throw new IdlewildError('usage', `say one of ${TIERS.join(', ')}, or --person and an id`);
+      }
+      const device = await find(context, wanted);
+      const client = await context.client();
+      await client.devices.trust.change(device.id, {
+        ...(tier === undefined ? {} : { tier }),
+        ...(person === undefined ? {} : { person: person === 'none' ? null : person }),
+      });
+      const now = await client.devices.get(device.id);
+      context.show({ id: now.id, name: now.name, tier: now.tier, person: now.person }, () => [
+        `${now.name} is ${now.tier}${now.person === null ? '' : `, and of ${now.person}`}`,
+      ]);
+    });
+}
+
+function addPools(devices: Command, find: Find): void {
+  const pool = devices
+    .command('pool')
+    .summary('put devices into pools, and take them out')
+    .description('Put devices into pools, on which roles can be bound, and take them out.')
+    .addHelpText('after', '\nExample:\n  $ idlewild devices pool add ada labs');
+  const one = (name: 'add' | 'remove', summary: string, said: string): void => {
+    pool
+      .command(name)
+      .summary(summary)
+      .description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`)
+      .argument(...DEVICE_ARGUMENT)
+      .argument('<pool>', 'its name, like labs; the first device makes it')
+      .addHelpText('after', `\nExample:\n  $ idlewild devices pool ${name} ada labs`)
+      .action(async (wanted: string, named: string, _: unknown, command: Command) => {
+        const context = contextOf(command);
+        const device = await find(context, wanted);
+        const { trust } = (await context.client()).devices;
+        await (name === 'add' ? trust.addToPool(device.id, named) : trust.removeFromPool(device.id, named));
+        context.show({ id: device.id, name: device.name, pool: named, isIn: name === 'add' }, () => [
+          `${device.name} is ${said} ${named}`,
+        ]);
+      });
+  };
+  one('add', 'put a device into a pool', 'in');
+  one('remove', 'take a device out of a pool', 'no longer in');
+}
+
+interface VouchOptions {
+  readonly all?: boolean;
+  readonly expires?: number;
+  readonly tier?: Tier;
+}
+
+function addVouch(devices: Command, find: Find): void {
+  devices
+    .command('vouch')
+    .summary('sign that devices are those that you know')
+    .description(
+      'Sign that devices are those that you know, with a key that lies on this machine and in no hub, so that callers ' +
+        'who encrypt end to end need not take the word of the hub. Name a device by its whole id, as `idlewild ' +
+        'lending status` shows it on the device itself: what the hub says of names is what you cannot know.',
+    )
+    .argument('[devices...]', 'ids, the beginnings of ids, or names')
+    .option('--all', 'all devices that there are, at the word of the hub')
+    .option(
+      '--expires <duration>',
+      'how long the word lasts, like 30d (default: 90d; a year at most)',
+      parseDurationSeconds,
+    )
+    .addOption(new Option('--tier <tier>', 'how far you trust them (default: as the hub has it)').choices(TIERS))
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ idlewild devices vouch dev_k3x…\n  $ idlewild devices vouch --all --expires 30d',
+    )
+    .action(async (wanted: readonly string[], options: VouchOptions, command: Command) => {
+      const context = contextOf(command);
+      if (wanted.length > 0 === (options.all === true))
+        throw new InvalidArgumentError('Name some devices, or say --all.');
+      const client = await context.client();
+      const chosen =
+        options.all === true
+          ? await client.devices.list()
+          : await Promise.all(wanted.map(async (each) => find(context, each)));
+      const done = await vouchFor(context, client, chosen, options);
+      context.show(done, () =>
+        done.map(({ name, id, expiresAt }) => `${name} (${id}) until ${whenText(expiresAt, Date.now())}`),
+      );
+      if (!wanted.every((each) => /^dev_[a-z2-7]{26}$/.test(each)) || options.all === true)
+        context.note('compare these ids with what `idlewild lending status` shows on each device itself');
+    });
+}
+
+async function vouchFor(
+  context: Context,
+  client: Client,
+  chosen: readonly Device[],
+  { expires = EXPIRES_SECONDS_DEFAULT, tier }: VouchOptions,
+): Promise<{ id: string; name: string; steward: string; expiresAt: string }[]> {
+  const { nodeCrypto, nodeRandom } = await import('@idlewild/protocol/node');
+  const { LIMITS, IdlewildError, idOfKey, signDeviceVouch, wellKnownKey } = await import('@idlewild/protocol');
+  const { signingKeyFile, stewardSigningKey } = await import('../steward-signing.ts');
+  if (expires * 1_000 > LIMITS.vouchMsMax) throw new IdlewildError('usage', '--expires: a year is the most');
+  const file = signingKeyFile();
+  const { key, isNew } = await stewardSigningKey(file, { crypto: nodeCrypto, random: nodeRandom });
+  if (isNew) context.note(`made your signing key in ${file}; keep a copy of it, and give it to nobody`);
+  const pin = wellKnownKey(key.publicKey);
+  if (!(await client.stewards.list()).some((steward) => steward.key === pin && steward.removedAt === null))
+    await client.stewards.add({ name: userInfo().username.slice(0, LIMITS.nameCharactersMax), key: pin });
+  const { territory } = await client.wellKnown();
+  const done = [];
+  for (const device of chosen) {
+    const publicKey = new Uint8Array(Buffer.from(device.key, 'base64url'));
+    // The id is made of the key: who was told the id by the device itself signs no other key.
+    if ((await idOfKey('dev', publicKey, nodeCrypto)) !== device.id)
+      throw new IdlewildError(
+        'signature_invalid',
+        `the hub shows a key for ${device.name} that is not of ${device.id}`,
+      );
+    const issuedAtMs = Date.now();
+    const said = {
+      territory: new Uint8Array(Buffer.from(territory.key, 'base64url')),
+      device: publicKey,
+      tier: tier ?? device.tier,
+      issuedAtMs,
+      expiresAtMs: issuedAtMs + expires * 1_000,
+    };
+    const chain = [wellKnownKey(await signDeviceVouch(said, key, nodeCrypto))];
+    done.push({ id: device.id, name: device.name, ...(await client.devices.trust.vouch(device.id, chain)) });
+  }
+  context.note(`vouched for ${countText(done.length, 'device')}; callers pin your key: ${pin}`);
+  return done;
+}
