@@ -7,6 +7,7 @@
 import type {
   Consent,
   DataClass,
+  DataClass,
   DeviceModel,
   DeviceProfile,
   DeviceState,
