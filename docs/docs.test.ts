@@ -59,6 +59,27 @@ test('every link to a file leads to one', () => {
   expect(dead).toEqual([]);
 });
 
+test("docs/risks.md answers for each of AI 600-1's twelve risks", () => {
+  const sections = read('docs/risks.md').split(/^## /m).slice(1);
+  expect(sections.map((section) => section.slice(0, section.indexOf('\n')))).toEqual([
+    '1. CBRN information or capabilities',
+    '2. Confabulation',
+    '3. Dangerous, violent or hateful content',
+    '4. Data privacy',
+    '5. Environmental impacts',
+    '6. Harmful bias and homogenization',
+    '7. Human-AI configuration',
+    '8. Information integrity',
+    '9. Information security',
+    '10. Intellectual property',
+    '11. Obscene, degrading or abusive content',
+    '12. Value chain and component integration',
+  ]);
+  for (const section of sections) {
+    expect(section).toMatch(/- \*\*Feature\.\*\* \S[\s\S]*- \*\*Shown by\*\*[\s\S]*\]\([\s\S]*- \*\*Remains\.\*\* \S/);
+  }
+});
+
 test('TypeScript blocks parse', () => {
   const written = blocks.filter(({ language }) => /^(ts|typescript)\b/.test(language));
   const broken = written.filter(({ code }) => !parses(code));
