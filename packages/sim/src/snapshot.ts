@@ -1,5 +1,12 @@
 /** What the database and the processes hold at one moment, for the checkers: facts, not judgements. */
-import { openStatement, receiptSchema, type Receipt } from '@idlewild/protocol';
+import {
+  copyLines,
+  openStatement,
+  receiptSchema,
+  verifyCopy,
+  type AuditRecord,
+  type Receipt,
+} from '@idlewild/protocol';
 import type { ConnectedDevice, Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { World } from './world.ts';
@@ -38,7 +45,7 @@ export interface Snapshot {
   readonly receipts: readonly ReceiptRow[];
   /** Oldest first. */
   readonly audit: readonly AuditEntry[];
-  /** Why the chain is broken. */
+  /** Why the chain is broken, or what is wrong with the heads that were signed over it. */
   readonly auditBroken: string | undefined;
   readonly enrolled: readonly string[];
   readonly open: number;
@@ -87,7 +94,7 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
     usage: await usageDiffers(hub),
     receipts,
     audit: await readAudit(hub, territory),
-    auditBroken: verdict.intact ? undefined : verdict.why,
+    auditBroken: verdict.intact ? await wrongInCopy(hub) : verdict.why,
     enrolled: enrolled.map(({ id }) => id),
     open: counts.reduce((sum, { open }) => sum + open, 0),
     queued: counts.reduce((sum, { queued }) => sum + queued, 0),
@@ -104,6 +111,22 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
       .map(({ id }) => id)
       .filter((id) => world.revoked.has(id) || world.deviceOf(id)?.traits.stranger === true),
   };
+}
+
+/** A copy is verified as anybody outside would: entries, tree, signatures of the heads, their order and their epochs. */
+async function wrongInCopy({ audit, auditDesk, territory }: Hub): Promise<string | undefined> {
+  const owner = { id: territory.id, key: territory.publicKey };
+  const heads = await auditDesk.heads.list();
+  async function* entries(): AsyncGenerator<AuditRecord> {
+    for (let afterSeq = 0; ;) {
+      const page = await audit.records({ territory: territory.id, afterSeq });
+      yield* page;
+      if (page.length === 0) return;
+      afterSeq += page.length;
+    }
+  }
+  const { findings } = await verifyCopy(copyLines({ owner, heads, entries: entries() }), nodeCrypto);
+  return findings[0]?.why ?? auditDesk.heads.fault();
 }
 
 async function readAudit(hub: Hub, territory: string): Promise<AuditEntry[]> {

@@ -1,5 +1,6 @@
 /** Claims about heads of the audit log, with one signer and with several, and over a log that somebody has changed. */
 import {
+  IdlewildError,
   copyLines,
   openAuditHead,
   signStatement,
@@ -45,7 +46,7 @@ function createTestDuty(database: OpenDatabase): Duty & { give(epoch: number): v
     epoch: () => epoch,
     fenced: (act) =>
       database.db.transaction().execute(async (transaction) => {
-        if (isLost) throw new Error('the duty is another’s');
+        if (isLost) throw new IdlewildError('duty_lost', 'the duty is another’s');
         return act(transaction);
       }),
     onChange: () => {},
@@ -168,7 +169,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     first.duty.take();
     await append(1, 1);
     expect(await first.heads.write()).toBeUndefined();
-    expect(first.heads.fault()).toContain('another');
+    expect(first.heads.fault()).toBeUndefined();
     expect(await second.heads.write()).toBe(2);
     await append(1, 2);
     await first.heads.stop();

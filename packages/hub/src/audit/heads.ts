@@ -11,6 +11,7 @@
  */
 import {
   IdlewildError,
+  codeOf,
   equalBytes,
   messageOf,
   signAuditHead,
@@ -88,6 +89,8 @@ export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
   function writeOnce(): Promise<number | undefined> {
     writing ??= write()
       .catch((error: unknown) => {
+        // Another replica signs: nothing was changed, and nothing is wrong.
+        if (codeOf(error) === 'duty_lost') return undefined;
         const why = messageOf(error);
         if (fault !== why) log.error({ territory: territory.id, why }, 'no head of the audit log could be signed');
         fault = why;
