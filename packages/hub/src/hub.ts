@@ -56,6 +56,7 @@ import { UNKNOWN_STANDING, readStandings, type Standing } from './trust/standing
 import { createTrust, type Trust } from './trust/trust.ts';
 import { type Vouches } from './trust/vouches.ts';
 import { type SignIn } from './sign-in/sign-in.ts';
+import { createHeldBlobs, type HeldBlobs } from './storage/held-blobs.ts';
 import { createSessions, type Enrolment, type LocalSessions, type SessionsDeps } from './session/sessions.ts';
 import { openPeople, type People } from './open-people.ts';
 import { openUse, type UseRooms } from './use/open-use.ts';
@@ -126,6 +127,8 @@ export interface Hub {
   readonly embeddings: Embeddings;
   readonly sealed: SealedAnswers;
   readonly blobs: BlobDesk;
+  /** What the territory may have of the bytes that all share. */
+  readonly held: HeldBlobs;
   readonly limits: Callers['limits'];
   readonly projects: Projects;
   readonly allocations: Allocations;
@@ -233,7 +236,8 @@ function openWork(
   const { clock, random, crypto, log, meter } = deps;
   const { models, territory, vouches } = people;
   const { journal, duties } = books;
-  const { blobs, placement, readModels } = createPlaces(deps, {
+  const { blobs, held, placement, readModels } = createPlaces(deps, {
+    territory: territory.id,
     sessions: fleet,
     local,
     duty: duties.duty('placement'),
@@ -261,7 +265,7 @@ function openWork(
     vouched: createVouched({ ...common, vouches, territory: territory.id, devices: () => fleet.list(), wallClock }),
     onFree: () => answers.pump(),
   });
-  return { answers, embeddings, sealed, blobs, placement, readModels };
+  return { answers, embeddings, sealed, blobs, held, placement, readModels };
 }
 
 export async function createHub(given: HubDeps): Promise<Hub> {
@@ -422,15 +426,25 @@ function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
 
 /** Which models lie where, and where their bytes come from. */
 function createPlaces(
-  { clock, crypto, store, log, onBlobServed }: HubDeps,
-  { sessions, local, duty, models, queued }: PlacesDeps,
-): { blobs: BlobDesk; placement: Placement; readModels(): Promise<void> } {
+  { clock, crypto, store, log, onBlobServed, database: { db } }: HubDeps,
+  { territory, sessions, local, duty, models, queued }: PlacesDeps,
+): { blobs: BlobDesk; held: HeldBlobs; placement: Placement; readModels(): Promise<void> } {
   const onServed = (origin: BlobOrigin, bytes: number): void => onBlobServed?.(origin, bytes);
   // Bulk does not go over the bus: a device gives to others of its own replica.
-  const blobs = createBlobDesk({ clock, crypto, store, sessions: local, log, onServed });
+  const blobs: BlobDesk = createBlobDesk({
+    clock,
+    crypto,
+    store,
+    sessions: local,
+    log,
+    onServed,
+    reread: async () => blobs.update(await models()),
+  });
   const placement = createPlacement({ clock, sessions, log, duty, models, queued });
+  const isOfModel = (cid: string): boolean | Promise<boolean> => blobs.isOfModel(cid);
   return {
     blobs,
+    held: createHeldBlobs({ db, territory, store, crypto, isOfModel }),
     placement,
     async readModels() {
       await blobs.update(await models());
@@ -440,6 +454,7 @@ function createPlaces(
 }
 
 interface PlacesDeps {
+  readonly territory: string;
   readonly sessions: Sessions;
   readonly local: LocalSessions;
   readonly duty: Duty;

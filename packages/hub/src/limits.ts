@@ -159,6 +159,8 @@ export const HUB_LIMITS = {
   memoryPerModelByte: 1.5,
   /** Passing smaller ones on costs more than it saves. */
   relayLeafBytesMin: 65_536,
+  /** Models are read again for a block that is of none: one may have been added through another replica. */
+  modelsReadMs: 500,
   /** Leaves of which the hub knows the model: 256 GiB of models, in about 50 MB of memory. */
   indexedLeavesMax: 262_144,
   /** Leaves that are known to be with devices that still fetch: the oldest are with devices that are done by now. */

@@ -76,6 +76,7 @@ export const TABLES_NOT_ARCHIVED: readonly TableName[] = [
   'blob_files',
   'blob_parts',
   'blob_usage',
+  'held_blobs',
   'replicas',
   'duties',
   'runs',

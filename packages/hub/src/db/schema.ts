@@ -242,6 +242,14 @@ export interface BlobParts {
   size: number;
 }
 
+/** Bytes that a territory brought and no model of it refers to yet; see `storage/held-blobs.ts`. */
+export interface HeldBlobRows {
+  territory_id: string;
+  cid: string;
+  /** Of a file that is being brought; null: it is whole. */
+  begun_bytes: number | null;
+}
+
 /** One row, what all blobs take of the quota; every change of files or loose blocks takes its turn on it. */
 export interface BlobUsage {
   id: 1;
@@ -334,6 +342,7 @@ export interface Schema {
   blob_files: BlobFiles;
   blob_parts: BlobParts;
   blob_usage: BlobUsage;
+  held_blobs: HeldBlobRows;
   people: People;
   members: Members;
   groups: Groups;

@@ -9,6 +9,7 @@ import type { Models } from '../models/registry.ts';
 import type { People } from '../people/people.ts';
 import type { Policy } from '../policy/port.ts';
 import type { ReplicaStanding } from '../replicas/register.ts';
+import type { HeldBlobs } from '../storage/held-blobs.ts';
 import type { Sessions } from '../session/port.ts';
 import type { DeviceTrust } from '../trust/device-trust.ts';
 import type { Vouches } from '../trust/vouches.ts';
@@ -30,6 +31,7 @@ export interface ApiDeps {
   readonly deviceTrust: Pick<DeviceTrust, 'pools'>;
   readonly vouches: Pick<Vouches, 'of'>;
   readonly models: Models;
+  readonly held: HeldBlobs;
   readonly sessions: Sessions;
   /** Of any territory that this process serves. */
   readonly sessionsIn: (territory: string) => Sessions | undefined;

@@ -40,7 +40,6 @@ beforeAll(async () => {
   app = await createHubServer({
     ...aloneAt(hub, database, () => base),
     hub,
-    store,
     metrics,
     clock: systemClock,
     random: nodeRandom,

@@ -1,14 +1,6 @@
 /** The hub's doors put together: all routes on one server, over a hub that is wired already. */
 import type { ServerOptions as TlsServerOptions } from 'node:https';
-import {
-  ERRORS,
-  encodeInvite,
-  type BlobStore,
-  type Clock,
-  type ErrorCode,
-  type IdlewildError,
-  type Random,
-} from '@idlewild/protocol';
+import { ERRORS, encodeInvite, type Clock, type ErrorCode, type IdlewildError, type Random } from '@idlewild/protocol';
 import type { Hub } from '../hub.ts';
 import type { Log } from '../log.ts';
 import type { Register } from '../replicas/register.ts';
@@ -37,7 +29,6 @@ import { createSignInDoor } from './sign-in-door.ts';
 
 export interface HubServerDeps {
   readonly hub: Hub;
-  readonly store: BlobStore;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly random: Random;
@@ -65,7 +56,6 @@ export interface HubServerDeps {
 
 export async function createHubServer({
   hub,
-  store,
   metrics,
   clock,
   random,
@@ -129,7 +119,7 @@ export async function createHubServer({
       useRoutes({ ...hub, territory }),
       trustRoutes({ ...hub, territory }),
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
-      blobRoutes({ store, blobs: hub.blobs }),
+      blobRoutes({ store: hub.held, blobs: hub.blobs }),
       signInRoutes(door),
       signInStewardRoutes(door),
       signInPageRoutes(door),

@@ -23,7 +23,7 @@ beforeAll(async () => {
   hub = await createHub({ ...ports, database, store, secrets: createMemorySecrets(), meter: metrics.meter });
   ({ key } = await hub.keys.create({ territory: hub.territory.id, role: 'steward', actor: 'test' }));
   for (let door = 0; door < 2; door++) {
-    const app = await createHubServer({ ...aloneAt(hub, database, () => ''), ...ports, hub, store, metrics });
+    const app = await createHubServer({ ...aloneAt(hub, database, () => ''), ...ports, hub, metrics });
     doors.push({ app, url: await app.listen({ host: '127.0.0.1', port: 0 }) });
   }
 });

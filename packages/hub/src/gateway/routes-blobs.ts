@@ -1,13 +1,14 @@
 /**
  * Bytes in and out, block by block: what enters is verified against its CID before it is kept, so a broken upload is
  * resumed by asking which leaves are missing, and a device fetches exactly the leaves it lacks. Whether they come from
- * the store or from another device is decided in `relay/`.
+ * the store or from another device is decided in `relay/`, and what a territory may have of them in `storage/held-blobs.ts`.
  */
-import { IdlewildError, readLayout, type BlobStore, type FileAssembly, type FileLayout } from '@idlewild/protocol';
+import { IdlewildError, readLayout, type FileAssembly, type FileLayout } from '@idlewild/protocol';
 import { CID } from 'multiformats/cid';
 import { z } from 'zod';
 import { HUB_LIMITS } from '../limits.ts';
 import type { BlobDesk } from '../relay/blob-desk.ts';
+import type { HeldBlobs } from '../storage/held-blobs.ts';
 import { principal, typed, type App } from './server.ts';
 
 const RAW = 0x55;
@@ -22,7 +23,7 @@ function parseCid(text: string): CID {
 }
 
 export const blobRoutes =
-  ({ store, blobs }: { readonly store: BlobStore; readonly blobs: BlobDesk }) =>
+  ({ store, blobs }: { readonly store: HeldBlobs; readonly blobs: BlobDesk }) =>
   (app: App): void => {
     /** Uploads under way here, oldest first; the store knows of them, so one that is not here is opened again. */
     const uploads = new Map<string, FileAssembly>();
@@ -72,14 +73,13 @@ export const blobRoutes =
       schema: { params: z.object({ cid: z.string() }), summary: 'One block by its CID', tags: ['bytes'] },
       handler: async (request, reply) => {
         const asker = principal(request);
-        const served = await blobs.fetch(
-          parseCid(request.params.cid),
-          asker.kind === 'device' ? asker.deviceId : undefined,
-        );
-        if (served === undefined)
+        const cid = parseCid(request.params.cid);
+        const served = await blobs.fetch(cid, asker.kind === 'device' ? asker.deviceId : undefined);
+        // What was brought here and is no model's yet is of no use to a device.
+        const bytes = served?.bytes ?? (asker.kind === 'device' ? undefined : await store.get(cid));
+        if (bytes === undefined)
           throw new IdlewildError('blob_not_found', `this hub does not hold ${request.params.cid}`);
-        const { bytes } = served;
-        reply.raw.once('close', () => served.ended(reply.raw.writableFinished));
+        reply.raw.once('close', () => served?.ended(reply.raw.writableFinished));
         return reply
           .header('content-type', 'application/octet-stream')
           .header('cache-control', 'private, max-age=31536000, immutable')

@@ -79,9 +79,11 @@ export const modelRoutes =
           name,
           manifest,
           actor: actorOf(principal(request)),
+          from: deps.held,
           ...(replace === undefined ? {} : { replace }),
         });
         await deps.onModelsChanged();
+        await deps.held.settle();
         return reply.status(201).send({ name: added.name, cid: added.cid, bytes: added.bytes });
       },
     });

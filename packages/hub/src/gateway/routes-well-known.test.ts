@@ -24,7 +24,7 @@ beforeAll(async () => {
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto, log: silentLog };
   hub = await createHub({ ...ports, database, store, secrets: createMemorySecrets(), meter: metrics.meter });
   const address = (): { url: string; pin?: Uint8Array } => ({ url: base, ...(pin === undefined ? {} : { pin }) });
-  app = await createHubServer({ ...aloneAt(hub, database, () => base), ...ports, hub, store, metrics, address });
+  app = await createHubServer({ ...aloneAt(hub, database, () => base), ...ports, hub, metrics, address });
   base = await app.listen({ host: '127.0.0.1', port: 0 });
 });
 afterAll(async () => {

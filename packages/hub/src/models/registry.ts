@@ -50,6 +50,8 @@ export interface ModelOrder {
   /** Takes a name away from the model that has it, and removes that one. */
   readonly replace?: boolean;
   readonly actor: string;
+  /** Which bytes whoever adds it may use; absent: all that are here. */
+  readonly from?: Pick<BlobStore, 'get' | 'hasFile'> | undefined;
 }
 
 export interface PinOrder {
@@ -151,12 +153,13 @@ export function createModels({ db, store, clock, audit }: ModelsDeps): Models {
       inTurn(async (stillMine) => {
         checkName(order.name);
         const cid = parseCid(order.manifest);
-        const block = await store.get(cid);
+        const { from = store } = order;
+        const block = await from.get(cid);
         if (block === undefined) {
           const message = `the manifest ${order.manifest} is not here yet; upload it, then add the model again`;
           throw new IdlewildError('blob_not_found', message, { details: { missing: [order.manifest] } });
         }
-        await checkFiles(manifestOf(cid.toString(), block).files, store);
+        await checkFiles(manifestOf(cid.toString(), block).files, from);
         const { row, replaced } = await insert(order, cid.toString(), block);
         if (replaced !== undefined) await deleteBlobs(replaced, stillMine);
         return modelOf(row);
@@ -259,7 +262,10 @@ function parseCid(text: string): CID {
 }
 
 /** Every file must be complete in the store, and as long as the manifest says. */
-async function checkFiles(files: readonly ManifestFile[], store: BlobStore): Promise<void> {
+async function checkFiles(
+  files: readonly ManifestFile[],
+  store: Pick<BlobStore, 'get' | 'hasFile'>,
+): Promise<void> {
   const missing: ManifestFile[] = [];
   for (const file of files) if (!(await store.hasFile(file.file))) missing.push(file);
   if (missing.length > 0) {

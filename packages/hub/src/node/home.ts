@@ -114,7 +114,6 @@ async function open(
   try {
     const app = await createHubServer({
       hub,
-      store: ground.store,
       metrics,
       clock: systemClock,
       random: nodeRandom,

@@ -72,6 +72,7 @@ async function setUp(): Promise<Setting> {
   const desk: BlobDesk = createBlobDesk({
     clock,
     store,
+    reread: async () => {},
     crypto: nodeCrypto,
     log: { ...silentLog, warn: (_fields, message) => warned.push(message) },
     onServed: (origin, size) => {

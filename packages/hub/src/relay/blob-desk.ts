@@ -9,6 +9,7 @@
  *
  * - Several who ask for one leaf at once cost one relay, or one reading of the store and a relay from whoever got it.
  * - Relayed bytes are verified before they are passed on, and again by whoever gets them.
+ * - What is no part of a model here is not given, though it may be in the store: other territories share that.
  * - Whatever fails between devices ends at the store: a fetch never fails because a device did.
  */
 import type { BlobStore, Clock, Crypto } from '@idlewild/protocol';
@@ -31,9 +32,11 @@ export interface Served {
 }
 
 export interface BlobDesk {
-  /** `device`: who asks, if it is one. `undefined` when nobody has it. */
+  /** `device`: who asks, if it is one. `undefined` when nobody has it, or no model here consists of it. */
   fetch(cid: CID, device?: string): Promise<Served | undefined>;
   update: LeafIndex['update'];
+  /** Whether a model here consists of it, as the database has it within half a second. */
+  isOfModel(cid: string): boolean | Promise<boolean>;
   onPart(device: ConnectedDevice, part: BlobPart): void;
   onGone(device: ConnectedDevice): void;
 }
@@ -44,6 +47,8 @@ export interface BlobDeskDeps {
   readonly store: BlobStore;
   readonly sessions: Pick<Sessions, 'list' | 'get' | 'want'>;
   readonly log: Log;
+  /** Has the models read again, for one that another replica has added; `update` is called. */
+  readonly reread: () => Promise<void>;
   /** Bytes that devices were given, for the metrics. */
   onServed(origin: BlobOrigin, bytes: number): void;
 }
@@ -69,8 +74,27 @@ export function createBlobDesk(deps: BlobDeskDeps): BlobDesk {
     serving: new Map(),
     waiting: new Set(),
   };
+  let rereadAtMs = Number.NEGATIVE_INFINITY;
+  let rereading: Promise<void> | undefined;
+  /** Somebody who asks for what is nowhere must not have the models read all the time. */
+  async function isOfModelAfterAll(cid: string): Promise<boolean> {
+    const nowMs = deps.clock.monotonic();
+    if (nowMs - rereadAtMs >= HUB_LIMITS.modelsReadMs) {
+      rereadAtMs = nowMs;
+      rereading = deps.reread().finally(() => {
+        rereading = undefined;
+      });
+    }
+    await rereading;
+    return desk.index.has(cid);
+  }
+  const isOfModel = (cid: string): boolean | Promise<boolean> => desk.index.has(cid) || isOfModelAfterAll(cid);
   return {
-    fetch: (cid, device) => fetch(desk, cid, device),
+    async fetch(cid, device) {
+      const allowed = isOfModel(cid.toString());
+      return allowed === true || (await allowed) ? fetch(desk, cid, device) : undefined;
+    },
+    isOfModel,
     update: (models) => desk.index.update(models),
     onPart: (device, part) => desk.relay.onPart(device, part),
     onGone(device) {

@@ -63,7 +63,7 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
     ...aloneAt(hub, database, () => url),
     ...(options.refusal === undefined ? {} : { refusal: options.refusal }),
   };
-  const app = await createHubServer({ ...alone, ...ports, hub, store, metrics });
+  const app = await createHubServer({ ...alone, ...ports, hub, metrics });
   url = await app.listen({ host: '127.0.0.1', port: 0 });
   const territory = hub.territory.id;
   const key = options.key ?? (await hub.keys.create({ territory, role: 'caller', actor: 'test' })).key;
