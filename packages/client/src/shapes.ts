@@ -7,7 +7,6 @@
 import type {
   Consent,
   DataClass,
-  DataClass,
   DeviceModel,
   DeviceProfile,
   DeviceState,
@@ -410,6 +409,16 @@ export interface AuditReport extends AuditReportQuery {
       readonly cancelled: number;
     };
     readonly byReason: Counts;
+  };
+  /** By reason. */
+  readonly refusals: Counts;
+  /** Filed in the time, by what became of them until now. */
+  readonly appeals: {
+    readonly filed: number;
+    readonly open: number;
+    readonly upheld: number;
+    readonly reversed: number;
+    readonly withdrawn: number;
   };
   /** By code. */
   readonly denials: Counts;

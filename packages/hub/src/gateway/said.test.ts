@@ -117,7 +117,7 @@ test('an Idempotency-Key names a question with its class: what was asked for oth
 });
 
 test('stewards say a tier and pools, and everybody who may see the device sees them', async () => {
-  const shown = async (): Promise<object> => (await call('GET', `/api/devices/${deviceId}`)).json();
+  const shown = async (): Promise<unknown> => (await call('GET', `/api/devices/${deviceId}`)).json();
   expect(await shown()).toMatchObject({ tier: 'member', person: null, pools: [], vouchedUntil: null });
   expect((await call('PATCH', `/api/devices/${deviceId}`, { tier: 'public' })).status).toBe(204);
   expect((await call('PUT', `/api/devices/${deviceId}/pools/labs`)).status).toBe(204);
