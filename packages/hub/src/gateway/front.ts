@@ -4,7 +4,7 @@
  * the territory that a device pins.
  *
  *   /t/<territory id>/…  ──► that territory's server, which sees the rest of the path
- *   no such prefix ──► the territory of the key or ticket ──► the first territory where there is neither
+ *   no such prefix ──► the territory of the key, session or ticket ──► the first territory where there is neither
  *
  * A key is known in its own territory only, so a prefix and a key that disagree are refused like a key that nobody
  * ever had. A prefix of no territory here is a path that the first territory does not have. With one territory nothing
@@ -124,9 +124,10 @@ const BEARER_CHARACTERS_MAX = 512;
 function createBearers(db: Database): (authorization: string) => MaybePromise<string | undefined> {
   const known = new Map<string, string>();
 
-  async function read(digest: string): Promise<string | undefined> {
+  async function read(digest: string, isSession: boolean): Promise<string | undefined> {
     // No territory here: this is where it is found out.
-    const row = await db.selectFrom('keys').select('territory_id').where('hash', '=', digest).executeTakeFirst();
+    const table = isSession ? 'person_sessions' : 'keys';
+    const row = await db.selectFrom(table).select('territory_id').where('hash', '=', digest).executeTakeFirst();
     // Unknown ones are not remembered: guessing must not push known ones out.
     if (row !== undefined) remember(digest, row.territory_id);
     return row?.territory_id;
@@ -140,9 +141,10 @@ function createBearers(db: Database): (authorization: string) => MaybePromise<st
     if (authorization.length > BEARER_CHARACTERS_MAX) return undefined;
     const bearer = BEARER.exec(authorization)?.[1];
     if (bearer === undefined) return undefined;
-    if (!bearer.startsWith('iw_')) return claimedTerritory(bearer);
+    const isSession = bearer.startsWith('iws_');
+    if (!isSession && !bearer.startsWith('iw_')) return claimedTerritory(bearer);
     const digest = hash('sha256', bearer);
-    return known.get(digest) ?? read(digest);
+    return known.get(digest) ?? read(digest, isSession);
   };
 }
 

@@ -25,6 +25,7 @@ import { useRoutes } from './routes-use.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
 import { createServer, type App, type ServerDeps } from './server.ts';
+import type { Place } from './same-origin.ts';
 import { createSignInDoor } from './sign-in-door.ts';
 
 export interface HubServerDeps {
@@ -54,6 +55,11 @@ export interface HubServerDeps {
   readonly address: () => { readonly url: string; readonly pin?: Uint8Array; readonly session?: boolean };
 }
 
+const placeOf = ({ url, session }: ReturnType<HubServerDeps['address']>): Place => ({
+  url,
+  isBehindBalancer: session === true,
+});
+
 export async function createHubServer({
   hub,
   metrics,
@@ -76,11 +82,7 @@ export async function createHubServer({
   };
   const territory = { id: hub.territory.id, name: hub.territory.name };
   const carried = createCarried(random);
-  const place = () => {
-    const { url, session } = address();
-    return { url, isBehindBalancer: session === true };
-  };
-  const door = createSignInDoor({ ...hub, territory, clock, place });
+  const door = createSignInDoor({ ...hub, territory, clock, place: () => placeOf(address()) });
   return createServer(
     {
       ...hub,
