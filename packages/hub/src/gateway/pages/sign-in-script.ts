@@ -40,13 +40,15 @@ export const SIGN_IN_SCRIPT = `
 
   act('passkey', async () => {
     const options = await post('/api/sign-in/passkey/begin', {});
-    const answer = await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
+    const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
+    const answer = await navigator.credentials.get({ publicKey });
     await post('/api/sign-in/passkey', answer.toJSON());
     location.replace(base + '/sign-in');
   });
   act('add-passkey', async () => {
     const options = await post('/api/passkeys/begin', {});
-    const made = await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) });
+    const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
+    const made = await navigator.credentials.create({ publicKey });
     await post('/api/passkeys', { name: byId('passkey-name').value, response: made.toJSON() });
     location.replace(base + '/sign-in');
   });

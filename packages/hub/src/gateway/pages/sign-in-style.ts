@@ -36,8 +36,10 @@ input {
 }
 .code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 button, .button {
-  display: block; width: 100%; padding: .65rem 1rem; font: inherit; font-weight: 550; text-align: center; cursor: pointer;
-  color: var(--ink); background: transparent; border: 1px solid var(--line); border-radius: .5rem; text-decoration: none;
+  display: block; width: 100%; padding: .65rem 1rem; font: inherit; font-weight: 550; text-align: center;
+  cursor: pointer;
+  color: var(--ink); background: transparent; border: 1px solid var(--line); border-radius: .5rem;
+  text-decoration: none;
 }
 button:hover, .button:hover { border-color: var(--leaf); }
 button.main { background: var(--leaf); border-color: var(--leaf); color: var(--on-leaf); }
