@@ -25,7 +25,8 @@ export function reportLines(report: AuditReport, markdown: boolean): string[] {
 /** `to` is the instant after it. */
 const lastDay = (to: string): string => new Date(Date.parse(to) - 1).toISOString().slice(0, 10);
 
-function sectionsOf({ requests, denials, members, devices, keys, policyChanges, energy }: AuditReport): Section[] {
+function sectionsOf(report: AuditReport): Section[] {
+  const { requests, refusals, appeals, denials, members, devices, keys, policyChanges, energy } = report;
   const { byState } = requests;
   const { wattHours, receipts } = energy;
   return [
@@ -38,6 +39,17 @@ function sectionsOf({ requests, denials, members, devices, keys, policyChanges, 
         ['cancelled by their callers', String(byState.cancelled)],
         ['still open', String(byState.open)],
         ...counted(requests.byReason, 'reason '),
+      ],
+    },
+    { title: 'Refused, by reason', rows: counted(refusals) },
+    {
+      title: 'Appeals against refusals',
+      rows: [
+        ['filed', String(appeals.filed)],
+        ['reversed: the refusal was wrong', String(appeals.reversed)],
+        ['upheld: the refusal stands', String(appeals.upheld)],
+        ['withdrawn', String(appeals.withdrawn)],
+        ['open', String(appeals.open)],
       ],
     },
     { title: 'Denied at the door', rows: counted(denials) },

@@ -4,6 +4,7 @@
  */
 import { IdlewildError, decodeCbor, receiptSchema } from '@idlewild/protocol';
 import type { Database, RequestState } from '../db/schema.ts';
+import type { AppealState } from '../db/schema/use.ts';
 import { DENIED, USED } from './decisions.ts';
 import type { AuditHeads } from './heads.ts';
 import { AUDIT_LIMITS } from './limits.ts';
@@ -24,6 +25,10 @@ export interface AuditReport {
     /** Why they failed or were cancelled, by code. */
     readonly byReason: Counts;
   };
+  /** Requests that were refused, by reason: whole days in UTC, those that the time begins and ends in included. */
+  readonly refusals: Counts;
+  /** Appeals against refusals that were filed in the time, by what became of them until now. */
+  readonly appeals: Readonly<Record<AppealState, number>> & { readonly filed: number };
   /** What was denied at the doors, by code. */
   readonly denials: Counts;
   readonly members: { readonly admitted: number; readonly removed: number };
@@ -49,8 +54,7 @@ interface ReportDeps {
 }
 
 /** Acts that change who may do what, and which rules hold. */
-const POLICY_CHANGE =
-  /polic|role|rule|binding|^bind|^unbind|^stop|^resume|tier|allowance|grant|^cap|^limit|signinprovider/i;
+const POLICY_CHANGE = /polic|role|rule|use$|grant|^cap|^limit|^tier|^pool|^stop|^start|exempt|signInProvider/i;
 
 /** Throws `invalid_request` for a time that ends before it begins, or is longer than a year. */
 export async function reportOf({ db, heads, territory }: ReportDeps, range: ReportRange): Promise<AuditReport> {
@@ -68,6 +72,8 @@ export async function reportOf({ db, heads, territory }: ReportDeps, range: Repo
   return {
     community: territory,
     requests: await countRequests(db, territory.id, range),
+    refusals: await countRefusals(db, territory.id, range),
+    appeals: await countAppeals(db, territory.id, range),
     denials: await countDenials(db, territory.id, range),
     members: { admitted: of('addMember'), removed: of('removeMember') },
     devices: { admitted: of('enrolDevice'), revoked: of('revokeDevice'), left: of('leaveDevice') },
@@ -115,6 +121,42 @@ async function countDenials(db: Database, territory: string, { fromMs, toMs }: R
     }
     if (rows.length < AUDIT_LIMITS.pageRows) return sorted(counts);
   }
+}
+
+const DAY_MS = 86_400_000;
+
+async function countRefusals(db: Database, territory: string, { fromMs, toMs }: ReportRange): Promise<Counts> {
+  const rows = await db
+    .selectFrom('refusals')
+    .select(({ fn }) => ['reason', fn.sum<number>('count').as('count')])
+    .where('territory_id', '=', territory)
+    .where('day', '>=', Math.floor(fromMs / DAY_MS))
+    .where('day', '<', Math.ceil(toMs / DAY_MS))
+    .groupBy('reason')
+    .orderBy('reason')
+    .execute();
+  return Object.fromEntries(rows.map(({ reason, count }) => [reason, count]));
+}
+
+async function countAppeals(
+  db: Database,
+  territory: string,
+  { fromMs, toMs }: ReportRange,
+): Promise<AuditReport['appeals']> {
+  const rows = await db
+    .selectFrom('appeals')
+    .select(({ fn }) => ['state', fn.countAll<number>().as('count')])
+    .where('territory_id', '=', territory)
+    .where('created_at_ms', '>=', fromMs)
+    .where('created_at_ms', '<', toMs)
+    .groupBy('state')
+    .execute();
+  const counts = { filed: 0, open: 0, upheld: 0, reversed: 0, withdrawn: 0 };
+  for (const { state, count } of rows) {
+    counts[state] += count;
+    counts.filed += count;
+  }
+  return counts;
 }
 
 const sorted = (counts: ReadonlyMap<string, number>): Counts =>

@@ -124,10 +124,42 @@ test('the transparency report counts what was asked, denied and done, and names 
       { ...row, id: 'req_3', state: 'failed', reason: 'no_device', created_at_ms: 5, exact: 1 },
     ])
     .execute();
+  const today = Math.floor(Date.now() / 86_400_000);
+  await hub.db
+    .insertInto('refusals')
+    .values([
+      { territory_id: territory, day: today, reason: 'use:topic', count: 3 },
+      { territory_id: territory, day: today - 1, reason: 'use:topic', count: 2 },
+      { territory_id: territory, day: today - 9, reason: 'use:topic', count: 100 },
+    ])
+    .execute();
+  const refused = {
+    territory_id: territory,
+    actor: key_id,
+    person_id: null,
+    reason: 'use:topic',
+    model: 'm',
+    at_ms: 1,
+  };
+  const appeal = { territory_id: territory, actor: key_id, words: 'please', due_at_ms: 1, created_at_ms: Date.now() };
+  const decided = { decided_by: null, decided_at_ms: null, note: null };
+  for (const [at, state] of (['reversed', 'open', 'reversed'] as const).entries()) {
+    const of = { id: `ref_${at}` };
+    await hub.db
+      .insertInto('refused')
+      .values({ ...refused, ...of })
+      .execute();
+    await hub.db
+      .insertInto('appeals')
+      .values({ ...appeal, ...decided, id: `app_${at}`, refused_id: of.id, state })
+      .execute();
+  }
   const report = await get<Record<string, Record<string, unknown>>>(`/api/audit/report?from=${from}&to=${to}`);
   expect(report).toMatchObject({
     community: { id: territory },
     requests: { total: 2, byState: { done: 1, failed: 1, cancelled: 0, open: 0 }, byReason: { no_device: 1 } },
+    refusals: { 'use:topic': 5 },
+    appeals: { filed: 3, reversed: 2, open: 1, upheld: 0, withdrawn: 0 },
     denials: { forbidden: expect.any(Number), unauthenticated: expect.any(Number) },
     keys: { revoked: 1 },
     energy: { wattHours: { measured: 0, modelled: 0 }, receipts: { measured: 0, modelled: 0, without: 0 } },
