@@ -10,12 +10,15 @@ import { addBackupCommands } from './commands/backup.ts';
 import { addChatCommand } from './commands/chat.ts';
 import { addDeviceCommands } from './commands/devices.ts';
 import { addEmbedCommands } from './commands/embed.ts';
+import { addGroupCommands } from './commands/groups.ts';
 import { addInviteCommand } from './commands/invite.ts';
 import { addJoinCommand } from './commands/join.ts';
 import { addKeyCommands } from './commands/keys.ts';
 import { addLendingCommands } from './commands/lending.ts';
+import { addMemberCommands } from './commands/members.ts';
 import { addModelCommands } from './commands/models.ts';
 import { addReceiptCommands } from './commands/receipt.ts';
+import { addRoleCommands } from './commands/roles.ts';
 import { addServiceCommands } from './commands/service.ts';
 import { addStewardCommands } from './commands/stewards.ts';
 import { addStatusCommand } from './commands/status.ts';
@@ -25,6 +28,7 @@ import { addUpCommand } from './commands/up.ts';
 import { addUpdateCommand } from './commands/update.ts';
 import { addUseCommands } from './commands/use.ts';
 import { addUsageCommand } from './commands/usage.ts';
+import { addWhoamiCommand } from './commands/whoami.ts';
 
 export function createProgram(): Command {
   const program = new Command('idlewild')
@@ -59,6 +63,10 @@ Examples:
   addEmbedCommands(program);
   addDeviceCommands(program);
   addStewardCommands(program);
+  addWhoamiCommand(program);
+  addMemberCommands(program);
+  addGroupCommands(program);
+  addRoleCommands(program);
   addKeyCommands(program);
   addUsageCommand(program);
   addReceiptCommands(program);

@@ -3,6 +3,7 @@ import type { Device, DeviceDetails } from '@idlewild/client';
 import type { Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
 import { addDeviceTrustCommands } from './device-trust.ts';
+import { addOwnDeviceCommands } from './own-devices.ts';
 import { factLines, tableLines } from '../text/table.ts';
 import { bytesText, rateText, whenText } from '../text/units.ts';
 
@@ -66,6 +67,7 @@ export function addDeviceCommands(program: Command): void {
       await (await context.client()).devices.revoke(device.id);
       context.show({ id: device.id, name: device.name, revoked: true }, () => [`revoked ${device.name}`]);
     });
+  addOwnDeviceCommands(devices);
   addDeviceTrustCommands(devices, find);
 }
 

@@ -1,5 +1,6 @@
 /** `idlewild keys`: who may call, and as what. */
 import type { KeyLimitsRequest } from '@idlewild/client';
+import type { DataClass } from '@idlewild/protocol';
 import { Option, type Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
@@ -11,7 +12,10 @@ export function addKeyCommands(program: Command): void {
   const keys = program
     .command('keys')
     .summary('make, list, limit and revoke keys')
-    .description('Make, list, limit and revoke the keys with which callers and stewards ask.')
+    .description(
+      'Make, list, limit and revoke the keys with which programs ask: keys of the community, and with --own keys that ' +
+        'are yours and may do what you may.',
+    )
     .addHelpText('after', '\nExample:\n  $ idlewild keys create --name "Ada\'s notebook"');
   addCreate(keys);
   addList(keys);
@@ -20,6 +24,9 @@ export function addKeyCommands(program: Command): void {
 }
 
 interface CreateOptions {
+  readonly own?: boolean;
+  readonly dataClass?: DataClass;
+  readonly project?: string;
   readonly role: string;
   readonly name?: string;
   readonly expires?: number;
@@ -31,9 +38,21 @@ function addCreate(keys: Command): void {
   keys
     .command('create')
     .summary('make a key')
-    .description('Make a key. Its text is shown this once; the hub keeps only its hash.')
-    .addOption(new Option('--role <role>', 'what the key may do').choices(['caller', 'steward']).default('caller'))
+    .description(
+      'Make a key. Its text is shown this once; the hub keeps only its hash. Nobody makes one that may do more than ' +
+        'they may themselves, or lasts longer.',
+    )
+    .option('--role <role>', 'what the key may do: a role of the community', 'caller')
+    .option('--own', 'a key of yours: it may do what both its role and you may, and goes when you go')
     .option('--name <name>', 'whom or what it is for')
+    .option('--project <id>', 'on whose account it asks')
+    .addOption(
+      new Option('--data-class <class>', 'of what it asks, unless a request says otherwise').choices([
+        'public',
+        'internal',
+        'confidential',
+      ]),
+    )
     .option(
       '--expires <duration>',
       'how long it lasts, like 90m, 24h or 30d (default: until revoked)',
@@ -45,9 +64,10 @@ function addCreate(keys: Command): void {
     .action(async (options: CreateOptions, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const { expires: expiresInSeconds, ...rest } = options;
+      const { expires: expiresInSeconds, own = false, ...rest } = options;
       const { role } = rest;
-      const made = await client.keys.create({ ...rest, expiresInSeconds });
+      const make = own ? client.people.own.createKey : client.keys.create;
+      const made = await make({ ...rest, expiresInSeconds }).catch(rolesNamed(role));
       context.note(
         `a ${role}'s key${made.expiresAt === null ? '' : `, good until ${made.expiresAt}`}; it is not shown again`,
       );
@@ -55,22 +75,37 @@ function addCreate(keys: Command): void {
     });
 }
 
+/** A role that there is not is a slip of the pen. */
+const rolesNamed =
+  (role: string) =>
+  async (error: unknown): Promise<never> => {
+    const { IdlewildError, codeOf, messageOf } = await import('@idlewild/protocol');
+    if (codeOf(error) !== 'not_found' || !messageOf(error).includes(`role ${role}`)) throw error;
+    throw new IdlewildError('usage', `${messageOf(error)}; see: idlewild roles list`, { cause: error });
+  };
+
 function addList(keys: Command): void {
   keys
     .command('list')
     .summary('list the keys, without their texts')
     .description('List the keys, without their texts.')
+    .option('--own', 'only those that are yours')
     .addHelpText('after', '\nExample:\n  $ idlewild keys list')
-    .action(async (_: unknown, command: Command) => {
+    .action(async ({ own = false }: { own?: boolean }, command: Command) => {
       const context = contextOf(command);
-      const all = await (await context.client()).keys.list();
+      const client = await context.client();
+      const all = own ? await client.people.own.keys() : await client.keys.list();
       const nowMs = Date.now();
       context.show(all, () =>
         tableLines(
           [
             { title: 'NAME' },
             { title: 'ROLE' },
+            { title: 'OF' },
+            { title: 'PROJECT' },
+            { title: 'CLASS' },
             { title: 'MADE' },
+            { title: 'USED' },
             { title: 'EXPIRES' },
             { title: 'REVOKED' },
             { title: 'REQUESTS/MIN', align: 'right' },
@@ -80,7 +115,11 @@ function addList(keys: Command): void {
           all.map((key) => [
             key.name ?? '–',
             key.role,
+            key.person === null ? '–' : (key.person.name ?? key.person.id),
+            key.project ?? '–',
+            key.dataClass,
             whenText(key.createdAt, nowMs),
+            key.lastUsedDay ?? '–',
             whenText(key.expiresAt, nowMs),
             whenText(key.revokedAt, nowMs),
             limitText(key.requestsPerMinute),
@@ -125,13 +164,18 @@ function addRevoke(keys: Command): void {
     .summary('revoke a key')
     .description('Revoke a key: from this moment on nothing is answered to it.')
     .argument('<key>', 'its id, the beginning of its id, or its name')
+    .option('--own', 'one that is yours')
     .addHelpText('after', '\nExample:\n  $ idlewild keys revoke "Ada\'s notebook"')
-    .action(async (wanted: string, _: unknown, command: Command) => {
+    .action(async (wanted: string, { own = false }: { own?: boolean }, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
       const { pick } = await import('../pick.ts');
-      const live = (await client.keys.list()).filter((key) => key.revokedAt === null);
-      const key = pick(live, wanted, 'key');
+      const all = own ? await client.people.own.keys() : await client.keys.list();
+      const key = pick(
+        all.filter(({ revokedAt }) => revokedAt === null),
+        wanted,
+        'key',
+      );
       await client.keys.revoke(key.id);
       context.show({ id: key.id, revoked: true }, () => [`revoked ${key.name ?? key.id}`]);
     });
