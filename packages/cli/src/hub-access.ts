@@ -24,7 +24,23 @@ export interface HubAccess {
   readonly keyNote: string | undefined;
 }
 
+export interface HubAddress {
+  readonly hub: string;
+  readonly key: string | undefined;
+  readonly fetch: Fetch;
+  readonly keyNote: string | undefined;
+}
+
 export function openHub(choice: HubChoice, env: Readonly<Record<string, string | undefined>> = process.env): HubAccess {
+  const { hub, key, fetch, keyNote } = openHubAddress(choice, env);
+  return { client: createClient({ hub, key, fetch }), keyNote };
+}
+
+/** The same for whoever talks to it in another way than the client. */
+export function openHubAddress(
+  choice: HubChoice,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): HubAddress {
   const data = defaultDataFolder(env);
   const local = notedHub(data);
   const { url, pin } = splitPin(choice.hub ?? env.IDLEWILD_HUB ?? local?.url ?? HUB_DEFAULT);
@@ -33,9 +49,10 @@ export function openHub(choice: HubChoice, env: Readonly<Record<string, string |
   const isLocal = hub === hubAddress(splitPin(local?.url ?? HUB_DEFAULT).url);
   const found = named === undefined && isLocal ? stewardKey(data) : undefined;
   const fetch = pin === undefined ? globalThis.fetch : pinnedFetch(pin);
-  const client = createClient({ hub, key: named ?? found, fetch: withDeadline(fetch) });
   return {
-    client,
+    hub,
+    key: named ?? found,
+    fetch: withDeadline(fetch),
     keyNote: found === undefined ? undefined : `with the steward's key of the hub on this machine, from ${data}`,
   };
 }

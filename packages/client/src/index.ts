@@ -21,7 +21,7 @@ export const createClient = (options: Omit<ClientOptions, Given> & Partial<Pick<
 export type { Appeal, AppealDecision, UseRulesVersion, UseTrial, UseVerdict } from './use.ts';
 export { wholeAnswer, type WholeAnswer } from './answers.ts';
 export type { Client, ClientOptions } from './client.ts';
-export { hubAddress, type CallOptions, type Fetch } from './http.ts';
+export { createHubConnection, hubAddress, type CallOptions, type Fetch } from './http.ts';
 export type {
   Binding,
   BindingRequest,

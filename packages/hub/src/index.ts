@@ -9,6 +9,7 @@ export { restore, type RestoreOptions } from './archive/restore.ts';
 export { setMovedAddress, type Place } from './archive/place.ts';
 export type { ArchiveKind, ArchiveManifest } from './archive/manifest.ts';
 export { readSealingKey } from './identity/database-secrets.ts';
+export { createOpenAiDoor, type OpenAiDoorDeps } from './gateway/openai-door.ts';
 export { silentLog, type Log } from './log.ts';
 export { HUB_LIMITS } from './limits.ts';
 export { createLocalBusHub, type BusFaults, type LocalBusHub, type LocalBusMember } from './bus/local-bus.ts';
@@ -17,6 +18,7 @@ export { createRegister, type Register } from './replicas/register.ts';
 export { createContinuation, createEventIds, lastEventId } from './gateway/event-ids.ts';
 export type { Making, Started } from './callers/recording.ts';
 export type { Run } from './callers/runs.ts';
+export type { KeyPrincipal } from './identity/principal.ts';
 export type { ConnectedDevice } from './session/connected-device.ts';
 export type {
   AnswerHandle,
