@@ -56,7 +56,7 @@ export interface AnswersDeps {
   /** What lies where is told what is asked for, and says whether something is worth waiting for. */
   readonly placement?: Pick<Placement, 'asked' | 'isComing'>;
   /** How far devices are trusted. */
-  readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
+  readonly trust: Pick<Trust, 'refresh' | 'isFresh' | 'demandOf'>;
   /** Checks a receipt against what the hub saw; a wrong one is logged and not kept. */
   readonly checkReceipt: CheckReceipt;
   readonly log: Log;
@@ -96,6 +96,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
   let queue: Answer[] = [];
   let sweeper: Timer | undefined;
   let stopping = false;
+  let isLooking = false;
   let trustReadAtMs = Number.NEGATIVE_INFINITY;
 
   function apply(answer: Answer, event: MachineEvent): void {
@@ -125,7 +126,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
         const { promptTokens, cachedTokens } = state;
         if (promptTokens !== undefined) journal.fact(state.request, { t: 'started', promptTokens, cachedTokens });
         if (!answer.silenced) sink.started(effect.promptTokens);
-        return bound(answer);
+        answer.request.spend?.began(effect.promptTokens);
+        return;
       }
       case 'resume': {
         const device = sessions.get(effect.attempt.device);
@@ -161,10 +163,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
   function bound(answer: Answer): void {
     const { promptTokens, tokens } = answer.state;
     const most = promptTokens === undefined ? undefined : answer.request.spend?.tokensAfter(promptTokens);
-    if (most === undefined || tokens.length < most) return;
-    if (tokens.length > 0) return apply(answer, { t: 'cut' });
-    const why = `the prompt has ${promptTokens} tokens, which is all that was left; ask with less of it`;
-    apply(answer, { t: 'cancel', code: 'spend_cap', why });
+    if (most !== undefined && tokens.length >= most) apply(answer, { t: 'cut' });
   }
 
   function finish(answer: Answer, attempt: Attempt, effect: Extract<Effect, { t: 'finished' }>): void {
@@ -256,8 +255,22 @@ export function createAnswers(deps: AnswersDeps): Answers {
     });
   }
 
+  /** Nothing is sent by what may be old: a replica may have stood still. */
+  function lookAgain(): void {
+    if (isLooking) return;
+    isLooking = true;
+    Promise.resolve(trust.refresh())
+      .finally(() => {
+        isLooking = false;
+      })
+      .then(pump, onUnread);
+  }
+  const onUnread = (error: unknown): void =>
+    log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read');
+
   function pump(): void {
     if (queue.length === 0) return;
+    if (!trust.isFresh()) return lookAgain();
     const waiting = queue;
     queue = [];
     /** Models, eyes and features for which nobody is free: the rest of their queue is not looked at. */
@@ -299,9 +312,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     );
     if (clock.monotonic() - trustReadAtMs >= HUB_LIMITS.trustReadMs) {
       trustReadAtMs = clock.monotonic();
-      Promise.resolve(trust.refresh()).catch((error: unknown) =>
-        log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read'),
-      );
+      Promise.resolve(trust.refresh()).catch(onUnread);
     }
     if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }

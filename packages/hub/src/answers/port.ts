@@ -62,7 +62,9 @@ export interface RunRef {
 export interface SpendShare {
   /** Id of the hold that it is charged to. */
   readonly hold: string;
-  /** How many tokens it may have after a prompt of so many; below 1 there is nothing left to answer with. */
+  /** A device has read the prompt: what that is more than thought is held, too, as far as there is any left. */
+  began(promptTokens: number): void;
+  /** How many tokens it may have after a prompt of so many, as far as is known yet. */
   tokensAfter(promptTokens: number): number;
 }
 

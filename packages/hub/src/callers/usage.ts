@@ -38,6 +38,7 @@ export async function countUsage(
         'cached_tokens',
         'answer_tokens',
         'device_ms',
+        'energy_mwh',
       ])
       .expression((from) =>
         from
@@ -54,6 +55,7 @@ export async function countUsage(
             first('cached_tokens').as('cached_tokens'),
             sql<number>`sum(answer_tokens)`.as('answer_tokens'),
             sql<number>`sum(device_ms)`.as('device_ms'),
+            sql<number>`sum(energy_mwh)`.as('energy_mwh'),
           ])
           .where('territory_id', '=', territory)
           .where('id', 'in', ids)
@@ -75,6 +77,7 @@ export async function countUsage(
             cached_tokens: row('usage.cached_tokens', '+', row.ref('excluded.cached_tokens')),
             answer_tokens: row('usage.answer_tokens', '+', row.ref('excluded.answer_tokens')),
             device_ms: row('usage.device_ms', '+', row.ref('excluded.device_ms')),
+            energy_mwh: row('usage.energy_mwh', '+', row.ref('excluded.energy_mwh')),
           })),
       )
       .execute();
@@ -111,7 +114,8 @@ export interface UsageFacts {
   readonly deviceMs: number;
 }
 
-const dayOf = (text: string): number => Math.floor(Date.parse(`${text}T00:00:00Z`) / DAY_MS);
+/** Days since 1970. */
+export const dayNumber = (text: string): number => Math.floor(Date.parse(`${text}T00:00:00Z`) / DAY_MS);
 export const dayText = (atMs: number): string => new Date(atMs).toISOString().slice(0, 10);
 
 /** Newest day first; at most `limit` rows. */
@@ -127,8 +131,8 @@ export async function readUsage(db: Database, query: UsageQuery, limit: number):
     .selectAll('usage')
     .select(['keys.name as key_name', 'models.name as model_name'])
     .where('usage.territory_id', '=', query.territory)
-    .where('day', '>=', dayOf(query.from))
-    .where('day', '<=', dayOf(query.to));
+    .where('day', '>=', dayNumber(query.from))
+    .where('day', '<=', dayNumber(query.to));
   if (query.key !== undefined) rows = rows.where('usage.key_id', '=', query.key);
   if (query.model !== undefined) rows = rows.where('usage.model_cid', '=', query.model);
   const found = await rows.orderBy('day', 'desc').orderBy('usage.key_id').orderBy('model_cid').limit(limit).execute();

@@ -14,11 +14,13 @@ import { blobRoutes } from './routes-blobs.ts';
 import { callerRoutes } from './routes-callers.ts';
 import { embeddingsRoutes } from './routes-embeddings.ts';
 import { healthRoutes } from './routes-health.ts';
+import { projectRoutes } from './routes-projects.ts';
 import { runRoutes } from './routes-runs.ts';
 import { signInPageRoutes } from './routes-sign-in-pages.ts';
 import { signInStewardRoutes } from './routes-sign-in-stewards.ts';
 import { signInRoutes } from './routes-sign-in.ts';
 import { sealedRoutes } from './routes-sealed.ts';
+import { spendingRoutes } from './routes-spending.ts';
 import { territoryRoutes, type TerritoryRoutesDeps } from './routes-territories.ts';
 import { trustRoutes } from './routes-trust.ts';
 import { useRoutes } from './routes-use.ts';
@@ -121,6 +123,8 @@ export async function createHubServer({
       useRoutes({ ...hub, territory }),
       trustRoutes({ ...hub, territory }),
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
+      projectRoutes({ ...hub, territory, nowMs: () => clock.now() }),
+      spendingRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       blobRoutes({ store: hub.held, blobs: hub.blobs }),
       signInRoutes(door),
       signInStewardRoutes(door),

@@ -28,7 +28,7 @@ import { modelResource } from './openai/model-resource.ts';
 import { createResponseFormat } from './openai/response-format.ts';
 import { responseRequestSchema, responseWork } from './openai/response-request.ts';
 import { checkBiases, checkSize, refuse, type WorkDraft } from './openai/work.ts';
-import { shareOf } from './spend-hook.ts';
+import { sharesOf } from './spend-hook.ts';
 import { typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
 import { wantedDrafts } from './wanted.ts';
 
@@ -153,16 +153,17 @@ function createAsk({ receipts, use, answers, models, policy, scopeOf, territory,
     const wanted = await wantedDrafts({ use }, request, reply, named, drafts);
     const scope = await scopeOf(asked.key, body.prompt_cache_key ?? undefined);
     const model = { cid, name: body.model };
-    const share = shareOf(request, drafts.length);
+    const shares = sharesOf(request, drafts.length);
     return wanted.flatMap((draft) => {
       checkSize(draft);
       checkBiases(draft, manifest.vocabularyTokens);
+      const spend = shares?.ofPrompt();
       return Array.from({ length: body.n ?? 1 }, (_, choice) => ({
         ...asked,
         territory: territory.id,
         model,
-        work: { ...(share === undefined ? draft : atMost(draft, share.tokensMax)), choice, scope },
-        spend: share?.spend,
+        work: { ...(shares === undefined ? draft : atMost(draft, shares.tokensMax)), choice, scope },
+        spend,
       }));
     });
   }

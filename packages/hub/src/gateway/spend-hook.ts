@@ -78,17 +78,41 @@ export async function holdFor(
     void reply.header('x-idlewild-tokens-max', String(answerShare(hold.tokens, wanted)));
 }
 
-/** The most that each answer may have, and its part of the hold; `prompts`: how many there are. */
-export function shareOf(
-  { hold }: Pick<FastifyRequest, 'hold'>,
-  prompts: number,
-): { readonly tokensMax: number; readonly spend: SpendShare } | undefined {
+/** What the answers to one request may use. */
+export interface Shares {
+  /** The most that each may have. */
+  readonly tokensMax: number;
+  /** For all answers to one of its prompts. */
+  ofPrompt(): SpendShare;
+}
+
+/** `prompts`: how many there are. */
+export function sharesOf({ hold }: Pick<FastifyRequest, 'hold'>, prompts: number): Shares | undefined {
   if (hold === undefined) return undefined;
   const { id, tokens, wanted } = hold;
-  const each = Math.max(1, Math.round(wanted.answers / prompts));
-  const ofPrompt = Math.floor(tokens / prompts);
+  const answers = Math.max(1, Math.round(wanted.answers / prompts));
   return {
     tokensMax: answerShare(tokens, wanted),
-    spend: { hold: id, tokensAfter: (promptTokens) => Math.floor((ofPrompt - promptTokens) / each) },
+    ofPrompt() {
+      let held = Math.floor(tokens / prompts);
+      let state: 'unread' | 'asking' | 'known' = 'unread';
+      return {
+        hold: id,
+        began(promptTokens) {
+          if (state !== 'unread') return;
+          state = 'known';
+          const more = promptTokens - Math.floor(wanted.promptTokens / prompts);
+          if (more <= 0) return;
+          state = 'asking';
+          void hold.extend(more).then((got) => {
+            held += got;
+            state = 'known';
+          });
+        },
+        // What comes while it is asked is let through: a moment of one device.
+        tokensAfter: (promptTokens) =>
+          state === 'asking' ? Number.POSITIVE_INFINITY : Math.floor((held - promptTokens) / answers),
+      };
+    },
   };
 }

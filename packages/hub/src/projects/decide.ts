@@ -61,6 +61,8 @@ const requestsLeft = ({ requests }: Bound): number =>
 const isClosed = (bound: Bound): boolean =>
   requestsLeft(bound) < 1 || (bound.deviceMs !== undefined && bound.deviceMs.spent >= bound.deviceMs.most);
 
+const tokensIn = ({ bounds }: Way): number => Math.min(...bounds.map(tokensLeft));
+
 const roomIn = ({ bounds }: Way): number =>
   bounds.some(isClosed) ? Number.NEGATIVE_INFINITY : Math.min(...bounds.map(tokensLeft));
 
@@ -94,6 +96,12 @@ export function regularBound(
 /** Of one member: all of them together fit into the territory's cap. */
 export const floorOf = (floor: number, most: number | undefined, members: number): number =>
   most === undefined ? floor : Math.min(floor, Math.floor(most / Math.max(1, members)));
+
+/** How much more than it has a way could give, of what is wanted. */
+export function moreOf(ways: readonly Way[], payer: string | null, wanted: number): number {
+  const way = ways.find((one) => one.payer === payer);
+  return way === undefined ? 0 : Math.max(0, Math.min(wanted, tokensIn(way)));
+}
 
 /** `undefined`: no way has enough. */
 export function decide(ways: readonly Way[], wanted: Wanted): Decision | undefined {

@@ -279,6 +279,21 @@ export async function chargeEnded(tx: DatabaseTransaction, territory: string, en
   await chargeHolds(tx, territory, used);
 }
 
+/** Holds more of the same accounts; whoever calls has locked them and looked. */
+export async function extendHold(tx: DatabaseTransaction, territory: string, id: string, more: number): Promise<void> {
+  const [hold] = await lockHolds(tx, territory, [id]);
+  if (hold === undefined) return;
+  await tx
+    .updateTable('spend_holds')
+    .set(({ ref }) => ({ tokens: sql<number>`${ref('tokens')} + ${more}`, left_tokens: hold.left_tokens + more }))
+    .where('territory_id', '=', territory)
+    .where('id', '=', id)
+    .execute();
+  const changes = createChanges();
+  changes.add(hold, { tokens: 0, held: more, requests: 0 }, 0);
+  await changes.write(tx, territory);
+}
+
 /** What is left of them returns; a request that no answer came of is given back, too. Twice is once. */
 export async function letHoldsGo(tx: DatabaseTransaction, territory: string, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;

@@ -98,7 +98,7 @@ export function createProjects({ db, clock, random, audit }: ProjectsDeps, terri
       const row = await all()
         .where(({ eb, or }) => or([eb('id', '=', wanted), eb('name', '=', wanted)]))
         .executeTakeFirst();
-      if (row === undefined) throw unknown(wanted);
+      if (row === undefined) throw unknownProject(wanted);
       return projectOf(row);
     },
     of: (principal) => projectsOf(db, territory, principal, clock.now()),
@@ -126,7 +126,7 @@ export function createProjects({ db, clock, random, audit }: ProjectsDeps, terri
       });
       if (row !== undefined) return projectOf(row);
       const there = await all().where('id', '=', id).executeTakeFirst();
-      if (there === undefined) throw unknown(id);
+      if (there === undefined) throw unknownProject(id);
       return projectOf(there);
     },
   };
@@ -143,7 +143,8 @@ const projectOf = (row: ProjectColumns): Project => ({
   closedAtMs: row.closed_at_ms ?? undefined,
 });
 
-const unknown = (wanted: string): IdlewildError =>
+/** Also for what somebody does not see. */
+export const unknownProject = (wanted: string): IdlewildError =>
   new IdlewildError('not_found', `there is no project "${wanted}" in this territory`);
 const invalid = (param: string, why: string): IdlewildError =>
   new IdlewildError('invalid_request', `"${param}" ${why}`, { details: { param } });

@@ -7,7 +7,7 @@
  * nothing twice. A hold is let go when its response is over and the ends of all its answers are written, whichever is
  * later; one that its process left behind is let go by `expire`.
  */
-import { IdlewildError, messageOf, type MaybePromise } from '@idlewild/protocol';
+import { messageOf, type MaybePromise } from '@idlewild/protocol';
 import { sql } from 'kysely';
 import type { OpenDatabase } from '../db/open.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
@@ -19,6 +19,7 @@ import type { Log } from '../log.ts';
 import {
   decide,
   floorOf,
+  moreOf,
   refusal,
   regularBound,
   type Asker,
@@ -28,7 +29,7 @@ import {
   type Wanted,
   type Way,
 } from './decide.ts';
-import { adoptHold, DAY_MS, dayOf, letHoldsGo, lockAccounts, takeHold, type Account } from './holds.ts';
+import { adoptHold, DAY_MS, dayOf, extendHold, letHoldsGo, lockAccounts, takeHold, type Account } from './holds.ts';
 import { PROJECT_LIMITS } from './limits.ts';
 import { capsOf, readSettings, type Caps, type Settings, type SpendRules } from './rules.ts';
 
@@ -50,6 +51,8 @@ export interface Hold {
   readonly id: string;
   /** Of prompts and answers together. */
   readonly tokens: number;
+  /** Holds as much more as there is, at most this; how much that was. */
+  extend(tokens: number): Promise<number>;
   /** The response is over. */
   over(): void;
   /** Another replica goes on with the request, and with this. */
@@ -108,7 +111,8 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
       log.error({ request: id, why: messageOf(error) }, 'what a request held could not be let go; it will expire'),
     );
   }
-  function holdOf(id: string, tokens: number): Hold {
+  function holdOf(spender: SpendOrder, tokens: number): Hold {
+    const { id } = spender;
     const own: Held = { answers: 0, isOver: false };
     held.set(id, own);
     return {
@@ -119,6 +123,19 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
         letGoIfDone(id);
       },
       leave: () => void held.delete(id),
+      extend: (wanted) =>
+        transact(db, async (tx) => {
+          // Holds come before accounts.
+          const payer = await lockPayer(tx, territory, id);
+          if (payer === undefined) return 0;
+          const { ways } = await readFacts(tx, territory, spender, nowMs);
+          const more = moreOf(ways, payer.id, wanted);
+          if (more > 0) await extendHold(tx, territory, id, more);
+          return more;
+        }).catch((error: unknown) => {
+          log.error({ request: id, why: messageOf(error) }, 'more could not be held for a request');
+          return 0;
+        }),
     };
   }
   const isBound = (known: Awaited<ReturnType<SpendRules['known']>>, spender: Spender): boolean =>
@@ -143,7 +160,7 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
       });
       return chosen.tokens;
     });
-    return holdOf(order.id, tokens);
+    return holdOf(order, tokens);
   }
 
   function begin(order: SpendOrder): MaybePromise<Hold | undefined> {
@@ -156,7 +173,7 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
     begin,
     async resume(order) {
       const left = await adoptHold(db, territory, order.id, owner);
-      return left === undefined ? begin(order) : holdOf(order.id, left.tokens);
+      return left === undefined ? begin(order) : holdOf(order, left.tokens);
     },
     async standing(spender) {
       return transact(db, async (tx) => {
@@ -182,6 +199,17 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
         return ids.length;
       }),
   };
+}
+
+/** Who pays a hold, which is locked from here on. */
+async function lockPayer(
+  tx: DatabaseTransaction,
+  territory: string,
+  id: string,
+): Promise<{ readonly id: string | null } | undefined> {
+  const query = tx.selectFrom('spend_holds').select('payer').where('territory_id', '=', territory).where('id', '=', id);
+  const row = await locking(tx, query).executeTakeFirst();
+  return row === undefined ? undefined : { id: row.payer };
 }
 
 const levelKey = ({ kind, subject, tokens }: Bound): string => `${kind} ${subject} ${tokens?.most}`;
@@ -422,9 +450,3 @@ export function answerShare(tokens: number, { promptTokens, answers }: Wanted): 
   if (answers === 0) return 0;
   return Math.max(1, Math.floor((tokens - promptTokens) / answers));
 }
-
-export const promptTooLong = (tokens: number, promptTokens: number): IdlewildError =>
-  new IdlewildError(
-    'spend_cap',
-    `the prompt has ${promptTokens} tokens, which is all of the ${tokens} that were left; ask with less of it`,
-  );
