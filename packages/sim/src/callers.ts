@@ -7,6 +7,7 @@ import type { AnswerHandle, AnswerSink } from '@idlewild/hub';
 import type { Via } from './events.ts';
 import type { HubProcess } from './hub-process.ts';
 import type { Record } from './record.ts';
+import { textOf } from './texts.ts';
 
 export const MODEL = 'tiny';
 
@@ -82,13 +83,15 @@ export function createCallers(deps: CallersDeps): Callers {
     const { hub } = process;
     const territory = hub.territory.id;
     const principal = await hub.keys.authenticate(key);
-    await hub.policy.check(principal, 'answer', { territory });
     const model = await hub.models.resolve(territory, name);
+    const permit = await hub.policy.permit(principal, 'answer', { territory, id: model.cid });
     const order = {
       territory,
       key: principal.keyId,
       model: { cid: model.cid, name },
       work,
+      permit,
+      text: { ...textOf(request), person: undefined },
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
     };
     const handle = await hub.answers.submit(order, sinkFor(request, process));

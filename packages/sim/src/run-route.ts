@@ -2,10 +2,20 @@
  * A request under an Idempotency-Key as the gateway carries it out (`gateway/repeat.ts`, `gateway/openai/deliver.ts`),
  * without HTTP: a run, its recording, events with ids, and for each who listens the bytes after the event that he has.
  */
-import { createContinuation, createEventIds, lastEventId, type Hub, type Making, type Run } from '@idlewild/hub';
+import {
+  createContinuation,
+  createEventIds,
+  lastEventId,
+  type Hub,
+  type KeyPrincipal,
+  type Making,
+  type Run,
+} from '@idlewild/hub';
 import type { AnswerOutcome, AnswerSink, AnswerHandle, Started } from '@idlewild/hub';
 import { asIdlewildError, newId, utf8, type AnswerWork, type ErrorCode, type Random } from '@idlewild/protocol';
 import type { HubProcess } from './hub-process.ts';
+import { textOf } from './texts.ts';
+import { requestOf } from './watch.ts';
 
 /** What one event of the stream says. */
 export type RunEvent =
@@ -65,7 +75,7 @@ export async function serveRun(
       asked: utf8(JSON.stringify(order.work)),
       requestId: newId('req', watch.random),
       continues: after?.requestId,
-      start: (run, making) => carryOut(hub, { order, key: principal.keyId, heard: heardOf(after) }, run, making, watch),
+      start: (run, making) => carryOut(hub, { order, principal, heard: heardOf(after) }, run, making, watch),
     });
     const reader = recording.read();
     connection.onClose = () => reader.close();
@@ -92,8 +102,7 @@ export async function serveRun(
 
 interface Asked {
   readonly order: RunOrder;
-  /** Id of the caller's key. */
-  readonly key: string;
+  readonly principal: KeyPrincipal;
   /** How many tokens its caller has. */
   readonly heard: number;
 }
@@ -104,7 +113,7 @@ const heardOf = (after: { readonly choices: readonly number[] } | undefined): nu
 };
 
 async function carryOut(hub: Hub, asked: Asked, run: Run, making: Making, watch: RunWatch): Promise<Started> {
-  const { order, key, heard } = asked;
+  const { order, principal, heard } = asked;
   const territory = hub.territory.id;
   const body = createBody();
   const ids = createEventIds(run.requestId, 1);
@@ -146,13 +155,15 @@ async function carryOut(hub: Hub, asked: Asked, run: Run, making: Making, watch:
   });
   const submitting = hub.models
     .resolve(territory, order.model)
-    .then((model) =>
+    .then(async (model) =>
       hub.answers.submit(
         {
           territory,
-          key,
+          key: principal.keyId,
           model: { cid: model.cid, name: order.model },
           work: order.work,
+          permit: await hub.policy.permit(principal, 'answer', { territory, id: model.cid }),
+          text: { ...textOf(requestOf(order.work)), person: undefined },
           run: { id: run.id, epoch: run.epoch, choice: 0, isResumed: run.isResumed, heard },
           ...(order.deadlineMs === undefined ? {} : { deadlineMs: order.deadlineMs }),
         },

@@ -6,7 +6,7 @@
  */
 import type { ServerOptions as TlsServerOptions } from 'node:https';
 import swagger from '@fastify/swagger';
-import { IdlewildError, newId, type Clock, type MaybePromise, type Random } from '@idlewild/protocol';
+import { IdlewildError, newId, type Clock, type ErrorCode, type MaybePromise, type Random } from '@idlewild/protocol';
 import fastify, {
   type FastifyInstance,
   type FastifyReply,

@@ -157,15 +157,6 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     ]);
   });
 
-  test('which of some keys are revoked is read from the database, and within the territory', async () => {
-    const { keys } = await setUp();
-    const kept = await keys.create({ territory, role: 'caller', actor });
-    const revoked = await keys.create({ territory, role: 'caller', actor });
-    await keys.revoke({ territory, id: revoked.id, actor });
-    expect(await keys.revokedAmong(territory, [kept.id, revoked.id, 'key_unknown'])).toEqual(new Set([revoked.id]));
-    expect(await keys.revokedAmong('ter_b', [revoked.id])).toEqual(new Set());
-  });
-
   test('a key has the limits that it was made with, until a steward gives it others', async () => {
     const { db, keys } = await setUp();
     const { id, key } = await keys.create({ territory, role: 'caller', actor, limits: { requestsPerMinute: 60 } });

@@ -89,8 +89,6 @@ export interface Keys {
   create(order: KeyOrder): Promise<NewKey>;
   /** `key` as the caller sent it, without `Bearer`. Throws `unauthenticated`: missing, unknown, expired or revoked. */
   authenticate(key: string | undefined): Promise<KeyPrincipal>;
-  /** Those of `ids` that are revoked, as the database has it now. */
-  revokedAmong(territory: string, ids: readonly string[]): Promise<ReadonlySet<string>>;
   /** From the next request on, here; in other processes within `FRESH_MS`. Throws `not_found`. */
   limit(order: LimitOrder): Promise<KeyFacts>;
   /** Newest first; with `person` her own. */
@@ -204,16 +202,6 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
       if (entry === undefined || clock.monotonic() - entry.readAtMs >= FRESH_MS) return read(hash);
       checkExpiry(entry);
       return entry.principal;
-    },
-    async revokedAmong(territory, ids) {
-      const rows = await db
-        .selectFrom('keys')
-        .select('id')
-        .where('territory_id', '=', territory)
-        .where('id', 'in', ids)
-        .where('revoked_at_ms', 'is not', null)
-        .execute();
-      return new Set(rows.map(({ id }) => id));
     },
     async limit({ territory, id, requestsPerMinute, tokensPerMinute, actor }) {
       const facts = await db.transaction().execute(async (transaction) => {

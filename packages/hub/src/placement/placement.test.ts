@@ -19,6 +19,7 @@ import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
+import { OWN_LEAVE } from '../policy/permit.ts';
 import { PLAIN_TEXT } from '../testing/texts.ts';
 
 interface Setting {
@@ -91,7 +92,14 @@ async function setUp(...names: readonly string[]): Promise<Setting> {
         stop: [],
       };
       const sink = { started: () => {}, token: () => {}, finished: () => {}, failed: () => {} };
-      const order = { territory, key: 'key_a', model: { cid: cids[name] ?? '', name }, work, text: PLAIN_TEXT };
+      const order = {
+        territory,
+        key: 'key_a',
+        model: { cid: cids[name] ?? '', name },
+        work,
+        text: PLAIN_TEXT,
+        permit: OWN_LEAVE,
+      };
       return hub.answers.submit(order, sink).then(
         () => 'accepted',
         (error: unknown) => codeOf(error) ?? 'internal',

@@ -14,6 +14,7 @@ import { silentLog } from '../log.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
 import { FLEET_LIMITS } from './limits.ts';
+import { OWN_LEAVE } from '../policy/permit.ts';
 import { PLAIN_TEXT } from '../testing/texts.ts';
 
 interface Replica {
@@ -122,6 +123,7 @@ async function ask({ clock, model }: World, { hub }: Replica, run?: RunRef): Pro
     model,
     work,
     text: PLAIN_TEXT,
+    permit: OWN_LEAVE,
     ...(run === undefined ? {} : { run }),
   };
   const submitting = hub.answers.submit(request, {
