@@ -200,6 +200,7 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     territory: territory.id,
     versions,
     tiersFor: (dataClass) => policy.tiersFor(dataClass),
+    clock,
     devices: () => fleet.list(),
     onChanged() {
       rooms().answers.retrust();

@@ -173,6 +173,40 @@ test('5: work that is sent to a device that refuses it is noticed, and the devic
   expect(ran).toEqual([]);
 });
 
+test('5: a router that chooses whomever it likes is noticed', async () => {
+  const everybody = new Set(['own', 'vetted', 'member', 'public'] as const);
+  const blind: Breakage = {
+    onHub: async ({ trust }) =>
+      void Object.assign(trust, { demandOf: (text: object) => ({ ...text, tiers: everybody }) }),
+  };
+  expect(await broken(blind, { requests: 300 })).toContain('5 consent');
+});
+
+test('5: a replica that never hears of tiers that changed is noticed', async () => {
+  const deaf: Breakage = {
+    onHub: async ({ trust }) => void Object.assign(trust, { refresh: () => {}, isFresh: () => true }),
+  };
+  expect(await broken(deaf, { requests: 300, tierChanges: 60 })).toContain('5 consent');
+});
+
+test('5: a hub that says less of texts than they are is noticed, for devices run what their lenders refuse', async () => {
+  const lying: Breakage = {
+    onHub: async ({ local, trust }) => {
+      const { order } = local;
+      Object.assign(local, {
+        order: (...[device, said]: Parameters<typeof order>) =>
+          order(device, { ...said, dataClass: 'public', cause: 'climate' }),
+      });
+      const { demandOf } = trust;
+      Object.assign(trust, {
+        demandOf: (...[text]: Parameters<typeof demandOf>) =>
+          demandOf({ ...text, dataClass: 'public', cause: 'climate' }),
+      });
+    },
+  };
+  expect(await broken(lying, { requests: 300 })).toContain('5 consent');
+});
+
 test('5: a device that runs what arrives while its lender has paused it is noticed', async () => {
   expect(await broken({ heedsLender: false }, { requests: 300, pauses: 60 })).toContain('5 consent');
 });

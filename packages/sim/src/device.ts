@@ -23,6 +23,7 @@ import type { Forbidden } from './events.ts';
 import { createLiar, type Liar, type OtherLease } from './lies.ts';
 import { createLink, type Door, type Link, type LinkWatch } from './link.ts';
 import { createScope, type Scope } from './scope.ts';
+import type { TrustTraits } from './texts.ts';
 
 export const HUB_URL = 'http://127.0.0.1:7860';
 
@@ -30,7 +31,7 @@ export const HUB_URL = 'http://127.0.0.1:7860';
 export const MEMORY_PER_BYTE = 1.2;
 
 /** What a device is; drawn from the seed. */
-export interface DeviceTraits {
+export interface DeviceTraits extends TrustTraits {
   readonly name: string;
   /** Its numeric class: devices of one class give the same tokens. */
   readonly family: number;
@@ -110,9 +111,15 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
   const liar = createLiar(chance, () => deps.otherLease(id), deps.hasReplicas);
   const pauses = new Set<string>();
   const pinned = traits.stranger ? elsewhere : territory;
+  const { classes, causes, refused } = traits;
   const kinds: WorkKind[] = traits.lends === 'nothing' ? ['jobs'] : ['answers'];
   const territories = [traits.lends === 'elsewhere' ? elsewhere : pinned];
-  const consent = await signConsent({ territories, kinds, presence: 'ignore' }, identity, clock, crypto);
+  const consent = await signConsent(
+    { territories, kinds, presence: 'ignore', classes, causes, refused },
+    identity,
+    clock,
+    crypto,
+  );
   let lives: Life[] = [];
   let disk = { store: newStore(deps), folders: createMemoryModelFolders() };
   let enrolled = false;

@@ -4,7 +4,7 @@
  *
  * Requests are known by their number in the world; ids of requests and leases are the hub's own.
  */
-import type { AnswerEvent, AnswerWork, ErrorCode } from '@idlewild/protocol';
+import type { AnswerEvent, AnswerWork, DeviceTier, ErrorCode } from '@idlewild/protocol';
 import type { AnswerOutcome } from '@idlewild/hub';
 import type { Written } from './shared-database.ts';
 
@@ -87,6 +87,8 @@ export type SimEvent =
       readonly tokens: number;
       readonly forbidden: Forbidden | undefined;
     }
+  /** A steward says how far a device is trusted; `trusted` when the hub has acknowledged it. */
+  | { readonly e: 'trusting' | 'trusted'; readonly device: string; readonly tier: DeviceTier }
   | { readonly e: 'act'; readonly action: string; readonly subject: string; readonly actor: string }
   | { readonly e: 'denied'; readonly action: string; readonly actor: string }
   | { readonly e: 'fault'; readonly kind: string; readonly what: string }

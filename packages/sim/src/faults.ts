@@ -2,6 +2,7 @@
  * What befalls a world: each kind of fault comes by its own dice at its own rate, strikes somebody, preferably a device
  * that is answering, and most are healed after a while. At the end all that is not healed yet is healed at once.
  */
+import { DEVICE_TIERS } from '@idlewild/protocol';
 import { sql } from 'kysely';
 import { MODEL } from './callers.ts';
 import type { Chance } from './chance.ts';
@@ -33,6 +34,7 @@ const KINDS: { readonly [Kind in keyof Rates]?: readonly [string, Fault] } = {
   clones: ['clone', clone],
   lies: ['lie', lie],
   drains: ['drain', drain],
+  tierChanges: ['tier change', changeTier],
   deviceRevocations: ['device revoked', revokeDevice],
   keyRevocations: ['key revoked', revokeKey],
   meddling: ['meddling', meddling],
@@ -191,6 +193,14 @@ function lie(world: World, chance: Chance): Strike | undefined {
 
 function drain(world: World, chance: Chance): Promise<Strike | undefined> {
   return stewardly(world, connectedVictim(world, chance), (id) => world.steward.drainDevice(id));
+}
+
+/** Mostly of one that is answering, and so perhaps of one that may see what it is answering no longer. */
+function changeTier(world: World, chance: Chance): Promise<Strike | undefined> {
+  const id = connectedVictim(world, chance);
+  const now = id === undefined ? undefined : world.process()?.hub.sessions.get(id)?.standing.tier;
+  const tier = chance.pick(DEVICE_TIERS.filter((each) => each !== now));
+  return stewardly(world, id, (device) => world.steward.tierDevice(device, tier));
 }
 
 /** In mid-answer, or in mid-handshake, when the hub has perhaps asked already whether the device may come in. */

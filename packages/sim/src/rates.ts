@@ -18,6 +18,8 @@ export interface Rates {
   readonly clones: number;
   readonly lies: number;
   readonly drains: number;
+  /** A steward thinks otherwise of a device. */
+  readonly tierChanges: number;
   readonly deviceRevocations: number;
   readonly keyRevocations: number;
   /** Callers who try what only stewards may. */
@@ -43,6 +45,7 @@ export const RATES: Rates = {
   clones: 4,
   lies: 16,
   drains: 2,
+  tierChanges: 6,
   deviceRevocations: 3,
   keyRevocations: 1,
   meddling: 1,
@@ -67,6 +70,7 @@ export const CALM: Rates = {
   clones: 0,
   lies: 0,
   drains: 0,
+  tierChanges: 0,
   deviceRevocations: 0,
   keyRevocations: 0,
   meddling: 0,

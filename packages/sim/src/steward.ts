@@ -2,7 +2,7 @@
  * The steward of the community: privileged acts, each authenticated, authorised and done as the routes under /api do
  * it. An act that the hub acknowledged becomes an event; one under which the hub died is in the log or is not.
  */
-import { codeOf } from '@idlewild/protocol';
+import { codeOf, type DeviceTier } from '@idlewild/protocol';
 import type { Hub } from '@idlewild/hub';
 import type { CallerKey } from './callers.ts';
 import type { HubProcess } from './hub-process.ts';
@@ -12,7 +12,8 @@ export interface Steward {
   createKey(name: string): Promise<CallerKey>;
   /** By this process; any that answers, unless it is said. */
   revokeKey(id: string, by?: HubProcess): Promise<void>;
-  createInvite(uses: number): Promise<Uint8Array>;
+  createInvite(uses: number, tier: DeviceTier): Promise<Uint8Array>;
+  tierDevice(id: string, tier: DeviceTier): Promise<void>;
   addModel(manifest: string, name: string): Promise<void>;
   drainDevice(id: string): Promise<void>;
   revokeDevice(id: string, by?: HubProcess): Promise<void>;
@@ -76,9 +77,28 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
         },
         by,
       ),
-    createInvite: (uses) =>
+    async tierDevice(device, tier) {
+      const acting = current();
+      record.note({ e: 'trusting', device, tier });
+      await act(
+        'tierDevice',
+        async (hub, territory, actor) => {
+          await hub.deviceTrust.set({ territory, id: device, tier, actor });
+          return { subject: device, result: undefined };
+        },
+        acting,
+      );
+      acting.give(() => record.note({ e: 'trusted', device, tier }));
+    },
+    createInvite: (uses, tier) =>
       act('createInvite', async (hub, territory, actor) => {
-        const { id, secret } = await hub.invites.create({ territory, uses, expiresInMs: INVITE_MS, createdBy: actor });
+        const { id, secret } = await hub.invites.create({
+          territory,
+          uses,
+          expiresInMs: INVITE_MS,
+          createdBy: actor,
+          tier,
+        });
         return { subject: id, result: secret };
       }),
     addModel: (manifest, name) =>

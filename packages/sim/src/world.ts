@@ -10,6 +10,7 @@ import {
   type BlobSource,
   type BlobStore,
   type Crypto,
+  type DeviceTier,
   type ErrorCode,
 } from '@idlewild/protocol';
 import type { AnswerSink, Hub } from '@idlewild/hub';
@@ -29,6 +30,7 @@ import { createRecord, type Record } from './record.ts';
 import { createRememberingCrypto } from './remembering-crypto.ts';
 import { createCauses } from './shared-bus.ts';
 import { createSteward, type Steward } from './steward.ts';
+import { drawTrust, type TrustTraits } from './texts.ts';
 import { followDuties, followLeases, requestOf, watchOf, type Watched } from './watch.ts';
 
 export const CONTEXT_TOKENS = 4_096;
@@ -330,19 +332,29 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
   const territory = making.cluster.running()[0]?.hub.territory.publicKey as Uint8Array;
   const elsewhere = (await nodeCrypto.signingKey(createChance(seed, 'elsewhere').bytes(32))).publicKey;
   const devices: SimDevice[] = [];
-  let inviteSecret = new Uint8Array();
+  const invites = new Map<DeviceTier, { readonly secret: Uint8Array; left: number }>();
+  const inviteFor = async (tier: DeviceTier): Promise<Uint8Array> => {
+    let invite = invites.get(tier);
+    if (invite === undefined || invite.left === 0) {
+      invite = { secret: await steward.createInvite(DEVICES_PER_INVITE, tier), left: DEVICES_PER_INVITE };
+      invites.set(tier, invite);
+    }
+    invite.left--;
+    return invite.secret;
+  };
   for (let index = 0; index < count; index++) {
-    if (index % DEVICES_PER_INVITE === 0) inviteSecret = new Uint8Array(await steward.createInvite(DEVICES_PER_INVITE));
+    const drawn = drawTraits(createChance(seed, `traits ${index}`), index, making.options.models > 1);
+    const traits = { ...drawn, ...drawTrust(createChance(seed, `trust ${index}`)) };
     devices.push(
       await createDevice({
         clock,
         territory,
         elsewhere,
-        inviteSecret,
+        inviteSecret: await inviteFor(traits.tier),
         crypto: making.crypto,
         heedsLender: breakage?.heedsLender ?? true,
         chance: createChance(seed, `device ${index}`),
-        traits: drawTraits(createChance(seed, `traits ${index}`), index, making.options.models > 1),
+        traits,
         door: () => doorOf(making),
         fetchBlob: (device, ticket, link) => fetchBlob(making, device, ticket, link),
         watch: (device) => watchOf(making, device),
@@ -357,7 +369,7 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
   return devices;
 }
 
-function drawTraits(chance: Chance, index: number, crowded: boolean): DeviceTraits {
+function drawTraits(chance: Chance, index: number, crowded: boolean): Omit<DeviceTraits, keyof TrustTraits> {
   const oddity = chance.unit();
   // Some are alone in their class, and fast, so that answers begin there and must go on elsewhere.
   const alone = chance.happens(0.1);

@@ -263,14 +263,19 @@ export function createAnswers(deps: AnswersDeps): Answers {
       .finally(() => {
         isLooking = false;
       })
-      .then(pump, onUnread);
+      // However long it took, it is as new as can be.
+      .then(pumpNow, onUnread);
   }
   const onUnread = (error: unknown): void =>
     log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read');
 
   function pump(): void {
     if (queue.length === 0) return;
-    if (!trust.isFresh()) return lookAgain();
+    if (trust.isFresh()) pumpNow();
+    else lookAgain();
+  }
+
+  function pumpNow(): void {
     const waiting = queue;
     queue = [];
     /** Models, eyes and features for which nobody is free: the rest of their queue is not looked at. */

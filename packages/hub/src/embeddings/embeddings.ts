@@ -105,7 +105,7 @@ export interface EmbeddingsDeps {
   /** Writes what was used, for the sums of the key and its limits. */
   account(account: EmbedAccount): Promise<void>;
   /** How far devices are trusted. */
-  readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
+  readonly trust: Pick<Trust, 'refresh' | 'isFresh' | 'demandOf'>;
   /** A slot is free that somebody else may want. */
   onFree(): void;
   readonly log: Log;
@@ -162,6 +162,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   const running = new Map<string, PartState>();
   let sweeper: Timer | undefined;
   let stopping = false;
+  let isLooking = false;
   let trustReadAtMs = Number.NEGATIVE_INFINITY;
 
   const candidatesFor = ({ territory, model }: EmbedRequest): Candidate[] =>
@@ -251,8 +252,28 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     sessions.embed(device, order);
   }
 
-  /** A part of each request in turn, for as long as devices take some. */
+  /** Nothing is sent by what may be old: a replica may have stood still. */
+  function lookAgain(): void {
+    if (isLooking) return;
+    isLooking = true;
+    Promise.resolve(deps.trust.refresh())
+      .finally(() => {
+        isLooking = false;
+      })
+      // However long it took, it is as new as can be.
+      .then(pumpNow, onUnread);
+  }
+  const onUnread = (error: unknown): void =>
+    log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read');
+
   function pump(): void {
+    if (jobs.size === 0) return;
+    if (deps.trust.isFresh()) pumpNow();
+    else lookAgain();
+  }
+
+  /** A part of each request in turn, for as long as devices take some. */
+  function pumpNow(): void {
     let waiting = [...jobs];
     while (waiting.length > 0) {
       waiting = waiting.filter((job) => {
@@ -329,9 +350,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     );
     if (nowMs - trustReadAtMs >= HUB_LIMITS.trustReadMs) {
       trustReadAtMs = nowMs;
-      Promise.resolve(deps.trust.refresh()).catch((error: unknown) =>
-        log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read'),
-      );
+      Promise.resolve(deps.trust.refresh()).catch(onUnread);
     }
     if (jobs.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }

@@ -6,10 +6,10 @@
  * version of the territory's people is known; then it is read here. What became of less trust is told, so that its
  * answers are ended.
  */
-import { DATA_CLASSES, messageOf, type DataClass, type MaybePromise } from '@idlewild/protocol';
+import { DATA_CLASSES, messageOf, type Clock, type DataClass, type MaybePromise } from '@idlewild/protocol';
 import type { Database } from '../db/schema.ts';
 import type { Log } from '../log.ts';
-import type { PeopleVersions } from '../people/versions.ts';
+import { FRESH_MS, type PeopleVersions } from '../people/versions.ts';
 import type { Policy, Tier } from '../policy/port.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { TextDemand } from './barred.ts';
@@ -20,6 +20,8 @@ import { DEFAULT_TIERS } from './tiers.ts';
 export interface Trust {
   /** Resolves when what is known is fresh; at once where it is. Rejects when the database does not answer. */
   refresh(): MaybePromise<void>;
+  /** Whether what is known is so new that a text may be sent by it; a replica that stood still knows nothing new. */
+  isFresh(): boolean;
   /** Of the territory's people as they are known; what is read from now on is at least of this one. */
   version(): number;
   /** As known at the last refresh. */
@@ -34,14 +36,17 @@ export interface TrustDeps {
   readonly territory: string;
   readonly versions: Pick<PeopleVersions, 'fresh'>;
   readonly tiersFor: Policy['tiersFor'];
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly devices: () => Iterable<ConnectedDevice>;
   /** Some are trusted otherwise, or policies say something else of them. */
   onChanged(): void;
   readonly log: Log;
 }
 
-export function createTrust({ db, territory, versions, tiersFor, devices, onChanged, log }: TrustDeps): Trust {
+export function createTrust({ db, territory, versions, tiersFor, clock, devices, onChanged, log }: TrustDeps): Trust {
   let version = -1;
+  /** When `version` was seen to be the last one. */
+  let seenAtMs = Number.NEGATIVE_INFINITY;
   let reading: Promise<void> | undefined;
   let tiers: Readonly<Record<DataClass, ReadonlySet<Tier>>> = DEFAULT_TIERS;
   /** People who lend a device that is connected; absent: not counted since one came or went. */
@@ -58,21 +63,26 @@ export function createTrust({ db, territory, versions, tiersFor, devices, onChan
     lenders = undefined;
   }
 
-  async function readAll(next: number): Promise<void> {
+  async function readAll(next: number, askedAtMs: number): Promise<void> {
     const byClass = await Promise.all(DATA_CLASSES.map(async (dataClass) => [dataClass, await tiersFor(dataClass)]));
     const here = [...devices()];
     await read(here, next);
     tiers = Object.fromEntries(byClass) as typeof tiers;
     version = next;
+    seenAtMs = askedAtMs;
     // Those that came while it was read were looked up before they came.
     const late = [...devices()].filter(({ standing }) => standing.asOf < next);
     if (late.length > 0) await read(late, next);
     onChanged();
   }
 
-  function catchUp(next: number): MaybePromise<void> {
-    if (next === version || reading !== undefined) return reading;
-    const mine = readAll(next).finally(() => {
+  function catchUp(next: number, askedAtMs: number): MaybePromise<void> {
+    if (reading !== undefined) return reading;
+    if (next === version) {
+      seenAtMs = askedAtMs;
+      return undefined;
+    }
+    const mine = readAll(next, askedAtMs).finally(() => {
       if (reading === mine) reading = undefined;
     });
     return (reading = mine);
@@ -81,9 +91,11 @@ export function createTrust({ db, territory, versions, tiersFor, devices, onChan
   return {
     refresh() {
       if (reading !== undefined) return reading;
+      const askedAtMs = clock.monotonic();
       const next = versions.fresh();
-      return typeof next === 'number' ? catchUp(next) : next.then(catchUp);
+      return typeof next === 'number' ? catchUp(next, askedAtMs) : next.then((read) => catchUp(read, askedAtMs));
     },
+    isFresh: () => clock.monotonic() - seenAtMs < FRESH_MS,
     version: () => version,
     demandOf(text) {
       lenders ??= new Set([...devices()].flatMap(({ standing: { person } }) => (person === undefined ? [] : [person])));

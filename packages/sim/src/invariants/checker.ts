@@ -1,6 +1,7 @@
 /** What every checker is: it sees all events and some snapshots, and blames what must not be. It changes nothing. */
 import type { Timed } from '../events.ts';
 import type { Snapshot } from '../snapshot.ts';
+import type { TrustTraits } from '../texts.ts';
 
 /** What is known of a world without asking the hub. */
 export interface Facts {
@@ -10,7 +11,9 @@ export interface Facts {
   readonly isAlone: boolean;
   /** Of all devices. */
   slots(): number;
-  deviceOf(id: string): { readonly traits: { readonly family: number; readonly diskBytes: number } } | undefined;
+  deviceOf(
+    id: string,
+  ): { readonly traits: TrustTraits & { readonly family: number; readonly diskBytes: number } } | undefined;
   saltOf(family: number): string;
 }
 
