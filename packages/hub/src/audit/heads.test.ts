@@ -161,6 +161,22 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     await expect(proofs.growth(657)).rejects.toMatchObject({ code: 'not_found' });
   });
 
+  test('a log that is long before its first head is signed piece by piece, soon after each other', async () => {
+    const { clock, append, signer, copy } = await setUp();
+    const { heads } = signer(1);
+    const pieces = 2 * AUDIT_LIMITS.headEntriesMax + 5;
+    await append(pieces);
+    await clock.advance(AUDIT_LIMITS.headMs);
+    for (let piece = 1; piece <= 3; piece++) {
+      const size = Math.min(piece * AUDIT_LIMITS.headEntriesMax, pieces);
+      await expect.poll(async () => (await heads.newest())?.size).toBe(size);
+      // What follows from a head is due only when its promise has been heard of.
+      await new Promise((resolve) => setImmediate(resolve));
+      await clock.advance(AUDIT_LIMITS.headNextMs);
+    }
+    expect(await verifyCopy(await copy(), nodeCrypto)).toMatchObject({ intact: true, entries: pieces, heads: 3 });
+  });
+
   test('who lost the duty writes nothing, and who has it next signs under a later epoch', async () => {
     const { append, signer } = await setUp();
     const [first, second] = [signer(1), signer(2)];

@@ -69,8 +69,11 @@ export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
   let writing: Promise<number | undefined> | undefined;
   let timer: Timer | undefined;
   let stopped = false;
+  /** There was more than one head takes. */
+  let isBehind = false;
 
   async function write(): Promise<number | undefined> {
+    isBehind = false;
     if (!duty.isMine()) return undefined;
     const seen = await newestHead(db, territory.id);
     if ((seen?.size ?? 0) === (await lastSeq(db, territory.id))) return undefined;
@@ -78,9 +81,10 @@ export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
       const before = await newestHead(transaction, territory.id);
       const epoch = held?.duty === duty.epoch() ? held.epoch : (before?.epoch ?? 0) + 1;
       const size = await signNext(deps, transaction, before, epoch);
-      return { size, epoch };
+      return { size, epoch, added: size - (before?.size ?? 0) };
     });
     held = { duty: duty.epoch(), epoch: signed.epoch };
+    isBehind = signed.added === AUDIT_LIMITS.headEntriesMax;
     fault = undefined;
     return signed.size;
   }
@@ -104,7 +108,7 @@ export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
 
   function round(): void {
     void writeOnce().then(() => {
-      if (!stopped) timer = clock.after(AUDIT_LIMITS.headMs, round);
+      if (!stopped) timer = clock.after(isBehind ? AUDIT_LIMITS.headNextMs : AUDIT_LIMITS.headMs, round);
     });
   }
   timer = clock.after(AUDIT_LIMITS.headMs, round);

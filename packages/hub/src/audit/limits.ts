@@ -13,8 +13,10 @@ export const AUDIT_LIMITS = {
   rowsPerStatement: 256,
   /** A hub signs a head so often at most, and only when something was added. */
   headMs: 5_000,
-  /** Entries that one head adds to those of the one before: read, checked and hashed in about a second. */
-  headEntriesMax: 65_536,
+  /** Entries that one head adds to those of the one before: read, checked and hashed in about a tenth of a second. */
+  headEntriesMax: 4_096,
+  /** Where there are more, the next head follows this soon: answers go on in between. */
+  headNextMs: 50,
   /** All heads are kept for an hour, then the last of each hour, and after a week the last of each day. */
   headsThinned: [
     { afterMs: 3_600_000, everyMs: 3_600_000 },
