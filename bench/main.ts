@@ -8,10 +8,11 @@ import { parseArgs } from 'node:util';
 import { createRows, type Bench, type Row } from './bench.ts';
 import { gateway } from './gateway/gateway.ts';
 import { lender } from './lender/lender.ts';
+import { people } from './people/people.ts';
 import { replicas } from './replicas/replicas.ts';
 import { serve } from './serve/serve.ts';
 
-const benches: Readonly<Record<string, Bench>> = { gateway, lender, replicas, serve };
+const benches: Readonly<Record<string, Bench>> = { gateway, lender, people, replicas, serve };
 
 const BENCH_MS_MAX = 1_200_000;
 const INTERRUPTED = 130;
