@@ -1,11 +1,12 @@
 /**
- * Which hub a command talks to, and with which key: what the command line says, then the environment, then the hub that
- * runs on this machine, then the default address.
+ * Which hub a command talks to, and as whom: what the command line says, then the environment, then the hub that runs on
+ * this machine, then the default address. Whoever signed in to that hub here asks as themselves, unless a key is named.
  *
  * The steward's key of this machine goes to the hub that `up` noted here and to the default address, and nowhere else.
  */
 import { createClient, hubAddress, type Client, type Fetch } from '@idlewild/client';
 import { defaultDataFolder, notedHub, stewardKey } from './data-folder.ts';
+import { keptSession } from './kept-sessions.ts';
 import { addressOf, pinnedFetch, splitPin } from './pinned-fetch.ts';
 
 export const HUB_DEFAULT = 'http://127.0.0.1:7860';
@@ -43,9 +44,8 @@ export function openHubAddress(
 ): HubAddress {
   const data = defaultDataFolder(env);
   const local = notedHub(data);
-  const { url, pin } = splitPin(choice.hub ?? env.IDLEWILD_HUB ?? local?.url ?? HUB_DEFAULT);
-  const hub = hubAddress(url);
-  const named = choice.key ?? env.IDLEWILD_KEY;
+  const { hub, pin, address } = placeOf(choice, env);
+  const named = choice.key ?? env.IDLEWILD_KEY ?? keptSession(address, env)?.token;
   const isLocal = hub === hubAddress(splitPin(local?.url ?? HUB_DEFAULT).url);
   const found = named === undefined && isLocal ? stewardKey(data) : undefined;
   const fetch = pin === undefined ? globalThis.fetch : pinnedFetch(pin);
@@ -55,6 +55,25 @@ export function openHubAddress(
     fetch: withDeadline(fetch),
     keyNote: found === undefined ? undefined : `with the steward's key of the hub on this machine, from ${data}`,
   };
+}
+
+/** As nobody, and as who signed in there, whatever keys there are; `address` is what sessions are kept under. */
+export function openHubAsNobody(
+  choice: Pick<HubChoice, 'hub'>,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): { readonly client: Client; readonly signedIn: Client | undefined; readonly address: string } {
+  const { hub, pin, address } = placeOf(choice, env);
+  const fetch = withDeadline(pin === undefined ? globalThis.fetch : pinnedFetch(pin));
+  const key = keptSession(address, env)?.token;
+  const signedIn = key === undefined ? undefined : createClient({ hub, key, fetch });
+  return { client: createClient({ hub, fetch }), signedIn, address };
+}
+
+function placeOf(choice: Pick<HubChoice, 'hub'>, env: Readonly<Record<string, string | undefined>>) {
+  const local = notedHub(defaultDataFolder(env));
+  const { url, pin } = splitPin(choice.hub ?? env.IDLEWILD_HUB ?? local?.url ?? HUB_DEFAULT);
+  const hub = hubAddress(url);
+  return { hub, pin, address: pin === undefined ? hub : `${hub}#pin=${pin}` };
 }
 
 const withDeadline =

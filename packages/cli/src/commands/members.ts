@@ -5,6 +5,7 @@ import { contextOf } from '../context.ts';
 import { heldRoleRows } from '../text/roles.ts';
 import { factLines, tableLines } from '../text/table.ts';
 import { countText, whenText } from '../text/units.ts';
+import { addInvitationCommands } from './invitations.ts';
 
 const MEMBER = ['<member>', 'name, id, or the beginning of the id'] as const;
 
@@ -22,6 +23,7 @@ export function addMemberCommands(program: Command): void {
   addRename(members);
   addStates(members);
   addRemove(members);
+  addInvitationCommands(members);
 }
 
 function addList(members: Command): void {

@@ -1,0 +1,120 @@
+/** `idlewild sign-in` and `sign-out`: being somebody on this machine, instead of asking with a key. */
+import { hostname, userInfo } from 'node:os';
+import type { Client, ProgramSession } from '@idlewild/client';
+import type { Command } from 'commander';
+import { bold, calledAs, contextOf, interruptSignal } from '../context.ts';
+import { whenText } from '../text/units.ts';
+import { addProviderCommands } from './sign-in-providers.ts';
+
+export function addSignInCommands(program: Command): void {
+  addSignIn(program);
+  addSignOut(program);
+}
+
+interface SignInOptions {
+  readonly code?: string;
+  readonly name?: string;
+}
+
+function addSignIn(program: Command): void {
+  const command = program
+    .command('sign-in')
+    .summary('sign in as a person')
+    .description(
+      'Sign in as a person of the community. You approve it in a browser where you are signed in, or give a one-time ' +
+        'code. From then on commands for this hub ask as you, unless --key says otherwise.',
+    )
+    .option('--code <code>', 'a one-time code that a steward gave you; - reads it from stdin')
+    .option('--name <name>', 'with a code: what you want to be called, if you are new here')
+    .addHelpText('after', '\nExamples:\n  $ idlewild sign-in --hub https://hub.example\n  $ idlewild sign-in --code -')
+    .action(async ({ code, name }: SignInOptions, self: Command) => {
+      const context = contextOf(self);
+      const { client, address } = await context.stranger();
+      const session =
+        code === undefined
+          ? await approved(client)
+          : await client.signIn.withCode({ code: await codeFrom(code), name, label: ownLabel() });
+      const { keepSession, sessionsFile } = await import('../kept-sessions.ts');
+      const { token, ...facts } = session;
+      keepSession(address, { ...facts, token });
+      context.note(`kept in ${sessionsFile()}, readable by you alone; ${calledAs()} sign-out ends it`);
+      context.show({ hub: client.hub, ...facts }, () => [
+        `signed in to ${client.hub}, at most until ${whenText(session.expiresAt, Date.now())}`,
+      ]);
+    });
+  addProviderCommands(command);
+}
+
+const ownLabel = (): string => `idlewild of ${userInfo().username} on ${hostname()}`.slice(0, 80);
+
+/** What is on the command line can be read by other users of the machine. */
+async function codeFrom(option: string): Promise<string> {
+  if (option !== '-') return codeIn(option);
+  const { text } = await import('node:stream/consumers');
+  return codeIn(await text(process.stdin));
+}
+
+/** The code, also out of the whole address. */
+const codeIn = (given: string): string => {
+  const plain = given.trim();
+  return plain.includes('#code=') ? plain.slice(plain.indexOf('#code=') + 6) : plain;
+};
+
+async function approved(client: Client): Promise<ProgramSession> {
+  const { IdlewildError } = await import('@idlewild/protocol');
+  const asked = await client.signIn.askApproval({ label: ownLabel() });
+  const lines = [`Open ${asked.url} in a browser, sign in, and type this code:`, '', `    ${asked.userCode}`, ''];
+  // On stderr also with --json: without it nobody could go on.
+  for (const line of lines) process.stderr.write(`${line === lines[2] ? bold(line, process.stderr) : line}\n`);
+  const signal = interruptSignal();
+  for (;;) {
+    await pause(asked.askEveryMs, signal);
+    if (signal.aborted) throw new IdlewildError('cancelled', 'interrupted; nobody was signed in');
+    const session = await client.signIn.claim(asked.secret, { signal });
+    if (session !== undefined) return session;
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { setTimeout } = await import('node:timers/promises');
+  await setTimeout(ms, undefined, { signal }).catch(() => {});
+}
+
+function addSignOut(program: Command): void {
+  program
+    .command('sign-out')
+    .summary('sign out')
+    .description('Sign out: end the session of this machine, or all of yours everywhere.')
+    .option('--everywhere', 'all of them, in browsers and programs')
+    .addHelpText('after', '\nExample:\n  $ idlewild sign-out --everywhere')
+    .action(async ({ everywhere = false }: { readonly everywhere?: boolean }, self: Command) => {
+      const context = contextOf(self);
+      const { address, signedIn } = await context.stranger();
+      const { forgetSession } = await import('../kept-sessions.ts');
+      if (signedIn === undefined) {
+        const { IdlewildError } = await import('@idlewild/protocol');
+        throw new IdlewildError(
+          'unauthenticated',
+          `nobody is signed in to ${address} here; see: ${calledAs()} sign-in`,
+        );
+      }
+      const ended = await endAt(signedIn, everywhere);
+      // Only once it is over there: what is forgotten here could not be ended any more.
+      forgetSession(address);
+      context.show({ hub: signedIn.hub, ended }, () => [
+        ended === 0 ? 'this session was over already' : `signed out${everywhere ? ` of ${ended} sessions` : ''}`,
+      ]);
+    });
+}
+
+/** How many were ended; one that the hub does not know any more is over. */
+async function endAt(client: Client, everywhere: boolean): Promise<number> {
+  try {
+    if (everywhere) return (await client.signIn.sessions.endAll()).ended;
+    await client.signIn.sessions.signOut();
+    return 1;
+  } catch (error) {
+    if ((error as { code?: string }).code === 'unauthenticated') return 0;
+    throw error;
+  }
+}
