@@ -28,6 +28,8 @@ export interface Context {
   progress(label: string): Progress;
   /** The hub that this command talks to. */
   client(): Promise<Client>;
+  /** The same hub, asked as nobody; as who is signed in, if somebody is; and its address as it was written. */
+  stranger(): Promise<{ readonly client: Client; readonly signedIn: Client | undefined; readonly address: string }>;
 }
 
 export function contextOf(command: Command): Context {
@@ -56,6 +58,10 @@ export function contextOf(command: Command): Context {
       const { client, keyNote } = openHub({ hub, key });
       if (keyNote !== undefined && process.stderr.isTTY) note(keyNote);
       return client;
+    },
+    async stranger() {
+      const { openHubAsNobody } = await import('./hub-access.ts');
+      return openHubAsNobody({ hub });
     },
   };
 }

@@ -20,6 +20,8 @@ import { addModelCommands } from './commands/models.ts';
 import { addReceiptCommands } from './commands/receipt.ts';
 import { addRoleCommands } from './commands/roles.ts';
 import { addServiceCommands } from './commands/service.ts';
+import { addSessionCommands } from './commands/sessions.ts';
+import { addSignInCommands } from './commands/sign-in.ts';
 import { addStewardCommands } from './commands/stewards.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addTerritoriesCommands } from './commands/territories.ts';
@@ -68,6 +70,8 @@ Examples:
   addGroupCommands(program);
   addRoleCommands(program);
   addKeyCommands(program);
+  addSignInCommands(program);
+  addSessionCommands(program);
   addUsageCommand(program);
   addReceiptCommands(program);
   addUseCommands(program);

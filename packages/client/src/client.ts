@@ -50,6 +50,7 @@ import type {
 import { territoriesOf, type Territories } from './territories.ts';
 import { deviceTrustOf, stewardsOf, type DeviceTrust, type Stewards } from './trust.ts';
 import { uploadModel, type UploadModel } from './upload.ts';
+import { signInOf, type SignInApi } from './sign-in.ts';
 import { appealsOf, useOf, type AppealsApi, type UseApi } from './use.ts';
 
 export interface ClientOptions {
@@ -115,6 +116,7 @@ export interface Client {
   readonly territories: Territories;
   readonly use: UseApi;
   readonly appeals: AppealsApi;
+  readonly signIn: SignInApi;
   readonly requests: { list(options?: CallOptions): Promise<RequestRecord[]> };
   readonly audit: {
     /** Newest first, 200 at once. */
@@ -186,6 +188,7 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
     audit: auditOf(json),
     use: useOf(json),
     appeals: appealsOf(json),
+    signIn: signInOf(json),
   };
 }
 

@@ -89,6 +89,18 @@ export type {
   UsageQuery,
   UsageRow,
 } from './shapes.ts';
+export type {
+  AddedSignInProvider,
+  AskedApproval,
+  Invitation,
+  InvitationRequest,
+  PersonSession,
+  ProgramSession,
+  SignInApi,
+  SignInLink,
+  SignInProvider,
+  SignInProviderRequest,
+} from './sign-in.ts';
 export type { OpenedTerritory, Territories, Territory } from './territories.ts';
 export type { UploadFile, UploadModel } from './upload.ts';
 export type { DeviceChange, DeviceTrust, Steward, Stewards } from './trust.ts';
