@@ -156,7 +156,7 @@ export function createBindings({ db, clock, random, audit }: BindingsDeps): Bind
       if (after !== undefined) query = query.where('id', '>', after);
       return (await query.orderBy('id').limit(PEOPLE_LIMITS.pageRows).execute()).map(bindingOf);
     },
-    create(order) {
+    async create(order) {
       const { territory, subject, role, scope, expiresAtMs = null, actor } = order;
       const place = placeOf(territory);
       if (expiresAtMs !== null && expiresAtMs <= place.nowMs)

@@ -126,7 +126,7 @@ export function createGroups({ db, clock, random, audit }: GroupsDeps): Groups {
         .orderBy('members.name')
         .execute();
     },
-    create(order) {
+    async create(order) {
       const { territory, actor } = order;
       const name = groupName(order.name);
       return transact(db, async (transaction) => {
@@ -142,7 +142,7 @@ export function createGroups({ db, clock, random, audit }: GroupsDeps): Groups {
         return group;
       });
     },
-    rename(act) {
+    async rename(act) {
       const { territory, id } = act;
       const name = groupName(act.name);
       return transact(db, async (transaction) => {

@@ -303,7 +303,7 @@ export function createMembers({ db, clock, audit }: MembersDeps): Members {
       const roles = await rolesOf(db, territory, [id], groups, clock.now());
       return { ...member, roles, groups, ...(await countsOf(db, placeOf(territory), id)) };
     },
-    rename(act) {
+    async rename(act) {
       const { territory, id, actor } = act;
       const name = personName(act.name);
       return transact(db, async (transaction) => {

@@ -211,7 +211,7 @@ export function createRoles({ db, clock, audit }: RolesDeps): Roles {
       return [...BUILT_IN_ROLES.map(builtInRole), ...own];
     },
     get: (territory, name) => existingRole(db, territory, name),
-    create(act) {
+    async create(act) {
       const { territory, actor } = act;
       const name = roleName(act.name);
       const permissions = parsed(act.permissions);
@@ -235,7 +235,7 @@ export function createRoles({ db, clock, audit }: RolesDeps): Roles {
         return { name, isBuiltIn: false, permissions };
       });
     },
-    change(act) {
+    async change(act) {
       const { territory, name, actor } = act;
       const permissions = parsed(act.permissions);
       const place = placeOf(territory);
