@@ -9,8 +9,8 @@ export function addStewardCommands(program: Command): void {
     .command('stewards')
     .summary('see the keys by which stewards vouch for devices')
     .description(
-      'See the keys by which stewards vouch for devices. Callers who encrypt end to end pin some of them, from you and ' +
-        'not from the hub, which could make up a list of its own.',
+      'See the keys by which stewards vouch for devices. Callers who encrypt end to end pin some of them, from you ' +
+        'and not from the hub, which could make up a list of its own.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild stewards key');
 
@@ -42,8 +42,8 @@ export function addStewardCommands(program: Command): void {
     .command('key')
     .summary('print your own public key, to be pinned')
     .description(
-      'Print the public half of the key on this machine by which you vouch; it is made where there is none. Give it to ' +
-        'callers by a way that does not go through the hub.',
+      'Print the public half of the key on this machine by which you vouch; it is made where there is none. Give it ' +
+        'to callers by a way that does not go through the hub.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild stewards key')
     .action(async (_: unknown, command: Command) => {

@@ -113,19 +113,13 @@ interface Asked {
   cancel(): void;
 }
 
+const asking = { key: 'key_a', work, text: PLAIN_TEXT, permit: OWN_LEAVE };
+
 async function ask({ clock, model }: World, { hub }: Replica, run?: RunRef): Promise<Asked> {
   const texts: string[] = [];
   let outcome: AnswerOutcome | undefined;
   let failure: string | undefined;
-  const request = {
-    territory: hub.territory.id,
-    key: 'key_a',
-    model,
-    work,
-    text: PLAIN_TEXT,
-    permit: OWN_LEAVE,
-    ...(run === undefined ? {} : { run }),
-  };
+  const request = { territory: hub.territory.id, model, ...asking, ...(run === undefined ? {} : { run }) };
   const submitting = hub.answers.submit(request, {
     started: () => {},
     token(i, _id, s) {
