@@ -34,6 +34,13 @@ const ACTIONS = [
 const SCOPES: readonly Scope[] = [TERRITORY, { kind: 'pool', id: 'lab' }, { kind: 'pool', id: 'attic' }];
 const LATER_MS = [0, HOUR_MS, 2 * HOUR_MS, 1_000 * HOUR_MS];
 
+const WHO = [
+  ['Ada', 'member'],
+  ['Ben', 'desk'],
+  ['Cyn', 'auditor'],
+  ['Dan', 'caller'],
+] as const;
+
 /** "who may do what, where, how far from now": `later` stands for what only a steward holds. */
 type Atoms = ReadonlyMap<string, ReadonlySet<string>>;
 
@@ -108,13 +115,13 @@ async function play(seed: number, acts: number) {
   };
   await world.add('Boss', 'steward');
   await world.role('desk', ['readPeople', 'bindRole']);
-  for (const [name, role] of [
-    ['Ada', 'member'],
-    ['Ben', 'desk'],
-    ['Cyn', 'auditor'],
-    ['Dan', 'caller'],
-  ] as const)
-    await world.add(name, role);
+  const named = new Map<string, string>();
+  for (const [name, role] of WHO) named.set(name, (await world.add(name, role)).id);
+  // Much, but here only, for a while only, or only as far as its person.
+  await world.bind(named.get('Ben') ?? '', 'steward', { scope: SCOPES[1] as Scope });
+  const brief = await keys.create({ territory: HERE, role: 'caller', expiresInMs: HOUR_MS, actor: 'hub' });
+  await world.bind(brief.id, 'steward');
+  await keys.create({ territory: HERE, role: 'steward', person: named.get('Dan'), actor: 'hub' });
   for (const name of ['staff', 'night']) await rooms.groups.create({ territory: HERE, name, actor: 'hub' });
 
   const ids = async (table: 'groups' | 'bindings' | 'keys'): Promise<string[]> =>
