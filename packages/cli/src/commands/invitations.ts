@@ -18,7 +18,7 @@ const several = (value: string, before: readonly string[]): readonly string[] =>
 /** The address on stdout, so that it can be piped into whatever hands it on. */
 function showLink(context: Context, link: SignInLink): void {
   const until = whenText(link.expiresAt, Date.now());
-  context.note(`it works once, until ${until}, and is not shown again; whoever has it is let in`);
+  context.note(`it works once, expires ${until} and is not shown again; whoever has it is let in`);
   context.show(link, () => [link.url]);
 }
 

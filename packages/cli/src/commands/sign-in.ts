@@ -39,7 +39,7 @@ function addSignIn(program: Command): void {
       keepSession(address, { ...facts, token });
       context.note(`kept in ${sessionsFile()}, readable by you alone; ${calledAs()} sign-out ends it`);
       context.show({ hub: client.hub, ...facts }, () => [
-        `signed in to ${client.hub}, at most until ${whenText(session.expiresAt, Date.now())}`,
+        `signed in to ${client.hub}; expires ${whenText(session.expiresAt, Date.now())}`,
       ]);
     });
   addProviderCommands(command);
