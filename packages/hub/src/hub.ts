@@ -42,7 +42,8 @@ import type { Spending } from './projects/spending.ts';
 import type { People as PeopleRoom } from './people/people.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
 import { type PeopleVersions } from './people/versions.ts';
-import { type TerritoryPolicy } from './policy/policy.ts';
+import type { PolicyDesk } from './policy/desk.ts';
+import type { TerritoryPolicy } from './policy/policy.ts';
 import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
 import { createDuties } from './replicas/duties.ts';
 import { createFleet, type Fleet } from './replicas/fleet.ts';
@@ -52,7 +53,7 @@ import { createSealed } from './sealed/sealed.ts';
 import { createVouched } from './sealed/vouched.ts';
 import type { SessionEvents, Sessions } from './session/port.ts';
 import { type DeviceTrust } from './trust/device-trust.ts';
-import { UNKNOWN_STANDING, readStandings, type Standing } from './trust/standing.ts';
+import { createDoor, type DoorDeps } from './trust/door.ts';
 import { createTrust, type Trust } from './trust/trust.ts';
 import { type Vouches } from './trust/vouches.ts';
 import { type SignIn } from './sign-in/sign-in.ts';
@@ -109,6 +110,7 @@ export interface Hub {
   /** Members, groups, roles, bindings, and what is people's own. */
   readonly people: PeopleRoom;
   readonly policy: TerritoryPolicy;
+  readonly policyDesk: PolicyDesk;
   readonly versions: PeopleVersions;
   readonly audit: Audit;
   readonly auditDesk: AuditDesk;
@@ -217,7 +219,9 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     replica: self.id,
     community: territory.name,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
-    enrolment: doorOf(deps, people, trust),
+    enrolment: doorOf(deps, people, trust, (on, refusal) =>
+      rooms().auditDesk.onDecision({ route: DEVICE_ROUTE, action: 'enrolDevice', on, refusal }),
+    ),
     tickets,
     events: fleet.events,
     refusal,
@@ -280,7 +284,12 @@ export async function createHub(given: HubDeps): Promise<Hub> {
   const replica: Replica = { id: self.id, bus: self.bus, isLive: (other) => connected.fleet.isLive(other) };
   const books = openBooks(deps, people, self, replica);
   const { callers, journal, duties } = books;
-  const connected: Connected = openDevices(deps, people, self, () => ({ devices, trust: connected.trust, ...work }));
+  const connected: Connected = openDevices(deps, people, self, () => ({
+    devices,
+    trust: connected.trust,
+    auditDesk,
+    ...work,
+  }));
   const { local, fleet } = connected;
   const work = openWork(deps, people, books, self, connected);
   const { answers, placement, embeddings, sealed, readModels } = work;
@@ -356,37 +365,26 @@ function doorOf(
   { database, crypto }: HubDeps,
   { opened, territory, audit, devices, invites }: People,
   trust: Trust,
+  onRefused: DoorDeps['onRefused'],
 ): Enrolment {
   const { id } = territory;
   const { certificate, hub } = opened;
   const isRevoked = together<string, boolean>(HUB_LIMITS.handshakesMax, (ids) => areRevoked(database, id, ids));
-  const readStanding = together<string, Standing>(HUB_LIMITS.handshakesMax, async (ids) => {
-    const known = await readStandings(database.db, id, ids, trust.version());
-    return ids.map((device) => known.get(device) ?? UNKNOWN_STANDING);
-  });
   const farewell = createFarewell({ ...database, crypto, audit, territory, certificate, hubKey: hub.key });
   const enrolment = createEnrolment({ territory: id, devices, invites, farewell });
-  return {
-    async find(publicKey) {
-      const { consent, admit } = await enrolment.find(publicKey);
-      return {
-        consent,
-        async admit(checked) {
-          const device = await admit(checked);
-          return { ...device, standing: await readStanding(device.id) };
-        },
-      };
-    },
-    isRevoked,
-    touch: (device) => devices.touch(id, device),
-    leave: (device) => farewell.say(device),
-  };
+  const { db } = database;
+  const door = createDoor({ db, crypto, territory: id, enrolment, trust, onRefused });
+  return { ...door, isRevoked, touch: (device) => devices.touch(id, device), leave: (device) => farewell.say(device) };
 }
 
 type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings' | 'sealed'> & {
   readonly placement: Placement;
   readonly trust: Trust;
+  readonly auditDesk: Pick<AuditDesk, 'onDecision'>;
 };
+
+/** Where devices come in, as the audit log names it. */
+const DEVICE_ROUTE = 'GET /device';
 
 /** Who hears what of devices: sessions come first, and the rooms that they tell are made after them. */
 function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {

@@ -17,6 +17,7 @@ import type { Log } from './log.ts';
 import { createModels } from './models/registry.ts';
 import { createPeople } from './people/people.ts';
 import { createPeopleVersions } from './people/versions.ts';
+import { createPolicyDesk } from './policy/desk.ts';
 import { createPolicy } from './policy/policy.ts';
 import { createDeviceTrust } from './trust/device-trust.ts';
 import { createVouches } from './trust/vouches.ts';
@@ -76,6 +77,7 @@ export async function openPeople(deps: PeopleDeps) {
     vouches: createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey }),
     models: createModels({ db, store, clock, audit }),
     versions,
+    policyDesk: createPolicyDesk({ db, clock, audit, territory: opened.id }),
     policy: await createPolicy({ db, now, territory: opened.id, versions, log: deps.log }),
     tickets: createTickets({ key: await derive(crypto, scopeKey, 'tickets'), crypto, clock }),
     scopeOf: createScopes({ crypto, secret: scopeKey }),

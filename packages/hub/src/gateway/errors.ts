@@ -2,7 +2,7 @@
  * Errors on their way to a caller: one shape, OpenAI's, whatever went wrong, with the status of the one table.
  * Faults of ours are logged in full and told without their insides.
  */
-import { ERRORS, IdlewildError, asIdlewildError, codeOf } from '@idlewild/protocol';
+import { ERRORS, IdlewildError, asIdlewildError, codeOf, type ErrorCode } from '@idlewild/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import type { Log } from '../log.ts';
@@ -13,6 +13,8 @@ export interface ErrorBody {
     readonly type: string;
     readonly param: string | null;
     readonly code: string;
+    /** What decided, and what would be needed: for programs. */
+    readonly details?: Readonly<Record<string, unknown>>;
   };
 }
 
@@ -28,12 +30,16 @@ function typeOf({ status, code, details }: IdlewildError): string {
   return status < 500 ? 'invalid_request_error' : 'server_error';
 }
 
+/** Errors whose details are meant for who asks. */
+const EXPLAINED: ReadonlySet<ErrorCode> = new Set(['forbidden', 'model_stopped', 'policy_invalid']);
+
 export const errorBody = (error: IdlewildError): ErrorBody => ({
   error: {
     message: error.code === 'internal' ? ERRORS.internal.meaning : error.message,
     type: typeOf(error),
     param: typeof error.details.param === 'string' ? error.details.param : null,
     code: error.code,
+    ...(EXPLAINED.has(error.code) ? { details: error.details } : {}),
   },
 });
 

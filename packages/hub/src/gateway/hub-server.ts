@@ -15,6 +15,7 @@ import { callerRoutes } from './routes-callers.ts';
 import { embeddingsRoutes } from './routes-embeddings.ts';
 import { healthRoutes } from './routes-health.ts';
 import { projectRoutes } from './routes-projects.ts';
+import { policyRoutes } from './routes-policy.ts';
 import { runRoutes } from './routes-runs.ts';
 import { signInPageRoutes } from './routes-sign-in-pages.ts';
 import { signInStewardRoutes } from './routes-sign-in-stewards.ts';
@@ -125,6 +126,7 @@ export async function createHubServer({
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       projectRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       spendingRoutes({ ...hub, territory, nowMs: () => clock.now() }),
+      policyRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       blobRoutes({ store: hub.held, blobs: hub.blobs }),
       signInRoutes(door),
       signInStewardRoutes(door),

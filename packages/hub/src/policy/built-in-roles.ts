@@ -33,6 +33,7 @@ export const PERMISSIONS: Readonly<Record<Exclude<BuiltInRole, 'steward'>, reado
   auditor: [
     'readStatus',
     'readMetrics',
+    'readPolicy',
     'readAudit',
     'listModels',
     'showModel',

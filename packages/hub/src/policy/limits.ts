@@ -13,6 +13,8 @@ export const POLICY_LIMITS = {
   standingsMax: 4_096,
   /** Devices and keys whose owner and pools are known. */
   thingsMax: 4_096,
+  /** Of the reason for a change: a paragraph. */
+  whyCharactersMax: 2_000,
   /** Cases of one test of the policies, each of which is a decision. */
   casesMax: 1_000,
 } as const;

@@ -91,13 +91,13 @@ export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
     },
     async explain(asker, action, on, said = {}) {
       const { state: held, standing, question, answer } = await ask(asker, action, on, said);
-      return tell(held, standing, question, answer);
+      return answer.isAllowed ? told(held, standing, question) : tell(held, standing, question, answer);
     },
     tell: async (standing, question, under) => {
       const version = await versions.fresh();
       const held = under ?? (await states.at(version));
       const whole = { ...question, on: await things.whole(question.action, question.on, version) };
-      return tell(held, standing, whole, decide(held, standing, whole));
+      return told(held, standing, whole);
     },
     tiersFor: (dataClass) => then(state(), (held) => tiersOf(held, territory, dataClass)),
     state,
@@ -114,6 +114,16 @@ function require({ state, standing, question, answer }: Decided): void {
   const when = new Date(stop?.atMs ?? 0).toISOString();
   const message = `a steward stopped this model at ${when}: ${stop?.why}; ask for another model (GET /v1/models)`;
   throw new IdlewildError('model_stopped', message, { details: { model: question.on.id, why: stop?.why } });
+}
+
+/** The switch of a model is above all policies. */
+function told(state: State, standing: Standing, question: Question): Told {
+  const said = tell(state, standing, question, decide(state, standing, question));
+  const stop = question.action === 'answer' ? state.stops.get(question.on.id ?? '') : undefined;
+  if (!said.isAllowed || stop === undefined) return said;
+  const needed = 'a steward can let it answer again: idlewild models allow';
+  const message = `a steward stopped this model: ${stop.why}; ${needed}`;
+  return { isAllowed: false, decidedBy: ['stopped-model'], rolesThatMay: [], needed, message };
 }
 
 const isAllowed = ({ answer }: Decided): boolean => answer.isAllowed;
