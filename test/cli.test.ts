@@ -359,7 +359,7 @@ test('the demonstration ends well, and again from what it kept', async () => {
 test('help of every command shows an example', async () => {
   const named =
     'update|up|invite|join|lending|models|chat|embed|classify|devices|keys|usage|service|status|' +
-    'backup|restore|territory';
+    'backup|restore|territory|audit';
   const words = [...MANUAL.matchAll(new RegExp(`^\\| \`(${named})`, 'gm'))].map(([, command]) => command ?? '');
   const groups: Readonly<Record<string, string[]>> = {
     lending: ['status', 'history', 'pause', 'resume', 'limits', 'leave'],
@@ -368,12 +368,13 @@ test('help of every command shows an example', async () => {
     keys: ['create', 'list', 'limit', 'revoke'],
     service: ['install', 'uninstall', 'status'],
     territory: ['export', 'import', 'moved'],
+    audit: ['list', 'export', 'verify', 'prove', 'verify-entry', 'report'],
   };
   const commands = [...new Set(words)].flatMap((command) => [
     [command],
     ...(groups[command] ?? []).map((inner) => [command, inner]),
   ]);
-  expect(commands).toHaveLength(43);
+  expect(commands).toHaveLength(50);
   const helped = await Promise.all(commands.map((command) => call([...command, '--help'])));
   for (const [index, { code, out }] of helped.entries()) {
     expect({ command: commands[index], code }).toEqual({ command: commands[index], code: EXIT.ok });

@@ -113,7 +113,7 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
   };
 }
 
-/** A copy is verified as anybody outside would: entries, tree, signatures of the heads, their order and their epochs. */
+/** A copy is verified as anybody outside would: entries, tree, signatures of heads, their order and epochs. */
 async function wrongInCopy({ audit, auditDesk, territory }: Hub): Promise<string | undefined> {
   const owner = { id: territory.id, key: territory.publicKey };
   const heads = await auditDesk.heads.list();

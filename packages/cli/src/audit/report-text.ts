@@ -18,7 +18,7 @@ export function reportLines(report: AuditReport, markdown: boolean): string[] {
   const made =
     log === null
       ? 'No head of the audit log is signed yet.'
-      : `From an audit log of ${log.entries} entries, signed ${log.signedAt}, root ${markdown ? `\`${log.root}\`` : log.root}.`;
+      : `From an audit log of ${log.entries} entries, signed ${log.signedAt}, root ${quoted(log.root, markdown)}.`;
   return [...head, '', ...sectionsOf(report).flatMap((section) => linesOf(section, markdown)), made];
 }
 
@@ -73,8 +73,8 @@ function sectionsOf(report: AuditReport): Section[] {
         ['Wh, modelled by devices', wattHoursText(wattHours.modelled)],
       ],
       note:
-        `As devices say in ${receipts.measured + receipts.modelled} receipts: what they drew beyond what they would have ` +
-        `drawn without the work. ${receipts.without} receipts say nothing of energy.`,
+        `As devices say in ${receipts.measured + receipts.modelled} receipts: what they drew beyond what they ` +
+        `would have drawn without the work. ${receipts.without} receipts say nothing of energy.`,
     },
   ];
 }
@@ -93,6 +93,8 @@ function linesOf({ title, rows, note }: Section, markdown: boolean): string[] {
   const body = rows.length === 0 ? ['  none'] : rows.map(([what, count]) => `  ${count.padStart(width)}  ${what}`);
   return [title, ...body, ...(note === undefined ? [] : [`  ${note}`]), ''];
 }
+
+const quoted = (text: string, markdown: boolean): string => (markdown ? `\`${text}\`` : text);
 
 /** Names come from elsewhere; in Markdown they are to stay words. */
 const plain = (text: string, markdown: boolean): string =>

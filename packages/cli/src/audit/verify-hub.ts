@@ -64,7 +64,7 @@ export async function verifyGrowth(context: Context, client: Client, { territory
   if (known === undefined || before === undefined) {
     throw new IdlewildError(
       'usage',
-      'nothing was seen of this log from here before; verify it once without --quick, and its newest head is remembered',
+      'nothing was seen of this log from here before; verify it without --quick, and its newest head is remembered',
     );
   }
   const { head: carried, path } = await client.audit.consistency(before.size);

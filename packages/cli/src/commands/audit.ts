@@ -9,8 +9,8 @@ export function addAuditCommands(program: Command): void {
     .command('audit')
     .summary('read, copy and verify the audit log')
     .description(
-      "Read a community's audit log, copy it, verify it, and report from it: acts of stewards, denials, admissions and " +
-        'the use of keys. Prompts and answers are never in it.',
+      "Read a community's audit log, copy it, verify it, and report from it: acts of stewards, denials, admissions " +
+        'and the use of keys. Prompts and answers are never in it.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild audit verify');
   addList(audit);
@@ -62,8 +62,8 @@ function addExport(audit: Command): void {
     .command('export')
     .summary('copy the log into a file')
     .description(
-      "Copy the whole audit log into a file of JSON lines that anybody can verify without the hub: entries, the hub's " +
-        "signed heads, its certificate and the community's key.",
+      'Copy the whole audit log into a file of JSON lines that anybody can verify without the hub: entries, the ' +
+        "hub's signed heads, its certificate and the community's key.",
     )
     .argument('<file>', 'where to')
     .addHelpText('after', '\nExample:\n  $ idlewild audit export audit.jsonl')
@@ -81,7 +81,7 @@ function addExport(audit: Command): void {
       );
       const result = { file, territory: log.owner.id, entries, heads: log.heads.length };
       context.show(result, () => [
-        `${countText(entries, 'entry', 'entries')} and ${countText(log.heads.length, 'signed head')} of ${log.name} in ${file}`,
+        `${countText(entries, 'entry', 'entries')} and ${countText(result.heads, 'signed head')} of ${log.name} in ${file}`,
         `verify it anywhere: idlewild audit verify ${file} --territory ${log.owner.id}`,
       ]);
     });
@@ -135,8 +135,8 @@ function addProve(audit: Command): void {
     .command('prove')
     .summary('prove that an entry is in the log')
     .description(
-      'Print an entry with the proof that it is in the log, as JSON to be kept in a file: whoever has it needs neither ' +
-        'the hub nor the other entries.',
+      'Print an entry with the proof that it is in the log, as JSON to be kept in a file: whoever has it needs ' +
+        'neither the hub nor the other entries.',
     )
     .argument('<number>', 'of the entry', parseSeq)
     .addHelpText('after', '\nExample:\n  $ idlewild audit prove 12 > entry-12.json')
@@ -193,8 +193,8 @@ function addReport(audit: Command): void {
     .command('report')
     .summary('the transparency report')
     .description(
-      'Report what the community was asked, what was refused and why, what its stewards changed, and the energy that it ' +
-        'took. Numbers only: nobody is named.',
+      'Report what the community was asked, what was refused and why, what its stewards changed, and the energy ' +
+        'that it took. Numbers only: nobody is named.',
     )
     .option('--from <day>', 'the first day, like 2026-10-01 (UTC; default: 30 days, the last one included)', parseDay)
     .option('--to <day>', 'the last day (default: today)', parseDay)

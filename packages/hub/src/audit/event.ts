@@ -1,6 +1,7 @@
 /**
- * What is told to the audit log, and what may stand in it: ids, names of ours, numbers, and short labels such as the name of a key. Nothing that
- * is as long as a text, nothing that looks like a key or an invite, and nothing that steers a terminal.
+ * What is told to the audit log, and what may stand in it: ids, names of ours, numbers, and short labels such as the
+ * name of a key. Nothing that is as long as a text, nothing that looks like a key or an invite, and nothing that steers
+ * a terminal.
  */
 import { IdlewildError } from '@idlewild/protocol';
 import { AUDIT_LIMITS } from './limits.ts';

@@ -175,7 +175,7 @@ async function signNext(
   return size;
 }
 
-/** Once an hour at most: of those that are old the last of each hour stays, and of the older ones the last of each day. */
+/** Once an hour at most: of old ones the last of each hour stays, and of the older ones the last of each day. */
 async function thin(transaction: DatabaseTransaction, territory: string, lastMs: number, nowMs: number): Promise<void> {
   for (const { afterMs, everyMs } of AUDIT_LIMITS.headsThinned) {
     const until = (ms: number): number => Math.floor((ms - afterMs) / everyMs) * everyMs;

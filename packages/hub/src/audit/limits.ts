@@ -26,7 +26,7 @@ export const AUDIT_LIMITS = {
   noteMs: 250,
   /** The same of the same is one entry with a count for so long. */
   noteWindowMs: 60_000,
-  /** Different things noted that wait or are counted at once, about 500 bytes each; what is beyond is counted as lost. */
+  /** Different things noted that wait or are counted at once, about 500 bytes each; what is beyond counts as lost. */
   notesMax: 4_096,
   /** Of one transaction, so that nobody waits long for it. */
   notesPerCommit: 1_024,

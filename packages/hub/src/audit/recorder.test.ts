@@ -1,4 +1,4 @@
-/** Claims about what is noted in passing: when it is written, how it is counted, and that nothing is lost in silence. */
+/** Claims about what is noted in passing: when it is written, how it is counted, that nothing is lost in silence. */
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test, vi } from 'vitest';

@@ -185,7 +185,7 @@ test('a tree that was rewritten has no proof of going on from the older one', as
   }
 });
 
-test('the empty tree is the beginning of every tree, equal trees need no proof, and what is no tree has none', async () => {
+test('the empty tree is the beginning of every tree, equal trees need no proof, what is no tree has none', async () => {
   const read = treeOf(await leavesOf(3));
   const [none, three] = [await treeRoot(0, read, nodeCrypto), await treeRoot(3, read, nodeCrypto)];
   const claim = { first: 0, firstRoot: none, second: 3, secondRoot: three, path: [] };

@@ -183,7 +183,7 @@ function besides(index: number, [start, end]: Range): Range[] {
     : [...besides(index, [middle, end]), [start, middle]];
 }
 
-/** SUBPROOF of the RFC: the first `first` leaves of `range`, which `isWhole` says to be a tree that is known already. */
+/** SUBPROOF of the RFC: the first `first` leaves of `range`; `isWhole`: they are a tree that is known already. */
 function between(first: number, [start, end]: Range, isWhole: boolean): Range[] {
   if (first === end - start) return isWhole ? [] : [[start, end]];
   const left = cut(end - start);
