@@ -146,8 +146,8 @@ function say(device: ScriptedDevice, { lease, epoch }: Pick<Order, 'lease' | 'ep
   for (let i = from; i < to; i++) device.send({ t: 'answer.token', lease, epoch, i, id: 100 + i, s: `t${i} ` });
 }
 function end(device: ScriptedDevice, { lease, epoch }: Pick<Order, 'lease' | 'epoch'>, tokens: number): void {
-  const finished = { finish: 'stop' as const, s: '', promptTokens: 3, answerTokens: tokens, receipt: new Uint8Array(1) };
-  device.send({ t: 'answer.finished', lease, epoch, ...finished });
+  const how = { finish: 'stop' as const, s: '', promptTokens: 3, answerTokens: tokens, receipt: new Uint8Array(1) };
+  device.send({ t: 'answer.finished', lease, epoch, ...how });
 }
 const textOf = (count: number): string[] => Array.from({ length: count }, (_, i) => `t${i} `);
 

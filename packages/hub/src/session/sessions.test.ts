@@ -1,5 +1,13 @@
 /** Claims about channels: who gets in, who is dropped, and what a hostile peer gains. */
-import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf, openLeft, type Channel } from '@idlewild/protocol';
+import {
+  LIMITS,
+  createMemoryBlobStore,
+  encodeFrame,
+  idOfKey,
+  joinTokenOf,
+  openLeft,
+  type Channel,
+} from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import {
   createFakeClock,
@@ -138,6 +146,32 @@ test('without an invite, with a used one, or for another territory nobody gets i
   await expect((await join({ territory: new Uint8Array(32), joinToken: await invite() })).joined).rejects.toMatchObject(
     { code: 'handshake_refused' },
   );
+});
+
+test('who tries a used or an expired invite is refused, uses nothing up, and is in the audit log', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const stolen = await invite();
+  await (
+    await join({ joinToken: stolen })
+  ).joined;
+  const thief = await join({ joinToken: stolen });
+  await expect(thief.joined).rejects.toThrow(/has been used up/);
+  const late = await invite(2);
+  await clock.advance(60_000);
+  await expect((await join({ joinToken: late })).joined).rejects.toThrow(/expired at/);
+  const left = await hub.db
+    .selectFrom('invites')
+    .select('uses_left')
+    .where('territory_id', '=', hub.territory.id)
+    .execute();
+  expect(left.map((row) => row.uses_left).toSorted()).toEqual([0, 2]);
+  await hub.auditDesk.stop();
+  const entries = (await hub.audit.list({ territory: hub.territory.id })).filter(({ action }) => action === 'denied');
+  const id = await idOfKey('dev', thief.key.publicKey, nodeCrypto);
+  expect(entries).toHaveLength(2);
+  expect(entries.find(({ subject }) => subject === id)).toMatchObject({
+    details: { asked: 'enrolDevice', code: 'join_token_invalid' },
+  });
 });
 
 test('one identity has one channel: the older is dropped and told why', async () => {
