@@ -17,6 +17,8 @@ import { addKeyCommands } from './commands/keys.ts';
 import { addLendingCommands } from './commands/lending.ts';
 import { addMemberCommands } from './commands/members.ts';
 import { addModelCommands } from './commands/models.ts';
+import { addProjectCommands } from './commands/projects.ts';
+import { addProxyCommand } from './commands/proxy.ts';
 import { addReceiptCommands } from './commands/receipt.ts';
 import { addRoleCommands } from './commands/roles.ts';
 import { addServiceCommands } from './commands/service.ts';
@@ -63,6 +65,7 @@ Examples:
   addModelCommands(program);
   addChatCommand(program);
   addEmbedCommands(program);
+  addProxyCommand(program);
   addDeviceCommands(program);
   addStewardCommands(program);
   addWhoamiCommand(program);
@@ -72,6 +75,7 @@ Examples:
   addKeyCommands(program);
   addSignInCommands(program);
   addSessionCommands(program);
+  addProjectCommands(program);
   addUsageCommand(program);
   addReceiptCommands(program);
   addUseCommands(program);

@@ -47,6 +47,14 @@ import type {
   UsageQuery,
   UsageRow,
 } from './shapes.ts';
+import {
+  allocationsOf,
+  projectsOf,
+  spendingOf,
+  type AllocationsApi,
+  type Projects,
+  type Spending,
+} from './projects.ts';
 import { territoriesOf, type Territories } from './territories.ts';
 import { deviceTrustOf, stewardsOf, type DeviceTrust, type Stewards } from './trust.ts';
 import { uploadModel, type UploadModel } from './upload.ts';
@@ -114,6 +122,10 @@ export interface Client {
   usage(query?: UsageQuery, options?: CallOptions): Promise<UsageRow[]>;
   /** Of this hub; for stewards of its first community. */
   readonly territories: Territories;
+  readonly projects: Projects;
+  readonly allocations: AllocationsApi;
+  /** Caps, the daily floor, and what was used on whose account. */
+  readonly spending: Spending;
   readonly use: UseApi;
   readonly appeals: AppealsApi;
   readonly signIn: SignInApi;
@@ -184,6 +196,9 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
       return json('GET', `/api/usage${text === '' ? '' : `?${text}`}`, undefined, options);
     },
     territories: territoriesOf(json),
+    projects: projectsOf(json),
+    allocations: allocationsOf(json),
+    spending: spendingOf(json),
     requests: { list: (options) => json('GET', '/api/requests', undefined, options) },
     audit: auditOf(json),
     use: useOf(json),

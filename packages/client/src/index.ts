@@ -40,6 +40,20 @@ export type {
   Self,
   SubjectKind,
 } from './people.ts';
+export type {
+  Allocation,
+  AllocationEvent,
+  Amounts,
+  CapKind,
+  Caps,
+  CapsChange,
+  Project,
+  ProjectDetails,
+  ShowbackQuery,
+  ShowbackRow,
+  SpendLevel,
+  SpendSettings,
+} from './projects.ts';
 export { createSealedClient, type SealedClient, type SealedClientOptions } from './sealed/sealed-client.ts';
 export type { SealedAnswerEvent, SealedFinish, SealedRequest } from './sealed/answer.ts';
 export type { Trusted } from './sealed/verify.ts';

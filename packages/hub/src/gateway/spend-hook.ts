@@ -91,6 +91,7 @@ export function sharesOf({ hold }: Pick<FastifyRequest, 'hold'>, prompts: number
   if (hold === undefined) return undefined;
   const { id, tokens, wanted } = hold;
   const answers = Math.max(1, Math.round(wanted.answers / prompts));
+  const isAmple = tokens >= wanted.promptTokens + wanted.answerTokens;
   return {
     tokensMax: answerShare(tokens, wanted),
     ofPrompt() {
@@ -109,9 +110,9 @@ export function sharesOf({ hold }: Pick<FastifyRequest, 'hold'>, prompts: number
             state = 'known';
           });
         },
-        // What comes while it is asked is let through: a moment of one device.
+        // What comes while it is asked is let through, a moment of one device, unless there was too little already.
         tokensAfter: (promptTokens) =>
-          state === 'asking' ? Number.POSITIVE_INFINITY : Math.floor((held - promptTokens) / answers),
+          state === 'asking' && isAmple ? Number.POSITIVE_INFINITY : Math.floor((held - promptTokens) / answers),
       };
     },
   };
