@@ -189,7 +189,7 @@ test('5: a replica that never hears of tiers that changed is noticed', async () 
   expect(await broken(deaf, { requests: 300, tierChanges: 60 })).toContain('5 consent');
 });
 
-test('5: a hub that says less of texts than they are is noticed, for devices run what their lenders refuse', async () => {
+test('5: a hub that understates texts is noticed, for devices run what their lenders refuse', async () => {
   const lying: Breakage = {
     onHub: async ({ local, trust }) => {
       const { order } = local;

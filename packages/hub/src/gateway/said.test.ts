@@ -104,7 +104,7 @@ test('who gets no device is told which may not see it, and a purpose that lender
   expect(orders()).toEqual([]);
 });
 
-test('an Idempotency-Key names a question with its class: what was asked for other eyes is another question', async () => {
+test('an Idempotency-Key names a question with its class: asked for other eyes it is another', async () => {
   await call('PATCH', `/api/devices/${deviceId}`, { tier: 'vetted' });
   const named = { 'Idempotency-Key': 'once' };
   expect((await chat({ ...named, 'Idlewild-Data-Class': 'confidential' })).status).toBe(200);
@@ -141,7 +141,7 @@ test('an invite says what devices become that join with it', async () => {
   expect(entries[0]).toMatchObject({ action: 'createInvite', details: { tier: 'public' } });
 });
 
-test('a steward’s word for a device is kept when a steward of the list signed it, and shown no more when she is off it', async () => {
+test('a steward’s word is kept when a steward of the list signed it, and shown no more when she is off it', async () => {
   const key = await nodeCrypto.signingKey(new Uint8Array(32).fill(7));
   const impostor = await nodeCrypto.signingKey(new Uint8Array(32).fill(8));
   const nowMs = Date.now();

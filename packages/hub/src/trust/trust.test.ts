@@ -1,4 +1,4 @@
-/** Claims about trust with whole hubs: who is sent what, how soon that changes, and that a device's word is worth nothing. */
+/** Claims about trust with whole hubs: who is sent what, how soon that changes, that a device's word is worth nothing. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Fields } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
@@ -40,7 +40,7 @@ test('a device is its own person’s: for her alone it may see what is confident
   expect(device.orders()).toMatchObject([{ dataClass: 'confidential' }]);
 });
 
-test('who is suspended vouches for nobody: her devices are anybody’s within a second, and hers again afterwards', async () => {
+test('who is suspended vouches for nobody: her devices are anybody’s within a second, then hers again', async () => {
   const { start, join, ask, addPerson, database, pass } = await createTrustWorld();
   const hub = await start();
   await addPerson(hub, 'per_ada');
@@ -87,7 +87,7 @@ test.each([
   expect(standingOf(hubs[1], first)).toMatchObject({ tier: asksAt === 1 ? 'public' : expect.anything() });
 });
 
-test('a device that joins elsewhere is known by what the database says of it, also when that changed on the way', async () => {
+test('a device that joins elsewhere is what the database says of it, also when that changed on the way', async () => {
   const { start, join, ask, pass } = await createTrustWorld();
   const [home, other] = [await start(), await start()];
   const device = await join(home, 'far', { tier: 'vetted' });
@@ -188,7 +188,7 @@ const refuse = (device: Joined): void => {
   device.send({ t: 'answer.failed', lease, epoch, code: 'consent_refused', message: 'the lender does not' });
 };
 
-test('what a device refused for its consent it is not asked again, until it has paused or is connected anew', async () => {
+test('what a device refused it is not asked again, until it has paused or is connected anew', async () => {
   const world: TrustWorld = await createTrustWorld();
   const { start, join, ask, pass } = world;
   const hub = await start();

@@ -1,6 +1,6 @@
 /**
- * What this replica knows of its territory's devices and policies, kept as fresh as people's rights are: whoever sends a
- * text somewhere asks `refresh` first, and again while answers are open (`FRESH_MS` of `people/versions.ts`).
+ * What this replica knows of its territory's devices and policies, kept as fresh as people's rights are: whoever sends
+ * a text somewhere asks `refresh` first, and again while answers are open (`FRESH_MS` of `people/versions.ts`).
  *
  * Nothing of it comes from devices. The home of a device elsewhere tells what it read, which counts until a later
  * version of the territory's people is known; then it is read here. What became of less trust is told, so that its

@@ -1,4 +1,4 @@
-/** Replicas of one hub over one database, with scripted devices of any tier and consent, and a clock that is stepped. */
+/** Replicas of one hub over one database, scripted devices of any tier and consent, and a clock that is stepped. */
 import {
   createMemoryBlobStore,
   joinTokenOf,
