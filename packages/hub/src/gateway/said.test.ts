@@ -141,7 +141,7 @@ test('an invite says what devices become that join with it', async () => {
   expect(entries[0]).toMatchObject({ action: 'createInvite', details: { tier: 'public' } });
 });
 
-test('a steward’s word is kept when a steward of the list signed it, and shown no more when she is off it', async () => {
+test('a steward’s word is kept when one of the list signed it, and shown no more when she is off it', async () => {
   const key = await nodeCrypto.signingKey(new Uint8Array(32).fill(7));
   const impostor = await nodeCrypto.signingKey(new Uint8Array(32).fill(8));
   const nowMs = Date.now();

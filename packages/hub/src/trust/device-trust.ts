@@ -25,7 +25,7 @@ export interface DeviceTrust {
    * `invalid_request` for a person who is no member.
    */
   set(order: OnDevice & { readonly tier?: DeviceTier; readonly person?: string | null }): Promise<void>;
-  /** Being in it twice is once. Throws `not_found`, `invalid_request` for no name of a pool, `conflict` beyond bounds. */
+  /** Twice is once. Throws `not_found`, `invalid_request` for no name of a pool, `conflict` beyond bounds. */
   addToPool(order: OnDevice & { readonly pool: string }): Promise<void>;
   /** Throws `not_found` also for one that is not in it. */
   removeFromPool(order: OnDevice & { readonly pool: string }): Promise<void>;

@@ -1,4 +1,4 @@
-/** Claims about trust with whole hubs: who is sent what, how soon that changes, that a device's word is worth nothing. */
+/** Claims about trust, with whole hubs: who is sent what, how soon that changes, what a device's word is worth. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Fields } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
