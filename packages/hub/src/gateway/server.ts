@@ -41,11 +41,23 @@ declare module 'fastify' {
      */
     resource?: 'later' | ((request: FastifyRequest) => MaybePromise<Partial<Resource>>);
   }
+  interface FastifyInstance {
+    readonly routeTable: readonly TableRoute[];
+  }
   interface FastifyRequest {
     principal: Principal | undefined;
     /** What this request carries out, where it came under an Idempotency-Key. */
     run: CarriedRun | undefined;
   }
+}
+
+/** A route and what it asks the policy, for whoever makes a table of them. */
+export interface TableRoute {
+  readonly method: string;
+  readonly url: string;
+  readonly action: Action | 'public';
+  /** On the territory, on one thing that the path names, or on something that the handler asks about. */
+  readonly on: 'territory' | 'thing' | 'later';
 }
 
 export type App = FastifyInstance;
@@ -100,14 +112,18 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   );
+  const routeTable: TableRoute[] = [];
+  app.decorate('routeTable', routeTable);
   app.addHook('onRoute', (route) => {
-    if (route.config?.action === undefined)
-      throw new Error(`the route ${String(route.method)} ${route.url} names no action of the policy`);
-    const { action, resource } = route.config;
+    const named = `the route ${String(route.method)} ${route.url}`;
+    const { action, resource } = route.config ?? {};
+    if (action === undefined) throw new Error(`${named} names no action of the policy`);
     if (action !== 'public' && ACTIONS[action] !== 'Territory' && resource === undefined)
-      throw new Error(
-        `the route ${String(route.method)} ${route.url} does not say on which ${ACTIONS[action]} it acts`,
-      );
+      throw new Error(`${named} does not say on which ${ACTIONS[action]} it acts`);
+    const on = typeof resource === 'function' ? 'thing' : (resource ?? 'territory');
+    // Fastify makes one for HEAD of each for GET.
+    for (const method of [route.method].flat())
+      if (method !== 'HEAD') routeTable.push({ method, url: route.url, action, on });
   });
   app.addHook('onRequest', async (request, reply) => {
     // First of all, so that refusals and streams carry it, too.

@@ -4,6 +4,7 @@ import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { createHubServer, type HubServerDeps } from '../gateway/hub-server.ts';
 import { createMetrics, type Metrics } from '../gateway/metrics.ts';
+import type { TableRoute } from '../gateway/server.ts';
 import { createHub, type Hub, type HubDeps } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
 import { silentLog } from '../log.ts';
@@ -22,6 +23,8 @@ import { publishTestModel } from './test-model.ts';
 export interface TestDoor {
   readonly hub: Hub;
   readonly url: string;
+  /** All there are. */
+  readonly routes: readonly TableRoute[];
   /** A caller's key. */
   readonly key: string;
   /** The one model's name and CID. */
@@ -72,6 +75,7 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
   return {
     hub,
     url,
+    routes: app.routeTable,
     key,
     model: { name: modelName, cid },
     async join(script, options = {}) {
