@@ -17,15 +17,11 @@ import {
   type Crypto,
   type Random,
 } from '@idlewild/protocol';
-import {
-  generateAuthenticationOptions,
-  generateRegistrationOptions,
-  verifyAuthenticationResponse,
-  verifyRegistrationResponse,
-  type AuthenticationResponseJSON,
-  type PublicKeyCredentialCreationOptionsJSON,
-  type PublicKeyCredentialRequestOptionsJSON,
-  type RegistrationResponseJSON,
+import type {
+  AuthenticationResponseJSON,
+  PublicKeyCredentialCreationOptionsJSON,
+  PublicKeyCredentialRequestOptionsJSON,
+  RegistrationResponseJSON,
 } from '@simplewebauthn/server';
 import type { Selectable } from 'kysely';
 import type { Audit } from '../audit/audit.ts';
@@ -103,6 +99,9 @@ interface Challenge {
 type Row = Selectable<PasskeyColumns>;
 type Uint8ArrayOfBuffer = Uint8Array<ArrayBuffer>;
 
+/** Half a second's worth of code: loaded when somebody uses a passkey, not when a hub starts. */
+const load = () => import('@simplewebauthn/server');
+
 const CHALLENGE_BYTES = 32;
 /** EdDSA, ES256, RS256 (Windows Hello has nothing else). */
 const ALGORITHMS = [-8, -7, -257];
@@ -156,8 +155,8 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
       // Looked at below, where a copy is told from a mistake.
       counter: 0,
     };
-    const verified = await checking(() =>
-      verifyAuthenticationResponse({
+    const verified = await checking(async () =>
+      (await load()).verifyAuthenticationResponse({
         response,
         expectedChallenge: step.data.challenge,
         expectedOrigin: party.origin,
@@ -201,6 +200,7 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
 
   return {
     async beginSignIn(party) {
+      const { generateAuthenticationOptions } = await load();
       const options = await generateAuthenticationOptions({
         rpID: party.id,
         challenge: newChallenge(),
@@ -230,6 +230,7 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
       const there = await ofPerson(db, person);
       if (there.length >= SIGN_IN_LIMITS.passkeysPerPerson)
         throw new IdlewildError('conflict', `you have ${there.length} passkeys; remove one first`);
+      const { generateRegistrationOptions } = await load();
       const options = await generateRegistrationOptions({
         rpName: party.name,
         rpID: party.id,
@@ -293,8 +294,8 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
     step: Step<Challenge>,
     { person, label }: { readonly person: string; readonly label: string },
   ): Promise<Row> {
-    const { registrationInfo: info } = await checking(() =>
-      verifyRegistrationResponse({
+    const { registrationInfo: info } = await checking(async () =>
+      (await load()).verifyRegistrationResponse({
         response,
         expectedChallenge: step.data.challenge,
         expectedOrigin: party.origin,

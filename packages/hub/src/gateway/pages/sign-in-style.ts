@@ -29,11 +29,14 @@ p:last-child, form:last-child { margin-bottom: 0; }
 .quiet { color: var(--quiet); font-size: .875rem; }
 .note { border-left: 3px solid var(--leaf); padding: .1rem 0 .1rem .75rem; }
 .fault { border-left: 3px solid var(--red); color: var(--red); padding: .1rem 0 .1rem .75rem; }
+section.fault, section.note { padding: .7rem 1rem; }
+li > span { white-space: nowrap; }
 label { display: block; font-size: .875rem; font-weight: 550; margin: 0 0 .75rem; }
 input {
   display: block; width: 100%; margin-top: .25rem; padding: .6rem .7rem; font: inherit; color: inherit;
   background: var(--ground); border: 1px solid var(--line); border-radius: .5rem;
 }
+input { font-weight: 400; }
 .code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 button, .button {
   display: block; width: 100%; padding: .65rem 1rem; font: inherit; font-weight: 550; text-align: center;
@@ -52,7 +55,8 @@ li:first-child { border-top: 0; padding-top: 0; }
 li > div { flex: 1; min-width: 0; }
 li button { width: auto; padding: .3rem .7rem; font-size: .875rem; }
 .pair { display: flex; gap: .6rem; }
-.pair > * { flex: 1; }
+.pair > *, .pair button { flex: 1; height: 100%; }
+.pair button { padding-inline: .4rem; }
 details summary { cursor: pointer; font-weight: 550; }
 details[open] summary { margin-bottom: .75rem; }
 [hidden] { display: none !important; }
