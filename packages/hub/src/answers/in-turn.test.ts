@@ -31,6 +31,15 @@ test('an interrupted answer is first, whoever asked for it', () => {
   expect(names(inTurn(waiting, waiting))).toBe('a2 b1 a1');
 });
 
+test('all keys of one person have the turns of one', () => {
+  const of = (person: string, key: string) => ({
+    ...item(key, key),
+    request: { territory: 't', key, text: { person } },
+  });
+  const waiting = [of('ada', 'a1'), of('ada', 'a2'), of('ada', 'a3'), of('bob', 'b1')];
+  expect(names(inTurn(waiting, waiting))).toBe('a1 b1 a2 a3');
+});
+
 test('one caller alone keeps the order of arrival', () => {
   const waiting = [item('a', 'a1'), item('a', 'a2')];
   expect(names(inTurn(waiting, waiting))).toBe('a1 a2');

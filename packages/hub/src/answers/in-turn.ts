@@ -2,20 +2,25 @@
  * In which order waiting answers are looked at: interrupted ones first, then callers by turns.
  *
  * Whose answers are fewest, running and already in line, is next; among equals who came first. A caller with a hundred
- * questions so has the devices to itself only while nobody else asks.
+ * questions so has the devices to itself only while nobody else asks; somebody with a hundred keys has no more turns than
+ * one with one. Who pays, and what for, is not looked at.
  */
 export interface InLine {
-  readonly request: { readonly territory: string; readonly key: string };
+  readonly request: {
+    readonly territory: string;
+    readonly key: string;
+    readonly text?: { readonly person?: string | undefined };
+  };
   readonly state: { readonly phase: 'queued' | 'running' | 'over'; readonly epoch: number };
 }
 
 /** `waiting` in the order of arrival; `open` holds all answers, those that run among them. */
 export function inTurn<Item extends InLine>(waiting: readonly Item[], open: Iterable<InLine>): Item[] {
-  const first = waiting[0]?.request;
+  const callerOf = ({ request }: InLine): string => `${request.territory} ${request.text?.person ?? request.key}`;
+  const first = waiting[0] === undefined ? '' : callerOf(waiting[0]);
   // Most of the time there is one caller, or one answer.
-  if (waiting.every(({ request }) => request.key === first?.key)) return [...waiting];
+  if (waiting.every((item) => callerOf(item) === first)) return [...waiting];
   const counts = new Map<string, number>();
-  const callerOf = ({ request }: InLine): string => `${request.territory} ${request.key}`;
   const count = (item: InLine): number => {
     const before = counts.get(callerOf(item)) ?? 0;
     counts.set(callerOf(item), before + 1);
