@@ -32,6 +32,8 @@ type Action = Parameters<Hub['policy']['check']>[1];
 interface Done<Result> {
   readonly subject: string;
   readonly result: Result;
+  /** It was so already, and nothing was done. */
+  readonly isVain?: boolean;
 }
 
 const INVITE_MS = 3_600_000;
@@ -57,8 +59,8 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
     const territory = acting.hub.territory.id;
     const principal = await acting.hub.keys.authenticate(made.key);
     await acting.hub.policy.check(principal, action, { territory });
-    const { subject, result } = await run(acting.hub, territory, principal.keyId);
-    acting.give(() => record.note({ e: 'act', action, subject, actor: principal.keyId }));
+    const { subject, result, isVain = false } = await run(acting.hub, territory, principal.keyId);
+    if (!isVain) acting.give(() => record.note({ e: 'act', action, subject, actor: principal.keyId }));
     return result;
   }
 
@@ -83,8 +85,8 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
       await act(
         'tierDevice',
         async (hub, territory, actor) => {
-          await hub.deviceTrust.set({ territory, id: device, tier, actor });
-          return { subject: device, result: undefined };
+          const isVain = !(await hub.deviceTrust.set({ territory, id: device, tier, actor }));
+          return { subject: device, result: undefined, isVain };
         },
         acting,
       );

@@ -21,10 +21,10 @@ interface OnDevice {
 
 export interface DeviceTrust {
   /**
-   * Absent: stays as it is; `person` of `null` is nobody. Throws `not_found` for a device that is none here or revoked,
+   * Whether anything changed. Absent: stays as it is; `person` of `null` is nobody. Throws `not_found` for a device that is none here or revoked,
    * `invalid_request` for a person who is no member.
    */
-  set(order: OnDevice & { readonly tier?: DeviceTier; readonly person?: string | null }): Promise<void>;
+  set(order: OnDevice & { readonly tier?: DeviceTier; readonly person?: string | null }): Promise<boolean>;
   /** Twice is once. Throws `not_found`, `invalid_request` for no name of a pool, `conflict` beyond bounds. */
   addToPool(order: OnDevice & { readonly pool: string }): Promise<void>;
   /** Throws `not_found` also for one that is not in it. */
@@ -36,11 +36,11 @@ export interface DeviceTrust {
 export function createDeviceTrust({ db, audit }: { readonly db: Database; readonly audit: Audit }): DeviceTrust {
   return {
     async set({ territory, id, actor, tier, person }) {
-      await transact(db, async (transaction) => {
+      return transact(db, async (transaction) => {
         const before = await existing(transaction, territory, id);
         if (typeof person === 'string') await expectMember(transaction, territory, person);
         const after = { tier: tier ?? before.tier, person_id: person === undefined ? before.person_id : person };
-        if (after.tier === before.tier && after.person_id === before.person_id) return;
+        if (after.tier === before.tier && after.person_id === before.person_id) return false;
         await transaction
           .updateTable('devices')
           .set(after)
@@ -57,6 +57,7 @@ export function createDeviceTrust({ db, audit }: { readonly db: Database; readon
             : { person: after.person_id ?? 'nobody', personBefore: before.person_id ?? 'nobody' }),
         };
         await audit.append(transaction, { territory, actor, action: 'tierDevice', subject: id, details });
+        return true;
       });
     },
     async addToPool({ territory, id, actor, pool }) {

@@ -8,7 +8,7 @@ import { createTrustWorld, type Joined, type TrustWorld } from './testing/world.
 
 const SECOND_MS = 1_000;
 const standingOf = (hub: Hub, { id }: Joined) => hub.sessions.get(id)?.standing;
-const setTier = (hub: Hub, { id }: Joined, tier: 'vetted' | 'member' | 'public'): Promise<void> =>
+const setTier = (hub: Hub, { id }: Joined, tier: 'vetted' | 'member' | 'public'): Promise<boolean> =>
   hub.deviceTrust.set({ territory: hub.territory.id, id, tier, actor: 'test' });
 
 test('a text goes to devices of its tiers alone, however much faster others are, and says what it is', async () => {
