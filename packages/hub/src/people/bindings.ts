@@ -201,7 +201,7 @@ export function createBindings({ db, clock, random, audit }: BindingsDeps): Bind
           if (row === undefined) throw new IdlewildError('not_found', `there is no binding ${id} in this territory`);
           const binding = bindingOf(row);
           const permissions = (await permissionsOf(transaction, territory, [row.role]))(row.role);
-          const bound = [{ permissions, scope: binding.scope, untilMs: null }];
+          const bound = [{ role: row.role, permissions, scope: binding.scope, untilMs: null }];
           await requireSteward(transaction, place, actor, bound, `take the role ${row.role} away`);
           await transaction.deleteFrom('bindings').where('territory_id', '=', territory).where('id', '=', id).execute();
           await touchPeople(transaction, territory);

@@ -10,7 +10,9 @@ import { IdlewildError } from '@idlewild/protocol';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { Action } from '../policy/actions.ts';
+import { policyNames } from './policy-names.ts';
 import {
+  TERRITORY,
   holdingsOf,
   isWithin,
   permissionsOf,
@@ -29,14 +31,11 @@ export const turnOf = (transaction: DatabaseTransaction, territory: string): Pro
 
 /** What is given, where, until when; `null` is until it is taken. */
 export interface Grant {
+  /** By which it is given; absent: by none that has a name yet. */
+  readonly role?: string;
   readonly permissions: Permissions;
   readonly scope: Scope;
   readonly untilMs: number | null;
-}
-
-/** Whether who holds `holdings` may give `grant`. */
-export function mayGrant(holdings: readonly Holding[], grant: Grant): boolean {
-  return missing(holdings, grant).length === 0;
 }
 
 /** What she lacks of it; `all` where it is a steward's. */
@@ -86,10 +85,33 @@ export async function requirePermissions(
 ): Promise<void> {
   if (grants.length === 0) return;
   const holdings = await holdingsOf(transaction, place, actor);
+  const { namesRole } = await policyNames(transaction, place.territory);
   for (const grant of grants) {
-    const lacked = missing(holdings, grant);
-    if (lacked.length > 0) throw refusal(holdings, grant, lacked, how);
+    const isNamed = grant.role !== undefined && namesRole(grant.role);
+    const asked: Grant = isNamed ? { ...grant, permissions: 'all' } : grant;
+    const lacked = missing(holdings, asked);
+    if (lacked.length === 0) continue;
+    const isOfPolicy = isNamed && grant.permissions !== 'all';
+    throw refusal(holdings, asked, lacked, isOfPolicy ? `${how} (a policy of the territory names this role)` : how);
   }
+}
+
+/**
+ * Throws `forbidden` where a policy of the territory names one of these groups and `actor` is no steward. What is bound
+ * to a group is asked about by its roles.
+ */
+export async function requireNamedGroups(
+  transaction: Database,
+  place: Place,
+  actor: string,
+  names: readonly string[],
+  how: string,
+): Promise<void> {
+  const { namesGroup } = await policyNames(transaction, place.territory);
+  const named = names.find((name) => namesGroup(name));
+  if (named === undefined) return;
+  const grant: Grant = { permissions: 'all', scope: TERRITORY, untilMs: 0 };
+  await requirePermissions(transaction, place, actor, [grant], `${how} (a policy of the territory names ${named})`);
 }
 
 const NAMED_MAX = 5;

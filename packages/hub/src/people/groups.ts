@@ -7,7 +7,7 @@ import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protoco
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
-import { requirePermissions, turnOf } from './granting.ts';
+import { requireNamedGroups, requirePermissions, turnOf } from './granting.ts';
 import { PEOPLE_LIMITS } from './limits.ts';
 import { existingMember } from './members.ts';
 import { groupName } from './names.ts';
@@ -133,6 +133,7 @@ export function createGroups({ db, clock, random, audit }: GroupsDeps): Groups {
         await turnOf(transaction, territory);
         await checkFree(transaction, territory, name);
         await checkRoom(transaction, territory);
+        await requireNamedGroups(transaction, placeOf(territory), actor, [name], `make the group ${name}`);
         const group = { id: newId('grp', random), name, members: 0, createdAtMs: clock.now() };
         await transaction
           .insertInto('groups')
@@ -143,12 +144,14 @@ export function createGroups({ db, clock, random, audit }: GroupsDeps): Groups {
       });
     },
     async rename(act) {
-      const { territory, id } = act;
+      const { territory, id, actor } = act;
       const name = groupName(act.name);
       return transact(db, async (transaction) => {
         await turnOf(transaction, territory);
         const group = await existing(transaction, territory, id);
         if (group.name === name) return group;
+        const how = `call the group ${group.name} ${name}`;
+        await requireNamedGroups(transaction, placeOf(territory), actor, [group.name, name], how);
         await checkFree(transaction, territory, name);
         await transaction
           .updateTable('groups')
@@ -167,7 +170,9 @@ export function createGroups({ db, clock, random, audit }: GroupsDeps): Groups {
         keepingASteward(transaction, place, async () => {
           const group = await existing(transaction, territory, id);
           const bound = await boundToGroup(transaction, place, id);
-          await requireSteward(transaction, place, actor, bound, `remove the group ${group.name}`);
+          const how = `remove the group ${group.name}`;
+          await requireSteward(transaction, place, actor, bound, how);
+          await requireNamedGroups(transaction, place, actor, [group.name], how);
           await transaction
             .deleteFrom('bindings')
             .where('territory_id', '=', territory)
@@ -196,7 +201,9 @@ export function createGroups({ db, clock, random, audit }: GroupsDeps): Groups {
         if (groups.length >= PEOPLE_LIMITS.groupsOfPersonMax)
           throw new IdlewildError('conflict', `${member.name} is in ${groups.length} groups, and in no more than that`);
         const given = await boundToGroup(transaction, place, id);
-        await requirePermissions(transaction, place, actor, given, `put ${member.name} into the group ${group.name}`);
+        const how = `put ${member.name} into the group ${group.name}`;
+        await requirePermissions(transaction, place, actor, given, how);
+        await requireNamedGroups(transaction, place, actor, [group.name], how);
         await transaction
           .insertInto('group_members')
           .values({ territory_id: territory, group_id: id, person_id: person })
@@ -214,6 +221,7 @@ export function createGroups({ db, clock, random, audit }: GroupsDeps): Groups {
           const bound = await boundToGroup(transaction, place, id);
           const how = `take ${member.name} out of the group ${group.name}`;
           if (actor !== person) await requireSteward(transaction, place, actor, bound, how);
+          await requireNamedGroups(transaction, place, actor, [group.name], how);
           const { numDeletedRows } = await transaction
             .deleteFrom('group_members')
             .where('territory_id', '=', territory)

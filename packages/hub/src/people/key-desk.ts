@@ -9,11 +9,11 @@ import { IdlewildError } from '@idlewild/protocol';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { KeyFacts, KeyOrder, Keys, NewKey, RevokeOrder } from '../identity/keys.ts';
 import { actorOf, personOf, type Principal } from '../identity/principal.ts';
-import { requireGrant, turnOf } from './granting.ts';
+import { requireGrant, requirePermissions, turnOf } from './granting.ts';
 import { PEOPLE_LIMITS } from './limits.ts';
 import { existingRole } from './roles.ts';
-import { boundTo, groupsOf, holdingsOf, TERRITORY, type Place, type Scope } from './standing.ts';
-import { keepingASteward, requireSteward } from './stewards.ts';
+import { boundTo, groupsOf, permissionsOf, TERRITORY, type Place, type Scope } from './standing.ts';
+import { keepingASteward, requireOver } from './stewards.ts';
 
 export type KeyWish = Pick<KeyOrder, 'role' | 'name' | 'expiresInMs' | 'limits' | 'project' | 'dataClass'>;
 
@@ -101,7 +101,9 @@ export function createKeyDesk({ db, keys, clock }: KeyDeskDeps): KeyDesk {
           await checkIsIn(transaction, place, person, wish.project);
           await checkRoom(transaction, place, person);
           const how = `make a key of your own with the role ${wish.role}`;
-          await requireGrant(transaction, place, actor, [{ role: wish.role, scope, untilMs }], how);
+          const permissions = (await permissionsOf(transaction, territory, [wish.role]))(wish.role);
+          // Without the role's name: what policies say of it, they say of a key whose person is asked about, too.
+          await requirePermissions(transaction, place, actor, [{ permissions, scope, untilMs }], how);
         },
       });
     },
@@ -122,8 +124,7 @@ export function createKeyDesk({ db, keys, clock }: KeyDeskDeps): KeyDesk {
             .where('id', '=', id)
             .executeTakeFirst()) ?? { person_id: null };
           const isOwn = actor === id || (person !== null && person === personOf(asker));
-          const held = isOwn ? [] : await holdingsOf(transaction, place, id);
-          await requireSteward(transaction, place, actor, held, `revoke the key ${id}`);
+          if (!isOwn) await requireOver(transaction, place, actor, id, `revoke the key ${id}`);
           await act();
         });
       return keys.revoke({ territory, id, actor, guard });

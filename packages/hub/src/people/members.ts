@@ -12,7 +12,7 @@ import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { MemberState } from '../db/schema/people.ts';
 import { transact } from '../db/transact.ts';
-import { requirePermissions, turnOf } from './granting.ts';
+import { requireNamedGroups, requirePermissions, turnOf } from './granting.ts';
 import { PEOPLE_LIMITS } from './limits.ts';
 import { personName } from './names.ts';
 import { removeMember, type Removed } from './removal.ts';
@@ -345,7 +345,16 @@ export function createMembers({ db, clock, audit }: MembersDeps): Members {
         const member = await existingMember(transaction, territory, id);
         if (member.state === 'active') return member;
         const given = await heldOrBound(transaction, place, id);
-        await requirePermissions(transaction, place, actor, given, `give ${member.name} back what is bound to them`);
+        const how = `give ${member.name} back what is bound to them`;
+        await requirePermissions(transaction, place, actor, given, how);
+        const groups = await groupsOf(transaction, territory, id);
+        await requireNamedGroups(
+          transaction,
+          place,
+          actor,
+          groups.map(({ name }) => name),
+          how,
+        );
         await setState(transaction, act, 'active', 'resumeMember');
         return { ...member, state: 'active' };
       });

@@ -364,6 +364,47 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     await desk.revoke(signedIn(ada.id), callers.id);
   });
 
+  test('groups and roles that a policy names are for stewards alone to give and to take', async () => {
+    const { db, add, role, groups, roles, bindings, bindTo, members, desk, boss } = await setUp();
+    await role('desk', ['manageGroups', 'bindRole', 'manageRoles', 'manageMembers', 'createKey']);
+    await role('quiet', []);
+    const [ada, ben] = [await add('Ada', 'desk'), await add('Ben', 'caller')];
+    const act = { territory: HERE, actor: ada.id };
+    const night = await groups.create({ ...act, name: 'night' });
+    const staff = await groups.create({ ...act, name: 'staff' });
+    const quiet = await bindTo({ subject: person(ben.id), role: 'quiet' });
+    const text =
+      'permit (principal in Group::"night", action, resource); forbid (principal in Role :: "quiet", action, resource);';
+    const policy = { territory_id: HERE, name: 'night', text, version: 1, changed_at_ms: 0, changed_by: boss.id };
+    await db.insertInto('policies').values(policy).execute();
+    const refused = [
+      () => groups.add({ ...act, id: night.id, person: ada.id }),
+      () =>
+        groups
+          .rename({ ...act, id: staff.id, name: 'late' })
+          .then(() => groups.rename({ ...act, id: night.id, name: 'x' })),
+      () => groups.remove({ ...act, id: night.id }),
+      () => bindings.create({ ...act, subject: person(ada.id), role: 'quiet', scope: TERRITORY }),
+      () => bindings.remove({ ...act, id: quiet.id }),
+      () => roles.remove({ ...act, name: 'quiet', force: true }),
+      () => desk.make(signedIn(ada.id), { role: 'quiet' }),
+    ];
+    for (const attempt of refused) {
+      const refusal = { code: 'forbidden', message: expect.stringMatching(/a policy of the territory names/) };
+      await expect(attempt()).rejects.toMatchObject(refusal);
+    }
+    // Who may do nothing at all needs no forbidding.
+    await members.suspend({ ...act, id: ben.id });
+    // What no policy names is hers to manage, and everything is a steward's.
+    await groups.add({ ...act, id: staff.id, person: ada.id });
+    await groups.add({ territory: HERE, actor: boss.id, id: night.id, person: ada.id });
+    await bindings.remove({ territory: HERE, actor: boss.id, id: quiet.id });
+    // A text that names a group in a way that is not seen through names all of them.
+    const veiled = 'permit (principal in Group::"n\\u{69}ght", action, resource);';
+    await db.updateTable('policies').set({ text: veiled }).where('territory_id', '=', HERE).execute();
+    await expect(groups.take({ ...act, id: staff.id, person: ada.id })).rejects.toMatchObject({ code: 'forbidden' });
+  });
+
   test('no act reaches into another territory', async () => {
     const { add, role, groups, roles, bindings, keys, desk } = await setUp();
     const there = await add('Chief', 'steward', { territory: ELSEWHERE });

@@ -14,6 +14,7 @@ import { requirePermissions, turnOf, type Grant } from './granting.ts';
 import { PEOPLE_LIMITS } from './limits.ts';
 import { roleName } from './names.ts';
 import { actionsOf, TERRITORY, type Place, type Scope } from './standing.ts';
+import { requireSteward } from './stewards.ts';
 import { touchPeople } from './versions.ts';
 
 export interface Role {
@@ -269,6 +270,9 @@ export function createRoles({ db, clock, audit }: RolesDeps): Roles {
         const used = usedText(uses);
         if (used !== '' && !force)
           throw new IdlewildError('conflict', `the role ${name} is in use (${used}); take it away first, or use force`);
+        const permissions = new Set<Action>();
+        const held = uses.bindings.map((use) => ({ ...use, role: name, permissions }));
+        await requireSteward(transaction, place, act.actor, held, `take the role ${name} from whoever has it`);
         if (uses.providers > 0) {
           const message = `people who sign in by a provider get the role ${name}; give that provider another role first`;
           throw new IdlewildError('conflict', message);

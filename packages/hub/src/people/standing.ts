@@ -21,6 +21,7 @@ export interface Scope {
 export const TERRITORY: Scope = { kind: 'territory', id: '' };
 
 export interface Holding {
+  readonly role: string;
   readonly permissions: Permissions;
   readonly scope: Scope;
   /** `null`: until it is taken. */
@@ -116,7 +117,7 @@ async function keyHoldings(source: Database, place: Place, key: string): Promise
   if (until !== null && until <= place.nowMs) return [];
   const permissions = (await permissionsOf(source, place.territory, [row.role]))(row.role);
   const bound = await boundTo(source, place, [{ kind: 'key', id: key }]);
-  const own = [{ permissions, scope: TERRITORY, untilMs: until }, ...bound].map((holding) => ({
+  const own = [{ role: row.role, permissions, scope: TERRITORY, untilMs: until }, ...bound].map((holding) => ({
     ...holding,
     untilMs: earlier(holding.untilMs, until),
   }));
@@ -141,6 +142,7 @@ export async function boundTo(source: Database, place: Place, subjects: readonly
     rows.map(({ role }) => role),
   );
   return rows.map((row) => ({
+    role: row.role,
     permissions: permissions(row.role),
     scope: { kind: row.scope_kind, id: row.scope_id },
     untilMs: row.expires_at_ms,
@@ -154,7 +156,7 @@ function both(some: readonly Holding[], others: readonly Holding[]): Holding[] {
       const scope = isWithin(one.scope, other.scope) ? one.scope : other.scope;
       if (!isWithin(scope, one.scope) || !isWithin(scope, other.scope)) return [];
       const permissions = common(one.permissions, other.permissions);
-      return [{ permissions, scope, untilMs: earlier(one.untilMs, other.untilMs) }];
+      return [{ role: one.role, permissions, scope, untilMs: earlier(one.untilMs, other.untilMs) }];
     }),
   );
 }

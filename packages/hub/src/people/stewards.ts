@@ -6,6 +6,7 @@
 import { IdlewildError } from '@idlewild/protocol';
 import type { DatabaseTransaction } from '../db/schema.ts';
 import { turnOf, requirePermissions } from './granting.ts';
+import { policyNames } from './policy-names.ts';
 import { boundTo, groupsOf, holdingsOf, type Holding, type Place } from './standing.ts';
 
 interface Stewards {
@@ -86,7 +87,7 @@ async function keysUntil(transaction: DatabaseTransaction, { territory, nowMs }:
   return rows.map((row) => row.expires_at_ms);
 }
 
-/** Throws `forbidden` where `subject` is a steward, suspended or not, and `actor` is none there. */
+/** Throws `forbidden` where `subject`, a person or key, is a steward, suspended or not, and `actor` is none there. */
 export async function requireOver(
   transaction: DatabaseTransaction,
   place: Place,
@@ -94,18 +95,26 @@ export async function requireOver(
   subject: string,
   how: string,
 ): Promise<void> {
-  await requireSteward(transaction, place, actor, await heldOrBound(transaction, place, subject), how);
+  const held = await heldOrBound(transaction, place, subject);
+  const stewards = held.filter(({ permissions }) => permissions === 'all');
+  await requireSteward(transaction, place, actor, stewards, how);
 }
 
-/** Throws `forbidden` where any of `holdings` is a steward's, and `actor` is none there. */
+/**
+ * Before `taken` goes. Throws `forbidden` where any of it is a steward's, or is named by a policy, which may be what
+ * forbids something to whoever has it; and `actor` is no steward there.
+ */
 export async function requireSteward(
   transaction: DatabaseTransaction,
   place: Place,
   actor: string,
-  holdings: readonly Holding[],
+  taken: readonly Holding[],
   how: string,
 ): Promise<void> {
-  const grants = holdings.filter(({ permissions }) => permissions === 'all').map((each) => ({ ...each, untilMs: 0 }));
+  const { namesRole } = await policyNames(transaction, place.territory);
+  const grants = taken
+    .filter(({ role, permissions }) => permissions === 'all' || namesRole(role))
+    .map((each) => ({ ...each, untilMs: 0 }));
   await requirePermissions(transaction, place, actor, grants, how);
 }
 

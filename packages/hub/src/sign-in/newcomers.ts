@@ -8,8 +8,9 @@
 import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
-import { requireGrant, requirePermissions, turnOf, type RoleGrant } from '../people/granting.ts';
+import { requireGrant, requireNamedGroups, requirePermissions, turnOf, type RoleGrant } from '../people/granting.ts';
 import { addMember } from '../people/members.ts';
+import { groupsOf } from '../people/self.ts';
 import { TERRITORY, holdingsOf } from '../people/standing.ts';
 import { isBuiltIn } from '../policy/built-in-roles.ts';
 
@@ -57,6 +58,17 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
     return rows.map(({ id }) => id);
   }
 
+  async function groupNames(from: Database, ids: readonly string[]): Promise<string[]> {
+    if (ids.length === 0) return [];
+    const rows = await from
+      .selectFrom('groups')
+      .select('name')
+      .where('territory_id', '=', territory)
+      .where('id', 'in', ids)
+      .execute();
+    return rows.map(({ name }) => name);
+  }
+
   async function isRole(from: Database, role: string): Promise<boolean> {
     if (isBuiltIn(role)) return true;
     const row = await from
@@ -94,12 +106,23 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
       const unknown = groups.find((group) => !there.includes(group));
       if (unknown !== undefined) throw new IdlewildError('not_found', `there is no group ${unknown} in this territory`);
       const grants = [{ role, scope: TERRITORY, untilMs: null }, ...(await grantsOf(transaction, groups))];
-      await requireGrant(transaction, place(), actor, grants, `invite somebody as ${role}`);
+      const how = `invite somebody as ${role}`;
+      await requireGrant(transaction, place(), actor, grants, how);
+      await requireNamedGroups(transaction, place(), actor, await groupNames(transaction, groups), how);
     },
     async checkActingFor(transaction, actor, person) {
       await turnOf(transaction, territory);
       const held = await holdingsOf(transaction, place(), person);
-      await requirePermissions(transaction, place(), actor, held, 'make a link that signs this member in');
+      const how = 'make a link that signs this member in';
+      await requirePermissions(transaction, place(), actor, held, how);
+      const groups = await groupsOf(transaction, territory, person);
+      await requireNamedGroups(
+        transaction,
+        place(),
+        actor,
+        groups.map(({ name }) => name),
+        how,
+      );
     },
     async join(transaction, { name, role, groups, by, anyName = false }) {
       // One that is gone by now gives nothing.
