@@ -51,6 +51,7 @@ export interface TestDoorOptions extends Partial<
   readonly key?: string;
   /** Why no more answers are begun. */
   readonly refusal?: HubServerDeps['refusal'];
+  readonly territories?: HubServerDeps['territories'];
 }
 
 export async function openTestDoor(modelName: string, options: TestDoorOptions = {}): Promise<TestDoor> {
@@ -66,7 +67,8 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
     ...aloneAt(hub, database, () => url),
     ...(options.refusal === undefined ? {} : { refusal: options.refusal }),
   };
-  const app = await createHubServer({ ...alone, ...ports, hub, metrics });
+  const { territories } = options;
+  const app = await createHubServer({ ...alone, ...ports, hub, metrics, territories });
   url = await app.listen({ host: '127.0.0.1', port: 0 });
   const territory = hub.territory.id;
   const key = options.key ?? (await hub.keys.create({ territory, role: 'caller', actor: 'test' })).key;
