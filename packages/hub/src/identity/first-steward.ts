@@ -1,6 +1,6 @@
 /**
  * The first steward's key: made where no steward has a key that works, which is at the first start or after the last
- * was revoked. Of replicas that start at once, one makes it.
+ * has expired. Of replicas that start at once, one makes it.
  */
 import type { Clock } from '@idlewild/protocol';
 import { inTurn } from '../db/one-at-a-time.ts';
@@ -29,6 +29,8 @@ export function firstStewardKey(deps: FirstStewardDeps, order: FirstStewardOrder
     const isLive = (await keys.list(order.territory)).some(
       (key) =>
         key.role === 'steward' &&
+        // A person's own ends with the person.
+        key.person === undefined &&
         key.revokedAtMs === undefined &&
         (key.expiresAtMs === undefined || key.expiresAtMs > nowMs),
     );
