@@ -41,9 +41,8 @@ export function addProxyCommand(program: Command): void {
     .option('--steward <key>', "a steward's public key that you pin; may be repeated", more, [])
     .option('--territory <key>', "the community's public key, where you pin that, too")
     .addOption(
-      new Option('--tier <tier>', 'only to devices of this tier; may be repeated')
+      new Option('--tier <tier...>', 'only to devices of these tiers')
         .choices(['vetted', 'member', 'public'])
-        .argParser((value, before: readonly string[] = []) => [...before, value])
         .default([]),
     )
     .option('--model <name=cid>', 'only this very model under that name; may be repeated', more, [])

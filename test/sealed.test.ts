@@ -1,0 +1,216 @@
+/**
+ * Claims about end-to-end encrypted prompts, with real processes: any OpenAI client over the proxy, a device that is
+ * killed in the middle, and a hub of which everything is searched for a piece of what was asked and answered.
+ */
+import { decodeInvite, encodeInvite, hex, signDeviceVouch, type KeyPair } from '@idlewild/protocol';
+import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
+import { createSealedClient, type SealedAnswerEvent } from '@idlewild/client';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  filesOf,
+  findTraces,
+  memoryOf,
+  needlesOf,
+  startWiretap,
+  unknownIn,
+  type Haystack,
+  type Wiretap,
+} from '../bench/people/traces.ts';
+import { LONG } from './answers.ts';
+import { startChild, type Child } from './processes/child.ts';
+import { MODEL, createWorld, type DeviceProcess, type HubProcess, type World } from './world.ts';
+
+const steward = nodeCrypto.signingKey(new Uint8Array(32).fill(21)) as KeyPair;
+const CLI = new URL('../packages/cli/bin/idlewild.mjs', import.meta.url).pathname;
+const textOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+
+let world: World;
+let hub: HubProcess;
+let key: string;
+let tapOfDevices: Wiretap;
+let tapOfCallers: Wiretap;
+let territory: Uint8Array;
+const devices = new Map<string, DeviceProcess>();
+
+async function join(name: string): Promise<void> {
+  const { token } = await hub.client.invites.create({ uses: 1, expiresInSeconds: 600 });
+  // Slow enough for an answer to have a middle. Past the wiretap, in the open, so that it hears what the hub hears.
+  const invite = encodeInvite({ ...decodeInvite(token), url: tapOfDevices.url });
+  devices.set(name, await world.startDevice(hub, name, { invite, consent: { tokensPerSecondMax: 60 } }));
+  const device = (await hub.client.devices.list()).find((each) => each.name === name);
+  const said = {
+    territory,
+    device: new Uint8Array(Buffer.from(device?.key ?? '', 'base64url')),
+    tier: 'vetted' as const,
+    issuedAtMs: Date.now(),
+    expiresAtMs: Date.now() + 3_600_000,
+  };
+  await hub.client.devices.trust.vouch(device?.id ?? '', [textOf(await signDeviceVouch(said, steward, nodeCrypto))]);
+}
+
+beforeAll(async () => {
+  world = await createWorld();
+  tapOfDevices = await startWiretap('devices');
+  tapOfCallers = await startWiretap('callers');
+  hub = await world.startHub();
+  tapOfDevices.target(hub.port);
+  tapOfCallers.target(hub.port);
+  await world.publish(hub);
+  ({ key } = await hub.client.keys.create({ role: 'caller' }));
+  territory = new Uint8Array(Buffer.from((await hub.client.wellKnown()).territory.key, 'base64url'));
+  await hub.client.stewards.add({ name: 'Ada', key: textOf(steward.publicKey) });
+  await join('ada');
+  await join('bea');
+});
+afterAll(async () => {
+  await world.end();
+  await tapOfDevices.close();
+  await tapOfCallers.close();
+});
+
+interface Told {
+  readonly url: string;
+  readonly token: string;
+}
+async function startProxy(
+  words: readonly string[] = ['--steward', textOf(steward.publicKey)],
+): Promise<{ readonly child: Child<Told>; readonly told: Told; readonly openai: OpenAI }> {
+  const own = [
+    'proxy',
+    '--port',
+    '0',
+    '--json',
+    '--stop-with-stdin',
+    '--hub',
+    tapOfCallers.url,
+    '--key',
+    key,
+    ...words,
+  ];
+  const child = startChild<Told>(CLI, own);
+  const told = await child.line(({ url }) => url !== undefined, 'the proxy listening');
+  return { child, told, openai: new OpenAI({ baseURL: told.url, apiKey: told.token, maxRetries: 0 }) };
+}
+
+interface Note {
+  readonly idlewild: { readonly devices: string[]; readonly failovers: number; readonly exact: boolean };
+}
+const messages = [{ role: 'user' as const, content: 'Speak, good Menenius: what says the belly?' }];
+const chat = { model: MODEL, messages, seed: 5, max_tokens: 40 };
+
+test("OpenAI's own client gets the same over the proxy as from the hub, whole and streamed", async () => {
+  const { child, openai } = await startProxy();
+  const open = new OpenAI({ baseURL: `${hub.url}/v1`, apiKey: key, maxRetries: 0 });
+  const plain = await open.chat.completions.create(chat);
+  const sealed = (await openai.chat.completions.create(chat)) as OpenAI.ChatCompletion & Note;
+  expect(sealed.choices[0]?.message.content).toBe(plain.choices[0]?.message.content);
+  expect(sealed.usage?.total_tokens).toBe(plain.usage?.total_tokens);
+  expect(sealed.idlewild).toMatchObject({ failovers: 0, exact: true });
+  let streamed = '';
+  for await (const chunk of await openai.chat.completions.create({ ...chat, stream: true }))
+    streamed += chunk.choices[0]?.delta.content ?? '';
+  expect(streamed).toBe(plain.choices[0]?.message.content);
+  const two = await openai.completions.create({ model: MODEL, prompt: 'What news of', n: 2, max_tokens: 8, seed: 1 });
+  expect(two.choices).toHaveLength(2);
+  const form = { type: 'json_object' } as const;
+  const asked = await openai.chat.completions.create({ ...chat, response_format: form, logprobs: true });
+  expect(asked.choices[0]?.logprobs?.content?.length).toBeGreaterThan(0);
+  expect((await openai.models.list()).data.map(({ id }) => id)).toEqual([MODEL]);
+  await expect(openai.embeddings.create({ model: MODEL, input: 'x' })).rejects.toMatchObject({ status: 404 });
+  await expect(openai.chat.completions.create({ ...chat, model: 'none' })).rejects.toMatchObject({
+    code: 'model_not_found',
+  });
+  const long = [{ role: 'user' as const, content: 'word '.repeat(3_000) }];
+  await expect(openai.chat.completions.create({ ...chat, messages: long })).rejects.toMatchObject({
+    code: 'context_length_exceeded',
+  });
+  await child.stop();
+});
+
+test('a proxy seals to nobody for whom its steward does not vouch, and lets nobody in but who has its token', async () => {
+  const other = nodeCrypto.signingKey(new Uint8Array(32).fill(22)) as KeyPair;
+  const { child, told, openai } = await startProxy(['--steward', textOf(other.publicKey)]);
+  await expect(openai.chat.completions.create(chat)).rejects.toMatchObject({ status: 502, code: 'device_unvouched' });
+  const ask = (headers: Record<string, string>): Promise<Response> => fetch(`${told.url}/models`, { headers });
+  const authorization = `Bearer ${told.token}`;
+  expect((await ask({ authorization })).status).toBe(200);
+  expect((await ask({})).status).toBe(401);
+  expect((await ask({ authorization, origin: 'http://evil.example' })).status).toBe(403);
+  expect((await ask({ authorization, 'sec-fetch-site': 'cross-site' })).status).toBe(403);
+  await child.stop();
+});
+
+test('a device that is killed in the middle of a sealed answer changes no token of it', async () => {
+  const { child, openai } = await startProxy();
+  const { prompt, seed = 0, max_tokens: tokens = 0 } = LONG;
+  const asked = { model: MODEL, prompt, seed, max_tokens: tokens };
+  const whole = (await openai.completions.create(asked)).choices[0]?.text;
+  let heard = '';
+  let pieces = 0;
+  let note: Note['idlewild'] | undefined;
+  let killed: DeviceProcess | undefined;
+  let killing: Promise<void> | undefined;
+  for await (const chunk of await openai.completions.create({ ...asked, stream: true })) {
+    heard += chunk.choices[0]?.text ?? '';
+    note = (chunk as Partial<Note>).idlewild ?? note;
+    if (++pieces !== 20) continue;
+    killed = [...devices.values()].find((device) => device.state().answering > 0);
+    killing = killed?.kill();
+  }
+  await killing;
+  expect(heard).toBe(whole);
+  expect(note).toMatchObject({ failovers: 1, exact: true });
+  expect(note?.devices).toHaveLength(2);
+  expect(note?.devices[0]).toBe(killed?.name);
+  await child.stop();
+});
+
+/** Everything that the hub's process has read, written, or has in its memory. */
+const everything = (): Haystack[] => [
+  ...tapOfCallers.heard(),
+  ...tapOfDevices.heard(),
+  ...filesOf(hub.data),
+  { name: 'log', bytes: Buffer.from(hub.log()) },
+  ...memoryOf(hub.pid),
+];
+
+test('nothing that the hub read, wrote or keeps has a piece of a sealed prompt or its answer', async () => {
+  const secret = `My cipher is ${hex(nodeRandom.bytes(16))}; Quibblesworth Zanzibarovich hides 47 ducats in the well.`;
+  const before = everything();
+  const client = createSealedClient({
+    hub: tapOfCallers.url,
+    key,
+    fetch,
+    clock: systemClock,
+    random: nodeRandom,
+    crypto: nodeCrypto,
+    stewards: [steward.publicKey],
+    territory,
+  });
+  const work = {
+    prompt: { kind: 'text' as const, text: secret },
+    sampling: { seed: 3 },
+    choice: 0,
+    stop: [],
+    tokensMax: 60,
+  };
+  const events: SealedAnswerEvent[] = [];
+  for await (const event of client.answer({ model: MODEL, work })) events.push(event);
+  const answer = events.map((event) => (event.t === 'started' ? '' : event.s)).join('');
+  const ids = events.flatMap((event) => (event.t === 'token' ? [event.id] : []));
+  expect(answer.length).toBeGreaterThan(60);
+  const all = needlesOf({ texts: [secret, answer], tokenIds: [ids] });
+  const needles = await unknownIn(all, before);
+  // Words of Shakespeare's that the hub keeps with its models prove nothing; nearly all pieces do.
+  expect(needles.length).toBeGreaterThan(0.8 * all.length);
+  expect(await findTraces(everything(), needles)).toEqual([]);
+
+  // The same in the open, for a search that finds nothing must be shown to find something.
+  const openai = new OpenAI({ baseURL: `${tapOfCallers.url}/v1`, apiKey: key, maxRetries: 0 });
+  const open = await openai.completions.create({ model: MODEL, prompt: secret, seed: 3, max_tokens: 60 });
+  expect(open.choices[0]?.text).toBe(answer);
+  const traces = await findTraces(everything(), needles);
+  const places = new Set(traces.map((trace) => (trace.in.startsWith('memory') ? 'memory' : trace.in.split(' ')[0])));
+  expect([...places].toSorted()).toEqual(expect.arrayContaining(['callers', 'devices', 'memory']));
+});
