@@ -6,12 +6,18 @@
  * names are lent: equal sets share one, and one that nobody holds any more is the next to be given away.
  */
 import { readFileSync } from 'node:fs';
-import type { DetailedError, EntityJson, PolicyJson, StatefulAuthorizationCall } from '@cedar-policy/cedar-wasm/nodejs';
+import type {
+  DetailedError,
+  EntityJson,
+  EntityUidJson,
+  PolicyJson,
+  StatefulAuthorizationCall,
+} from '@cedar-policy/cedar-wasm/nodejs';
 import type * as CedarModule from '@cedar-policy/cedar-wasm/nodejs';
 
 /** 4 MiB of WebAssembly: loaded when a hub starts, not when a file of this package is imported. */
 export type Cedar = typeof CedarModule;
-export type { EntityJson, PolicyJson };
+export type { EntityJson, EntityUidJson, PolicyJson };
 
 export const loadCedar = (): Promise<Cedar> => import('@cedar-policy/cedar-wasm/nodejs');
 

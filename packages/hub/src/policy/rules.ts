@@ -17,7 +17,9 @@ import {
   type Answer,
   type Asked,
   type Cedar,
+  type EntityUidJson,
   type PolicyJson,
+  type PreparedPolicies,
 } from './cedar.ts';
 import { policiesOf, readPolicies, type OwnText } from './texts.ts';
 
@@ -53,8 +55,17 @@ export function compileRules(cedar: Cedar, { roles, texts }: RuleSource, isNew: 
     for (const { id, json } of readPolicies(cedar, own, known)) policies.set(`${own.name}/${id}`, json);
   const version = versionOf(policies);
   const askers = askersOf(cedar);
-  const exact = preparePolicies(cedar, version, Object.fromEntries(policies));
-  const some = preparePolicies(cedar, `${version} some`, Object.fromEntries(loosened(policies)));
+  const sets = new Map<string, PreparedPolicies>();
+  /** Cedar is shown only what can apply to the action: half of what a decision costs is looking at policies. */
+  function setFor(action: string, isSome: boolean): PreparedPolicies {
+    const name = isSome ? `${action} some` : action;
+    const known = sets.get(name);
+    if (known !== undefined) return known;
+    const of = [...policies].filter(([, policy]) => isAbout(policy, action));
+    const made = preparePolicies(cedar, `${version} ${name}`, Object.fromEntries(isSome ? loosened(of) : of));
+    sets.set(name, made);
+    return made;
+  }
   return {
     version,
     roles: names,
@@ -63,14 +74,24 @@ export function compileRules(cedar: Cedar, { roles, texts }: RuleSource, isNew: 
       const { id: action } = asked.action as { id: string };
       const { type } = asked.principal as { type: string };
       if (askers.get(action)?.has(type) !== true) return NOT_FORESEEN;
-      return (isSome ? some : exact).ask(asked);
+      return setFor(action, isSome).ask(asked);
     },
     release() {
-      exact.release();
-      some.release();
+      for (const set of sets.values()) set.release();
+      sets.clear();
     },
   };
 }
+
+/** The schema has no actions within actions. */
+function isAbout({ action }: PolicyJson, name: string): boolean {
+  if (action.op === 'All') return true;
+  const scope = action.op === '==' ? ('entity' in action ? [action.entity] : []) : entitiesOf(action);
+  return scope.some((entity) => ('__entity' in entity ? entity.__entity : entity).id === name);
+}
+
+const entitiesOf = (scope: Extract<PolicyJson['action'], { op: 'in' }>): readonly EntityUidJson[] =>
+  'entities' in scope ? scope.entities : [scope.entity];
 
 const NOT_FORESEEN: Answer = { isAllowed: false, decidedBy: [], failed: [] };
 
@@ -106,8 +127,8 @@ function rolePolicy(name: string, custom: RuleSource['roles']): PolicyJson {
 /** A role may name an action that an update took away. */
 const isAction = (name: string): boolean => Object.hasOwn(ACTIONS, name);
 
-function loosened(policies: ReadonlyMap<string, PolicyJson>): [string, PolicyJson][] {
-  return [...policies].flatMap(([id, policy]): [string, PolicyJson][] => {
+function loosened(policies: readonly [string, PolicyJson][]): [string, PolicyJson][] {
+  return policies.flatMap(([id, policy]): [string, PolicyJson][] => {
     const isConditional = policy.resource.op !== 'All' || policy.conditions.length > 0;
     if (policy.effect === 'forbid') return isConditional ? [] : [[id, policy]];
     return [[id, { ...policy, resource: { op: 'All' }, conditions: [] }]];

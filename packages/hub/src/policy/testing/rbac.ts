@@ -45,7 +45,7 @@ export function openWholeDoor(): Promise<TestDoor> {
     open: nowhere,
   };
   return openTestDoor('jacobean', {
-    territories: { hosting: () => hosting as unknown as never, addressOf: () => 'http://localhost' },
+    territories: { hosting: () => hosting, addressOf: () => 'http://localhost' },
   });
 }
 
