@@ -62,12 +62,14 @@ Examples:
 interface Out {
   readonly file: string;
   readonly kind: ArchiveKind;
+  /** Id or name of one of several. */
+  readonly territory?: string | undefined;
   readonly withBlobs: boolean;
   readonly options: PlaceOptions & SealOptions;
 }
 
 /** Writes an archive and says what is in it. */
-export async function writeOut(context: Context, { file, kind, withBlobs, options }: Out): Promise<void> {
+export async function writeOut(context: Context, { file, kind, territory, withBlobs, options }: Out): Promise<void> {
   const signal = interruptSignal();
   const passphrase = passphraseOf(options);
   const [{ backUp }, { nodeCrypto, nodeRandom, systemClock }, place] = await Promise.all([
@@ -83,6 +85,7 @@ export async function writeOut(context: Context, { file, kind, withBlobs, option
     place,
     file: path,
     kind,
+    territory,
     withBlobs,
     passphrase,
     signal,
@@ -113,8 +116,10 @@ function nameIn(path: string, kind: ArchiveKind, nowMs: number): string {
   return join(path, `idlewild-${kind}-${date}.idlewild`);
 }
 
-interface InOptions extends PlaceOptions, SealOptions {
+export interface InOptions extends PlaceOptions, SealOptions {
   readonly force?: boolean;
+  readonly beside?: boolean;
+  readonly samePeople?: boolean;
 }
 
 interface In {
@@ -143,6 +148,8 @@ export async function readIn(context: Context, { file, kind, options }: In): Pro
     place,
     passphrase,
     force: options.force,
+    beside: options.beside,
+    samePeople: options.samePeople,
     quotaBytes: QUOTA_BYTES,
     signal,
     onProgress(now, done, total) {
@@ -163,7 +170,7 @@ export async function readIn(context: Context, { file, kind, options }: In): Pro
       `${leftOut.join(', ')} of the old data folder found no place; --data DIR, for the folder of one ` +
         'replica, would have put them there',
     );
-  context.note(`start it with \`idlewild up ${wordsFor(place)}\``);
+  if (options.beside !== true) context.note(`start it with \`idlewild up ${wordsFor(place)}\``);
 }
 
 function wordsFor(place: Place): string {

@@ -7,9 +7,10 @@ import { IdlewildError } from '@idlewild/protocol';
 import { addPlaceOptions, addSealOption, placeOf, type PlaceOptions, type SealOptions } from '../archive-place.ts';
 import { contextOf, type Context } from '../context.ts';
 import { splitPin } from '../pinned-fetch.ts';
-import { readIn, writeOut } from './backup.ts';
+import { readIn, writeOut, type InOptions } from './backup.ts';
 
 interface ExportOptions extends PlaceOptions, SealOptions {
+  readonly territory?: string;
   readonly withBlobs?: boolean;
   readonly movedTo?: Address;
   readonly behindBalancer?: boolean;
@@ -31,14 +32,16 @@ export function addTerritoryCommands(program: Command): void {
     .command('import')
     .summary('a community comes to a new hub')
     .description(
-      'Put an exported community into an empty data folder or PostgreSQL database. The hub that starts there has a ' +
-        'key of its own, for which the community vouches.',
+      'Put an exported community into an empty data folder or PostgreSQL database, or with --beside into one of a hub ' +
+        'that has others. The hub there has a key of its own, for which the community vouches.',
     )
     .argument('<file>', 'what `idlewild territory export` wrote');
   addSealOption(addPlaceOptions(imports), 'open the file')
+    .option('--beside', 'into a hub that has other communities, which stay as they are; one in a folder must not run')
+    .option('--same-people', 'with --beside: people whose ids are known there are the same people')
     .option('--force', 'begin anew where an import was interrupted; nothing else is ever overwritten')
     .addHelpText('after', '\nExample:\n  $ idlewild territory import home.idlewild --data /srv/idlewild')
-    .action(async (file: string, options: PlaceOptions & SealOptions, command: Command) => {
+    .action(async (file: string, options: InOptions, command: Command) => {
       await readIn(contextOf(command), { file, kind: 'territory', options });
     });
   addMoved(territory);
@@ -54,6 +57,7 @@ function addExport(territory: Command): void {
         'Whoever has the file can be the hub of this community: seal it.',
     )
     .argument('<file>', 'where to; a folder gets a file named by date')
+    .option('--territory <community>', "its id or name, where the hub holds several (default: the hub's own)")
     .option('--with-blobs', 'with the files of its models; without, they are published again, or come from devices')
     .option('--moved-to <address>', 'tell its devices of the new address, from now on', parseAddress)
     .option('--behind-balancer', 'at that address something else ends TLS');
@@ -66,12 +70,14 @@ Example:
     )
     .action(async (file: string, options: ExportOptions, command: Command) => {
       const context = contextOf(command);
-      await writeOut(context, { file, kind: 'territory', withBlobs: options.withBlobs === true, options });
+      const { territory } = options;
+      await writeOut(context, { file, kind: 'territory', territory, withBlobs: options.withBlobs === true, options });
       if (options.movedTo !== undefined) await tellMoved(context, options.movedTo, options);
     });
 }
 
 interface MovedOptions extends PlaceOptions {
+  readonly territory?: string;
   readonly behindBalancer?: boolean;
   readonly undo?: boolean;
 }
@@ -85,6 +91,7 @@ function addMoved(territory: Command): void {
         'once a hub of the community has proved itself there, and comes back to the old one until then.',
     )
     .argument('[address]', 'the new one, as `idlewild up` told it there, with #pin=…', parseAddress)
+    .option('--territory <community>', "its id or name, where the hub holds several (default: the hub's own)")
     .option('--behind-balancer', 'at that address something else ends TLS')
     .option('--undo', 'tell nobody any more');
   addPlaceOptions(moved)
@@ -107,7 +114,7 @@ async function tellMoved(context: Context, to: Address | undefined, options: Mov
     placeOf(options),
   ]);
   const session = options.behindBalancer === true ? { session: true } : {};
-  const ports = { clock: systemClock, crypto: nodeCrypto, random: nodeRandom };
+  const ports = { clock: systemClock, crypto: nodeCrypto, random: nodeRandom, of: options.territory };
   await setMovedAddress(place, to === undefined ? undefined : { ...to, ...session }, ports);
   if (to !== undefined) context.note(`devices hear of ${to.url} within seconds, while the old hub runs`);
 }

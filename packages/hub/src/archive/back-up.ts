@@ -20,13 +20,21 @@ import {
 import { sql } from 'kysely';
 import type { CID } from 'multiformats/cid';
 import { createAudit } from '../audit/audit.ts';
-import type { Database, DatabaseTransaction, Schema } from '../db/schema.ts';
+import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { isPostgres, transact } from '../db/transact.ts';
 import type { SecretName } from '../identity/secrets.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { BlobReader } from './folder-blobs.ts';
 import type { ArchiveKind, ArchiveManifest } from './manifest.ts';
-import { migrationsOf, openSource, type OpenSource, type Place, type PlacePorts } from './place.ts';
+import {
+  findTerritory,
+  migrationsOf,
+  openSource,
+  type FoundTerritory,
+  type OpenSource,
+  type Place,
+  type PlacePorts,
+} from './place.ts';
 import { dumpTables } from './tables.ts';
 import { writeArchive, type PartWriter } from './write-archive.ts';
 
@@ -34,6 +42,8 @@ export interface BackUpOptions extends PlacePorts {
   readonly place: Place;
   readonly file: string;
   readonly kind: ArchiveKind;
+  /** Id or name of the territory that moves; absent: the first of the hub. */
+  readonly territory?: string | undefined;
   /** Of a territory only; a backup always has them. */
   readonly withBlobs?: boolean;
   readonly passphrase?: string | undefined;
@@ -51,8 +61,7 @@ export async function backUp(options: BackUpOptions): Promise<ArchiveManifest> {
   const { place, kind } = options;
   const source = await openSource(place, options);
   try {
-    const { db } = source.database;
-    const territory = await territoryOf(db);
+    const territory = await findTerritory(source, kind === 'territory' ? options.territory : undefined, options.crypto);
     const writing = { file: options.file, kind, nowMs: source.database.clock.now(), random: options.random };
     return await writeArchive(
       { ...writing, passphrase: options.passphrase, signal: options.signal },
@@ -64,14 +73,6 @@ export async function backUp(options: BackUpOptions): Promise<ArchiveManifest> {
   } finally {
     await source.database.close();
   }
-}
-
-type TerritoryRow = Pick<Schema['territories'], 'id' | 'name'>;
-
-async function territoryOf(db: Database): Promise<TerritoryRow> {
-  const [row] = await db.selectFrom('territories').select(['id', 'name']).limit(1).execute();
-  if (row !== undefined) return row;
-  throw new IdlewildError('not_found', 'no hub has started on this database yet, so there is nothing to back up');
 }
 
 /** Who can do this has the database and its secrets anyway; the log says when it was done. */
@@ -87,30 +88,39 @@ async function noteAct({ database }: OpenSource, territory: string, { kind, cryp
 async function fill(
   writer: PartWriter,
   source: OpenSource,
-  territory: TerritoryRow,
+  territory: FoundTerritory,
   options: BackUpOptions,
 ): Promise<Omit<ArchiveManifest, 'format' | 'kind' | 'version' | 'createdAt' | 'parts'>> {
   const { kind, crypto } = options;
   const { db } = source.database;
+  const { id, name, isFirst } = territory;
+  const only = kind === 'territory' ? id : undefined;
   const withBlobs = kind === 'backup' || options.withBlobs === true;
   const models = createModelWriter(writer, source.blobs, options);
   for (;;) {
-    if (withBlobs) await models.write(await modelsIn(db));
+    if (withBlobs) await models.write(await modelsIn(db, only));
     const rows = await inSnapshot(db, async (snapshot) => {
-      const now = await modelsIn(snapshot);
+      const now = await modelsIn(snapshot, only);
       if (withBlobs && models.lackAny(now)) return undefined;
-      const secrets = await source.secrets(snapshot);
+      // What is of the hub it keeps, its address too, where a community moves that is not its own.
+      const secrets = await source.secrets(snapshot, isFirst ? undefined : id);
+      const files = isFirst ? await source.folderFiles() : new Map<string, Uint8Array>();
       if (!secrets.has('territory.key'))
         throw new IdlewildError(
           'data_corrupt',
           'the key of the territory is missing; without it there is no use in this',
         );
-      const { hub } = await writeSecrets(writer, secrets, await source.folderFiles(), kind, crypto);
+      const { hub } = await writeSecrets(writer, secrets, files, kind, crypto);
+      const further = kind === 'backup' ? await writeFurther(writer, source, snapshot, id) : {};
       const migrations = await migrationsOf(snapshot);
-      const written = { migrations, rows: await writeRows(writer, snapshot, kind), incomplete: models.incomplete(now) };
-      return hub === undefined ? written : { ...written, hub };
+      const written = {
+        migrations,
+        rows: await writeRows(writer, snapshot, kind, id),
+        incomplete: models.incomplete(now),
+      };
+      return { ...written, ...further, ...(hub === undefined ? {} : { hub }) };
     });
-    if (rows !== undefined) return { territory, ...rows, withBlobs };
+    if (rows !== undefined) return { territory: { id, name }, ...rows, withBlobs };
   }
 }
 
@@ -132,8 +142,24 @@ interface ModelInRow {
   readonly manifest: Uint8Array;
 }
 
-const modelsIn = (db: Database): Promise<ModelInRow[]> =>
-  db.selectFrom('models').select(['name', 'cid', 'bytes', 'manifest']).orderBy('name').execute();
+function modelsIn(db: Database, only: string | undefined): Promise<ModelInRow[]> {
+  const all = db.selectFrom('models').select(['name', 'cid', 'bytes', 'manifest']).orderBy('name');
+  return (only === undefined ? all : all.where('territory_id', '=', only)).execute();
+}
+
+/** Keys and certificates of the territories beside the first. */
+async function writeFurther(
+  writer: PartWriter,
+  source: OpenSource,
+  snapshot: Database,
+  first: string,
+): Promise<Pick<ArchiveManifest, 'further'>> {
+  const further = await snapshot.selectFrom('territories').select(['id', 'name']).where('id', '!=', first).execute();
+  for (const { id } of further)
+    for (const [name, bytes] of await source.secrets(snapshot, id))
+      await writer.part(`territories/${id}.${name}`, bytes);
+  return further.length === 0 ? {} : { further };
+}
 
 async function writeSecrets(
   writer: PartWriter,
@@ -155,10 +181,11 @@ async function writeRows(
   writer: PartWriter,
   snapshot: DatabaseTransaction,
   kind: ArchiveKind,
+  territory: string,
 ): Promise<Record<string, number>> {
   const rows: Record<string, number> = {};
   const pages: Record<string, number> = {};
-  for await (const { table, rows: count, page } of dumpTables(snapshot, kind)) {
+  for await (const { table, rows: count, page } of dumpTables(snapshot, kind, territory)) {
     const number = (pages[table] = (pages[table] ?? 0) + 1);
     rows[table] = (rows[table] ?? 0) + count;
     await writer.part(`tables/${table}.${String(number).padStart(6, '0')}`, page);

@@ -5,6 +5,7 @@
  *   idlewild.json          what it is: kind, version, date
  *   blocks/CID files/CID   dag-pb nodes; whole files
  *   secrets/NAME           keys and certificates, raw
+ *   territories/ID.NAME    those of the further territories of a hub
  *   folder/NAME            files of the data folder: the TLS key, the first steward's key
  *   tables/NAME.000001     CBOR {columns, rows}
  *   manifest.json          the manifest
@@ -29,7 +30,10 @@ export const archiveHeadSchema = z.object({
 export type ArchiveHead = z.infer<typeof archiveHeadSchema>;
 
 export const archiveManifestSchema = archiveHeadSchema.extend({
+  /** The one that moves, or the first of the hub. */
   territory: z.object({ id: z.string(), name: z.string() }),
+  /** All others of a hub; absent where there are none. */
+  further: z.array(z.object({ id: z.string(), name: z.string() })).optional(),
   /** Of the hub that it was taken from. */
   hub: z.string().optional(),
   /** Migrations that the tables had, in their order. */

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { IdlewildError, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import { IdlewildError, idOfKey, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import { createAudit } from '../audit/audit.ts';
 import { MIGRATIONS } from '../db/migrate.ts';
 import { openPostgres } from '../db/open-postgres.ts';
@@ -13,7 +13,14 @@ import { openDatabase, type BringTables, type OpenDatabase } from '../db/open.ts
 import type { Database } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
 import { createDatabaseSecrets } from '../identity/database-secrets.ts';
-import { createDiskSecrets, type SecretName, type Secrets } from '../identity/secrets.ts';
+import {
+  SHARED_SECRETS,
+  createDiskSecrets,
+  furtherName,
+  secretsOf,
+  type SecretName,
+  type Secrets,
+} from '../identity/secrets.ts';
 import { noteMoved } from '../identity/moved.ts';
 import type { MovedTo } from '../session/sessions.ts';
 import { createDatabaseBlobStore } from '../storage/database-blob-store.ts';
@@ -59,7 +66,8 @@ export const ARCHIVED_SECRETS: readonly SecretName[] = [
 export interface OpenSource {
   readonly database: OpenDatabase;
   readonly blobs: BlobReader;
-  secrets(db: Database): Promise<Map<SecretName, Uint8Array>>;
+  /** Those of the hub and its first territory; with `further` those of another of its territories alone. */
+  secrets(db: Database, further?: string): Promise<Map<SecretName, Uint8Array>>;
   folderFiles(): Promise<Map<string, Uint8Array>>;
 }
 
@@ -85,7 +93,7 @@ export async function openSource(place: Place, ports: PlacePorts): Promise<OpenS
     return {
       database,
       blobs,
-      secrets: (db) => allOf(secretsIn(place, db, ports)),
+      secrets: (db, further) => allOf(secretsIn(place, db, ports), further),
       folderFiles: () => filesOf(place.data),
     };
   } catch (error) {
@@ -120,23 +128,31 @@ export function secretsIn(place: Place, db: Database, { crypto, random }: PlaceP
   return createDatabaseSecrets(db, key === undefined ? undefined : { key, crypto, random });
 }
 
-async function allOf(secrets: Secrets): Promise<Map<SecretName, Uint8Array>> {
+async function allOf(secrets: Secrets, further: string | undefined): Promise<Map<SecretName, Uint8Array>> {
   const found = new Map<SecretName, Uint8Array>();
   for (const name of ARCHIVED_SECRETS) {
-    const value = await secrets.read(name);
+    if (further !== undefined && SHARED_SECRETS.has(name)) continue;
+    const value = await secrets.read(further === undefined ? name : furtherName(further, name));
     if (value !== undefined) found.set(name, value);
   }
   return found;
 }
 
-/** Tells the hubs there that their territory is at another address now, or with `undefined` that it is here again. */
-export async function setMovedAddress(place: Place, to: MovedTo | undefined, ports: PlacePorts): Promise<void> {
+/**
+ * Tells the hubs there that their territory is at another address now, or with `undefined` that it is here again. `of`:
+ * id or name of one of several; absent: the first.
+ */
+export async function setMovedAddress(
+  place: Place,
+  to: MovedTo | undefined,
+  { of, ...ports }: PlacePorts & { readonly of?: string | undefined },
+): Promise<void> {
   const source = await openSource(place, ports);
   try {
     const { db, clock } = source.database;
-    const [territory] = await db.selectFrom('territories').select('id').limit(1).execute();
-    if (territory === undefined) throw new IdlewildError('not_found', 'no hub has started there yet');
-    await noteMoved(secretsIn(place, db, ports), to);
+    const territory = await findTerritory(source, of, ports.crypto);
+    const secrets = secretsIn(place, db, ports);
+    await noteMoved(territory.isFirst ? secrets : secretsOf(secrets, territory.id), to);
     const audit = createAudit({ db, crypto: ports.crypto, clock });
     const act = { territory: territory.id, actor: 'command line', action: 'moveTerritory', subject: territory.id };
     const details = to === undefined ? {} : { url: to.url };
@@ -144,6 +160,34 @@ export async function setMovedAddress(place: Place, to: MovedTo | undefined, por
   } finally {
     await source.database.close();
   }
+}
+
+export interface FoundTerritory {
+  readonly id: string;
+  readonly name: string;
+  readonly isFirst: boolean;
+}
+
+/** By its id or name; without one the first. Throws `not_found`, and `usage` for a name that several have. */
+export async function findTerritory(
+  { database: { db }, secrets }: OpenSource,
+  wanted: string | undefined,
+  crypto: Crypto,
+): Promise<FoundTerritory> {
+  const rows = await db.selectFrom('territories').select(['id', 'name']).orderBy('id').execute();
+  if (rows.length === 0)
+    throw new IdlewildError('not_found', 'no hub has started on this database yet, so there is nothing here');
+  const seed = (await secrets(db)).get('territory.key');
+  // Without its key the only one is still the first; the key is asked for where it is needed.
+  const first =
+    seed === undefined ? rows[0]?.id : await idOfKey('ter', (await crypto.signingKey(seed)).publicKey, crypto);
+  const meant = rows.filter(({ id, name }) => (wanted === undefined ? id === first : id === wanted || name === wanted));
+  const [one, another] = meant;
+  if (one !== undefined && another === undefined) return { ...one, isFirst: one.id === first };
+  const all = rows.map(({ id, name }) => `"${name}" (${id})`).join(', ');
+  if (one === undefined)
+    throw new IdlewildError('not_found', `there is no community "${wanted ?? first}" here; there is ${all}`);
+  throw new IdlewildError('usage', `"${wanted}" is the name of several communities; say which by its id: ${all}`);
 }
 
 async function filesOf(folder: string | undefined): Promise<Map<string, Uint8Array>> {

@@ -8,16 +8,7 @@
  * Requests that were open stay as they are, their prompts sealed: no replica is alive that has them, so the first hub
  * that starts ends them as failed.
  */
-import {
-  IdlewildError,
-  RAW,
-  decodeManifest,
-  matches,
-  readLayout,
-  type BlobStore,
-  type Crypto,
-  type FileLayout,
-} from '@idlewild/protocol';
+import { IdlewildError, decodeManifest } from '@idlewild/protocol';
 import { CID } from 'multiformats/cid';
 import { createAudit } from '../audit/audit.ts';
 import { MIGRATIONS } from '../db/migrate.ts';
@@ -25,7 +16,9 @@ import type { Database } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
 import type { ArchiveKind, ArchiveManifest } from './manifest.ts';
 import type { Place, PlacePorts } from './place.ts';
-import { checkArchive, damagedArchive, readArchive, type ArchiveFile, type ArchivePart } from './read-archive.ts';
+import { loadFile } from './load-file.ts';
+import { checkArchive, damagedArchive, readArchive, type ArchiveFile } from './read-archive.ts';
+import { importBeside } from './import-beside.ts';
 import { loadPage } from './tables.ts';
 import { openTarget, type Target } from './target.ts';
 
@@ -35,6 +28,10 @@ export interface RestoreOptions extends PlacePorts {
   readonly place: Place;
   readonly passphrase?: string | undefined;
   readonly force?: boolean | undefined;
+  /** A territory only: into a hub that has others. */
+  readonly beside?: boolean | undefined;
+  /** People of the archive whose ids are known there are the same people. */
+  readonly samePeople?: boolean | undefined;
   readonly quotaBytes: number;
   readonly signal: AbortSignal;
   /** Bytes of the archive, which is read twice: first checked, then restored. */
@@ -60,6 +57,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   });
   const manifest = await checkArchive(archive('checking'));
   checkFit(manifest, options);
+  if (options.beside === true)
+    return { ...manifest, leftOut: await importBeside(() => archive('restoring'), manifest, options) };
   const target = await openTarget({ ...options, force: options.force === true, migrations: manifest.migrations });
   try {
     const leftOut = await load(archive('restoring'), target, options);
@@ -97,7 +96,7 @@ async function load(from: ArchiveFile, target: Target, { crypto }: RestoreOption
     const [folder = '', name = ''] = part.name.split('/');
     if (folder === 'blocks') await store.put(CID.parse(name), await part.whole());
     else if (folder === 'files') await loadFile(store, CID.parse(name), part, crypto);
-    else if (folder === 'secrets') await target.keepSecret(name, await part.whole());
+    else if (folder === 'secrets' || folder === 'territories') await target.keepSecret(name, await part.whole());
     else if (folder === 'folder') {
       if (!(await target.keepFile(name, await part.whole()))) leftOut.push(name);
     } else if (folder === 'tables') {
@@ -113,50 +112,6 @@ async function load(from: ArchiveFile, target: Target, { crypto }: RestoreOption
     await store.put(CID.parse(cid), manifest);
   }
   return leftOut;
-}
-
-/** A file with damaged leaves stays unfinished: publishing its model again sends what is missing. */
-async function loadFile(store: BlobStore, root: CID, part: ArchivePart, crypto: Crypto): Promise<void> {
-  const layout: FileLayout =
-    root.code === RAW
-      ? { root, bytes: part.bytes, leaves: [{ cid: root, bytes: part.bytes }] }
-      : await readLayout(root, async (cid) => {
-          const node = await store.get(cid);
-          if (node !== undefined) return node;
-          throw new IdlewildError('data_corrupt', `node ${cid.toString()} comes after the file that needs it`);
-        });
-  const assembly = await store.assemble(layout);
-  const missing = new Set(assembly.missing());
-  let index = 0;
-  for await (const bytes of inLeaves(layout, part.chunks())) {
-    const leaf = layout.leaves[index] as FileLayout['leaves'][number];
-    if (missing.has(index) && (await matches(leaf.cid, bytes, crypto))) {
-      await assembly.write(index, bytes);
-      missing.delete(index);
-    }
-    index++;
-  }
-  if (missing.size === 0) await assembly.finish();
-}
-
-/** Cuts a stream at the ends of a file's leaves. */
-async function* inLeaves({ leaves }: FileLayout, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let index = 0;
-  let buffer = new Uint8Array(leaves[0]?.bytes ?? 0);
-  let filled = 0;
-  if (buffer.length === 0) yield buffer;
-  for await (const chunk of chunks) {
-    for (let at = 0; at < chunk.length;) {
-      const taken = Math.min(buffer.length - filled, chunk.length - at);
-      buffer.set(chunk.subarray(at, at + taken), filled);
-      filled += taken;
-      at += taken;
-      if (filled < buffer.length) continue;
-      yield buffer;
-      buffer = new Uint8Array(leaves[++index]?.bytes ?? 0);
-      filled = 0;
-    }
-  }
 }
 
 async function noteAct(

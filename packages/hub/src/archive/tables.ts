@@ -3,7 +3,7 @@
  * database, whatever its version: an archive of an older one is brought to this version after it was loaded.
  */
 import { IdlewildError, decodeCbor, encodeCbor } from '@idlewild/protocol';
-import { sql, type SqlBool } from 'kysely';
+import { sql, type RawBuilder, type SqlBool } from 'kysely';
 import type { Database, DatabaseTransaction, Schema } from '../db/schema.ts';
 import type { ArchiveKind } from './manifest.ts';
 
@@ -96,17 +96,21 @@ interface Page {
 /** Variables of one statement; SQLite takes 32,766. */
 const VARIABLES_MAX = 16_384;
 
-/** All pages of all tables, in their order, as `transaction` sees them. */
+/**
+ * All pages of all tables, in their order, as `transaction` sees them: everything for a backup, and of a territory
+ * alone what is its own.
+ */
 export async function* dumpTables(
   transaction: DatabaseTransaction,
   kind: ArchiveKind,
+  territory: string,
 ): AsyncGenerator<{ readonly table: string; readonly rows: number; readonly page: Uint8Array }> {
   const there = await existing(transaction);
   for (const table of ARCHIVED_TABLES) {
     if (!there.has(table.name) || (kind === 'territory' && table.moves === 'none')) continue;
     let after: readonly unknown[] | undefined;
     for (;;) {
-      const rows = await pageOf(transaction, table, kind, after);
+      const rows = await pageOf(transaction, table, kind === 'territory' ? territory : undefined, after);
       const [first] = rows;
       if (first === undefined) break;
       const columns = Object.keys(first);
@@ -126,23 +130,30 @@ async function existing(db: Database): Promise<Set<string>> {
 async function pageOf(
   transaction: DatabaseTransaction,
   { name, key, rows, moves }: ArchivedTable,
-  kind: ArchiveKind,
+  territory: string | undefined,
   after: readonly unknown[] | undefined,
 ): Promise<Record<string, unknown>[]> {
   const tuple = sql.join(key.map((column) => sql.ref(column)));
   let query = transaction.selectFrom(sql<Record<string, unknown>>`${sql.table(name)}`.as('page')).selectAll();
-  if (kind === 'territory' && moves === 'finished') query = query.where(sql<SqlBool>`finished_at_ms is not null`);
+  if (territory !== undefined) query = query.where(isOf(name, territory));
+  if (territory !== undefined && moves === 'finished') query = query.where(sql<SqlBool>`finished_at_ms is not null`);
   if (after !== undefined) query = query.where(sql<SqlBool>`(${tuple}) > (${sql.join(after)})`);
   for (const column of key) query = query.orderBy(sql.ref(column));
   return query.limit(rows).execute();
 }
 
+/** What says of a row that it goes along with a territory. */
+function isOf(table: TableName, territory: string): RawBuilder<SqlBool> {
+  if (table === 'territories') return sql<SqlBool>`id = ${territory}`;
+  // People are of the whole hub, and go along with every territory that they are members of.
+  if (table === 'people')
+    return sql<SqlBool>`id in (select person_id from members where members.territory_id = ${territory})`;
+  return sql<SqlBool>`territory_id = ${territory}`;
+}
+
 /** Writes one page back; how many rows that were. Throws `data_corrupt` for what is no page. */
 export async function loadPage(transaction: DatabaseTransaction, table: string, bytes: Uint8Array): Promise<number> {
-  const known = ARCHIVED_TABLES.find(({ name }) => name === table);
-  const page = decodeCbor(bytes, `a page of ${table}`) as Page;
-  if (known === undefined || !Array.isArray(page.columns) || !Array.isArray(page.rows))
-    throw new IdlewildError('data_corrupt', `it holds rows of a table "${table}" that this version does not know`);
+  const page = readPage(table, bytes);
   const columns = sql.join(page.columns.map((column) => sql.ref(column)));
   const perStatement = Math.max(1, Math.floor(VARIABLES_MAX / page.columns.length));
   for (let from = 0; from < page.rows.length; from += perStatement) {
@@ -150,4 +161,12 @@ export async function loadPage(transaction: DatabaseTransaction, table: string, 
     await sql`insert into ${sql.table(table)} (${columns}) values ${sql.join(rows)}`.execute(transaction);
   }
   return page.rows.length;
+}
+
+/** Throws `data_corrupt` for what is no page. */
+export function readPage(table: string, bytes: Uint8Array): Page {
+  const page = decodeCbor(bytes, `a page of ${table}`) as Page;
+  const isKnown = ARCHIVED_TABLES.some(({ name }) => name === table);
+  if (isKnown && Array.isArray(page.columns) && Array.isArray(page.rows)) return page;
+  throw new IdlewildError('data_corrupt', `it holds rows of a table "${table}" that this version does not know`);
 }

@@ -13,7 +13,7 @@ import { sql, type Kysely } from 'kysely';
 import { MIGRATIONS, RESTORING, migrate } from '../db/migrate.ts';
 import type { BringTables, OpenDatabase } from '../db/open.ts';
 import type { Database } from '../db/schema.ts';
-import { SECRET_NAMES } from '../identity/secrets.ts';
+import { SECRET_NAMES, furtherName, type KeptName } from '../identity/secrets.ts';
 import { createDatabaseBlobStore } from '../storage/database-blob-store.ts';
 import {
   ARCHIVED_SECRETS,
@@ -31,6 +31,7 @@ import { ARCHIVED_TABLES, TABLES_NOT_ARCHIVED } from './tables.ts';
 export interface Target {
   readonly database: OpenDatabase;
   readonly store: BlobStore;
+  /** `NAME`, or `ID.NAME` of one of the further territories. */
   keepSecret(name: string, bytes: Uint8Array): Promise<void>;
   /** Into the data folder; `false` where there is none, or the file is there already and stays. */
   keepFile(name: string, bytes: Uint8Array): Promise<boolean>;
@@ -66,9 +67,9 @@ export async function openTarget(options: TargetOptions): Promise<Target> {
       get database() {
         return current();
       },
-      store: await storeOf(options, database),
+      store: await storeOf(options, database.db),
       async keepSecret(name, bytes) {
-        const known = ARCHIVED_SECRETS.find((each) => each === name);
+        const known = knownSecret(name);
         if (known === undefined) return;
         const header = `Idlewild ${name}, restored from an archive. Keep it secret.`;
         await secretsIn(place, database.db, options).write(known, bytes, header);
@@ -100,7 +101,16 @@ export async function openTarget(options: TargetOptions): Promise<Target> {
   }
 }
 
-async function storeOf({ place, quotaBytes, crypto }: TargetOptions, { db }: OpenDatabase): Promise<BlobStore> {
+function knownSecret(name: string): KeptName | undefined {
+  const [, further, own = name] = /^(ter_[a-z2-7]+)\.(.+)$/.exec(name) ?? [];
+  const known = ARCHIVED_SECRETS.find((each) => each === own);
+  return known === undefined || further === undefined ? known : furtherName(further, known);
+}
+
+export async function storeOf(
+  { place, quotaBytes, crypto }: Pick<TargetOptions, 'place' | 'quotaBytes' | 'crypto'>,
+  db: Database,
+): Promise<BlobStore> {
   if (place.database !== undefined) return createDatabaseBlobStore({ db, quotaBytes, crypto });
   return createDiskBlobStore({ folder: join(place.data, BLOBS_FOLDER), quotaBytes, crypto });
 }
@@ -159,6 +169,7 @@ const ownFiles = (): string[] => [
   ...SECRET_NAMES,
   ...SECRET_NAMES.map((name) => `${name}.next`),
   ...FOLDER_FILES,
+  'territories',
   BLOBS_FOLDER,
   `${DATABASE_FILE}-wal`,
   `${DATABASE_FILE}-shm`,

@@ -38,7 +38,7 @@ export interface Secrets {
 }
 
 /** These are of the process, whatever territories it serves. */
-const SHARED: ReadonlySet<SecretName> = new Set(['hub.key', 'bus.key']);
+export const SHARED_SECRETS: ReadonlySet<SecretName> = new Set(['hub.key', 'bus.key']);
 
 export const furtherName = (territory: string, name: SecretName): FurtherName => {
   if (!isId(territory, 'ter')) throw new Error(`secrets of "${territory}", which is no id of a territory`);
@@ -48,7 +48,7 @@ export const furtherName = (territory: string, name: SecretName): FurtherName =>
 /** The secrets of one of the further territories, under the names that a hub of one has for them. */
 export function secretsOf(secrets: Secrets, territory: string): Secrets {
   const nameOf = (name: KeptName): KeptName =>
-    SHARED.has(name as SecretName) ? name : furtherName(territory, name as SecretName);
+    SHARED_SECRETS.has(name as SecretName) ? name : furtherName(territory, name as SecretName);
   return {
     read: (name) => secrets.read(nameOf(name)),
     write: (name, bytes, header) => secrets.write(nameOf(name), bytes, header),
