@@ -1,4 +1,4 @@
-/** People, groups, roles and own keys with the command itself: what docs/people.md and docs/cli.md promise to scripts. */
+/** People, groups, roles and own keys with the command itself: what docs/people.md and docs/cli.md promise. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Members, groups, roles and who has them, whoever asks, and what is one's own: routes as methods, and their shapes. */
+/** Members, groups, roles and who has them, whoever asks, and what is one's own: routes as methods, with shapes. */
 import type { DeviceState, DeviceTier } from '@idlewild/protocol';
 import type { CallOptions, HubConnection } from './http.ts';
 import type { CreatedInvite, CreatedKey, InviteRequest, Key, KeyRequest } from './shapes.ts';

@@ -13,8 +13,8 @@ export function addKeyCommands(program: Command): void {
     .command('keys')
     .summary('make, list, limit and revoke keys')
     .description(
-      'Make, list, limit and revoke the keys with which programs ask: keys of the community, and with --own keys that ' +
-        'are yours and may do what you may.',
+      'Make, list, limit and revoke the keys with which programs ask: keys of the community, and with --own keys ' +
+        'that are yours and may do what you may.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild keys create --name "Ada\'s notebook"');
   addCreate(keys);

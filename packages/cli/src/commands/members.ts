@@ -137,8 +137,9 @@ function addRemove(members: Command): void {
     .command('remove')
     .summary('remove a member for good')
     .description(
-      'Remove a member for good: their sessions end, their own keys are revoked, their roles and groups are gone, and ' +
-        'the devices that they lend are handed back. Keys of the community that they made stay; revoke those they know.',
+      'Remove a member for good: their sessions end, their own keys are revoked, their roles and groups are gone, ' +
+        'and the devices that they lend are handed back. Keys of the community that they made stay; revoke those ' +
+        'they know.',
     )
     .argument(...MEMBER)
     .option('--yes', 'do not ask')

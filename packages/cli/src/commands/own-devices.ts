@@ -15,8 +15,8 @@ export function addOwnDeviceCommands(devices: Command): void {
     .command('mine')
     .summary('see and steer the devices that you lend')
     .description(
-      'See and steer the devices that you lend, in all communities of this hub that you are in. It takes being signed ' +
-        'in; a key of your own shows those of its own community.',
+      'See and steer the devices that you lend, in all communities of this hub that you are in. It takes being ' +
+        'signed in; a key of your own shows those of its own community.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild devices mine')
     .action(async (_: unknown, command: Command) => {
@@ -82,8 +82,8 @@ function addTakeBack(mine: Command): void {
     .command('take-back')
     .summary('lend a device of yours no longer')
     .description(
-      'Lend a device of yours no longer: it is dropped at once. Another invite lets it in again. On the device itself, ' +
-        '`idlewild lending leave` does the same, and removes what was fetched.',
+      'Lend a device of yours no longer: it is dropped at once. Another invite lets it in again. On the device ' +
+        'itself, `idlewild lending leave` does the same, and removes what was fetched.',
     )
     .argument(...DEVICE)
     .option('--community <community>', 'name or id, where it is lent to several')

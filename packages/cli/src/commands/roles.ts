@@ -13,9 +13,9 @@ export function addRoleCommands(program: Command): void {
     .command('roles')
     .summary('make roles, and give them to people, groups and keys')
     .description(
-      'Make roles of permissions, and give them to people, groups and keys: in the whole community, or on one project, ' +
-        'model or pool of devices, and until a moment. Nobody gives what they do not hold themselves, there and as ' +
-        'long; stewards hold everything.',
+      'Make roles of permissions, and give them to people, groups and keys: in the whole community, or on one ' +
+        'project, model or pool of devices, and until a moment. Nobody gives what they do not hold themselves, there ' +
+        'and as long; stewards hold everything.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild roles bind member --person Ada');
   addList(roles);
@@ -91,8 +91,8 @@ function addChange(roles: Command): void {
     .command('change')
     .summary('change what a role permits')
     .description(
-      'Change what a role permits, at once and for everybody who has it. To add a permission takes holding it wherever ' +
-        'the role is bound.',
+      'Change what a role permits, at once and for everybody who has it. To add a permission takes holding it ' +
+        'wherever the role is bound.',
     )
     .argument('<role>', 'its name')
     .option('--permissions <actions>', `all that it permits from now on: ${PERMISSIONS_HELP}`, parseList)

@@ -137,7 +137,7 @@ function ownerBehind(asker: Principal): string {
   if (person !== undefined) return person;
   throw new IdlewildError(
     'forbidden',
-    'a key of the territory is nobody and has no keys of its own; sign in, or have a steward make a key of the territory',
+    'a key of the territory is nobody and has no keys of its own; sign in, or have a steward make one',
   );
 }
 

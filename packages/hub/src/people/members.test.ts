@@ -1,6 +1,7 @@
 import { codeOf } from '@idlewild/protocol';
 import { describe, expect, test } from 'vitest';
 import type { OpenDatabase } from '../db/open.ts';
+import type { Database } from '../db/schema.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { requireGrant } from './granting.ts';
 import { addMember } from './members.ts';
@@ -286,6 +287,12 @@ async function belongings({ db }: Awaited<ReturnType<typeof createPeopleWorld>>,
       used_at_ms: null,
     })
     .execute();
+  await linkAndDevice(db, territory, person);
+}
+
+async function linkAndDevice(db: Database, territory: string, person: string): Promise<void> {
+  const common = { territory_id: territory, person_id: person };
+  const id = `${territory} ${person}`;
   await db
     .insertInto('sign_in_links')
     .values({

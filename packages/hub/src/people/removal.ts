@@ -8,7 +8,6 @@
  */
 import type { Audit } from '../audit/audit.ts';
 import type { DatabaseTransaction } from '../db/schema.ts';
-import type { MemberAct } from './members.ts';
 import { touchPeople } from './versions.ts';
 
 export interface Removed {
@@ -22,7 +21,7 @@ export interface Removed {
 export async function removeMember(
   transaction: DatabaseTransaction,
   { audit, nowMs }: { readonly audit: Audit; readonly nowMs: number },
-  { territory, id, actor }: MemberAct,
+  { territory, id, actor }: { readonly territory: string; readonly id: string; readonly actor: string },
   name: string,
 ): Promise<Removed> {
   await removeWaysIn(transaction, territory, id, nowMs);

@@ -71,7 +71,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     ]);
   });
 
-  test('nobody puts herself into a group that has more than she has, nor gives a role to a group that she is in', async () => {
+  test('nobody puts herself into a group that has more, nor gives more to a group that she is in', async () => {
     const { add, role, groups, bindTo, bindings, boss } = await setUp();
     await role('desk', ['manageGroups', 'bindRole', 'manageRoles', 'manageMembers']);
     const ada = await add('Ada', 'desk');
@@ -374,7 +374,8 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const staff = await groups.create({ ...act, name: 'staff' });
     const quiet = await bindTo({ subject: person(ben.id), role: 'quiet' });
     const text =
-      'permit (principal in Group::"night", action, resource); forbid (principal in Role :: "quiet", action, resource);';
+      'permit (principal in Group::"night", action, resource);' +
+      'forbid (principal in Role :: "quiet", action, resource);';
     const policy = { territory_id: HERE, name: 'night', text, version: 1, changed_at_ms: 0, changed_by: boss.id };
     await db.insertInto('policies').values(policy).execute();
     const refused = [

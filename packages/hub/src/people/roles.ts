@@ -274,7 +274,7 @@ export function createRoles({ db, clock, audit }: RolesDeps): Roles {
         const held = uses.bindings.map((use) => ({ ...use, role: name, permissions }));
         await requireSteward(transaction, place, act.actor, held, `take the role ${name} from whoever has it`);
         if (uses.providers > 0) {
-          const message = `people who sign in by a provider get the role ${name}; give that provider another role first`;
+          const message = `who signs in by a provider gets the role ${name}; give that provider another one first`;
           throw new IdlewildError('conflict', message);
         }
         await takeAway(transaction, place, name);

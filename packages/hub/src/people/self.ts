@@ -1,4 +1,4 @@
-/** Who somebody is in a territory, for herself: her name, her roles and where they hold, her groups, her communities. */
+/** Who somebody is in a territory, for herself: name, roles and where they hold, groups, communities. */
 import type { Database } from '../db/schema.ts';
 import type { MemberState } from '../db/schema/people.ts';
 import { actorOf, personOf, type Principal } from '../identity/principal.ts';
