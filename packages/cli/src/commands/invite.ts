@@ -10,6 +10,7 @@ interface InviteOptions {
   readonly uses: number;
   readonly expires?: number;
   readonly tier: 'vetted' | 'member' | 'public';
+  readonly for?: string;
 }
 
 export function addInviteCommand(program: Command): void {
@@ -27,11 +28,14 @@ export function addInviteCommand(program: Command): void {
         .choices(['vetted', 'member', 'public'])
         .default('member'),
     )
+    .option('--for <member>', 'whose devices they are: name or id of a member')
     .addHelpText('after', '\nExample:\n  $ idlewild invite --uses 30 --expires 2h')
-    .action(async ({ uses, expires = EXPIRES_SECONDS_DEFAULT, tier }: InviteOptions, command: Command) => {
+    .action(async ({ uses, expires = EXPIRES_SECONDS_DEFAULT, tier, for: member }: InviteOptions, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const invite = await client.invites.create({ uses, expiresInSeconds: expires, tier });
+      const { memberMeant } = await import('../meant.ts');
+      const person = member === undefined ? undefined : (await memberMeant(client, member)).id;
+      const invite = await client.invites.create({ uses, expiresInSeconds: expires, tier, for: person });
       const { url, token, expiresAt } = invite;
       const { decodeInvite } = await import('@idlewild/protocol');
       if (decodeInvite(token).session === true) {
