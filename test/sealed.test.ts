@@ -128,7 +128,7 @@ test("OpenAI's own client gets the same over the proxy as from the hub, whole an
   await child.stop();
 });
 
-test('a proxy seals to nobody for whom its steward does not vouch, and lets nobody in but who has its token', async () => {
+test('a proxy seals to nobody for whom its steward does not vouch, and is for nobody without its token', async () => {
   const other = nodeCrypto.signingKey(new Uint8Array(32).fill(22)) as KeyPair;
   const { child, told, openai } = await startProxy(['--steward', textOf(other.publicKey)]);
   await expect(openai.chat.completions.create(chat)).rejects.toMatchObject({ status: 502, code: 'device_unvouched' });

@@ -78,7 +78,7 @@ export function needlesOf({ texts, tokenIds = [] }: Secret): Needle[] {
   return [...needles.values()];
 }
 
-/** The characters of base64 that depend on these bytes alone, when they begin `shift` bytes after a group's beginning. */
+/** The characters of base64 that depend on these bytes alone, `shift` bytes after a group's beginning. */
 function within(bytes: Buffer, shift: number, alphabet: 'base64' | 'base64url'): Buffer {
   const text = Buffer.concat([Buffer.alloc(shift), bytes])
     .toString(alphabet)

@@ -30,7 +30,19 @@ export type Welcome = Extract<ToDevice, { t: 'welcome' }>;
 /** What a welcomed device may be told; the session's own messages never leave it. */
 export type WorkMessage = Extract<
   ToDevice,
-  { t: 'hold' | 'answer' | 'answer.resume' | 'answer.kept' | 'embed' | 'sealed' | 'cancel' | 'drain' | 'left' | 'blob.want' }
+  {
+    t:
+      | 'hold'
+      | 'answer'
+      | 'answer.resume'
+      | 'answer.kept'
+      | 'embed'
+      | 'sealed'
+      | 'cancel'
+      | 'drain'
+      | 'left'
+      | 'blob.want';
+  }
 >;
 type Move = Extract<ToDevice, { t: 'move' }>;
 export type SessionTimer = 'retry' | 'handshake' | 'beat' | 'silence' | 'flush' | 'move';

@@ -28,9 +28,9 @@ export function addProxyCommand(program: Command): void {
     .command('proxy')
     .summary('encrypt prompts end to end for any OpenAI client on this machine')
     .description(
-      'Open an endpoint on this machine that speaks as OpenAI does and encrypts every prompt end to end: to one device ' +
-        'for which a steward vouches whose key you pinned. The hub sees lengths and timing. What cannot be encrypted is ' +
-        'refused; nothing is ever sent in the open.',
+      'Open an endpoint on this machine that speaks as OpenAI does and encrypts every prompt end to end: to one ' +
+        'device for which a steward vouches whose key you pinned. The hub sees lengths and timing. What cannot be ' +
+        'encrypted is refused; nothing is ever sent in the open.',
     )
     .option('--port <port>', 'where it listens; 0 takes a free one', portOf, PORT_DEFAULT)
     .option(
@@ -54,7 +54,8 @@ export function addProxyCommand(program: Command): void {
     .addOption(new Option('--stop-with-stdin').hideHelp())
     .addHelpText(
       'after',
-      '\nExample:\n  $ idlewild proxy --steward 3q2-7wAA…\n\nThen give a client OPENAI_BASE_URL and OPENAI_API_KEY as it prints them.',
+      '\nExample:\n  $ idlewild proxy --steward 3q2-7wAA…\n\n' +
+        'Then give a client OPENAI_BASE_URL and OPENAI_API_KEY as it prints them.',
     )
     .action(async (options: ProxyCommandOptions, command: Command) => {
       const context = contextOf(command);

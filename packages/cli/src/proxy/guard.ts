@@ -1,9 +1,9 @@
 /**
  * Who may use a port on this machine: whoever has its token, asks for it by a name of this machine, and is no web page.
  *
- * Any page in a browser here can send requests to loopback, and make its own name resolve to it (DNS rebinding), so the
- * Host header has to be one that this port was opened under, and a request that comes from a page is refused. Other people
- * on the same machine are kept out by the token.
+ * Any page in a browser here can send requests to loopback, and make its own name resolve to it (DNS rebinding), so
+ * the Host header has to be one that this port was opened under, and a request that comes from a page is refused.
+ * Other people on the same machine are kept out by the token.
  */
 import { IdlewildError, equalBytes, utf8 } from '@idlewild/protocol';
 

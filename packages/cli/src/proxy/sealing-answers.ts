@@ -1,6 +1,6 @@
 /**
- * Answers as OpenAI's endpoints ask for them, each sealed to a device: what stands in a proxy where a hub has its queue.
- * There is no other way out of here: a prompt that cannot be sealed is not sent.
+ * Answers as OpenAI's endpoints ask for them, each sealed to a device: what stands in a proxy where a hub has its
+ * queue. There is no other way out of here: a prompt that cannot be sealed is not sent.
  */
 import type { SealedAnswerEvent, SealedClient, SealedFinish } from '@idlewild/client';
 import type { AnswerOutcome, AnswerRequest, Answers, AnswerSink } from '@idlewild/hub';

@@ -3,10 +3,11 @@
  *
  *   offer ──verified──► sealed ──► events, opened ──the end──► finished
  *     ▲                              │
- *     └── lost, silent, broken off ──┘   the same work with the tokens that there are is sealed to the next device
+ *     └── lost, silent, broken off ──┘   the same work, with the tokens that there are, goes to another
  *
  * Nothing is sent before the device is verified, nothing is ever sent unsealed, and no token that was told changes,
- * repeats or is lost: each is taken by its index. What does not open, or comes out of turn, ends the answer with an error.
+ * repeats or is lost: each is taken by its index. What does not open, or comes out of turn, ends the answer with an
+ * error.
  */
 import {
   IdlewildError,

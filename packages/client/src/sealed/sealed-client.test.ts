@@ -1,6 +1,6 @@
 /**
- * Claims about end-to-end encrypted prompts at their caller: what a hub that lies gets (nothing), and that an answer goes
- * on over the loss of its device. The hub here is a `fetch`, and may say anything.
+ * Claims about end-to-end encrypted prompts at their caller: what a hub that lies gets (nothing), and that an answer
+ * goes on over the loss of its device. The hub here is a `fetch`, and may say anything.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {

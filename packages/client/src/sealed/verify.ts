@@ -3,8 +3,9 @@
  *
  *   pinned steward ──vouches for──► device's identity ──signs──► X25519 key ──► the prompt
  *
- * The hub carries all three and can change none: another device's key, a key of its own, one that has expired, one that is
- * older than the caller has seen, or a device that nobody vouches for is found here. What it can do is to offer nothing.
+ * The hub carries all three and can change none: another device's key, a key of its own, one that has expired, one
+ * that is older than the caller has seen, or a device that nobody vouches for is found here. What it can do is to
+ * offer nothing.
  */
 import {
   IdlewildError,

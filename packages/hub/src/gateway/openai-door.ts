@@ -1,6 +1,7 @@
 /**
- * OpenAI's endpoints in front of whatever answers them, where that is no hub: the same bodies, checks, shapes and errors
- * as a hub's, so that a client cannot tell the difference. Who may ask, and which models there are, is the owner's to say.
+ * OpenAI's endpoints in front of whatever answers them, where that is no hub: the same bodies, checks, shapes and
+ * errors as a hub's, so that a client cannot tell the difference. Who may ask, and which models there are, is the
+ * owner's to say.
  *
  * Everything that is not one of these endpoints is refused with the owner's words.
  */

@@ -1,8 +1,9 @@
 /**
  * Sealed prompts over HTTP: a device is offered, the sealed prompt comes, sealed events go back as server-sent events.
  *
- * Nothing here can be read, so nothing is parsed but lengths and ids. Headers wait for the device's first event; a caller
- * that hangs up, or does not read, ends its attempt. Answers are not kept: whose stream breaks seals to another device.
+ * Nothing here can be read, so nothing is parsed but lengths and ids. Headers wait for the device's first event; a
+ * caller that hangs up, or does not read, ends its attempt. Answers are not kept: whose stream breaks seals to
+ * another device.
  */
 import { LIMITS, type Clock, type IdlewildError } from '@idlewild/protocol';
 import { z } from 'zod';

@@ -4,9 +4,9 @@
  *   asked ──a free device──► held ──the prompt──► taken
  *     │ └─ all busy: waits ─┘ └──`offerHoldMs`──► let go
  *
- * A place is a lease like any other, so whoever counts a device's leases counts it. Answers in the open have a queue that
- * takes a slot the moment it is free; so that they cannot take every one of them, an offer that has waited a while stands
- * in for the next slot of one device, as long as no more than half of its slots are for sealed prompts.
+ * A place is a lease like any other, so whoever counts a device's leases counts it. Answers in the open have a queue
+ * that takes a slot the moment it is free; so that they cannot take every one of them, an offer that has waited a
+ * while stands in for the next slot of one device, as long as no more than half of its slots are for sealed prompts.
  */
 import { IdlewildError, newId, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
@@ -22,7 +22,8 @@ import type { OfferRequest } from './port.ts';
 import type { Vouched } from './vouched.ts';
 
 /**
- * All that a prompt may need of its device: what it does need stays sealed. A device that lacks one is offered for none.
+ * All that a prompt may need of its device: what it does need stays sealed. A device that lacks one is offered for
+ * none.
  */
 const FEATURES: Demand['features'] = ['sealed', 'form', 'tools', 'logprobs', 'bias'];
 const BYTES_PER_TOKEN = 4;

@@ -69,8 +69,8 @@ export interface SealedHandle {
 
 export interface SealedAnswers {
   /**
-   * Waits for a device within bounds. Throws `no_device`, `too_busy` (with `retryAfterSeconds`), `unauthenticated` for a
-   * key that is revoked meanwhile, `cancelled`, `hub_stopping`.
+   * Waits for a device within bounds. Throws `no_device`, `too_busy` (with `retryAfterSeconds`), `unauthenticated`
+   * for a key that is revoked meanwhile, `cancelled`, `hub_stopping`.
    */
   offer(request: OfferRequest, signal: AbortSignal): Promise<Offer>;
   /** Resolves once the request is committed. Throws `offer_expired`, and what a journal throws. */

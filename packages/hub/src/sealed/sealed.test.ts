@@ -246,7 +246,7 @@ test('frames of another lease, epoch or device change nothing; one out of turn e
   expect(said).toHaveLength(2);
 });
 
-test('a lost, paused or silent device ends its attempt so that the caller may go on, and is not offered first', async () => {
+test('a lost, paused or silent device ends its attempt so that the caller may go on', async () => {
   const { ask, clock, ended, hub, submit, vouched } = await createWorld();
   const [ada, bea] = [await vouched('ada'), await vouched('bea')];
   const near = await idOfKey('dev', ada.key.publicKey, nodeCrypto);

@@ -2,12 +2,12 @@
  * Answers to prompts that this hub cannot read: an offer of a device, the sealed prompt to it, its sealed events back.
  *
  *   offered ──the prompt, journalled──► running ──sealed.done──► done
- *                                          ├──lost, silent, paused──► lost: its caller seals it to another device
+ *                                          ├──lost, silent, paused──► lost: its caller tries another device
  *                                          └──refused for good, revoked, too late──► failed
  *
- * Each attempt is a request of its own: only its caller could begin another. What is written down is that it was, how it
- * ended and what it used, as its device counts it. A frame that does not carry the current lease and epoch, or the next
- * number, changes nothing or ends the attempt.
+ * Each attempt is a request of its own: only its caller could begin another. What is written down is that it was, how
+ * it ended and what it used, as its device counts it. A frame that does not carry the current lease and epoch, or the
+ * next number, changes nothing or ends the attempt.
  */
 import {
   IdlewildError,

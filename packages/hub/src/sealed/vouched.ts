@@ -1,6 +1,6 @@
 /**
- * Which connected devices a steward vouches for, as the database had it a moment ago: whom to offer, and what to show with
- * it. The hub decides nothing else by it; callers hold the chains against keys that they pinned.
+ * Which connected devices a steward vouches for, as the database had it a moment ago: whom to offer, and what to show
+ * with it. The hub decides nothing else by it; callers hold the chains against keys that they pinned.
  */
 import type { Clock, VouchChain } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';

@@ -33,7 +33,8 @@ export function bucketFor(bytes: number, { min, max, factor }: Buckets): number 
 export function pad(content: Uint8Array, buckets: Buckets): Uint8Array {
   const bucket = bucketFor(content.length + LENGTH_BYTES, buckets);
   if (bucket === undefined) {
-    const message = `${content.length} bytes are more than can be sealed at once, which is ${buckets.max - LENGTH_BYTES}`;
+    const most = buckets.max - LENGTH_BYTES;
+    const message = `${content.length} bytes are more than can be sealed at once, which is ${most}`;
     throw new IdlewildError('body_too_large', message);
   }
   const length = new Uint8Array(LENGTH_BYTES);

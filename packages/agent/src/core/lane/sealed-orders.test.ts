@@ -51,7 +51,7 @@ async function createWorld(...options: Parameters<typeof createFixture>): Promis
       const whole = exampleWork({ prompt: { kind: 'text', text: SECRET }, tokensMax: 5, ...work });
       const { enc, sealed, answer } = await sealWork(whole, terms, ports);
       const { device: _device, ...told } = terms;
-      return { order: { t: 'sealed', ...told, enc, sealed, deadlineMs: 60_000 } as SealedOrder, answer };
+      return { order: { t: 'sealed', ...told, enc, sealed, deadlineMs: 60_000 }, answer };
     },
     async read(answer, lease = 'att_1') {
       const frames = [...fixture.got('sealed.part'), ...fixture.got('sealed.done'), ...fixture.got('sealed.failed')];
