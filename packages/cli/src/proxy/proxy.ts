@@ -17,6 +17,7 @@ import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { createGuard } from './guard.ts';
 import { createSealingAnswers } from './sealing-answers.ts';
 import { readKey } from './trusted.ts';
+import { createUseRules } from './use-rules.ts';
 
 export interface ProxyOptions {
   readonly hub: string;
@@ -32,8 +33,6 @@ export interface ProxyOptions {
   readonly port: number;
   /** What clients show as their API key. */
   readonly token: string;
-  /** Rules of use, held against what is asked before it is sealed; whoever refuses throws. */
-  readonly judge?: OpenAiDoorDeps['judge'] | undefined;
 }
 
 export interface RunningProxy {
@@ -64,7 +63,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       const digest = await nodeCrypto.hkdf(secret, new Uint8Array(0), Buffer.from(label ?? ''), SCOPE_CHARACTERS / 2);
       return `sealed.${hex(digest)}`;
     },
-    judge: options.judge ?? (() => []),
+    judge: createUseRules({ read: () => connection.json('GET', '/api/use'), clock: systemClock }),
     guard: createGuard({ token, host }),
     elsewhere: ELSEWHERE,
     hub: hubId,
