@@ -10,6 +10,11 @@ export async function memberMeant({ people: { members } }: Client, wanted: strin
 export const groupMeant = async ({ people }: Client, wanted: string): Promise<Group> =>
   pick(await people.groups.list(), wanted, 'group');
 
+/** Id of a project. */
+export async function projectMeant(client: Client, wanted: string): Promise<string> {
+  return pick(await client.projects.list(), wanted, 'project').id;
+}
+
 export async function keyMeant(client: Client, wanted: string): Promise<Key> {
   const live = (await client.keys.list()).filter((key) => key.revokedAt === null);
   return pick(live, wanted, 'key');

@@ -40,7 +40,7 @@ function addBind(roles: Command): void {
     .option('--person <member>', 'name or id of a member')
     .option('--group <group>', 'name or id of a group')
     .option('--to-key <key>', 'name or id of a key')
-    .option('--project <id>', 'only on this project')
+    .option('--project <project>', 'only on this project, by its name or id')
     .option('--model <model>', 'only on this model')
     .option('--pool <pool>', 'only on the devices of this pool')
     .option('--expires <duration>', 'how long it lasts, like 24h or 30d (default: until taken)', parseDurationSeconds)
@@ -79,7 +79,10 @@ async function scopeMeant(client: Client, { project, model, pool }: BindOptions)
     const { IdlewildError } = await import('@idlewild/protocol');
     throw new IdlewildError('usage', 'a role is bound on one thing: a project, a model or a pool');
   }
-  if (project !== undefined) return { kind: 'project', id: project };
+  if (project !== undefined) {
+    const { projectMeant } = await import('../meant.ts');
+    return { kind: 'project', id: await projectMeant(client, project) };
+  }
   if (model !== undefined) return { kind: 'model', id: (await client.models.get(model)).cid };
   return pool === undefined ? { kind: 'territory', id: '' } : { kind: 'pool', id: pool };
 }

@@ -45,7 +45,7 @@ function addCreate(keys: Command): void {
     .option('--role <role>', 'what the key may do: a role of the community', 'caller')
     .option('--own', 'a key of yours: it may do what both its role and you may, and goes when you go')
     .option('--name <name>', 'whom or what it is for')
-    .option('--project <id>', 'on whose account it asks')
+    .option('--project <project>', 'on whose account it asks, by its name or id')
     .addOption(
       new Option('--data-class <class>', 'of what it asks, unless a request says otherwise').choices([
         'public',
@@ -64,10 +64,12 @@ function addCreate(keys: Command): void {
     .action(async (options: CreateOptions, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const { expires: expiresInSeconds, own = false, ...rest } = options;
+      const { expires: expiresInSeconds, own = false, project: wanted, ...rest } = options;
       const { role } = rest;
+      const { projectMeant } = await import('../meant.ts');
+      const project = wanted === undefined ? undefined : await projectMeant(client, wanted);
       const make = own ? client.people.own.createKey : client.keys.create;
-      const made = await make({ ...rest, expiresInSeconds }).catch(rolesNamed(role));
+      const made = await make({ ...rest, project, expiresInSeconds }).catch(rolesNamed(role));
       context.note(
         `a ${role}'s key${made.expiresAt === null ? '' : `, good until ${made.expiresAt}`}; it is not shown again`,
       );
