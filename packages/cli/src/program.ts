@@ -30,6 +30,7 @@ import { addTerritoriesCommands } from './commands/territories.ts';
 import { addTerritoryCommands } from './commands/territory.ts';
 import { addUpCommand } from './commands/up.ts';
 import { addUpdateCommand } from './commands/update.ts';
+import { addPolicyCommands } from './commands/policy.ts';
 import { addUseCommands } from './commands/use.ts';
 import { addUsageCommand } from './commands/usage.ts';
 import { addWhoamiCommand } from './commands/whoami.ts';
@@ -78,6 +79,7 @@ Examples:
   addProjectCommands(program);
   addUsageCommand(program);
   addReceiptCommands(program);
+  addPolicyCommands(program);
   addUseCommands(program);
   addAppealCommands(program);
   addStatusCommand(program);

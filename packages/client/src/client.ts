@@ -34,6 +34,7 @@ import type {
   Embeddings,
   EmbeddingsRequest,
   HubStatus,
+  InvitePlace,
   InviteRequest,
   Key,
   KeyLimitsRequest,
@@ -46,6 +47,7 @@ import type {
   TextsRequest,
   UsageQuery,
   UsageRow,
+  VouchedInviteRequest,
 } from './shapes.ts';
 import {
   allocationsOf,
@@ -59,6 +61,7 @@ import { territoriesOf, type Territories } from './territories.ts';
 import { deviceTrustOf, stewardsOf, type DeviceTrust, type Stewards } from './trust.ts';
 import { uploadModel, type UploadModel } from './upload.ts';
 import { signInOf, type SignInApi } from './sign-in.ts';
+import { policyOf, type PolicyApi } from './policy.ts';
 import { appealsOf, useOf, type AppealsApi, type UseApi } from './use.ts';
 
 export interface ClientOptions {
@@ -105,7 +108,11 @@ export interface Client {
     limit(id: string, limits: KeyLimitsRequest, options?: CallOptions): Promise<LimitedKey>;
     revoke(id: string, options?: CallOptions): Promise<void>;
   };
-  readonly invites: { create(request: InviteRequest, options?: CallOptions): Promise<CreatedInvite> };
+  readonly invites: {
+    create(request: InviteRequest, options?: CallOptions): Promise<CreatedInvite>;
+    /** Of a secret that was made here: `encodeInvite` makes the token of it and of what comes back. */
+    createVouched(request: VouchedInviteRequest, options?: CallOptions): Promise<InvitePlace>;
+  };
   readonly models: {
     list(options?: CallOptions): Promise<Model[]>;
     get(name: string, options?: CallOptions): Promise<ModelDetails>;
@@ -117,6 +124,9 @@ export interface Client {
     /** Devices that hold a pinned model keep it, whatever else is wanted. */
     pin(name: string, options?: CallOptions): Promise<void>;
     unpin(name: string, options?: CallOptions): Promise<void>;
+    /** It takes no request, and what it answers ends, everywhere. */
+    stop(name: string, why?: string, options?: CallOptions): Promise<void>;
+    allow(name: string, why?: string, options?: CallOptions): Promise<void>;
   };
   /** Newest day first: the asker's own, or for a steward everybody's. */
   usage(query?: UsageQuery, options?: CallOptions): Promise<UsageRow[]>;
@@ -126,6 +136,7 @@ export interface Client {
   readonly allocations: AllocationsApi;
   /** Caps, the daily floor, and what was used on whose account. */
   readonly spending: Spending;
+  readonly policy: PolicyApi;
   readonly use: UseApi;
   readonly appeals: AppealsApi;
   readonly signIn: SignInApi;
@@ -180,7 +191,10 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
       limit: (id, limits, options) => json('PATCH', at('/api/keys', id), limits, options),
       revoke: (id, options) => json('DELETE', at('/api/keys', id), undefined, options),
     },
-    invites: { create: (request, options) => json('POST', '/api/invites', request, options) },
+    invites: {
+      create: (request, options) => json('POST', '/api/invites', request, options),
+      createVouched: (request, options) => json('POST', '/api/invites', request, options),
+    },
     models: {
       list: (options) => json('GET', '/api/models', undefined, options),
       get: (name, options) => json('GET', at('/api/models', name), undefined, options),
@@ -189,6 +203,8 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
       remove: (name, options) => json('DELETE', at('/api/models', name), undefined, options),
       pin: (name, options) => json('PUT', at('/api/models', name, '/pin'), undefined, options),
       unpin: (name, options) => json('DELETE', at('/api/models', name, '/pin'), undefined, options),
+      stop: (name, why = '', options) => json('POST', at('/api/models', name, '/stop'), { why }, options),
+      allow: (name, why = '', options) => json('POST', at('/api/models', name, '/allow'), { why }, options),
     },
     usage: (query = {}, options) => {
       const asked = Object.entries(query).filter(([, value]) => value !== undefined) as [string, string][];
@@ -201,6 +217,7 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
     spending: spendingOf(json),
     requests: { list: (options) => json('GET', '/api/requests', undefined, options) },
     audit: auditOf(json),
+    policy: policyOf(json),
     use: useOf(json),
     appeals: appealsOf(json),
     signIn: signInOf(json),

@@ -201,6 +201,7 @@ interface CarriedError {
   readonly message?: unknown;
   readonly code?: unknown;
   readonly param?: unknown;
+  readonly details?: unknown;
 }
 
 function errorIn(text: string): CarriedError | undefined {
@@ -215,6 +216,7 @@ function errorIn(text: string): CarriedError | undefined {
 /** An error in OpenAI's shape, with its code kept. */
 export function errorOfBody(error: CarriedError, more: Readonly<Record<string, unknown>> = {}): IdlewildError {
   const code = isErrorCode(error.code) ? error.code : 'internal';
-  const details = typeof error.param === 'string' ? { ...more, param: error.param } : more;
+  const said = typeof error.details === 'object' ? { ...error.details, ...more } : more;
+  const details = typeof error.param === 'string' ? { ...said, param: error.param } : said;
   return new IdlewildError(code, String(error.message), { details });
 }

@@ -18,6 +18,16 @@ type Given = 'fetch' | 'clock' | 'random';
 export const createClient = (options: Omit<ClientOptions, Given> & Partial<Pick<ClientOptions, Given>>): Client =>
   createClientWith({ clock, random, ...options, fetch: options.fetch ?? globalThis.fetch.bind(globalThis) });
 
+export type {
+  OwnPolicy,
+  PoliciesHeld,
+  PolicyCaseResult,
+  PolicyChange,
+  PolicyExplanation,
+  PolicyQuestion,
+  PolicyState,
+  PolicyText,
+} from './policy.ts';
 export type { Appeal, AppealDecision, UseRulesVersion, UseTrial, UseVerdict } from './use.ts';
 export { wholeAnswer, type WholeAnswer } from './answers.ts';
 export type { Client, ClientOptions } from './client.ts';

@@ -18,6 +18,7 @@ export { createRegister, type Register } from './replicas/register.ts';
 export { createContinuation, createEventIds, lastEventId } from './gateway/event-ids.ts';
 export type { Making, Started } from './callers/recording.ts';
 export type { Run } from './callers/runs.ts';
+export { testPolicies } from './policy/cases.ts';
 export type { KeyPrincipal } from './identity/principal.ts';
 export type { ConnectedDevice } from './session/connected-device.ts';
 export type {

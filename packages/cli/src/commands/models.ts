@@ -16,6 +16,17 @@ const PINNING = [
   ['unpin', 'let a model make room again', 'Let a model make room for others again.', 'unpinned'],
 ] as const;
 
+const STOPPING = [
+  [
+    'stop',
+    'stop a model at once, everywhere',
+    'Stop a model: it takes no request, and what it answers now ends within a second, on every replica. Whoever is ' +
+      'refused is told the reason.',
+    'stopped',
+  ],
+  ['allow', 'let a stopped model answer again', 'Let a stopped model answer again.', 'allowed'],
+] as const;
+
 export function addModelCommands(program: Command): void {
   const models = program
     .command('models')
@@ -85,6 +96,21 @@ export function addModelCommands(program: Command): void {
         const context = contextOf(command);
         await (await context.client()).models[word](name);
         context.show({ name, pinned: word === 'pin' }, () => [`${done} ${name}`]);
+      });
+  }
+
+  for (const [word, summary, description, done] of STOPPING) {
+    models
+      .command(word)
+      .summary(summary)
+      .description(description)
+      .argument('<name>', 'its name')
+      .option('--why <words>', 'the reason, for those who are refused and for the audit log', '')
+      .addHelpText('after', `\nExample:\n  $ idlewild models ${word} jacobean`)
+      .action(async (name: string, { why }: { readonly why: string }, command: Command) => {
+        const context = contextOf(command);
+        await (await context.client()).models[word](name, why);
+        context.show({ name, stopped: word === 'stop' }, () => [`${done} ${name}`]);
       });
   }
 

@@ -11,7 +11,8 @@ import { decide, tell, type Told } from './decide.ts';
 import { POLICY_LIMITS } from './limits.ts';
 import type { Question } from './slice.ts';
 import type { State } from './state.ts';
-import { compileRules, type RuleSource } from './rules.ts';
+import { compileRules } from './rules.ts';
+import type { OwnText } from './texts.ts';
 
 const word = z.string().min(1).max(256);
 const actions = Object.keys(ACTIONS) as [Action, ...Action[]];
@@ -149,12 +150,27 @@ export function standIn(
   return { actors: [actor], signature: JSON.stringify(actor), untilMs: Number.POSITIVE_INFINITY };
 }
 
-/** The same without a hub: only what cases say of themselves is known. Throws `policy_invalid`, `usage`. */
-export async function runCasesAlone(source: RuleSource, cases: readonly PolicyCase[]): Promise<CaseResult[]> {
-  const rules = compileRules(await loadCedar(), source, true);
+/** Without a hub: what cases say of themselves is known, and no more. */
+export interface AloneTrial {
+  /** As they are in a file. */
+  readonly cases: readonly unknown[];
+  /** What roles of the territory's own permit. */
+  readonly roles: Readonly<Record<string, readonly string[]>>;
+  readonly texts: readonly OwnText[];
+}
+
+/** Throws `policy_invalid`, `usage`. */
+export async function testPolicies({ cases: given, roles, texts }: AloneTrial): Promise<CaseResult[]> {
+  const parsed = policyCasesSchema.safeParse(given);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new IdlewildError('usage', `case ${issue?.path.join('.')}: ${issue?.message}; see docs/policy.md`);
+  }
+  const permissions = Object.entries(roles).map(([name, actions]) => [name, actions.filter(isAction)] as const);
+  const rules = compileRules(await loadCedar(), { roles: new Map(permissions), texts }, true);
   const state: State = { version: 0, rules, stops: new Map(), decisions: new Map() };
   try {
-    return await runCases(state, 'ter_case', cases, {
+    return await runCases(state, 'ter_case', parsed.data, {
       standingOf: async (id) => {
         const way = 'name somebody as "role:NAME" or {"roles": […], "groups": […]}, or ask a hub';
         throw new IdlewildError('usage', `nobody is known here, so not "${id}" either; ${way}`);
@@ -166,3 +182,5 @@ export async function runCasesAlone(source: RuleSource, cases: readonly PolicyCa
     rules.release();
   }
 }
+
+const isAction = (name: string): name is Action => Object.hasOwn(ACTIONS, name);
