@@ -16,7 +16,7 @@ const tasks = {
   test: 'scripts/test.ts',
   bench: 'bench/main.ts',
   'docs:errors': 'scripts/docs-errors.ts',
-  'docs:rbac': 'scripts/docs-rbac.ts',
+  'docs:rbac': 'packages/hub/src/policy/testing/docs-rbac.ts',
 };
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));

@@ -79,7 +79,7 @@ export interface PolicyApi {
     options?: CallOptions,
   ): Promise<PolicyChange>;
   remove(name: string, why?: string, options?: CallOptions): Promise<PolicyChange>;
-  /** `as`: the id of a key, a person or a device; absent: whoever asks. */
+  /** `as`: a member, key or device by id or name, or `role:NAME`; absent: whoever asks. */
   explain(
     question: PolicyQuestion & { readonly as?: string | undefined },
     options?: CallOptions,

@@ -50,8 +50,8 @@ const QUIET = `@id("no-secrets") forbid (principal, action == Action::"answer", 
 when { context has dataClass && context.dataClass == DataClass::"confidential" };
 `;
 const CASES = [
-  { name: 'no secrets', who: 'role:caller', action: 'answer', class: 'confidential', on: 'any', expect: 'deny' },
-  { name: 'staff see devices', who: 'role:staff', action: 'listDevices', expect: 'allow', by: 'role:staff' },
+  { name: 'no secrets', as: 'role:caller', action: 'answer', class: 'confidential', on: 'any', expect: 'deny' },
+  { name: 'staff see devices', as: 'role:staff', action: 'listDevices', expect: 'allow', by: 'role:staff' },
 ];
 
 test('a policy is tried on cases and by a dry run, applied, shown, explained and taken away', async () => {
@@ -77,7 +77,7 @@ test('a policy is tried on cases and by a dry run, applied, shown, explained and
   expect(await call('policy remove quiet')).toBe(EXIT.notFound);
 });
 
-test('cases are tried without a hub, with roles of their own; a policy that does not hold is told with its place', async () => {
+test('cases are tried without a hub; a policy that does not hold is told with its place', async () => {
   vi.stubEnv('IDLEWILD_HUB', 'http://127.0.0.1:9');
   const cases = file('alone.json', JSON.stringify({ cases: CASES, roles: { staff: ['listDevices'] } }));
   expect(await call(`policy test ${cases} --offline --policies ${file('quiet.cedar', QUIET)}`)).toBe(EXIT.ok);
@@ -85,7 +85,7 @@ test('cases are tried without a hub, with roles of their own; a policy that does
   const bad = file('bad.cedar', '\n@id("x") permit (principal, action == Action::"fly", resource);');
   expect(await call(`policy test ${cases} --offline --policies ${bad}`)).toBe(EXIT.failed);
   expect(said).toMatch(/the policy "bad" does not hold.*line 2, column 39/);
-  const odd = file('odd.json', JSON.stringify([{ who: 'role:caller', action: 'fly', expect: 'deny' }]));
+  const odd = file('odd.json', JSON.stringify([{ as: 'role:caller', action: 'fly', expect: 'deny' }]));
   expect(await call(`policy test ${odd} --offline`)).toBe(EXIT.usage);
 });
 

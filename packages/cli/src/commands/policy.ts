@@ -155,7 +155,7 @@ function addExplain(policy: Command): void {
     .summary('why somebody may do something, or not')
     .description('Say which policy decides, and what would be needed. Of others only for whoever may read policies.')
     .requiredOption('--action <action>', 'what is asked for; `idlewild roles show steward` lists all')
-    .option('--as <id>', 'of this key, person or device; else of whoever asks')
+    .option('--as <who>', 'as this member, key or device, by name or id, or as role:NAME; else whoever asks')
     .option('--on <thing>', 'the id of a device or key, the name of a model')
     .option('--project <id>', 'on whose account')
     .addOption(new Option('--class <class>', 'of the text').choices(DATA_CLASSES))
@@ -181,8 +181,8 @@ function addTest(policy: Command): void {
     .command('test')
     .summary("hold a community's own cases against its policies")
     .description(
-      'Ask for every case of a file, and say which falls otherwise than expected; the exit code is not 0 when one does. ' +
-        'With --policies against these in place of those of the same name, without applying them.',
+      'Ask for every case of a file, and say which falls otherwise than expected; the exit code is not 0 when one ' +
+        'does. With --policies against these in place of those of the same name, without applying them.',
     )
     .argument('<file>', 'JSON, as docs/policy.md describes it')
     .option('--policies <file...>', 'policies to try')

@@ -129,16 +129,16 @@ test('a decision is explained to whoever it is about, and to who may read polici
 test('cases are held against what holds and against what is proposed', async () => {
   const cases = [
     {
-      who: 'role:caller',
+      as: 'role:caller',
       action: 'answer',
       on: 'jacobean',
       class: 'confidential',
       expect: 'deny',
       by: 'quiet/no-secrets',
     },
-    { who: 'role:caller', action: 'answer', on: 'jacobean', class: 'public', expect: 'allow' },
-    { who: 'tier:public', action: 'readText', on: 'internal', expect: 'deny' },
-    { who: { roles: ['lender'] }, action: 'createInvite', expect: 'deny' },
+    { as: 'role:caller', action: 'answer', on: 'jacobean', class: 'public', expect: 'allow' },
+    { as: 'tier:public', action: 'readText', on: 'internal', expect: 'deny' },
+    { as: { roles: ['lender'] }, action: 'createInvite', expect: 'deny' },
   ];
   const outcomes = async (body: object): Promise<boolean[]> => {
     const results = (await json(call('POST', '/api/policy/test', body))) as { isAsExpected: boolean }[];

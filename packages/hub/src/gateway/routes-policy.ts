@@ -3,7 +3,14 @@ import { codeOf } from '@idlewild/protocol';
 import { z } from 'zod';
 import { actorOf } from '../identity/principal.ts';
 import type { Models } from '../models/registry.ts';
-import { askedFields, policyCasesSchema, questionOf, runCases, type CaseDirectory } from '../policy/cases.ts';
+import {
+  askedFields,
+  policyCasesSchema,
+  questionOf,
+  runCases,
+  standingIn,
+  type CaseDirectory,
+} from '../policy/cases.ts';
 import { loadCedar, SCHEMA } from '../policy/cedar.ts';
 import type { Change, PolicyDesk } from '../policy/desk.ts';
 import { POLICY_LIMITS } from '../policy/limits.ts';
@@ -124,7 +131,7 @@ function askRoutes(app: App, deps: PolicyRoutesDeps): void {
     url: '/api/policy/explain',
     config: { action: 'readSelf' },
     schema: {
-      body: z.strictObject({ as: z.string().max(64).optional(), ...askedFields }),
+      body: z.strictObject({ as: z.string().min(1).max(128).optional(), ...askedFields }),
       summary: 'Why somebody may do something or not; who asks of another needs to be allowed to read policies',
       tags: ['policy'],
     },
@@ -133,7 +140,7 @@ function askRoutes(app: App, deps: PolicyRoutesDeps): void {
       const asker = principal(request);
       if (as !== undefined && as !== actorOf(asker))
         await policy.check(asker, 'readPolicy', { territory: territory.id });
-      const standing = await policy.directory.standingOfId(as ?? actorOf(asker));
+      const standing = await standingIn(as ?? actorOf(asker), territory.id, directory);
       const question = await questionOf(asked, territory.id, nowMs(), directory);
       return policy.tell(standing, question);
     },

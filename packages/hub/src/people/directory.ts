@@ -47,7 +47,7 @@ export interface Directory {
    * `forbidden` for whoever is suspended or no member.
    */
   standingOf(principal: Principal, version: number): MaybePromise<Standing>;
-  /** The same for somebody who is only spoken of: the id of a key, a person or a device. Throws `not_found`. */
+  /** The same for somebody who is only spoken of: by id, or by the name of a member or a key. Throws `not_found`. */
   standingOfId(id: string): Promise<Standing>;
 }
 
@@ -269,9 +269,31 @@ async function bindingsOf(db: Database, territory: string, subjects: readonly Su
 }
 
 /** As it would be if it asked now. */
-async function spokenOf(db: Database, territory: string, id: string): Promise<Known> {
+async function spokenOf(db: Database, territory: string, as: string): Promise<Known> {
+  const id = isId(as, 'key') || isId(as, 'per') || isId(as, 'dev') ? as : await idNamed(db, territory, as);
   if (isId(id, 'key')) return knownKey(db, territory, { keyId: id });
-  if (isId(id, 'per')) return knownPerson(db, territory, id);
-  if (isId(id, 'dev')) return knownDevice(db, territory, id);
-  throw new IdlewildError('not_found', `there is nobody "${id}" here; name a key, a person or a device by its id`);
+  return isId(id, 'per') ? knownPerson(db, territory, id) : knownDevice(db, territory, id);
+}
+
+/** A member or a key that is called this; of several keys the newest that is not revoked. */
+async function idNamed(db: Database, territory: string, name: string): Promise<string> {
+  const member = await db
+    .selectFrom('members')
+    .select('person_id')
+    .where('territory_id', '=', territory)
+    .where('name', '=', name)
+    .executeTakeFirst();
+  if (member !== undefined) return member.person_id;
+  const key = await db
+    .selectFrom('keys')
+    .select('id')
+    .where('territory_id', '=', territory)
+    .where('name', '=', name)
+    .where('revoked_at_ms', 'is', null)
+    .orderBy('created_at_ms', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  if (key !== undefined) return key.id;
+  const way = 'name a member or a key, or a key, person or device by its id';
+  throw new IdlewildError('not_found', `there is nobody "${name}" here; ${way}`);
 }

@@ -1,6 +1,6 @@
 /**
  * A territory's own cases: who may do what on what, as a steward expects it, held against policies that hold or are
- * about to. A case names somebody by what she has (`role:caller`, groups) or by an id; it needs no database but for ids.
+ * about to. A case names somebody by what she has (`role:caller`, groups) or by an id; only ids need a database.
  */
 import { DATA_CLASSES, IdlewildError } from '@idlewild/protocol';
 import { z } from 'zod';
@@ -20,7 +20,7 @@ const actions = Object.keys(ACTIONS) as [Action, ...Action[]];
 /** What is asked, in a case and where a decision is to be explained. */
 export const askedFields = {
   action: z.enum(actions),
-  /** The id of a device or key, the name or CID of a model, a data class for `readText`. */
+  /** The id of a device or key, the name or CID of a model, a data class for `readText`; absent: any. */
   on: word.optional(),
   project: word.optional(),
   /** Whose own it is. */
@@ -33,8 +33,8 @@ export const askedFields = {
 
 export const policyCaseSchema = z.strictObject({
   name: word.optional(),
-  /** `role:NAME` (a key that has it), `tier:NAME`, an id, or a person with roles and groups. */
-  who: z.union([word, z.strictObject({ roles: z.array(word).optional(), groups: z.array(word).optional() })]),
+  /** `role:NAME` (a key that has it), `tier:NAME`, an id or name, or a person with roles and groups. */
+  as: z.union([word, z.strictObject({ roles: z.array(word).optional(), groups: z.array(word).optional() })]),
   ...askedFields,
   /** Of the day, UTC; absent: noon. */
   hour: z.int().min(0).max(23).optional(),
@@ -78,7 +78,7 @@ export async function runCases(
     const outcome = told.isAllowed ? 'allow' : 'deny';
     const isBy = one.by === undefined || told.decidedBy.includes(one.by);
     results.push({
-      name: one.name ?? `${typeof one.who === 'string' ? one.who : 'a person'} ${one.action}`,
+      name: one.name ?? `${typeof one.as === 'string' ? one.as : 'a person'} ${one.action}`,
       isAsExpected: outcome === one.expect && isBy,
       expected: one.by === undefined ? one.expect : `${one.expect} by "${one.by}"`,
       message: told.message,
@@ -90,13 +90,13 @@ export async function runCases(
 
 /** Who is suspended or revoked is denied before any policy is asked. */
 async function toldOf(
-  { who }: PolicyCase,
+  { as }: PolicyCase,
   territory: string,
   question: Question,
   state: State,
   directory: CaseDirectory,
 ): Promise<Told> {
-  const standing = await standingIn(who, territory, directory).catch((error: unknown) => error);
+  const standing = await standingIn(as, territory, directory).catch((error: unknown) => error);
   if (!(standing instanceof IdlewildError)) return directory.tell(standing as Standing, question, state);
   if (standing.code === 'not_found' || standing.code === 'usage') throw standing;
   return { isAllowed: false, decidedBy: [], rolesThatMay: [], needed: '', message: standing.message };
@@ -111,7 +111,10 @@ export async function questionOf(
   directory: Pick<CaseDirectory, 'modelOf'>,
 ): Promise<Question> {
   const { action, on, project, person, pools } = asked;
-  const id = on !== undefined && ACTIONS[action] === 'Model' ? await directory.modelOf(on) : on;
+  const kind = ACTIONS[action];
+  const given = on !== undefined && kind === 'Model' ? await directory.modelOf(on) : on;
+  // Nobody's in particular: policies are held to the circumstances that are said, too.
+  const id = given ?? (kind === 'Territory' ? undefined : 'any');
   const said = { dataClass: asked.class, purpose: asked.purpose, isSealed: asked.sealed };
   return {
     action,
@@ -129,10 +132,15 @@ export async function questionOf(
 
 const KINDS = { role: 'Key', tier: 'Tier' } as const;
 
-async function standingIn(who: PolicyCase['who'], territory: string, directory: CaseDirectory): Promise<Standing> {
-  if (typeof who !== 'string') return standIn(territory, 'Person', 'per_case', who.roles ?? [], who.groups ?? []);
-  const [, kind, name] = /^(role|tier):(.+)$/.exec(who) ?? [];
-  if (kind === undefined || name === undefined) return directory.standingOf(who);
+/** Who is meant by `role:NAME`, `tier:NAME`, an id or a name. Throws `not_found`. */
+export async function standingIn(
+  as: PolicyCase['as'],
+  territory: string,
+  directory: Pick<CaseDirectory, 'standingOf'>,
+): Promise<Standing> {
+  if (typeof as !== 'string') return standIn(territory, 'Person', 'per_case', as.roles ?? [], as.groups ?? []);
+  const [, kind, name] = /^(role|tier):(.+)$/.exec(as) ?? [];
+  if (kind === undefined || name === undefined) return directory.standingOf(as);
   const isTier = kind === 'tier';
   return standIn(territory, KINDS[kind as keyof typeof KINDS], isTier ? name : 'key_case', isTier ? [] : [name], []);
 }

@@ -63,7 +63,8 @@ export interface Told extends Explanation {
 export function tell(state: State, standing: Standing, question: Question, answer: Answer): Told {
   const { isAllowed, failed } = answer;
   const decidedBy = [...answer.decidedBy, ...failed.map(({ id }) => id)];
-  const subject = `${askerText(standing, question)} may ${isAllowed ? '' : 'not '}${question.action}${onText(question)}`;
+  const may = isAllowed ? 'may' : 'may not';
+  const subject = `${askerText(standing, question)} ${may} ${question.action}${onText(question)}`;
   const by = decidedBy.map((id) => `"${id}"`).join(', ');
   if (isAllowed)
     return { isAllowed, decidedBy, needed: '', rolesThatMay: [], message: `${subject}: permitted by ${by}` };

@@ -68,7 +68,7 @@ export function createPermit({ versions, now, again }: PermitDeps): Permit {
   };
 }
 
-/** Ends what may go on no longer, of everything that is open; to be called several times a second while something is. */
+/** Ends what may go on no longer, of everything that is open; to be called several times a second. */
 export function endRefused<Open>(
   open: Iterable<Open>,
   permitOf: (one: Open) => Permit,

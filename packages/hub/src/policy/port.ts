@@ -1,4 +1,4 @@
-/** What the rest of the hub asks of the policy: whether somebody may do something, on something, under circumstances. */
+/** What the hub asks of the policy: whether somebody may do something, on something, under circumstances. */
 import type { DataClass, DeviceTier, MaybePromise } from '@idlewild/protocol';
 import type { Principal } from '../identity/principal.ts';
 import type { Action } from './actions.ts';

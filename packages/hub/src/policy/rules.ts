@@ -34,7 +34,7 @@ export interface Rules {
   readonly version: string;
   /** All roles, built in or made here. */
   readonly roles: readonly string[];
-  /** Each policy by its id: `role:NAME`, the bare name of one that is built in, `TEXT/NAME` of one of the territory's. */
+  /** By id: `role:NAME`, the bare name of one that is built in, `TEXT/NAME` of one of the territory's. */
   readonly policies: ReadonlyMap<string, PolicyJson>;
   /** `isSome`: on some thing, under some circumstances. */
   decide(asked: Asked, isSome: boolean): Answer;
@@ -42,8 +42,8 @@ export interface Rules {
 }
 
 /**
- * `isNew`: about to be kept; a role that nobody has made is a mistake then, and later it is one that was removed. Throws
- * `policy_invalid`.
+ * `isNew`: about to be kept; a role that nobody has made is a mistake then, and later it is one that was removed.
+ * Throws `policy_invalid`.
  */
 export function compileRules(cedar: Cedar, { roles, texts }: RuleSource, isNew: boolean): Rules {
   const names = [...BUILT_IN_ROLES, ...[...roles.keys()].filter((name) => !isBuiltIn(name)).sort()];

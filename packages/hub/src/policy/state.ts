@@ -45,10 +45,12 @@ export interface StateDeps {
  * not known, so everything is, but to look at them and to change them.
  */
 const MENDING: ReadonlySet<string> = new Set<Action>(['readPolicy', 'changePolicy']);
-const LOCKED = Object.keys(ACTIONS).filter((action) => !MENDING.has(action));
+const LOCKED = Object.keys(ACTIONS)
+  .filter((action) => !MENDING.has(action))
+  .map((action) => `Action::"${action}"`);
 const LOCK = {
   name: 'policies-that-no-longer-hold',
-  text: `@id("lock") forbid (principal, action in [${LOCKED.map((action) => `Action::"${action}"`).join(', ')}], resource);`,
+  text: `@id("lock") forbid (principal, action in [${LOCKED.join(', ')}], resource);`,
 };
 
 export function createStateReader({ cedar, db, territory, log }: StateDeps): StateReader {

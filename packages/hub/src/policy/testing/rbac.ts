@@ -9,7 +9,6 @@ import { IdlewildError } from '@idlewild/protocol';
 import type { TableRoute } from '../../gateway/server.ts';
 import type { Standing } from '../../people/directory.ts';
 import { openTestDoor, type TestDoor } from '../../testing/test-door.ts';
-import { BUILT_IN_ROLES } from '../built-in-roles.ts';
 import { standIn } from '../cases.ts';
 import { loadCedar } from '../cedar.ts';
 import { decide } from '../decide.ts';
@@ -44,9 +43,7 @@ export function openWholeDoor(): Promise<TestDoor> {
     reopen: nowhere,
     open: nowhere,
   };
-  return openTestDoor('jacobean', {
-    territories: { hosting: () => hosting, addressOf: () => 'http://localhost' },
-  });
+  return openTestDoor('jacobean', { territories: { hosting: () => hosting, addressOf: () => 'http://localhost' } });
 }
 
 export async function rbacOf(routes: readonly TableRoute[]): Promise<Row[]> {
@@ -89,7 +86,7 @@ export function rbacDocument(rows: readonly Row[]): string {
     'Each route of a hub, the action that it asks the policy for, and who may: without a key (*nobody*), with a',
     "device's ticket, or with one of the built-in roles in the whole community.",
     '',
-    '- **yes**: allowed. For the action `answer`: by some model; the very model, data class and purpose are asked next.',
+    '- **yes**: allowed. For `answer`: by some model; the very model, data class and purpose are asked next.',
     '- **own**: allowed on what is one’s own.',
     '- **no**: refused, with 401 for nobody and 403 for everybody else.',
     '- **public**: everybody; where a route signs somebody in, it asks for its own proof.',
@@ -107,7 +104,7 @@ export function rbacDocument(rows: readonly Row[]): string {
       ]),
     ),
     '',
-    `This page is generated from the ${BUILT_IN_ROLES.length} built-in roles and a server's routes by \`npm run docs:rbac\`.`,
+    "This page is generated from the built-in roles and a server's routes by `npm run docs:rbac`.",
     '',
   ].join('\n');
 }

@@ -2,7 +2,7 @@
  * Replicas of one hub over real databases, each with a device that talks until it is stopped: what runs when a right is
  * taken through one of them, and how long it goes on. In real time.
  */
-import { createMemoryBlobStore, joinTokenOf, type ErrorCode } from '@idlewild/protocol';
+import { createMemoryBlobStore, joinTokenOf, type ErrorCode, type Timer } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { createLocalBusHub } from '../../bus/local-bus.ts';
 import type { Bus } from '../../bus/port.ts';
@@ -23,7 +23,7 @@ export interface StandingWorld {
 }
 
 export interface Stream {
-  /** How it ended, and when: `performance.now()`. */
+  /** How it ended, and when: by the system's clock. */
   readonly ended: Promise<{ readonly code: ErrorCode; readonly message: string; readonly atMs: number }>;
 }
 
@@ -76,9 +76,9 @@ async function talker(hub: Hub, inviting: Hub, model: string): Promise<{ stop():
     status: { models: [warmModel(model)], slots: 8 },
   });
   await device.joined;
-  const talking = new Map<string, NodeJS.Timeout>();
+  const talking = new Map<string, Timer>();
   const hush = (lease: string): void => {
-    clearInterval(talking.get(lease));
+    talking.get(lease)?.cancel();
     talking.delete(lease);
   };
   device.onMessage = (message) => {
@@ -87,8 +87,11 @@ async function talker(hub: Hub, inviting: Hub, model: string): Promise<{ stop():
     const { lease, epoch } = message;
     let i = message.work.tokens.length;
     device.send({ t: 'answer.started', lease, epoch, promptTokens: 1 });
-    const say = (): void => device.send({ t: 'answer.token', lease, epoch, i, id: i++, s: 'la ' });
-    talking.set(lease, setInterval(say, WORD_MS));
+    const say = (): void => {
+      device.send({ t: 'answer.token', lease, epoch, i, id: i++, s: 'la ' });
+      talking.set(lease, systemClock.after(WORD_MS, say));
+    };
+    say();
   };
   return {
     stop() {
@@ -119,7 +122,7 @@ async function streamOf(hub: Hub, key: string, model: string): Promise<Stream> {
       finished: () => ended.reject(new Error('a device that talks for ever was done')),
       failed({ code, message }) {
         begun.resolve();
-        ended.resolve({ code, message, atMs: performance.now() });
+        ended.resolve({ code, message, atMs: systemClock.monotonic() });
       },
     },
   );
@@ -149,7 +152,7 @@ export async function measureRevocations({
       const streams = await world.stream(key);
       // At any moment between two readings.
       await new Promise<void>((resolve) => systemClock.after(nodeRandom.unit() * 600, resolve));
-      const beganAtMs = performance.now();
+      const beganAtMs = systemClock.monotonic();
       await hub.keys.revoke({ territory, id, actor: 'bench' });
       if (isTold) hub.announcePeople();
       for (const { ended } of streams) tookMs.push((await ended).atMs - beganAtMs);
