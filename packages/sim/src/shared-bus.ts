@@ -44,7 +44,7 @@ export function createGatedBus({ member, gate, causes, wake, rewrite }: GatedBus
           if (!gate.isLive()) return;
           const { subject } = message;
           causes.via = causes.viaOf.get(message.bytes);
-          causes.hold = subject.startsWith('dev.') ? holdIn(message.bytes) : undefined;
+          causes.hold = subject.includes('.dev.') ? holdIn(message.bytes) : undefined;
           const respond = (bytes: Uint8Array): void => gate.give(() => message.respond(bytes));
           try {
             onMessage({ subject, bytes: rewrite(subject, message.bytes), respond });
