@@ -19,6 +19,8 @@ import type { LocalSessions } from './session/sessions.ts';
 
 interface ChoreDeps extends MovedDeps {
   readonly database: OpenDatabase;
+  /** One of the further territories of the process; absent: its first, which also looks after what all share. */
+  readonly territory?: string | undefined;
 }
 
 interface Rooms {
@@ -90,13 +92,16 @@ async function forAll(
 }
 
 /** What is due from time to time, one after the other; after it erased pages leave the write-ahead log. */
-function keepHouse({ clock, database, log }: ChoreDeps, chores: readonly (() => Promise<void>)[]): { stop(): void } {
+function keepHouse(
+  { clock, database, territory, log }: ChoreDeps,
+  chores: readonly (() => Promise<void>)[],
+): { stop(): void } {
   let timer: Timer;
   const round = (): void => {
     timer = clock.after(HUB_LIMITS.housekeepingMs, round);
     (async () => {
       for (const chore of chores) await chore();
-      database.checkpoint();
+      if (territory === undefined) database.checkpoint();
     })().catch((error: unknown) => log.error({ why: messageOf(error) }, 'housekeeping failed'));
   };
   timer = clock.after(HUB_LIMITS.housekeepingMs, round);

@@ -11,9 +11,9 @@ export function addTerritoriesCommands(program: Command): void {
     .alias('communities')
     .summary('make, list, close and open communities of this hub')
     .description(
-      'Make, list, close and open communities of this hub. Each governs itself: its members, devices, models and keys ' +
-        "are its own, and nothing crosses. It takes a steward's key of the hub's first community, and gives no power " +
-        'within the others.',
+      'Make, list, close and open communities of this hub. Each governs itself: its members, devices, models and ' +
+        "keys are its own, and nothing crosses. It takes a steward's key of the hub's first community, and gives no " +
+        'power within the others.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild territories create "The library"');
   addCreate(territories);
@@ -28,7 +28,8 @@ function addCreate(territories: Command): void {
     .command('create')
     .summary('make a community')
     .description(
-      'Make a community, and show the key of its first steward this once: hand it on, for it is theirs. Only its own stewards can make keys in it.',
+      'Make a community, and show the key of its first steward this once: hand it on, for it is theirs. Only its ' +
+        'own stewards can make keys in it.',
     )
     .argument('<name>', 'what its people call it')
     .addHelpText('after', '\nExample:\n  $ idlewild territories create "The library"')

@@ -32,8 +32,8 @@ export function addTerritoryCommands(program: Command): void {
     .command('import')
     .summary('a community comes to a new hub')
     .description(
-      'Put an exported community into an empty data folder or PostgreSQL database, or with --beside into one of a hub ' +
-        'that has others. The hub there has a key of its own, for which the community vouches.',
+      'Put an exported community into an empty data folder or PostgreSQL database, or with --beside into one of a ' +
+        'hub that has others. The hub there has a key of its own, for which the community vouches.',
     )
     .argument('<file>', 'what `idlewild territory export` wrote');
   addSealOption(addPlaceOptions(imports), 'open the file')

@@ -66,8 +66,8 @@ function checkVersion({ migrations, version }: ArchiveManifest): void {
   if (migrations.length === MIGRATIONS.length) return;
   throw new IdlewildError(
     'conflict',
-    `the archive is of Idlewild ${version}, whose tables were others. Start its hub with this version once and export ` +
-      'again; or import it into an empty place, start a hub there, and export from that',
+    `the archive is of Idlewild ${version}, whose tables were others. Start its hub with this version once and ` +
+      'export again; or import it into an empty place, start a hub there, and export from that',
   );
 }
 

@@ -27,6 +27,7 @@ import { trustRoutes } from './routes-trust.ts';
 import { useRoutes } from './routes-use.ts';
 import { v1Routes } from './routes-v1.ts';
 import { wellKnownRoutes } from './routes-well-known.ts';
+import { pathOfTerritory } from './territory-path.ts';
 import { createServer, type App, type ServerDeps } from './server.ts';
 import type { Place } from './same-origin.ts';
 import { createSignInDoor } from './sign-in-door.ts';
@@ -63,43 +64,41 @@ const placeOf = ({ url, session }: ReturnType<HubServerDeps['address']>): Place 
   isBehindBalancer: session === true,
 });
 
+/** Where the territory is reached, as its invites and its paths say. */
+function addressesOf({ territory: { id, publicKey } }: Hub, address: HubServerDeps['address']) {
+  const own = pathOfTerritory(id);
+  return {
+    base: () => (address().url.endsWith(own) ? own : ''),
+    inviteToken(secret: Uint8Array) {
+      const reached = address();
+      return { url: reached.url, token: encodeInvite({ ...reached, secret, territory: publicKey }) };
+    },
+  };
+}
+
 export async function createHubServer({
   hub,
   metrics,
-  clock,
-  random,
-  log,
-  tls,
-  listener,
   territories,
   elsewhere,
   register,
   isReady,
-  isLeaving,
-  refusal,
   address,
+  ...shell
 }: HubServerDeps): Promise<App> {
-  const inviteToken = (secret: Uint8Array): { url: string; token: string } => {
-    const reached = address();
-    return { url: reached.url, token: encodeInvite({ ...reached, secret, territory: hub.territory.publicKey }) };
-  };
+  const { clock, random, log } = shell;
+  const { base, inviteToken } = addressesOf(hub, address);
   const territory = { id: hub.territory.id, name: hub.territory.name };
   const carried = createCarried(random);
   const door = createSignInDoor({ ...hub, territory, clock, place: () => placeOf(address()) });
   return createServer(
     {
       ...hub,
+      ...shell,
       territory: territory.id,
       version: HUB_VERSION,
-      tls,
-      listener,
       signedIn: door.signedIn,
       carried,
-      clock,
-      random,
-      log,
-      refusal,
-      isLeaving,
       onRefused: (code) => countRefused(hub, code),
     },
     [
@@ -133,7 +132,7 @@ export async function createHubServer({
       signInPageRoutes(door),
       healthRoutes({ metrics, isReady }),
       ...(territories === undefined ? [] : [territoryRoutes(territories)]),
-      wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin }),
+      wellKnownRoutes({ hub: hub.id, version: HUB_VERSION, territory: hub.territory, pin: () => address().pin, base }),
     ],
   );
 }

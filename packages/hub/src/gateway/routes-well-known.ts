@@ -12,13 +12,15 @@ export interface WellKnownDeps {
   readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
   /** SHA-256 of the SubjectPublicKeyInfo; absent where this hub does not speak TLS itself. */
   readonly pin: () => Uint8Array | undefined;
+  /** What stands before its paths, where the hub holds several territories. */
+  readonly base: () => string;
 }
 
 /** It changes with an upgrade or another certificate; nobody needs to know that sooner. */
 const CACHE_CONTROL = 'public, max-age=300';
 
 export const wellKnownRoutes =
-  ({ hub, version, territory: { id, name, publicKey }, pin }: WellKnownDeps) =>
+  ({ hub, version, territory: { id, name, publicKey }, pin, base }: WellKnownDeps) =>
   (app: App): void => {
     typed(app).route({
       method: 'GET',
@@ -30,7 +32,7 @@ export const wellKnownRoutes =
         response: { 200: wellKnownSchema },
       },
       handler: async (_request, reply): Promise<WellKnown> => {
-        const spki = pin();
+        const [spki, at] = [pin(), base()];
         // No page of another origin may read it: a web site is not to find out whose hub runs on its visitor's machine.
         reply.header('cache-control', CACHE_CONTROL);
         return {
@@ -39,12 +41,12 @@ export const wellKnownRoutes =
           protocols: [...VERSIONS],
           territory: { id, name, key: wellKnownKey(publicKey) },
           endpoints: {
-            openai: '/v1',
-            api: '/api',
-            openapi: '/api/openapi.json',
-            device: DEVICE_PATH,
-            blobs: '/blobs',
-            health: '/healthz',
+            openai: `${at}/v1`,
+            api: `${at}/api`,
+            openapi: `${at}/api/openapi.json`,
+            device: at + DEVICE_PATH,
+            blobs: `${at}/blobs`,
+            health: `${at}/healthz`,
           },
           tls: spki === undefined ? null : { spki: wellKnownKey(spki) },
         };

@@ -42,7 +42,7 @@ export interface Hosting {
   show(id: string): Promise<HostedFacts>;
   /** Throws `invalid_request` for what is no name, `conflict` for a name that is taken or too many communities. */
   create(order: { readonly name: string; readonly actor: string }): Promise<Opened>;
-  /** Nothing of it is served from now on, on any replica; its rows stay. Throws `not_found`, `conflict` for the first. */
+  /** Nothing of it is served any more, on any replica; its rows stay. Throws `not_found`, `conflict` for the first. */
   close(order: { readonly id: string; readonly actor: string }): Promise<HostedFacts>;
   /** Serves it again; one that is open may need a steward. Throws `not_found`. */
   open(order: { readonly id: string; readonly actor: string }): Promise<Opened>;
@@ -113,7 +113,8 @@ export function createHosting({ db, house, secrets, crypto, random, clock, audit
     if (home === undefined) {
       throw new IdlewildError(
         'conflict',
-        `the community ${id} is there but could not be opened; the log says why. Then: POST /api/territories/${id}/open`,
+        `the community ${id} is there but could not be opened; the log says why. ` +
+          `Then: POST /api/territories/${id}/open`,
       );
     }
     const order = { territory: id, actor: home.hub.id, keep: () => {} };

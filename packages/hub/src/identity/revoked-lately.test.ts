@@ -30,7 +30,7 @@ async function setUp() {
   };
   const dropped: string[] = [];
   const drop = (id: string): boolean => dropped.push(id) > 0;
-  const watching = watchRevoked({ database: reached, clock, log: silentLog }, 'ter_a', { drop });
+  const watching = watchRevoked({ database: reached, clock, log: silentLog }, 'ter_a', { drop, count: () => 1 });
   onTestFinished(() => watching.stop());
   return {
     clock,

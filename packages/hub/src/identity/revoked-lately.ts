@@ -40,12 +40,14 @@ export async function areRevoked(
 export function watchRevoked(
   { database, clock, log }: RevokedDeps,
   territory: string,
-  local: Pick<LocalSessions, 'drop'>,
+  local: Pick<LocalSessions, 'drop' | 'count'>,
 ): { stop(): void } {
   let timer: Timer;
   /** When the last look that succeeded began, by the database's time. */
   let lookedAtMs = database.clock.now();
   const look = async (): Promise<void> => {
+    // Nobody to drop; the next look goes back to the last one.
+    if (local.count() === 0) return;
     const beganAtMs = database.clock.now();
     const rows = await database.db
       .selectFrom('devices')

@@ -2,8 +2,8 @@
  * Where a hub keeps its few secrets: 32-byte seeds and its certificates, by name.
  *
  * On disk each is a file of its owner alone (mode 0600): a line that says what it is, then base64. Writing is all or
- * nothing, also across a power cut. Replicas keep theirs in the database (`database-secrets.ts`). The first territory of
- * a hub has the plain names; those of a further one are in `territories/ID/`. It knows no meaning of what it keeps.
+ * nothing, also across a power cut. Replicas keep theirs in the database (`database-secrets.ts`). The first territory
+ * of a hub has the plain names; those of a further one are in `territories/ID/`. It knows no meaning of what it keeps.
  */
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -65,6 +65,7 @@ test('a community that was made is reached by its address and by its key, and th
   expect(await territoryOf(`${hub.url}/t/${hub.territory.id}`, hub.stewardKey)).toBe(hub.territory.id);
   const known = await ask(`${library.address}/.well-known/idlewild`);
   expect(known.body['territory']).toEqual({ id: library.id, name: 'The library', key: wellKnownKey(library.key) });
+  expect(known.body['endpoints']).toMatchObject({ openai: `/t/${library.id}/v1`, device: `/t/${library.id}/device` });
   const first = await ask(`${hub.url}/.well-known/idlewild`, library.stewardKey);
   expect(first.body['territory']).toMatchObject({ id: library.id });
   expect((await ask(`${hub.url}/.well-known/idlewild`)).body['territory']).toMatchObject({ id: hub.territory.id });
@@ -121,7 +122,7 @@ test('names are checked, taken ones refused, and both logs tell of what was done
   expect(await actions(library.address, library.stewardKey)).toEqual(['createTerritory']);
 });
 
-test('a closed community is served nowhere until it is opened, with all it had; a restart changes neither', async () => {
+test('a closed community is served nowhere until it is opened, with all it had, also after a restart', async () => {
   const data = folder();
   const hub = await start(data);
   const [library, choir] = [await make(hub, 'The library'), await make(hub, 'The choir')];
@@ -141,7 +142,7 @@ test('a closed community is served nowhere until it is opened, with all it had; 
   expect(await territoryOf(again.url, library.stewardKey)).toBe(library.id);
 });
 
-test('a device is taken in by the community that it pins, by whichever address, and proved to by its certificate', async () => {
+test('a device is met by the community that it pins, at whichever address, and proved to by it', async () => {
   const hub = await start();
   const library = await make(hub, 'The library');
   const { body } = await ask(`${library.address}/api/invites`, library.stewardKey, {});

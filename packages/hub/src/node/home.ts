@@ -1,6 +1,6 @@
 /**
- * One territory of a process, opened: its hub, its own server, its own numbers. All of them stand on the same ground and
- * behind the same door; the numbers of the first are those of the whole process, for whoever runs it.
+ * One territory of a process, opened: its hub, its own server, its own numbers. All of them stand on the same ground
+ * and behind the same door; the numbers of the first are those of the whole process, for whoever runs it.
  */
 import type { Channel, IdlewildError } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';

@@ -2,8 +2,8 @@
  * Which models a leaf belongs to: what makes it possible to ask, for a block, the devices that hold a model.
  *
  * Only whole leaves worth passing on can be asked of devices; nodes, manifests and small files always come from the
- * hub's own store. It is built from the manifests and the nodes in the store. Beyond a bound leaves come from the store,
- * too; that they belong to a model is known of all.
+ * hub's own store. It is built from the manifests and the nodes in the store. Beyond a bound leaves come from the
+ * store, too; that they belong to a model is known of all.
  */
 import { RAW, readLayout, type BlobStore, type FileLayout, type Manifest } from '@idlewild/protocol';
 import type { CID } from 'multiformats/cid';
