@@ -18,6 +18,7 @@ import {
   type ScriptedDevice,
   type ScriptedDeviceOptions,
 } from './scripted-device.ts';
+import { walled } from './territory-wall.ts';
 import { publishTestModel } from './test-model.ts';
 
 export interface TestDoor {
@@ -55,7 +56,7 @@ export interface TestDoorOptions extends Partial<
 }
 
 export async function openTestDoor(modelName: string, options: TestDoorOptions = {}): Promise<TestDoor> {
-  const database = options.database ?? (await openDatabase({ file: ':memory:', clock: systemClock }));
+  const database = options.database ?? (await walled(await openDatabase({ file: ':memory:', clock: systemClock })));
   const store = options.store ?? createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 30 });
   const metrics = testMetrics(() => hub);
   const { secrets = createMemorySecrets(), limits, log = silentLog, replica } = options;
