@@ -143,8 +143,10 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     await deps.policy.check(request.principal, action, { ...on, territory: deps.territory });
     deps.onDecision?.(decisionOf(request));
   });
-  app.addHook('onSend', async (request, reply) => {
+  // At once: a stream's headers are flushed right after it is handed over.
+  app.addHook('onSend', (request, reply, payload, done) => {
     if (changesPeople(request) && reply.statusCode < 400) deps.announcePeople();
+    done(null, payload);
   });
   app.setErrorHandler((thrown, request, reply) => {
     const error = translate(thrown, request);
