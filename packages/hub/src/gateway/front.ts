@@ -57,6 +57,8 @@ export interface FrontDeps {
 export interface Front {
   /** For the server of the first territory, which listens for all. */
   readonly listener: FastifyServerFactory;
+  /** One more, for a further address of the same name; it is there once `listener` was used. */
+  another(): Server;
   readonly accept: Accept;
 }
 
@@ -88,11 +90,14 @@ export function createFront(deps: FrontDeps): Front {
     });
   }
 
+  let make = (): Server => createServer();
   return {
     listener: (handler, options) => {
       const listen: RequestListener = (request, response) => dispatch(handler, request, response);
-      return serverWith(options as unknown as ListenerOptions, listen);
+      make = () => serverWith(options as unknown as ListenerOptions, listen);
+      return make();
     },
+    another: () => make(),
     accept: createAccept(deps),
   };
 }

@@ -1,5 +1,6 @@
 /** Claims about a process that serves many communities, through its real door. */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { lookup } from 'node:dns/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VERSIONS, decodeInvite, encodeFrame, parseToDevice, wellKnownKey } from '@idlewild/protocol';
@@ -69,6 +70,18 @@ test('a community that was made is reached by its address and by its key, and th
   const first = await ask(`${hub.url}/.well-known/idlewild`, library.stewardKey);
   expect(first.body['territory']).toMatchObject({ id: library.id });
   expect((await ask(`${hub.url}/.well-known/idlewild`)).body['territory']).toMatchObject({ id: hub.territory.id });
+});
+
+test('a hub on localhost listens on each of its addresses, for all its communities', async () => {
+  const hub = await startHub({ data: folder(), host: 'localhost', port: 0 });
+  onTestFinished(() => hub.stop());
+  const { port } = new URL(hub.url);
+  const { address } = await make(hub, 'The library');
+  const { pathname } = new URL(address);
+  for (const { address: host, family } of await lookup('localhost', { all: true })) {
+    const at = `http://${family === 6 ? `[${host}]` : host}:${port}${pathname}`;
+    expect((await ask(`${at}/healthz`)).body, at).toEqual({ ok: true });
+  }
 });
 
 test('an address and a key that disagree are told what a key that nobody ever had is told', async () => {

@@ -8,6 +8,8 @@
  * any moment, it starts again from there. Told to go, it lets what is open finish or move (`leave.ts`).
  */
 import { writeFileSync } from 'node:fs';
+import { lookup } from 'node:dns/promises';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -217,6 +219,7 @@ async function openDoor(shell: Shell, app: App, front: Front): Promise<void> {
   const { options, address, undo } = shell;
   const { pin } = address;
   address.url = await listen(app, options, pin !== undefined);
+  if (options.host === 'localhost') await listenEverywhere(app.server, front, undo);
   const binding: ChannelBinding = pin === undefined ? { kind: 'loopback' } : { kind: 'tls', spki: pin };
   const sockets = attachDeviceSocket(app.server, {
     binding,
@@ -261,6 +264,20 @@ function reachable(host: string): string {
     .flatMap((list) => list ?? [])
     .find((entry) => !entry.internal && entry.family === 'IPv4');
   return external?.address ?? hostname();
+}
+
+/** `localhost` is two addresses on many machines, and people's programs try either first. */
+async function listenEverywhere(main: Server, front: Front, undo: Shell['undo']): Promise<void> {
+  const { address: bound, port } = main.address() as AddressInfo;
+  for (const { address: host } of await lookup('localhost', { all: true })) {
+    if (host === bound) continue;
+    const server = front.another();
+    server.on('upgrade', (...upgrade) => main.emit('upgrade', ...upgrade));
+    main.once('close', () => server.close());
+    undo(() => server.closeAllConnections());
+    // One that this machine does not have is no loss.
+    await new Promise<void>((resolve) => server.once('error', () => resolve()).listen({ host, port }, resolve));
+  }
 }
 
 async function listen(server: App, { host, port }: HubOptions, secure: boolean): Promise<string> {
