@@ -1,5 +1,5 @@
 /** Claims about the one door of many territories: whom a request and a device are handed to. */
-import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { LIMITS, VERSIONS, encodeFrame, hex, newId, utf8, type Channel } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
@@ -43,7 +43,7 @@ async function setUp(ids = IDS) {
   });
   const first: RequestListener = (request) => void served.push(`${FIRST} ${request.url}`);
   const options = { keepAliveTimeout: 1, requestTimeout: 0, connectionTimeout: 0 };
-  const server = front.listener(first, options) as Server;
+  const server = front.listener(first, options);
   const [listener] = server.listeners('request') as [RequestListener];
   return {
     db,
@@ -93,7 +93,7 @@ async function setUp(ids = IDS) {
   };
 }
 
-test('a prefix names the territory, which sees the rest of the path; one of nobody is the first to refuse', async () => {
+test('a prefix names the territory, which sees the rest; one of nobody is the first to refuse', async () => {
   const { give } = await setUp();
   expect(await give(`/t/${LIBRARY}/v1/models?a=/t/${CHOIR}/`)).toBe(`${LIBRARY} /v1/models?a=/t/${CHOIR}/`);
   for (const path of ['/t/ter_nobody/v1/models', `/t/${LIBRARY}`, `/t/${LIBRARY}?/x`, '/t/', '/tt', '/'])

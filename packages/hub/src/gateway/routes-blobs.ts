@@ -1,7 +1,8 @@
 /**
  * Bytes in and out, block by block: what enters is verified against its CID before it is kept, so a broken upload is
  * resumed by asking which leaves are missing, and a device fetches exactly the leaves it lacks. Whether they come from
- * the store or from another device is decided in `relay/`, and what a territory may have of them in `storage/held-blobs.ts`.
+ * the store or from another device is decided in `relay/`, and what a territory may have of them in
+ * `storage/held-blobs.ts`.
  */
 import { IdlewildError, readLayout, type FileAssembly, type FileLayout } from '@idlewild/protocol';
 import { CID } from 'multiformats/cid';
