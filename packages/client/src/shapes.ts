@@ -278,6 +278,23 @@ export interface InviteRequest {
   /** Id of the member whose devices they are. */
   readonly for?: string | undefined;
 }
+/** One that a steward vouches for, and of whose secret the hub sees nothing. */
+export interface VouchedInviteRequest extends InviteRequest {
+  readonly vouched: {
+    /** SHA-256 of what `inviteToken` makes of the secret, in hex. */
+    readonly tokenHash: string;
+    /** A Signed `invite-vouch` statement in base64url. */
+    readonly vouch: string;
+  };
+}
+/** Keys in base64url. */
+export interface InvitePlace {
+  readonly url: string;
+  readonly territory: string;
+  readonly pin: string | null;
+  readonly session: boolean;
+  readonly expiresAt: string;
+}
 export interface CreatedInvite {
   readonly url: string;
   readonly token: string;

@@ -63,6 +63,7 @@ export async function openPeople(deps: PeopleDeps) {
   const devices = createDevices({ db, crypto, clock, audit });
   const keys = createKeys({ db, territory: opened.id, crypto, random, clock, audit });
   const versions = createPeopleVersions({ db, clock: deps.clock }, opened.id);
+  const vouches = createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey });
   const now = (): number => clock.now();
   const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
   return {
@@ -72,9 +73,9 @@ export async function openPeople(deps: PeopleDeps) {
     devices,
     keys,
     people: createPeople({ db, clock, random, audit, keys }),
-    invites: createInvites({ db, crypto, random, clock, audit, devices }),
+    invites: createInvites({ db, crypto, random, clock, audit, devices, vouches }),
     deviceTrust: createDeviceTrust({ db, audit }),
-    vouches: createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey }),
+    vouches,
     models: createModels({ db, store, clock, audit }),
     versions,
     policyDesk: createPolicyDesk({ db, clock, audit, territory: opened.id }),

@@ -50,6 +50,8 @@ export interface HubAddress extends Place {
   readonly before?: Place | undefined;
   /** Secret of an invite. Sent after the hub has proved itself, until the first welcome. */
   readonly joinToken?: string | undefined;
+  /** Signed by the invite's own key, where a steward vouches for it; sent with the token. */
+  readonly byInvite?: Uint8Array | undefined;
   /** Whether a hub of the territory has welcomed this device before; absent: if there is no join token. */
   readonly enrolled?: boolean | undefined;
 }
@@ -379,7 +381,11 @@ function prove(shell: Shell): void {
   if (own?.challenge === undefined) return;
   const { challenge } = own;
   const { name, consent, profile } = owner;
-  const joinToken = shell.joinToken === undefined ? {} : { joinToken: shell.joinToken };
+  const { byInvite } = owner.hub;
+  const joinToken =
+    shell.joinToken === undefined
+      ? {}
+      : { joinToken: shell.joinToken, ...(byInvite === undefined ? {} : { byInvite }) };
   owner
     .agreementKey()
     .then((agreementKey) =>

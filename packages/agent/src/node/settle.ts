@@ -7,7 +7,19 @@
  * old backup. The bare address from which the device was sent away since tells nothing new, for start scripts have it;
  * with an invite or a pin it is the lender's word.
  */
-import { IdlewildError, LIMITS, asIdlewildError, decodeInvite, equalBytes, joinTokenOf } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  LIMITS,
+  asIdlewildError,
+  decodeInvite,
+  equalBytes,
+  inviteKey,
+  inviteToken,
+  joinTokenOf,
+  signDeviceByInvite,
+  type Invite,
+} from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
 import type { Log } from '../core/agent.ts';
 import type { Place } from '../core/places.ts';
 import type { HubAddress } from '../core/session.ts';
@@ -28,6 +40,8 @@ export interface Joining {
 export interface Settled {
   readonly settings: DeviceSettings;
   readonly joinToken: string | undefined;
+  /** With the token of an invite that a steward vouches for. */
+  readonly byInvite: Uint8Array | undefined;
 }
 
 /** What is kept and what the person gave, as one; saved before anything is sent. */
@@ -64,17 +78,30 @@ export async function settle(folder: DataFolder, options: Joining): Promise<Sett
     before: isSame && known !== kept ? keptOf(kept) : isSame ? kept.before : undefined,
   };
   await folder.saveSettings(settings);
-  return { settings, joinToken: invite === undefined ? undefined : joinTokenOf(invite.secret) };
+  return { settings, ...(await shownOf(invite, folder.identity.publicKey)) };
+}
+
+/** What the hub is shown of the invite. */
+async function shownOf(invite: Invite | undefined, device: Uint8Array): Promise<Omit<Settled, 'settings'>> {
+  if (invite === undefined) return { joinToken: undefined, byInvite: undefined };
+  const { secret, territory } = invite;
+  if (invite.vouched !== true) return { joinToken: joinTokenOf(secret), byInvite: undefined };
+  const key = await inviteKey(secret, nodeCrypto);
+  return {
+    joinToken: await inviteToken(secret, nodeCrypto),
+    byInvite: await signDeviceByInvite({ territory, device }, key, nodeCrypto),
+  };
 }
 
 /** For the session. */
-export function addressOf(settings: DeviceSettings, joinToken: string | undefined): HubAddress {
+export function addressOf(settings: DeviceSettings, joinToken: string | undefined, byInvite?: Uint8Array): HubAddress {
   const { territory, enrolled, before } = settings;
   return {
     ...placeOf(settings),
     territory,
     before: before === undefined ? undefined : placeOf(before),
     joinToken,
+    byInvite,
     // Without an invite: a hub may have welcomed us just before a crash; it says so or refuses.
     enrolled: enrolled || joinToken === undefined,
   };

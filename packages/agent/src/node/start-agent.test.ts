@@ -1,7 +1,17 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { encodeInvite, type ToHub } from '@idlewild/protocol';
+import {
+  decodeInvite,
+  deviceByInviteSchema,
+  encodeInvite,
+  inviteKey,
+  inviteToken,
+  joinTokenOf,
+  openStatement,
+  type ToHub,
+} from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
 import { createScriptedSignals } from '../testing/scripted-signals.ts';
 import { simulatedAnswer } from '../testing/simulated-engine.ts';
 import { putModel } from './testing/fixture.ts';
@@ -55,6 +65,21 @@ test('to an invite of a hub behind a balancer a pin may be added, and both are k
   await start({ data, name: 'kettle', invite, url, pin: new Uint8Array(32).fill(7), consent: CONSENT });
   const kept: unknown = JSON.parse(await readFile(join(data, 'device.json'), 'utf8'));
   expect(kept).toMatchObject({ url, session: true, pin: '07'.repeat(32) });
+});
+
+test('of an invite that is vouched for the hub sees no secret, and gets the word of its key', async () => {
+  const { hub, invite } = await serveHub();
+  const { secret, ...place } = decodeInvite(invite);
+  const vouched = encodeInvite({ ...place, secret, vouched: true });
+  const { until } = await start({ data: await newFolder(), name: 'kettle', invite: vouched, consent: CONSENT });
+  await until((state) => state.state === 'ready');
+  const proof = hub.peers[0]?.device?.proof;
+  expect(proof?.joinToken).toBe(await inviteToken(secret, nodeCrypto));
+  expect(proof?.joinToken).not.toBe(joinTokenOf(secret));
+  const { publicKey } = await inviteKey(secret, nodeCrypto);
+  const { byInvite = new Uint8Array() } = proof ?? {};
+  const opened = await openStatement('device-by-invite', byInvite, deviceByInviteSchema, nodeCrypto, publicKey);
+  expect(opened.statement).toMatchObject({ territory: place.territory, device: hub.peers[0]?.device?.consent.device });
 });
 
 test('what is missing for a start is said', async () => {

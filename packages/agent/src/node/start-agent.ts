@@ -150,7 +150,7 @@ async function openGround(
 
 async function startOn(
   { consent, lent, lending, machine, limits, store, holding, energy, close }: Ground,
-  { settings, joinToken }: Settled,
+  { settings, joinToken, byInvite }: Settled,
   folder: DataFolder,
   options: NodeAgentOptions & Hooks,
 ): Promise<StartedAgent> {
@@ -177,7 +177,7 @@ async function startOn(
     folders: createNodeModelFolders({ folder: join(folder.folder, 'models'), pathOf: (root) => store.pathOf(root) }),
     sources: (baseUrl, ticket) => sources.sourceFor(baseUrl, ticket),
     profile: { ...machine, agentVersion: packageJson.version } satisfies DeviceProfile,
-    hub: addressOf(settings, joinToken),
+    hub: addressOf(settings, joinToken, byInvite),
     limits,
     onState(state) {
       made.watch?.stateChanged(state);

@@ -1,8 +1,8 @@
 /** `idlewild devices tier | pool | vouch`: what stewards say of devices. */
-import { userInfo } from 'node:os';
 import type { Client, Device } from '@idlewild/client';
-import { Argument, InvalidArgumentError, Option, type Command } from 'commander';
+import { Argument, Option, type Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
+import { VOUCH_SECONDS_DEFAULT, isWholeId, keyOfDevice, sameAs } from '../vouching.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
 import { countText, whenText } from '../text/units.ts';
 
@@ -10,7 +10,6 @@ import { countText, whenText } from '../text/units.ts';
 const TIERS = ['vetted', 'member', 'public'] as const;
 type Tier = (typeof TIERS)[number];
 
-const EXPIRES_SECONDS_DEFAULT = 90 * 86_400;
 const DEVICE_ARGUMENT = ['<device>', 'its id, the beginning of its id, or its name'] as const;
 
 type Find = (context: Context, wanted: string) => Promise<Device>;
@@ -113,56 +112,37 @@ function addVouch(devices: Command, find: Find): void {
     )
     .action(async (wanted: readonly string[], options: VouchOptions, command: Command) => {
       const context = contextOf(command);
-      if (wanted.length > 0 === (options.all === true))
-        throw new InvalidArgumentError('Name some devices, or say --all.');
+      if (wanted.length > 0 === (options.all === true)) throw await usage('name some devices, or say --all');
       const client = await context.client();
       const chosen =
         options.all === true
           ? await client.devices.list()
-          : await Promise.all(wanted.map(async (each) => find(context, each)));
+          : await Promise.all(wanted.map(async (each) => sameAs(await find(context, each), each)));
       const done = await vouchFor(context, client, chosen, options);
       context.show(done, () =>
         done.map(({ name, id, expiresAt }) => `${name} (${id}) until ${whenText(expiresAt, Date.now())}`),
       );
-      if (!wanted.every((each) => /^dev_[a-z2-7]{26}$/.test(each)) || options.all === true)
+      if (!wanted.every((each) => isWholeId(each)) || options.all === true)
         context.note('compare these ids with what `idlewild lending status` shows on each device itself');
     });
 }
+
+const usage = async (message: string): Promise<Error> =>
+  new (await import('@idlewild/protocol')).IdlewildError('usage', message);
 
 async function vouchFor(
   context: Context,
   client: Client,
   chosen: readonly Device[],
-  { expires = EXPIRES_SECONDS_DEFAULT, tier }: VouchOptions,
+  { expires = VOUCH_SECONDS_DEFAULT, tier }: VouchOptions,
 ): Promise<{ id: string; name: string; steward: string; expiresAt: string }[]> {
-  const { nodeCrypto, nodeRandom } = await import('@idlewild/protocol/node');
-  const { LIMITS, IdlewildError, idOfKey, signDeviceVouch, wellKnownKey } = await import('@idlewild/protocol');
-  const { signingKeyFile, stewardSigningKey } = await import('../steward-signing.ts');
-  if (expires * 1_000 > LIMITS.vouchMsMax) throw new IdlewildError('usage', '--expires: a year is the most');
-  const file = signingKeyFile();
-  const { key, isNew } = await stewardSigningKey(file, { crypto: nodeCrypto, random: nodeRandom });
-  if (isNew) context.note(`made your signing key in ${file}; keep a copy of it, and give it to nobody`);
-  const pin = wellKnownKey(key.publicKey);
-  if (!(await client.stewards.list()).some((steward) => steward.key === pin && steward.removedAt === null))
-    await client.stewards.add({ name: userInfo().username.slice(0, LIMITS.nameCharactersMax), key: pin });
-  const { territory } = await client.wellKnown();
+  const { nodeCrypto } = await import('@idlewild/protocol/node');
+  const { signDeviceVouch, wellKnownKey } = await import('@idlewild/protocol');
+  const { readyToVouch } = await import('../vouching.ts');
+  const { key, pin, territory, lasting } = await readyToVouch(context, client, expires);
   const done = [];
   for (const device of chosen) {
-    const publicKey = new Uint8Array(Buffer.from(device.key, 'base64url'));
-    // The id is made of the key: who was told the id by the device itself signs no other key.
-    if ((await idOfKey('dev', publicKey, nodeCrypto)) !== device.id)
-      throw new IdlewildError(
-        'signature_invalid',
-        `the hub shows a key for ${device.name} that is not of ${device.id}`,
-      );
-    const issuedAtMs = Date.now();
-    const said = {
-      territory: new Uint8Array(Buffer.from(territory.key, 'base64url')),
-      device: publicKey,
-      tier: tier ?? device.tier,
-      issuedAtMs,
-      expiresAtMs: issuedAtMs + expires * 1_000,
-    };
+    const said = { territory, device: await keyOfDevice(device), tier: tier ?? device.tier, ...lasting };
     const chain = [wellKnownKey(await signDeviceVouch(said, key, nodeCrypto))];
     done.push({ id: device.id, name: device.name, ...(await client.devices.trust.vouch(device.id, chain)) });
   }

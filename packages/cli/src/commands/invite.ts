@@ -1,16 +1,20 @@
 /** `idlewild invite`: a token with which a device joins. */
+import type { Client, CreatedInvite, InviteRequest } from '@idlewild/client';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { calledAs, contextOf } from '../context.ts';
+import { calledAs, contextOf, type Context } from '../context.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
 import { countText, whenText } from '../text/units.ts';
 
 const EXPIRES_SECONDS_DEFAULT = 86_400;
+const SECRET_BYTES = 16;
 
 interface InviteOptions {
   readonly uses: number;
   readonly expires?: number;
   readonly tier: 'vetted' | 'member' | 'public';
   readonly for?: string;
+  readonly vouch?: boolean;
+  readonly vouchExpires?: number;
 }
 
 export function addInviteCommand(program: Command): void {
@@ -29,13 +33,27 @@ export function addInviteCommand(program: Command): void {
         .default('member'),
     )
     .option('--for <member>', 'whose devices they are: name or id of a member')
-    .addHelpText('after', '\nExample:\n  $ idlewild invite --uses 30 --expires 2h')
-    .action(async ({ uses, expires = EXPIRES_SECONDS_DEFAULT, tier, for: member }: InviteOptions, command: Command) => {
+    .option('--vouch', 'sign for whoever joins by it, so that no hub can put another device in its place')
+    .option(
+      '--vouch-expires <duration>',
+      'how long that word lasts (default: 90d; a year at most)',
+      parseDurationSeconds,
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ idlewild invite --uses 30 --expires 2h\n  $ idlewild invite --tier vetted --vouch',
+    )
+    .action(async (options: InviteOptions, command: Command) => {
+      const { uses, expires = EXPIRES_SECONDS_DEFAULT, tier, for: member } = options;
       const context = contextOf(command);
       const client = await context.client();
       const { memberMeant } = await import('../meant.ts');
       const person = member === undefined ? undefined : (await memberMeant(client, member)).id;
-      const invite = await client.invites.create({ uses, expiresInSeconds: expires, tier, for: person });
+      const request = { uses, expiresInSeconds: expires, tier, for: person };
+      const invite =
+        options.vouch === true
+          ? await vouchedInvite(context, client, request, options.vouchExpires)
+          : await client.invites.create(request);
       const { url, token, expiresAt } = invite;
       const { decodeInvite } = await import('@idlewild/protocol');
       if (decodeInvite(token).session === true) {
@@ -47,6 +65,38 @@ export function addInviteCommand(program: Command): void {
       );
       context.show({ url, token, expiresAt }, () => [`${calledAs()} join ${url} --token ${token}`]);
     });
+}
+
+/** Its secret is made here, and is in the token alone: the hub is shown what it needs to know it again. */
+async function vouchedInvite(
+  context: Context,
+  client: Client,
+  request: InviteRequest,
+  expiresSeconds?: number,
+): Promise<CreatedInvite> {
+  const { encodeInvite, hex, inviteKey, inviteToken, signInviteVouch, utf8, wellKnownKey } =
+    await import('@idlewild/protocol');
+  const { nodeCrypto, nodeRandom } = await import('@idlewild/protocol/node');
+  const { VOUCH_SECONDS_DEFAULT, bytesOf, readyToVouch } = await import('../vouching.ts');
+  const ready = await readyToVouch(context, client, expiresSeconds ?? VOUCH_SECONDS_DEFAULT);
+  const secret = nodeRandom.bytes(SECRET_BYTES);
+  const { publicKey: invite } = await inviteKey(secret, nodeCrypto);
+  const { tier = 'member' } = request;
+  const said = { territory: ready.territory, invite, tier, ...ready.lasting };
+  const vouch = wellKnownKey(await signInviteVouch(said, ready.key, nodeCrypto));
+  const tokenHash = hex(await nodeCrypto.sha256(utf8(await inviteToken(secret, nodeCrypto))));
+  const place = await client.invites.createVouched({ ...request, vouched: { tokenHash, vouch } });
+  const { url, pin, session, expiresAt } = place;
+  const token = encodeInvite({
+    url,
+    secret,
+    territory: ready.territory,
+    vouched: true,
+    session,
+    ...(pin === null ? {} : { pin: bytesOf(pin) }),
+  });
+  context.note(`you vouch for whoever joins by it; callers pin your key: ${ready.pin}`);
+  return { url, token, expiresAt };
 }
 
 export function parseCount(text: string): number {

@@ -1,4 +1,5 @@
 /** What the routes under /api work with. */
+import type { Invite } from '@idlewild/protocol';
 import type { Answers } from '../answers/answers.ts';
 import type { Audit } from '../audit/audit.ts';
 import type { Database } from '../db/schema.ts';
@@ -40,5 +41,7 @@ export interface ApiDeps {
   /** Models were added or removed: devices are told. */
   readonly onModelsChanged: () => Promise<void>;
   /** The token of an invite, with the address that devices are to dial. */
+  /** Where devices reach the hub, and whom they trust there: for invites whose secret the hub does not have. */
+  readonly invitePlace: () => Omit<Invite, 'secret'>;
   readonly inviteToken: (secret: Uint8Array) => { readonly url: string; readonly token: string };
 }

@@ -117,6 +117,7 @@ export async function createHubServer({
         nowMs: () => clock.now(),
         onModelsChanged: () => hub.announceModels(),
         inviteToken,
+        invitePlace: () => ({ ...address(), territory: hub.territory.publicKey }),
         sessionsIn: (id) => (id === territory.id ? hub : elsewhere?.(id))?.sessions,
       }),
       auditRoutes(hub),

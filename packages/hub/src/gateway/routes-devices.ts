@@ -1,5 +1,5 @@
 /** Devices and invites of a territory, under /api. */
-import { DEVICE_TIERS, IdlewildError, wellKnownKey } from '@idlewild/protocol';
+import { DEVICE_TIERS, IdlewildError, wellKnownKey, type Invite } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { Device } from '../identity/devices.ts';
 import { actorOf } from '../identity/principal.ts';
@@ -7,7 +7,7 @@ import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { ApiDeps } from './api-deps.ts';
 import { onId } from './resources.ts';
 import { principal, typed, type App } from './server.ts';
-import { idParams, iso, isoOrNull } from './views.ts';
+import { bytesOf, idParams, iso, isoOrNull, statementField } from './views.ts';
 
 const DAY_SECONDS = 86_400;
 
@@ -143,6 +143,20 @@ function deviceRoutesOf(app: App, deps: ApiDeps): void {
   });
 }
 
+/** One whose secret was made elsewhere: the hub has the hash of its token, and a steward's word for its key. */
+const vouchedInvite = z.strictObject({
+  tokenHash: z.string().regex(/^[0-9a-f]{64}$/, 'must be SHA-256 in hex'),
+  vouch: statementField,
+});
+
+/** What its maker needs to write the token. */
+const placeView = ({ url, territory, pin, session }: Omit<Invite, 'secret'>): object => ({
+  url,
+  territory: wellKnownKey(territory),
+  pin: pin === undefined ? null : wellKnownKey(pin),
+  session: session === true,
+});
+
 function inviteRoutes(app: App, deps: ApiDeps): void {
   const { territory, invites } = deps;
   typed(app).route({
@@ -160,12 +174,13 @@ function inviteRoutes(app: App, deps: ApiDeps): void {
         tier: z.enum(DEVICE_TIERS).default('member'),
         /** Id of the member whose devices they are. */
         for: z.string().max(64).optional(),
+        vouched: vouchedInvite.optional(),
       }),
       summary: 'Makes a token with which devices join',
       tags: ['devices'],
     },
     handler: async (request, reply) => {
-      const { uses, expiresInSeconds, tier, for: person } = request.body;
+      const { uses, expiresInSeconds, tier, for: person, vouched } = request.body;
       if (person !== undefined) await deps.people.members.show(territory.id, person);
       const invite = await invites.create({
         territory: territory.id,
@@ -174,7 +189,10 @@ function inviteRoutes(app: App, deps: ApiDeps): void {
         expiresInMs: expiresInSeconds * 1000,
         person,
         createdBy: actorOf(principal(request)),
+        ...(vouched === undefined ? {} : { vouched: { ...vouched, vouch: bytesOf(vouched.vouch) } }),
       });
+      if (vouched !== undefined)
+        return reply.status(201).send({ ...placeView(deps.invitePlace()), expiresAt: iso(invite.expiresAtMs) });
       return reply.status(201).send({ ...deps.inviteToken(invite.secret), expiresAt: iso(invite.expiresAtMs) });
     },
   });

@@ -7,7 +7,7 @@ import type { DeviceTrust } from '../trust/device-trust.ts';
 import type { StewardKey, Vouches } from '../trust/vouches.ts';
 import { onId } from './resources.ts';
 import { principal, typed, type App } from './server.ts';
-import { idParams, iso, isoOrNull } from './views.ts';
+import { bytesOf, idParams, iso, isoOrNull, statementField } from './views.ts';
 
 export interface TrustRoutesDeps {
   readonly territory: { readonly id: string };
@@ -27,14 +27,7 @@ export const trustRoutes =
 
 const name = z.string().min(1).max(PEOPLE_LIMITS.nameCharactersMax);
 const poolParams = idParams.extend({ pool: name });
-const BASE64URL = /^[A-Za-z0-9_-]+$/;
-const statement = z
-  .string()
-  .regex(BASE64URL, 'must be base64url')
-  .max(Math.ceil((VOUCH_CHAIN.statementBytesMax * 4) / 3));
 const publicKey = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'must be the 32 bytes of an Ed25519 key in base64url');
-
-const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64url'));
 
 function tierRoutes(app: App, { territory, deviceTrust, announcePeople }: TrustRoutesDeps): void {
   typed(app).route({
@@ -98,7 +91,7 @@ function vouchRoutes(app: App, { territory, vouches }: TrustRoutesDeps): void {
     config: { action: 'vouchDevice', resource: onId },
     schema: {
       params: idParams,
-      body: z.strictObject({ chain: z.array(statement).min(1).max(VOUCH_CHAIN.statementsMax) }),
+      body: z.strictObject({ chain: z.array(statementField).min(1).max(VOUCH_CHAIN.statementsMax) }),
       summary: "Keeps a steward's signed word for a device",
       tags: ['devices'],
     },

@@ -1,4 +1,5 @@
 /** How routes under /api name things and tell times. */
+import { VOUCH_CHAIN } from '@idlewild/protocol';
 import { z } from 'zod';
 
 export const idParams = z.object({ id: z.string().max(64) });
@@ -8,3 +9,10 @@ export const isoOrNull = (ms: number | null | undefined): string | null =>
   ms === null || ms === undefined ? null : iso(ms);
 /** Rows of a list without pages. */
 export const LISTED_MAX = 200;
+
+/** A signed statement of a chain, in base64url. */
+export const statementField = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]+$/, 'must be base64url')
+  .max(Math.ceil((VOUCH_CHAIN.statementBytesMax * 4) / 3));
+export const bytesOf = (base64url: string): Uint8Array => new Uint8Array(Buffer.from(base64url, 'base64url'));

@@ -45,9 +45,13 @@ export interface Admission {
   readonly invite: string;
   readonly tier: DeviceTier;
   readonly person: string | undefined;
+  /** A Signed `invite-vouch` statement of the steward who made it. */
+  readonly vouch: Uint8Array | undefined;
 }
 
 export interface NewDevice {
+  /** A Signed `device-by-invite` statement, as the device carried it. */
+  readonly byInvite?: Uint8Array | undefined;
   readonly publicKey: Uint8Array;
   readonly name: string;
   readonly consent: Uint8Array;

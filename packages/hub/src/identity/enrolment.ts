@@ -34,7 +34,7 @@ export function createEnrolment({ territory, devices, invites, farewell }: Enrol
   async function admit(
     publicKey: Uint8Array,
     known: Device | undefined,
-    { name, consent, profile, joinToken }: CheckedDevice['proof'],
+    { name, consent, profile, joinToken, byInvite }: CheckedDevice['proof'],
   ): Promise<Device> {
     if (known === undefined) {
       if (joinToken === undefined) {
@@ -43,10 +43,11 @@ export function createEnrolment({ territory, devices, invites, farewell }: Enrol
           'this device is not enrolled here and sent no join token; ask a steward for an invite',
         );
       }
-      return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
+      return invites.redeem(territory, joinToken, { publicKey, name, consent, profile, byInvite });
     }
     if (known.leftAtMs !== undefined) {
-      if (joinToken !== undefined) return invites.redeem(territory, joinToken, { publicKey, name, consent, profile });
+      if (joinToken !== undefined)
+        return invites.redeem(territory, joinToken, { publicKey, name, consent, profile, byInvite });
       const when = new Date(known.leftAtMs).toISOString();
       throw new IdlewildError(
         'join_token_invalid',

@@ -21,6 +21,7 @@ import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { Admission, Device, Devices, NewDevice } from './devices.ts';
 import { readmit } from './leaving.ts';
+import type { Vouches } from '../trust/vouches.ts';
 
 const SECRET_BYTES = 16;
 
@@ -35,11 +36,20 @@ export interface InviteOrder {
   readonly tier?: DeviceTier | undefined;
   /** Whose they are then. */
   readonly person?: string | undefined;
+  /** Made elsewhere, where a steward signed for it: the hub never has the secret. */
+  readonly vouched?: VouchedInvite | undefined;
+}
+
+export interface VouchedInvite {
+  /** SHA-256 of the join token, in hex. */
+  readonly tokenHash: string;
+  /** A Signed `invite-vouch` statement. */
+  readonly vouch: Uint8Array;
 }
 
 export interface NewInvite {
   readonly id: string;
-  /** Goes into `encodeInvite`; nobody can read it back later. */
+  /** Goes into `encodeInvite`; nobody can read it back later. Of one that was made elsewhere the hub has none. */
   readonly secret: Uint8Array;
   readonly expiresAtMs: number;
 }
@@ -60,17 +70,24 @@ export interface InvitesDeps {
   readonly clock: Clock;
   readonly audit: Audit;
   readonly devices: Devices;
+  /** Absent: none can be vouched for. */
+  readonly vouches?: Pick<Vouches, 'checkInvite' | 'putIn'>;
 }
 
-export function createInvites({ db, crypto, random, clock, audit, devices }: InvitesDeps): Invites {
+export function createInvites({ db, crypto, random, clock, audit, devices, vouches }: InvitesDeps): Invites {
   const hashOf = async (joinToken: string): Promise<string> => hex(await crypto.sha256(utf8(joinToken)));
+
+  function vouchesFor(): Pick<Vouches, 'checkInvite' | 'putIn'> {
+    if (vouches === undefined) throw new IdlewildError('internal', 'nobody here can look at what stewards signed');
+    return vouches;
+  }
 
   /** Counts one use. */
   async function use(transaction: DatabaseTransaction, territory: string, joinToken: string): Promise<Admission> {
     const hash = await hashOf(joinToken);
     const invite = await transaction
       .selectFrom('invites')
-      .select(['id', 'uses_left', 'expires_at_ms', 'tier', 'person_id'])
+      .select(['id', 'uses_left', 'expires_at_ms', 'tier', 'person_id', 'vouch'])
       .where('territory_id', '=', territory)
       .where('hash', '=', hash)
       .executeTakeFirst();
@@ -88,17 +105,23 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
       .returning('id')
       .execute();
     if (used.length === 0) throw refuse('has been used up');
-    return { invite: invite.id, tier: invite.tier, person: invite.person_id ?? undefined };
+    return {
+      invite: invite.id,
+      tier: invite.tier,
+      person: invite.person_id ?? undefined,
+      vouch: invite.vouch ?? undefined,
+    };
   }
 
   return {
-    async create({ territory, uses, expiresInMs, createdBy, tier = 'member', person }) {
+    async create({ territory, uses, expiresInMs, createdBy, tier = 'member', person, vouched }) {
       const id = newId('inv', random);
       const secret = random.bytes(SECRET_BYTES);
       const nowMs = clock.now();
       const expiresAtMs = nowMs + expiresInMs;
-      const hash = await hashOf(joinTokenOf(secret));
+      const hash = vouched?.tokenHash ?? (await hashOf(joinTokenOf(secret)));
       await db.transaction().execute(async (transaction) => {
+        if (vouched !== undefined) await vouchesFor().checkInvite(transaction, territory, vouched.vouch, tier);
         await transaction
           .insertInto('invites')
           .values({
@@ -111,6 +134,7 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
             created_at_ms: nowMs,
             tier,
             person_id: person ?? null,
+            vouch: vouched?.vouch ?? null,
           })
           .execute();
         const details = { uses, expiresAtMs, tier, ...(person === undefined ? {} : { person }) };
@@ -125,8 +149,15 @@ export function createInvites({ db, crypto, random, clock, audit, devices }: Inv
         const known = await devices.findByKey(territory, device.publicKey, transaction);
         if (known !== undefined && known.leftAtMs === undefined) return admitted(known);
         const by = await use(transaction, territory, joinToken);
-        if (known === undefined) return devices.enrol(transaction, territory, device, by);
-        return readmit(transaction, { clock, audit }, known, device, by);
+        const admittedNow =
+          known === undefined
+            ? await devices.enrol(transaction, territory, device, by)
+            : await readmit(transaction, { clock, audit }, known, device, by);
+        if (by.vouch !== undefined && device.byInvite !== undefined) {
+          const chain = [by.vouch, device.byInvite];
+          await vouchesFor().putIn(transaction, { territory, device: admittedNow.id, chain, actor: by.invite });
+        }
+        return admittedNow;
       });
     },
   };

@@ -5,10 +5,14 @@
  */
 import {
   IdlewildError,
+  LIMITS,
   VOUCH_CHAIN,
   decodeCbor,
   encodeCbor,
+  equalBytes,
   idOfKey,
+  inviteVouchSchema,
+  openStatement,
   verifyVouch,
   type Clock,
   type Crypto,
@@ -56,6 +60,13 @@ export interface Vouches {
    * chain that no listed steward signed for it.
    */
   put(order: Act & { readonly device: string; readonly chain: VouchChain }): Promise<KnownVouch>;
+  /** The same inside the caller's transaction. */
+  putIn(
+    transaction: DatabaseTransaction,
+    order: Act & { readonly device: string; readonly chain: VouchChain },
+  ): Promise<KnownVouch>;
+  /** Throws `signature_invalid` for an invite that no listed steward signed, of another tier, or for longer than may be. */
+  checkInvite(transaction: DatabaseTransaction, territory: string, vouch: Uint8Array, tier: DeviceTier): Promise<void>;
   /** Those of these devices for whom somebody vouches now. */
   of(territory: string, devices: readonly string[]): Promise<ReadonlyMap<string, KnownVouch>>;
 }
@@ -81,6 +92,32 @@ export function createVouches({ db, crypto, clock, audit, territoryKey }: Vouche
       .orderBy('added_at_ms')
       .orderBy('id')
       .execute();
+  }
+
+  const listedKeys = async (source: Database, territory: string): Promise<Uint8Array[]> =>
+    (await keyRows(source, territory)).filter((row) => row.removed_at_ms === null).map((row) => row.public_key);
+
+  async function putIn(
+    transaction: DatabaseTransaction,
+    { territory, actor, device, chain }: Act & { readonly device: string; readonly chain: VouchChain },
+  ): Promise<KnownVouch> {
+    const row = await deviceRow(transaction, territory, device);
+    const stewards = await listedKeys(transaction, territory);
+    const expected = { stewards, territory: territoryKey, device: row.public_key, nowMs: clock.now() };
+    const vouched = await verifyVouch(chain, expected, crypto);
+    const { tier, issuedAtMs, expiresAtMs } = vouched;
+    const steward = await idOfKey('stk', vouched.steward, crypto);
+    const carried = encodeCbor([...chain]);
+    const said = { steward_id: steward, chain: carried, issued_at_ms: issuedAtMs, expires_at_ms: expiresAtMs };
+    await transaction
+      .insertInto('device_vouches')
+      .values({ territory_id: territory, device_id: device, ...said })
+      .onConflict((on) => on.columns(['territory_id', 'device_id']).doUpdateSet(said))
+      .execute();
+    await touchPeople(transaction, territory);
+    const details = { name: row.name, steward, tier, expiresAtMs };
+    await audit.append(transaction, { territory, actor, action: 'vouchDevice', subject: device, details });
+    return { chain, steward, expiresAtMs };
   }
 
   return {
@@ -128,43 +165,18 @@ export function createVouches({ db, crypto, clock, audit, territoryKey }: Vouche
     async stewards(territory) {
       return (await keyRows(db, territory)).map(stewardOf);
     },
-    async put({ territory, actor, device, chain }) {
-      const carried = encodeCbor([...chain]);
-      return transact(db, async (transaction) => {
-        const row = await deviceRow(transaction, territory, device);
-        const stewards = (await keyRows(transaction, territory)).filter((each) => each.removed_at_ms === null);
-        const vouched = await verifyVouch(
-          chain,
-          {
-            stewards: stewards.map((each) => each.public_key),
-            territory: territoryKey,
-            device: row.public_key,
-            nowMs: clock.now(),
-          },
-          crypto,
-        );
-        const steward = await idOfKey('stk', vouched.steward, crypto);
-        const said = {
-          steward_id: steward,
-          chain: carried,
-          issued_at_ms: vouched.issuedAtMs,
-          expires_at_ms: vouched.expiresAtMs,
-        };
-        await transaction
-          .insertInto('device_vouches')
-          .values({ territory_id: territory, device_id: device, ...said })
-          .onConflict((on) => on.columns(['territory_id', 'device_id']).doUpdateSet(said))
-          .execute();
-        await touchPeople(transaction, territory);
-        const details: { name: string; steward: string; tier: DeviceTier; expiresAtMs: number } = {
-          name: row.name,
-          steward,
-          tier: vouched.tier,
-          expiresAtMs: vouched.expiresAtMs,
-        };
-        await audit.append(transaction, { territory, actor, action: 'vouchDevice', subject: device, details });
-        return { chain, steward, expiresAtMs: vouched.expiresAtMs };
-      });
+    put: (order) => transact(db, (transaction) => putIn(transaction, order)),
+    putIn,
+    async checkInvite(transaction, territory, vouch, tier) {
+      const refuse = (why: string): IdlewildError =>
+        new IdlewildError('signature_invalid', `the steward's word for the invite does not count: ${why}`);
+      const { statement, key } = await openStatement('invite-vouch', vouch, inviteVouchSchema, crypto);
+      const stewards = await listedKeys(transaction, territory);
+      if (!stewards.some((listed) => equalBytes(listed, key))) throw refuse('no steward of the list signed it');
+      if (!equalBytes(statement.territory, territoryKey)) throw refuse('it is of another territory');
+      if (statement.tier !== tier) throw refuse(`it says ${statement.tier}, and the invite ${tier}`);
+      const { issuedAtMs, expiresAtMs } = statement;
+      if (expiresAtMs - issuedAtMs > LIMITS.vouchMsMax || expiresAtMs <= clock.now()) throw refuse('its time is wrong');
     },
     async of(territory, devices) {
       const known = new Map<string, KnownVouch>();
@@ -174,11 +186,15 @@ export function createVouches({ db, crypto, clock, audit, territoryKey }: Vouche
           .innerJoin('steward_keys as steward', (join) =>
             join.onRef('steward.territory_id', '=', 'vouch.territory_id').onRef('steward.id', '=', 'vouch.steward_id'),
           )
+          .innerJoin('devices as device', (join) =>
+            join.onRef('device.territory_id', '=', 'vouch.territory_id').onRef('device.id', '=', 'vouch.device_id'),
+          )
           .select(['vouch.device_id', 'vouch.chain', 'vouch.steward_id', 'vouch.expires_at_ms'])
           .where('vouch.territory_id', '=', territory)
           .where('vouch.device_id', 'in', devices.slice(from, from + IDS_MAX))
           .where('vouch.expires_at_ms', '>', clock.now())
           .where('steward.removed_at_ms', 'is', null)
+          .where('device.revoked_at_ms', 'is', null)
           .execute();
         for (const row of rows) {
           const { device_id: device, steward_id: steward, expires_at_ms: expiresAtMs } = row;

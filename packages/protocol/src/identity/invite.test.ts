@@ -12,7 +12,7 @@ const full: Invite = {
 
 test('an invite survives being written and read, with a pin, without, and to a hub behind a balancer', () => {
   const { pin: _, ...loopback } = { ...full, url: 'http://127.0.0.1:7860' };
-  for (const invite of [full, loopback, { ...loopback, session: true }])
+  for (const invite of [full, loopback, { ...loopback, session: true }, { ...full, vouched: true }])
     expect(decodeInvite(encodeInvite(invite))).toEqual(invite);
   expect(decodeInvite(`  ${encodeInvite(full)}\n`)).toEqual(full);
 });
@@ -23,6 +23,13 @@ test('the same invite is the same text everywhere', () => {
       'AgICAgICAgICAgJhdXgYaHR0cHM6Ly9odWIuZXhhbXBsZTo3ODYw',
   );
   expect(joinTokenOf(full.secret)).toBe('AQEBAQEBAQEBAQEBAQEBAQ');
+});
+
+test('an invite that a steward vouches for is of another kind, which older devices do not take for theirs', () => {
+  const text = encodeInvite({ ...full, vouched: true });
+  expect(text).toMatch(/^iwj2\./);
+  expect(decodeInvite(text.replace('iwj2.', 'iwj1.'))).not.toHaveProperty('vouched');
+  expect(() => decodeInvite(text.replace('iwj2.', 'iwj3.'))).toThrow(/does not begin with/);
 });
 
 test('a field that this side does not know is ignored', () => {

@@ -1,5 +1,6 @@
 /**
- * An invite: what a person pastes to let a device join. `iwj1.` and, in base64url, CBOR of
+ * An invite: what a person pastes to let a device join. `iwj1.`, or `iwj2.` where a steward vouches for whoever joins by it
+ * (`vouch.ts`), and, in base64url, CBOR of
  *   { u: address of the hub, s: secret, t: key of the territory, p: SHA-256 of the hub's SPKI, where devices reach its
  *     own TLS, b: 1 where something between ends TLS, and so a device has to have its session sealed }.
  *
@@ -13,6 +14,8 @@ import { decodeCbor, encodeCbor } from '../wire/frame.ts';
 import { bytes, bytes32 } from '../wire/byte-fields.ts';
 
 const PREFIX = 'iwj1.';
+/** Its secret is shown to no hub, so an agent that does not know of this must not take it for one of the other kind. */
+const VOUCHED = 'iwj2.';
 const INVITE_CHARACTERS_MAX = 2_048;
 
 export interface Invite {
@@ -26,6 +29,8 @@ export interface Invite {
   readonly pin?: Uint8Array;
   /** The device speaks to a hub that seals its session, or to none. */
   readonly session?: boolean;
+  /** A steward vouches for the invite's own key: the hub is shown what is made of the secret, and never the secret. */
+  readonly vouched?: boolean;
 }
 
 const carriedSchema = z.object({
@@ -36,7 +41,7 @@ const carriedSchema = z.object({
   b: z.literal(1).optional(),
 });
 
-export function encodeInvite({ url, secret, territory, pin, session }: Invite): string {
+export function encodeInvite({ url, secret, territory, pin, session, vouched }: Invite): string {
   const carried = {
     u: url,
     s: secret,
@@ -44,7 +49,7 @@ export function encodeInvite({ url, secret, territory, pin, session }: Invite): 
     ...(pin === undefined ? {} : { p: pin }),
     ...(session === true ? { b: 1 } : {}),
   };
-  return PREFIX + base64url.baseEncode(encodeCbor(carried));
+  return (vouched === true ? VOUCHED : PREFIX) + base64url.baseEncode(encodeCbor(carried));
 }
 
 /** Throws `join_token_invalid`, saying what is wrong with the text; white space around it is nothing wrong. */
@@ -54,7 +59,8 @@ export function decodeInvite(text: string): Invite {
     return new IdlewildError('join_token_invalid', message, { cause });
   };
   const trimmed = text.trim();
-  if (!trimmed.startsWith(PREFIX)) throw invalid(`it does not begin with "${PREFIX}"`);
+  const vouched = trimmed.startsWith(VOUCHED);
+  if (!vouched && !trimmed.startsWith(PREFIX)) throw invalid(`it does not begin with "${PREFIX}"`);
   if (trimmed.length > INVITE_CHARACTERS_MAX) throw invalid(`it is longer than ${INVITE_CHARACTERS_MAX} characters`);
   let carried: unknown;
   try {
@@ -74,8 +80,9 @@ export function decodeInvite(text: string): Invite {
     territory,
     ...(pin === undefined ? {} : { pin }),
     ...(session === undefined ? {} : { session: true }),
+    ...(vouched ? { vouched } : {}),
   };
 }
 
-/** What a device sends as `joinToken` once the hub has proved itself. */
+/** What a device sends as `joinToken` once the hub has proved itself; of an invite that is vouched for `inviteToken`. */
 export const joinTokenOf = (secret: Uint8Array): string => base64url.baseEncode(secret);

@@ -129,6 +129,8 @@ export const deviceProofSchema = z.object({
   status: statusSchema,
   /** The secret of an invite; only at the first joining. */
   joinToken: z.string().max(256).optional(),
+  /** With the token of an invite that a steward vouches for: a Signed `device-by-invite` statement. */
+  byInvite: bytes.optional(),
 });
 export type DeviceProof = z.infer<typeof deviceProofSchema>;
 
