@@ -9,7 +9,7 @@
 import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database } from '../db/schema.ts';
-import type { CapKind, SpendCaps } from '../db/schema/projects.ts';
+import type { CapKind, SpendCaps, SpendSettings } from '../db/schema/projects.ts';
 import { transact } from '../db/transact.ts';
 import { touchPeople, type PeopleVersions } from '../people/versions.ts';
 import { PROJECT_LIMITS } from './limits.ts';
@@ -160,15 +160,25 @@ const capRows = (db: Database, territory: string) =>
     .orderBy('subject_id')
     .execute();
 
-export async function readSettings(db: Database, territory: string): Promise<Settings> {
+async function readSettings(db: Database, territory: string): Promise<Settings> {
   const row = await db
     .selectFrom('spend_settings')
     .selectAll()
     .where('territory_id', '=', territory)
     .executeTakeFirst();
-  if (row === undefined) return DEFAULTS;
-  return { allocations: row.allocations, floorTokens: row.floor_tokens, floorRequests: row.floor_requests };
+  return settingsOf(row);
 }
+
+type SettingColumns = {
+  readonly [Name in 'allocations' | 'floor_tokens' | 'floor_requests']: SpendSettings[Name] | null;
+};
+
+/** Of a row that there may not be. */
+export const settingsOf = (row: SettingColumns | undefined): Settings => ({
+  allocations: row?.allocations ?? DEFAULTS.allocations,
+  floorTokens: row?.floor_tokens ?? DEFAULTS.floorTokens,
+  floorRequests: row?.floor_requests ?? DEFAULTS.floorRequests,
+});
 
 /** A cap of what is not there would be one that nobody notices to be missing. */
 async function checkSubject(db: Database, territory: string, kind: CapKind, subject: string): Promise<void> {

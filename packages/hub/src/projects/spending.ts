@@ -31,7 +31,7 @@ import {
 } from './decide.ts';
 import { adoptHold, DAY_MS, dayOf, extendHold, letHoldsGo, lockAccounts, takeHold, type Account } from './holds.ts';
 import { PROJECT_LIMITS } from './limits.ts';
-import { capsOf, readSettings, type Caps, type Settings, type SpendRules } from './rules.ts';
+import { capsOf, settingsOf, type Caps, type Settings, type SpendRules } from './rules.ts';
 
 /** Who asks. */
 export interface Spender {
@@ -147,7 +147,10 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
     const tokens = await transact(db, async (tx) => {
       const facts = await readFacts(tx, territory, order, nowMs);
       const chosen = decide(facts.ways, order.wanted);
-      if (chosen === undefined) throw refusal(facts.ways, order.wanted, facts.asker);
+      if (chosen === undefined) {
+        const project = await nameOfProject(tx, territory, order.project);
+        throw refusal(facts.ways, order.wanted, { ...facts.asker, project });
+      }
       await takeHold(tx, territory, {
         id: order.id,
         key: order.keyId,
@@ -246,11 +249,10 @@ async function readFacts(
   spender: Spender,
   databaseNowMs: OpenDatabase['nowMs'],
 ): Promise<Facts> {
-  const { nowMs, settings, caps } = await readCaps(tx, territory, spender, databaseNowMs);
+  const { nowMs, settings, isMember, caps } = await readCaps(tx, territory, spender, databaseNowMs);
   const day = dayOf(nowMs);
   const whole = caps('territory');
-  const person =
-    spender.person !== undefined && (await isMember(tx, territory, spender.person)) ? spender.person : undefined;
+  const person = isMember ? spender.person : undefined;
   const hasFloor = person !== undefined && (settings.floorTokens > 0 || settings.floorRequests > 0);
   const members = isDaily(whole) ? await countMembers(tx, territory) : 0;
   const counted = subjectsOf(spender).filter(({ kind }) => isDaily(caps(kind)));
@@ -288,9 +290,8 @@ async function readFacts(
       ],
     });
   }
-  const project = spender.project === undefined ? undefined : await nameOfProject(tx, territory, spender.project);
   const needsProject = spender.project === undefined && settings.allocations === 'required';
-  return { day, ways, counted, ofFloor, asker: { project, needsProject, renewsAtMs: (day + 1) * DAY_MS, nowMs } };
+  return { day, ways, counted, ofFloor, asker: { needsProject, renewsAtMs: (day + 1) * DAY_MS, nowMs } };
 }
 
 const plainBound = ({ kind, subject }: Account, caps: Caps, { tokens, held, requests }: Standing): Bound => ({
@@ -306,7 +307,7 @@ async function readCaps(
   territory: string,
   spender: Spender,
   nowMs: OpenDatabase['nowMs'],
-): Promise<{ nowMs: number; settings: Settings; caps: (kind: CapKind) => Caps | undefined }> {
+): Promise<{ nowMs: number; settings: Settings; isMember: boolean; caps: (kind: CapKind) => Caps | undefined }> {
   const rows = await tx
     .selectFrom('spend_caps')
     .selectAll()
@@ -315,24 +316,21 @@ async function readCaps(
       or(subjectsOf(spender).map(({ kind, subject }) => and([eb('kind', '=', kind), eb('subject_id', '=', subject)]))),
     )
     .execute();
-  const settings = await readSettings(tx, territory);
-  const now = await tx
+  const { person = '' } = spender;
+  const row = await tx
     .selectFrom('territories')
-    .select(sql<number>`${nowMs()}`.as('now_ms'))
-    .where('id', '=', territory)
+    .leftJoin('spend_settings', (join) => join.on('spend_settings.territory_id', '=', territory))
+    .leftJoin('members', (join) => join.on('members.territory_id', '=', territory).on('members.person_id', '=', person))
+    .select(['allocations', 'floor_tokens', 'floor_requests', 'members.state', sql<number>`${nowMs()}`.as('now_ms')])
+    .where('territories.id', '=', territory)
     .executeTakeFirst();
-  const caps = new Map(rows.map((row) => [row.kind, capsOf(row)]));
-  return { nowMs: now?.now_ms ?? 0, settings, caps: (kind) => caps.get(kind) };
-}
-
-async function isMember(db: Database, territory: string, person: string): Promise<boolean> {
-  const row = await db
-    .selectFrom('members')
-    .select('state')
-    .where('territory_id', '=', territory)
-    .where('person_id', '=', person)
-    .executeTakeFirst();
-  return row?.state === 'active';
+  const caps = new Map(rows.map((cap) => [cap.kind, capsOf(cap)]));
+  return {
+    nowMs: row?.now_ms ?? 0,
+    settings: settingsOf(row),
+    isMember: row?.state === 'active',
+    caps: (kind) => caps.get(kind),
+  };
 }
 
 async function countMembers(db: Database, territory: string): Promise<number> {
@@ -345,7 +343,8 @@ async function countMembers(db: Database, territory: string): Promise<number> {
   return row?.count ?? 0;
 }
 
-async function nameOfProject(db: Database, territory: string, id: string): Promise<string> {
+async function nameOfProject(db: Database, territory: string, id: string | undefined): Promise<string | undefined> {
+  if (id === undefined) return undefined;
   const row = await db
     .selectFrom('projects')
     .select('name')

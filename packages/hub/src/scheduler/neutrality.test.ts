@@ -18,6 +18,8 @@ import { route, type Candidate, type Demand } from './route.ts';
 
 const SEEDS = Array.from({ length: 200 }, (_, index) => index + 1);
 const CALLERS = 5;
+/** Of a machine that others use as well. */
+const PATIENCE = { timeout: 20_000 };
 
 type Draw = ReturnType<typeof drawFrom>;
 function drawFrom(seed: number) {
@@ -229,13 +231,13 @@ test('a whole hub answers in the same order, whoever of equal callers asks what;
     served = [];
     held = [];
     const first = ask(keys[3] as KeyPrincipal, 'before all others');
-    await expect.poll(() => held?.length).toBe(1);
+    await expect.poll(() => held?.length, PATIENCE).toBe(1);
     const asked = pattern.map((caller, index) => {
       const key = keys[order[caller] ?? 0];
       if (key === undefined) throw new Error('there are three');
       return ask(key, `question ${index}`);
     });
-    await expect.poll(() => hub.answers.counts().queued).toBe(pattern.length);
+    await expect.poll(() => hub.answers.counts().queued, PATIENCE).toBe(pattern.length);
     const [release] = held;
     held = undefined;
     release?.();
