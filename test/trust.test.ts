@@ -106,7 +106,7 @@ test('a steward vouches for a device by its id, with a key that no hub has', asy
   expect(await refusal(['devices', 'vouch'])).toBe('usage');
 });
 
-test('who joins by an invite that a steward signed is vouched for; a key that is removed vouches for nobody', async () => {
+test('who joins by an invite that a steward signed is vouched for; a removed key vouches for nobody', async () => {
   const { token } = await json<{ token: string }>(['invite', '--tier', 'vetted', '--vouch']);
   expect(decodeInvite(token).vouched).toBe(true);
   const id = await lend('signed', token);

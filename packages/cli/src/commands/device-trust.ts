@@ -95,8 +95,8 @@ function addVouch(devices: Command, find: Find): void {
     .summary('sign that devices are those that you know')
     .description(
       'Sign that devices are those that you know, with a key that lies on this machine and in no hub, so that ' +
-        'callers who encrypt end to end need not take the word of the hub. Name a device by its whole id, as `idlewild ' +
-        'lending status` shows it on the device itself: what the hub says of names is what you cannot know.',
+        'callers who encrypt end to end need not take the word of the hub. Name a device by its whole id, as ' +
+        '`idlewild lending status` shows it on the device itself: what the hub says of names is what you cannot know.',
     )
     .argument('[devices...]', 'ids, the beginnings of ids, or names')
     .option('--all', 'all devices that there are, at the word of the hub')

@@ -65,7 +65,7 @@ export interface Vouches {
     transaction: DatabaseTransaction,
     order: Act & { readonly device: string; readonly chain: VouchChain },
   ): Promise<KnownVouch>;
-  /** Throws `signature_invalid` for an invite that no listed steward signed, of another tier, or for longer than may be. */
+  /** Throws `signature_invalid` for an invite that no listed steward signed, of another tier, or for too long. */
   checkInvite(transaction: DatabaseTransaction, territory: string, vouch: Uint8Array, tier: DeviceTier): Promise<void>;
   /** Those of these devices for whom somebody vouches now. */
   of(territory: string, devices: readonly string[]): Promise<ReadonlyMap<string, KnownVouch>>;

@@ -1,13 +1,13 @@
 /**
- * Who vouches for a device: a steward, by a key that no hub has, so that a hub which lies cannot put a device of its own
- * in the place of one that people trust. A chain is one statement or two:
+ * Who vouches for a device: a steward, by a key that no hub has, so that a hub which lies cannot put a device of its
+ * own in the place of one that people trust. A chain is one statement or two:
  *
  *   device-vouch                      a steward signed the device's identity
  *   invite-vouch, device-by-invite    a steward signed the public key of an invite when it was made; the device that
  *                                     joined by it signed itself with the invite's key, which it alone was given
  *
- * What is vouched for is the identity; the device signs its X25519 keys with it (`handshake.ts`). Nothing here is secret:
- * hubs keep chains and show them, callers hold them against the stewards that they pinned. A chain cannot be called
+ * What is vouched for is the identity; the device signs its X25519 keys with it (`handshake.ts`). Nothing here is
+ * secret: hubs keep chains and show them, callers hold them against the stewards that they pinned. A chain cannot be called
  * back from who has it; it ends by its time, and because a hub shows it no more.
  */
 import { base64url } from 'multiformats/bases/base64';
@@ -76,8 +76,8 @@ export const inviteKey = async (secret: Uint8Array, crypto: Crypto): Promise<Key
   crypto.signingKey(await crypto.hkdf(secret, NO_SALT, utf8('idlewild/v1/invite-key'), 32));
 
 /**
- * What the hub is shown of such an invite, in place of the secret itself: nobody can come from it to the key, so the hub
- * cannot sign in the invite's name.
+ * What the hub is shown of such an invite, in place of the secret itself: nobody can come from it to the key, so the
+ * hub cannot sign in the invite's name.
  */
 export const inviteToken = async (secret: Uint8Array, crypto: Crypto): Promise<string> =>
   base64url.baseEncode(await crypto.hkdf(secret, NO_SALT, utf8('idlewild/v1/invite-token'), 32));

@@ -1,4 +1,5 @@
 /** Replicas of one hub over one database, scripted devices of any tier and consent, and a clock that is stepped. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   createMemoryBlobStore,
   joinTokenOf,
@@ -65,8 +66,7 @@ export interface Asked {
 }
 
 export async function createTrustWorld(): Promise<TrustWorld> {
-  const yieldToNode = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-  const clock = createFakeClock(yieldToNode);
+  const clock = createFakeClock(() => nextTurn());
   const random = createSeededRandom(1);
   const database = await openDatabase({ file: ':memory:', clock, sync: 'off' });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 });
