@@ -21,8 +21,8 @@ interface OnDevice {
 
 export interface DeviceTrust {
   /**
-   * Whether anything changed. Absent: stays as it is; `person` of `null` is nobody. Throws `not_found` for a device that
-   * is none here or revoked, `invalid_request` for a person who is no member.
+   * Whether anything changed. Absent: stays as it is; `person` of `null` is nobody. Throws `not_found` for a device
+   * that is none here or revoked, `invalid_request` for a person who is no member.
    */
   set(order: OnDevice & { readonly tier?: DeviceTier; readonly person?: string | null }): Promise<boolean>;
   /** Twice is once. Throws `not_found`, `invalid_request` for no name of a pool, `conflict` beyond bounds. */

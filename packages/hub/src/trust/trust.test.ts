@@ -1,4 +1,5 @@
 /** Claims about trust, with whole hubs: who is sent what, how soon that changes, what a device's word is worth. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Fields } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
@@ -12,7 +13,7 @@ const setTier = (hub: Hub, { id }: Joined, tier: 'vetted' | 'member' | 'public')
   hub.deviceTrust.set({ territory: hub.territory.id, id, tier, actor: 'test' });
 
 test('a text goes to devices of its tiers alone, however much faster others are, and says what it is', async () => {
-  const { start, join, ask } = await createTrustWorld();
+  const { start, join, ask } = await createTrustWorld(nextTurn);
   const hub = await start();
   const member = await join(hub, 'member', { tokensPerSecond: 9_999 });
   const anybody = await join(hub, 'anybody', { tier: 'public', tokensPerSecond: 99_999 });
@@ -28,7 +29,7 @@ test('a text goes to devices of its tiers alone, however much faster others are,
 });
 
 test('a device is its own person’s: for her alone it may see what is confidential', async () => {
-  const { start, join, ask, addPerson } = await createTrustWorld();
+  const { start, join, ask, addPerson } = await createTrustWorld(nextTurn);
   const hub = await start();
   await addPerson(hub, 'per_ada');
   const lends = { v: 2, classes: ['internal', 'confidential'], causes: [], refused: [], gpu: 'never' };
@@ -41,7 +42,7 @@ test('a device is its own person’s: for her alone it may see what is confident
 });
 
 test('who is suspended vouches for nobody: her devices are anybody’s within a second, then hers again', async () => {
-  const { start, join, ask, addPerson, database, pass } = await createTrustWorld();
+  const { start, join, ask, addPerson, database, pass } = await createTrustWorld(nextTurn);
   const hub = await start();
   await addPerson(hub, 'per_ada');
   const device = await join(hub, 'hers', { person: 'per_ada', tier: 'vetted' });
@@ -66,7 +67,7 @@ test.each([
   ['on its own replica', 0],
   ['on another replica, to which nobody said a word', 1],
 ])('an answer is taken within a second from a device that may see it no longer: %s', async (_, asksAt) => {
-  const { start, join, ask, pass } = await createTrustWorld();
+  const { start, join, ask, pass } = await createTrustWorld(nextTurn);
   const hubs = [await start(), await start()] as const;
   const [home] = hubs;
   const asking = hubs[asksAt] as Hub;
@@ -88,7 +89,7 @@ test.each([
 });
 
 test('a device that joins elsewhere is what the database says of it, also when that changed on the way', async () => {
-  const { start, join, ask, pass } = await createTrustWorld();
+  const { start, join, ask, pass } = await createTrustWorld(nextTurn);
   const [home, other] = [await start(), await start()];
   const device = await join(home, 'far', { tier: 'vetted' });
   expect(standingOf(other, device)).toMatchObject({ tier: 'vetted' });
@@ -135,7 +136,7 @@ function changedAt(value: unknown, [head, ...rest]: Path, change: (inner: unknow
 }
 
 test('a device that claims a tier, a person or a pool, in any place of any message, changes nothing', async () => {
-  const { start, join, addPerson, database, pass } = await createTrustWorld();
+  const { start, join, addPerson, database, pass } = await createTrustWorld(nextTurn);
   const hub = await start();
   await addPerson(hub, 'per_ada');
   const honest = { tier: 'member', person: undefined, pools: [] };
@@ -189,7 +190,7 @@ const refuse = (device: Joined): void => {
 };
 
 test('what a device refused it is not asked again, until it has paused or is connected anew', async () => {
-  const world: TrustWorld = await createTrustWorld();
+  const world: TrustWorld = await createTrustWorld(nextTurn);
   const { start, join, ask, pass } = world;
   const hub = await start();
   const device = await join(hub, 'picky');
@@ -212,7 +213,7 @@ test('what a device refused it is not asked again, until it has paused or is con
 });
 
 test('changes of tiers, persons and pools are in the audit log; what is none is refused', async () => {
-  const { start, join, addPerson } = await createTrustWorld();
+  const { start, join, addPerson } = await createTrustWorld(nextTurn);
   const hub = await start();
   await addPerson(hub, 'per_ada');
   const device = await join(hub, 'audited');

@@ -7,8 +7,8 @@
  *                                     joined by it signed itself with the invite's key, which it alone was given
  *
  * What is vouched for is the identity; the device signs its X25519 keys with it (`handshake.ts`). Nothing here is
- * secret: hubs keep chains and show them, callers hold them against the stewards that they pinned. A chain cannot be called
- * back from who has it; it ends by its time, and because a hub shows it no more.
+ * secret: hubs keep chains and show them, callers hold them against the stewards that they pinned. A chain cannot be
+ * called back from who has it; it ends by its time, and because a hub shows it no more.
  */
 import { base64url } from 'multiformats/bases/base64';
 import { z } from 'zod';

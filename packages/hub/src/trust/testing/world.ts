@@ -1,5 +1,4 @@
 /** Replicas of one hub over one database, scripted devices of any tier and consent, and a clock that is stepped. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   createMemoryBlobStore,
   joinTokenOf,
@@ -65,8 +64,9 @@ export interface Asked {
   tokens(): number;
 }
 
-export async function createTrustWorld(): Promise<TrustWorld> {
-  const clock = createFakeClock(() => nextTurn());
+/** `yieldToNode`: lets what waits for the database go on. */
+export async function createTrustWorld(yieldToNode: () => Promise<void>): Promise<TrustWorld> {
+  const clock = createFakeClock(yieldToNode);
   const random = createSeededRandom(1);
   const database = await openDatabase({ file: ':memory:', clock, sync: 'off' });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 });
