@@ -1,5 +1,6 @@
 /**
- * The sessions of whoever uses this machine's account, one for each hub: what `sign-in` got and other commands ask with.
+ * The sessions of whoever uses this machine's account, one for each hub: what `sign-in` got and other commands ask
+ * with.
  *
  * A file of its owner alone in the folder for configuration. A session goes to the very address that gave it, pin and
  * all, and nowhere else. What is over is not sent.

@@ -1,4 +1,4 @@
-/** From where a request comes, for counting tries: the connection's other end, or what a balancer in front says it is. */
+/** From where a request comes, for counting tries: the connection's other end, or what a balancer in front says. */
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { addressGroup } from '../sign-in/throttle.ts';

@@ -1,45 +1,21 @@
-/** Claims about signing in over HTTP: cookies, forms, scripts and programs, and what other sites may not do with them. */
+/** Claims about signing in over HTTP: cookies, forms, scripts and programs, and what other sites may not do. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openTestDoor, type TestDoor } from '../testing/test-door.ts';
+import { openTestDoor } from '../testing/test-door.ts';
 import { createAuthenticator } from '../sign-in/testing/authenticator.ts';
 import { createTestBrowser, type TestBrowser } from '../sign-in/testing/browser.ts';
+import { openSignInDoor, type SignInTestDoor } from '../sign-in/testing/door.ts';
 
-let door: TestDoor;
-let steward: string;
+let door: SignInTestDoor;
 beforeAll(async () => {
-  door = await openTestDoor('jacobean');
-  const order = { territory: door.hub.territory.id, role: 'steward', actor: 'test' };
-  steward = (await door.hub.keys.create(order)).key;
+  door = await openSignInDoor(openTestDoor, fetch);
 });
 afterAll(() => door.close());
 
+const newBrowser = (): TestBrowser => door.newBrowser();
+const signedIn = (name: string): Promise<TestBrowser> => door.signedIn(name);
+const invitation = (name?: string): Promise<string> => door.invitation(name);
 const asSteward = (method: string, path: string, body?: unknown): Promise<Response> =>
-  fetch(door.url + path, {
-    method,
-    headers: {
-      authorization: `Bearer ${steward}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
-
-async function invitation(name?: string, role = 'member'): Promise<string> {
-  const made = await asSteward('POST', '/api/people/invitations', { ...(name === undefined ? {} : { name }), role });
-  expect(made.status).toBe(201);
-  const { code, url } = (await made.json()) as { code: string; url: string };
-  expect(url).toBe(`${door.url}/sign-in#code=${code}`);
-  return code;
-}
-
-/** A browser at `localhost`, where passkeys work. */
-const newBrowser = (): TestBrowser => createTestBrowser(door.url.replace('127.0.0.1', 'localhost'), fetch);
-
-async function signedIn(name: string, role?: string): Promise<TestBrowser> {
-  const browser = newBrowser();
-  const answer = await browser.submit('/sign-in/code', { code: await invitation(name, role) });
-  expect(answer.status).toBe(303);
-  return browser;
-}
+  door.asSteward(method, path, body);
 const whoIs = async (browser: TestBrowser): Promise<number> => (await browser.get('/api/sessions')).status;
 
 test('a browser that was given a code is signed in, by a cookie that scripts and other sites do not get', async () => {
@@ -222,15 +198,4 @@ test('a steward sees and ends the sessions of a member; a member does not', asyn
   const link = (await (await asSteward('POST', `/api/members/${person}/link`, {})).json()) as { code: string };
   await browser.submit('/sign-in/code', { code: link.code });
   expect(await (await browser.get('/sign-in')).text()).toContain('Dot, signed in');
-});
-
-test('whoever tries too often has to wait, whatever is tried', async () => {
-  const browser = newBrowser();
-  const statuses = new Set<number>();
-  for (let i = 0; i < 40; i++) {
-    const answer = await browser.submit('/sign-in/code', { code: `iwl_${'a'.repeat(52)}` });
-    statuses.add(answer.status);
-    if (answer.status === 429) expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
-  }
-  expect([...statuses].sort()).toEqual([401, 429]);
 });

@@ -2,8 +2,8 @@
  * Where browsers reach this hub, and whether a request comes from a page of its own.
  *
  * A browser sends a session's cookie also with what another site makes it send. What changes something therefore has to
- * be shown to come from here: by `Sec-Fetch-Site` and `Origin`, which no page can set, and where a script sends it, by a
- * header that another origin's script may not send unasked. A browser that says neither is too old to be believed.
+ * be shown to come from here: by `Sec-Fetch-Site` and `Origin`, which no page can set, and where a script sends it, by
+ * a header that another origin's script may not send unasked. A browser that says neither is too old to be believed.
  * Requests with a bearer need none of it: no browser adds one by itself.
  */
 import type { IncomingHttpHeaders } from 'node:http';

@@ -56,6 +56,25 @@ async function make({ url, stewardKey }: RunningHub, name: string): Promise<Comm
 const territoryOf = async (url: string, key?: string): Promise<unknown> =>
   ((await ask(`${url}/api/status`, key)).body['territory'] as { id: string } | undefined)?.id;
 
+test('who signs in to a community is known by its address and by the session, and in no other', async () => {
+  const hub = await start();
+  const { id, address, stewardKey } = await make(hub, 'library');
+  const { body: invited } = await ask(`${address}/api/people/invitations`, stewardKey, { name: 'Ada' });
+  expect(invited['url']).toBe(`${address}/sign-in#code=${String(invited['code'])}`);
+  const code = { code: invited['code'] };
+  expect((await ask(`${hub.url}/api/sign-in/code`, undefined, code)).status).toBe(401);
+  const { status, body } = await ask(`${address}/api/sign-in/code`, undefined, code);
+  expect(status).toBe(201);
+  const token = String(body['token']);
+  expect(await territoryOf(address, token)).toBe(id);
+  // Without its address, too: the session says whose it is.
+  expect(await territoryOf(hub.url, token)).toBe(id);
+  expect((await ask(`${hub.url}/t/${hub.territory.id}/api/status`, token)).status).toBe(401);
+  const page = await (await fetch(`${address}/sign-in`)).text();
+  expect(page).toContain(`data-base="/t/${id}"`);
+  expect(page).toContain('Sign in to library');
+});
+
 test('a community that was made is reached by its address and by its key, and the first one as before', async () => {
   const hub = await start();
   const library = await make(hub, 'The library');

@@ -55,7 +55,7 @@ export interface Links {
   linkFor(order: { by: Principal; person: string; expiresInMs?: number | undefined }): Promise<NewLink>;
   /**
    * Signs in. `name`: what a new member is to be called, where the invitation leaves that open. Throws
-   * `unauthenticated` for a code that is unknown, used, withdrawn or expired, `invalid_request` where a name is missing.
+   * `unauthenticated` for a code that is unknown, used, withdrawn or expired, `invalid_request` without a name.
    */
   redeem(code: string, who: Pick<SessionOrder, 'kind' | 'label'> & { name?: string | undefined }): Promise<NewSession>;
   /** Those that can still be used, newest first. */

@@ -77,8 +77,8 @@ export function createAccounts(deps: AccountsDeps, territory: string): Accounts 
     if (!subject.isAdmitted)
       throw new IdlewildError(
         'forbidden',
-        `${provider.name} knows you, but this account is linked to no member here; if you are one, sign in another way ` +
-          'and link it, or else ask a steward for an invitation',
+        `${provider.name} knows you, but this account is linked to no member here; if you are one, sign in another ` +
+          'way and link it, or else ask a steward for an invitation',
         { details: { provider: provider.id } },
       );
     const name = plainName(subject.name, SIGN_IN_LIMITS.nameCharactersMax) || 'member';

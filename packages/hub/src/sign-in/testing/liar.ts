@@ -1,4 +1,4 @@
-/** A provider that does as a test tells it, on loopback: its description, its tokens and its answers may all be lies. */
+/** A provider that does as a test tells it, on loopback: its description, tokens and answers may all be lies. */
 import { createHmac, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,5 +1,5 @@
 /** A real OpenID provider on loopback, whose people sign in by being named: for tests of whoever trusts one. */
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Provider, type Context } from 'oidc-provider';
@@ -18,21 +18,24 @@ export interface TestProvider {
   /** Who is at the keyboard, by `sub`. */
   signInAs(subject: string): void;
   readonly accounts: Map<string, Account>;
+  /** People may come back there, too: a hub gives the address once it knows the provider. */
+  allowReturn(url: string): void;
   close(): Promise<void>;
 }
 
 export const CLIENT_ID = 'idlewild';
 export const CLIENT_SECRET = 'a secret that nobody guesses, of a client';
 
-/** `returnUrls`: read when the first request comes, for they hold an id that the hub gives. */
 export async function openProvider(returnUrls: readonly string[]): Promise<TestProvider> {
+  const known = [...returnUrls];
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const server: Server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const accounts = new Map<string, Account>();
   let subject = '';
   let provider: Provider | undefined;
-  const open = (): Provider => (provider ??= new Provider(issuer, configurationOf(returnUrls, accounts)));
+  const open = (): Provider => (provider ??= new Provider(issuer, configurationOf(known, accounts, privateKey)));
   server.on('request', (request, response) => {
     const { url = '' } = request;
     if (!url.startsWith('/interaction/')) return open().callback()(request, response);
@@ -43,6 +46,10 @@ export async function openProvider(returnUrls: readonly string[]): Promise<TestP
     clientId: CLIENT_ID,
     clientSecret: CLIENT_SECRET,
     accounts,
+    allowReturn(url) {
+      known.push(url);
+      provider = undefined;
+    },
     signInAs: (named) => {
       subject = named;
     },
@@ -54,7 +61,11 @@ export async function openProvider(returnUrls: readonly string[]): Promise<TestP
   };
 }
 
-const configurationOf = (returnUrls: readonly string[], accounts: ReadonlyMap<string, Account>): object => ({
+const configurationOf = (
+  returnUrls: readonly string[],
+  accounts: ReadonlyMap<string, Account>,
+  key: KeyObject,
+): object => ({
   clients: [
     {
       client_id: CLIENT_ID,
@@ -65,9 +76,7 @@ const configurationOf = (returnUrls: readonly string[], accounts: ReadonlyMap<st
       token_endpoint_auth_method: 'client_secret_post',
     },
   ],
-  jwks: {
-    keys: [{ ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }), use: 'sig' }],
-  },
+  jwks: { keys: [{ ...key.export({ format: 'jwk' }), use: 'sig' }] },
   cookies: { keys: ['a key for cookies'] },
   pkce: { required: () => true },
   ttl: { Interaction: 600, Grant: 600, Session: 600, AccessToken: 600, IdToken: 600 },
