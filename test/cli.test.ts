@@ -358,7 +358,7 @@ test('the demonstration ends well, and again from what it kept', async () => {
 
 test('help of every command shows an example', async () => {
   const named =
-    'update|up|invite|join|lending|models|chat|embed|classify|devices|keys|usage|service|status|' +
+    'update|up|invite|join|lending|models|chat|embed|classify|devices|keys|projects|usage|service|status|' +
     'backup|restore|territory|audit';
   const words = [...MANUAL.matchAll(new RegExp(`^\\| \`(${named})`, 'gm'))].map(([, command]) => command ?? '');
   const groups: Readonly<Record<string, string[]>> = {
@@ -366,6 +366,10 @@ test('help of every command shows an example', async () => {
     models: ['add', 'list', 'show', 'pin', 'unpin', 'remove'],
     devices: ['list', 'show', 'drain', 'revoke'],
     keys: ['create', 'list', 'limit', 'revoke'],
+    projects: [
+      ...['list', 'show', 'create', 'close', 'ask', 'allocations', 'grant', 'deny', 'end'],
+      ...['cap', 'caps', 'floor', 'left', 'showback'],
+    ],
     service: ['install', 'uninstall', 'status'],
     territory: ['export', 'import', 'moved'],
     audit: ['list', 'export', 'verify', 'prove', 'verify-entry', 'report'],
@@ -374,7 +378,7 @@ test('help of every command shows an example', async () => {
     [command],
     ...(groups[command] ?? []).map((inner) => [command, inner]),
   ]);
-  expect(commands).toHaveLength(50);
+  expect(commands).toHaveLength(65);
   const helped = await Promise.all(commands.map((command) => call([...command, '--help'])));
   for (const [index, { code, out }] of helped.entries()) {
     expect({ command: commands[index], code }).toEqual({ command: commands[index], code: EXIT.ok });

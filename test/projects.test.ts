@@ -52,7 +52,7 @@ async function member(name: string): Promise<{ token: string; key: string }> {
   return { token: String(token), key: String(key) };
 }
 
-test('a project asks, is granted, spends to the end, is stopped with the reason, asks for more, and goes on', async () => {
+test('a project asks, is granted, spends it all, is told why no more, asks again, and goes on', async () => {
   const ada = await member('Ada');
   const made = await idlewild(ada.key, 'projects', 'create', 'maps', '--purpose', 'education');
   expect(made).toMatchObject({ code: 0, said: { name: 'maps', state: 'active' } });

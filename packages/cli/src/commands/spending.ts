@@ -135,8 +135,8 @@ function addCap(projects: Command): void {
     .command('cap')
     .summary('cap the community, a project, a key or a person')
     .description(
-      'Cap what the community, a project, a key or a person may use in a day; a person also in a minute, over all her ' +
-        'keys. Nothing goes beyond a cap but by changing it. A cap that is not named stays.',
+      'Cap what the community, a project, a key or a person may use in a day; a person also in a minute, over all ' +
+        'her keys. Nothing goes beyond a cap but by changing it. A cap that is not named stays.',
     )
     .addArgument(new Argument('<what>', 'community, project, key or person').choices(['community', ...KINDS]))
     .argument('[which]', 'its name or id; nothing for the community')

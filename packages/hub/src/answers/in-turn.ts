@@ -2,8 +2,8 @@
  * In which order waiting answers are looked at: interrupted ones first, then callers by turns.
  *
  * Whose answers are fewest, running and already in line, is next; among equals who came first. A caller with a hundred
- * questions so has the devices to itself only while nobody else asks; somebody with a hundred keys has no more turns than
- * one with one. Who pays, and what for, is not looked at.
+ * questions so has the devices to itself only while nobody else asks; somebody with a hundred keys has no more turns
+ * than one with one. Who pays, and what for, is not looked at.
  */
 export interface InLine {
   readonly request: {

@@ -215,7 +215,8 @@ function refusal(missing: Missing, { isPerson = false }: LimitedKey): IdlewildEr
   const asked = what === 'tokens' ? `, this one needs about ${Math.ceil(wanted)}` : '';
   const message =
     `${isPerson ? 'all keys of this person together' : 'this key'} may use ${bucket.perMinute} ${what} per minute ` +
-    `and ${isPerson ? 'have' : 'has'} ${Math.max(0, Math.floor(bucket.level))} left${asked}; try again in ${retryAfterSeconds} s`;
+    `and ${isPerson ? 'have' : 'has'} ${Math.max(0, Math.floor(bucket.level))} left${asked}; ` +
+    `try again in ${retryAfterSeconds} s`;
   return new IdlewildError('rate_limit_exceeded', message, {
     details: { limit: what, retryAfterMs, retryAfterSeconds },
   });

@@ -65,7 +65,7 @@ const chat = (key: string, maxTokens: number) => {
   return openai.chat.completions.create({ model: 'jacobean', messages, max_tokens: maxTokens });
 };
 
-test('a project asks, is granted, spends to the end, is stopped with the reason, asks for more, and goes on', async () => {
+test('a project asks, is granted, spends it all, is told why no more, asks again, and goes on', async () => {
   const ada = await member('Ada');
   const made = await api('POST', '/api/projects', { name: 'maps', purpose: 'education' }, ada.key);
   expect(made).toMatchObject({ status: 201, body: { name: 'maps', state: 'active', createdBy: ada.keyId } });

@@ -4,8 +4,8 @@
  *   asked ──► granted ⇄ changed ──► ended
  *     └─────► denied                   its time is over, its project was closed, or a steward ended it
  *
- * A steward grants what was asked, less or more; several allocations of a project may run at the same time. Every act is
- * kept with its amounts, its note and who did it. What requests spend and hold of one is `holds.ts`'s to change.
+ * A steward grants what was asked, less or more; several allocations of a project may run at the same time. Every act
+ * is kept with its amounts, its note and who did it. What requests spend and hold of one is `holds.ts`'s to change.
  */
 import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';

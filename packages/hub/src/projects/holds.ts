@@ -5,8 +5,8 @@
  *      └────► left behind by a process that is gone: let go when its answers are over, at the latest when it expires
  *
  * Amounts are locked, looked at and changed in one transaction, so no two requests are given the same token, wherever
- * they are asked. Rows are locked in one order: holds, accounts by kind and subject, allocations by id. A hold's amounts
- * stay with the day on which it was taken. It knows no requests but their ids and what they used.
+ * they are asked. Rows are locked in one order: holds, accounts by kind and subject, allocations by id. A hold's
+ * amounts stay with the day on which it was taken. It knows no requests but their ids and what they used.
  */
 import { sql } from 'kysely';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';

@@ -2,9 +2,9 @@
  * What bounds spending in a territory: caps of the territory, its projects, keys and people, whether work needs an
  * allocation, and the daily floor.
  *
- * Whoever asks is looked at against what is known in memory, which is at most half a second old (`people/versions.ts`);
- * where that says that nothing bounds it, nothing else is asked. Where something does, the amounts are read again in the
- * transaction that takes them. A cap is changed by whoever may, and by nothing else.
+ * Whoever asks is looked at against what is known in memory, which is at most half a second old
+ * (`people/versions.ts`); where that says that nothing bounds it, nothing else is asked. Where something does, the
+ * amounts are read again in the transaction that takes them. A cap is changed by whoever may, and by nothing else.
  */
 import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';

@@ -57,7 +57,8 @@ type SumRow = Omit<ShowbackRow, 'energyWh'> & { readonly energyMwh: number };
 /** Whose a key's sums are; a person who signed in asks under her own id. */
 const KEYS = {
   project: sql<string>`coalesce(keys.project_id, '')`,
-  person: sql<string>`coalesce(keys.person_id, case when usage.key_id like 'per\\_%' escape '\\' then usage.key_id end, '')`,
+  person: sql<string>`coalesce(keys.person_id,
+    case when usage.key_id like 'per\\_%' escape '\\' then usage.key_id end, '')`,
   key: sql<string>`usage.key_id`,
   model: sql<string>`usage.model_cid`,
 } as const;

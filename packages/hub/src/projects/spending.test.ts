@@ -31,7 +31,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     expect(await world.accounts()).toEqual([]);
   });
 
-  test('a cap of the day holds for tokens: what is used counts, what is held counts, what is left returns', async () => {
+  test('a cap of the day counts tokens that are used and that are held, and what is left returns', async () => {
     const world = await setUp();
     const key = await world.key();
     await cap(world, 'key', key.keyId, { tokensPerDay: 1_000 });
@@ -138,7 +138,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     await expect(world.spending.begin(world.order(key, 10))).rejects.toMatchObject({ code: 'allocation_spent' });
   });
 
-  test('where work needs an allocation a member has her floor and no more, over all her keys; a service key has none', async () => {
+  test('where work needs an allocation a member has her floor over all her keys; a service key has none', async () => {
     const world = await setUp();
     await world.rules.change('key_steward', { allocations: 'required', floorTokens: 500, floorRequests: 3 });
     const ada = await world.member('Ada');
@@ -244,7 +244,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     expect(await world.accounts()).toEqual([{ kind: 'key', tokens: 40, held: 0, requests: 1 }]);
   });
 
-  test('what a process left behind is let go when its answers are over, and at the latest when it expires', async () => {
+  test('what a process left behind is let go when its answers are over, at the latest when it expires', async () => {
     const world = await createSpendWorld(await openShared(2));
     const [gone, here] = world.replicas as [SpendWorld['replicas'][number], SpendWorld['replicas'][number]];
     const key = await world.key();

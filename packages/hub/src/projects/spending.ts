@@ -1,11 +1,11 @@
 /**
- * What a request may spend, before it is begun: the most that it can use is held, then charged by what it used, and what
- * is left returns. Nobody goes beyond a cap but by having it changed.
+ * What a request may spend, before it is begun: the most that it can use is held, then charged by what it used, and
+ * what is left returns. Nobody goes beyond a cap but by having it changed.
  *
  * Where nothing bounds a request nothing is asked of the database. Where something does, one transaction locks what
- * bounds it, decides (`decide.ts`) and holds (`holds.ts`), so that replicas that are asked at the same moment give away
- * nothing twice. A hold is let go when its response is over and the ends of all its answers are written, whichever is
- * later; one that its process left behind is let go by `expire`.
+ * bounds it, decides (`decide.ts`) and holds (`holds.ts`), so that replicas that are asked at the same moment give
+ * away nothing twice. A hold is let go when its response is over and the ends of all its answers are written,
+ * whichever is later; one that its process left behind is let go by `expire`.
  */
 import { messageOf, type MaybePromise } from '@idlewild/protocol';
 import { sql } from 'kysely';

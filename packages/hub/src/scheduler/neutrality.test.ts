@@ -171,7 +171,7 @@ test('limits are the same', async () => {
   }
 });
 
-test('a whole hub answers in the same order, whoever of equal callers asks what; a fresh one has no rule on content', async () => {
+test('a fresh hub has no rule on content, and answers in the same order whoever of equals asks what', async () => {
   const door = await openTestDoor('jacobean');
   const { hub } = door;
   const territory = hub.territory.id;

@@ -1,4 +1,4 @@
-/** Two territories on one database, with people, keys and projects in the first, and rooms that spend for each replica. */
+/** Two territories on one database, the first with people, keys and projects, and rooms that spend for each replica. */
 import { newId } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
@@ -22,7 +22,7 @@ export type SpendWorld = Awaited<ReturnType<typeof createSpendWorld>>;
 
 /** `databases`: one for each replica, all of the same database. */
 export async function createSpendWorld(databases: readonly OpenDatabase[]) {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const clock = createFakeClock(async () => {});
   const handles = databases.map((database) => databaseAt(database, clock));
   const [first] = handles as [OpenDatabase];
   const { db } = first;
