@@ -6,8 +6,8 @@
  * Interrupted answers stay within their numeric class while any device of it can take them, so that the rest is
  * bit-identical. A device that let an answer stall comes last: standing still, it would look the least busy of all.
  *
- * Who may not see the text is no candidate for it, whatever else would follow: `trust/barred.ts`. Nothing here depends on
- * who asks, but for the devices that are the asker's own.
+ * Who may not see the text is no candidate for it, whatever else would follow: `trust/barred.ts`. Nothing here depends
+ * on who asks, but for the devices that are the asker's own.
  */
 import type { AnswerWork, DeviceFeature, DeviceState } from '@idlewild/protocol';
 import { barOf, type Seer, type TextDemand } from '../trust/barred.ts';

@@ -1,6 +1,6 @@
 /**
- * An invite: what a person pastes to let a device join. `iwj1.`, or `iwj2.` where a steward vouches for whoever joins by it
- * (`vouch.ts`), and, in base64url, CBOR of
+ * An invite: what a person pastes to let a device join. `iwj1.`, or `iwj2.` where a steward vouches for whoever joins
+ * by it (`vouch.ts`), and, in base64url, CBOR of
  *   { u: address of the hub, s: secret, t: key of the territory, p: SHA-256 of the hub's SPKI, where devices reach its
  *     own TLS, b: 1 where something between ends TLS, and so a device has to have its session sealed }.
  *
@@ -84,5 +84,5 @@ export function decodeInvite(text: string): Invite {
   };
 }
 
-/** What a device sends as `joinToken` once the hub has proved itself; of an invite that is vouched for `inviteToken`. */
+/** What a device sends as `joinToken` once the hub has proved itself; of a vouched invite, `inviteToken`. */
 export const joinTokenOf = (secret: Uint8Array): string => base64url.baseEncode(secret);
