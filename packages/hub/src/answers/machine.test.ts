@@ -233,3 +233,18 @@ test('when the last attempt fails, its lease is taken back before the answer end
   }
   expect(kinds(effects)).toEqual(['revoke', 'failed']);
 });
+
+test('an answer that is cut ends as at a length, its device is told, and nothing of it counts afterwards', () => {
+  const state = fresh();
+  expect(applyEvent(state, { t: 'cut' }, 0)).toEqual([]);
+  const attempt = dispatchTo(state, 'd1');
+  applyEvent(state, started(attempt), 1);
+  applyEvent(state, token(attempt, 0), 2);
+  expect(applyEvent(state, { t: 'cut' }, 3)).toEqual([
+    { t: 'revoke', attempt },
+    { t: 'finished', finish: 'length', s: '', calls: undefined, receipt: undefined },
+  ]);
+  expect(state.tokens).toEqual([100]);
+  expect(applyEvent(state, token(attempt, 1), 4)).toEqual([]);
+  expect(applyEvent(state, { t: 'cut' }, 5)).toEqual([]);
+});

@@ -1,6 +1,7 @@
 /** Claims about projects, allocations, caps, floors and showback, over a real door with OpenAI's own client. */
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { warmModel } from '../testing/scripted-device.ts';
 import { openTestDoor, type TestDoor } from '../testing/test-door.ts';
 
 let door: TestDoor;
@@ -237,4 +238,55 @@ test('caps are for stewards, and say what is wrong with them', async () => {
   ] as const)
     expect(await api('PATCH', '/api/caps', body)).toMatchObject({ status: 400, body: { error: { param } } });
   expect((await api('PATCH', '/api/caps', { kind: 'key', subject: 'key_x', tokensPerDay: 1 })).status).toBe(404);
+});
+
+test('texts for vectors are held and charged like prompts', async () => {
+  await door.publish('minilm', { kind: 'encoder', dimensions: 1 });
+  const cid = (await door.hub.models.resolve(door.hub.territory.id, 'minilm')).cid;
+  const device = await door.join(undefined, {
+    features: ['embed'],
+    name: 'encoder',
+    status: { models: [warmModel(cid)] },
+  });
+  device.onMessage = (message) => {
+    if (message.t !== 'embed') return;
+    const { lease, epoch, work } = message;
+    const vectors = work.inputs.map(() => new Uint8Array(Float32Array.of(1).buffer));
+    device.send({ t: 'embed.done', lease, epoch, vectors, tokens: work.inputs.map((text) => text.length) });
+  };
+  const territory = door.hub.territory.id;
+  const key = await door.hub.keys.create({ territory, role: 'caller', actor: 'test' });
+  await api('PATCH', '/api/caps', { kind: 'key', subject: key.id, tokensPerDay: 60 });
+  const embed = () => api('POST', '/v1/embeddings', { model: 'minilm', input: 'x'.repeat(40) }, key.key);
+  expect((await embed()).status).toBe(200);
+  const left = async () => (await api('GET', '/api/spending', undefined, key.key)).body;
+  await expect.poll(left).toMatchObject({ levels: [{ kind: 'key', tokens: { spent: 40, held: 0 } }] });
+  // Ten are thought to be enough, and forty are used: what is beyond is a debt.
+  expect((await embed()).status).toBe(200);
+  await expect.poll(left).toMatchObject({ levels: [{ kind: 'key', tokens: { spent: 80, held: 0, left: 0 } }] });
+  expect(await embed()).toMatchObject({ status: 429, body: { error: { code: 'spend_cap' } } });
+});
+
+test('a request under an Idempotency-Key is held and charged once, however often it is asked', async () => {
+  const territory = door.hub.territory.id;
+  const key = await door.hub.keys.create({ territory, role: 'caller', actor: 'test' });
+  await api('PATCH', '/api/caps', { kind: 'key', subject: key.id, tokensPerDay: 1_000 });
+  const ask = async (): Promise<string> => {
+    const response = await fetch(`${door.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${key.key}`,
+        'content-type': 'application/json',
+        'idempotency-key': 'the same',
+      },
+      body: JSON.stringify({ model: 'jacobean', messages: [{ role: 'user', content: 'Speak.' }], max_tokens: 20 }),
+    });
+    return response.text();
+  };
+  const [first, second] = await Promise.all([ask(), ask()]);
+  expect(second).toBe(first);
+  expect(await ask()).toBe(first);
+  await expect
+    .poll(async () => (await api('GET', '/api/spending', undefined, key.key)).body)
+    .toMatchObject({ levels: [{ kind: 'key', tokens: { spent: 27, held: 0 } }] });
 });
