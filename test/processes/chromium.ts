@@ -1,6 +1,6 @@
 /**
- * A real Chromium of the tests, without a window, with a profile of its own: driven over the DevTools protocol, ended by
- * its id. It talks to the addresses that a test opens and to nobody else.
+ * A real Chromium of the tests, without a window, with a profile of its own: driven over the DevTools protocol, ended
+ * by its id. It talks to the addresses that a test opens and to nobody else.
  */
 import { spawn } from 'node:child_process';
 import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';

@@ -1,6 +1,7 @@
 /**
  * Which hub a command talks to, and as whom: what the command line says, then the environment, then the hub that runs
- * on this machine, then the default address. Whoever signed in to that hub here asks as themselves, unless a key is named.
+ * on this machine, then the default address. Whoever signed in to that hub here asks as themselves, unless a key is
+ * named.
  *
  * The steward's key of this machine goes to the hub that `up` noted here and to the default address, and nowhere else.
  */

@@ -2,8 +2,8 @@
  * The cookies of signing in: one with a session, one for each step of a sign-in that is under way.
  *
  * Their names hold the territory, for several may stand behind one host, and carry `__Host-` wherever the hub is
- * reached over TLS: then no other host, no other path and no plain connection can set or see them (RFC 6265bis, 4.1.3). Scripts
- * never see them. A hub on loopback has no TLS and no such names. Values are of an alphabet that needs no quoting.
+ * reached over TLS: then no other host, no other path and no plain connection can set or see them (RFC 6265bis,
+ * 4.1.3). Scripts never see them. A hub on loopback has no TLS and no such names. Values are of an alphabet that needs no quoting.
  */
 export type CookieName = 'session' | 'passkey' | 'add-passkey' | 'provider';
 

@@ -11,7 +11,7 @@ beforeEach(async () => {
 });
 afterEach(() => door.close());
 
-test('a browser goes to a provider and comes back signed in; a member links an account by a form of the hub', async () => {
+test('a browser comes back from a provider signed in; a member links an account by a form of the hub', async () => {
   const real = await openProvider(['http://localhost:1']);
   onTestFinished(() => real.close());
   real.accounts.set('uni', { email: 'uni@example.edu', email_verified: true, name: 'Uni' });

@@ -1,7 +1,8 @@
 /**
  * The hub as a process: what it stands on (`ground.ts`), a listening socket, and how it comes and goes.
  *
- *   DATA/  lock · hub.db · blobs/ · territory.key, hub.key, journal.key, scope.key, steward.key (0600)
+ *   DATA/  lock · hub.db · blobs/ · territory.key, hub.key, journal.key, scope.key,
+ *          sign-in.key, steward.key (0600)
  *          tls.crt, tls.key off loopback; with a database elsewhere only lock, cache/, steward.key and tls.*
  *
  * Off loopback it speaks TLS only. Everything it knows is in that folder, or in the database that it shares; killed at
