@@ -3,7 +3,8 @@
  *
  * Their names hold the territory, for several may stand behind one host, and carry `__Host-` wherever the hub is
  * reached over TLS: then no other host, no other path and no plain connection can set or see them (RFC 6265bis,
- * 4.1.3). Scripts never see them. A hub on loopback has no TLS and no such names. Values are of an alphabet that needs no quoting.
+ * 4.1.3). Scripts never see them. A hub on loopback has no TLS and no such names. Values are of an alphabet that needs
+ * no quoting.
  */
 export type CookieName = 'session' | 'passkey' | 'add-passkey' | 'provider';
 
