@@ -10,6 +10,7 @@ import { EXIT } from '@idlewild/cli';
 import { startPostgres } from '@idlewild/hub/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LONG, hear } from './answers.ts';
+import { auditFaults } from './audit-log.ts';
 import { idlewild } from './move-territory.ts';
 import { startChild, until, type Child } from './processes/child.ts';
 import { MODEL, createWorld, type HubProcess, type World } from './world.ts';
@@ -45,6 +46,7 @@ async function checkRestored(data: string): Promise<void> {
   const audit = await fetch(`${restored.url}/api/audit`, { headers: { authorization: `Bearer ${restored.key}` } });
   const { intact, entries } = (await audit.json()) as { intact: boolean; entries: { action: string }[] };
   expect([intact, entries.some(({ action }) => action === 'restore')]).toEqual([true, true]);
+  expect(await auditFaults(client)).toEqual([]);
   // Everything of the model is there already, or this would send it.
   await world.publish(restored);
   await restored.kill();

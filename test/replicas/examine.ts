@@ -2,8 +2,10 @@
  * What is held against a hub after a fault: nothing that was accepted is lost, nothing was answered twice, nothing is
  * wrong, and the books agree. It reads the database itself, besides what callers heard.
  */
+import { createClient } from '@idlewild/client';
 import { Client } from 'pg';
 import { percentile } from '../../bench/statistics.ts';
+import { auditFaults } from '../audit-log.ts';
 import { until } from '../processes/child.ts';
 import type { Heard } from './caller.ts';
 import type { ReplicaWorld } from './world.ts';
@@ -44,7 +46,7 @@ export async function examine(world: ReplicaWorld, keyId: string, heard: readonl
     gapMsP99: percentile(gaps, 0.99),
     firstMsMax: Math.max(0, ...heard.map(({ firstMs }) => firstMs)),
     lost: books.open + (isExact(heard) ? Math.max(0, done.length - books.done) : 0),
-    wrong: [...wrongIn(heard), ...wrongBetween(books, heard), ...(await auditFaults(world))],
+    wrong: [...wrongIn(heard), ...wrongBetween(books, heard), ...(await auditFaults(stewardOf(world)))],
     worst: worstIn(heard),
     reasons: countReasons(heard),
   };
@@ -128,12 +130,7 @@ const isExact = (heard: readonly Heard[]): boolean => heard.every(({ question })
 const differ = (what: string, one: number, other: number): string[] =>
   one === other ? [] : [`${what}: ${one} and ${other}`];
 
-async function auditFaults(world: ReplicaWorld): Promise<string[]> {
-  const headers = { authorization: `Bearer ${world.stewardKey}` };
-  const response = await fetch(`${world.front.url}/api/audit`, { headers });
-  const { intact } = (await response.json()) as { intact?: boolean };
-  return intact === true ? [] : ['the audit log does not verify'];
-}
+const stewardOf = ({ front, stewardKey }: ReplicaWorld) => createClient({ hub: front.url, key: stewardKey });
 
 function worstIn(heard: readonly Heard[]): string {
   const [worst] = heard.toSorted((one, other) => other.gapMsMax - one.gapMsMax);
