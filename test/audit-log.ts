@@ -1,4 +1,4 @@
-/** A hub's audit log as anybody outside verifies it: all entries, the tree over them, and every head that was signed. */
+/** A hub's audit log as anybody outside verifies it: all entries, the tree over them, and every signed head. */
 import type { Client } from '@idlewild/client';
 import { auditRecordSchema, copyLines, fromHex, verifyCopy, type AuditRecord } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';

@@ -81,7 +81,8 @@ function addExport(audit: Command): void {
       );
       const result = { file, territory: log.owner.id, entries, heads: log.heads.length };
       context.show(result, () => [
-        `${countText(entries, 'entry', 'entries')} and ${countText(result.heads, 'signed head')} of ${log.name} in ${file}`,
+        `${countText(entries, 'entry', 'entries')} and ${countText(result.heads, 'signed head')} of ${log.name} ` +
+          `in ${file}`,
         `verify it anywhere: idlewild audit verify ${file} --territory ${log.owner.id}`,
       ]);
     });

@@ -1,6 +1,7 @@
 /**
  * Signed heads of the audit log and hashes of its Merkle tree; and a way to count acts of one kind.
- * `../schema/audit-heads.ts` says what each column means. Like every migration, this file is never changed once released.
+ * `../schema/audit-heads.ts` says what each column means. Like every migration, this file is never changed once
+ * released.
  */
 import type { Kysely } from 'kysely';
 import type { ColumnTypes } from '../column-types.ts';
