@@ -255,6 +255,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const wrong = signer(1, { publicKey: hubKey.publicKey, privateKey: new Uint8Array(3) });
     await append(300);
     expect(await wrong.heads.write()).toBeUndefined();
+    expect(wrong.heads.fault()).toBeUndefined();
     expect(await db.selectFrom('audit_nodes').selectAll().execute()).toEqual([]);
     expect(await db.selectFrom('audit_heads').selectAll().execute()).toEqual([]);
     expect(await signer(1).heads.write()).toBe(300);

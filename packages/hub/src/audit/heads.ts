@@ -66,6 +66,7 @@ export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
   /** The epoch that this process signs under, while it has the duty under that epoch of its own. */
   let held: { readonly duty: number; readonly epoch: number } | undefined;
   let fault: string | undefined;
+  let isWaiting = false;
   let writing: Promise<number | undefined> | undefined;
   let timer: Timer | undefined;
   let stopped = false;
@@ -86,6 +87,7 @@ export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
     held = { duty: duty.epoch(), epoch: signed.epoch };
     isBehind = signed.added === AUDIT_LIMITS.headEntriesMax;
     fault = undefined;
+    isWaiting = false;
     return signed.size;
   }
 
@@ -93,11 +95,17 @@ export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
   function writeOnce(): Promise<number | undefined> {
     writing ??= write()
       .catch((error: unknown) => {
+        const [code, why] = [codeOf(error), messageOf(error)];
         // Another replica signs: nothing was changed, and nothing is wrong.
-        if (codeOf(error) === 'duty_lost') return undefined;
-        const why = messageOf(error);
-        if (fault !== why) log.error({ territory: territory.id, why }, 'no head of the audit log could be signed');
-        fault = why;
+        if (code === 'duty_lost') return undefined;
+        if (code === 'audit_broken' || code === 'data_corrupt') {
+          if (fault !== why) log.error({ territory: territory.id, why }, 'no head of the audit log could be signed');
+          fault = why;
+        } else {
+          // A database that is away says nothing about the log.
+          if (!isWaiting) log.warn({ territory: territory.id, why }, 'a head of the audit log waits to be signed');
+          isWaiting = true;
+        }
         return undefined;
       })
       .finally(() => {
