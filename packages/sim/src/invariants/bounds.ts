@@ -8,13 +8,18 @@ import type { CreateChecker } from './checker.ts';
 
 /** Retries of a failed batch end this long after the disk has healed. */
 const DISK_SETTLE_MS = 2_000;
-/** One that stood still has lost its connection to the database, and may say so. */
-const WOKEN_SETTLE_MS = 2_000;
+/**
+ * One that stood still has lost its connection to the database, and may say so; and where its own clock stood still,
+ * too, it believes in its duties until it would renew them (`dutyRenewMs`, at most a fifth later).
+ */
+const WOKEN_SETTLE_MS = Math.max(2_000, 1.2 * HUB_LIMITS.dutyRenewMs + 400);
 
 export const createBounds: CreateChecker = (blame, facts) => {
   let diskFails = false;
   let diskHealedAtMs = Number.NEGATIVE_INFINITY;
   const wokenAtMs = new Map<string, number>();
+  /** Replicas that stand still. */
+  const still = new Set<string>();
   // Each of several counts on the same free slots, and goes on with what waited at those that are gone.
   const queuedMax = (): number =>
     HUB_LIMITS.queuedAnswersMax * facts.replicas + (facts.replicas === 1 ? 0 : facts.slots());
@@ -40,9 +45,13 @@ export const createBounds: CreateChecker = (blame, facts) => {
           return;
         case 'hubError':
           if (diskFails || event.atMs <= diskHealedAtMs + DISK_SETTLE_MS) return;
+          // What it had begun may still run to the end of its turn, with a connection that is gone.
+          if (still.has(event.replica)) return;
           if (event.atMs <= (wokenAtMs.get(event.replica) ?? Number.NEGATIVE_INFINITY) + WOKEN_SETTLE_MS) return;
           return blame(`the hub complained: ${event.message} (${event.why})`);
         case 'hub':
+          if (event.what === 'paused' || event.what === 'asleep') still.add(event.replica);
+          else still.delete(event.replica);
           if (event.what === 'woken') wokenAtMs.set(event.replica, event.atMs);
           return;
         case 'ended':
