@@ -24,6 +24,8 @@ export interface SimulationOptions {
   readonly replicas?: number;
   /** Models; 1. With more, no device has room for all. */
   readonly models?: number;
+  /** Whether every device may see every text; by the dice. */
+  readonly trusting?: boolean;
   /** Lines of the trace that are kept; 400. */
   readonly traceLinesMax?: number;
   readonly breakage?: Breakage;
@@ -94,6 +96,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     traceLinesMax,
     breakage,
     models,
+    trusting: options.trusting ?? false,
     replicas,
     onEvent(event) {
       count(figures, event);

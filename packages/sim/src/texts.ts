@@ -27,6 +27,9 @@ export function textOf(request: number): Text {
 
 const ALL: readonly DataClass[] = ['public', 'internal', 'confidential'];
 
+/** Of a device that may see whatever there is. */
+export const TRUSTED: TrustTraits = { tier: 'vetted', classes: ALL, causes: [], refused: [] };
+
 export function drawTrust(chance: Chance): TrustTraits {
   const tier = chance.unit();
   const classes = chance.unit();

@@ -30,7 +30,7 @@ import { createRecord, type Record } from './record.ts';
 import { createRememberingCrypto } from './remembering-crypto.ts';
 import { createCauses } from './shared-bus.ts';
 import { createSteward, type Steward } from './steward.ts';
-import { drawTrust, type TrustTraits } from './texts.ts';
+import { TRUSTED, drawTrust, type TrustTraits } from './texts.ts';
 import { followDuties, followLeases, requestOf, watchOf, type Watched } from './watch.ts';
 
 export const CONTEXT_TOKENS = 4_096;
@@ -44,6 +44,8 @@ export interface WorldOptions {
   readonly breakage?: Breakage | undefined;
   /** Models, of which no device has room for more than a few; 1, for which there is room everywhere. */
   readonly models: number;
+  /** Every device may see every text. */
+  readonly trusting: boolean;
   /** 1: a hub that is alone. */
   readonly replicas: number;
   readonly onEvent: (event: Timed) => void;
@@ -344,7 +346,10 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
   };
   for (let index = 0; index < count; index++) {
     const drawn = drawTraits(createChance(seed, `traits ${index}`), index, making.options.models > 1);
-    const traits = { ...drawn, ...drawTrust(createChance(seed, `trust ${index}`)) };
+    const traits = {
+      ...drawn,
+      ...(making.options.trusting ? TRUSTED : drawTrust(createChance(seed, `trust ${index}`))),
+    };
     devices.push(
       await createDevice({
         clock,
