@@ -97,7 +97,7 @@ export const LIMITS = {
   tokensMax: 131_072,
   /** A line of a copy of an audit log: an entry with sixteen details of 256 characters, escaped, or a signed head. */
   auditLineCharactersMax: 65_536,
-  /** Of what is wrong with a copy of an audit log: the first ones tell where to look, and a forged one has thousands. */
+  /** Of what is wrong with a copy of an audit log: the first tell where to look, and a forged one has thousands. */
   auditFindingsMax: 32,
   /**
    * Sealed prompts are padded to one of these, doubling, so that their lengths say little. The longest holds a prompt

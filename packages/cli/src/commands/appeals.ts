@@ -13,7 +13,7 @@ export function addAppealCommands(program: Command): void {
     .command('appeals')
     .summary('ask a person to look at a refusal, and decide on that')
     .description(
-      "Appeals against what a community's rules of use refused. A refusal names its id; a person decides, and nobody on " +
+      "Appeals against what a community's rules of use refused. A refusal names its id; a person decides, nobody on " +
         'their own. A reversal lifts the rule for whoever appealed.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild appeals file ref_… "I teach chemistry"');

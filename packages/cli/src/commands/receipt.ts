@@ -19,8 +19,8 @@ export function addReceiptCommands(program: Command): void {
     .command('verify')
     .summary('hold an answer against its receipt, offline')
     .description(
-      'Hold a kept answer against its receipt: the JSON of an answer, all events of a stream, or a bare receipt; from ' +
-        'a file or from standard input. Asks nobody: name the community whose word counts.',
+      'Hold a kept answer against its receipt: the JSON of an answer, all events of a stream, or a bare receipt; ' +
+        'from a file or from standard input. Asks nobody: name the community whose word counts.',
     )
     .argument('[file]', 'where the answer is kept; absent or -: standard input')
     .option('--territory <id or key>', 'the community that you trust, as `idlewild status --json` names it')
@@ -78,7 +78,7 @@ function linesOf(result: ReturnType<typeof resultOf>): readonly string[] {
   const cost = energy === null ? 'not told' : `${energy.wattHours.toPrecision(2)} Wh, ${energy.how} by the device`;
   return [
     `good: ${result.request}, answer ${result.choice}, of ${result.at}`,
-    `  text       ${isOfText ? 'is the one that was given out' : 'none here to be held against it'}; a machine wrote it`,
+    `  text       ${isOfText ? 'is what was given out' : 'none here to be held against it'}; a machine wrote it`,
     `  model      ${result.modelName} (${result.model})`,
     `  device     ${result.devices.join(', ')}${moved}${result.signedByDevice ? ', which signed for it' : ''}`,
     `  made       ${result.answerTokens} tokens from ${result.promptTokens}, seed ${result.seed}, ` +

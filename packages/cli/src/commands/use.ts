@@ -45,8 +45,8 @@ function addApply(use: Command): void {
     .command('apply')
     .summary('change the rules')
     .description(
-      'Hold the community to the rules of a file, from now on, instead of those that hold now. They are checked first; ' +
-        'the old ones stay in the history.',
+      'Hold the community to the rules of a file, from now on, instead of those that hold now. They are checked ' +
+        'first; the old ones stay in the history.',
     )
     .argument('<file>', 'JSON, as docs/use.md describes it')
     .option('--after <version>', 'only if the rules that hold are of this version', Number)

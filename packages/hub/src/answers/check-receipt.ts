@@ -1,4 +1,4 @@
-/** A receipt of a device held against what the hub saw of the attempt: a device may say anything, and is not believed. */
+/** A receipt of a device held against what the hub saw of the attempt: a device may say anything. */
 import { IdlewildError, digestTokens, equalBytes, openStatement, receiptSchema, type Crypto } from '@idlewild/protocol';
 import type { Log } from '../log.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';

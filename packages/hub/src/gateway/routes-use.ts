@@ -1,4 +1,4 @@
-/** Rules of use and appeals against what they refused, under /api. Everybody may read the rules that they are held to. */
+/** Rules of use and appeals against what they refused, under /api. Everybody may read the rules. */
 import { IdlewildError, useRulesSchema } from '@idlewild/protocol';
 import { z } from 'zod';
 import { APPEAL_STATES } from '../db/schema/use.ts';

@@ -52,7 +52,7 @@ export function createPeopleVersions({ db, clock }: PeopleVersionsDeps, territor
       .select('version')
       .where('territory_id', '=', territory)
       .executeTakeFirst();
-    const version = Number(row?.version ?? 0);
+    const version = row?.version ?? 0;
     if (said === before) known = { version, readAtMs };
     return version;
   }

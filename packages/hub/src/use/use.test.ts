@@ -1,4 +1,4 @@
-/** Claims about rules of use as a hub holds people to them: refusals, appeals, exemptions, and what a fresh one lets by. */
+/** Claims about rules of use as a hub holds people to them: refusals, appeals, exemptions. */
 import type { UseRules } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';

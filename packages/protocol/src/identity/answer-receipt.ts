@@ -2,8 +2,8 @@
  * What comes with an answer: a machine-readable word that a machine wrote it, and how, signed by the hub, with the
  * receipt that the last device signed inside. Whoever has the territory's key verifies it without asking anybody.
  *
- * It names no caller and holds no text: a digest of the answer ties it to the text that it came with. That a model wrote
- * the text is said in the terms of the IPTC's digital source types, as EU AI Act, Article 50(2), wants it marked. What
+ * It names no caller and holds no text: a digest of the answer ties it to the text that it came with. That a model
+ * wrote the text is said in the terms of the IPTC's digital source types, as EU AI Act, Article 50(2), wants it marked. What
  * nobody verified is called unverified: a hub signs what it saw, and it did not see the model compute.
  */
 import { z } from 'zod';

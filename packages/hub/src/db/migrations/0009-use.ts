@@ -1,5 +1,5 @@
 /**
- * Rules of use, refusals, appeals. `../schema/use.ts` says what each column means. A hub of before would not hold anybody
+ * Rules of use, refusals, appeals. `../schema/use.ts` says what each column means. A hub of before would hold nobody
  * to the rules, so it may not work beside. Like every migration, this file is never changed once released.
  */
 import type { Kysely } from 'kysely';
