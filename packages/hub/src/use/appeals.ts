@@ -1,6 +1,7 @@
 /**
  * Appeals: whoever was refused by a rule asks a person to look. Nobody decides on one's own appeal; a reversal lifts
- * the rule for the one who appealed, until then or for good. What both say stands in the appeal and not in the audit log.
+ * the rule for the one who appealed, until then or for good. What both say stands in the appeal and not in the audit
+ * log.
  */
 import { IdlewildError, newId, type Clock, type Random } from '@idlewild/protocol';
 import type { Selectable } from 'kysely';

@@ -1,10 +1,10 @@
 /**
  * Whether a request is one that its community wants: its rules of use, held against what is asked before any device
- * sees it. Every refusal has a reason that can be appealed against. Rules are versioned and held in memory as long as the
- * territory's version stands still; a fresh community has none, and then nothing is looked at.
+ * sees it. Every refusal has a reason that can be appealed against. Rules are versioned and held in memory as long as
+ * the territory's version stands still; a fresh community has none, and then nothing is looked at.
  *
- * A rule that takes a classifier and cannot be judged, because no device has the classifier, refuses for the moment. Of
- * a sealed prompt no text is here: whoever seals it holds it against the rules.
+ * A rule that takes a classifier and cannot be judged, because no device has the classifier, refuses for the moment.
+ * Of a sealed prompt no text is here: whoever seals it holds it against the rules.
  */
 import {
   IdlewildError,

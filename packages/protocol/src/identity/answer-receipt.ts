@@ -3,8 +3,8 @@
  * receipt that the last device signed inside. Whoever has the territory's key verifies it without asking anybody.
  *
  * It names no caller and holds no text: a digest of the answer ties it to the text that it came with. That a model
- * wrote the text is said in the terms of the IPTC's digital source types, as EU AI Act, Article 50(2), wants it marked. What
- * nobody verified is called unverified: a hub signs what it saw, and it did not see the model compute.
+ * wrote the text is said in the terms of the IPTC's digital source types, as EU AI Act, Article 50(2), wants it
+ * marked. What nobody verified is called unverified: a hub signs what it saw, and it did not see the model compute.
  */
 import { z } from 'zod';
 import { concat, equalBytes, utf8 } from '../bytes.ts';

@@ -1,6 +1,7 @@
 /**
  * Phrases in texts, by whole words: case, accents' forms and what stands between words make no difference. One pass
- * over the text, whatever the phrases are. Somebody who wants to get past them will: they are a sign at the door, no wall.
+ * over the text, whatever the phrases are. Somebody who wants to get past them will: they are a sign at the door, no
+ * wall.
  */
 
 /** Words as they are compared: compatibility forms (NFKC), lower case, letters and digits alone. */
