@@ -1,14 +1,21 @@
 /** The bench of people: what decisions, revocations, sealed prompts and the audit log cost. */
 import type { Bench } from '../bench.ts';
 import { measureAudit } from './audit.ts';
+import { measureCells, measurePolicy, measureRevoke } from './decisions.ts';
 import { metrics } from './metrics.ts';
 
 export const people: Bench = {
   metrics,
   measured:
-    'Measured: decisions and the audit log in this process over real databases; revocations on three replicas over ' +
-    'PostgreSQL and NATS; sealed prompts through a hub and a device in processes of their own.',
+    'Measured: decisions and the audit log in this process over real databases; revocations on three replicas ' +
+    'over one PostgreSQL, in this process.',
   async run(run) {
+    const [cached, made] = ['people.decision_cached_us_p50', 'people.decision_us_p50'];
+    await run.group([cached, made], () => measurePolicy(run, cached, made));
+    const revoke = 'people.revoke_ms_p99';
+    await run.group([revoke], () => measureRevoke(run, revoke));
+    const cells = 'people.routes_without_cell';
+    await run.group([cells], () => measureCells(run, cells));
     const append = 'people.audit_append_per_s';
     await run.group([append], () => measureAudit(run, append));
   },
