@@ -176,6 +176,8 @@ test('a steward’s word is kept when one of the list signed it, and shown no mo
   expect(await shown()).toBeNull();
   expect((await put(key)).status).toBe(400);
   expect((await call('POST', '/api/stewards', { name: 'ada', key: wellKnownKey(key.publicKey) })).status).toBe(409);
-  const actions = (await acts()).map(({ action }) => action).slice(0, 3);
-  expect(actions).toEqual(['addSteward', 'vouchDevice', 'addSteward']);
+  // Denials and uses are noted some time later, between them.
+  const noted = ['denied', 'used'];
+  const actions = (await acts()).map(({ action }) => action).filter((action) => !noted.includes(action));
+  expect(actions.slice(0, 3)).toEqual(['addSteward', 'vouchDevice', 'addSteward']);
 });
