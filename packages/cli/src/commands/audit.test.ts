@@ -1,59 +1,21 @@
 /** `idlewild audit` against a real hub: what it prints, what it finds, and what it remembers of a hub. */
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { createClient } from '@idlewild/client';
-import { startHub, type RunningHub } from '@idlewild/hub';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { EXIT } from '../exit-codes.ts';
-import { run } from '../run.ts';
+import { besideHub } from '../testing/called.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'idlewild-audit-'));
-const file = (name: string): string => join(folder, name);
-let hub: RunningHub;
-let key: string;
-
-async function start(data: string): Promise<void> {
-  hub = await startHub({ data: file(data), host: '127.0.0.1', port: 0 });
-  key = readFileSync(hub.stewardKeyFile, 'utf8').trim();
-}
-
-beforeAll(() => start('one'));
-afterAll(async () => {
-  await hub.stop();
-  rmSync(folder, { recursive: true });
-});
-
-let out = '';
-let said = '';
-beforeEach(() => {
-  vi.stubEnv('XDG_DATA_HOME', folder);
-  vi.stubEnv('IDLEWILD_HUB', hub.url);
-  vi.stubEnv('IDLEWILD_KEY', key);
-  const into = (add: (text: string) => void) => (text: string | Uint8Array) => {
-    add(String(text));
-    return true;
-  };
-  vi.spyOn(process.stdout, 'write').mockImplementation(into((text) => (out += text)));
-  vi.spyOn(process.stderr, 'write').mockImplementation(into((text) => (said += text)));
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.unstubAllEnvs();
-});
-
-async function call(...words: string[]): Promise<{ code: number; out: string; said: string }> {
-  [out, said] = ['', ''];
-  return { code: await run(words), out, said };
-}
+const world = besideHub();
+const { file, call } = world;
 async function json<Body>(...words: string[]): Promise<Body> {
   const called = await call('audit', ...words, '--json');
   expect(called, called.said).toMatchObject({ code: EXIT.ok });
   return JSON.parse(called.out) as Body;
 }
 const act = (name: string): Promise<unknown> =>
-  createClient({ hub: hub.url, key }).keys.create({ role: 'caller', name });
+  createClient({ hub: world.hub.url, key: world.key }).keys.create({ role: 'caller', name });
 
 test('list shows what was done, newest first, without the text of a key', async () => {
   await act('ada');
@@ -68,9 +30,9 @@ test('a copy verifies without the hub, and every tampering with it is found and 
   const copy = file('copy.jsonl');
   await act('bea');
   const exported = await json<{ entries: number; territory: string }>('export', copy);
-  expect(exported).toMatchObject({ territory: hub.territory.id });
+  expect(exported).toMatchObject({ territory: world.hub.territory.id });
   vi.stubEnv('IDLEWILD_HUB', 'http://127.0.0.1:1');
-  expect(await json('verify', copy, '--territory', hub.territory.id)).toMatchObject({
+  expect(await json('verify', copy, '--territory', world.hub.territory.id)).toMatchObject({
     intact: true,
     entries: exported.entries,
     findings: [],
@@ -108,11 +70,11 @@ test('one entry is proved, and its proof verifies alone', async () => {
   expect(proof.code).toBe(EXIT.ok);
   writeFileSync(file('entry.json'), proof.out);
   vi.stubEnv('IDLEWILD_HUB', 'http://127.0.0.1:1');
-  const good = await call('audit', 'verify-entry', file('entry.json'), '--territory', hub.territory.id);
+  const good = await call('audit', 'verify-entry', file('entry.json'), '--territory', world.hub.territory.id);
   expect(good).toMatchObject({ code: EXIT.ok, out: expect.stringContaining('good: entry 2') });
   writeFileSync(file('entry.json'), proof.out.replace('"seq":2', '"seq":1'));
   expect((await call('audit', 'verify-entry', file('entry.json'))).code).toBe(EXIT.broken);
-  vi.stubEnv('IDLEWILD_HUB', hub.url);
+  vi.stubEnv('IDLEWILD_HUB', world.hub.url);
   expect((await call('audit', 'prove', '100000')).code).toBe(EXIT.notFound);
   expect((await call('audit', 'prove', '0')).code).toBe(EXIT.usage);
 });
@@ -141,15 +103,14 @@ test('a hub whose log goes on is trusted as it was seen first, and one that was 
   await act('eve');
   expect(await call('audit', 'verify', '--quick')).toMatchObject({ code: EXIT.ok });
   const kept = readdirSync(file('idlewild/audit-seen'));
-  expect(kept.filter((name) => name.endsWith('.jsonl'))).toEqual([`${hub.territory.id}.jsonl`]);
+  expect(kept.filter((name) => name.endsWith('.jsonl'))).toEqual([`${world.hub.territory.id}.jsonl`]);
 
   // Whoever has the hub's folder has its key, too: they drop the log, and the hub signs what comes after.
-  await hub.stop();
-  const database = new DatabaseSync(join(file('one'), 'hub.db'));
-  for (const table of ['audit', 'audit_heads', 'audit_nodes']) database.exec(`delete from ${table}`);
-  database.close();
-  await start('one');
-  vi.stubEnv('IDLEWILD_HUB', hub.url);
+  await world.restart((data) => {
+    const database = new DatabaseSync(join(data, 'hub.db'));
+    for (const table of ['audit', 'audit_heads', 'audit_nodes']) database.exec(`delete from ${table}`);
+    database.close();
+  });
   for (let at = 0; at < 60; at++) await act(`k${at}`);
   const rewritten = await call('audit', 'verify');
   expect(rewritten).toMatchObject({ code: EXIT.broken, said: expect.stringContaining('the older copy') });

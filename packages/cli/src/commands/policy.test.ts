@@ -1,49 +1,20 @@
 /** `idlewild policy` and the switch of a model, against a real hub: what they print, and how they end. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { startHub, type RunningHub } from '@idlewild/hub';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { writeFileSync } from 'node:fs';
+import { expect, test, vi } from 'vitest';
 import { EXIT } from '../exit-codes.ts';
-import { run } from '../run.ts';
+import { besideHub } from '../testing/called.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'idlewild-policy-'));
-const file = (name: string, text: string): string => {
-  writeFileSync(join(folder, name), text);
-  return join(folder, name);
-};
-let hub: RunningHub;
-let key: string;
-beforeAll(async () => {
-  hub = await startHub({ data: join(folder, 'hub'), host: '127.0.0.1', port: 0 });
-  key = readFileSync(hub.stewardKeyFile, 'utf8').trim();
-});
-afterAll(async () => {
-  await hub.stop();
-  rmSync(folder, { recursive: true });
-});
-
+const world = besideHub();
+function file(name: string, text: string): string {
+  writeFileSync(world.file(name), text);
+  return world.file(name);
+}
 let out = '';
 let said = '';
-beforeEach(() => {
-  vi.stubEnv('XDG_DATA_HOME', folder);
-  vi.stubEnv('IDLEWILD_HUB', hub.url);
-  vi.stubEnv('IDLEWILD_KEY', key);
-  const into = (add: (text: string) => void) => (text: string | Uint8Array) => {
-    add(String(text));
-    return true;
-  };
-  vi.spyOn(process.stdout, 'write').mockImplementation(into((text) => (out += text)));
-  vi.spyOn(process.stderr, 'write').mockImplementation(into((text) => (said += text)));
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.unstubAllEnvs();
-});
 async function call(words: string): Promise<number> {
-  out = '';
-  said = '';
-  return run(words.split(' '));
+  const called = await world.call(...words.split(' '));
+  ({ out, said } = called);
+  return called.code;
 }
 
 const QUIET = `@id("no-secrets") forbid (principal, action == Action::"answer", resource)
