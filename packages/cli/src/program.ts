@@ -3,7 +3,7 @@
  * is loaded when it is called, so that help costs nothing.
  */
 import { readFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
+import { Command, Help, Option } from 'commander';
 import { addAppealCommands } from './commands/appeals.ts';
 import { addAuditCommands } from './commands/audit.ts';
 import { addBackupCommands } from './commands/backup.ts';
@@ -35,6 +35,18 @@ import { addUseCommands } from './commands/use.ts';
 import { addUsageCommand } from './commands/usage.ts';
 import { addWhoamiCommand } from './commands/whoami.ts';
 
+/** The commands in the order of the help, by what one is up to. */
+const GROUPS: readonly (readonly [heading: string, readonly ((program: Command) => void)[]])[] = [
+  ['Begin:', [addUpCommand, addInviteCommand, addJoinCommand, addStatusCommand]],
+  ['Ask:', [addChatCommand, addEmbedCommands, addProxyCommand, addReceiptCommands]],
+  ['You:', [addSignInCommands, addWhoamiCommand, addSessionCommands, addUsageCommand]],
+  ['Lend this machine:', [addLendingCommands, addServiceCommands, addUpdateCommand]],
+  ['Models and devices:', [addModelCommands, addDeviceCommands, addStewardCommands]],
+  ['People:', [addMemberCommands, addGroupCommands, addRoleCommands, addKeyCommands, addProjectCommands]],
+  ['Rules:', [addPolicyCommands, addUseCommands, addAppealCommands, addAuditCommands]],
+  ['The hub:', [addTerritoriesCommands, addTerritoryCommands, addBackupCommands]],
+];
+
 export function createProgram(): Command {
   const program = new Command('idlewild')
     .description('AI from idle devices, for everyone who shares one.')
@@ -49,7 +61,7 @@ export function createProgram(): Command {
       ),
     )
     .option('--json', 'print JSON for scripts, and errors as one JSON line on stderr')
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false, optionDescription })
     .showHelpAfterError('(write --help after a command to see how it is used)')
     .addHelpText(
       'after',
@@ -60,38 +72,18 @@ Examples:
   $ idlewild chat "What news of the king?"
   $ idlewild invite                    let another machine join`,
     );
-  addUpCommand(program);
-  addInviteCommand(program);
-  addJoinCommand(program);
-  addModelCommands(program);
-  addChatCommand(program);
-  addEmbedCommands(program);
-  addProxyCommand(program);
-  addDeviceCommands(program);
-  addStewardCommands(program);
-  addWhoamiCommand(program);
-  addMemberCommands(program);
-  addGroupCommands(program);
-  addRoleCommands(program);
-  addKeyCommands(program);
-  addSignInCommands(program);
-  addSessionCommands(program);
-  addProjectCommands(program);
-  addUsageCommand(program);
-  addReceiptCommands(program);
-  addPolicyCommands(program);
-  addUseCommands(program);
-  addAppealCommands(program);
-  addStatusCommand(program);
-  addAuditCommands(program);
-  addLendingCommands(program);
-  addServiceCommands(program);
-  addUpdateCommand(program);
-  addBackupCommands(program);
-  addTerritoriesCommands(program);
-  addTerritoryCommands(program);
+  for (const [heading, adders] of GROUPS) {
+    program.commandsGroup(heading);
+    for (const add of adders) add(program);
+  }
   return program;
 }
+
+/** An option that may be given several times has an empty list for a default, which tells nobody anything. */
+const optionDescription = (option: Option): string =>
+  Array.isArray(option.defaultValue) && option.defaultValue.length === 0
+    ? option.description
+    : new Help().optionDescription(option);
 
 function ownVersion(): string {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
