@@ -116,6 +116,19 @@ export {
   type UseJudge,
 } from './use/judge.ts';
 export { NO_USE_RULES, useRulesSchema, type UseRule, type UseRules } from './use/use-rules.ts';
+export { CHAT_ONLY, begunWith, textsOfPrompt } from './use/texts.ts';
+export {
+  isOver,
+  looksAtTexts,
+  openUseRules,
+  phraseFault,
+  signUseRules,
+  useOrderOf,
+  type ClassifierMeaning,
+  type SignedRules,
+  type UseHolding,
+  type UseOrder,
+} from './use/use-order.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
 export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';

@@ -68,6 +68,8 @@ export const LIMITS = {
   useProfilesMax: 16,
   useReasonCharactersMax: 256,
   usePreambleCharactersMax: 2_000,
+  /** What of them goes with each sealed prompt: with the longest it fits one frame. */
+  useOrderBytesMax: 32_768,
   /** More times of one day are a mistake of whoever wrote them. */
   hoursPerDayMax: 8,
   /** With less than this a leaf does not come within `blockFetchMs` while others are on their way. */

@@ -22,7 +22,8 @@ export type Purpose =
   | 'receipt'
   | 'left'
   | 'audit-head'
-  | 'answer-receipt';
+  | 'answer-receipt'
+  | 'use-rules';
 
 const signedSchema = z.object({
   payload: z.instanceof(Uint8Array),

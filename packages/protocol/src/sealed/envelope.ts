@@ -20,6 +20,7 @@ import { answerWorkSchema, type AnswerWork } from '../wire/answer.ts';
 import { decodeCbor, encodeCbor } from '../wire/frame.ts';
 import type { DataClass } from '../wire/purpose.ts';
 import { innerEventSchema, type InnerEvent } from '../wire/sealed.ts';
+import type { UseOrder } from '../use/use-order.ts';
 import { hpkeRecipient, hpkeSender, type HpkeContext } from './hpke.ts';
 import { EVENT_BUCKETS, PROMPT_BUCKETS, pad, unpad } from './padding.ts';
 
@@ -35,6 +36,8 @@ export interface SealedTerms {
   readonly epoch: number;
   readonly dataClass?: DataClass | undefined;
   readonly cause?: string | undefined;
+  /** What the device holds it to after opening. */
+  readonly use?: UseOrder | undefined;
 }
 
 const INFO = utf8('idlewild/v1/sealed-prompt\0');
@@ -45,8 +48,8 @@ const SECRET_BYTES = 32;
 const SALT_BYTES = 32;
 const NONCE_BYTES = 12;
 
-const infoOf = ({ device, key, model, lease, epoch, dataClass = 'internal', cause }: SealedTerms): Uint8Array =>
-  concat([INFO, encodeCbor({ device, key, model, lease, epoch, dataClass, cause })]);
+const infoOf = ({ device, key, model, lease, epoch, dataClass = 'internal', cause, use }: SealedTerms): Uint8Array =>
+  concat([INFO, encodeCbor({ device, key, model, lease, epoch, dataClass, cause, use })]);
 
 export interface SealedWork {
   readonly enc: Uint8Array;

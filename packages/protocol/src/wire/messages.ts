@@ -46,9 +46,19 @@ export const providerSchema = z.object({
  * - `form`: answers that must be JSON. `tools`: calls of tools. `logprobs`, `bias`: as their names say.
  * - `embed`: vectors and labels of texts. `relay`: gives blobs to other devices.
  * - `resume`: keeps what it sent of an answer until it is told that the hub has it, also without a channel.
- * - `sealed`: opens prompts that were sealed to its key.
+ * - `sealed`: opens prompts that were sealed to its key. `use`: holds them to rules of use.
  */
-export const DEVICE_FEATURES = ['form', 'tools', 'logprobs', 'bias', 'embed', 'relay', 'resume', 'sealed'] as const;
+export const DEVICE_FEATURES = [
+  'form',
+  'tools',
+  'logprobs',
+  'bias',
+  'embed',
+  'relay',
+  'resume',
+  'sealed',
+  'use',
+] as const;
 export type DeviceFeature = (typeof DEVICE_FEATURES)[number];
 
 /** What a device measured of itself, at joining and after. */

@@ -4,10 +4,13 @@
  */
 import { base64url } from 'multiformats/bases/base64';
 import { z } from 'zod';
+import { LIMITS } from '../limits.ts';
 import { DATA_CLASSES } from './purpose.ts';
 
 /** Characters of the largest thing in one event, far above what a hub sends. */
 const TEXT_MAX = 1_048_576;
+/** Appeals of one person that were right, at most that are told. */
+const EXCEPT_MAX = 1_024;
 
 const carried = z
   .string()
@@ -43,6 +46,14 @@ export const sealedOfferSchema = z.object({
   agreement_key: carried,
   /** What vouches for the device: Signed statements. */
   vouch: z.array(carried).max(8),
+  /** What holds for this caller of the rules of use of this version, where those look at texts. */
+  use: z
+    .object({
+      version: z.int().min(1),
+      profiles: z.array(z.string().max(64)).max(LIMITS.useProfilesMax),
+      except: z.array(z.string().max(128)).max(EXCEPT_MAX),
+    })
+    .optional(),
 });
 export type SealedOffer = z.infer<typeof sealedOfferSchema>;
 
@@ -55,7 +66,7 @@ export const sealedStreamEventSchema = z.discriminatedUnion('t', [
   /** No other would do better. `sealed` says more, to the caller alone. */
   z.object({
     t: z.literal('failed'),
-    error: z.object({ code, message }),
+    error: z.object({ code, message, details: z.record(z.string(), z.unknown()).optional() }),
     n: z.int().min(0).optional(),
     sealed: carried.optional(),
   }),

@@ -18,7 +18,8 @@ import {
   type AnswerStarted,
   type AnswerToken,
 } from './answer.ts';
-import { purposeFields } from './purpose.ts';
+import { useOrderSchema } from '../use/use-order.ts';
+import { causeSchema, purposeFields } from './purpose.ts';
 
 const leased = { lease: z.string().max(64), epoch: z.int().min(1) };
 /** The tag, and ahead of the first event the nonce of the answer. */
@@ -44,6 +45,8 @@ export const sealedSchema = z.object({
   /** The encapsulated key (RFC 9180). */
   enc: bytes32,
   sealed: sealedBytesSchema,
+  /** What it is held to after opening: it opens under this alone. Absent: to nothing. */
+  use: useOrderSchema.optional(),
   /** From now, on the device's own clock. */
   deadlineMs: z.int().min(1),
 });
@@ -77,6 +80,8 @@ export const sealedFailedSchema = z.object({
   ...leased,
   code: z.string().max(64),
   message: z.string().max(2_048),
+  /** With `use_refused`: the rule of the order that speaks against it, or absent where it is no conversation. */
+  rule: causeSchema.optional(),
   n: z.int().min(0).optional(),
   sealed: sealedEvent.optional(),
 });
