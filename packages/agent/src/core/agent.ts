@@ -212,6 +212,7 @@ function sessionOwnerOf(options: AgentOptions, lent: Lent, parts: () => Parts): 
     profile: withFeatures(profile, [
       'resume',
       'sealed',
+      'use',
       ...(lent.uploadBytesPerSecond === 0 ? [] : (['relay'] as const)),
     ]),
     agreementKey: () => parts().keys.signed(),

@@ -123,6 +123,8 @@ export const AGENT_LIMITS = {
   givingBusyMs: 1_000,
   /** Sealed prompts that are being opened, which takes a millisecond: more come only from a hub that floods. */
   sealedOpeningMax: 64,
+  /** A classifier that judges a sealed prompt for longer holds up its answer for longer than people wait. */
+  useJudgeMsMax: 15_000,
   /** Of the memory lent, what keys and values of one model's answers may take. */
   cacheShare: 0.25,
 } as const;

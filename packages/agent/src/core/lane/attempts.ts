@@ -29,6 +29,8 @@ export interface Attempt {
   readonly message: OrderMessage;
   readonly model: WarmModel;
   readonly tokens: number[];
+  /** Hears of it. */
+  readonly tell: (event: ToHub) => void;
   /** Of answers only: vectors are one event, and as easily made again. */
   readonly said: Said | undefined;
   /** It outlives its channel, and what it said is kept: somebody may come for it. */

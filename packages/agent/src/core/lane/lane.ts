@@ -78,7 +78,7 @@ export interface LanePorts {
 }
 
 export interface Lane {
-  /** `tell` takes what there is to say of an answer, in place of `send`: whoever sealed the prompt hears it sealed. */
+  /** `tell` takes what there is to say of it, in place of `send`: whoever sealed the prompt hears it sealed. */
   offer(message: OrderMessage, tell?: (event: ToHub) => void): void;
   cancel(lease: string, epoch: number): void;
   /** The hub hears an attempt again, from `from` on; it is told when that cannot be. */
@@ -214,7 +214,8 @@ function start(lane: LaneState, message: OrderMessage, model: WarmModel, tell: L
       : undefined;
   const times = { sinceMs: ports.clock.now(), startedAtMs: ports.clock.monotonic() };
   const counted = { meter: ports.energy?.begin(), costFrom: lane.cost?.each(attempts.running.size) };
-  const attempt: Attempt = { message, model, said, keeps, tokens: [], ...times, ...counted, resumes: 0, over: false };
+  const made = { message, model, said, keeps, tokens: [], tell, resumes: 0, over: false };
+  const attempt: Attempt = { ...made, ...times, ...counted };
   attempts.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
   attempt.deadline = ports.clock.after(deadlineMs, () =>
@@ -243,7 +244,7 @@ function startEmbed(lane: LaneState, attempt: Attempt, { lease, epoch, work }: E
       const read = tokens.reduce((sum, each) => sum + each, 0);
       if (!close(lane.attempts, attempt, true, read)) return;
       const bytes = vectors.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
-      lane.ports.send({ t: 'embed.done', lease, epoch, vectors: bytes, tokens: [...tokens] });
+      attempt.tell({ t: 'embed.done', lease, epoch, vectors: bytes, tokens: [...tokens] });
       lane.ports.onChanged();
     },
     (thrown: unknown) => {
@@ -337,7 +338,7 @@ function fail(lane: LaneState, attempt: Attempt, code: ErrorCode, message: strin
   attempt.handle?.cancel();
   const end = failed(attempt.message, code, message, input);
   if (end.t === 'answer.failed') attempt.said?.tell(end);
-  else lane.ports.send(end);
+  else attempt.tell(end);
   keep(lane.attempts, attempt);
   lane.ports.onChanged();
 }

@@ -35,7 +35,17 @@ function createLane(): Lane {
       const said = createSaid({ ...ports, backlogBytes: () => 0, tally: attempts.tally }, 0, true);
       const model = {} as Attempt['model'];
       const times = { sinceMs: 0, startedAtMs: 0 };
-      const attempt: Attempt = { message, model, said, keeps: true, tokens: [], ...times, resumes: 0, over: false };
+      const attempt: Attempt = {
+        message,
+        model,
+        said,
+        keeps: true,
+        tokens: [],
+        tell: () => {},
+        ...times,
+        resumes: 0,
+        over: false,
+      };
       attempts.running.set(lease, attempt);
       return attempt;
     },

@@ -1,7 +1,8 @@
 /**
  * Prompts that were sealed to this device: opened here, answered by the lane as any other, and every event sealed back.
  *
- *   sealed order ──► guard ──► opened ──► the lane ──► events ──► sealed, in order ──► the hub
+ *   sealed order ──► guard ──► opened ──► rules of use ──► the lane ──► events ──► sealed, in order ──► the hub
+ *                      │          │            └─ a rule speaks against it: refused by its name
  *                      │          └─ does not open, or is no work: refused by a code
  *                      └─ refused before anything is opened
  *
@@ -23,7 +24,8 @@ import {
   type ToHub,
 } from '@idlewild/protocol';
 import { AGENT_LIMITS } from '../limits.ts';
-import type { AnswerMessage } from './attempts.ts';
+import type { AnswerMessage, EmbedMessage, OrderMessage } from './attempts.ts';
+import { heldToUse } from './held-to-use.ts';
 
 export type SealedMessage = Extract<ToDevice, { t: 'sealed' }>;
 
@@ -45,34 +47,57 @@ export interface SealedOrdersPorts {
   /** Why this may not run now. */
   refusal(message: SealedMessage): IdlewildError | undefined;
   /** The lane; `tell` takes the attempt's events instead of the hub. */
-  offer(message: AnswerMessage, tell: (event: ToHub) => void): void;
+  offer(message: OrderMessage, tell: (event: ToHub) => void): void;
   /** The attempt cannot be told any more. */
   drop(lease: string, epoch: number): void;
   send(message: ToHub): void;
 }
 
 export function createSealedOrders(ports: SealedOrdersPorts): SealedOrders {
-  const opening = new Set<SealedMessage>();
+  /** With the lease of the classifier that judges it, while one does. */
+  const opening = new Map<SealedMessage, string | undefined>();
+
+  let judged = 0;
 
   async function open(message: SealedMessage): Promise<void> {
     const { crypto, random, device } = ports;
-    const { lease, epoch, model, dataClass, cause, key, enc, sealed, deadlineMs } = message;
+    const { lease, epoch, model, dataClass, cause, key, enc, sealed, use, deadlineMs } = message;
     const privateKey = ports.privateKeyOf(key);
     if (privateKey === undefined)
       throw new IdlewildError(
         'sealed_unopened',
         'it was sealed to a key that this device does not have, or not any more',
       );
-    const terms = { device, key, model, lease, epoch, dataClass, cause };
+    const terms = { device, key, model, lease, epoch, dataClass, cause, use };
     const own = { publicKey: key, privateKey };
     const { work, answer } = await openWork({ enc, sealed, own, terms }, { crypto, random });
+    const wanted =
+      use === undefined ? work : await heldToUse(work, use, (cid, inputs) => classify(message, cid, inputs));
     // It was cancelled, or the channel lost, meanwhile.
     if (!opening.delete(message)) return;
-    const purpose = { ...(dataClass === undefined ? {} : { dataClass }), ...(cause === undefined ? {} : { cause }) };
     ports.offer(
-      { t: 'answer', lease, epoch, model, ...purpose, work, deadlineMs },
+      { t: 'answer', lease, epoch, model, ...purposeOf(message), work: wanted, deadlineMs },
       createVoice(ports, message, answer),
     );
+  }
+
+  /** Beside the answer's own lease, so that whoever is asked for it counts it and bounds it as any work. */
+  async function classify(message: SealedMessage, model: string, inputs: readonly string[]): Promise<Float32Array[]> {
+    if (!opening.has(message)) throw new IdlewildError('cancelled', 'no longer wanted');
+    const lease = `${message.lease}.use${judged++}`;
+    opening.set(message, lease);
+    const work: EmbedMessage['work'] = { kind: 'classify', inputs: [...inputs] };
+    const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.useJudgeMsMax);
+    const { promise, resolve, reject } = Promise.withResolvers<Float32Array[]>();
+    ports.offer(
+      { t: 'embed', lease, epoch: message.epoch, model, ...purposeOf(message), work, deadlineMs },
+      (event) => {
+        if (event.t === 'embed.done') resolve(event.vectors.map((vector) => new Float32Array(vector.slice().buffer)));
+        else if (event.t === 'embed.failed')
+          reject(new IdlewildError(isErrorCode(event.code) ? event.code : 'engine_failed', event.message));
+      },
+    );
+    return promise;
   }
 
   return {
@@ -82,21 +107,34 @@ export function createSealedOrders(ports: SealedOrdersPorts): SealedOrders {
       if (refused !== undefined) return ports.send(failed(message, refused.code, refused.message));
       if (opening.size >= AGENT_LIMITS.sealedOpeningMax)
         return ports.send(failed(message, 'device_full', 'too many sealed prompts are being opened'));
-      opening.add(message);
+      opening.set(message, undefined);
       open(message).catch((thrown: unknown) => {
-        // Both of these say nothing of what was sealed.
-        const error = asIdlewildError(thrown, 'opening a sealed prompt');
-        const code = error.code === 'invalid_request' ? error.code : 'sealed_unopened';
-        if (opening.delete(message)) ports.send(failed({ lease, epoch }, code, ERRORS[code].meaning));
+        // None of these says more of what was sealed than its code, and the name of a rule that its caller knows.
+        const { code: seen, details } = asIdlewildError(thrown, 'opening a sealed prompt');
+        const code = seen === 'internal' ? 'sealed_unopened' : seen;
+        const told = { ...failed({ lease, epoch }, code, ERRORS[code].meaning), ...ruleIn(details) };
+        if (opening.delete(message)) ports.send(told);
       });
       return undefined;
     },
     cancel(lease, epoch) {
-      for (const message of opening) if (message.lease === lease && message.epoch === epoch) opening.delete(message);
+      for (const [message, judging] of opening) {
+        if (message.lease !== lease || message.epoch !== epoch) continue;
+        opening.delete(message);
+        if (judging !== undefined) ports.drop(judging, epoch);
+      }
     },
     dropAll: () => opening.clear(),
   };
 }
+
+const purposeOf = ({ dataClass, cause }: SealedMessage): Pick<AnswerMessage, 'dataClass' | 'cause'> => ({
+  ...(dataClass === undefined ? {} : { dataClass }),
+  ...(cause === undefined ? {} : { cause }),
+});
+
+const ruleIn = ({ rule }: IdlewildError['details']): { readonly rule?: string } =>
+  typeof rule === 'string' ? { rule } : {};
 
 type Leased = Pick<SealedMessage, 'lease' | 'epoch'>;
 
