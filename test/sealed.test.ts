@@ -2,71 +2,34 @@
  * Claims about end-to-end encrypted prompts, with real processes: any OpenAI client over the proxy, a device that is
  * killed in the middle, and a hub of which everything is searched for a piece of what was asked and answered.
  */
-import { decodeInvite, encodeInvite, hex, signDeviceVouch, type KeyPair } from '@idlewild/protocol';
-import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
-import { createSealedClient, type SealedAnswerEvent } from '@idlewild/client';
+import { nodeCrypto } from '@idlewild/protocol/node';
+import type { KeyPair } from '@idlewild/protocol';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import {
-  filesOf,
-  findTraces,
-  memoryOf,
-  needlesOf,
-  startWiretap,
-  unknownIn,
-  type Haystack,
-  type Wiretap,
-} from '../bench/people/traces.ts';
+import { missingIn, searchForTraces } from '../bench/people/sealed-traces.ts';
 import { LONG } from './answers.ts';
 import { startChild, type Child } from './processes/child.ts';
+import { startListenedHub, steward, textOf, type ListenedHub } from './sealed-world.ts';
 import { MODEL, createWorld, type DeviceProcess, type HubProcess, type World } from './world.ts';
 
-const steward = nodeCrypto.signingKey(new Uint8Array(32).fill(21)) as KeyPair;
 const CLI = new URL('../packages/cli/bin/idlewild.mjs', import.meta.url).pathname;
-const textOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
 let world: World;
+let listened: ListenedHub;
 let hub: HubProcess;
 let key: string;
-let tapOfDevices: Wiretap;
-let tapOfCallers: Wiretap;
-let territory: Uint8Array;
 const devices = new Map<string, DeviceProcess>();
-
-async function join(name: string): Promise<void> {
-  const { token } = await hub.client.invites.create({ uses: 1, expiresInSeconds: 600 });
-  // Slow enough for an answer to have a middle. Past the wiretap, in the open, so that it hears what the hub hears.
-  const invite = encodeInvite({ ...decodeInvite(token), url: tapOfDevices.url });
-  devices.set(name, await world.startDevice(hub, name, { invite, consent: { tokensPerSecondMax: 60 } }));
-  const device = (await hub.client.devices.list()).find((each) => each.name === name);
-  const said = {
-    territory,
-    device: new Uint8Array(Buffer.from(device?.key ?? '', 'base64url')),
-    tier: 'vetted' as const,
-    issuedAtMs: Date.now(),
-    expiresAtMs: Date.now() + 3_600_000,
-  };
-  await hub.client.devices.trust.vouch(device?.id ?? '', [textOf(await signDeviceVouch(said, steward, nodeCrypto))]);
-}
 
 beforeAll(async () => {
   world = await createWorld();
-  tapOfDevices = await startWiretap('devices');
-  tapOfCallers = await startWiretap('callers');
-  hub = await world.startHub();
-  tapOfDevices.target(hub.port);
-  tapOfCallers.target(hub.port);
-  await world.publish(hub);
+  listened = await startListenedHub(world);
+  ({ hub } = listened);
   ({ key } = await hub.client.keys.create({ role: 'caller' }));
-  territory = new Uint8Array(Buffer.from((await hub.client.wellKnown()).territory.key, 'base64url'));
-  await hub.client.stewards.add({ name: 'Ada', key: textOf(steward.publicKey) });
-  await join('ada');
-  await join('bea');
+  for (const name of ['ada', 'bea']) devices.set(name, await listened.join(name));
 });
 afterAll(async () => {
   await world.end();
-  await tapOfDevices.close();
-  await tapOfCallers.close();
+  await listened.end();
 });
 
 interface Told {
@@ -83,7 +46,7 @@ async function startProxy(
     '--json',
     '--stop-with-stdin',
     '--hub',
-    tapOfCallers.url,
+    listened.callers.url,
     '--key',
     key,
     ...words,
@@ -166,51 +129,11 @@ test('a device that is killed in the middle of a sealed answer changes no token 
   await child.stop();
 });
 
-/** Everything that the hub's process has read, written, or has in its memory. */
-const everything = (): Haystack[] => [
-  ...tapOfCallers.heard(),
-  ...tapOfDevices.heard(),
-  ...filesOf(hub.data),
-  { name: 'log', bytes: Buffer.from(hub.log()) },
-  ...memoryOf(hub.pid),
-];
-
 test('nothing that the hub read, wrote or keeps has a piece of a sealed prompt or its answer', async () => {
-  const secret = `My cipher is ${hex(nodeRandom.bytes(16))}; Quibblesworth Zanzibarovich hides 47 ducats in the well.`;
-  const before = everything();
-  const client = createSealedClient({
-    hub: tapOfCallers.url,
-    key,
-    fetch,
-    clock: systemClock,
-    random: nodeRandom,
-    crypto: nodeCrypto,
-    stewards: [steward.publicKey],
-    territory,
-  });
-  const work = {
-    prompt: { kind: 'text' as const, text: secret },
-    sampling: { seed: 3 },
-    choice: 0,
-    stop: [],
-    tokensMax: 60,
-  };
-  const events: SealedAnswerEvent[] = [];
-  for await (const event of client.answer({ model: MODEL, work })) events.push(event);
-  const answer = events.map((event) => (event.t === 'started' ? '' : event.s)).join('');
-  const ids = events.flatMap((event) => (event.t === 'token' ? [event.id] : []));
-  expect(answer.length).toBeGreaterThan(60);
-  const all = needlesOf({ texts: [secret, answer], tokenIds: [ids] });
-  const needles = await unknownIn(all, before);
-  // Words of Shakespeare's that the hub keeps with its models prove nothing; nearly all pieces do.
-  expect(needles.length).toBeGreaterThan(0.8 * all.length);
-  expect(await findTraces(everything(), needles)).toEqual([]);
-
-  // The same in the open, for a search that finds nothing must be shown to find something.
-  const openai = new OpenAI({ baseURL: `${tapOfCallers.url}/v1`, apiKey: key, maxRetries: 0 });
-  const open = await openai.completions.create({ model: MODEL, prompt: secret, seed: 3, max_tokens: 60 });
-  expect(open.choices[0]?.text).toBe(answer);
-  const traces = await findTraces(everything(), needles);
-  const places = new Set(traces.map((trace) => (trace.in.startsWith('memory') ? 'memory' : trace.in.split(' ')[0])));
-  expect([...places].toSorted()).toEqual(expect.arrayContaining(['callers', 'devices', 'memory']));
+  const { searched, territory } = listened;
+  const search = await searchForTraces({ hub: searched, territory, stewards: [steward.publicKey] });
+  expect(search.answer.length).toBeGreaterThan(60);
+  expect(search.traces).toEqual([]);
+  // A search that finds nothing must be shown to find something.
+  expect(missingIn(search.control)).toEqual([]);
 });

@@ -31,6 +31,20 @@ export const metrics: readonly Metric[] = [
     against: 'all routes of a hub × all roles, each of which was asked for',
   },
   {
+    metric: 'people.sealed_stream_ratio',
+    unit: 'ratio',
+    target: 0.9,
+    wanted: 'at least',
+    against: 'the same stream of the same device, not sealed',
+  },
+  {
+    metric: 'people.sealed_traces',
+    unit: 'pieces',
+    target: 0,
+    wanted: 'at most',
+    against: 'a prompt that is not sealed, of which the same search finds pieces',
+  },
+  {
     metric: 'people.audit_append_per_s',
     unit: 'entries/s',
     target: 10_000,

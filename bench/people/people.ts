@@ -3,6 +3,7 @@ import type { Bench } from '../bench.ts';
 import { measureAudit } from './audit.ts';
 import { measureCells, measurePolicy, measureRevoke } from './decisions.ts';
 import { metrics } from './metrics.ts';
+import { measureSealedStream, measureTraces } from './sealed.ts';
 
 export const people: Bench = {
   metrics,
@@ -16,6 +17,10 @@ export const people: Bench = {
     await run.group([revoke], () => measureRevoke(run, revoke));
     const cells = 'people.routes_without_cell';
     await run.group([cells], () => measureCells(run, cells));
+    const ratio = 'people.sealed_stream_ratio';
+    await run.group([ratio], () => measureSealedStream(run, ratio));
+    const traces = 'people.sealed_traces';
+    await run.group([traces], () => measureTraces(run, traces));
     const append = 'people.audit_append_per_s';
     await run.group([append], () => measureAudit(run, append));
   },
