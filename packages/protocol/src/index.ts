@@ -116,7 +116,7 @@ export {
   type UseJudge,
 } from './use/judge.ts';
 export { NO_USE_RULES, useRulesSchema, type UseRule, type UseRules } from './use/use-rules.ts';
-export { CHAT_ONLY, begunWith, textsOfPrompt } from './use/texts.ts';
+export { begunWith, chatOnly, textsOfPrompt } from './use/texts.ts';
 export {
   isOver,
   looksAtTexts,
@@ -131,6 +131,7 @@ export {
 } from './use/use-order.ts';
 export { WELL_KNOWN_PATH, wellKnownKey, wellKnownSchema, type WellKnown } from './wire/well-known.ts';
 export { decodeInvite, encodeInvite, joinTokenOf, type Invite } from './identity/invite.ts';
+export { SECRET_PREFIXES, holdsSecret } from './identity/secret-prefixes.ts';
 export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';
 export {
   AI_SOURCE_TYPE,
@@ -143,6 +144,20 @@ export {
   type AnswerText,
   type OpenedAnswerReceipt,
 } from './identity/answer-receipt.ts';
+export {
+  commitmentOf,
+  encodeKeptSealed,
+  isSame,
+  openFreshSealed,
+  openKeptSealed,
+  readKeptSealed,
+  signSealedReceipt,
+  territoryOfSealed,
+  type KeptSealed,
+  type OpenedSealedReceipt,
+  type SealedAnswerPart,
+  type SealedReceipt,
+} from './identity/sealed-receipt.ts';
 export { openLeft, signLeft, type LeftStatement } from './identity/left.ts';
 export {
   VOUCH_CHAIN,

@@ -1,3 +1,4 @@
+import { SECRET_PREFIXES } from '@idlewild/protocol';
 import { nodeCrypto, systemClock } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
@@ -182,12 +183,22 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
   });
 
   test.each([
-    ['a key', { note: `for ada: iw_${'a'.repeat(52)}` }],
-    ['an invite', { token: 'iwj1.pGFw' }],
+    ...Object.entries(SECRET_PREFIXES).map(
+      ([kind, prefix]) => [`a secret (${kind})`, { note: `for ada: ${prefix}${'a'.repeat(52)}` }] as const,
+    ),
     ['a long text', { prompt: 'x'.repeat(300) }],
     ['many fields', Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`f${index}`, index]))],
   ])('details that hold %s are refused', async (_, details) => {
     const { append } = await setUp();
     await expect(append('ter_a', 'key_1', details)).rejects.toMatchObject({ code: 'invalid_request' });
   });
+
+  test.each(Object.entries(SECRET_PREFIXES))(
+    'an entry on what is named like a secret (%s) is refused',
+    async (_, prefix) => {
+      const { append } = await setUp();
+      const subject = prefix + 'a'.repeat(52);
+      await expect(append('ter_a', subject)).rejects.toMatchObject({ code: 'invalid_request' });
+    },
+  );
 });

@@ -1,9 +1,9 @@
 /**
  * What is told to the audit log, and what may stand in it: ids, names of ours, numbers, and short labels such as the
- * name of a key. Nothing that is as long as a text, nothing that looks like a key or an invite, and nothing that steers
- * a terminal.
+ * name of a key. Nothing that is as long as a text, no secret (a key, a session, a link, an invite, …), and nothing that
+ * steers a terminal.
  */
-import { IdlewildError } from '@idlewild/protocol';
+import { IdlewildError, holdsSecret } from '@idlewild/protocol';
 import { AUDIT_LIMITS } from './limits.ts';
 
 /** Flat and small: what was changed, never what somebody wrote. */
@@ -19,8 +19,6 @@ export interface AuditEvent {
   readonly details?: AuditDetails;
 }
 
-/** The texts of a key and of an invite. */
-const SECRET = /iw_[a-z2-7]{52}|iwj1\./;
 /** Also what lets later lines of a list look like an entry. */
 // oxlint-disable-next-line no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
@@ -30,12 +28,12 @@ const { detailsMax, detailCharactersMax, nameCharactersMax } = AUDIT_LIMITS;
 /** Throws `invalid_request` for what does not belong into the log. */
 export function checkEvent({ actor, action, subject, details = {} }: AuditEvent): void {
   const isName = (name: string): boolean =>
-    name.length <= nameCharactersMax && !SECRET.test(name) && !CONTROL.test(name);
+    name.length <= nameCharactersMax && !holdsSecret(name) && !CONTROL.test(name);
   if (!isName(actor) || !isName(action) || !isName(subject)) {
     throw new IdlewildError(
       'invalid_request',
       `an entry of the audit log names its actor, action and subject in at most ${nameCharactersMax} characters, ` +
-        'and none of them by a key or an invite',
+        'and none of them by a key, an invite or another secret',
     );
   }
   checkDetails(action, details);
@@ -44,11 +42,11 @@ export function checkEvent({ actor, action, subject, details = {} }: AuditEvent)
 function checkDetails(action: string, details: AuditDetails): void {
   const values = Object.values(details);
   const isUnfit = (value: string | number | boolean): boolean =>
-    typeof value === 'string' && (value.length > detailCharactersMax || SECRET.test(value));
+    typeof value === 'string' && (value.length > detailCharactersMax || holdsSecret(value));
   if (values.length <= detailsMax && !values.some(isUnfit)) return;
   throw new IdlewildError(
     'invalid_request',
     `the details of ${action} do not belong into an audit log: ` +
-      `at most ${detailsMax} of at most ${detailCharactersMax} characters, and none of them a key or an invite`,
+      `at most ${detailsMax} of at most ${detailCharactersMax} characters, and none of them a key, an invite or another secret`,
   );
 }

@@ -22,6 +22,7 @@ import {
 import { createServer as createTlsServer, type ServerOptions as TlsServerOptions } from 'node:https';
 import {
   LIMITS,
+  SECRET_PREFIXES,
   equalBytes,
   messageOf,
   parseToHub,
@@ -146,8 +147,8 @@ function createBearers(db: Database): (authorization: string) => MaybePromise<st
     if (authorization.length > BEARER_CHARACTERS_MAX) return undefined;
     const bearer = BEARER.exec(authorization)?.[1];
     if (bearer === undefined) return undefined;
-    const isSession = bearer.startsWith('iws_');
-    if (!isSession && !bearer.startsWith('iw_')) return claimedTerritory(bearer);
+    const isSession = bearer.startsWith(SECRET_PREFIXES.session);
+    if (!isSession && !bearer.startsWith(SECRET_PREFIXES.key)) return claimedTerritory(bearer);
     const digest = hash('sha256', bearer);
     return known.get(digest) ?? read(digest, isSession);
   };

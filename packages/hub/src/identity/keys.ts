@@ -7,6 +7,7 @@
  */
 import {
   IdlewildError,
+  SECRET_PREFIXES,
   hex,
   newId,
   utf8,
@@ -21,7 +22,7 @@ import type { Database, DatabaseTransaction, KeyRow } from '../db/schema.ts';
 import { touchPeople } from '../people/versions.ts';
 import type { KeyLimits, KeyPrincipal } from './principal.ts';
 
-const KEY = /^iw_[a-z2-7]{52}$/;
+const KEY = new RegExp(`^${SECRET_PREFIXES.key}[a-z2-7]{52}$`);
 const SECRET_BYTES = 32;
 /** Half of the second within which a revoked key must stop working. */
 const FRESH_MS = 500;
@@ -166,7 +167,7 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
       keep,
       guard,
     }) {
-      const key = `iw_${base32.baseEncode(random.bytes(SECRET_BYTES))}`;
+      const key = `${SECRET_PREFIXES.key}${base32.baseEncode(random.bytes(SECRET_BYTES))}`;
       const id = newId('key', random);
       const nowMs = clock.now();
       const row: KeyRow = {

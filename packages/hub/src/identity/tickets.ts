@@ -5,6 +5,7 @@
  * A ticket says what was true when it was issued. Whether that session still lasts is not known here.
  */
 import {
+  SECRET_PREFIXES,
   concat,
   equalBytes,
   isId,
@@ -31,7 +32,7 @@ export interface Tickets {
   read(ticket: string): MaybePromise<TicketHolder | undefined>;
 }
 
-const PREFIX = 'iwt1.';
+const PREFIX = SECRET_PREFIXES.ticket;
 const LABEL = utf8('idlewild/v1/ticket');
 const IDS = [
   ['device', 'dev'],

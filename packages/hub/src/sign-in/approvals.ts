@@ -13,7 +13,7 @@ import type { SignInApprovals } from '../db/schema/sign-in.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
 import { plainName } from './plain-text.ts';
 import { hashOf, isSecret, newSecret } from './secret-texts.ts';
-import type { NewSession, PersonSessionStore } from './sessions.ts';
+import type { NewSession, PersonSessionStore, SessionFacts } from './sessions.ts';
 
 export interface Asking {
   /** What the program keeps. */
@@ -30,13 +30,20 @@ export interface Asker {
   readonly askedAtMs: number;
 }
 
+export interface ApprovalAnswer {
+  readonly userCode: string;
+  /** In which it is answered: what it proves, the program's session will. */
+  readonly by: Pick<SessionFacts, 'person' | 'passkey' | 'isOwn'>;
+  readonly isApproved: boolean;
+}
+
 export interface Approvals {
   /** Throws `too_busy`. */
   ask(program: { readonly label: string; readonly address: string }): Promise<Asking>;
   /** Throws `not_found`. */
   look(userCode: string): Promise<Asker>;
   /** Once. Throws `not_found`. */
-  answer(order: { readonly userCode: string; readonly person: string; readonly isApproved: boolean }): Promise<void>;
+  answer(order: ApprovalAnswer): Promise<void>;
   /** The session, or `undefined` while nobody has answered. Throws `unauthenticated`: denied, expired, unknown. */
   claim(secret: string): Promise<NewSession | undefined>;
 }
@@ -97,7 +104,7 @@ export function createApprovals(deps: ApprovalsDeps, territory: string): Approva
 
   return {
     async ask({ label, address }) {
-      const secret = newSecret('iwa', random);
+      const secret = newSecret('approval', random);
       const hash = await hashOf(secret, crypto);
       const nowMs = clock.now();
       const expiresAtMs = nowMs + SIGN_IN_LIMITS.approvalMs;
@@ -124,12 +131,18 @@ export function createApprovals(deps: ApprovalsDeps, territory: string): Approva
       const { label, address, created_at_ms: askedAtMs } = await waiting(db, userCode);
       return { label, address, askedAtMs };
     },
-    async answer({ userCode, person, isApproved }) {
+    async answer({ userCode, by, isApproved }) {
+      const { person, passkey, isOwn } = by;
       await db.transaction().execute(async (transaction) => {
         const row = await waiting(transaction, userCode);
         const answered = await transaction
           .updateTable('sign_in_approvals')
-          .set({ person_id: person, is_denied: isApproved ? 0 : 1 })
+          .set({
+            person_id: person,
+            is_denied: isApproved ? 0 : 1,
+            passkey_id: passkey ?? null,
+            is_own: isOwn ? 1 : 0,
+          })
           .where('territory_id', '=', territory)
           .where('hash', '=', row.hash)
           .where('person_id', 'is', null)
@@ -142,7 +155,7 @@ export function createApprovals(deps: ApprovalsDeps, territory: string): Approva
       });
     },
     async claim(secret) {
-      if (!isSecret('iwa', secret)) throw refused('what was sent asks for nothing');
+      if (!isSecret('approval', secret)) throw refused('what was sent asks for nothing');
       const hash = await hashOf(secret, crypto);
       const nowMs = clock.now();
       const mine = await db
@@ -163,7 +176,9 @@ export function createApprovals(deps: ApprovalsDeps, territory: string): Approva
           .returning('hash')
           .execute();
         if (taken.length === 0) throw refused('this was taken already');
-        const order = { person, kind: 'program', via: 'approval', label: mine.label } as const;
+        const { label, is_own: isOwn, passkey_id: passkey } = mine;
+        const proof = { via: 'approval', passkey: passkey ?? undefined, isOwn: isOwn === 1 } as const;
+        const order = { person, kind: 'program', label, ...proof } as const;
         const session = await sessions.open(transaction, order);
         const details = { session: session.id, via: 'approval', program: mine.label };
         await audit.append(transaction, { territory, actor: person, action: 'signIn', subject: person, details });

@@ -85,7 +85,7 @@ export function createLinks(deps: LinksDeps, territory: string): Links {
     expiresInMs: number,
     check: (transaction: DatabaseTransaction) => Promise<void>,
   ): Promise<NewLink> {
-    const code = newSecret('iwl', random);
+    const code = newSecret('link', random);
     const id = newId('lnk', random);
     const nowMs = clock.now();
     const expiresAtMs = nowMs + expiresInMs;
@@ -183,7 +183,7 @@ export function createLinks(deps: LinksDeps, territory: string): Links {
       });
     },
     async redeem(code, { kind, label, name }) {
-      if (!isSecret('iwl', code))
+      if (!isSecret('link', code))
         throw refused('what was sent is not a code; a code is iwl_ and 52 letters and digits');
       const hash = await hashOf(code, crypto);
       const opened = await db.transaction().execute(async (transaction) => {

@@ -19,10 +19,18 @@ import { SIGN_IN_LIMITS } from './limits.ts';
 import { plainName } from './plain-text.ts';
 import { hashOf, isSecret, newSecret } from './secret-texts.ts';
 
-export interface SessionOrder {
+/** By what somebody is signed in. */
+export interface Proof {
+  readonly via: SignInWay;
+  /** Id of the passkey, in this territory, that she or whoever let her program in proved to hold. */
+  readonly passkey?: string | undefined;
+  /** Whether it is hers, and does not go back to a link that somebody else made for her. */
+  readonly isOwn: boolean;
+}
+
+export interface SessionOrder extends Proof {
   readonly person: string;
   readonly kind: 'browser' | 'program';
-  readonly via: SignInWay;
   /** What it says it is. */
   readonly label: string;
 }
@@ -35,11 +43,10 @@ export interface NewSession {
   readonly expiresAtMs: number;
 }
 
-export interface SessionFacts {
+export interface SessionFacts extends Proof {
   readonly id: string;
   readonly person: string;
   readonly kind: 'browser' | 'program';
-  readonly via: SignInWay;
   readonly label: string;
   readonly signedInAtMs: number;
   readonly seenAtMs: number;
@@ -178,7 +185,7 @@ export function createPersonSessions(
     order: SessionOrder,
     signedInAtMs: number,
   ): Promise<NewSession> {
-    const token = newSecret('iws', random);
+    const token = newSecret('session', random);
     const id = newId('sis', random);
     const nowMs = clock.now();
     const { browserMsMax, programMsMax, labelCharactersMax } = SIGN_IN_LIMITS;
@@ -190,6 +197,8 @@ export function createPersonSessions(
       hash: await hashOf(token, crypto),
       kind: order.kind,
       via: order.via,
+      passkey_id: order.passkey ?? null,
+      is_own: order.isOwn ? 1 : 0,
       label: plainName(order.label, labelCharactersMax),
       signed_in_at_ms: signedInAtMs,
       seen_at_ms: nowMs,
@@ -236,7 +245,7 @@ export function createPersonSessions(
       return insert(transaction, order, clock.now());
     },
     async authenticate(token) {
-      if (!isSecret('iws', token)) throw refused('what was sent is not a session');
+      if (!isSecret('session', token)) throw refused('what was sent is not a session');
       const hash = await hashOf(token, crypto);
       const entry = remembered.get(hash);
       if (entry === undefined || clock.monotonic() - entry.readAtMs >= SIGN_IN_LIMITS.freshMs) return read(hash);
@@ -255,8 +264,7 @@ export function createPersonSessions(
       if (old === undefined) throw refused('this session was ended');
       forget((entry) => entry.session.id === session.id);
       await touchPeople(transaction, territory);
-      const { person_id: person, kind, via, label, signed_in_at_ms: signedInAtMs } = old;
-      return insert(transaction, { person, kind, via, label }, signedInAtMs);
+      return insert(transaction, factsOf(old), old.signed_in_at_ms);
     },
     async list(person) {
       const rows = await ofPerson(db, person).orderBy('seen_at_ms', 'desc').orderBy('id').execute();
@@ -313,6 +321,8 @@ const factsOf = (row: Row): SessionFacts => ({
   person: row.person_id,
   kind: row.kind,
   via: row.via,
+  passkey: row.passkey_id ?? undefined,
+  isOwn: row.is_own === 1,
   label: row.label,
   signedInAtMs: row.signed_in_at_ms,
   seenAtMs: row.seen_at_ms,

@@ -12,10 +12,11 @@ import { z } from 'zod';
 import { IdlewildError } from '../errors.ts';
 import { decodeCbor, encodeCbor } from '../wire/frame.ts';
 import { bytes, bytes32 } from '../wire/byte-fields.ts';
+import { SECRET_PREFIXES } from './secret-prefixes.ts';
 
-const PREFIX = 'iwj1.';
+const PREFIX = SECRET_PREFIXES.invite;
 /** Its secret is shown to no hub, so an agent that does not know of this must not take it for one of the other kind. */
-const VOUCHED = 'iwj2.';
+const VOUCHED = SECRET_PREFIXES.vouchedInvite;
 const INVITE_CHARACTERS_MAX = 2_048;
 
 export interface Invite {

@@ -66,7 +66,13 @@ export function createAccounts(deps: AccountsDeps, territory: string): Accounts 
   ): Promise<NewSession> {
     const known = await providers.personOf(transaction, provider.id, subject.subject);
     const person = known ?? (await join(transaction, provider, subject));
-    const session = await sessions.open(transaction, { person, kind: 'browser', via: 'provider', label });
+    const session = await sessions.open(transaction, {
+      person,
+      kind: 'browser',
+      via: 'provider',
+      isOwn: true,
+      label,
+    });
     await providers.noteUse(transaction, provider.id, subject.subject);
     const details = { session: session.id, via: 'provider', provider: provider.id };
     await audit.append(transaction, { territory, actor: person, action: 'signIn', subject: person, details });
