@@ -60,8 +60,6 @@ export const HUB_LIMITS = {
   sweepMs: 100,
   /** An attempt over the bus that is silent for this long may have lost a message: its device is asked to repeat. */
   resumeAskMs: 1_000,
-  /** How far devices are trusted is read this often: half of the second after which a taken right is gone. */
-  trustReadMs: 500,
   /** Tokens, and ends that nobody waits for, wait at most this long for company: one commit serves many answers. */
   groupCommitMsMax: 20,
   /** Below this load a write does not wait at all. */

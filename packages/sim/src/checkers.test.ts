@@ -177,7 +177,13 @@ test('5: a router that chooses whomever it likes is noticed', async () => {
   const everybody = new Set(['own', 'vetted', 'member', 'public'] as const);
   const blind: Breakage = {
     onHub: async ({ trust }) =>
-      void Object.assign(trust, { demandOf: (text: object) => ({ ...text, tiers: everybody }) }),
+      void Object.assign(trust, {
+        demandOf: (...[text, { reach }]: Parameters<typeof trust.demandOf>) => ({
+          ...text,
+          tiers: everybody,
+          reach: reach(),
+        }),
+      }),
   };
   expect(await broken(blind, { requests: 300 })).toContain('5 consent');
 });
@@ -199,8 +205,8 @@ test('5: a hub that understates texts is noticed, for devices run what their len
       });
       const { demandOf } = trust;
       Object.assign(trust, {
-        demandOf: (...[text]: Parameters<typeof demandOf>) =>
-          demandOf({ ...text, dataClass: 'public', cause: 'climate' }),
+        demandOf: (...[text, permit]: Parameters<typeof demandOf>) =>
+          demandOf({ ...text, dataClass: 'public', cause: 'climate' }, permit),
       });
     },
   };

@@ -1,5 +1,5 @@
 /** Claims about what a lender is told whose device no hub could ask, held against what the hub itself makes of it. */
-import { barOf, DEFAULT_TIERS } from '@idlewild/hub/testing';
+import { barOf, DEFAULT_TIERS, EVERYWHERE } from '@idlewild/hub/testing';
 import { DATA_CLASSES, WORK_KINDS } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
 import { unaskedText } from './unasked.ts';
@@ -17,7 +17,8 @@ test('whoever is told that nothing comes gets nothing from the hub, and nobody e
           refusals: new Set<string>(),
         };
         const isAsked = DATA_CLASSES.some((dataClass) => {
-          const text = { dataClass, cause: 'climate', person: undefined, tiers: DEFAULT_TIERS[dataClass] };
+          const asked = { dataClass, cause: 'climate', person: undefined };
+          const text = { ...asked, tiers: DEFAULT_TIERS[dataClass], reach: EVERYWHERE };
           return barOf(seer, text) === undefined;
         });
         expect({ kinds, classes, causes, isTold: unaskedText({ kinds, classes }) !== undefined }).toEqual({

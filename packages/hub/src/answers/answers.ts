@@ -18,6 +18,7 @@ import type { Log } from '../log.ts';
 import { createAffinity, type Marks } from '../scheduler/affinity.ts';
 import { featuresOf, route, type Candidate, type Demand } from '../scheduler/route.ts';
 import { endRefused } from '../policy/permit.ts';
+import { EVERYWHERE } from '../policy/reach.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Sessions } from '../session/port.ts';
@@ -97,7 +98,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
   let sweeper: Timer | undefined;
   let stopping = false;
   let isLooking = false;
-  let trustReadAtMs = Number.NEGATIVE_INFINITY;
 
   function apply(answer: Answer, event: MachineEvent): void {
     const attempt = answer.state.attempt;
@@ -284,8 +284,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
     for (const answer of inTurn(waiting, open.values())) {
       if (answer.state.phase !== 'queued') continue;
       const { territory, text } = answer.request;
-      const demand = choosing.demandOf(answer.state, answer.features, text, answer.state.tokens.length);
-      const eyes = `${sortOf(text)} ${demand.text.person ?? ''}`;
+      const demand = choosing.demandOf(answer.state, answer.features, answer.request, answer.state.tokens.length);
+      const eyes = `${sortOf(text)} ${demand.text.person ?? ''} ${demand.text.reach.key}`;
       const kind = `${territory} ${answer.state.model} ${eyes} ${demand.features.join(' ')}`;
       const candidates = full.has(kind)
         ? []
@@ -302,6 +302,20 @@ export function createAnswers(deps: AnswersDeps): Answers {
     queue = [...left, ...queue];
   }
 
+  const maySee = (device: ConnectedDevice, { text, permit }: AnswerRequest): boolean =>
+    barOf(device, trust.demandOf(text, permit)) === undefined;
+
+  /** From devices that may see theirs no longer. */
+  function takeBack(isOf: (request: AnswerRequest) => boolean): void {
+    for (const answer of [...byLease.values()]) {
+      const { request, state } = answer;
+      const device = isOf(request) ? sessions.get(state.attempt?.device ?? '') : undefined;
+      if (device === undefined || maySee(device, request)) continue;
+      const why = `the device ${device.name} may no longer see ${request.text.dataClass} data`;
+      apply(answer, { t: 'lost', device: device.id, code: 'forbidden', why });
+    }
+  }
+
   const cancelRefused = (answer: Answer, { code, message: why }: IdlewildError): void =>
     apply(answer, { t: 'cancel', code, why });
 
@@ -315,10 +329,9 @@ export function createAnswers(deps: AnswersDeps): Answers {
       cancelRefused,
       (error) => log.error({ why: messageOf(error) }, 'whether open answers may go on could not be asked'),
     );
-    if (clock.monotonic() - trustReadAtMs >= HUB_LIMITS.trustReadMs) {
-      trustReadAtMs = clock.monotonic();
-      Promise.resolve(trust.refresh()).catch(onUnread);
-    }
+    // A right for some devices may be for fewer now.
+    takeBack(({ permit }) => permit.reach() !== EVERYWHERE);
+    Promise.resolve(trust.refresh()).catch(onUnread);
     if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
   }
 
@@ -395,9 +408,9 @@ export function createAnswers(deps: AnswersDeps): Answers {
     open.set(state.request, answer);
     sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
     const device = last === undefined ? undefined : sessions.get(last.attempt.device);
-    const maySee = device !== undefined && barOf(device, trust.demandOf(request.text)) === undefined;
-    if (last === undefined || !maySee || !device.features.includes('resume')) {
-      if (last !== undefined && device !== undefined && !maySee)
+    const isSeer = device !== undefined && maySee(device, request);
+    if (last === undefined || !isSeer || !device.features.includes('resume')) {
+      if (last !== undefined && device !== undefined && !isSeer)
         sessions.revokeLease(device, last.attempt.lease, last.attempt.epoch);
       queue.push(answer);
       pump();
@@ -452,13 +465,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     },
     pump,
     retrust() {
-      for (const answer of [...byLease.values()]) {
-        const { request, state } = answer;
-        const device = state.attempt === undefined ? undefined : sessions.get(state.attempt.device);
-        if (device === undefined || barOf(device, trust.demandOf(request.text)) === undefined) continue;
-        const why = `the device ${device.name} may no longer see ${request.text.dataClass} data`;
-        apply(answer, { t: 'lost', device: device.id, code: 'forbidden', why });
-      }
+      takeBack(() => true);
       pump();
     },
     counts: () => ({ open: open.size, queued: queue.length }),

@@ -14,7 +14,6 @@ import { freeSlots, route, type Candidate, type Demand } from '../scheduler/rout
 import { activeOf, stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import { barOf } from '../trust/barred.ts';
-import type { AskedText } from '../trust/text.ts';
 import type { Trust } from '../trust/trust.ts';
 import type { AnswerState } from './machine.ts';
 import type { AnswerRequest } from './port.ts';
@@ -23,7 +22,7 @@ export interface Choosing {
   demandOf(
     state: Pick<AnswerState, 'work' | 'numericClass' | 'excluded' | 'heard'>,
     features: Demand['features'],
-    text: AskedText,
+    request: Pick<AnswerRequest, 'text' | 'permit'>,
     tokens: number,
   ): Demand;
   candidatesFor(territory: string, model: string, demand: Demand, marks?: Marks): Candidate[];
@@ -42,13 +41,13 @@ export interface ChoosingDeps {
 }
 
 export function createChoosing({ clock, sessions, affinity, placement, trust }: ChoosingDeps): Choosing {
-  const demandOf: Choosing['demandOf'] = (state, features, text, tokens) => ({
+  const demandOf: Choosing['demandOf'] = (state, features, { text, permit }, tokens) => ({
     promptTokens: estimatePromptTokens(state.work) + tokens,
     answerTokens: Math.max(1, (state.work.tokensMax ?? 200) - tokens),
     numericClass: state.numericClass,
     excluded: state.excluded,
     features,
-    text: trust.demandOf(text),
+    text: trust.demandOf(text, permit),
     isBound: state.heard > tokens,
   });
 
@@ -79,7 +78,7 @@ export function createChoosing({ clock, sessions, affinity, placement, trust }: 
       const demand = demandOf(
         { work: request.work, numericClass: undefined, excluded: new Set(), heard: 0 },
         features,
-        request.text,
+        request,
         0,
       );
       const candidates = candidatesFor(request.territory, request.model.cid, demand);

@@ -33,6 +33,7 @@ import { candidateOf } from '../scheduler/candidate.ts';
 import { explainNone } from '../scheduler/explain.ts';
 import type { Candidate } from '../scheduler/route.ts';
 import { endRefused, type Permit } from '../policy/permit.ts';
+import { EVERYWHERE } from '../policy/reach.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import { barOf, type TextDemand } from '../trust/barred.ts';
@@ -163,7 +164,6 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   let sweeper: Timer | undefined;
   let stopping = false;
   let isLooking = false;
-  let trustReadAtMs = Number.NEGATIVE_INFINITY;
 
   const candidatesFor = ({ territory, model }: EmbedRequest): Candidate[] =>
     [...sessions.list()]
@@ -174,7 +174,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     const text = demandOf(request);
     return candidatesFor(request).filter((candidate) => barOf(candidate, text) === undefined);
   };
-  const demandOf = ({ text }: EmbedRequest): TextDemand => deps.trust.demandOf(text);
+  const demandOf = ({ text, permit }: EmbedRequest): TextDemand => deps.trust.demandOf(text, permit);
   const embedding = (device: string): number =>
     [...running.values()].filter(({ attempt }) => attempt?.device === device).length;
   const noDevice = (request: EmbedRequest): IdlewildError =>
@@ -348,11 +348,20 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
       end,
       (error) => log.error({ why: messageOf(error) }, 'whether open requests may go on could not be asked'),
     );
-    if (nowMs - trustReadAtMs >= HUB_LIMITS.trustReadMs) {
-      trustReadAtMs = nowMs;
-      Promise.resolve(deps.trust.refresh()).catch(onUnread);
-    }
+    // A right for some devices may be for fewer now.
+    takeBack(({ permit }) => permit.reach() !== EVERYWHERE);
+    Promise.resolve(deps.trust.refresh()).catch(onUnread);
     if (jobs.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
+  }
+
+  /** From devices that may see theirs no longer. */
+  function takeBack(isOf: (request: EmbedRequest) => boolean): void {
+    for (const part of [...running.values()]) {
+      const { request } = part.job;
+      const device = part.attempt === undefined ? undefined : sessions.get(part.attempt.device);
+      if (device === undefined || !isOf(request) || barOf(device, demandOf(request)) === undefined) continue;
+      failed(part, 'forbidden', `the device ${device.name} may no longer see such texts`);
+    }
   }
 
   /** Nobody who could take it came in time. Devices that are busy will have time for it. */
@@ -411,11 +420,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     },
     pump,
     retrust() {
-      for (const part of [...running.values()]) {
-        const device = part.attempt === undefined ? undefined : sessions.get(part.attempt.device);
-        if (device === undefined || barOf(device, demandOf(part.job.request)) === undefined) continue;
-        failed(part, 'forbidden', `the device ${device.name} may no longer see such texts`);
-      }
+      takeBack(() => true);
       pump();
     },
     counts: () => ({ open: jobs.size }),

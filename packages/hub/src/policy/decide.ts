@@ -57,17 +57,28 @@ const ROLES_NAMED_MAX = 8;
 export interface Told extends Explanation {
   /** Roles that would make it allowed. */
   readonly rolesThatMay: readonly string[];
+  /** Only devices of these pools may answer. */
+  readonly pools?: readonly string[];
   readonly message: string;
 }
 
-export function tell(state: State, standing: Standing, question: Question, answer: Answer): Told {
+/** `pools`: it holds for devices of these alone. */
+export function tell(
+  state: State,
+  standing: Standing,
+  question: Question,
+  answer: Answer,
+  pools?: readonly string[],
+): Told {
   const { isAllowed, failed } = answer;
   const decidedBy = [...answer.decidedBy, ...failed.map(({ id }) => id)];
   const may = isAllowed ? 'may' : 'may not';
   const subject = `${askerText(standing, question)} ${may} ${question.action}${onText(question)}`;
   const by = decidedBy.map((id) => `"${id}"`).join(', ');
-  if (isAllowed)
-    return { isAllowed, decidedBy, needed: '', rolesThatMay: [], message: `${subject}: permitted by ${by}` };
+  if (isAllowed) {
+    const message = `${subject}: permitted by ${by}${pools === undefined ? '' : ofPoolsText(pools)}`;
+    return { isAllowed, decidedBy, needed: '', rolesThatMay: [], message, ...(pools === undefined ? {} : { pools }) };
+  }
   const roles = rolesThatMay(state, standing, question);
   if (failed.length > 0) {
     const needed = `ask a steward to mend it: ${failed.map(({ why }) => why).join('; ')}`;
@@ -88,6 +99,9 @@ export function tell(state: State, standing: Standing, question: Question, answe
   const needed = neededText(roles);
   return { isAllowed, decidedBy, rolesThatMay: roles, needed, message: `${subject}: no policy permits it; ${needed}` };
 }
+
+const ofPoolsText = (pools: readonly string[]): string =>
+  `, for devices of the ${pools.length === 1 ? 'pool' : 'pools'} ${pools.join(' and ')} only`;
 
 const isOwn = (ids: readonly string[]): boolean => ids[0]?.includes('/') === true;
 

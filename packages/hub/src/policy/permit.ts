@@ -8,34 +8,48 @@
  */
 import { IdlewildError, codeOf, type MaybePromise } from '@idlewild/protocol';
 import type { PeopleVersions } from '../people/versions.ts';
+import { EVERYWHERE, type Reach } from './reach.ts';
 
 export interface Permit {
   /** Why it may go on no longer; `undefined` as long as it may. Rejects where the database does not answer. */
   refusal(): MaybePromise<IdlewildError | undefined>;
+  /** By which devices, as it was decided last. */
+  reach(): Reach;
 }
 
 /** What the hub asks for its own ends, in the course of a request that has leave of its own. */
-export const OWN_LEAVE: Permit = { refusal: () => undefined };
+export const OWN_LEAVE: Permit = { refusal: () => undefined, reach: () => EVERYWHERE };
+
+/** What was decided. */
+export interface Leave {
+  /** By the database's time; it holds so long if nothing changes. */
+  readonly untilMs: number;
+  readonly reach: Reach;
+}
 
 export interface PermitDeps {
   readonly versions: Pick<PeopleVersions, 'fresh'>;
   /** The database's time. */
   readonly now: () => number;
-  /** Decides again; until when that holds if nothing changes. Throws the refusal. */
-  readonly again: () => MaybePromise<number>;
+  /** With which it begins. */
+  readonly leave: Leave;
+  /** Decides again. Throws the refusal. */
+  readonly again: () => MaybePromise<Leave>;
 }
 
 const HOUR_MS = 3_600_000;
 
-export function createPermit({ versions, now, again }: PermitDeps): Permit {
+export function createPermit({ versions, now, leave, again }: PermitDeps): Permit {
   /** Nothing at first: the version may have grown since the decision that let it begin. */
   let decided: { readonly version: number; readonly untilMs: number } | undefined;
+  let { reach } = leave;
   let refused: IdlewildError | undefined;
   let asking: Promise<IdlewildError | undefined> | undefined;
   const limit = (until: number): number => Math.min(until, (Math.floor(now() / HOUR_MS) + 1) * HOUR_MS);
 
-  function keep(version: number, until: number): undefined {
-    decided = { version, untilMs: limit(until) };
+  function keep(version: number, held: Leave): undefined {
+    decided = { version, untilMs: limit(held.untilMs) };
+    ({ reach } = held);
   }
   function refuse(error: unknown): IdlewildError {
     const code = codeOf(error);
@@ -46,9 +60,9 @@ export function createPermit({ versions, now, again }: PermitDeps): Permit {
   function decide(version: number): MaybePromise<IdlewildError | undefined> {
     if (decided?.version === version && now() < decided.untilMs) return undefined;
     try {
-      const until = again();
-      if (until instanceof Promise) return until.then((ms) => keep(version, ms), refuse);
-      return keep(version, until);
+      const held = again();
+      if (held instanceof Promise) return held.then((late) => keep(version, late), refuse);
+      return keep(version, held);
     } catch (error) {
       return refuse(error);
     }
@@ -65,6 +79,7 @@ export function createPermit({ versions, now, again }: PermitDeps): Permit {
       });
       return asking;
     },
+    reach: () => reach,
   };
 }
 

@@ -14,8 +14,9 @@ import type { PeopleVersions } from '../people/versions.ts';
 import type { Action } from './actions.ts';
 import { loadCedar, type Answer } from './cedar.ts';
 import { decide, forbidden, tell, type Told } from './decide.ts';
-import { createPermit, type Permit } from './permit.ts';
+import { createPermit, type Leave, type Permit } from './permit.ts';
 import type { Policy, Resource, Said, Tier } from './port.ts';
+import { reachOf, somewhere } from './reach.ts';
 import type { Question } from './slice.ts';
 import { createStateReader, type State } from './state.ts';
 import { createThings } from './things.ts';
@@ -44,6 +45,9 @@ export interface TerritoryPolicy extends Policy {
 interface Decided {
   readonly state: State;
   readonly standing: Standing;
+  /** As it was asked. */
+  readonly asked: Question;
+  /** As it was decided: where some devices may and others not, of some that may. */
   readonly question: Question;
   readonly answer: Answer;
 }
@@ -63,8 +67,9 @@ export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
       then(states.at(version), (current) =>
         then(directory.standingOf(asker, version), (standing) =>
           then(things.whole(action, on, version), (whole) => {
-            const question: Question = { action, on: whole, said, atMs: now() };
-            return { state: current, standing, question, answer: decide(current, standing, question) };
+            const asked: Question = { action, on: whole, said, atMs: now() };
+            const question = somewhere(current, standing, asked);
+            return { state: current, standing, asked, question, answer: decide(current, standing, question) };
           }),
         ),
       ),
@@ -74,12 +79,13 @@ export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
   const policy: TerritoryPolicy = {
     check: (asker, action, on, said = {}) => then(ask(asker, action, on, said), require),
     permit(asker, action, on, said = {}) {
-      const again = (): MaybePromise<number> =>
+      const again = (): MaybePromise<Leave> =>
         then(ask(asker, action, on, said), (decided) => {
           require(decided);
-          return decided.standing.untilMs;
+          const { standing, asked } = decided;
+          return { untilMs: standing.untilMs, reach: reachOf(states.current, standing, asked) };
         });
-      return then(again(), () => createPermit({ versions, now, again }));
+      return then(again(), (leave) => createPermit({ versions, now, leave, again }));
     },
     allows(asker, action, on, said = {}) {
       try {
@@ -90,8 +96,8 @@ export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
       }
     },
     async explain(asker, action, on, said = {}) {
-      const { state: held, standing, question, answer } = await ask(asker, action, on, said);
-      return answer.isAllowed ? told(held, standing, question) : tell(held, standing, question, answer);
+      const { state: held, standing, asked } = await ask(asker, action, on, said);
+      return told(held, standing, asked);
     },
     tell: async (standing, question, under) => {
       const version = await versions.fresh();
@@ -117,8 +123,10 @@ function require({ state, standing, question, answer }: Decided): void {
 }
 
 /** The switch of a model is above all policies. */
-function told(state: State, standing: Standing, question: Question): Told {
-  const said = tell(state, standing, question, decide(state, standing, question));
+function told(state: State, standing: Standing, asked: Question): Told {
+  const question = somewhere(state, standing, asked);
+  const pools = reachOf(() => state, standing, asked).pools();
+  const said = tell(state, standing, question, decide(state, standing, question), pools);
   const stop = question.action === 'answer' ? state.stops.get(question.on.id ?? '') : undefined;
   if (!said.isAllowed || stop === undefined) return said;
   const needed = 'a steward can let it answer again: idlewild models allow';

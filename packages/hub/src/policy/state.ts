@@ -30,6 +30,8 @@ export interface State {
 export interface StateReader {
   /** At once where it is known. */
   at(version: number): MaybePromise<State>;
+  /** What is known now; nothing before the first reading and after the end. */
+  readonly current: () => State | undefined;
   stop(): void;
 }
 
@@ -97,6 +99,7 @@ export function createStateReader({ cedar, db, territory, log }: StateDeps): Sta
       reading = { version, state: mine };
       return mine;
     },
+    current: () => known,
     stop() {
       known?.rules.release();
       known = undefined;

@@ -78,13 +78,13 @@ export function createOffering(deps: OfferingDeps): Offering {
   const waiting = new Set<Waiting>();
   const held = new Map<string, { readonly held: Held; readonly timer: Timer }>();
 
-  const demandOf = ({ bytes, tokens, numericClass, without, text }: OfferRequest): Demand => ({
+  const demandOf = ({ bytes, tokens, numericClass, without, text, permit }: OfferRequest): Demand => ({
     promptTokens: bytes / BYTES_PER_TOKEN,
     answerTokens: tokens,
     numericClass,
     excluded: new Set(without),
     features: FEATURES,
-    text: trust.demandOf(text),
+    text: trust.demandOf(text, permit),
   });
   const isVouched = (device: ConnectedDevice): boolean =>
     device.agreementKey.length > 0 && vouched.chainOf(device) !== undefined;
@@ -145,8 +145,8 @@ export function createOffering(deps: OfferingDeps): Offering {
     return activeOf(device) <= device.status.slots ? device : undefined;
   }
 
-  const maySee = (device: ConnectedDevice, { text }: OfferRequest): boolean =>
-    isVouched(device) && barOf(device, trust.demandOf(text)) === undefined;
+  const maySee = (device: ConnectedDevice, { text, permit }: OfferRequest): boolean =>
+    isVouched(device) && barOf(device, trust.demandOf(text, permit)) === undefined;
 
   function pump(): void {
     for (const wait of waiting) {

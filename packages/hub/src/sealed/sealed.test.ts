@@ -300,7 +300,7 @@ test('a caller that hangs up frees the device, and one whose right ends gets not
   expect(cancels(ada)).toBe(1);
   expect([...hub.sessions.list()][0]?.leases.size).toBe(0);
   const right: { refusal: IdlewildError | undefined } = { refusal: undefined };
-  const second = await submit(await ask(), { permit: { refusal: () => right.refusal } });
+  const second = await submit(await ask(), { permit: { ...OWN_LEAVE, refusal: () => right.refusal } });
   start(ada);
   await clock.advance(200);
   right.refusal = Object.assign(new Error('the key was revoked'), {

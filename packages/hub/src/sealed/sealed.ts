@@ -31,6 +31,7 @@ import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Placement } from '../placement/placement.ts';
 import { endRefused, type Permit } from '../policy/permit.ts';
+import { EVERYWHERE } from '../policy/reach.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import { barOf } from '../trust/barred.ts';
@@ -94,6 +95,8 @@ const FINAL: ReadonlySet<ErrorCode> = new Set([
   'model_unsupported',
 ]);
 
+const NOT_ANY_MORE = 'the device may not see such texts any more';
+
 export function createSealed(deps: SealedDeps): SealedAnswers {
   const { clock, sessions, journal, meter, log } = deps;
   const tokens = createOfferTokens(deps);
@@ -130,7 +133,19 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     const permitOf = ({ permit }: { permit: Permit }): Permit => permit;
     endRefused(running.values(), permitOf, (run, { code, message }) => fail(run, code, message), onError);
     endRefused(offering.requests(), permitOf, (one, refusal) => offering.end(refusal, (each) => each === one), onError);
+    Promise.resolve(deps.trust.refresh()).catch(onError);
+    // A right for some devices may be for fewer now.
+    takeBack(({ permit }) => permit.reach() !== EVERYWHERE);
     if (running.size > 0 || !offering.isIdle()) watch();
+  }
+
+  const maySee = (device: ConnectedDevice, { text, permit }: Pick<Running, 'text' | 'permit'>): boolean =>
+    barOf(device, deps.trust.demandOf(text, permit)) === undefined;
+
+  /** From devices that may see theirs no longer. */
+  function takeBack(isOf: (run: Running) => boolean): void {
+    for (const run of [...running.values()])
+      if (isOf(run) && !maySee(run.device, run)) lose(run, 'consent_refused', NOT_ANY_MORE, true);
   }
 
   /** Takes the lease back and writes down how it ended; false when that has happened. */
@@ -269,9 +284,12 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       checkLength(prompt);
       const grant = await grantOf(offered);
       const { lease, epoch, model, dataClass, cause, person, territory, caller } = grant;
-      const permit = await offered.admit(model.cid, { dataClass, cause, person });
+      const text = { dataClass, cause, person };
+      const permit = await offered.admit(model.cid, text);
+      await deps.trust.refresh();
       const device = sessions.get(grant.device);
       if (device === undefined) throw new IdlewildError('disconnected', 'the device that was offered is gone');
+      if (!maySee(device, { text, permit })) throw expired(NOT_ANY_MORE);
       offering.taken(lease);
       device.leases.add(lease);
       const request = newId('req', deps.random);
@@ -281,7 +299,6 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       try {
         const work = { ...NOTHING_TO_READ, stop: [] };
         const { hold } = offered;
-        const text = { dataClass, cause };
         await journal.open({ request, territory, key: caller, model: model.cid, work, text, hold });
       } catch (error) {
         run.over = true;
@@ -319,9 +336,7 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     },
     pump,
     retrust() {
-      for (const run of [...running.values()])
-        if (barOf(run.device, deps.trust.demandOf(run.text)) !== undefined)
-          lose(run, 'consent_refused', 'the device may not see such texts any more', true);
+      takeBack(() => true);
       pump();
     },
     counts: () => ({ open: running.size, waiting: offering.waiting() }),

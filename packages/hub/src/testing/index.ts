@@ -5,6 +5,7 @@ export { startNats, type NatsServer, type NatsServerOptions } from './nats.ts';
 export { measureAppends, type AppendPace, type AppendPaceOptions } from '../audit/testing/append-pace.ts';
 export { barOf } from '../trust/barred.ts';
 export { DEFAULT_TIERS } from '../trust/tiers.ts';
+export { EVERYWHERE } from '../policy/reach.ts';
 export { openWholeDoor, routesWithoutCell } from '../policy/testing/rbac.ts';
 export { measureDecisions, type DecisionPace, type DecisionPaceOptions } from '../policy/testing/decision-pace.ts';
 export { measureRevocations, type RevokePaceOptions } from '../policy/testing/standing-world.ts';

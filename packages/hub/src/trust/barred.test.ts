@@ -5,6 +5,7 @@ import type { Tier } from '../policy/port.ts';
 import { explainNone } from '../scheduler/explain.ts';
 import { freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
 import { PLAIN_DEMAND, plainSeer } from '../testing/texts.ts';
+import { EVERYWHERE, type Reach } from '../policy/reach.ts';
 import { barOf, type Seer, type TextDemand } from './barred.ts';
 import { DEFAULT_TIERS } from './tiers.ts';
 
@@ -27,6 +28,7 @@ const textOf = (dataClass: DataClass, cause?: string, person?: string): TextDema
   cause,
   person,
   tiers: DEFAULT_TIERS[dataClass],
+  reach: EVERYWHERE,
 });
 
 /** Which tiers may see which class, as people are told it. */
@@ -57,6 +59,17 @@ test('a device sees a text when its tier may, and its lender lends for such text
                   if (may) seen++;
                 }
   expect(seen).toBeGreaterThan(100);
+});
+
+test('who may be answered by devices of some pools alone is seen by no other, and told so', () => {
+  const reach: Reach = { key: 'labs', pools: () => ['labs'], includes: (pools) => pools.includes('labs') };
+  const text = { ...textOf('internal'), reach };
+  expect(barOf(seerOf({}, { pools: ['attic', 'labs'] }), text)).toBeUndefined();
+  expect(barOf(seerOf({}, { pools: ['attic'] }), text)).toEqual({ t: 'pool' });
+  expect(barOf(seerOf({}), text)).toEqual({ t: 'pool' });
+  expect(explainNone([candidate('dev_1', seerOf({}, { pools: ['attic'] }))], 'tiny', demandFor(text))).toBe(
+    '1 device holds this model; it may not see internal data: 1 is not of the pool labs, whose devices alone may answer you',
+  );
 });
 
 test('who lends for no answers sees none, and what was refused once is not asked again', () => {

@@ -1,9 +1,11 @@
 /**
- * Whether a device may see a text, and if not, why: by its tier, by what its lender signed, by what it refused. Pure;
- * the router asks of every candidate, and the words are for whoever got no device.
+ * Whether a device may see a text, and if not, why: by its tier, by the pools that its asker's rights are for, by what its
+ * lender signed, by what it refused. Pure; the router asks of every candidate, and the words are for whoever got no
+ * device.
  */
 import type { Consent } from '@idlewild/protocol';
 import type { Tier } from '../policy/port.ts';
+import type { Reach } from '../policy/reach.ts';
 import { tierFor, type Standing } from './standing.ts';
 import { sortOf, type AskedText } from './text.ts';
 
@@ -20,6 +22,8 @@ export const lentTextsOf = ({ kinds, classes, causes, refused }: Consent): LentT
 /** A text, with those who may see one of its class. */
 export interface TextDemand extends AskedText {
   readonly tiers: ReadonlySet<Tier>;
+  /** On which devices its asker has a right to be answered. */
+  readonly reach: Reach;
 }
 
 /** Of a device, what decides. */
@@ -34,12 +38,15 @@ export type Bar =
   | { readonly t: 'tier'; readonly tier: Tier }
   /** Its lender lends for no answers. */
   | { readonly t: 'kind' }
-  | { readonly t: 'class' | 'cause' | 'refused' };
+  | { readonly t: 'class' | 'cause' | 'refused' }
+  /** Its asker's right is for the devices of other pools. */
+  | { readonly t: 'pool' };
 
 /** `undefined`: it may see the text. */
 export function barOf({ standing, lends, refusals }: Seer, text: TextDemand): Bar | undefined {
   const tier = tierFor(standing, text.person);
   if (!text.tiers.has(tier)) return { t: 'tier', tier };
+  if (!text.reach.includes(standing.pools)) return { t: 'pool' };
   if (!lends.kinds.includes('answers')) return { t: 'kind' };
   if (!lends.classes.includes(text.dataClass)) return { t: 'class' };
   const { cause } = text;
@@ -73,6 +80,10 @@ function reasonOf({ standing, lends, refusals }: Seer, text: TextDemand): string
       return undefined;
     case 'tier':
       return `{is} ${TIER_WORDS[bar.tier]}`;
+    case 'pool': {
+      const pools = text.reach.pools() ?? [];
+      return `{is} not of the ${pools.length === 1 ? 'pool' : 'pools'} ${listed(pools)}, whose devices alone may answer you`;
+    }
     case 'kind':
       return `{lends} for ${listed(lends.kinds)} only`;
     case 'class':

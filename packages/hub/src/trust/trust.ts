@@ -10,6 +10,7 @@ import { DATA_CLASSES, messageOf, type Clock, type DataClass, type MaybePromise 
 import type { Database } from '../db/schema.ts';
 import type { Log } from '../log.ts';
 import { FRESH_MS, type PeopleVersions } from '../people/versions.ts';
+import type { Permit } from '../policy/permit.ts';
 import type { Policy, Tier } from '../policy/port.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { TextDemand } from './barred.ts';
@@ -24,8 +25,8 @@ export interface Trust {
   isFresh(): boolean;
   /** Of the territory's people as they are known; what is read from now on is at least of this one. */
   version(): number;
-  /** As known at the last refresh. */
-  demandOf(text: AskedText): TextDemand;
+  /** As known at the last refresh; `permit` is the asker's right to be answered. */
+  demandOf(text: AskedText, permit: Pick<Permit, 'reach'>): TextDemand;
   /** It came, here or elsewhere. */
   onJoin(device: ConnectedDevice): void;
   onGone(device: ConnectedDevice): void;
@@ -97,11 +98,12 @@ export function createTrust({ db, territory, versions, tiersFor, clock, devices,
     },
     isFresh: () => clock.monotonic() - seenAtMs < FRESH_MS,
     version: () => version,
-    demandOf(text) {
+    demandOf(text, permit) {
       lenders ??= new Set([...devices()].flatMap(({ standing: { person } }) => (person === undefined ? [] : [person])));
       // Of all who lend nothing that is here the same is true.
       const isLender = text.person !== undefined && lenders.has(text.person);
-      return { ...text, person: isLender ? text.person : undefined, tiers: tiers[text.dataClass] };
+      const person = isLender ? text.person : undefined;
+      return { ...text, person, tiers: tiers[text.dataClass], reach: permit.reach() };
     },
     onJoin(device) {
       lenders = undefined;

@@ -17,6 +17,7 @@ import { openDatabase, type OpenDatabase } from '../../db/open.ts';
 import { createHub, type Hub } from '../../hub.ts';
 import { createMemorySecrets } from '../../identity/secrets.ts';
 import { silentLog } from '../../log.ts';
+import { OWN_LEAVE, type Permit } from '../../policy/permit.ts';
 import { FLEET_LIMITS } from '../../replicas/limits.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../../testing/scripted-device.ts';
 import { publishTestModel } from '../../testing/test-model.ts';
@@ -28,7 +29,7 @@ export interface TrustWorld {
   start(): Promise<Hub>;
   join(hub: Hub, name: string, options?: Joining): Promise<Joined>;
   /** Asks for an answer. */
-  ask(hub: Hub, text?: Partial<Text>): Promise<Asked>;
+  ask(hub: Hub, text?: Partial<Text>, permit?: Permit): Promise<Asked>;
   /** A member of the territory. */
   addPerson(hub: Hub, id: string, state?: 'active' | 'suspended'): Promise<void>;
   /** Time, a little at a time, so that what waits for the database comes to it. */
@@ -142,7 +143,7 @@ export async function createTrustWorld(yieldToNode: () => Promise<void>): Promis
         },
       });
     },
-    async ask(hub, text = {}) {
+    async ask(hub, text = {}, permit = OWN_LEAVE) {
       let failed: { readonly code: ErrorCode; readonly message: string } | undefined;
       let tokens = 0;
       const submitting = hub.answers
@@ -152,7 +153,7 @@ export async function createTrustWorld(yieldToNode: () => Promise<void>): Promis
             key: 'key_a',
             model,
             work: { prompt: { kind: 'text', text: 'once' }, sampling: { seed: 1 }, choice: 0, stop: [] },
-            permit: { refusal: () => undefined },
+            permit,
             text: { dataClass: 'internal', cause: undefined, person: undefined, ...text },
           },
           {
