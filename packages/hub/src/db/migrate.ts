@@ -22,6 +22,7 @@ import { audit } from './migrations/0010-audit.ts';
 import { trust } from './migrations/0011-trust.ts';
 import { territories } from './migrations/0013-territories.ts';
 import { policies } from './migrations/0014-policies.ts';
+import { signedUse } from './migrations/0015-signed-use.ts';
 
 export interface Migration {
   readonly name: string;
@@ -44,6 +45,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0011-trust', up: trust },
   { name: '0013-territories', up: territories },
   { name: '0014-policies', up: policies },
+  { name: '0015-signed-use', up: signedUse },
 ];
 
 interface MigrationTables {

@@ -2,7 +2,7 @@
  * The rules of use of a community, asked before anything is sent to a device: for every route that makes work of texts.
  * Of a sealed prompt no text is here to be looked at.
  */
-import { IdlewildError } from '@idlewild/protocol';
+import { begunWith, textsOfPrompt } from '@idlewild/protocol';
 import type { AskedText } from '../trust/text.ts';
 import type { Use } from '../use/use.ts';
 import type { WorkDraft } from './openai/work.ts';
@@ -46,23 +46,11 @@ export async function wantedDrafts(
   asked: Omit<WantedText, 'texts' | 'isSealed'>,
   drafts: readonly WorkDraft[],
 ): Promise<readonly WorkDraft[]> {
-  const preambles = await judgeText(deps, request, reply, { ...asked, texts: drafts.flatMap(textsOf) });
-  return preambles.length === 0 ? drafts : drafts.map((draft) => begunWith(draft, preambles));
-}
-
-const textsOf = ({ prompt }: WorkDraft): readonly string[] =>
-  prompt.kind === 'text' ? [prompt.text] : prompt.messages.map(({ content }) => content).filter((text) => text !== '');
-
-function begunWith(draft: WorkDraft, preambles: readonly string[]): WorkDraft {
-  const { prompt } = draft;
-  if (prompt.kind === 'text') {
-    throw new IdlewildError(
-      'use_refused',
-      "this community's rules of use begin your conversations with a text of its own, and a completion is none: " +
-        'ask at /v1/chat/completions',
-      { details: { reason: 'chat-only' } },
-    );
-  }
-  const messages = [...preambles.map((content) => ({ role: 'system', content })), ...prompt.messages];
-  return { ...draft, prompt: { ...prompt, messages } };
+  const preambles = await judgeText(deps, request, reply, {
+    ...asked,
+    texts: drafts.flatMap(({ prompt }) => textsOfPrompt(prompt)),
+  });
+  return preambles.length === 0
+    ? drafts
+    : drafts.map((draft) => ({ ...draft, prompt: begunWith(draft.prompt, preambles) }));
 }

@@ -17,6 +17,7 @@ const FEATURE_WORDS: Readonly<Record<DeviceFeature, string>> = {
   relay: 'give blobs to others',
   resume: 'go on with an answer over another connection',
   sealed: 'open end-to-end encrypted prompts',
+  use: 'hold encrypted prompts to rules of use',
 };
 
 type Asked = Pick<Demand, 'excluded' | 'features' | 'text'>;

@@ -1,5 +1,5 @@
 /** The rules of use of one territory with all that belongs to them, wired to its people and to its classifiers. */
-import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
+import { IdlewildError, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database } from '../db/schema.ts';
 import type { Embeddings } from '../embeddings/embeddings.ts';
@@ -9,9 +9,11 @@ import type { Models } from '../models/registry.ts';
 import type { Directory } from '../people/directory.ts';
 import type { PeopleVersions } from '../people/versions.ts';
 import { OWN_LEAVE } from '../policy/permit.ts';
+import type { Vouches } from '../trust/vouches.ts';
 import { createAppeals, type Appeals } from './appeals.ts';
 import { USE_LIMITS } from './limits.ts';
 import { createRefusals, type Refusals } from './refusals.ts';
+import { createSigning } from './sealed-use.ts';
 import { createUse, type Classify, type Use } from './use.ts';
 
 export interface UseRooms {
@@ -30,6 +32,9 @@ export interface UseRoomsDeps {
   readonly directory: Pick<Directory, 'standingOf'>;
   readonly models: Pick<Models, 'resolve'>;
   readonly embeddings: Pick<Embeddings, 'submit'>;
+  readonly crypto: Crypto;
+  readonly territory: { readonly publicKey: Uint8Array };
+  readonly vouches: Pick<Vouches, 'stewards'>;
   readonly log: Log;
 }
 
@@ -72,6 +77,14 @@ export function openUse(deps: UseRoomsDeps, territory: string): UseRooms {
         ...deps,
         refusals,
         classify,
+        signing: createSigning({
+          crypto: deps.crypto,
+          territory: deps.territory.publicKey,
+          async stewards() {
+            const all = await deps.vouches.stewards(territory);
+            return all.flatMap(({ publicKey, removedAtMs }) => (removedAtMs === undefined ? [publicKey] : []));
+          },
+        }),
         async groupsOf(asker) {
           const { actors } = await directory.standingOf(asker, await versions.fresh());
           return [...new Set(actors.flatMap(({ groups }) => groups))];

@@ -1,5 +1,5 @@
 /** Claims about rules of use as a hub holds people to them: refusals, appeals, exemptions. */
-import type { UseRules } from '@idlewild/protocol';
+import { signUseRules, type KeyPair, type SignedRules, type UseRules } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
@@ -12,6 +12,7 @@ import type { AskedText } from '../trust/text.ts';
 import { createAppeals } from './appeals.ts';
 import { USE_LIMITS } from './limits.ts';
 import { createRefusals } from './refusals.ts';
+import { createSigning } from './sealed-use.ts';
 import { createUse, type Classify } from './use.ts';
 
 const DAY_MS = 86_400_000;
@@ -28,6 +29,13 @@ const ada = key('key_ada', 'per_ada');
 const bob = key('key_bob');
 const steward = key('key_steward');
 const never = new AbortController().signal;
+const territoryKey = new Uint8Array(32).fill(4);
+const stewardKey = nodeCrypto.signingKey(new Uint8Array(32).fill(5)) as KeyPair;
+const signing = createSigning({
+  crypto: nodeCrypto,
+  territory: territoryKey,
+  stewards: async () => [stewardKey.publicKey],
+});
 const noGas: UseRules = { v: 1, rules: [{ kind: 'phrases', id: 'gas', phrases: ['nerve gas'], why: 'no weapons' }] };
 const said: AskedText = { dataClass: 'internal', cause: undefined, person: undefined };
 const asksFor = (text: string) => ({ model: 'jacobean', texts: [text], text: said });
@@ -52,7 +60,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       const classify: Classify = options.classify ?? (async () => [0]);
       return {
         refusals,
-        use: createUse({ db, clock, audit, versions, refusals, groupsOf, classify }, territory),
+        use: createUse({ db, clock, audit, versions, refusals, groupsOf, classify, signing }, territory),
         appeals: createAppeals({ db, clock, random, audit }, territory),
       };
     };
@@ -79,7 +87,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const versions = createPeopleVersions({ db, clock }, 'ter_a');
     const refusals = { keep: async () => undefined };
     const other = createUse(
-      { db, clock, audit, versions, refusals, groupsOf: () => [], classify: async () => [] },
+      { db, clock, audit, versions, refusals, groupsOf: () => [], classify: async () => [], signing },
       'ter_a',
     );
     await other.judge(ada, asksFor('nerve gas'), never);
@@ -132,6 +140,65 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     await refusalOf(use.judge(ada, { model: 'wild', texts: [], text: said }, never));
     expect(await use.tryOut(bob, { model: 'wild', texts: [], text: said }, ['children'], never)).toMatchObject({
       reason: 'model-denied',
+    });
+  });
+
+  const signed = async (rules: UseRules, change: Partial<SignedRules> = {}): Promise<string> => {
+    const said = { territory: territoryKey, version: 1, rules, classifiers: [], issuedAtMs: 0, ...change };
+    return Buffer.from(await signUseRules(said, stewardKey, nodeCrypto)).toString('base64url');
+  };
+  const mild: UseRules = { ...noGas, profiles: [{ name: 'young', groups: ['children'], preamble: 'Be kind.' }] };
+
+  test('what a prompt that nobody here reads is held to is what a steward signed, for its asker', async () => {
+    const { use } = await setUp({ groups: { key_ada: ['children'] } });
+    expect(await use.sealedFor(ada)).toBeUndefined();
+    expect(use.sealedFor(ada)).toBeUndefined();
+    await use.apply({ rules: mild, actor: 'key_steward', signed: await signed(mild) });
+    const phrases = [{ rule: 'gas', phrases: ['nerve gas'] }];
+    expect(await use.sealedFor(bob)).toEqual({
+      version: 1,
+      profiles: [],
+      except: [],
+      order: { phrases, classifiers: [], preambles: [] },
+    });
+    expect(await use.sealedFor(ada)).toMatchObject({
+      profiles: ['young'],
+      order: { phrases, preambles: ['Be kind.'] },
+    });
+    await use.apply({ rules: mild, actor: 'key_steward' });
+    await expect(use.sealedFor(bob)).rejects.toMatchObject({ code: 'use_unjudged' });
+    const listed: UseRules = { v: 1, models: { deny: ['wild'] } };
+    await use.apply({ rules: listed, actor: 'key_steward' });
+    expect(await use.sealedFor(ada)).toBeUndefined();
+  });
+
+  test.each<[string, Partial<SignedRules>]>([
+    ['of another version', { version: 2 }],
+    ['of another community', { territory: new Uint8Array(32).fill(9) }],
+    ['of other rules', { rules: { v: 1, rules: [] } }],
+  ])('a signature %s changes nothing', async (_, change) => {
+    const { use } = await setUp();
+    const applying = use.apply({ rules: mild, actor: 'key_steward', signed: await signed(mild, change) });
+    await expect(applying).rejects.toMatchObject({ code: 'signature_invalid' });
+    expect(await use.current()).toMatchObject({ version: 0 });
+  });
+
+  test('a refusal that was found elsewhere is told, kept and lifted like one that was found here', async () => {
+    const { clock, use, appeals } = await setUp();
+    await use.apply({ rules: noGas, actor: 'key_steward', signed: await signed(noGas) });
+    const found = await use.refuse(ada, { rule: 'gas', model: 'jacobean' });
+    const here = await Promise.resolve(use.judge(ada, asksFor('nerve gas'), never)).catch((error: unknown) => error);
+    const { refusal, ...details } = found.details;
+    const without = (text: string): string => text.replace(/ref_\w+/, '');
+    expect(here).toMatchObject({ code: found.code, details });
+    expect(without(found.message)).toBe(without((here as Error).message));
+    const { id } = await appeals.file(ada, { refusal: String(refusal), words: 'I teach' });
+    await appeals.decide(steward, id, { state: 'reversed', note: undefined, exemptMs: undefined });
+    await clock.advance(FRESH_MS);
+    expect(await use.sealedFor(ada)).toBeUndefined();
+    expect(await use.sealedFor(bob)).toMatchObject({ version: 1 });
+    expect(await use.refuse(ada, { rule: undefined, model: 'jacobean' })).toMatchObject({
+      details: { reason: 'chat-only' },
     });
   });
 

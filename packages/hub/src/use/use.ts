@@ -4,18 +4,21 @@
  * the territory's version stands still; a fresh community has none, and then nothing is looked at.
  *
  * A rule that takes a classifier and cannot be judged, because no device has the classifier, refuses for the moment.
- * Of a sealed prompt no text is here: whoever seals it holds it against the rules.
+ * Of a sealed prompt no text is here: what holds goes along with it, and where it is read it is judged.
  */
 import {
   IdlewildError,
   NO_USE_RULES,
+  chatOnly,
   createUseJudge,
+  looksAtTexts,
   messageOf,
   reasonOfRule,
   useRulesSchema,
   type ClassifierRule,
   type Clock,
   type MaybePromise,
+  type SignedRules,
   type UseAsked,
   type UseFault,
   type UseJudge,
@@ -29,6 +32,7 @@ import { touchPeople, type PeopleVersions } from '../people/versions.ts';
 import type { AskedText } from '../trust/text.ts';
 import { USE_LIMITS } from './limits.ts';
 import type { Refusals } from './refusals.ts';
+import { sealedUseOf, type SealedUse, type Signing } from './sealed-use.ts';
 
 export interface RulesVersion {
   /** 0: nothing was ever said. */
@@ -36,6 +40,8 @@ export interface RulesVersion {
   readonly rules: UseRules;
   readonly createdBy: string | undefined;
   readonly createdAtMs: number | undefined;
+  /** A steward's statement of them, in base64url. */
+  readonly signed: string | undefined;
 }
 
 export interface UseRequest {
@@ -55,12 +61,30 @@ export type Classify = (
   signal: AbortSignal,
 ) => Promise<readonly number[]>;
 
+export interface UseChange {
+  readonly rules: UseRules;
+  readonly actor: string;
+  readonly after?: number;
+  /** A steward's statement of them, as of the version that they will be. */
+  readonly signed?: string | undefined;
+}
+
 export interface Use {
   current(): Promise<RulesVersion>;
   /** Newest first. */
   history(): Promise<RulesVersion[]>;
   /** The new version; the old one stays in the history. Throws `conflict` where `after` is not the current one. */
-  apply(order: { readonly rules: UseRules; readonly actor: string; readonly after?: number }): Promise<number>;
+  apply(order: UseChange): Promise<number>;
+  /**
+   * What a prompt of this asker's that nobody here can read is held to where it is read; nothing where there is nothing.
+   * Throws `use_unjudged` where something is, and no steward signed it.
+   */
+  sealedFor(asker: Principal): MaybePromise<SealedUse | undefined>;
+  /** Writes a refusal down that was found elsewhere, by a rule or by none; what to throw. */
+  refuse(
+    asker: Principal,
+    found: { readonly rule: string | undefined; readonly model: string },
+  ): Promise<IdlewildError>;
   /**
    * Texts that a conversation of this asker begins with. Throws `use_refused` with the reason and how to appeal; what a
    * classifier's device throws, where a rule could not be judged.
@@ -84,6 +108,7 @@ export interface UseDeps {
   /** Names of the groups that somebody is in. */
   readonly groupsOf: (asker: Principal) => MaybePromise<readonly string[]>;
   readonly classify: Classify;
+  readonly signing: Signing;
 }
 
 /** What holds under one version of the territory. */
@@ -91,6 +116,8 @@ interface Holding {
   readonly version: number;
   /** No rule at all: nothing is to be looked at. */
   readonly isEmpty: boolean;
+  readonly now: RulesVersion;
+  readonly said: SignedRules | undefined;
   readonly judge: UseJudge;
   readonly exemptions: ReadonlyMap<string, readonly { readonly reason: string; readonly untilMs: number | null }[]>;
 }
@@ -98,7 +125,7 @@ interface Holding {
 const NO_TEXTS: readonly string[] = [];
 
 export function createUse(deps: UseDeps, territory: string): Use {
-  const { db, clock, audit, versions, refusals, groupsOf, classify } = deps;
+  const { db, clock, audit, versions, refusals, groupsOf, classify, signing } = deps;
   let holding: Holding | undefined;
 
   async function current(): Promise<RulesVersion> {
@@ -113,14 +140,16 @@ export function createUse(deps: UseDeps, territory: string): Use {
   }
 
   async function read(version: number): Promise<Holding> {
-    const { rules } = await current();
+    const now = await current();
+    const { rules } = now;
     const rows = await db.selectFrom('use_exemptions').selectAll().where('territory_id', '=', territory).execute();
     const exemptions = Map.groupBy(
       rows.map(({ subject, reason, until_ms: untilMs }) => ({ subject, reason, untilMs })),
       ({ subject }) => subject,
     );
     const isEmpty = Object.keys(rules).length === 1;
-    return (holding = { version, isEmpty, judge: createUseJudge(rules), exemptions });
+    const said = now.signed === undefined ? undefined : await signing.read(now.signed);
+    return (holding = { version, isEmpty, now, said, judge: createUseJudge(rules), exemptions });
   }
   async function readFresh(): Promise<Holding> {
     return known(await versions.fresh()) ?? read(await versions.fresh());
@@ -182,7 +211,7 @@ export function createUse(deps: UseDeps, territory: string): Use {
         .execute();
       return rows.map(versionOf);
     },
-    async apply({ rules, actor, after }) {
+    async apply({ rules, actor, after, signed }) {
       const version = await db.transaction().execute(async (transaction) => {
         await oneAtATime(transaction, `use ${territory}`);
         const last = await transaction
@@ -198,23 +227,46 @@ export function createUse(deps: UseDeps, territory: string): Use {
           throw new IdlewildError('conflict', message);
         }
         const next = before + 1;
+        if (signed !== undefined) await signing.check(signed, { version: next, rules });
         await transaction
           .insertInto('use_rules')
           .values({
             territory_id: territory,
             version: next,
             rules_json: JSON.stringify(rules),
+            signed: signed ?? null,
             created_by: actor,
             created_at_ms: clock.now(),
           })
           .execute();
         await touchPeople(transaction, territory);
-        const event = { territory, actor, action: 'changeUse', subject: territory, details: { version: next } };
+        const event = {
+          territory,
+          actor,
+          action: 'changeUse',
+          subject: territory,
+          details: { version: next, isSigned: signed !== undefined },
+        };
         await audit.append(transaction, event);
         return next;
       });
       versions.stale();
       return version;
+    },
+    sealedFor(asker) {
+      const by = held();
+      const holdsFor = async (now: Holding): Promise<SealedUse | undefined> =>
+        sealedUseOf(now, await groupsOf(asker), exceptionsOf(now, asker));
+      if (by instanceof Promise) return by.then((now) => (looksAtTexts(now.now.rules) ? holdsFor(now) : undefined));
+      return looksAtTexts(by.now.rules) ? holdsFor(by) : undefined;
+    },
+    async refuse(asker, { rule, model }) {
+      if (rule === undefined) return chatOnly();
+      const { now } = await held();
+      const all = [now.rules, ...(now.rules.profiles ?? [])].flatMap(({ rules = [] }) => rules);
+      const why = all.find(({ id }) => id === rule)?.why ?? 'a rule of before speaks against it';
+      const reason = reasonOfRule(rule);
+      return refused({ reason, why }, await refusals.keep(asker, { reason, model }));
     },
     judge(asker, request, signal) {
       const by = held();
@@ -243,11 +295,18 @@ interface Judged {
   readonly except: ReadonlySet<string>;
 }
 
-const NEVER_SAID: RulesVersion = { version: 0, rules: NO_USE_RULES, createdBy: undefined, createdAtMs: undefined };
+const NEVER_SAID: RulesVersion = {
+  version: 0,
+  rules: NO_USE_RULES,
+  createdBy: undefined,
+  createdAtMs: undefined,
+  signed: undefined,
+};
 
 const versionOf = (row: {
   readonly version: number;
   readonly rules_json: string;
+  readonly signed: string | null;
   readonly created_by: string;
   readonly created_at_ms: number;
 }): RulesVersion => ({
@@ -255,6 +314,7 @@ const versionOf = (row: {
   rules: useRulesSchema.parse(JSON.parse(row.rules_json)),
   createdBy: row.created_by,
   createdAtMs: row.created_at_ms,
+  signed: row.signed ?? undefined,
 });
 
 async function judged<T>({ id, model }: ClassifierRule, ask: () => Promise<T>): Promise<T> {

@@ -8,20 +8,19 @@ type Prompt = AnswerWork['prompt'];
 export const textsOfPrompt = (prompt: Prompt): readonly string[] =>
   prompt.kind === 'text' ? [prompt.text] : prompt.messages.map(({ content }) => content).filter((text) => text !== '');
 
-/** Of a text that is no conversation, where conversations begin with a text of the community's. */
-export const CHAT_ONLY = 'chat-only';
+/** For a text that is no conversation, where conversations begin with a text of the community's. */
+export const chatOnly = (): IdlewildError =>
+  new IdlewildError(
+    'use_refused',
+    "this community's rules of use begin your conversations with a text of its own, and a completion is none: " +
+      'ask at /v1/chat/completions',
+    { details: { reason: 'chat-only' } },
+  );
 
 /** Throws `use_refused` for what is no conversation. */
 export function begunWith(prompt: Prompt, preambles: readonly string[]): Prompt {
   if (preambles.length === 0) return prompt;
-  if (prompt.kind === 'text') {
-    throw new IdlewildError(
-      'use_refused',
-      "this community's rules of use begin your conversations with a text of its own, and a completion is none: " +
-        'ask at /v1/chat/completions',
-      { details: { reason: CHAT_ONLY } },
-    );
-  }
+  if (prompt.kind === 'text') throw chatOnly();
   const messages = [...preambles.map((content) => ({ role: 'system' as const, content })), ...prompt.messages];
   return { ...prompt, messages };
 }

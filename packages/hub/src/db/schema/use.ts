@@ -6,6 +6,8 @@ export interface UseRulesRows {
   version: number;
   /** `UseRules`. */
   rules_json: string;
+  /** A Signed `use-rules` statement of a steward, in base64url; `null`: nobody signed them. */
+  signed: string | null;
   created_by: string;
   created_at_ms: number;
 }
