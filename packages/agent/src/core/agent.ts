@@ -200,7 +200,7 @@ const sealedOrdersOf = ({ crypto, random, identity }: AgentOptions, parts: () =>
     device: identity.publicKey,
     privateKeyOf: (key) => parts().keys.privateKeyOf(key),
     refusal: (text) => refusal(parts(), { text }),
-    offer: (message, tell) => parts().lane.offer(message, tell),
+    offer: (message, tell, text) => parts().lane.offer(message, tell, text),
     drop: (lease, epoch) => parts().lane.cancel(lease, epoch),
     send: (message) => parts().session.send(message),
   });

@@ -371,10 +371,12 @@ function emit(running: Running, stream: Stream): void {
   if (id !== undefined) stream.listen({ t: 'token', i: stream.next++, id, s: simulatedText(id) });
   if (stream.next < tokens.length || !running.streams.has(stream)) return;
   remove(running, stream);
+  const begun = stream.work.tokens;
   stream.listen({
     t: 'finished',
     finish,
     s: '',
+    ...(begun.length === 0 ? {} : { before: { s: begun.map(simulatedText).join(''), calls: [] } }),
     promptTokens: stream.promptTokens,
     answerTokens: stream.next,
     prefillMs: stream.prefillMs,

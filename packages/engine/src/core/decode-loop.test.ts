@@ -78,6 +78,8 @@ test('an answer resumed after any token says what the uninterrupted one would ha
         whole.filter((event) => event.t === 'token').slice(k),
       );
       expect(rest.at(-1)).toMatchObject({ ...whole.at(-1), prefillMs: 0, decodeMs: 0 });
+      const [end] = rest.flatMap((event) => (event.t === 'finished' ? [event] : []));
+      expect((end?.before?.s ?? '') + textOf(rest)).toBe(textOf(whole));
     }
   }
 });

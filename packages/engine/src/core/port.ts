@@ -24,6 +24,8 @@ export type EngineEvent =
       /** Text that was held back until the end. */
       readonly s: string;
       readonly calls?: CallPart[];
+      /** What the tokens of `work.tokens` add up to, which are not told again; absent where there are none. */
+      readonly before?: { readonly s: string; readonly calls: readonly CallPart[] };
       readonly promptTokens: number;
       /** Over all attempts, so `work.tokens` counts. */
       readonly answerTokens: number;

@@ -8,6 +8,7 @@
 import {
   IdlewildError,
   type AnswerWork,
+  type CallPart,
   type Clock,
   type FinishReason,
   type Logprobs,
@@ -101,6 +102,7 @@ function begin(
   const { tokenizer, endIds } = settings;
   const text = createAnswerText({ tokenizer, endIds, stops: work.stop, calls: prepared?.calls });
   const answer: number[] = [];
+  const before = { s: '', calls: [] as CallPart[] };
   const startedMs = clock.monotonic();
   let firstTokenMs: number | undefined;
   let saidMs = startedMs;
@@ -130,6 +132,10 @@ function begin(
     const i = answer.push(id) - 1;
     const { text: s, calls, ended } = text.push(id);
     if (!quiet) say({ t: 'token', i, id, s, ...(calls.length > 0 && { calls }), ...(lp && { lp }) });
+    else {
+      before.s += s;
+      before.calls.push(...calls);
+    }
     if (ended) finish('stop');
     else if (tokensLeft() > 0) return;
     else finish(work.form !== undefined && guide?.isComplete === true ? 'stop' : 'length');
@@ -150,7 +156,8 @@ function begin(
     const isCall = text.callCount > 0 && guide?.isComplete === true;
     const why = stopped ? 'stop' : isCall ? 'tool_calls' : reason;
     const counts = { promptTokens: prompt.length, answerTokens: answer.length, prefillMs, decodeMs };
-    say({ t: 'finished', finish: why, s, ...(calls.length > 0 && { calls }), ...counts });
+    const told = { ...(calls.length > 0 && { calls }), ...(work.tokens.length > 0 && { before }) };
+    say({ t: 'finished', finish: why, s, ...told, ...counts });
     end();
   }
 

@@ -23,6 +23,7 @@ export type Purpose =
   | 'left'
   | 'audit-head'
   | 'answer-receipt'
+  | 'sealed-receipt'
   | 'use-rules';
 
 const signedSchema = z.object({

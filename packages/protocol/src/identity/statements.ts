@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import { LIMITS } from '../limits.ts';
+import { FINISH_REASONS, energySchema } from '../wire/answer.ts';
 import { profileSchema, statusSchema } from '../wire/messages.ts';
 import { DATA_CLASSES, causeSchema } from '../wire/purpose.ts';
 import { bytes, bytes32 } from '../wire/byte-fields.ts';
@@ -154,6 +155,16 @@ export const receiptSchema = z.object({
    * What this attempt made the machine draw beyond what it would have drawn without it, as far as its device can tell;
    * nobody else measured it.
    */
-  energy: z.object({ wattHours: z.number().min(0), how: z.enum(['measured', 'modelled']) }).optional(),
+  energy: energySchema.optional(),
+  /** Of an answer to a sealed prompt, which only its caller reads: what its hub cannot sign. */
+  sealed: z
+    .object({
+      /** Digest of the whole text, as `digestAnswer` makes it, and what hides it in the hub's word. */
+      digest: bytes32,
+      salt: bytes32,
+      seed: z.int().min(0),
+      finish: z.enum(FINISH_REASONS),
+    })
+    .optional(),
 });
 export type Receipt = z.infer<typeof receiptSchema>;

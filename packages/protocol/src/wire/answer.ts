@@ -113,6 +113,9 @@ export type AnswerWork = z.infer<typeof answerWorkSchema>;
 export const FINISH_REASONS = ['stop', 'length', 'tool_calls'] as const;
 export type FinishReason = (typeof FINISH_REASONS)[number];
 
+/** What an attempt drew, as its device can tell. */
+export const energySchema = z.object({ wattHours: z.number().min(0), how: z.enum(['measured', 'modelled']) });
+
 /** Every event belongs to one lease at one epoch; with any other it changes nothing. */
 const leased = { lease: z.string().max(64), epoch: z.int().min(1) };
 

@@ -60,7 +60,8 @@ export type SealedOffer = z.infer<typeof sealedOfferSchema>;
 /** One event of the stream that `POST /v1/sealed/answers` answers with. */
 export const sealedStreamEventSchema = z.discriminatedUnion('t', [
   z.object({ t: z.literal('part'), n: z.int().min(0), sealed: carried }),
-  z.object({ t: z.literal('done'), n: z.int().min(0), sealed: carried }),
+  /** `receipt`: a Signed `sealed-receipt`, from hubs and of devices that make one. */
+  z.object({ t: z.literal('done'), n: z.int().min(0), sealed: carried, receipt: carried.optional() }),
   /** The device cannot go on: another may. */
   z.object({ t: z.literal('lost'), code, message }),
   /** No other would do better. `sealed` says more, to the caller alone. */

@@ -13,6 +13,7 @@ import {
   answerFinishedSchema,
   answerStartedSchema,
   answerTokenSchema,
+  energySchema,
   type AnswerFailed,
   type AnswerFinished,
   type AnswerStarted,
@@ -73,6 +74,10 @@ export const sealedDoneSchema = z.object({
   promptTokens: z.int().min(0),
   tokens,
   sealed: sealedEvent,
+  /** SHA-256 over a salt and the digest of the text (`identity/sealed-receipt.ts`), for the hub to sign. */
+  commitment: bytes32.optional(),
+  /** What the attempt drew, as its receipt says; the hub adds these up. */
+  energy: energySchema.optional(),
 });
 /** `message` says nothing of what was sealed; where there is more to say, `sealed` says it to the caller. */
 export const sealedFailedSchema = z.object({

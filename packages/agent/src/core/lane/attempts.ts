@@ -14,6 +14,7 @@ import { AGENT_LIMITS } from '../limits.ts';
 import type { Energy } from '../lending/energy.ts';
 import type { WorkMeter } from '../lending/energy-meter.ts';
 import type { Said } from './said.ts';
+import type { SealedText } from './sealed-text.ts';
 
 export type AnswerMessage = Extract<ToDevice, { t: 'answer' }>;
 export type EmbedMessage = Extract<ToDevice, { t: 'embed' }>;
@@ -31,6 +32,8 @@ export interface Attempt {
   readonly tokens: number[];
   /** Hears of it. */
   readonly tell: (event: ToHub) => void;
+  /** Where the prompt was sealed: what its receipt says of its text. */
+  readonly text?: SealedText | undefined;
   /** Of answers only: vectors are one event, and as easily made again. */
   readonly said: Said | undefined;
   /** It outlives its channel, and what it said is kept: somebody may come for it. */

@@ -53,6 +53,7 @@ import {
   type WarmModel,
 } from './attempts.ts';
 import { createSaid } from './said.ts';
+import type { SealedText } from './sealed-text.ts';
 
 export interface LanePorts {
   readonly clock: Clock;
@@ -79,7 +80,7 @@ export interface LanePorts {
 
 export interface Lane {
   /** `tell` takes what there is to say of it, in place of `send`: whoever sealed the prompt hears it sealed. */
-  offer(message: OrderMessage, tell?: (event: ToHub) => void): void;
+  offer(message: OrderMessage, tell?: (event: ToHub) => void, text?: SealedText): void;
   cancel(lease: string, epoch: number): void;
   /** The hub hears an attempt again, from `from` on; it is told when that cannot be. */
   resume(message: ResumeMessage): void;
@@ -99,6 +100,12 @@ export interface Lane {
   running(cid?: string): number;
   /** The same, as the lender is told of them: oldest first. */
   works(): RunningWork[];
+}
+
+/** Who hears of an attempt, and what its receipt says of its text where the prompt was sealed. */
+interface Hearer {
+  readonly tell: LanePorts['send'];
+  readonly text: SealedText | undefined;
 }
 
 /** What the functions below share. */
@@ -131,7 +138,7 @@ export function createLane(ports: LanePorts): Lane {
     if (attempt?.message.epoch === epoch) discard(attempts, attempt);
   };
   return {
-    offer: (message, tell) => offer(lane, message, tell ?? ports.send),
+    offer: (message, tell, text) => offer(lane, message, { tell: tell ?? ports.send, text }),
     resume: (message) => resume(lane, message),
     cancel: over,
     kept: over,
@@ -165,13 +172,13 @@ const purposeOf = ({ message }: Attempt): Omit<RunningWork, 'sinceMs' | 'wattHou
   ...(message.cause === undefined ? {} : { cause: message.cause }),
 });
 
-function offer(lane: LaneState, message: OrderMessage, tell: LanePorts['send']): void {
+function offer(lane: LaneState, message: OrderMessage, hearer: Hearer): void {
   if (!isNew(lane, message.lease, message.epoch)) return;
   const older = find(lane.attempts, message.lease);
   if (older !== undefined) discard(lane.attempts, older);
   const place = placeFor(lane, message);
-  if ('engine' in place) start(lane, message, place, tell);
-  else tell(failed(message, place.code, place.message));
+  if ('engine' in place) start(lane, message, place, hearer);
+  else hearer.tell(failed(message, place.code, place.message));
 }
 
 /** True when this epoch of the lease is new here; remembers it. */
@@ -205,7 +212,7 @@ function placeFor({ ports, attempts: { running } }: LaneState, message: OrderMes
   return model;
 }
 
-function start(lane: LaneState, message: OrderMessage, model: WarmModel, tell: LanePorts['send']): void {
+function start(lane: LaneState, message: OrderMessage, model: WarmModel, { tell, text }: Hearer): void {
   const { ports, attempts } = lane;
   const keeps = message.t === 'answer' && message.keep === true && attempts.resumes;
   const said =
@@ -214,7 +221,7 @@ function start(lane: LaneState, message: OrderMessage, model: WarmModel, tell: L
       : undefined;
   const times = { sinceMs: ports.clock.now(), startedAtMs: ports.clock.monotonic() };
   const counted = { meter: ports.energy?.begin(), costFrom: lane.cost?.each(attempts.running.size) };
-  const made = { message, model, said, keeps, tokens: [], tell, resumes: 0, over: false };
+  const made = { message, model, said, keeps, tokens: [], tell, text, resumes: 0, over: false };
   const attempt: Attempt = { ...made, ...times, ...counted };
   attempts.running.set(message.lease, attempt);
   const deadlineMs = Math.min(message.deadlineMs, AGENT_LIMITS.answerMsMax);
@@ -265,6 +272,7 @@ function onEvent(lane: LaneState, attempt: Attempt, message: AnswerMessage, even
         return fail(lane, attempt, 'engine_failed', `token ${event.i} has a text of ${event.s.length} characters`);
       }
       attempt.tokens.push(event.id);
+      attempt.text?.add(event);
       said?.tell({ ...event, t: 'answer.token', lease, epoch });
       return makeRoom(lane.attempts, attempt);
     case 'started':
@@ -290,6 +298,7 @@ async function finish(
   const { finish: reason, s, calls, promptTokens, answerTokens, prefillMs, decodeMs } = event;
   await price(attempt, event.cpuMs);
   const tokensDigest = await digestTokens(attempt.tokens, crypto);
+  const sealed = await attempt.text?.end(event, work, attempt.energy);
   const receipt = await signStatement(
     'receipt',
     {
@@ -306,6 +315,7 @@ async function finish(
       prefillMs,
       decodeMs,
       ...(attempt.energy === undefined ? {} : { energy: attempt.energy }),
+      ...(sealed === undefined ? {} : { sealed }),
     } satisfies Receipt,
     identity,
     crypto,

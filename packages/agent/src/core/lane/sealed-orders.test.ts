@@ -2,7 +2,10 @@
 import {
   LIMITS,
   agreementKeySchema,
+  commitmentOf,
+  digestAnswer,
   encodeFrame,
+  hex,
   openStatement,
   receiptSchema,
   sealWork,
@@ -89,6 +92,32 @@ test('a sealed prompt is answered as the same prompt unsealed, and only its call
   const end = events.at(-1) as Extract<InnerEvent, { t: 'answer.finished' }>;
   const { statement } = await openStatement('receipt', end.receipt, receiptSchema, nodeCrypto, identity.publicKey);
   expect(statement).toMatchObject({ lease: 'att_1', epoch: 1, tokens: 5 });
+});
+
+test('its receipt is of the whole text, also after earlier devices, and the hub is given a commitment alone', async () => {
+  const { clock, got, identity, peer, read, seal } = await createWorld();
+  const digests: string[] = [];
+  let tokens: number[] = [];
+  for (const lease of ['att_1', 'att_2']) {
+    const { order, answer } = await seal({ tokens: tokens.slice(0, 3) }, { lease });
+    peer().send(order);
+    await clock.advance(2_000);
+    const events = await read(answer, lease);
+    tokens = events.flatMap((event) => (event.t === 'answer.token' ? [event.id] : []));
+    const { receipt } = events.at(-1) as Extract<InnerEvent, { t: 'answer.finished' }>;
+    const { statement } = await openStatement('receipt', receipt, receiptSchema, nodeCrypto, identity.publicKey);
+    const { digest, salt, ...rest } = statement.sealed as NonNullable<typeof statement.sealed>;
+    expect(rest).toEqual({ seed: exampleWork().sampling.seed, finish: 'length' });
+    const { commitment } = got('sealed.done').at(-1) ?? {};
+    expect(commitment).toEqual(await commitmentOf(salt, digest, nodeCrypto));
+    digests.push(hex(digest));
+    if (lease === 'att_1') expect(digest).toEqual(await digestAnswer({ text: textOf(events), calls: [] }, nodeCrypto));
+    expect(Buffer.concat(got('sealed.done').map((frame) => encodeFrame(frame))).includes(Buffer.from(digest))).toBe(
+      false,
+    );
+  }
+  expect(tokens).toHaveLength(2);
+  expect(digests[1]).toBe(digests[0]);
 });
 
 test('nothing that the device sends or logs has a piece of the prompt or the answer', async () => {

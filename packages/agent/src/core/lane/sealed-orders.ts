@@ -26,6 +26,7 @@ import {
 import { AGENT_LIMITS } from '../limits.ts';
 import type { AnswerMessage, EmbedMessage, OrderMessage } from './attempts.ts';
 import { heldToUse } from './held-to-use.ts';
+import { createSealedText, type SealedText } from './sealed-text.ts';
 
 export type SealedMessage = Extract<ToDevice, { t: 'sealed' }>;
 
@@ -46,8 +47,8 @@ export interface SealedOrdersPorts {
   privateKeyOf(publicKey: Uint8Array): Uint8Array | undefined;
   /** Why this may not run now. */
   refusal(message: SealedMessage): IdlewildError | undefined;
-  /** The lane; `tell` takes the attempt's events instead of the hub. */
-  offer(message: OrderMessage, tell: (event: ToHub) => void): void;
+  /** The lane; `tell` takes the attempt's events instead of the hub, and `text` what is told of an answer. */
+  offer(message: OrderMessage, tell: (event: ToHub) => void, text?: SealedText): void;
   /** The attempt cannot be told any more. */
   drop(lease: string, epoch: number): void;
   send(message: ToHub): void;
@@ -75,10 +76,9 @@ export function createSealedOrders(ports: SealedOrdersPorts): SealedOrders {
       use === undefined ? work : await heldToUse(work, use, (cid, inputs) => classify(message, cid, inputs));
     // It was cancelled, or the channel lost, meanwhile.
     if (!opening.delete(message)) return;
-    ports.offer(
-      { t: 'answer', lease, epoch, model, ...purposeOf(message), work: wanted, deadlineMs },
-      createVoice(ports, message, answer),
-    );
+    const text = createSealedText({ crypto, random });
+    const order = { t: 'answer', lease, epoch, model, ...purposeOf(message), work: wanted, deadlineMs } as const;
+    ports.offer(order, createVoice(ports, message, answer, text), text);
   }
 
   /** Beside the answer's own lease, so that whoever is asked for it counts it and bounds it as any work. */
@@ -151,7 +151,12 @@ const failed = (
 });
 
 /** What the lane says of an attempt, sealed one after the other. */
-function createVoice(ports: SealedOrdersPorts, { lease, epoch }: Leased, answer: AnswerSealer): (event: ToHub) => void {
+function createVoice(
+  ports: SealedOrdersPorts,
+  { lease, epoch }: Leased,
+  answer: AnswerSealer,
+  text: Pick<SealedText, 'told'>,
+): (event: ToHub) => void {
   let promptTokens: number | undefined;
   let tokens = 0;
   let last: Promise<void> = Promise.resolve();
@@ -167,8 +172,10 @@ function createVoice(ports: SealedOrdersPorts, { lease, epoch }: Leased, answer:
       }
       case 'answer.token':
         return { t: 'sealed.part', ...leased, n, tokens: ++tokens, sealed };
-      case 'answer.finished':
-        return { t: 'sealed.done', ...leased, n, promptTokens: promptTokens ?? event.promptTokens, tokens, sealed };
+      case 'answer.finished': {
+        const counts = { promptTokens: promptTokens ?? event.promptTokens, tokens };
+        return { t: 'sealed.done', ...leased, n, ...counts, sealed, ...text.told() };
+      }
       case 'answer.failed': {
         const code = isErrorCode(event.code) ? event.code : 'internal';
         return { ...failed(leased, code, ERRORS[code].meaning), n, sealed };
