@@ -9,6 +9,8 @@ import { createHub, type Hub } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
+import type { Permit } from '../policy/permit.ts';
+import { EVERYWHERE, type Reach } from '../policy/reach.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
 import type { EmbedOutcome } from './embeddings.ts';
@@ -22,7 +24,7 @@ interface World {
   readonly ended: string[];
   readonly keyId: string;
   join(name: string, features?: readonly 'embed'[]): Promise<ScriptedDevice>;
-  submit(inputs: readonly string[], signal?: AbortSignal): Promise<EmbedOutcome>;
+  submit(inputs: readonly string[], signal?: AbortSignal, reach?: Permit['reach']): Promise<EmbedOutcome>;
 }
 
 async function createWorld(): Promise<World> {
@@ -65,7 +67,7 @@ async function createWorld(): Promise<World> {
       await device.joined;
       return device;
     },
-    submit: (inputs, signal = new AbortController().signal) =>
+    submit: (inputs, signal = new AbortController().signal, reach = permit.reach) =>
       hub.embeddings.submit(
         {
           territory,
@@ -74,7 +76,7 @@ async function createWorld(): Promise<World> {
           kind: 'embed',
           inputs,
           text: PLAIN_TEXT,
-          permit,
+          permit: { ...permit, reach },
         },
         signal,
       ),
@@ -251,4 +253,33 @@ test('two requests take turns, so that a small one does not wait for the whole o
   await clock.advance(5_000);
   await Promise.all([large, small]);
   expect(served.indexOf('small')).toBeLessThan(4);
+});
+
+test('parts go to devices that its asker’s rights are for, and move when these become others', async () => {
+  const { clock, hub, join, submit } = await createWorld();
+  const [ada, bea, eve] = [await join('ada'), await join('bea'), await join('eve')];
+  const territory = hub.territory.id;
+  for (const [name, pool] of [
+    ['ada', 'lab'],
+    ['bea', 'attic'],
+  ] as const) {
+    const device = (await hub.devices.list(territory)).find((each) => each.name === name);
+    await hub.deviceTrust.addToPool({ territory, id: device?.id ?? '', pool, actor: 'hub' });
+  }
+  let [pool] = ['lab'];
+  const reach = (): Reach => ({
+    ...EVERYWHERE,
+    key: pool,
+    pools: () => [pool],
+    includes: (pools) => pools.includes(pool),
+  });
+  const asked = submit(TEXTS, undefined, reach);
+  await clock.advance(HUB_LIMITS.sweepMs);
+  expect([orders(ada).length > 0, orders(bea), orders(eve)]).toEqual([true, [], []]);
+  pool = 'attic';
+  serve(bea);
+  for (let i = 0; i < 10; i++) await clock.advance(HUB_LIMITS.sweepMs);
+  expectAll(await asked);
+  expect(orders(eve)).toEqual([]);
+  expect(ada.heard.filter(({ t }) => t === 'cancel')).toHaveLength(orders(ada).length);
 });
