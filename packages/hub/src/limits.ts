@@ -74,6 +74,15 @@ export const HUB_LIMITS = {
   journalOpenMsMax: 10_000,
   /** An hour of a full disk; a restart closes what is still open then. */
   journalTriesMax: 3_600,
+  /** Of a connection: a handshake is two round trips, and headers are one packet or a few. */
+  tlsHandshakeMsMax: 20_000,
+  requestHeadersMsMax: 20_000,
+  /** The largest body over a line of 256 kbit/s, and what a slow sender can hold a connection and its memory for. */
+  requestMsMax: 300_000,
+  /** How often connections are looked over for those whose time is up. */
+  requestLookMs: 5_000,
+  /** Before anybody has said who he is: a form, a passkey, a code. */
+  publicBodyBytesMax: 65_536,
   /** JSON body: the longest prompt in UTF-8, escaped. */
   bodyBytesMax: 8_388_608,
   /** A block or leaf in one PUT. */

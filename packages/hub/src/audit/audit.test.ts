@@ -182,10 +182,11 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     expect(pace.perSecond).toBeGreaterThan(0);
   });
 
-  test.each([
-    ...Object.entries(SECRET_PREFIXES).map(
-      ([kind, prefix]) => [`a secret (${kind})`, { note: `for ada: ${prefix}${'a'.repeat(52)}` }] as const,
-    ),
+  test.each<[string, object]>([
+    ...Object.entries(SECRET_PREFIXES).map(([kind, prefix]): [string, object] => [
+      `a secret (${kind})`,
+      { note: `for ada: ${prefix}${'a'.repeat(52)}` },
+    ]),
     ['a long text', { prompt: 'x'.repeat(300) }],
     ['many fields', Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`f${index}`, index]))],
   ])('details that hold %s are refused', async (_, details) => {

@@ -29,6 +29,7 @@ import type { Policy, Resource } from '../policy/port.ts';
 import type { TicketHolders } from '../identity/ticket-holders.ts';
 import type { Carried, CarriedRun } from './carried.ts';
 import { sendError, translate } from './errors.ts';
+import { PATIENCE, patientServer, type Patience } from './patience.ts';
 import type { SignedInDoor } from './signed-in.ts';
 
 declare module 'fastify' {
@@ -76,6 +77,8 @@ export interface ServerDeps {
   readonly log: Log;
   readonly version: string;
   readonly tls: TlsServerOptions | undefined;
+  /** With those who are slow; absent: as the limits have it. */
+  readonly patience?: Patience | undefined;
   /** What listens in its place, where one door is in front of several; see `front.ts`. */
   readonly listener?: FastifyServerFactory | undefined;
   /** Who is signed in; absent: nobody signs in here. */
@@ -101,7 +104,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     logger: false,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
-    ...(deps.tls === undefined ? {} : { https: deps.tls }),
+    ...patientServer(deps.patience ?? PATIENCE, deps.tls),
     ...(deps.listener === undefined ? {} : { serverFactory: deps.listener }),
   }) as unknown as App;
   app.setValidatorCompiler(validatorCompiler);
@@ -120,6 +123,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     if (action === undefined) throw new Error(`${named} names no action of the policy`);
     if (action !== 'public' && ACTIONS[action] !== 'Territory' && resource === undefined)
       throw new Error(`${named} does not say on which ${ACTIONS[action]} it acts`);
+    if (action === 'public') route.bodyLimit ??= HUB_LIMITS.publicBodyBytesMax;
     const on = typeof resource === 'function' ? 'thing' : (resource ?? 'territory');
     // Fastify makes one for HEAD of each for GET.
     for (const method of [route.method].flat())
