@@ -40,7 +40,7 @@ async function told<Told = Line>({ url, key }: At, words: readonly string[], cod
 }
 
 test('a community made on a hub has devices, models and answers of its own', async () => {
-  const hub = stay(['up', '--port', '0']);
+  const hub = stay(['up', '--port', '0', '--name', 'City hall']);
   const ready = await hub.line(() => true, 'idlewild up');
   const own: At = { url: String(ready.url), key: readFileSync(String(ready.stewardKeyFile), 'utf8').trim() };
   const made = await told(own, ['territories', 'create', 'The library']);
@@ -61,10 +61,15 @@ test('a community made on a hub has devices, models and answers of its own', asy
 
   expect(await told(own, ['devices', 'list'])).toEqual([]);
   expect(await told(own, ['models', 'list'])).toEqual([]);
-  expect(await told(own, ['status'])).toMatchObject({ models: 0, territory: { name: 'home' } });
+  expect(await told(own, ['status'])).toMatchObject({ models: 0, territory: { name: 'City hall' } });
+  expect(await told(own, ['territories', 'rename', 'Town hall'])).toMatchObject({ name: 'Town hall' });
+  await told(own, ['territories', 'rename', ' '], EXIT.failed);
   await told({ url: library.url, key: own.key }, ['status'], EXIT.refused);
   await told({ url: `${own.url}/t/${ready.territory as string}`, key: library.key }, ['status'], EXIT.refused);
-  expect((await told<Line[]>(own, ['territories', 'list'])).map(({ name }) => name)).toEqual(['home', 'The library']);
+  expect((await told<Line[]>(own, ['territories', 'list'])).map(({ name }) => name)).toEqual([
+    'Town hall',
+    'The library',
+  ]);
 
   expect(await told(own, ['territories', 'close', 'The library'])).toMatchObject({ served: false });
   await told(library, ['status'], EXIT.refused);

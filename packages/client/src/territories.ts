@@ -1,4 +1,4 @@
-/** Communities of a hub, for stewards of its first one. */
+/** Communities of a hub, for stewards of its first one; what a community is called, for its own. */
 import type { CallOptions, HubConnection } from './http.ts';
 
 export interface Territory {
@@ -29,6 +29,8 @@ export interface Territories {
   /** It is served no longer; what it has stays. */
   close(id: string, options?: CallOptions): Promise<Territory>;
   open(id: string, options?: CallOptions): Promise<OpenedTerritory>;
+  /** The one whose key asks. */
+  rename(request: { readonly name: string }, options?: CallOptions): Promise<Pick<Territory, 'id' | 'name'>>;
 }
 
 export function territoriesOf(json: HubConnection['json']): Territories {
@@ -38,6 +40,7 @@ export function territoriesOf(json: HubConnection['json']): Territories {
     get: (id, options) => json('GET', at(id), undefined, options),
     create: (request, options) => json('POST', '/api/territories', request, options),
     close: (id, options) => json('POST', at(id, '/close'), undefined, options),
+    rename: (request, options) => json('PATCH', '/api/territory', request, options),
     open: (id, options) => json('POST', at(id, '/open'), undefined, options),
   };
 }

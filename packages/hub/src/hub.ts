@@ -30,6 +30,7 @@ import { type Keys } from './identity/keys.ts';
 import { areRevoked } from './identity/revoked-lately.ts';
 import { type ScopeOf } from './identity/scope.ts';
 import { secretsOf, type Secrets } from './identity/secrets.ts';
+import type { TerritoryName } from './identity/territory-name.ts';
 import { createTicketHolders, type TicketHolders } from './identity/ticket-holders.ts';
 import { HUB_LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
@@ -81,6 +82,8 @@ export interface HubDeps {
   /** Which of the database's territories; absent: its first, which is made where there is none. */
   readonly territory?: string | undefined;
   readonly meter: AnswerMeter;
+  /** What the first is called where it is made; absent: home. */
+  readonly name?: string | undefined;
   /** Absent: it is alone. */
   readonly replica?: ReplicaDeps | undefined;
   /** Frames for other replicas that come faster than this go together; absent: a few milliseconds. */
@@ -98,7 +101,9 @@ export interface Hub {
   readonly id: string;
   readonly replica: Replica;
   readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
+  /** `name` as it is at the moment. */
   readonly db: Database;
+  readonly naming: TerritoryName;
   readonly keys: Keys;
   readonly devices: Devices;
   readonly invites: Invites;
@@ -217,7 +222,7 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     crypto,
     log,
     replica: self.id,
-    community: territory.name,
+    territory,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
     enrolment: doorOf(deps, people, trust, (on, refusal) =>
       rooms().auditDesk.onDecision({ route: DEVICE_ROUTE, action: 'enrolDevice', on, refusal }),

@@ -12,6 +12,7 @@ import { createKeys } from './identity/keys.ts';
 import { createScopes } from './identity/scope.ts';
 import { type Secrets, type SecretName } from './identity/secrets.ts';
 import { createTickets } from './identity/tickets.ts';
+import { createTerritoryName } from './identity/territory-name.ts';
 import { openFurther, openTerritory } from './identity/territory.ts';
 import type { Log } from './log.ts';
 import { createModels } from './models/registry.ts';
@@ -32,6 +33,8 @@ export interface PeopleDeps {
   readonly secrets: Secrets;
   /** Id of a further territory of the database; absent: its first. */
   readonly territory?: string | undefined;
+  /** What the first is called where it is made; absent: home. */
+  readonly name?: string | undefined;
   readonly log: Log;
 }
 
@@ -59,16 +62,26 @@ export async function openPeople(deps: PeopleDeps) {
   const { clock } = database;
   const audit = createAudit({ db, clock, crypto });
   const opening = { db, secrets, crypto, random, clock, audit };
-  const opened = await (deps.territory === undefined ? openTerritory(opening) : openFurther(opening, deps.territory));
+  const opened = await (deps.territory === undefined
+    ? openTerritory(opening, deps)
+    : openFurther(opening, deps.territory));
   const devices = createDevices({ db, crypto, clock, audit });
   const keys = createKeys({ db, territory: opened.id, crypto, random, clock, audit });
   const versions = createPeopleVersions({ db, clock: deps.clock }, opened.id);
+  const naming = createTerritoryName({ db, audit }, opened);
   const vouches = createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey });
   const now = (): number => clock.now();
   const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
   return {
     opened,
-    territory: { id: opened.id, name: opened.name, publicKey: opened.publicKey },
+    naming,
+    territory: {
+      id: opened.id,
+      publicKey: opened.publicKey,
+      get name() {
+        return naming.current();
+      },
+    },
     audit,
     devices,
     keys,

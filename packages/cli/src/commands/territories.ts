@@ -1,4 +1,4 @@
-/** `idlewild territories`: communities of one hub, for whoever runs it. */
+/** `idlewild territories`: communities of one hub, for whoever runs it; and what one is called, for its stewards. */
 import type { Client, OpenedTerritory, Territory } from '@idlewild/client';
 import type { Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
@@ -9,11 +9,11 @@ export function addTerritoriesCommands(program: Command): void {
   const territories = program
     .command('territories')
     .alias('communities')
-    .summary('make, list, close and open communities of this hub')
+    .summary('make, list, close and open communities of this hub, or rename yours')
     .description(
       'Make, list, close and open communities of this hub. Each governs itself: its members, devices, models and ' +
         "keys are its own, and nothing crosses. It takes a steward's key of the hub's first community, and gives no " +
-        'power within the others.',
+        'power within the others: what one is called, its own stewards say.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild territories create "The library"');
   addCreate(territories);
@@ -21,6 +21,7 @@ export function addTerritoriesCommands(program: Command): void {
   addShow(territories);
   addClose(territories);
   addOpen(territories);
+  addRename(territories);
 }
 
 function addCreate(territories: Command): void {
@@ -128,6 +129,23 @@ function addOpen(territories: Command): void {
       const context = contextOf(command);
       const client = await context.client();
       showOpened(context, await client.territories.open((await meant(client, wanted)).id));
+    });
+}
+
+function addRename(territories: Command): void {
+  territories
+    .command('rename')
+    .summary('another name for the community whose steward you are')
+    .description(
+      "Another name for the community whose steward's key you ask with, which is the one at --hub. Its id, key and " +
+        'address stay, so nobody has to join again. Devices hear the name when they connect next.',
+    )
+    .argument('<name>', 'what its people call it from now on')
+    .addHelpText('after', '\nExample:\n  $ idlewild territories rename "City library"')
+    .action(async (name: string, _: unknown, command: Command) => {
+      const context = contextOf(command);
+      const renamed = await (await context.client()).territories.rename({ name });
+      context.show(renamed, () => [`this community is called ${renamed.name} now (${renamed.id})`]);
     });
 }
 

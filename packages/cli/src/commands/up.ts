@@ -14,6 +14,7 @@ import { countText, plainText } from '../text/units.ts';
 import { addReplicaOptions, dataFolderOf, replicaOptionsOf, type ReplicaWords } from './up-replica.ts';
 
 interface UpOptions extends ReplicaWords {
+  readonly name?: string;
   readonly host: string;
   readonly devices: number;
   readonly presence?: 'respect' | 'ignore';
@@ -35,9 +36,10 @@ export function addUpCommand(program: Command): void {
     .command('up')
     .summary('start a hub here, and lend this machine to it if you like')
     .description(
-      'Start a hub here, and with --devices lend this machine to it. The first start makes the community "home", ' +
+      'Start a hub here, and with --devices lend this machine to it. The first start makes a community, ' +
         "its key, and a steward's key, which is printed once. Away from loopback the hub speaks TLS only.",
     )
+    .option('--name <name>', 'what the community is called that the first start makes (default: "home")')
     .option('--port <port>', 'where it listens; 0 takes any free one', parsePort, 7860)
     .option('--host <address>', 'on which address; 0.0.0.0 lets other machines in', '127.0.0.1')
     .option('--data <dir>', 'where it keeps what it knows (default: your data folder)')
@@ -81,14 +83,15 @@ async function up(context: Context, options: UpOptions): Promise<void> {
   mkdirSync(data, { recursive: true, mode: 0o700 });
   const { openRotatedFile } = await import('../processes/rotated-file.ts');
   const log = createPinoLog({ level: 'info', destination: openRotatedFile(join(data, 'hub.log')) });
-  const { host, port, requestsPerMinute, tokensPerMinute } = options;
+  const { name, host, port, requestsPerMinute, tokensPerMinute } = options;
   const limits = { requestsPerMinute, tokensPerMinute };
-  const hub = await startHub({ ...replica, data, host, port, tls, limits, log });
+  const hub = await startHub({ ...replica, name, data, host, port, tls, limits, log });
   const address = hub.spkiPin === undefined ? hub.url : withPin(hub.url, hub.spkiPin);
   const noted = join(data, ADDRESS_FILE);
   writeFileSync(noted, `${JSON.stringify({ url: address, pid: process.pid })}\n`, { mode: 0o600 });
   let announcement: Announcement | undefined;
   try {
+    sayOtherName(context, options, hub);
     if (options.announce !== undefined) announcement = await tellNetwork(options, hub, log);
     const pin = hub.spkiPin === undefined ? {} : { pin: Buffer.from(hub.spkiPin).toString('base64url') };
     const { url, stewardKeyFile, territory } = hub;
@@ -133,16 +136,27 @@ async function tlsOf({ tlsCert: cert, tlsKey: key }: UpOptions): Promise<{ cert:
 
 const interfaceOf = ({ announce }: UpOptions): string | undefined => (announce === true ? undefined : announce);
 
+/** A start that went wrong for a name, after a steward chose another, would stop the hub of everybody. */
+function sayOtherName(context: Context, { name }: UpOptions, { territory }: RunningHub): void {
+  if (name === undefined || name === territory.name) return;
+  context.note(
+    `--name counts at the first start only: this community is called ${plainText(territory.name)}; ` +
+      `rename it with: ${calledAs()} territories rename`,
+  );
+}
+
 async function tellNetwork(options: UpOptions, hub: RunningHub, log: Log): Promise<Announcement> {
-  const { announce } = await import('../lan/announce.ts');
-  const { id, territory, version, spkiPin } = hub;
-  return announce({
-    hub: { hub: id, territory, isEncrypted: spkiPin !== undefined, version },
+  const { keepAnnouncing } = await import('../lan/announce.ts');
+  const { id, version, spkiPin } = hub;
+  const announcement = await keepAnnouncing(() => ({
+    hub: { hub: id, territory: { ...hub.territory }, isEncrypted: spkiPin !== undefined, version },
     host: options.host,
     port: portOf(hub.url),
     lan: { interface: interfaceOf(options) },
     onProblem: (error) => log.warn({ why: error.message }, 'the network could not be told'),
-  });
+  }));
+  hub.onRenamed(() => announcement.changed());
+  return announcement;
 }
 
 /** A URL leaves out the port that its scheme has anyway. */

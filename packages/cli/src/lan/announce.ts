@@ -88,6 +88,42 @@ export async function announce({ hub, host, port, lan, onProblem }: AnnounceOpti
   };
 }
 
+export interface KeptAnnouncement extends Announcement {
+  /** What is told is another: the record is taken back, and the new one told. */
+  changed(): void;
+}
+
+/** Announces what `options` says, and again what it says by then whenever that is `changed`. Throws as `announce` does. */
+export async function keepAnnouncing(options: () => AnnounceOptions): Promise<KeptAnnouncement> {
+  let current: Announcement | undefined = await announce(options());
+  const { name } = current;
+  let stopped = false;
+  let turn = Promise.resolve();
+  async function anew(): Promise<void> {
+    if (stopped) return;
+    const { onProblem } = options();
+    try {
+      await current?.stop();
+      current = undefined;
+      current = await announce(options());
+    } catch (error) {
+      onProblem(error as Error);
+    }
+  }
+  return {
+    name,
+    changed() {
+      turn = turn.then(anew);
+    },
+    async stop() {
+      stopped = true;
+      await turn;
+      await current?.stop();
+      current = undefined;
+    },
+  };
+}
+
 /** Where a hub that listens on `host` can be reached. */
 async function addressesOf(host: string, on: string | undefined): Promise<string[]> {
   if (WILDCARDS.includes(host)) return on === undefined ? ownAddresses(false) : [on];

@@ -4,7 +4,7 @@
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { afterEach, expect, test } from 'vitest';
-import { announce, refuseUnreachable, type Announcement } from './announce.ts';
+import { announce, keepAnnouncing, refuseUnreachable, type Announcement } from './announce.ts';
 import { LAN_LIMITS } from './limits.ts';
 import { openEar, type Ear } from './listen.ts';
 import { txtOf, type AnnouncedHub } from './record.ts';
@@ -100,6 +100,28 @@ test.skipIf(isDeaf)('an announced hub is heard, with its address, and is gone wh
   await announcement.stop();
   await heard(ear, (names) => names.length === 0);
 });
+
+test.skipIf(isDeaf)(
+  'a hub whose community is renamed is heard under the new name, and no more under the old',
+  async () => {
+    let name = 'home';
+    const announcement = await keepAnnouncing(() => ({
+      hub: { ...HUB, territory: { ...HUB.territory, name } },
+      host: LOOPBACK,
+      port: 7_860,
+      lan,
+      onProblem: (error) => expect.unreachable(error.message),
+    }));
+    open.push({ close: () => announcement.stop() });
+    const ear = await listening();
+    await heard(ear, (names) => names.includes('home bbbbbbbbbb'));
+    name = 'City library';
+    announcement.changed();
+    expect(await heard(ear, (names) => names.includes('City library bbbbbbbbbb') && names.length === 1)).toHaveLength(
+      1,
+    );
+  },
+);
 
 test.skipIf(isDeaf)('two hubs of one community are told apart', async () => {
   await announcing();

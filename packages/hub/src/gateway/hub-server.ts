@@ -22,6 +22,7 @@ import { signInStewardRoutes } from './routes-sign-in-stewards.ts';
 import { signInRoutes } from './routes-sign-in.ts';
 import { sealedRoutes } from './routes-sealed.ts';
 import { spendingRoutes } from './routes-spending.ts';
+import { territoryRoute } from './routes-territory.ts';
 import { territoryRoutes, type TerritoryRoutesDeps } from './routes-territories.ts';
 import { trustRoutes } from './routes-trust.ts';
 import { useRoutes } from './routes-use.ts';
@@ -88,7 +89,12 @@ export async function createHubServer({
 }: HubServerDeps): Promise<App> {
   const { clock, random, log } = shell;
   const { base, inviteToken } = addressesOf(hub, address);
-  const territory = { id: hub.territory.id, name: hub.territory.name };
+  const territory = {
+    id: hub.territory.id,
+    get name() {
+      return hub.territory.name;
+    },
+  };
   const carried = createCarried(random);
   const door = createSignInDoor({ ...hub, territory, clock, place: () => placeOf(address()) });
   return createServer(
@@ -127,6 +133,7 @@ export async function createHubServer({
       projectRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       spendingRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       policyRoutes({ ...hub, territory, nowMs: () => clock.now() }),
+      territoryRoute(hub),
       blobRoutes({ store: hub.held, blobs: hub.blobs }),
       signInRoutes(door),
       signInStewardRoutes(door),

@@ -2,10 +2,9 @@
  * Communities of this hub, for whoever runs it. These routes are there in the first territory alone: to every other
  * community of the hub they do not exist.
  */
-import { wellKnownKey } from '@idlewild/protocol';
+import { LIMITS, wellKnownKey } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { HostedFacts, Hosting } from '../house/hosting.ts';
-import { HOUSE_LIMITS } from '../house/limits.ts';
 import { actorOf } from '../identity/principal.ts';
 import { principal, typed, type App } from './server.ts';
 
@@ -50,7 +49,7 @@ export const territoryRoutes =
       url: '/api/territories',
       config: { action },
       schema: {
-        body: z.strictObject({ name: z.string().max(HOUSE_LIMITS.nameCharactersMax) }),
+        body: z.strictObject({ name: z.string().max(LIMITS.nameCharactersMax) }),
         summary: "Makes a community; its first steward's key is shown this once",
         tags: ['territories'],
       },

@@ -20,7 +20,7 @@ export interface WellKnownDeps {
 const CACHE_CONTROL = 'public, max-age=300';
 
 export const wellKnownRoutes =
-  ({ hub, version, territory: { id, name, publicKey }, pin, base }: WellKnownDeps) =>
+  ({ hub, version, territory, pin, base }: WellKnownDeps) =>
   (app: App): void => {
     typed(app).route({
       method: 'GET',
@@ -39,7 +39,7 @@ export const wellKnownRoutes =
           v: 1,
           hub: { id: hub, version },
           protocols: [...VERSIONS],
-          territory: { id, name, key: wellKnownKey(publicKey) },
+          territory: { id: territory.id, name: territory.name, key: wellKnownKey(territory.publicKey) },
           endpoints: {
             openai: `${at}/v1`,
             api: `${at}/api`,

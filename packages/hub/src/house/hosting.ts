@@ -13,6 +13,7 @@ import type { Database, DatabaseTransaction, Territories } from '../db/schema.ts
 import { transact } from '../db/transact.ts';
 import { firstStewardKey } from '../identity/first-steward.ts';
 import { secretsOf, type Secrets } from '../identity/secrets.ts';
+import { checkTerritoryName } from '../identity/territory-name.ts';
 import { insertTerritory, makeTerritoryKey } from '../identity/territory.ts';
 import type { House, Served } from './house.ts';
 import { HOUSE_LIMITS } from './limits.ts';
@@ -129,7 +130,7 @@ export function createHosting({ db, house, secrets, crypto, random, clock, audit
     },
     show: async (id) => factsOf(await rowOf(db, id)),
     async create({ name, actor }) {
-      checkName(name);
+      checkTerritoryName(name);
       // Kept before anything refers to it: without its key nobody could ever serve the community.
       const made = await makeTerritoryKey({ crypto, random }, (id) => secretsOf(secrets, id));
       await transact(db, async (transaction) => {
@@ -156,16 +157,6 @@ export function createHosting({ db, house, secrets, crypto, random, clock, audit
       return stewarded(id);
     },
   };
-}
-
-function checkName(name: string): void {
-  const isName = name.trim() === name && name !== '' && name.length <= HOUSE_LIMITS.nameCharactersMax;
-  if (isName && !/\p{C}/u.test(name)) return;
-  throw new IdlewildError(
-    'invalid_request',
-    `a community's name has 1 to ${HOUSE_LIMITS.nameCharactersMax} visible characters, and no space around them`,
-    { details: { param: 'name' } },
-  );
 }
 
 async function checkRoom(transaction: DatabaseTransaction, name: string): Promise<void> {

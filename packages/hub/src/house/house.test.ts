@@ -22,6 +22,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
     });
     const broken = new Set<string>();
     const served: Set<string>[] = [];
+    const names = new Map<string, string>();
     const add = (id: string, name = id) =>
       db
         .insertInto('territories')
@@ -35,7 +36,9 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
       const serve = (id: string): Served => {
         here.add(id);
         const stop = async (): Promise<void> => void here.delete(id);
-        return { hub: { territory: { id, name: id, publicKey: new Uint8Array(32) } } as Hub, stop };
+        const territory = { id, name: id, publicKey: new Uint8Array(32) };
+        const naming: Pick<Hub['naming'], 'heard'> = { heard: (name) => void names.set(`${id} at ${index}`, name) };
+        return { hub: { territory, naming } as Hub, stop };
       };
       const house = await openHouse(serve('ter_first'), {
         db: (databases[index] as (typeof databases)[0]).db,
@@ -51,7 +54,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
       onTestFinished(() => house.stop());
       return house;
     };
-    return { open, add, close, served, clock, faults, broken };
+    return { db, open, add, close, served, names, clock, faults, broken };
   }
   const ids = (house: House<Served>): string[] =>
     house
@@ -87,6 +90,16 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
     await close('ter_b', null);
     await clock.advance(HOUSE_LIMITS.lookMs);
     await vi.waitFor(() => expect([...ids(one), ...ids(other)]).toEqual(['ter_b', 'ter_first', 'ter_b', 'ter_first']));
+  });
+
+  test('a name that was given elsewhere is heard within a second, of the first and of others', async () => {
+    const { db, open, add, names, clock } = await setUp(2);
+    await add('ter_b');
+    for (const index of [0, 1]) await open(index);
+    await db.updateTable('territories').set({ name: 'Renamed' }).execute();
+    await clock.advance(HOUSE_LIMITS.lookMs);
+    const known = ['ter_first at 0', 'ter_b at 0', 'ter_first at 1', 'ter_b at 1'];
+    await vi.waitFor(() => expect(known.map((each) => names.get(each))).toEqual(known.map(() => 'Renamed')));
   });
 
   test('one that cannot be opened keeps no other from being served, and is tried again', async () => {

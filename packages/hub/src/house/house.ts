@@ -88,10 +88,11 @@ export async function openHouse<Home extends Served>(first: Home, deps: HouseDep
 
   async function look(): Promise<void> {
     // Which territories there are is a question to all of them.
-    const rows = await db.selectFrom('territories').select('id').where('closed_at_ms', 'is', null).execute();
+    const rows = await db.selectFrom('territories').select(['id', 'name']).where('closed_at_ms', 'is', null).execute();
     const wanted = new Set(rows.map(({ id }) => id));
     const surplus = [...homes].filter(([id, home]) => home !== first && !wanted.has(id));
     const missing = [...wanted].filter((id) => !homes.has(id));
+    for (const { id, name } of rows) homes.get(id)?.hub.naming.heard(name);
     await Promise.all(surplus.map(([id, home]) => close(id, home)));
     const next = missing.values();
     const opener = async (): Promise<void> => {

@@ -4,10 +4,8 @@ export const HOUSE_LIMITS = {
   territoriesMax: 256,
   /** Opened side by side at a start: their questions to the database go together. */
   openingMax: 8,
-  /** Replicas look for territories that another made, closed or opened; the bus only hastens it. */
+  /** Replicas look for territories that another made, closed, opened or renamed; the bus only hastens it. */
   lookMs: 1_000,
   /** Keys whose territory is remembered; it never changes, so an entry is never stale. About 200 bytes each. */
   bearersMax: 8_192,
-  /** Of names: what people write on a door. */
-  nameCharactersMax: 64,
 } as const;

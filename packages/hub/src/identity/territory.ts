@@ -27,6 +27,7 @@ import { inTurn } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction, Schema } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
 import type { Secrets } from './secrets.ts';
+import { checkTerritoryName } from './territory-name.ts';
 
 const DAY_MS = 86_400_000;
 const CERTIFICATE_MS = 365 * DAY_MS;
@@ -57,11 +58,13 @@ export interface TerritoryDeps {
 }
 
 /**
- * `name` counts at the first start only. Throws `data_corrupt` when keys and database do not belong together. Replicas
- * that start at once take turns: the first makes what the others find.
+ * `name` counts at the first start only. Throws `invalid_request` for what is none, and `data_corrupt` when keys and
+ * database do not belong together. Replicas that start at once take turns: the first makes what the others find.
  */
-export const openTerritory = (deps: TerritoryDeps, options: { name?: string } = {}): Promise<Territory> =>
-  inTurn(deps.db, 'territory', () => findOrMake(deps, options.name ?? 'home'));
+export const openTerritory = (
+  deps: TerritoryDeps,
+  options: { readonly name?: string | undefined } = {},
+): Promise<Territory> => inTurn(deps.db, 'territory', () => findOrMake(deps, options.name ?? 'home'));
 
 /**
  * One of the further territories of a database; `deps.secrets` are its own (`secretsOf`). Throws `not_found` where the
@@ -88,6 +91,7 @@ export async function makeTerritoryKey(
 }
 
 async function findOrMake(deps: TerritoryDeps, name: string): Promise<Territory> {
+  checkTerritoryName(name);
   const { db, secrets, crypto, random } = deps;
   const seed = await secrets.read('territory.key');
   const territoryKey = await crypto.signingKey(seed ?? random.bytes(SEED_BYTES));

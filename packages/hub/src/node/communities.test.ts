@@ -27,8 +27,8 @@ function folder(): string {
   return data;
 }
 
-async function start(data = folder()): Promise<RunningHub> {
-  const hub = await startHub({ data, host: '127.0.0.1', port: 0 });
+async function start(data = folder(), name?: string): Promise<RunningHub> {
+  const hub = await startHub({ data, name, host: '127.0.0.1', port: 0 });
   onTestFinished(() => hub.stop());
   return hub;
 }
@@ -152,6 +152,51 @@ test('names are checked, taken ones refused, and both logs tell of what was done
   };
   expect(await actions(hub.url, hub.stewardKey)).toEqual(['hostTerritory', 'createTerritory']);
   expect(await actions(library.address, library.stewardKey)).toEqual(['createTerritory']);
+});
+
+test('a community has the name that its first start was given, until its own steward gives it another', async () => {
+  const data = folder();
+  await expect(start(folder(), 'a\nb')).rejects.toMatchObject({ code: 'invalid_request' });
+  const hub = await start(data, 'City library');
+  const choir = await make(hub, 'The choir');
+  const heard: string[] = [];
+  hub.onRenamed((name) => heard.push(name));
+  const rename = (address: string, key: string | undefined, name: string): Promise<Told> =>
+    ask(`${address}/api/territory`, key, { name }, 'PATCH');
+  const named = async (address: string): Promise<unknown> =>
+    ((await ask(`${address}/.well-known/idlewild`)).body['territory'] as { name: string }).name;
+  expect([hub.territory.name, await named(hub.url), await named(choir.address)]).toEqual([
+    'City library',
+    'City library',
+    'The choir',
+  ]);
+  const caller = await ask(`${hub.url}/api/keys`, hub.stewardKey, { role: 'caller' });
+  expect((await rename(hub.url, caller.body['key'] as string, 'Mine')).status).toBe(403);
+  expect((await rename(choir.address, hub.stewardKey, 'Mine')).status).toBe(401);
+  for (const name of ['', ' x', 'a\u202eb', 'x'.repeat(65)])
+    expect((await rename(hub.url, hub.stewardKey, name)).status, name).toBe(400);
+  expect((await rename(choir.address, choir.stewardKey, 'City choir')).body).toEqual({
+    id: choir.id,
+    name: 'City choir',
+  });
+  expect((await rename(hub.url, hub.stewardKey, 'Town library')).status).toBe(200);
+  // The same again is no act.
+  expect((await rename(hub.url, hub.stewardKey, 'Town library')).status).toBe(200);
+  expect([hub.territory.name, await named(hub.url), await named(choir.address)]).toEqual([
+    'Town library',
+    'Town library',
+    'City choir',
+  ]);
+  expect(heard).toEqual(['Town library']);
+  expect((await ask(`${hub.url}/api/me`, hub.stewardKey)).body['territory']).toMatchObject({ name: 'Town library' });
+  expect(await (await fetch(`${choir.address}/sign-in`)).text()).toContain('Sign in to City choir');
+  const { body } = await ask(`${hub.url}/api/audit`, hub.stewardKey);
+  const acts = (body['entries'] as { action: string; details: unknown }[]).filter(({ action }) =>
+    /rename/.test(action),
+  );
+  expect(acts).toMatchObject([{ details: { name: 'Town library', before: 'City library' } }]);
+  await hub.stop();
+  expect((await start(data, 'City library')).territory.name).toBe('Town library');
 });
 
 test('a closed community is served nowhere until it is opened, with all it had, also after a restart', async () => {

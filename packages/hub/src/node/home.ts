@@ -25,6 +25,8 @@ export interface Home extends Served, Behind {
 }
 
 export interface HomeDeps {
+  /** What the first is called where it is made. */
+  readonly name?: string | undefined;
   readonly ground: Ground;
   readonly limits: DefaultLimits | undefined;
   readonly log: Log;
@@ -101,6 +103,7 @@ async function open(
   const hub = await createHub({
     ...ground,
     territory,
+    name: deps.name,
     replica: ground,
     clock: systemClock,
     random: nodeRandom,

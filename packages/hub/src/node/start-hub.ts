@@ -36,6 +36,8 @@ import { createLoad } from './load.ts';
 import { ownTls, readTls, spkiPinOf, type TlsFiles } from './tls.ts';
 
 export interface HubOptions extends GroundOptions {
+  /** What the first community is called where this start makes it; absent: home. */
+  readonly name?: string | undefined;
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -64,6 +66,8 @@ export interface RunningHub {
   readonly stewardKey?: string;
   readonly stewardKeyFile: string;
   readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
+  /** Told of every other name of it from now on. */
+  onRenamed(listener: (name: string) => void): void;
   readonly spkiPin?: Uint8Array;
   /** All that share the database, as it has them. */
   replicas(): Promise<readonly ReplicaStanding[]>;
@@ -143,6 +147,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       url: address.url,
       stewardKeyFile,
       territory: hub.territory,
+      onRenamed: (listener) => hub.naming.onChange(listener),
       ...(stewardKey === undefined ? {} : { stewardKey }),
       ...(address.pin === undefined ? {} : { spkiPin: address.pin }),
       lost: lost.promise,
@@ -171,7 +176,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
 async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Home> {
   const { log, options, undo, address } = shell;
   const { register, database, bus, isAlone } = ground;
-  const { devicesMax, publicUrl, limits } = options;
+  const { devicesMax, publicUrl, limits, name } = options;
   const tls = await tlsFor(options);
   if (tls !== undefined) address.pin = spkiPinOf(tls.cert);
   const load = createLoad({
@@ -184,6 +189,7 @@ async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Ho
   undo(() => load.stop());
   const deps: HomeDeps = {
     ground,
+    name,
     limits,
     log,
     address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),

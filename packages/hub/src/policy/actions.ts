@@ -105,6 +105,8 @@ export const ACTIONS = {
   readText: 'DataClass',
 
   /** Communities of the hub, asked of its first territory. */
+  /** The territory itself. */
+  renameTerritory: 'Territory',
   hostTerritory: 'Territory',
 } as const satisfies Record<string, ResourceKind>;
 

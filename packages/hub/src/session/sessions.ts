@@ -64,8 +64,8 @@ export interface SessionsDeps {
   readonly crypto: Crypto;
   /** Id of this one. */
   readonly replica: string;
-  /** What people call the territory. */
-  readonly community: string;
+  /** What people call it, at the moment. */
+  readonly territory: { readonly name: string };
   readonly identity: HubIdentity;
   readonly enrolment: Enrolment;
   readonly tickets: Pick<Tickets, 'issue'>;
@@ -211,7 +211,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       ticket,
       heartbeatMs: LIMITS.heartbeatMs,
       resumes: true,
-      community: deps.community.slice(0, LIMITS.nameCharactersMax),
+      community: deps.territory.name.slice(0, LIMITS.nameCharactersMax),
     });
     log.info({ device: device.id, name: device.name }, 'device connected');
     watch(device);
