@@ -106,6 +106,8 @@ export const HUB_LIMITS = {
   embedsOpenBytesMax: 268_435_456,
   /** A place on a device is kept so long for a sealed prompt: two round trips and the sealing on a slow line. */
   offerHoldMs: 5_000,
+  /** What a model's template adds to a prompt, at most: a device that counts more does not count. */
+  templateTokensMax: 4_096,
   /** After this an offer that waits stands in for the next slot of a device that answers others. */
   offerReserveMs: 1_000,
   /** Of one key, waiting and held: a page of choices, and no caller keeps every device from others. */

@@ -23,11 +23,12 @@ export function estimateUse(path: string, body: unknown, unsaid: number): Wanted
   const fields = body as Readonly<Record<string, unknown>>;
   const promptTokens = Math.ceil(charactersIn(PROMPT_FIELDS.map((name) => fields[name])) / CHARACTERS_PER_TOKEN);
   if (/\/(embeddings|classify)$/.test(path)) return { promptTokens, answerTokens: 0, answers: 0 };
-  const most = ANSWER_FIELDS.map((name) => fields[name]).find((value) => isCount(value)) ?? unsaid;
+  const isWhole = path.startsWith('/v1/sealed/');
+  const named = isWhole ? ['tokens'] : ANSWER_FIELDS;
+  const most = named.map((name) => fields[name]).find((value) => isCount(value)) ?? unsaid;
   const choices = isCount(fields.n) ? fields.n : 1;
   const prompts = Array.isArray(fields.prompt) ? fields.prompt.filter((part) => typeof part !== 'number').length : 1;
   const answers = choices * Math.max(1, prompts);
-  const isWhole = path.startsWith('/v1/sealed/');
   return { promptTokens, answerTokens: most * answers, answers, ...(isWhole ? { isWhole } : {}) };
 }
 

@@ -23,6 +23,9 @@ export const PROJECT_LIMITS = {
   floorRequests: 50,
   /** Held for an answer that does not say how long it may be, and the most that it gets. */
   answerTokens: 4_096,
+  /** A sealed answer that grows asks for so many more, so long before what is held for it ends: a second of a device. */
+  sealedMoreTokens: 1_024,
+  sealedAheadTokens: 64,
   /** What the request of a day is held for; the longest answer is over well before, and then its hold is let go. */
   holdMsMax: 1_800_000,
   /** Of those whose time is over, in one transaction. */
