@@ -21,7 +21,7 @@ export const metrics: readonly Metric[] = [
     unit: 'ms',
     target: 1_000,
     wanted: 'at most',
-    against: 'nothing: from the word that a key is revoked to the end of its streams, on three replicas',
+    against: 'nothing: from the sending of the word to the last byte of its streams on three replicas, the bus cut',
   },
   {
     metric: 'people.routes_without_cell',

@@ -1,15 +1,17 @@
 /** The bench of people: what decisions, revocations, sealed prompts and the audit log cost. */
 import type { Bench } from '../bench.ts';
 import { measureAudit } from './audit.ts';
-import { measureCells, measurePolicy, measureRevoke } from './decisions.ts';
+import { measureCells, measurePolicy } from './decisions.ts';
 import { metrics } from './metrics.ts';
+import { measureRevoke } from './revoke.ts';
 import { measureSealedStream, measureTraces } from './sealed.ts';
 
 export const people: Bench = {
   metrics,
   measured:
-    'Measured: decisions and the audit log in this process over real databases; revocations on three replicas ' +
-    'over one PostgreSQL, in this process.',
+    'Measured: decisions, cells and the audit log in this process, over real databases; revocations on three ' +
+    'replicas as `idlewild up` starts them, over one PostgreSQL and one NATS; sealed prompts with a hub and devices ' +
+    'in processes of their own.',
   async run(run) {
     const [cached, made] = ['people.decision_cached_us_p50', 'people.decision_us_p50'];
     await run.group([cached, made], () => measurePolicy(run, cached, made));

@@ -8,4 +8,3 @@ export { DEFAULT_TIERS } from '../trust/tiers.ts';
 export { EVERYWHERE } from '../policy/reach.ts';
 export { openWholeDoor, routesWithoutCell } from '../policy/testing/rbac.ts';
 export { measureDecisions, type DecisionPace, type DecisionPaceOptions } from '../policy/testing/decision-pace.ts';
-export { measureRevocations, type RevokePaceOptions } from '../policy/testing/standing-world.ts';

@@ -129,36 +129,3 @@ async function streamOf(hub: Hub, key: string, model: string): Promise<Stream> {
   await begun.promise;
   return { ended: ended.promise };
 }
-
-export interface RevokePaceOptions extends StandingWorldOptions {
-  readonly trials: number;
-  /** Whether the word of it goes over the bus; without it the database alone says so. */
-  readonly isTold: boolean;
-}
-
-/** Milliseconds from the order to revoke a key to the end of each of its streams, in ascending order. */
-export async function measureRevocations({
-  trials,
-  isTold,
-  ...options
-}: RevokePaceOptions): Promise<readonly number[]> {
-  const world = await openStandingWorld(options);
-  try {
-    const tookMs: number[] = [];
-    for (let trial = 0; trial < trials; trial++) {
-      const hub = world.hubs[trial % world.hubs.length] as Hub;
-      const territory = hub.territory.id;
-      const { id, key } = await hub.keys.create({ territory, role: 'caller', actor: 'bench' });
-      const streams = await world.stream(key);
-      // At any moment between two readings.
-      await new Promise<void>((resolve) => systemClock.after(nodeRandom.unit() * 600, resolve));
-      const beganAtMs = systemClock.monotonic();
-      await hub.keys.revoke({ territory, id, actor: 'bench' });
-      if (isTold) hub.announcePeople();
-      for (const { ended } of streams) tookMs.push((await ended).atMs - beganAtMs);
-    }
-    return tookMs.toSorted((one, other) => one - other);
-  } finally {
-    await world.stop();
-  }
-}
