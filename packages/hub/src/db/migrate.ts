@@ -23,6 +23,7 @@ import { trust } from './migrations/0011-trust.ts';
 import { territories } from './migrations/0013-territories.ts';
 import { policies } from './migrations/0014-policies.ts';
 import { signedUse } from './migrations/0015-signed-use.ts';
+import { ownProof } from './migrations/0016-own-proof.ts';
 
 export interface Migration {
   readonly name: string;
@@ -46,6 +47,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0013-territories', up: territories },
   { name: '0014-policies', up: policies },
   { name: '0015-signed-use', up: signedUse },
+  { name: '0016-own-proof', up: ownProof },
 ];
 
 interface MigrationTables {

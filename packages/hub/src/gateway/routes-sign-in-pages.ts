@@ -229,10 +229,10 @@ function account(door: SignInDoor, pages: Pages, page: AddPage): void {
     return pages.send(reply, 200, programPage(pages.frameOf(request), asker));
   });
   page('POST', '/sign-in/program/answer', async (request, reply) => {
-    const { personId: person } = (await door.mustBeSignedIn(request, 'form')).principal;
-    await signIn.throttle.check('person', person, SIGN_IN_LIMITS.triesOnOnePerMinute);
+    const { session: by } = await door.mustBeSignedIn(request, 'form');
+    await signIn.throttle.check('person', by.person, SIGN_IN_LIMITS.triesOnOnePerMinute);
     const isApproved = field(request, 'answer') === 'yes';
-    await signIn.approvals.answer({ userCode: field(request, 'userCode'), person, isApproved });
+    await signIn.approvals.answer({ userCode: field(request, 'userCode'), by, isApproved });
     return goHome(reply);
   });
 }

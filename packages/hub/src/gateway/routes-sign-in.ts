@@ -50,6 +50,7 @@ export const sessionView = (session: SessionFacts, own?: string): object => ({
   id: session.id,
   kind: session.kind,
   via: session.via,
+  isOwn: session.isOwn,
   label: session.label,
   signedInAt: iso(session.signedInAtMs),
   seenAt: iso(session.seenAtMs),
@@ -201,10 +202,10 @@ function programRoutes(app: App, door: SignInDoor): void {
       tags: ['signing in'],
     },
     handler: async (request, reply) => {
-      const who = await door.mustBeSignedIn(request);
-      const person = who.principal.personId;
-      await signIn.throttle.check('person', person, SIGN_IN_LIMITS.triesOnOnePerMinute);
-      await signIn.approvals.answer({ ...request.body, person, isApproved: request.body.approve });
+      const { session: by } = await door.mustBeSignedIn(request);
+      const { userCode, approve: isApproved } = request.body;
+      await signIn.throttle.check('person', by.person, SIGN_IN_LIMITS.triesOnOnePerMinute);
+      await signIn.approvals.answer({ userCode, by, isApproved });
       return reply.status(204).send();
     },
   });

@@ -1,9 +1,9 @@
 /**
  * A lender's own devices, in every territory of this hub where she lends any: seen, drained and taken back by her.
  *
- * Nobody else is seen through it. It goes by the person's id, which she proved in one of her territories; a key of hers
- * proves her in its own territory only. To take a device back needs nobody's leave there, also not while she is
- * suspended: it is hers. It counts as having left, so an invite lets it in again.
+ * Nobody else is seen through it. A session shows those of the territories that it speaks for (`proved.ts`), a key of
+ * hers those of its own. To take a device back needs nobody's leave there, also not while she is suspended: it is hers.
+ * It counts as having left, so an invite lets it in again.
  */
 import { IdlewildError, type Clock, type DeviceTier } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
@@ -12,6 +12,7 @@ import { transact } from '../db/transact.ts';
 import { leave } from '../identity/leaving.ts';
 import { personOf, type Principal } from '../identity/principal.ts';
 import { communitiesOf } from './communities.ts';
+import { HOW_TO_PROVE, provedCommunities } from './proved.ts';
 
 export interface OwnDevice {
   readonly id: string;
@@ -49,8 +50,10 @@ export function createOwnDevices({ db, clock, audit }: OwnDevicesDeps): OwnDevic
     const person = personOf(asker);
     if (person === undefined)
       throw new IdlewildError('forbidden', 'a key of the territory is nobody and lends nothing; sign in');
-    const all = await communitiesOf(db, person);
-    const places = asker.kind === 'person' ? all : all.filter(({ id }) => id === asker.territory);
+    const places =
+      asker.kind === 'person'
+        ? await provedCommunities(db, asker)
+        : (await communitiesOf(db, person)).filter(({ id }) => id === asker.territory);
     if (places.length === 0) return [];
     const names = new Map(places.map(({ id, name }) => [id, name]));
     const rows = await db
@@ -77,7 +80,11 @@ export function createOwnDevices({ db, clock, audit }: OwnDevicesDeps): OwnDevic
     const mine = (await list(asker)).filter((device) => device.id === id);
     const found = territory === undefined ? mine : mine.filter((device) => device.territory.id === territory);
     const [device, other] = found;
-    if (device === undefined) throw new IdlewildError('not_found', `you lend no device ${id}; see: devices mine`);
+    if (device === undefined) {
+      // The same whether or not there is one where this session proves nothing.
+      const elsewhere = territory === asker.territory ? '' : `; if it is lent in another community, ${HOW_TO_PROVE}`;
+      throw new IdlewildError('not_found', `you lend no device ${id} here; see: devices mine${elsewhere}`);
+    }
     if (other === undefined) return device;
     const where = found.map((each) => each.territory.id).join(' and ');
     throw new IdlewildError('conflict', `${device.name} is lent in ${where}; say in which`);

@@ -11,7 +11,7 @@ import { createPeopleWorld, ELSEWHERE, HERE } from './testing/people-world.ts';
 
 const THIRD = 'ter_c';
 const signedIn = (personId: string, territory = HERE) =>
-  ({ kind: 'person', personId, session: 'sis_x', territory }) as const;
+  ({ kind: 'person', personId, session: `sis_${personId}`, territory }) as const;
 
 describe.each(await testDatabases())('with $kind', ({ open }) => {
   async function setUp() {
@@ -35,6 +35,10 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const ada = await world.add('Ada', 'lender');
     await world.add('Countess', 'member', { territory: ELSEWHERE, person: ada.id });
     const ben = await world.add('Ben', 'lender');
+    // One passkey, of hers in both.
+    await world.passkey(ada.id, HERE);
+    await world.passkey(ada.id, ELSEWHERE);
+    await world.session(ada.id, { passkey: `pky_${ada.id}_${HERE}` });
     await device(HERE, 'dev_notebook', ada.id);
     await device(ELSEWHERE, 'dev_notebook', ada.id);
     await device(ELSEWHERE, 'dev_tower', ada.id);

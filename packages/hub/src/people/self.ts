@@ -2,7 +2,8 @@
 import type { Database } from '../db/schema.ts';
 import type { MemberState } from '../db/schema/people.ts';
 import { actorOf, personOf, type Principal } from '../identity/principal.ts';
-import { communitiesOf, type Community } from './communities.ts';
+import type { Community } from './communities.ts';
+import { provedCommunities } from './proved.ts';
 import type { Scope } from './standing.ts';
 
 export interface HeldRole {
@@ -27,7 +28,7 @@ export interface Self {
   readonly state: MemberState | undefined;
   readonly roles: readonly HeldRole[];
   readonly groups: readonly { readonly id: string; readonly name: string }[];
-  /** Of whoever signed in: a key knows its own territory only. */
+  /** Those that her session speaks for (`proved.ts`); a key knows its own territory only. */
   readonly communities: readonly Community[];
 }
 
@@ -55,7 +56,7 @@ export async function selfOf({ db, clock }: SelfDeps, asker: Principal): Promise
     state: member?.state,
     roles: [...own, ...bound],
     groups,
-    communities: asker.kind === 'person' ? await communitiesOf(db, asker.personId) : [],
+    communities: await provedCommunities(db, asker),
   };
 }
 

@@ -109,7 +109,14 @@ async function tokenOf(asker: Asker): Promise<string | undefined> {
   const person = people.get(asker);
   if (person === undefined) return tokens.get(asker);
   const { hub } = door;
-  const order = { territory: hub.territory.id, person, kind: 'program', via: 'approval', label: 'test' } as const;
+  const order = {
+    territory: hub.territory.id,
+    person,
+    kind: 'program',
+    via: 'approval',
+    isOwn: true,
+    label: 'test',
+  } as const;
   return (await hub.db.transaction().execute((transaction) => hub.signIn.sessions.open(transaction, order))).token;
 }
 

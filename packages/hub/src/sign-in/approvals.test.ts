@@ -13,7 +13,7 @@ describe.each(await testDatabases())('with $kind', ({ kind, open }) => {
     expect(userCode).toMatch(/^[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}$/);
     expect(await approvals.claim(secret)).toBeUndefined();
     expect(await approvals.look(` ${userCode.toLowerCase()} `)).toMatchObject(program);
-    await approvals.answer({ userCode, person: session.person, isApproved: true });
+    await approvals.answer({ userCode, by: { person: session.person, isOwn: true }, isApproved: true });
     const opened = await approvals.claim(secret);
     const { principal, session: facts } = await sessions.authenticate(opened?.token ?? '');
     expect(principal.personId).toBe(session.person);
@@ -26,7 +26,7 @@ describe.each(await testDatabases())('with $kind', ({ kind, open }) => {
     const { approvals, member } = await openWorld(open);
     const { session } = await member('Ada');
     const { secret, userCode } = await approvals.ask(program);
-    const answer = { userCode, person: session.person };
+    const answer = { userCode, by: { person: session.person, isOwn: true } };
     await approvals.answer({ ...answer, isApproved: false });
     await expect(approvals.answer({ ...answer, isApproved: true })).rejects.toMatchObject({ code: 'not_found' });
     await expect(approvals.claim(secret)).rejects.toThrow(/denied/);
@@ -36,7 +36,7 @@ describe.each(await testDatabases())('with $kind', ({ kind, open }) => {
     const { approvals, member, sessions } = await openWorld(open);
     const { session } = await member('Ada');
     const { secret, userCode } = await approvals.ask(program);
-    await approvals.answer({ userCode, person: session.person, isApproved: true });
+    await approvals.answer({ userCode, by: { person: session.person, isOwn: true }, isApproved: true });
     const outcomes = await Promise.allSettled(Array.from({ length: 6 }, () => approvals.claim(secret)));
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
     expect(await sessions.list(session.person)).toHaveLength(2);
@@ -46,7 +46,7 @@ describe.each(await testDatabases())('with $kind', ({ kind, open }) => {
     const { approvals, elsewhere, member } = await openWorld(open);
     const { session } = await member('Ada');
     const { secret, userCode } = await approvals.ask(program);
-    const answer = { userCode, person: session.person, isApproved: true };
+    const answer = { userCode, by: { person: session.person, isOwn: true }, isApproved: true };
     await expect(elsewhere.approvals.answer(answer)).rejects.toMatchObject({ code: 'not_found' });
     await expect(elsewhere.approvals.look(userCode)).rejects.toMatchObject({ code: 'not_found' });
     await approvals.answer(answer);
@@ -61,7 +61,7 @@ describe.each(await testDatabases())('with $kind', ({ kind, open }) => {
     for (let i = 1; i < SIGN_IN_LIMITS.approvalsOpenMax; i++) await approvals.ask(program);
     await expect(approvals.ask(program)).rejects.toMatchObject({ code: 'too_busy' });
     await clock.advance(SIGN_IN_LIMITS.approvalMs);
-    const answer = approvals.answer({ userCode, person: session.person, isApproved: true });
+    const answer = approvals.answer({ userCode, by: { person: session.person, isOwn: true }, isApproved: true });
     await expect(answer).rejects.toMatchObject({ code: 'not_found' });
     await expect(approvals.claim(secret)).rejects.toThrow(/in time/);
     await approvals.ask(program);

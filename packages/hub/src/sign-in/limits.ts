@@ -18,6 +18,8 @@ export const SIGN_IN_LIMITS = {
   rememberedMax: 4_096,
   /** Browsers and programs of one person; one more ends the one that was unseen for longest. */
   sessionsPerPerson: 32,
+  /** Sessions of other communities that are looked at where one browser holds many. */
+  sessionsElsewhereMax: 8,
   /** So recently a person must have proved who they are to add or remove ways of signing in. */
   recentMs: 15 * MINUTE_MS,
   /** What a browser or program says it is. */

@@ -15,9 +15,10 @@ import { actorOf, type Principal } from '../identity/principal.ts';
 import { personName } from '../people/names.ts';
 import { memberState } from '../people/standing.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
-import type { Newcomers } from './newcomers.ts';
+import type { KnownElsewhere } from './elsewhere.ts';
+import type { Joined, Newcomers } from './newcomers.ts';
 import { hashOf, isSecret, newSecret } from './secret-texts.ts';
-import type { NewSession, PersonSessionStore, SessionOrder } from './sessions.ts';
+import type { NewSession, PersonSessionStore, Proof, SessionOrder } from './sessions.ts';
 
 export interface InvitationOrder {
   readonly by: Principal;
@@ -48,16 +49,25 @@ export interface LinkFacts {
   readonly usedAtMs?: number;
 }
 
+export interface Redeemer extends Pick<SessionOrder, 'kind' | 'label'> {
+  /** What a new member is to be called, where the invitation leaves that open. */
+  readonly name?: string | undefined;
+  /** With an invitation: who joins as the person that she is in another community; absent: somebody new. */
+  readonly as?: KnownElsewhere | undefined;
+}
+
 export interface Links {
   /** Throws what `Newcomers.checkPromise` throws. */
   invite(order: InvitationOrder): Promise<NewLink>;
   /** For a member. Throws `not_found`, or what `Newcomers.checkActingFor` throws. */
   linkFor(order: { by: Principal; person: string; expiresInMs?: number | undefined }): Promise<NewLink>;
   /**
-   * Signs in. `name`: what a new member is to be called, where the invitation leaves that open. Throws
-   * `unauthenticated` for a code that is unknown, used, withdrawn or expired, `invalid_request` without a name.
+   * Signs in. Throws `unauthenticated` for a code that is unknown, used, withdrawn or expired, `invalid_request`
+   * without a name; where somebody joins as herself also `forbidden`, or `conflict` for who is a member already.
    */
-  redeem(code: string, who: Pick<SessionOrder, 'kind' | 'label'> & { name?: string | undefined }): Promise<NewSession>;
+  redeem(code: string, who: Redeemer): Promise<NewSession>;
+  /** What a code is good for, which leaves it as it is. Throws `unauthenticated` as `redeem` does. */
+  look(code: string): Promise<LinkFacts>;
   /** Those that can still be used, newest first. */
   list(): Promise<LinkFacts[]>;
   /** Throws `not_found`; twice is once. */
@@ -182,18 +192,22 @@ export function createLinks(deps: LinksDeps, territory: string): Links {
         await newcomers.checkActingFor(transaction, actorOf(by), person);
       });
     },
-    async redeem(code, { kind, label, name }) {
-      if (!isSecret('link', code))
-        throw refused('what was sent is not a code; a code is iwl_ and 52 letters and digits');
-      const hash = await hashOf(code, crypto);
+    async look(code) {
+      const row = await find(db, await hashOfCode(code));
+      const refusal = whyNot(row);
+      if (row === undefined || refusal !== undefined) throw refusal as IdlewildError;
+      return factsOf(row);
+    },
+    async redeem(code, { kind, label, name, as }) {
+      const hash = await hashOfCode(code);
       const opened = await db.transaction().execute(async (transaction) => {
         const row = await find(transaction, hash);
         const refusal = whyNot(row) ?? (row === undefined ? undefined : await checkPromise(transaction, row));
         if (row === undefined || refusal !== undefined) return refusal as IdlewildError;
-        const person = row.person_id ?? (await welcome(transaction, row, name));
-        const session = await sessions.open(transaction, { person, kind, label, via: 'link' });
+        const { proof, person } = await letIn(transaction, row, { name, as });
+        const session = await sessions.open(transaction, { person, kind, label, ...proof });
         await use(transaction, row, session.id);
-        const details = { link: row.id, session: session.id, via: 'link', kind };
+        const details = { link: row.id, session: session.id, via: proof.via, kind };
         await audit.append(transaction, { territory, actor: person, action: 'signIn', subject: person, details });
         return session;
       });
@@ -247,13 +261,34 @@ export function createLinks(deps: LinksDeps, territory: string): Links {
     }
   }
 
-  async function welcome(transaction: DatabaseTransaction, row: Row, said: string | undefined): Promise<string> {
-    const name = row.name === '' ? (said ?? '') : row.name;
+  async function hashOfCode(code: string): Promise<string> {
+    if (isSecret('link', code)) return hashOf(code, crypto);
+    throw refused('what was sent is not a code; a code is iwl_ and 52 letters and digits');
+  }
+
+  async function letIn(
+    transaction: DatabaseTransaction,
+    row: Row,
+    who: Pick<Redeemer, 'name' | 'as'>,
+  ): Promise<{ readonly person: string; readonly proof: Proof }> {
+    // Somebody else made it for her: it proves that they said so.
+    if (row.person_id !== null) return { person: row.person_id, proof: { via: 'link', isOwn: false } };
+    const { person, passkey } = await welcome(transaction, row, who);
+    return { person, proof: { via: 'invitation', isOwn: true, passkey } };
+  }
+
+  async function welcome(
+    transaction: DatabaseTransaction,
+    row: Row,
+    { name: said = '', as }: Pick<Redeemer, 'name' | 'as'>,
+  ): Promise<Joined> {
+    const own = said.trim() === '' ? (as?.name ?? '') : said;
+    const name = row.name === '' ? own : row.name;
     if (name.trim() === '')
       throw new IdlewildError('invalid_request', 'you are new here: say what you want to be called', {
         details: { param: 'name' },
       });
-    return newcomers.join(transaction, { name, role: row.role, groups: groupsOf(row), by: row.created_by });
+    return newcomers.join(transaction, { name, role: row.role, groups: groupsOf(row), by: row.created_by, as });
   }
 }
 

@@ -10,14 +10,22 @@ import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { requireGrant, requireNamedGroups, requirePermissions, turnOf, type RoleGrant } from '../people/granting.ts';
 import { addMember } from '../people/members.ts';
+import { requireJoiner, type Speaker } from '../people/proved.ts';
 import { groupsOf } from '../people/self.ts';
 import { TERRITORY, holdingsOf } from '../people/standing.ts';
 import { isBuiltIn } from '../policy/built-in-roles.ts';
+import { bringPasskey } from './brought-passkeys.ts';
 
 export interface Promised {
   readonly role: string;
   /** Ids. */
   readonly groups: readonly string[];
+}
+
+/** Who they are from now on, and by which passkey of theirs that they brought along. */
+export interface Joined {
+  readonly person: string;
+  readonly passkey?: string | undefined;
 }
 
 export interface Newcomer extends Promised {
@@ -26,6 +34,8 @@ export interface Newcomer extends Promised {
   readonly by: string;
   /** A name that is taken gets a number behind it; otherwise `join` throws `conflict`. */
   readonly anyName?: boolean;
+  /** Who is somebody in another community of this hub and joins as the same person; absent: a new one. */
+  readonly as?: Speaker | undefined;
 }
 
 /** All of them within a transaction that has appended nothing to the audit log yet. */
@@ -34,8 +44,8 @@ export interface Newcomers {
   checkPromise(transaction: DatabaseTransaction, actor: string, what: Promised): Promise<void>;
   /** Throws `forbidden` where `actor` holds less than this member does. */
   checkActingFor(transaction: DatabaseTransaction, actor: string, person: string): Promise<void>;
-  /** The new person's id. */
-  join(transaction: DatabaseTransaction, newcomer: Newcomer): Promise<string>;
+  /** Throws `forbidden` for who may not join as herself, `conflict` for a member. */
+  join(transaction: DatabaseTransaction, newcomer: Newcomer): Promise<Joined>;
 }
 
 export interface NewcomersDeps {
@@ -124,7 +134,8 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
         how,
       );
     },
-    async join(transaction, { name, role, groups, by, anyName = false }) {
+    async join(transaction, { name, role, groups, by, anyName = false, as }) {
+      if (as !== undefined) await requireJoiner(transaction, as);
       // One that is gone by now gives nothing.
       const there = await groupsThere(transaction, groups);
       const order = {
@@ -134,9 +145,11 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
         groups: there,
         actor: by,
         ifTaken: anyName ? 'number' : 'refuse',
+        person: as?.person,
       } as const;
+      const passkey = as === undefined ? undefined : await bringPasskey(transaction, random, { territory, from: as });
       const { id } = await addMember(transaction, { clock, random, audit }, order);
-      return id;
+      return { person: id, passkey };
     },
   };
 }

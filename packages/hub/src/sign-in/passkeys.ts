@@ -27,9 +27,11 @@ import type { Selectable } from 'kysely';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { Passkeys as PasskeyColumns } from '../db/schema/sign-in.ts';
+import { copyPasskey, shareCounter } from './brought-passkeys.ts';
+import type { SignedInElsewhere } from './elsewhere.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
 import { plainName } from './plain-text.ts';
-import type { NewSession, PersonSessionStore, SignedIn } from './sessions.ts';
+import type { NewSession, PersonSessionStore, SessionFacts, SignedIn } from './sessions.ts';
 import type { Step, Steps } from './steps.ts';
 
 /** Where the browser is; authenticators sign it. */
@@ -64,11 +66,16 @@ export interface Passkeys {
   add(
     party: RelyingParty,
     who: SignedIn,
-    answer: PasskeyAnswer<RegistrationResponseJSON>,
+    answer: AddingPasskey,
   ): Promise<{ readonly passkey: PasskeyFacts; readonly session: NewSession }>;
   list(person: string): Promise<PasskeyFacts[]>;
   /** Throws `not_found`. */
   remove(order: { readonly person: string; readonly id: string; readonly actor: string }): Promise<void>;
+}
+
+export interface AddingPasskey extends PasskeyAnswer<RegistrationResponseJSON> {
+  /** Her sessions of other communities, in which it is hers from now on, too. */
+  readonly alsoIn?: readonly Pick<SignedInElsewhere, 'territory' | 'person' | 'isOwn'>[];
 }
 
 export interface PasskeyAnswer<Response> {
@@ -121,8 +128,8 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
   const newChallenge = (): Uint8ArrayOfBuffer => new Uint8Array(random.bytes(CHALLENGE_BYTES));
 
   /** What authenticators keep as the person's id: the same for all passkeys of one person in one territory. */
-  const handleOf = async (person: string): Promise<Uint8ArrayOfBuffer> =>
-    new Uint8Array(await crypto.sha256(utf8(`idlewild/v1/passkey person\n${territory}\n${person}`)));
+  const handleOf = async (person: string, madeIn = territory): Promise<Uint8ArrayOfBuffer> =>
+    new Uint8Array(await crypto.sha256(utf8(`idlewild/v1/passkey person\n${madeIn}\n${person}`)));
 
   const ofPerson = async (from: Database, person: string): Promise<Row[]> =>
     from
@@ -168,7 +175,7 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
     if (row === undefined) throw refused('this passkey is unknown here');
     if (!verified.verified) throw refused('the answer of this passkey does not verify', row);
     const { userHandle } = response.response;
-    const handle = Buffer.from(await handleOf(row.person_id)).toString('base64url');
+    const handle = Buffer.from(await handleOf(row.person_id, row.made_in ?? territory)).toString('base64url');
     if (userHandle !== undefined && userHandle !== handle) throw refused('this passkey is of somebody else', row);
     return verified.authenticationInfo.newCounter;
   }
@@ -214,12 +221,14 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
       const step = await steps.open<Challenge>('passkey', text);
       const row = await find(response.id);
       const counter = await verify(party, response, step, row);
-      const { id, person_id: person } = row as Row;
+      const { id, person_id: person, is_own: isOwn } = row as Row;
       return db.transaction().execute(async (transaction) => {
         await steps.take(transaction, step);
         if (!(await noteUse(transaction, row as Row, counter)))
           throw refused('this passkey counts backwards: it may have been copied. Ask a steward', row);
-        const session = await sessions.open(transaction, { person, kind: 'browser', via: 'passkey', label });
+        await shareCounter(transaction, row as Row, counter);
+        const proof = { via: 'passkey', passkey: id, isOwn: isOwn === 1 } as const;
+        const session = await sessions.open(transaction, { person, kind: 'browser', label, ...proof });
         const details = { passkey: id, session: session.id, via: 'passkey' };
         await audit.append(transaction, { territory, actor: person, action: 'signIn', subject: person, details });
         return session;
@@ -250,12 +259,12 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
       const challenge: Challenge = { challenge: options.challenge, person, session: session.id };
       return { options, step: await steps.begin('add-passkey', challenge) };
     },
-    async add(party, { principal, session }, { response, step: text, label }) {
+    async add(party, { principal, session }, { response, step: text, label, alsoIn = [] }) {
       const person = principal.personId;
       const step = await steps.open<Challenge>('add-passkey', text);
       if (step.data.person !== person || step.data.session !== session.id)
         throw new IdlewildError('invalid_request', 'this was begun by somebody else; begin again');
-      const row = await checkNew(party, response, step, { person, label });
+      const row = await checkNew(party, response, step, { label, session });
       return db.transaction().execute(async (transaction) => {
         await steps.take(transaction, step);
         const added = await transaction
@@ -266,8 +275,12 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
           .execute();
         if (added.length === 0) throw new IdlewildError('conflict', 'this passkey is here already');
         const renewed = await sessions.renew(transaction, session);
-        const details = { person, name: row.name };
-        await audit.append(transaction, { territory, actor: person, action: 'addPasskey', subject: row.id, details });
+        await noteAdded(transaction, territory, row);
+        for (const { territory: there, person: same, isOwn } of alsoIn) {
+          if (same !== person || there === territory) continue;
+          const id = await copyPasskey(transaction, random, row, { territory: there, isOwn });
+          await noteAdded(transaction, there, { ...row, id });
+        }
         return { passkey: factsOf(row), session: renewed };
       });
     },
@@ -288,11 +301,20 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
     },
   };
 
+  function noteAdded(
+    transaction: DatabaseTransaction,
+    place: string,
+    { id: subject, person_id: actor, name }: Row,
+  ): Promise<void> {
+    const details = { person: actor, name };
+    return audit.append(transaction, { territory: place, actor, action: 'addPasskey', subject, details });
+  }
+
   async function checkNew(
     party: RelyingParty,
     response: RegistrationResponseJSON,
     step: Step<Challenge>,
-    { person, label }: { readonly person: string; readonly label: string },
+    { label, session }: { readonly label: string; readonly session: SessionFacts },
   ): Promise<Row> {
     const { registrationInfo: info } = await checking(async () =>
       (await load()).verifyRegistrationResponse({
@@ -309,13 +331,15 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
     return {
       id: newId('pky', random),
       territory_id: territory,
-      person_id: person,
+      person_id: session.person,
       credential_id: credential.id,
       public_key: new Uint8Array(credential.publicKey),
       counter: credential.counter,
       transports_json: JSON.stringify((credential.transports ?? []).slice(0, 8)),
       name: plainName(label, SIGN_IN_LIMITS.labelCharactersMax) || 'a passkey',
       is_synced: credentialBackedUp ? 1 : 0,
+      is_own: session.isOwn ? 1 : 0,
+      made_in: null,
       created_at_ms: clock.now(),
       used_at_ms: null,
     };

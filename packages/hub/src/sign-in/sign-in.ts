@@ -11,6 +11,7 @@ import { createDatabaseBuckets } from '../callers/database-buckets.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { Log } from '../log.ts';
 import { createApprovals, type Approvals } from './approvals.ts';
+import { createElsewhere, type Elsewhere } from './elsewhere.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
 import { createLinks, type Links } from './links.ts';
 import { createNewcomers } from './newcomers.ts';
@@ -31,6 +32,8 @@ export interface SignIn {
   readonly approvals: Approvals;
   readonly providers: Providers;
   readonly accounts: Accounts;
+  /** Who is signed in to other communities of this hub as well. */
+  readonly elsewhere: Elsewhere;
   readonly throttle: Throttle;
   /** Whether a provider would work. Throws `source_unreachable` or `unauthenticated`. */
   readonly probe: Oidc['probe'];
@@ -77,6 +80,7 @@ export async function createSignIn(deps: SignInDeps, territory: string): Promise
     passkeys: createPasskeys(rooms, territory),
     approvals: createApprovals(rooms, territory),
     accounts: createAccounts(rooms, territory),
+    elsewhere: createElsewhere(common, territory),
     providers,
     throttle,
     probe: oidc.probe,

@@ -4,8 +4,11 @@
  */
 import type { Generated } from 'kysely';
 
-/** How somebody proved who they are. */
-export const SIGN_IN_WAYS = ['link', 'passkey', 'provider', 'approval'] as const;
+/**
+ * How somebody proved who they are. An invitation was made for whoever comes first; a link for a member who is there
+ * already, by somebody else.
+ */
+export const SIGN_IN_WAYS = ['invitation', 'link', 'passkey', 'provider', 'approval'] as const;
 export type SignInWay = (typeof SIGN_IN_WAYS)[number];
 
 /** A browser or a program in which somebody is signed in. */
@@ -17,6 +20,10 @@ export interface PersonSessions {
   hash: string;
   kind: 'browser' | 'program';
   via: SignInWay;
+  /** Of this territory: its holder is signed in, or let this one in. */
+  passkey_id: Generated<string | null>;
+  /** 0: it goes back to a link that somebody else made for a member. */
+  is_own: Generated<0 | 1>;
   /** What it said it is. */
   label: string;
   /** When who they are was proved; a session that is made anew keeps it. */
@@ -64,6 +71,10 @@ export interface Passkeys {
   name: string;
   /** 1: it may be on several devices of its person. */
   is_synced: 0 | 1;
+  /** Of the session in which it was added. */
+  is_own: Generated<0 | 1>;
+  /** Territory whose name for the person the authenticator keeps; `null`: this one. */
+  made_in: Generated<string | null>;
   created_at_ms: number;
   used_at_ms: number | null;
 }
@@ -91,6 +102,8 @@ export interface OidcIdentities {
   provider_id: string;
   subject: string;
   person_id: string;
+  /** Of the session in which it was linked. */
+  is_own: Generated<0 | 1>;
   created_at_ms: number;
   used_at_ms: number | null;
 }
@@ -108,6 +121,9 @@ export interface SignInApprovals {
   expires_at_ms: number;
   /** Who approved it. */
   person_id: string | null;
+  /** Of the session in which it was approved. */
+  passkey_id: Generated<string | null>;
+  is_own: Generated<0 | 1>;
   /** Whether the person said no. */
   is_denied: Generated<0 | 1>;
 }

@@ -71,5 +71,51 @@ export async function createPeopleWorld(database: OpenDatabase, seed = 1) {
     const entries = await audit.list({ territory: HERE });
     return entries.map(({ actor, action, subject }) => `${actor} ${action} ${subject}`).toReversed();
   }
-  return { ...deps, add, bind, role, acts, members: createMembers(deps) };
+  /** The same one wherever a person has it, unless `key` differs. */
+  async function passkey(
+    person: string,
+    territory: string,
+    { isOwn = 1, key = 1 }: { isOwn?: 0 | 1; key?: number } = {},
+  ): Promise<void> {
+    await db
+      .insertInto('passkeys')
+      .values({
+        id: `pky_${person}_${territory}`,
+        territory_id: territory,
+        person_id: person,
+        credential_id: `of ${person}`,
+        public_key: new Uint8Array(77).fill(key),
+        counter: 0,
+        transports_json: '[]',
+        name: 'a passkey',
+        is_synced: 0,
+        is_own: isOwn,
+        created_at_ms: 0,
+        used_at_ms: null,
+      })
+      .execute();
+  }
+  /** In which `person` is signed in; its id is `sis_<person>`. */
+  async function session(
+    person: string,
+    { territory = HERE, passkey: id, isOwn = 1 }: { territory?: string; passkey?: string; isOwn?: 0 | 1 } = {},
+  ): Promise<void> {
+    const row = {
+      id: `sis_${person}`,
+      territory_id: territory,
+      person_id: person,
+      hash: `${person} ${territory}`,
+      kind: 'browser',
+      via: id === undefined ? 'link' : 'passkey',
+      passkey_id: id ?? null,
+      is_own: isOwn,
+      label: '',
+      signed_in_at_ms: 0,
+      seen_at_ms: 0,
+      expires_at_ms: Number.MAX_SAFE_INTEGER,
+      ended_at_ms: null,
+    } as const;
+    await db.insertInto('person_sessions').values(row).execute();
+  }
+  return { ...deps, add, bind, role, acts, passkey, session, members: createMembers(deps) };
 }

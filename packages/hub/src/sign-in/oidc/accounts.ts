@@ -50,6 +50,11 @@ export interface AccountsDeps {
   readonly sessions: Pick<PersonSessionStore, 'open' | 'renew'>;
 }
 
+interface Vouched {
+  readonly person: string;
+  readonly isOwn: boolean;
+}
+
 interface Going extends ProviderStep {
   /** To be linked: in which session. */
   readonly session?: string;
@@ -65,21 +70,15 @@ export function createAccounts(deps: AccountsDeps, territory: string): Accounts 
     label: string,
   ): Promise<NewSession> {
     const known = await providers.personOf(transaction, provider.id, subject.subject);
-    const person = known ?? (await join(transaction, provider, subject));
-    const session = await sessions.open(transaction, {
-      person,
-      kind: 'browser',
-      via: 'provider',
-      isOwn: true,
-      label,
-    });
+    const { person, ...proof } = known ?? (await join(transaction, provider, subject));
+    const session = await sessions.open(transaction, { person, kind: 'browser', via: 'provider', ...proof, label });
     await providers.noteUse(transaction, provider.id, subject.subject);
     const details = { session: session.id, via: 'provider', provider: provider.id };
     await audit.append(transaction, { territory, actor: person, action: 'signIn', subject: person, details });
     return session;
   }
 
-  async function join(transaction: DatabaseTransaction, provider: Provider, subject: Subject): Promise<string> {
+  async function join(transaction: DatabaseTransaction, provider: Provider, subject: Subject): Promise<Vouched> {
     if (!subject.isAdmitted)
       throw new IdlewildError(
         'forbidden',
@@ -89,9 +88,9 @@ export function createAccounts(deps: AccountsDeps, territory: string): Accounts 
       );
     const name = plainName(subject.name, SIGN_IN_LIMITS.nameCharactersMax) || 'member';
     const newcomer = { name, role: provider.role, groups: [], by: provider.id, anyName: true };
-    const person = await newcomers.join(transaction, newcomer);
-    await providers.link(transaction, { provider: provider.id, subject: subject.subject, person });
-    return person;
+    const { person } = await newcomers.join(transaction, newcomer);
+    await providers.link(transaction, { provider: provider.id, subject: subject.subject, person, isOwn: true });
+    return { person, isOwn: true };
   }
 
   return {
@@ -114,8 +113,8 @@ export function createAccounts(deps: AccountsDeps, territory: string): Accounts 
       return db.transaction().execute(async (transaction) => {
         await steps.take(transaction, step);
         if (session === undefined || present === undefined) return signIn(transaction, provider, subject, label);
-        const person = present.principal.personId;
-        await providers.link(transaction, { provider: provider.id, subject: subject.subject, person });
+        const { person, isOwn } = present.session;
+        await providers.link(transaction, { provider: provider.id, subject: subject.subject, person, isOwn });
         return sessions.renew(transaction, present.session);
       });
     },

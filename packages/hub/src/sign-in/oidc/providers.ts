@@ -69,10 +69,17 @@ export interface Providers {
   secretOf(id: string): Promise<string | undefined>;
   /** With whom it knows; nobody is signed out by it. Throws `not_found`. */
   remove(order: { readonly id: string; readonly actor: string }): Promise<void>;
-  /** Whom this subject is here. */
-  personOf(transaction: Database, provider: string, subject: string): Promise<string | undefined>;
+  /** Whom this subject is here, and whether that goes back to herself. */
+  personOf(
+    transaction: Database,
+    provider: string,
+    subject: string,
+  ): Promise<{ readonly person: string; readonly isOwn: boolean } | undefined>;
   /** Throws `conflict` where it is somebody else's, or the person has too many. */
-  link(transaction: DatabaseTransaction, who: { provider: string; subject: string; person: string }): Promise<void>;
+  link(
+    transaction: DatabaseTransaction,
+    who: { provider: string; subject: string; person: string; isOwn: boolean },
+  ): Promise<void>;
   noteUse(transaction: DatabaseTransaction, provider: string, subject: string): Promise<void>;
   identities(person: string): Promise<Identity[]>;
   /** Throws `not_found`. */
@@ -198,14 +205,14 @@ export function createProviders(deps: ProvidersDeps, territory: string): Provide
     async personOf(from, provider, subject) {
       const row = await from
         .selectFrom('oidc_identities')
-        .select('person_id')
+        .select(['person_id', 'is_own'])
         .where('territory_id', '=', territory)
         .where('provider_id', '=', provider)
         .where('subject', '=', subject)
         .executeTakeFirst();
-      return row?.person_id;
+      return row === undefined ? undefined : { person: row.person_id, isOwn: row.is_own === 1 };
     },
-    async link(transaction, { provider, subject, person }) {
+    async link(transaction, { provider, subject, person, isOwn }) {
       const { count } = await transaction
         .selectFrom('oidc_identities')
         .select(({ fn }) => fn.countAll<number>().as('count'))
@@ -221,6 +228,7 @@ export function createProviders(deps: ProvidersDeps, territory: string): Provide
           provider_id: provider,
           subject,
           person_id: person,
+          is_own: isOwn ? 1 : 0,
           created_at_ms: clock.now(),
           used_at_ms: null,
         })

@@ -1,0 +1,82 @@
+/**
+ * Who is signed in to other communities of this hub, by sessions that one browser or program holds beside its own.
+ *
+ * They prove somebody to be a person of those communities, and nothing here: what comes of it is asked of
+ * `people/proved.ts`. Each is looked at as its own community would, so one that ended, or is of somebody who is
+ * suspended there, proves nothing. Nobody is told of communities but who shows a session of them.
+ */
+import { codeOf } from '@idlewild/protocol';
+import type { Database } from '../db/schema.ts';
+import type { Speaker } from '../people/proved.ts';
+import { SIGN_IN_LIMITS } from './limits.ts';
+import { hashOf, isSecret } from './secret-texts.ts';
+import { createPersonSessions, type PersonSessionsDeps, type SessionFacts } from './sessions.ts';
+
+export interface KnownElsewhere extends Speaker {
+  /** What she is called there. */
+  readonly name: string;
+}
+
+export interface SignedInElsewhere extends KnownElsewhere {
+  /** Of the community. */
+  readonly community: string;
+  readonly session: SessionFacts;
+}
+
+export interface Elsewhere {
+  /** In the order of their tokens; what is no session of another community that is open is left out. */
+  of(tokens: readonly string[]): Promise<SignedInElsewhere[]>;
+}
+
+export function createElsewhere(deps: PersonSessionsDeps, territory: string): Elsewhere {
+  const { db, crypto } = deps;
+
+  async function placeOf(token: string): Promise<{ readonly id: string; readonly name: string } | undefined> {
+    const hash = await hashOf(token, crypto);
+    // No territory here: this is where it is found out.
+    const row = await db
+      .selectFrom('person_sessions')
+      .select('territory_id')
+      .where('hash', '=', hash)
+      .where('territory_id', '!=', territory)
+      .executeTakeFirst();
+    return row === undefined ? undefined : openCommunity(db, row.territory_id);
+  }
+
+  async function look(token: string): Promise<SignedInElsewhere | undefined> {
+    if (!isSecret('session', token)) return undefined;
+    const place = await placeOf(token);
+    if (place === undefined) return undefined;
+    try {
+      const { principal, session, name } = await createPersonSessions(deps, place.id).authenticate(token);
+      const { passkey, isOwn } = session;
+      return { territory: place.id, community: place.name, person: principal.personId, passkey, isOwn, name, session };
+    } catch (error) {
+      if (codeOf(error) === 'unauthenticated') return undefined;
+      throw error;
+    }
+  }
+
+  return {
+    async of(tokens) {
+      const found: SignedInElsewhere[] = [];
+      for (const token of tokens.slice(0, SIGN_IN_LIMITS.sessionsElsewhereMax)) {
+        const one = await look(token);
+        if (one !== undefined) found.push(one);
+      }
+      return found;
+    },
+  };
+}
+
+async function openCommunity(
+  db: Database,
+  id: string,
+): Promise<{ readonly id: string; readonly name: string } | undefined> {
+  return db
+    .selectFrom('territories')
+    .select(['id', 'name'])
+    .where('id', '=', id)
+    .where('closed_at_ms', 'is', null)
+    .executeTakeFirst();
+}
