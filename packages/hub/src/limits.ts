@@ -81,6 +81,15 @@ export const HUB_LIMITS = {
   requestMsMax: 300_000,
   /** How often connections are looked over for those whose time is up. */
   requestLookMs: 5_000,
+  /**
+   * Unknown keys, sessions and tickets of one address and replica: a class of which everybody mistypes twice, and far
+   * below what a list of guesses needs.
+   */
+  wrongSecretsPerMinute: 100,
+  /** About 200 bytes each. */
+  guessersMax: 16_384,
+  /** Secrets that have worked, as digests of 64 characters: these go on beside somebody who guesses. */
+  workedMax: 16_384,
   /** Before anybody has said who he is: a form, a passkey, a code. */
   publicBodyBytesMax: 65_536,
   /** JSON body: the longest prompt in UTF-8, escaped. */

@@ -13,6 +13,7 @@ import { auditRoutes } from './routes-audit.ts';
 import { blobRoutes } from './routes-blobs.ts';
 import { callerRoutes } from './routes-callers.ts';
 import { embeddingsRoutes } from './routes-embeddings.ts';
+import { createGuesses } from './guesses.ts';
 import { healthRoutes } from './routes-health.ts';
 import { projectRoutes } from './routes-projects.ts';
 import { policyRoutes } from './routes-policy.ts';
@@ -97,6 +98,7 @@ export async function createHubServer({
   };
   const carried = createCarried(random);
   const door = createSignInDoor({ ...hub, territory, clock, place: () => placeOf(address()) });
+  const guesses = createGuesses(shell);
   return createServer(
     {
       ...hub,
@@ -104,6 +106,7 @@ export async function createHubServer({
       territory: territory.id,
       version: HUB_VERSION,
       signedIn: door.signedIn,
+      watch: (request, shown, act) => guesses.watch(door.addressOf(request), shown, act),
       carried,
       onRefused: (code) => countRefused(hub, code),
     },

@@ -48,12 +48,14 @@ async function serve(isBehindFront: boolean): Promise<App> {
   const { hub } = door;
   const routes = (scope: App): void => {
     const schema = { body: z.unknown() };
-    typed(scope).post(
-      '/guarded',
-      { config: { action: 'listModels' }, schema },
-      async (request) => principal(request).kind,
-    );
-    typed(scope).post('/open', { config: { action: 'public' }, schema }, async () => 'heard');
+    typed(scope).route({
+      method: 'POST',
+      url: '/guarded',
+      config: { action: 'listModels' },
+      schema,
+      handler: (request) => Promise.resolve(principal(request).kind),
+    });
+    typed(scope).post('/open', { config: { action: 'public' }, schema }, () => Promise.resolve('heard'));
   };
   const { isReady: _, ...rooms } = hub;
   const front = createFront({

@@ -83,6 +83,8 @@ export interface ServerDeps {
   readonly listener?: FastifyServerFactory | undefined;
   /** Who is signed in; absent: nobody signs in here. */
   readonly signedIn?: SignedInDoor | undefined;
+  /** Stands around finding out whose a secret is, and slows who guesses (`guesses.ts`); absent: nobody is watched. */
+  readonly watch?: (request: FastifyRequest, shown: string, act: () => Promise<Principal>) => Promise<Principal>;
   /** Told of whoever used a route, and of what was refused. Waits for nothing and throws nothing. */
   readonly onDecision?: ((decision: Decision) => void) | undefined;
   /** Told of the code of every answer that was refused, for the statistics. */
@@ -208,8 +210,15 @@ function decisionOf(request: FastifyRequest): Decision {
   return { principal: request.principal, route: `${request.method} ${url}`, action: config.action, on };
 }
 
-/** Throws `unauthenticated`. */
+/** Throws `unauthenticated`, and `rate_limit_exceeded` for who guesses. */
 async function principalOf(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {
+  const { authorization, cookie } = request.headers;
+  const shown = authorization ?? cookie;
+  if (deps.watch === undefined || shown === undefined) return whoShows(deps, request);
+  return deps.watch(request, shown, () => whoShows(deps, request));
+}
+
+async function whoShows(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {
   const signedIn = await deps.signedIn?.find(request);
   if (signedIn !== undefined) return signedIn.principal;
   const bearer = BEARER.exec(request.headers.authorization ?? '')?.[1];

@@ -1,0 +1,112 @@
+import { IdlewildError, codeOf } from '@idlewild/protocol';
+import { createFakeClock } from '@idlewild/protocol/testing';
+import { expect, test } from 'vitest';
+import { HUB_LIMITS } from '../limits.ts';
+import { silentLog } from '../log.ts';
+import { openTestDoor } from '../testing/test-door.ts';
+import { createGuesses } from './guesses.ts';
+
+const MANY = HUB_LIMITS.wrongSecretsPerMinute;
+/** Another one for each number. */
+const guess = (index: number): string =>
+  `Bearer iw_${String(index)
+    .replaceAll(/\d/g, (digit) => 'abcdefghij'[Number(digit)] as string)
+    .padEnd(52, 'z')}`;
+const unknown =
+  (details = {}) =>
+  async (): Promise<string> => {
+    throw new IdlewildError('unauthenticated', 'unknown here', { details });
+  };
+const right = async (): Promise<string> => 'ada';
+
+function setUp() {
+  const clock = createFakeClock(async () => {});
+  const told: string[] = [];
+  const log = { ...silentLog, warn: (fields: object) => void told.push(JSON.stringify(fields)) };
+  const guesses = createGuesses({ clock, log });
+  let asked = 0;
+  return {
+    clock,
+    told,
+    guesses,
+    asked: () => asked,
+    async flood(address: string, count: number) {
+      const codes = new Map<string, number>();
+      for (let index = 0; index < count; index++) {
+        const act = (): Promise<string> => {
+          asked++;
+          return unknown()();
+        };
+        const code = await guesses.watch(address, guess(index), act).catch((error: unknown) => codeOf(error) ?? 'none');
+        codes.set(code, (codes.get(code) ?? 0) + 1);
+      }
+      return Object.fromEntries(codes);
+    },
+  };
+}
+
+test('guesses beyond so many in a minute are refused unseen, with a time to come back, and told of once', async () => {
+  const { guesses, flood, asked, told, clock } = setUp();
+  expect(await flood('203.0.113.7', MANY + 50)).toEqual({ unauthenticated: MANY, rate_limit_exceeded: 50 });
+  expect(asked()).toBe(MANY);
+  expect(told).toEqual(['{"address":"203.0.113.7"}']);
+  // The right one is not found among them either.
+  await expect(guesses.watch('203.0.113.7', guess(9_999), right)).rejects.toMatchObject({
+    code: 'rate_limit_exceeded',
+    details: { retryAfterSeconds: 1 },
+  });
+  expect(await guesses.watch('203.0.113.8', guess(9_999), right)).toBe('ada');
+  await clock.advance(60_000);
+  expect(await flood('203.0.113.7', MANY)).toEqual({ unauthenticated: MANY });
+  expect(told).toHaveLength(2);
+});
+
+test('whose key worked before goes on, beside somebody who guesses at the same address', async () => {
+  const { guesses, flood } = setUp();
+  await guesses.watch('203.0.113.7', guess(9_999), right);
+  await flood('203.0.113.7', MANY + 1);
+  expect(await guesses.watch('203.0.113.7', guess(9_999), right)).toBe('ada');
+});
+
+test('what is known and over, what is shaped like no secret, and what else goes wrong is no guess', async () => {
+  const { guesses, flood } = setUp();
+  const failing = async (): Promise<string> => {
+    throw new IdlewildError('database_unavailable', 'away');
+  };
+  for (let index = 0; index < 2 * MANY; index++) {
+    await guesses.watch('a', guess(index), unknown({ keyId: 'key_1' })).catch(() => {});
+    await guesses.watch('a', `Bearer sk-${index}`, unknown()).catch(() => {});
+    await guesses.watch('a', guess(index), failing).catch(() => {});
+  }
+  expect(await flood('a', MANY)).toEqual({ unauthenticated: MANY });
+});
+
+test('addresses are forgotten oldest first, beyond the bound', async () => {
+  const { guesses, flood } = setUp();
+  await flood('the first', MANY);
+  for (let index = 0; index < HUB_LIMITS.guessersMax; index++)
+    await guesses.watch(`a${index}`, guess(1), unknown()).catch(() => {});
+  expect(await flood('the first', 1)).toEqual({ unauthenticated: 1 });
+});
+
+test('a hub slows who guesses keys, sessions and tickets on any route, and nobody whose key it knows', async () => {
+  const door = await openTestDoor('any');
+  const ask = (authorization: string, path: string): Promise<Response> =>
+    fetch(door.url + path, { headers: { authorization } });
+  try {
+    expect((await ask(`Bearer ${door.key}`, '/v1/models')).status).toBe(200);
+    const paths = door.routes.filter(({ method, action }) => method === 'GET' && action !== 'public');
+    const statuses: number[] = [];
+    for (let index = 0; index < MANY + 30; index++) {
+      const { url = '' } = paths[index % paths.length] ?? {};
+      const kind = ['iw_', 'iws_', 'iwt1.'][index % 3] ?? '';
+      statuses.push((await ask(guess(index).replace('iw_', kind), url)).status);
+    }
+    expect(new Set(statuses.slice(0, MANY))).toEqual(new Set([401]));
+    // One more every 600 ms, of which this takes a few.
+    expect(statuses.slice(MANY).filter((status) => status === 429).length).toBeGreaterThan(20);
+    expect((await ask(`Bearer ${door.key}`, '/v1/models')).status).toBe(200);
+  } finally {
+    await door.close();
+  }
+});
