@@ -64,7 +64,13 @@ export type {
   SpendLevel,
   SpendSettings,
 } from './projects.ts';
-export { createSealedClient, type SealedClient, type SealedClientOptions } from './sealed/sealed-client.ts';
+export {
+  createSealedClient,
+  type SealedClient,
+  type SealedClientEvent,
+  type SealedClientOptions,
+} from './sealed/sealed-client.ts';
+export type { VerifiedFinish, Verification } from './sealed/again.ts';
 export type { SealedAnswerEvent, SealedFinish, SealedRequest } from './sealed/answer.ts';
 export type { Trusted } from './sealed/verify.ts';
 export { createEventReader, type EventReader, type ServerSentEvent } from './server-sent-events.ts';

@@ -64,6 +64,8 @@ export interface IdlewildNote {
   readonly ai_generated: true;
   /** Signed receipts in base64url, one for each choice. */
   readonly receipts?: readonly string[];
+  /** Of an end-to-end encrypted answer that was to be verified: whether a second device made the same. */
+  readonly verification?: 'verified' | 'differs' | 'not_compared';
 }
 
 export interface TextPiece {

@@ -135,6 +135,7 @@ export { SECRET_PREFIXES, holdsSecret } from './identity/secret-prefixes.ts';
 export { sealable, sessionKeys, type SealableChannel } from './identity/sealed-channel.ts';
 export {
   AI_SOURCE_TYPE,
+  answerTextOf,
   digestAnswer,
   digestParts,
   openAnswerReceipt,

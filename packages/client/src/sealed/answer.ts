@@ -11,10 +11,15 @@
  */
 import {
   IdlewildError,
+  LIMITS,
+  answerTextOf,
   asIdlewildError,
+  digestAnswer,
   digestTokens,
+  encodeKeptSealed,
   equalBytes,
   isErrorCode,
+  openFreshSealed,
   openStatement,
   promptBucket,
   receiptSchema,
@@ -33,6 +38,8 @@ import {
   type InnerEvent,
   type Logprobs,
   type Random,
+  type Receipt,
+  type SealedAnswerPart,
   type SealedOffer,
   type SealedStreamEvent,
   type SealedTerms,
@@ -44,6 +51,8 @@ import type { OfferVerifier } from './verify.ts';
 export interface SealedDeps {
   readonly connection: HubConnection;
   readonly verifier: OfferVerifier;
+  /** Key of the community, whose hubs sign receipts. */
+  readonly territory: Uint8Array;
   readonly clock: Clock;
   readonly random: Random;
   readonly crypto: Crypto;
@@ -59,6 +68,29 @@ export interface SealedRequest {
   readonly cid?: string | undefined;
   /** Id of a device that may know the beginning of the conversation. */
   readonly near?: string | undefined;
+  /** Has another device make it again, and tells at the end whether it was the same (`again.ts`). */
+  readonly verify?: boolean | undefined;
+  /** Done again by a device that is none of these and of this numeric class; by nobody, if there is none. */
+  readonly apart?: Apart | undefined;
+}
+
+export interface Apart {
+  readonly devices: readonly SealedDevice[];
+  readonly numericClass: string;
+}
+
+/** `key`: its identity, which was verified; id and name are what the hub calls it. */
+export interface SealedDevice {
+  readonly id: string;
+  readonly name: string;
+  readonly key: Uint8Array;
+}
+
+/** What hub and device signed of an answer's last part, held against each other and the text. */
+export interface SealedProof {
+  readonly hub: Uint8Array;
+  readonly device: Uint8Array;
+  readonly part: SealedAnswerPart;
 }
 
 export interface SealedFinish {
@@ -70,13 +102,17 @@ export interface SealedFinish {
   readonly cachedTokens: number;
   readonly answerTokens: number;
   /** In the order of their work. */
-  readonly devices: readonly { readonly id: string; readonly name: string }[];
+  readonly devices: readonly SealedDevice[];
   readonly failovers: number;
   /** Whether the whole is bit-identical to an uninterrupted answer. */
   readonly exact: boolean;
   readonly numericClass: string | undefined;
   /** The last device's receipt, held against what came. */
   readonly receipt: Uint8Array;
+  /** Absent where hub or device make none. */
+  readonly proof?: SealedProof | undefined;
+  /** The same to keep, for `idlewild receipt verify`. */
+  readonly kept?: Uint8Array | undefined;
 }
 
 export type SealedAnswerEvent =
@@ -114,7 +150,9 @@ const PASSING: ReadonlySet<string> = new Set<ErrorCode>([
 
 interface Progress {
   readonly tokens: number[];
-  readonly devices: { id: string; name: string }[];
+  /** What was told of text and calls. */
+  readonly told: { s: string; calls?: readonly CallPart[] | undefined }[];
+  readonly devices: SealedDevice[];
   readonly without: Set<string>;
   promptTokens: number | undefined;
   cachedTokens: number;
@@ -144,13 +182,14 @@ export async function* sealedAnswer(
 ): AsyncGenerator<SealedAnswerEvent, void, undefined> {
   const progress: Progress = {
     tokens: [],
+    told: [],
     devices: [],
-    without: new Set(),
+    without: new Set(request.apart?.devices.map(({ id }) => id)),
     promptTokens: undefined,
     cachedTokens: 0,
     failovers: 0,
     attempts: 0,
-    numericClass: undefined,
+    numericClass: request.apart?.numericClass,
     exact: true,
     unvouched: undefined,
   };
@@ -169,7 +208,8 @@ export async function* sealedAnswer(
 async function afterLoss({ clock, random }: SealedDeps, thrown: unknown, progress: Progress, signal?: AbortSignal) {
   const error = asIdlewildError(thrown, 'asking for a sealed answer');
   const hasBegun = progress.devices.length > 0;
-  if (!isLost(error) && !(hasBegun && error.retryable) && error.code !== 'offer_expired')
+  const passes = error.code === 'offer_expired' || error.code === 'hub_stopping';
+  if (!isLost(error) && !(hasBegun && error.retryable) && !passes)
     throw progress.unvouched !== undefined && error.code === 'no_device' ? progress.unvouched : error;
   if (++progress.attempts >= ATTEMPTS_MAX) {
     const message = `the answer was tried ${progress.attempts} times in a row in vain; the last time: ${error.message}`;
@@ -193,12 +233,13 @@ async function takeOffer(
   progress: Progress,
   signal: AbortSignal | undefined,
 ): Promise<Taken | undefined> {
-  const { model, work, dataClass, cause, cid } = request;
+  const { model, work, dataClass, cause, cid, apart } = request;
   const near = progress.devices.at(-1)?.id ?? request.near;
   const body = {
     model,
     bytes: promptBucket({ ...work, tokens: progress.tokens }),
-    ...(work.tokensMax === undefined ? {} : { tokens: 2 ** Math.ceil(Math.log2(work.tokensMax)) }),
+    ...roughly(work),
+    ...(apart === undefined ? {} : { apart: true }),
     ...(progress.numericClass === undefined ? {} : { numeric_class: progress.numericClass }),
     ...(near === undefined || progress.without.has(near) ? {} : { near }),
     ...(progress.without.size === 0 ? {} : { without: [...progress.without].slice(-WITHOUT_MAX) }),
@@ -213,6 +254,7 @@ async function takeOffer(
   const offer = parsed.data;
   if (cid !== undefined && offer.model !== cid)
     throw new IdlewildError('device_unvouched', `the hub offered the model ${offer.model} in place of ${cid}`);
+  if (apart !== undefined) checkApart(offer, apart);
   try {
     return { offer, terms: await verifier.verify(offer, { dataClass, cause }, clock.now()) };
   } catch (thrown) {
@@ -222,6 +264,18 @@ async function takeOffer(
     if (++progress.attempts >= ATTEMPTS_MAX) throw error;
     return undefined;
   }
+}
+
+/** A power of two: what the hub has to know of how long the answer may be, and no more. */
+const roughly = ({ tokensMax }: Pick<AnswerWork, 'tokensMax'>): { readonly tokens?: number } =>
+  tokensMax === undefined ? {} : { tokens: Math.min(LIMITS.tokensMax, 2 ** Math.ceil(Math.log2(tokensMax))) };
+
+/** Whatever the hub says, nobody checks itself. Throws `no_device`. */
+function checkApart({ device, numeric_class: numericClass }: SealedOffer, { devices, numericClass: wanted }: Apart) {
+  if (devices.some(({ id, key }) => id === device.id || equalBytes(key, device.key)))
+    throw new IdlewildError('no_device', 'the hub has no other device than those that made the answer');
+  if (numericClass !== wanted)
+    throw new IdlewildError('no_device', `no other device of the numeric class ${wanted} is free`);
 }
 
 /** Returns whether the end has come. Throws `Lost` where another device may go on. */
@@ -235,9 +289,10 @@ async function* attempt(
   const { connection } = deps;
   const from = progress.tokens.length;
   const { enc, sealed, answer } = await sealWork({ ...request.work, tokens: [...progress.tokens] }, terms, deps);
-  const body = { offer: offer.offer, key: textOfBytes(terms.key), enc: textOfBytes(enc), sealed: textOfBytes(sealed) };
-  const { id, name } = offer.device;
-  if (progress.devices.at(-1)?.id !== id) progress.devices.push({ id, name });
+  const carried = { key: textOfBytes(terms.key), enc: textOfBytes(enc), sealed: textOfBytes(sealed) };
+  const body = { offer: offer.offer, ...carried, ...roughly(request.work) };
+  const { id } = offer.device;
+  if (progress.devices.at(-1)?.id !== id) progress.devices.push(offer.device);
   const reader = createReader(deps, { offer, terms, answer, from }, progress);
   try {
     const response = await connection.open('POST', '/v1/sealed/answers', body, 'text/event-stream', { signal });
@@ -280,7 +335,7 @@ interface Reader {
 }
 
 function createReader(
-  { crypto }: SealedDeps,
+  { crypto, territory }: SealedDeps,
   given: { offer: SealedOffer; terms: SealedTerms; answer: AnswerOpener; from: number },
   progress: Progress,
 ): Reader {
@@ -293,6 +348,7 @@ function createReader(
     if (!started || i !== tokens.length) throw broken(`token ${i} came where token ${tokens.length} was due`);
     noteClass(progress, offer.numeric_class ?? '');
     tokens.push(id);
+    progress.told.push({ s, calls });
     progress.attempts = 0;
     return { t: 'token', i, id, s, ...(calls === undefined ? {} : { calls }), ...(lp === undefined ? {} : { lp }) };
   }
@@ -301,12 +357,30 @@ function createReader(
     if (!started || event.answerTokens !== tokens.length)
       throw broken(`it ends after ${event.answerTokens} tokens, and ${tokens.length} came`);
     noteClass(progress, offer.numeric_class ?? '');
-    await checkReceipt(event.receipt, terms, tokens.slice(from), from, crypto);
+    const signed = await checkReceipt(event.receipt, terms, tokens.slice(from), from, crypto);
     const { finish, s, calls, receipt } = event;
+    progress.told.push({ s, calls });
+    if (
+      signed.sealed !== undefined &&
+      !equalBytes(signed.sealed.digest, await digestAnswer(answerTextOf(progress.told), crypto))
+    )
+      throw broken("the device's receipt is of another text than came");
     const { devices, failovers, exact, numericClass } = progress;
     const counts = { promptTokens: progress.promptTokens ?? event.promptTokens, answerTokens: tokens.length };
     const how = { devices, failovers, exact, numericClass, cachedTokens: progress.cachedTokens };
     return { t: 'finished', finish, s, ...(calls === undefined ? {} : { calls }), ...counts, ...how, receipt };
+  }
+
+  /** An answer is none the worse for a hub that signs nothing, or something else: then it has no receipt. */
+  async function proved(end: SealedFinish, hub: Uint8Array): Promise<SealedFinish> {
+    const { device, lease } = terms;
+    const pair = { hub, device: end.receipt };
+    try {
+      const part = await openFreshSealed(pair, { territory, device, lease }, crypto);
+      return { ...end, proof: { ...pair, part }, kept: encodeKeptSealed(pair) };
+    } catch {
+      return end;
+    }
   }
 
   async function inside(event: InnerEvent): Promise<SealedAnswerEvent | undefined> {
@@ -339,7 +413,8 @@ function createReader(
       }
       const told = await inside(await answer.open(event.n, event.sealed));
       if (event.t === 'done' && told?.t !== 'finished') throw broken('the hub says that it ended, and it did not');
-      return told;
+      if (event.t !== 'done' || told?.t !== 'finished' || event.receipt === undefined) return told;
+      return proved(told, event.receipt);
     },
   };
 }
@@ -356,7 +431,7 @@ async function checkReceipt(
   tokens: readonly number[],
   from: number,
   crypto: Crypto,
-): Promise<void> {
+): Promise<Receipt> {
   const { statement } = await openStatement('receipt', receipt, receiptSchema, crypto, device);
   const agrees =
     statement.lease === lease &&
@@ -366,6 +441,7 @@ async function checkReceipt(
     statement.tokens === tokens.length &&
     equalBytes(statement.tokensDigest, await digestTokens(tokens, crypto));
   if (!agrees) throw broken("the device's receipt does not say what came");
+  return statement;
 }
 
 const broken = (why: string): IdlewildError => new IdlewildError('sealed_broken', why);

@@ -4,10 +4,11 @@
  *
  * It works wherever there is a web-standard `fetch`; keys and ciphers are the `Crypto` that it is handed.
  */
-import { hex, type AnswerWork, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import { hex, textOfBytes, type AnswerWork, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import { createHubConnection, type CallOptions, type Fetch } from '../http.ts';
 import type { AnswerPiece, ChatRequest } from '../shapes.ts';
-import { sealedAnswer, type SealedAnswerEvent, type SealedDeps, type SealedRequest } from './answer.ts';
+import { withVerification, type VerifiedFinish } from './again.ts';
+import type { SealedAnswerEvent, SealedDeps, SealedFinish, SealedRequest } from './answer.ts';
 import { createOfferVerifier, type Trusted } from './verify.ts';
 
 export interface SealedClientOptions extends Trusted {
@@ -19,7 +20,11 @@ export interface SealedClientOptions extends Trusted {
   readonly crypto: Crypto;
 }
 
-export interface SealedCallOptions extends Pick<CallOptions, 'signal'>, Pick<SealedRequest, 'dataClass' | 'cause'> {}
+export interface SealedCallOptions
+  extends Pick<CallOptions, 'signal'>, Pick<SealedRequest, 'dataClass' | 'cause' | 'verify'> {}
+
+/** The last one says, where it was asked for, whether a second device made the same. */
+export type SealedClientEvent = Exclude<SealedAnswerEvent, SealedFinish> | VerifiedFinish;
 
 export interface SealedClient {
   /** Pieces of text as they are made, then the end. */
@@ -28,7 +33,7 @@ export interface SealedClient {
   answer(
     request: SealedRequest,
     options?: Pick<CallOptions, 'signal'>,
-  ): AsyncGenerator<SealedAnswerEvent, void, undefined>;
+  ): AsyncGenerator<SealedClientEvent, void, undefined>;
 }
 
 const SCOPE_BYTES = 16;
@@ -39,7 +44,8 @@ const CONVERSATIONS_MAX = 256;
 export function createSealedClient(options: SealedClientOptions): SealedClient {
   const { hub, key, fetch, clock, random, crypto } = options;
   const connection = createHubConnection(hub, key, fetch);
-  const deps: SealedDeps = { connection, clock, random, crypto, verifier: createOfferVerifier(options, crypto) };
+  const verifier = createOfferVerifier(options, crypto);
+  const deps: SealedDeps = { connection, clock, random, crypto, verifier, territory: options.territory };
   // Nobody else can name it, the hub least of all: who could would learn by the time whether a prompt was there before.
   const scope = `sealed.${hex(random.bytes(SCOPE_BYTES))}`;
   const devices = new Map<string, string>();
@@ -47,11 +53,11 @@ export function createSealedClient(options: SealedClientOptions): SealedClient {
   async function* answer(
     request: SealedRequest,
     { signal }: Pick<CallOptions, 'signal'> = {},
-  ): AsyncGenerator<SealedAnswerEvent, void, undefined> {
+  ): AsyncGenerator<SealedClientEvent, void, undefined> {
     const conversation = beginningOf(request.work);
     const near = request.near ?? devices.get(conversation);
     const work = { ...request.work, scope: request.work.scope ?? scope };
-    for await (const event of sealedAnswer(deps, { ...request, work, near }, signal)) {
+    for await (const event of withVerification(deps, { ...request, work, near }, signal)) {
       if (event.t === 'finished') {
         devices.delete(conversation);
         devices.set(conversation, event.devices.at(-1)?.id ?? '');
@@ -71,13 +77,17 @@ export function createSealedClient(options: SealedClientOptions): SealedClient {
       if (event.t === 'started') continue;
       if (event.s !== '') yield { text: event.s };
       if (event.t !== 'finished') continue;
-      const { finish, promptTokens, answerTokens, failovers, exact } = event;
+      const { finish, promptTokens, answerTokens, failovers, exact, kept, verification } = event;
       const total = promptTokens + answerTokens;
       const names = event.devices.map(({ name }) => name);
       yield {
         finish,
         usage: { prompt_tokens: promptTokens, completion_tokens: answerTokens, total_tokens: total },
-        idlewild: { devices: names, failovers, seed, exact, hub: connection.hub, ai_generated: true },
+        idlewild: {
+          ...{ devices: names, failovers, seed, exact, hub: connection.hub, ai_generated: true },
+          ...(kept === undefined ? {} : { receipts: [textOfBytes(kept)] }),
+          ...(verification === undefined ? {} : { verification: verification.result }),
+        },
       };
     }
   }

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { concat, equalBytes, utf8 } from '../bytes.ts';
 import { LIMITS } from '../limits.ts';
 import type { Crypto, KeyPair } from '../ports.ts';
-import { FINISH_REASONS } from '../wire/answer.ts';
+import { FINISH_REASONS, type CallPart } from '../wire/answer.ts';
 import { bytes, bytes32 } from '../wire/byte-fields.ts';
 import { DATA_CLASSES } from '../wire/purpose.ts';
 import { idOfKey } from '../ids.ts';
@@ -57,6 +57,20 @@ export type AnswerReceipt = z.infer<typeof answerReceiptSchema>;
 export interface AnswerText {
   readonly text: string;
   readonly calls: readonly { readonly name: string; readonly arguments: string }[];
+}
+
+/** The whole of what events of an answer tell, in their order. */
+export function answerTextOf(
+  parts: readonly { readonly s: string; readonly calls?: readonly CallPart[] | undefined }[],
+): AnswerText {
+  const calls: { name: string; arguments: string }[] = [];
+  for (const { i, name = '', s } of parts.flatMap((part) => part.calls ?? [])) {
+    const call = (calls[i] ??= { name: '', arguments: '' });
+    call.name += name;
+    call.arguments += s;
+  }
+  // A device that lies may leave calls out.
+  return { text: parts.map(({ s }) => s).join(''), calls: Object.values(calls) };
 }
 
 /** SHA-256 over (SHA-256 of the text ‖ SHA-256 of the calls as JSON `[[name, arguments], …]`). */

@@ -4,6 +4,7 @@
  * given a commitment to it, which is as good as random to who does not have the salt.
  */
 import {
+  answerTextOf,
   commitmentOf,
   digestAnswer,
   type AnswerWork,
@@ -34,7 +35,10 @@ export function createSealedText({ crypto, random }: { crypto: Crypto; random: R
   return {
     add: ({ s, calls }) => void parts.push({ s, calls }),
     async end(event, { sampling }, energy) {
-      const digest = await digestAnswer(textOf([...(event.before ? [event.before] : []), ...parts, event]), crypto);
+      const digest = await digestAnswer(
+        answerTextOf([...(event.before ? [event.before] : []), ...parts, event]),
+        crypto,
+      );
       const salt = random.bytes(SALT_BYTES);
       const commitment = await commitmentOf(salt, digest, crypto);
       told = { commitment, ...(energy === undefined ? {} : { energy }) };
@@ -42,15 +46,4 @@ export function createSealedText({ crypto, random }: { crypto: Crypto; random: R
     },
     told: () => told,
   };
-}
-
-/** As callers put it together. */
-function textOf(parts: readonly Told[]): Parameters<typeof digestAnswer>[0] {
-  const calls: { name: string; arguments: string }[] = [];
-  for (const { i, name = '', s } of parts.flatMap((part) => part.calls ?? [])) {
-    const call = (calls[i] ??= { name: '', arguments: '' });
-    call.name += name;
-    call.arguments += s;
-  }
-  return { text: parts.map(({ s }) => s).join(''), calls: Object.values(calls) };
 }
