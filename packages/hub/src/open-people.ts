@@ -87,7 +87,7 @@ export async function openPeople(deps: PeopleDeps) {
     keys,
     people: createPeople({ db, clock, random, audit, keys }),
     invites: createInvites({ db, crypto, random, clock, audit, devices, vouches }),
-    deviceTrust: createDeviceTrust({ db, audit }),
+    deviceTrust: createDeviceTrust({ db, audit, clock }),
     vouches,
     models: createModels({ db, store, clock, audit }),
     versions,

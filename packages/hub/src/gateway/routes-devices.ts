@@ -1,8 +1,8 @@
 /** Devices and invites of a territory, under /api. */
-import { DEVICE_TIERS, IdlewildError, wellKnownKey, type Invite } from '@idlewild/protocol';
+import { DEVICE_TIERS, IdlewildError, wellKnownKey, type Invite, type MaybePromise } from '@idlewild/protocol';
 import { z } from 'zod';
 import type { Device } from '../identity/devices.ts';
-import { actorOf } from '../identity/principal.ts';
+import { actorOf, type Principal } from '../identity/principal.ts';
 import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { ApiDeps } from './api-deps.ts';
 import { onId } from './resources.ts';
@@ -60,6 +60,20 @@ export const deviceRoutes =
     inviteRoutes(app, deps);
   };
 
+/** Whether devices that are in these pools are listed: asked once of all that are in the same ones. */
+function listerOf(
+  { policy, territory }: ApiDeps,
+  asker: Principal,
+): (pools: readonly string[]) => MaybePromise<boolean> {
+  const known = new Map<string, MaybePromise<boolean>>();
+  return (pools) => {
+    const key = pools.join(' ');
+    const may = known.get(key) ?? policy.allows(asker, 'listDevices', { territory: territory.id, id: 'any', pools });
+    known.set(key, may);
+    return may;
+  };
+}
+
 function deviceRoutesOf(app: App, deps: ApiDeps): void {
   const { territory, devices, sessions, models } = deps;
   const modelNames = async (): Promise<Map<string, string>> =>
@@ -80,13 +94,18 @@ function deviceRoutesOf(app: App, deps: ApiDeps): void {
   typed(app).route({
     method: 'GET',
     url: '/api/devices',
-    config: { action: 'listDevices' },
-    schema: { summary: 'All devices', tags: ['devices'] },
-    handler: async () => {
+    config: { action: 'listDevices', resource: 'later' },
+    schema: { summary: 'All devices; who may list those of some pools, of these', tags: ['devices'] },
+    handler: async (request) => {
       const names = await modelNames();
       const all = (await devices.list(territory.id)).filter((device) => device.revokedAtMs === undefined);
       const said = await saidOf(all);
-      return all.map((device) => deviceView(device, sessions.get(device.id), names, said));
+      const mayList = listerOf(deps, principal(request));
+      const listed: object[] = [];
+      for (const device of all)
+        if (await mayList(said.pools.get(device.id) ?? []))
+          listed.push(deviceView(device, sessions.get(device.id), names, said));
+      return listed;
     },
   });
   typed(app).route({

@@ -2,15 +2,17 @@
 import { IdlewildError, DEVICE_TIERS, VOUCH_CHAIN, wellKnownKey } from '@idlewild/protocol';
 import { z } from 'zod';
 import { actorOf } from '../identity/principal.ts';
+import type { Policy } from '../policy/port.ts';
 import { PEOPLE_LIMITS } from '../people/limits.ts';
 import type { DeviceTrust } from '../trust/device-trust.ts';
 import type { StewardKey, Vouches } from '../trust/vouches.ts';
 import { onId } from './resources.ts';
-import { principal, typed, type App } from './server.ts';
+import { principal, typed, type App, type FastifyRequest } from './server.ts';
 import { bytesOf, idParams, iso, isoOrNull, statementField } from './views.ts';
 
 export interface TrustRoutesDeps {
   readonly territory: { readonly id: string };
+  readonly policy: Pick<Policy, 'check'>;
   readonly deviceTrust: DeviceTrust;
   readonly vouches: Vouches;
   /** Every replica looks again at once. */
@@ -29,7 +31,15 @@ const name = z.string().min(1).max(PEOPLE_LIMITS.nameCharactersMax);
 const poolParams = idParams.extend({ pool: name });
 const publicKey = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'must be the 32 bytes of an Ed25519 key in base64url');
 
-function tierRoutes(app: App, { territory, deviceTrust, announcePeople }: TrustRoutesDeps): void {
+/** A role on one pool is no leave to put its devices into another, or to take them out of it. */
+const checkPool = async (
+  { policy, territory }: TrustRoutesDeps,
+  request: FastifyRequest,
+  { id, pool }: { readonly id: string; readonly pool: string },
+): Promise<void> => policy.check(principal(request), 'poolDevice', { territory: territory.id, id, pools: [pool] });
+
+function tierRoutes(app: App, deps: TrustRoutesDeps): void {
+  const { territory, deviceTrust, announcePeople } = deps;
   typed(app).route({
     method: 'PATCH',
     url: '/api/devices/:id',
@@ -65,6 +75,7 @@ function tierRoutes(app: App, { territory, deviceTrust, announcePeople }: TrustR
     schema: { params: poolParams, summary: 'Puts a device into a pool', tags: ['devices'] },
     handler: async (request, reply) => {
       const { id, pool } = request.params;
+      await checkPool(deps, request, request.params);
       await deviceTrust.addToPool({ territory: territory.id, id, pool, actor: actorOf(principal(request)) });
       announcePeople();
       return reply.status(204).send();
@@ -77,6 +88,7 @@ function tierRoutes(app: App, { territory, deviceTrust, announcePeople }: TrustR
     schema: { params: poolParams, summary: 'Takes a device out of a pool', tags: ['devices'] },
     handler: async (request, reply) => {
       const { id, pool } = request.params;
+      await checkPool(deps, request, request.params);
       await deviceTrust.removeFromPool({ territory: territory.id, id, pool, actor: actorOf(principal(request)) });
       announcePeople();
       return reply.status(204).send();

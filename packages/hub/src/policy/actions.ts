@@ -53,7 +53,8 @@ export const ACTIONS = {
   listOwnDevices: 'Territory',
   /** To drain or take back what the asker lends, in whichever of her communities. */
   controlOwnDevices: 'Territory',
-  listDevices: 'Territory',
+  /** Those that each asker may see: of a role on a pool, the pool's. */
+  listDevices: 'Device',
   showDevice: 'Device',
   drainDevice: 'Device',
   revokeDevice: 'Device',
@@ -104,9 +105,9 @@ export const ACTIONS = {
   /** Asked of tiers of devices, never of people. */
   readText: 'DataClass',
 
-  /** Communities of the hub, asked of its first territory. */
   /** The territory itself. */
   renameTerritory: 'Territory',
+  /** Communities of the hub, asked of its first territory. */
   hostTerritory: 'Territory',
 } as const satisfies Record<string, ResourceKind>;
 

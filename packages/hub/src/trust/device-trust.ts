@@ -5,11 +5,13 @@
  * Each change counts a version of the territory's people, so that every replica knows within a second, and is in the
  * audit log with what was before.
  */
-import { IdlewildError, type DeviceTier } from '@idlewild/protocol';
+import { IdlewildError, codeOf, type Clock, type DeviceTier } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
+import { requireGrant, turnOf, type RoleGrant } from '../people/granting.ts';
 import { groupName } from '../people/names.ts';
+import { TERRITORY, type Place, type Scope } from '../people/standing.ts';
 import { touchPeople } from '../people/versions.ts';
 import { TRUST_LIMITS } from './limits.ts';
 
@@ -25,7 +27,10 @@ export interface DeviceTrust {
    * that is none here or revoked, `invalid_request` for a person who is no member.
    */
   set(order: OnDevice & { readonly tier?: DeviceTier; readonly person?: string | null }): Promise<boolean>;
-  /** Twice is once. Throws `not_found`, `invalid_request` for no name of a pool, `conflict` beyond bounds. */
+  /**
+   * Twice is once. Throws `not_found`, `invalid_request` for no name of a pool, `conflict` beyond bounds, `forbidden`
+   * where somebody has more on the pool than the actor has on the device.
+   */
   addToPool(order: OnDevice & { readonly pool: string }): Promise<void>;
   /** Throws `not_found` also for one that is not in it. */
   removeFromPool(order: OnDevice & { readonly pool: string }): Promise<void>;
@@ -33,7 +38,14 @@ export interface DeviceTrust {
   pools(territory: string): Promise<ReadonlyMap<string, readonly string[]>>;
 }
 
-export function createDeviceTrust({ db, audit }: { readonly db: Database; readonly audit: Audit }): DeviceTrust {
+export interface DeviceTrustDeps {
+  readonly db: Database;
+  readonly audit: Audit;
+  /** The database's. */
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+export function createDeviceTrust({ db, audit, clock }: DeviceTrustDeps): DeviceTrust {
   return {
     async set({ territory, id, actor, tier, person }) {
       return transact(db, async (transaction) => {
@@ -63,6 +75,7 @@ export function createDeviceTrust({ db, audit }: { readonly db: Database; readon
     async addToPool({ territory, id, actor, pool }) {
       const name = groupName(pool);
       await transact(db, async (transaction) => {
+        await turnOf(transaction, territory);
         const device = await existing(transaction, territory, id);
         const rows = await transaction
           .selectFrom('device_pools')
@@ -76,6 +89,9 @@ export function createDeviceTrust({ db, audit }: { readonly db: Database; readon
             'conflict',
             `${device.name} is in ${rows.length} pools, and no device may be in more`,
           );
+        const scopes = [TERRITORY, ...rows.map((row) => ({ kind: 'pool', id: row.pool }) as const)];
+        const place = { territory, nowMs: clock.now() };
+        await requireHeld(transaction, place, actor, scopes, name, `put ${device.name} into the pool ${name}`);
         await transaction
           .insertInto('device_pools')
           .values({ territory_id: territory, pool: name, device_id: id })
@@ -114,6 +130,40 @@ export function createDeviceTrust({ db, audit }: { readonly db: Database; readon
       );
     },
   };
+}
+
+/**
+ * Whoever has a role on the pool has it on the device from now on, so the actor has to hold it there: in the whole
+ * territory, or on a pool in which the device is.
+ */
+async function requireHeld(
+  transaction: DatabaseTransaction,
+  place: Place,
+  actor: string,
+  scopes: readonly Scope[],
+  pool: string,
+  how: string,
+): Promise<void> {
+  const bound = await transaction
+    .selectFrom('bindings')
+    .select(['role', 'expires_at_ms'])
+    .distinct()
+    .where('territory_id', '=', place.territory)
+    .where('scope_kind', '=', 'pool')
+    .where('scope_id', '=', pool)
+    .where((row) => row.or([row('expires_at_ms', 'is', null), row('expires_at_ms', '>', place.nowMs)]))
+    .execute();
+  let refused: unknown;
+  for (const scope of scopes) {
+    const grants = bound.map((row): RoleGrant => ({ role: row.role, scope, untilMs: row.expires_at_ms }));
+    try {
+      return await requireGrant(transaction, place, actor, grants, how);
+    } catch (error) {
+      if (codeOf(error) !== 'forbidden') throw error;
+      refused ??= error;
+    }
+  }
+  throw refused;
 }
 
 async function existing(transaction: DatabaseTransaction, territory: string, id: string) {

@@ -30,13 +30,14 @@ async function open(): Promise<Setting> {
   const [home] = hubs;
   const territory = home.territory.id;
   const { db } = world.database;
+  const steward = (await home.keys.create({ territory, role: 'steward', actor: 'test' })).id;
   const permitOf = async (hub: Hub, key: string, cid: string): Promise<Permit> =>
     hub.policy.permit(await hub.keys.authenticate(key), 'answer', { territory, id: cid });
   return {
     ...world,
     hubs,
     async pool({ id }, pool, isIn = true) {
-      const order = { territory, id, pool, actor: 'hub' };
+      const order = { territory, id, pool, actor: steward };
       await (isIn ? home.deviceTrust.addToPool(order) : home.deviceTrust.removeFromPool(order));
     },
     async key(...pools) {
