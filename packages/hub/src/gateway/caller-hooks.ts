@@ -15,7 +15,7 @@ import type { Log } from '../log.ts';
 import { PROJECT_LIMITS } from '../projects/limits.ts';
 import type { Carried } from './carried.ts';
 import { repeat } from './repeat.ts';
-import { OFFERS_PATH, SEALED_PATH } from './routes-sealed.ts';
+import { OFFERS_PATH, REFUSALS_PATH, SEALED_PATH } from './routes-sealed.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
 import { callerOf as payerOf, holdFor, personLimits, type SpendHookDeps } from './spend-hook.ts';
 import { estimateTokens, estimateUse } from './token-estimate.ts';
@@ -50,7 +50,7 @@ export const callerHooks =
       const caller = callerOf(request);
       if (caller === undefined || request.method !== 'POST') return;
       if (pathOf(request).startsWith(SEALED_PATH)) refuseNames(request);
-      if (pathOf(request) === OFFERS_PATH) {
+      if ([OFFERS_PATH, REFUSALS_PATH].includes(pathOf(request))) {
         const refused = await limits.mayAsk(caller);
         if (refused !== undefined) throw refused;
         return undefined;

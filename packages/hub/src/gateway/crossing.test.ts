@@ -3,7 +3,7 @@
  * the answer is that to what nobody has.
  *
  * Routes and their bodies come from the OpenAPI document, handles of the other territory from its rows. A route that
- * this cannot ask for in earnest fails by its name, until `RECIPES` says how.
+ * this cannot ask for in earnest fails by its name, until `RECIPES` of `testing/every-route.ts` says how.
  */
 import { createMemoryBlobStore, newId, type IdPrefix } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
@@ -11,35 +11,9 @@ import { storeTinyModel } from '@idlewild/protocol/testing';
 import { CID } from 'multiformats/cid';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openDatabase } from '../db/open.ts';
+import { attempts, everyRoute, type Attempt, type Route } from '../testing/every-route.ts';
 import { fillTerritory, type FullTerritory } from '../testing/full-territory.ts';
 import { openTestDoor, type TestDoor } from '../testing/test-door.ts';
-
-interface Schema {
-  readonly type?: string;
-  readonly enum?: readonly unknown[];
-  readonly const?: unknown;
-  readonly format?: string;
-  readonly minimum?: number;
-  readonly items?: Schema;
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly required?: readonly string[];
-  readonly anyOf?: readonly Schema[];
-  readonly oneOf?: readonly Schema[];
-}
-interface Operation {
-  readonly parameters?: readonly {
-    readonly in: string;
-    readonly name: string;
-    readonly schema: Schema;
-    readonly required?: boolean;
-  }[];
-  readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema }>> };
-}
-interface Route {
-  readonly method: string;
-  readonly path: string;
-  readonly operation: Operation;
-}
 
 const B = `ter_${'b'.repeat(26)}`;
 let door: TestDoor;
@@ -59,15 +33,7 @@ beforeAll(async () => {
   const cid = await storeTinyModel(store, 'what only the others have', { crypto: nodeCrypto });
   const manifest = (await store.get(CID.parse(cid))) as Uint8Array;
   other = await fillTerritory(database.db, { territory: B, random: nodeRandom, model: { cid, manifest } });
-  const document = (await (await ask('steward', 'GET', '/api/openapi.json')).json()) as {
-    paths: Record<string, Record<string, Operation>>;
-  };
-  routes = Object.entries(document.paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
-  );
-  // What makes things comes last: under the name that another's thing has there may well be one here.
-  const makes = ({ method, path }: Route): number => Number(method !== 'GET' && !path.includes('{'));
-  routes.sort((a, b) => makes(a) - makes(b));
+  routes = await everyRoute(door.url);
 });
 afterAll(() => door.close());
 
@@ -82,86 +48,12 @@ function ask(role: string, method: string, path: string, body?: unknown): Promis
   });
 }
 
-/** A value that the schema takes, with `handle` wherever it takes any text. */
-function made(schema: Schema, handle: string): unknown {
-  if (schema.const !== undefined) return schema.const;
-  if (schema.enum !== undefined) return schema.enum[0];
-  const [first] = schema.anyOf ?? schema.oneOf ?? [];
-  if (first !== undefined) return made(first, handle);
-  switch (schema.type) {
-    case 'string':
-      if (schema.format === 'date-time') return '2026-01-01T00:00:00Z';
-      return schema.format === 'date' ? '2026-01-01' : handle;
-    case 'integer':
-    case 'number':
-      return Math.max(1, schema.minimum ?? 1);
-    case 'boolean':
-      return true;
-    case 'array':
-      return schema.items === undefined ? [] : [made(schema.items, handle)];
-    case 'object':
-      return Object.fromEntries(
-        Object.entries(schema.properties ?? {})
-          .filter(([name]) => schema.required?.includes(name))
-          .map(([name, each]) => [name, made(each, handle)]),
-      );
-    default:
-      return handle;
-  }
-}
-
-const bodyOf = (operation: Operation): Schema | undefined => operation.requestBody?.content['application/json']?.schema;
-/** Optional texts of a body, each of which may be a handle. */
-const optionalTexts = (schema: Schema): string[] =>
-  Object.entries(schema.properties ?? {})
-    .filter(([name, each]) => !schema.required?.includes(name) && takesText(each))
-    .map(([name]) => name);
-const takesText = (schema: Schema): boolean =>
-  (schema.type === 'string' && schema.enum === undefined) || (schema.anyOf ?? schema.oneOf ?? []).some(takesText);
-
-interface Attempt {
-  readonly path: string;
-  readonly body: unknown;
-}
-
-/** Everything that the route can be asked with this handle. */
-function attempts({ method, path, operation }: Route, handle: string): Attempt[] {
-  const name = `${method} ${path}`;
-  const at = path.replace(/\{\w+\}/g, encodeURIComponent(handle));
-  const queries = (operation.parameters ?? []).filter((each) => each.in === 'query');
-  const needed = queries.filter(({ required }) => required === true);
-  const base = needed.map((each) => `${each.name}=${encodeURIComponent(String(made(each.schema, handle)))}`);
-  const withQuery = (more: readonly string[]): string => {
-    const all = [...base, ...more];
-    return all.length === 0 ? at : `${at}?${all.join('&')}`;
-  };
-  const schema = bodyOf(operation);
-  const body = RECIPES[name]?.(handle) ?? (schema === undefined ? undefined : made(schema, handle));
-  const all: Attempt[] = [{ path: withQuery([]), body }];
-  for (const each of queries)
-    if (takesText(each.schema)) all.push({ path: withQuery([`${each.name}=${encodeURIComponent(handle)}`]), body });
-  if (schema !== undefined && schema.anyOf === undefined)
-    for (const field of optionalTexts(schema))
-      all.push({ path: withQuery([]), body: { ...(body as object), [field]: handle } });
-  return all;
-}
-
-/** Bodies that cannot be told from a schema alone. */
-const RECIPES: Readonly<Record<string, (handle: string) => unknown>> = {
-  'PATCH /api/keys/{id}': () => ({ requestsPerMinute: 10 }),
-  'PUT /api/roles/{name}': () => ({ permissions: ['answer'] }),
-  'POST /api/roles': (handle) => ({ name: `of-${handle}`, permissions: ['answer'] }),
-  'POST /api/stewards': (handle) => ({
-    name: handle,
-    key: Buffer.from(handle.padEnd(32)).subarray(-32).toString('base64url'),
-  }),
-  'PATCH /api/caps': (handle) => ({ kind: 'key', subject: handle, tokensPerDay: 1 }),
-};
-
 /** Routes that refuse whatever is put in as malformed, and why that is all there is to ask. */
 const MALFORMED: Readonly<Record<string, string>> = {
   'GET /api/audit/report': "takes two instants, and nothing that could be another territory's",
   'POST /v1/sealed/answers': 'takes an offer that its own hub has sealed, and reads nothing else as one',
+  'POST /v1/sealed/refusals': 'takes an offer that its own hub has sealed, and a rule that holds for who asks',
+  'PUT /api/use': 'takes rules, which name nobody, and what a steward signed of them',
   'PUT /api/policy': 'takes policies, whose names are its own, and which refer to nobody before they are asked',
 };
 

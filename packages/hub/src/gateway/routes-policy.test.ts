@@ -159,7 +159,7 @@ const WORK: Readonly<Record<string, object>> = {
   '/v1/sealed/offers': { model: 'jacobean', bytes: 4_096 },
 };
 /** What it takes an offer to come to; refused without one. */
-const LATER = ['/v1/sealed/answers'];
+const LATER = ['/v1/sealed/answers', '/v1/sealed/refusals'];
 /** What cancels work, or says that there is none. */
 const NO_WORK = /^\/v1\/(chat\/completions|responses|answers)\/:/;
 

@@ -5,26 +5,30 @@
  * caller that hangs up, or does not read, ends its attempt. Answers are not kept: whose stream breaks seals to
  * another device.
  */
-import { LIMITS, type Clock, type IdlewildError } from '@idlewild/protocol';
+import { LIMITS, causeSchema, type Clock, type IdlewildError } from '@idlewild/protocol';
 import { z } from 'zod';
 import { actorOf } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Models } from '../models/registry.ts';
 import { createPace } from '../pace.ts';
 import type { Offered, SealedAnswers, SealedHandle, SealedSink } from '../sealed/port.ts';
+import type { SealedUse } from '../use/sealed-use.ts';
+import type { Use } from '../use/use.ts';
 import { createSlowReaders, type SlowReaders } from '../slow-readers.ts';
 import { permitText, type AdmitDeps } from './admit.ts';
 import { errorBody } from './errors.ts';
 import { refuse } from './openai/work.ts';
 import { textOf } from './said.ts';
-import { principal, typed, type App, type FastifyReply } from './server.ts';
-import { judgeText, type WantedDeps } from './wanted.ts';
+import { principal, typed, type App, type FastifyReply, type FastifyRequest } from './server.ts';
+import { judgeText } from './wanted.ts';
 
 /** Under it nothing is kept, and limits of requests count prompts and no offers. */
 export const SEALED_PATH = '/v1/sealed/';
 export const OFFERS_PATH = `${SEALED_PATH}offers`;
+export const REFUSALS_PATH = `${SEALED_PATH}refusals`;
 
-export interface SealedRoutesDeps extends AdmitDeps, WantedDeps {
+export interface SealedRoutesDeps extends AdmitDeps {
+  readonly use: Pick<Use, 'judge' | 'sealedFor' | 'refuse'>;
   readonly sealed: SealedAnswers;
   readonly models: Pick<Models, 'resolve'>;
   readonly territory: { readonly id: string };
@@ -39,6 +43,7 @@ const offerRequestSchema = z.strictObject({
   numeric_class: z.string().max(64).optional().describe('Of the tokens that there are already.'),
   near: id.optional().describe('A device that may know the beginning of the conversation.'),
   without: z.array(id).max(HUB_LIMITS.offerWithoutMax).optional().describe('Devices that have failed this prompt.'),
+  apart: z.boolean().optional().describe('Rather a device of another lender than those: it is to check what they made.'),
 });
 
 const base64url = (characters: number) => z.base64url().max(characters);
@@ -50,7 +55,16 @@ const promptSchema = z.strictObject({
   key: key32.describe("The device's X25519 key."),
   enc: key32.describe('The encapsulated key (RFC 9180).'),
   sealed: base64url(SEALED_CHARACTERS_MAX),
+  tokens: z.int().min(1).max(LIMITS.tokensMax).optional().describe('That the answer may have, roughly.'),
 });
+
+const refusalSchema = z.strictObject({
+  offer: z.string().min(1).max(HUB_LIMITS.offerCharactersMax),
+  rule: causeSchema.optional().describe('Absent: it is no conversation, and a profile wants one.'),
+});
+
+/** Of what holds, what the caller does not know from the rules. */
+const shownUse = ({ version, profiles, except }: SealedUse): object => ({ version, profiles, except });
 
 /** What an answer may have that does not say, as the scheduler thinks. */
 const ANSWER_TOKENS = 200;
@@ -80,6 +94,7 @@ export const sealedRoutes =
         const permit = await permitText({ policy, territory }, request, cid, told, true);
         const wanted = { model: body.model, text: told, texts: [], isSealed: true };
         await judgeText({ use }, request, reply, wanted);
+        const held = await use.sealedFor(principal(request));
         const offer = await sealed.offer(
           {
             territory: territory.id,
@@ -92,6 +107,8 @@ export const sealedRoutes =
             numericClass: body.numeric_class,
             near: body.near,
             without: body.without ?? [],
+            apart: body.apart,
+            use: held?.order,
           },
           closedSignal(reply),
         );
@@ -108,7 +125,33 @@ export const sealedRoutes =
           device: { id: offer.device.id, name: offer.device.name, key: text(offer.device.key) },
           agreement_key: text(offer.agreementKey),
           vouch: offer.vouch.map(text),
+          ...(held === undefined ? {} : { use: shownUse(held) }),
         };
+      },
+    });
+    /** An offer as it comes back, with what holds for whoever brings it. */
+    const offeredTo = async (request: FastifyRequest, token: string): Promise<Omit<Offered, 'admit'>> => {
+      const asker = principal(request);
+      return {
+        token,
+        territory: territory.id,
+        caller: actorOf(asker),
+        use: (await use.sealedFor(asker))?.order,
+        refuse: (model, rule) => use.refuse(asker, { model, rule }),
+      };
+    };
+    typed(app).route({
+      method: 'POST',
+      url: REFUSALS_PATH,
+      config: { action: 'answer', resource: 'later' },
+      schema: {
+        body: refusalSchema,
+        summary: 'Says that a rule of use speaks against a prompt that is not sealed therefore',
+        tags: ['sealed'],
+      },
+      handler: async (request) => {
+        const { offer: token, rule } = request.body;
+        return sealed.withdraw(await offeredTo(request, token), rule);
       },
     });
     typed(app).route({
@@ -119,10 +162,8 @@ export const sealedRoutes =
       handler: async (request, reply) => {
         const { offer: token, ...prompt } = request.body;
         const offered: Offered = {
-          token,
-          territory: territory.id,
-          caller: actorOf(principal(request)),
-          hold: request.hold?.id,
+          ...(await offeredTo(request, token)),
+          hold: request.hold,
           admit: (model, told) => permitText({ policy, territory }, request, model, told, true),
         };
         const carried = { key: bytes(prompt.key), enc: bytes(prompt.enc), sealed: bytes(prompt.sealed) };
@@ -195,7 +236,8 @@ async function stream(
     };
     submit({
       part: (n, sealed) => tell({ t: 'part', n, sealed: text(sealed) }),
-      done: (n, sealed) => tell({ t: 'done', n, sealed: text(sealed) }, true),
+      done: (n, sealed, receipt) =>
+        tell({ t: 'done', n, sealed: text(sealed), ...(receipt && { receipt: text(receipt) }) }, true),
       lost: (code, message) => tell({ t: 'lost', code, message }, true),
       failed(error: IdlewildError, more) {
         if (raw.headersSent || more !== undefined) {

@@ -30,11 +30,12 @@ export const useRoutes =
     decideRoute(app, deps);
   };
 
-const versionView = ({ version, rules, createdBy, createdAtMs }: RulesVersion): object => ({
+const versionView = ({ version, rules, createdBy, createdAtMs, signed }: RulesVersion): object => ({
   version,
   rules,
   createdBy: createdBy ?? null,
   createdAt: isoOrNull(createdAtMs),
+  signed: signed ?? null,
 });
 
 function ruleRoutes(app: App, { use }: UseRoutesDeps): void {
@@ -61,14 +62,16 @@ function ruleRoutes(app: App, { use }: UseRoutesDeps): void {
         rules: useRulesSchema,
         /** The version that the change was made of; another one by now is not overwritten. */
         after: z.int().min(0).optional(),
+        /** A steward's statement of them as of the version that they will be, so that encrypted prompts are held to them. */
+        signed: z.base64url().max(USE_LIMITS.signedCharactersMax).optional(),
       }),
       summary: 'Changes the rules of use; from now on, on every replica',
       tags: ['use'],
     },
     handler: async (request) => {
-      const { rules, after } = request.body;
+      const { rules, after, signed } = request.body;
       const actor = actorOf(principal(request));
-      return { version: await use.apply({ rules, actor, ...(after === undefined ? {} : { after }) }) };
+      return { version: await use.apply({ rules, actor, signed, ...(after === undefined ? {} : { after }) }) };
     },
   });
   typed(app).route({

@@ -28,6 +28,8 @@ const grantSchema = z.object({
   /** Who asks, where that is somebody known. */
   person: z.string().optional(),
   expiresAtMs: z.number(),
+  /** Digest of what it will be held to. */
+  use: z.string().optional(),
 });
 /** What one caller may have of one device, once. */
 export type Grant = z.infer<typeof grantSchema>;

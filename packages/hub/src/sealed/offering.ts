@@ -42,6 +42,8 @@ export interface Offering {
   ask(request: OfferRequest, signal: AbortSignal): Promise<Held>;
   /** The prompt has come: the place is no longer this room's to let go. */
   taken(lease: string): void;
+  /** No prompt will come. */
+  letGo(lease: string): void;
   onGone(device: ConnectedDevice): void;
   pump(): void;
   /** Ends waits that are over; to be called from time to time. */
@@ -89,7 +91,9 @@ export function createOffering(deps: OfferingDeps): Offering {
   const isVouched = (device: ConnectedDevice): boolean =>
     device.agreementKey.length > 0 && vouched.chainOf(device) !== undefined;
   const eligible = (request: OfferRequest): ConnectedDevice[] =>
-    [...sessions.list()].filter((device) => device.territory === request.territory && isVouched(device));
+    [...sessions.list()].filter(
+      (device) => device.territory === request.territory && isVouched(device) && isJudge(device, request.use),
+    );
   const candidatesFor = (request: OfferRequest): Candidate[] =>
     eligible(request).map((device) => candidateOf(device, request.model.cid, clock.monotonic()));
 
@@ -101,7 +105,17 @@ export function createOffering(deps: OfferingDeps): Offering {
     const demand = demandOf(request);
     const near = candidates.filter(({ device, mistrusted }) => device === request.near && !mistrusted);
     const choice = route(near, demand);
-    return { candidates, choice: choice.t === 'device' ? choice : route(candidates, demand) };
+    if (choice.t === 'device') return { candidates, choice };
+    const others = route(apartFrom(request, candidates), demand);
+    return { candidates, choice: others.t === 'device' ? others : route(candidates, demand) };
+  }
+
+  /** Of other lenders than those that it is to be without; none where that does not matter. */
+  function apartFrom({ apart, without }: OfferRequest, candidates: readonly Candidate[]): readonly Candidate[] {
+    if (apart !== true) return [];
+    const lenderOf = (id: string): string | undefined => sessions.get(id)?.standing.person;
+    const lenders = new Set(without.map(lenderOf));
+    return candidates.filter(({ device }) => !lenders.has(lenderOf(device)));
   }
 
   const heldOf = (request: OfferRequest, device: ConnectedDevice): Held => ({
@@ -145,8 +159,8 @@ export function createOffering(deps: OfferingDeps): Offering {
     return activeOf(device) <= device.status.slots ? device : undefined;
   }
 
-  const maySee = (device: ConnectedDevice, { text, permit }: OfferRequest): boolean =>
-    isVouched(device) && barOf(device, trust.demandOf(text, permit)) === undefined;
+  const maySee = (device: ConnectedDevice, { text, permit, use }: OfferRequest): boolean =>
+    isVouched(device) && isJudge(device, use) && barOf(device, trust.demandOf(text, permit)) === undefined;
 
   function pump(): void {
     for (const wait of waiting) {
@@ -181,6 +195,13 @@ export function createOffering(deps: OfferingDeps): Offering {
     deps.placement?.isComing(request.model.cid, FEATURES, (device) => maySee(device, request)) === true;
 
   function noDevice(request: OfferRequest, candidates: readonly Candidate[]): IdlewildError {
+    if (request.use !== undefined && candidates.length === 0 && eligible({ ...request, use: undefined }).length > 0) {
+      const needs = request.use.classifiers.length > 0 ? ' and has its classifiers ready' : '';
+      const message =
+        `no device for which a steward vouches can hold an encrypted prompt to this community's rules of use${needs}; ` +
+        'ask in the open, or tell a steward';
+      return new IdlewildError('use_unjudged', message, { details: { retryAfterSeconds: 10 } });
+    }
     const some = [...sessions.list()].some(({ territory }) => territory === request.territory);
     const why =
       candidates.length === 0 && some
@@ -199,7 +220,8 @@ export function createOffering(deps: OfferingDeps): Offering {
 
   return {
     async ask(request, signal) {
-      deps.placement?.asked(request.model.cid);
+      for (const cid of [request.model.cid, ...(request.use?.classifiers ?? []).map(({ model }) => model)])
+        deps.placement?.asked(cid);
       admit(request);
       await Promise.all([trust.refresh(), vouched.refresh()]);
       if (signal.aborted) throw cancelled();
@@ -223,6 +245,7 @@ export function createOffering(deps: OfferingDeps): Offering {
       held.get(lease)?.timer.cancel();
       held.delete(lease);
     },
+    letGo,
     onGone(device) {
       for (const [lease, place] of held)
         if (place.held.device === device) {
@@ -255,6 +278,13 @@ export function createOffering(deps: OfferingDeps): Offering {
     waiting: () => waiting.size,
     isIdle: () => waiting.size === 0 && held.size === 0,
   };
+}
+
+/** Whether it can hold a prompt to this, with what it has ready. */
+function isJudge({ features, status }: ConnectedDevice, use: OfferRequest['use']): boolean {
+  if (use === undefined) return true;
+  const isReady = (cid: string): boolean => status.models.some((model) => model.cid === cid && model.state === 'warm');
+  return features.includes('use') && use.classifiers.every(({ model }) => isReady(model));
 }
 
 const cancelled = (): IdlewildError => new IdlewildError('cancelled', 'the caller hung up');

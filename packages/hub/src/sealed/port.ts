@@ -1,8 +1,9 @@
 /** What others see of sealed prompts: how a device is offered for one, how it is answered, and what is told of it. */
-import type { ErrorCode, IdlewildError, MaybePromise, SealedEvent, VouchChain } from '@idlewild/protocol';
+import type { ErrorCode, IdlewildError, MaybePromise, SealedEvent, UseOrder, VouchChain } from '@idlewild/protocol';
 import type { Permit } from '../policy/permit.ts';
 import type { ConnectedDevice, SealedOrder } from '../session/connected-device.ts';
 import type { AskedText } from '../trust/text.ts';
+import type { SealedHold } from './spend.ts';
 
 export interface OfferRequest {
   readonly territory: string;
@@ -22,6 +23,10 @@ export interface OfferRequest {
   readonly near?: string | undefined;
   /** Ids of devices that have failed it. */
   readonly without: readonly string[];
+  /** Rather a device of another lender than those: it is to check what they made. */
+  readonly apart?: boolean | undefined;
+  /** What a device has to hold it to. */
+  readonly use?: UseOrder | undefined;
 }
 
 export interface Offer {
@@ -43,9 +48,13 @@ export interface Offered {
   readonly territory: string;
   readonly caller: string;
   /** What it is charged to, where anything bounds what it may spend. */
-  readonly hold?: string | undefined;
+  readonly hold?: SealedHold | undefined;
   /** Whether the caller may be answered by this model, for a text like this. Throws what refuses. */
   readonly admit: (model: string, text: AskedText) => MaybePromise<Permit>;
+  /** What holds for the caller now: where it is another than was offered, the offer is over. */
+  readonly use?: UseOrder | undefined;
+  /** Writes down that a device refused it, by a rule of `use` or as no conversation; what to tell the caller. */
+  readonly refuse: (model: string, rule: string | undefined) => Promise<IdlewildError>;
 }
 
 /** What comes with an offer. */
@@ -54,7 +63,8 @@ export type SealedPrompt = Pick<SealedOrder, 'key' | 'enc' | 'sealed'>;
 /** Where one sealed answer goes. After `done`, `lost` or `failed` nothing follows. */
 export interface SealedSink {
   part(n: number, sealed: Uint8Array): void;
-  done(n: number, sealed: Uint8Array): void;
+  /** `receipt`: what the hub signs of it, where its device commits itself to the text. */
+  done(n: number, sealed: Uint8Array, receipt?: Uint8Array): void;
   /** The device cannot go on, for no fault of the prompt: its caller may seal it to another. */
   lost(code: ErrorCode, message: string): void;
   /** No other device would do better. `more`: what the device says of it to its caller alone. */
@@ -75,6 +85,11 @@ export interface SealedAnswers {
   offer(request: OfferRequest, signal: AbortSignal): Promise<Offer>;
   /** Resolves once the request is committed. Throws `offer_expired`, and what a journal throws. */
   submit(offered: Offered, prompt: SealedPrompt, sink: SealedSink): Promise<SealedHandle>;
+  /**
+   * The caller found that a rule speaks against its prompt, and seals none: the place is free. Throws `offer_expired`,
+   * `invalid_request` for a rule that does not hold for it, else what it is refused with.
+   */
+  withdraw(offered: Omit<Offered, 'admit' | 'hold'>, rule: string | undefined): Promise<never>;
   onFrame(device: ConnectedDevice, event: SealedEvent): void;
   onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
   /** Devices or their states changed. */
@@ -82,5 +97,7 @@ export interface SealedAnswers {
   /** What devices may see changed: attempts are taken from those that may see theirs no longer. */
   retrust(): void;
   counts(): { readonly open: number; readonly waiting: number };
+  /** Waits until nothing is open, at most this long, and takes nothing new in the second half of it. */
+  drain(boundMs: number): Promise<void>;
   stop(): void;
 }

@@ -102,12 +102,16 @@ async function createWorld(): Promise<World> {
       const said: string[] = [];
       const sealed = new Uint8Array(LIMITS.sealedPromptBytesMin + 16);
       const prompt = { key: new Uint8Array(32), enc: new Uint8Array(32), sealed };
-      const submitting = hub.sealed.submit({ token, ...caller, admit: () => OWN_LEAVE }, prompt, {
-        part: (n) => void said.push(`part ${n}`),
-        done: (n) => void said.push(`done ${n}`),
-        lost: (code) => void said.push(`lost ${code}`),
-        failed: ({ code }) => void said.push(`failed ${code}`),
-      });
+      const submitting = hub.sealed.submit(
+        { token, ...caller, admit: () => OWN_LEAVE, refuse: expect.unreachable },
+        prompt,
+        {
+          part: (n) => void said.push(`part ${n}`),
+          done: (n) => void said.push(`done ${n}`),
+          lost: (code) => void said.push(`lost ${code}`),
+          failed: ({ code }) => void said.push(`failed ${code}`),
+        },
+      );
       submitting.catch(() => {});
       await clock.advance(100);
       await submitting;

@@ -1,15 +1,16 @@
 /** Claims about sealed prompts at the hub, with a whole hub on a fake clock and scripted devices. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
+  IdlewildError,
   LIMITS,
   createMemoryBlobStore,
   idOfKey,
   joinTokenOf,
   signDeviceVouch,
   type Fields,
-  type IdlewildError,
   type KeyPair,
   type ToDevice,
+  type UseOrder,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
@@ -20,6 +21,7 @@ import { createMemorySecrets } from '../identity/secrets.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import { OWN_LEAVE, type Permit } from '../policy/permit.ts';
+import type { Reach } from '../policy/reach.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
 import type { Offer, OfferRequest, SealedHandle, SealedPrompt } from './port.ts';
@@ -37,6 +39,9 @@ interface World {
   readonly hub: Hub;
   readonly keyId: string;
   readonly ended: string[];
+  /** What devices or callers refused by a rule, and of which model. */
+  readonly refusals: string[];
+  refuse(model: string, rule: string | undefined): Promise<IdlewildError>;
   readonly model: { readonly cid: string; readonly name: string };
   join(
     name: string,
@@ -48,7 +53,7 @@ interface World {
   ask(change?: Partial<OfferRequest>, signal?: AbortSignal): Promise<Offer>;
   submit(
     offer: Pick<Offer, 'token'>,
-    change?: { prompt?: SealedPrompt; caller?: string; permit?: Permit },
+    change?: { prompt?: SealedPrompt; caller?: string; permit?: Permit; use?: UseOrder },
   ): Promise<Heard>;
 }
 interface Heard {
@@ -74,7 +79,13 @@ async function createWorld(): Promise<World> {
   const model = { cid: await publishTestModel(hub, store, 'poet'), name: 'poet' };
   const steward = await nodeCrypto.signingKey(new Uint8Array(32).fill(3));
   await hub.vouches.addSteward({ territory, actor: 'test', publicKey: steward.publicKey, name: 'Ada' });
+  const refusals: string[] = [];
   const world: World = {
+    refusals,
+    async refuse(to, rule) {
+      refusals.push(`${to} ${rule}`);
+      return new IdlewildError('use_refused', 'refused');
+    },
     clock,
     hub,
     keyId,
@@ -132,9 +143,9 @@ async function createWorld(): Promise<World> {
         },
         signal,
       ),
-    async submit({ token }, { prompt = PROMPT, caller = keyId, permit = OWN_LEAVE } = {}) {
+    async submit({ token }, { prompt = PROMPT, caller = keyId, permit = OWN_LEAVE, use } = {}) {
       const said: string[] = [];
-      const offered = { token, territory, caller, admit: () => permit };
+      const offered = { token, territory, caller, admit: () => permit, use, refuse: world.refuse };
       const submitting = hub.sealed.submit(offered, prompt, {
         part: (n) => void said.push(`part ${n}`),
         done: (n) => void said.push(`done ${n}`),
@@ -379,4 +390,104 @@ test('answers in the open do not keep a sealed prompt waiting for ever, nor the 
   finish(ada, 0);
   await clock.advance(2_000);
   expect(served.slice(served.indexOf('sealed') + 1)).toContain('open');
+});
+
+test('an offer is of a device that its asker’s rights are for, and what runs is lost when they are for others', async () => {
+  const { clock, hub, vouched, ask, submit } = await createWorld();
+  const [ada, bea] = [await vouched('ada'), await vouched('bea')];
+  const territory = hub.territory.id;
+  const poolOf = async (device: ScriptedDevice, pool: string): Promise<void> => {
+    const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
+    await hub.deviceTrust.addToPool({ territory, id, pool, actor: 'hub' });
+  };
+  await poolOf(ada, 'lab');
+  await poolOf(bea, 'attic');
+  await clock.advance(1_000);
+  const right = { pool: 'attic' };
+  const reach = (): Reach => {
+    const { pool } = right;
+    return { key: pool, pools: () => [pool], includes: (pools) => pools.includes(pool) };
+  };
+  const permit = { ...OWN_LEAVE, reach };
+  const [first, second] = [await ask({ permit }), await ask({ permit })];
+  expect([first.device.name, second.device.name]).toEqual(['bea', 'bea']);
+  const { said } = await submit(first, { permit });
+  right.pool = 'lab';
+  await clock.advance(HUB_LIMITS.sweepMs * 2);
+  expect(said).toEqual(['lost consent_refused']);
+  expect(bea.heard.filter(({ t }) => t === 'cancel')).toHaveLength(1);
+  await expect(submit(second, { permit })).rejects.toMatchObject({ code: 'offer_expired' });
+  expect((await ask({ permit })).device.name).toBe('ada');
+});
+
+test('a device whose tier falls is taken from a sealed answer within a second, where nothing else is asked', async () => {
+  const { clock, hub, vouched, ask, submit } = await createWorld();
+  const ada = await vouched('ada');
+  const { said } = await submit(await ask());
+  const id = await idOfKey('dev', ada.key.publicKey, nodeCrypto);
+  await hub.deviceTrust.set({ territory: hub.territory.id, id, tier: 'public', actor: 'hub' });
+  for (let i = 0; i < 10; i++) await clock.advance(HUB_LIMITS.sweepMs);
+  expect(said).toEqual(['lost consent_refused']);
+});
+
+const phrases = [{ rule: 'arms', phrases: ['nerve gas'] }];
+const held: UseOrder = { phrases, classifiers: [], preambles: [] };
+const judgedBy = (model: string): UseOrder => ({
+  ...held,
+  classifiers: [{ rule: 'rude', model, labels: [1], threshold: 0.5 }],
+});
+
+test('what a prompt is held to goes with it, and only to a device that can hold it to that', async () => {
+  const { ask, clock, model, submit, vouched } = await createWorld();
+  const ada = await vouched('ada');
+  await submit(await ask({ use: held }), { use: held });
+  await clock.advance(50);
+  expect(orders(ada)).toMatchObject([{ use: held }]);
+  await expect(ask({ use: judgedBy('bafyguard') })).rejects.toMatchObject({ code: 'use_unjudged' });
+  ada.setStatus({ models: [warmModel(model.cid), warmModel('bafyguard')], slots: 2 });
+  await clock.advance(LIMITS.heartbeatMs);
+  await expect(ask({ use: judgedBy('bafyguard') })).resolves.toMatchObject({ lease: expect.any(String) as string });
+});
+
+test('an offer is over when other rules hold for its caller than when it was made', async () => {
+  const { ask, submit, vouched } = await createWorld();
+  await vouched('ada');
+  await expect(submit(await ask({ use: held }))).rejects.toMatchObject({ code: 'offer_expired' });
+  await expect(submit(await ask(), { use: held })).rejects.toMatchObject({ code: 'offer_expired' });
+  const other = { ...held, preambles: ['Be kind.'] };
+  await expect(submit(await ask({ use: held }), { use: other })).rejects.toMatchObject({ code: 'offer_expired' });
+});
+
+test("a device refuses by the caller's rules for good; by one that it made up it only loses the prompt", async () => {
+  const { ask, clock, ended, refusals, submit, vouched } = await createWorld();
+  const ada = await vouched('ada');
+  const refusedBy = async (rule: string | undefined): Promise<string[]> => {
+    const { said } = await submit(await ask({ use: held }), { use: held });
+    await clock.advance(50);
+    const { lease, epoch } = orders(ada).at(-1) as Order;
+    const told = { t: 'sealed.failed', lease, epoch, code: 'use_refused', message: '' } as const;
+    ada.send(rule === undefined ? told : { ...told, rule });
+    await clock.advance(50);
+    return said;
+  };
+  expect(await refusedBy('arms')).toEqual(['failed use_refused']);
+  expect(await refusedBy(undefined)).toEqual(['failed use_refused']);
+  expect(await refusedBy('made-up')).toEqual([expect.stringContaining('lost frame_invalid')]);
+  expect(refusals).toEqual(['poet arms', 'poet undefined']);
+  expect(ended).toEqual(['failed use_refused', 'failed use_refused', 'failed frame_invalid']);
+});
+
+test('a caller that finds a rule against its own prompt frees the place, once, and by a rule that holds for it', async () => {
+  const { ask, hub, keyId, refuse, vouched } = await createWorld();
+  await vouched('ada', { slots: 1 });
+  const { token } = await ask({ use: held });
+  const offered = { token, territory: hub.territory.id, caller: keyId, use: held, refuse };
+  await expect(hub.sealed.withdraw(offered, 'made-up')).rejects.toMatchObject({ code: 'invalid_request' });
+  await expect(hub.sealed.withdraw({ ...offered, use: undefined }, 'arms')).rejects.toMatchObject({
+    code: 'invalid_request',
+  });
+  expect([...hub.sessions.list()][0]?.leases.size).toBe(1);
+  await expect(hub.sealed.withdraw(offered, 'arms')).rejects.toMatchObject({ code: 'use_refused' });
+  expect([...hub.sessions.list()][0]?.leases.size).toBe(0);
+  await expect(hub.sealed.withdraw(offered, 'arms')).rejects.toMatchObject({ code: 'offer_expired' });
 });

@@ -13,9 +13,12 @@ import {
   IdlewildError,
   PROMPT_BUCKETS,
   bucketFor,
+  encodeCbor,
+  hex,
   isErrorCode,
   messageOf,
   newId,
+  utf8,
   type Clock,
   type Crypto,
   type ErrorCode,
@@ -24,6 +27,7 @@ import {
   type SealedFailed,
   type SealedPart,
   type Timer,
+  type UseOrder,
 } from '@idlewild/protocol';
 import type { AnswerMeter } from '../answers/port.ts';
 import type { Journal } from '../answers/journal.ts';
@@ -39,7 +43,9 @@ import { sortOf, type AskedText } from '../trust/text.ts';
 import type { Trust } from '../trust/trust.ts';
 import { createOfferTokens, type Grant } from './offer-token.ts';
 import { createOffering } from './offering.ts';
-import type { Offer, SealedAnswers, SealedPrompt, SealedSink } from './port.ts';
+import type { Offer, Offered, SealedAnswers, SealedPrompt, SealedSink } from './port.ts';
+import type { SealedReceipts } from './receipts.ts';
+import { createSealedSpend, type SealedSpend } from './spend.ts';
 import type { Vouched } from './vouched.ts';
 
 export interface SealedDeps {
@@ -56,6 +62,7 @@ export interface SealedDeps {
   readonly placement?: Pick<Placement, 'asked' | 'isComing'> | undefined;
   readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
   readonly vouched: Vouched;
+  readonly receipts: SealedReceipts;
   /** A slot is free that somebody else may want. */
   onFree(): void;
   readonly log: Log;
@@ -69,6 +76,9 @@ interface Running {
   readonly text: AskedText;
   readonly device: ConnectedDevice;
   readonly sink: SealedSink;
+  /** What it is held to, and who writes a refusal down. */
+  readonly use: UseOrder | undefined;
+  readonly refuse: (rule: string | undefined) => Promise<IdlewildError>;
   readonly startedAtMs: number;
   /** Silence for so long is a stall. */
   readonly stallMs: number;
@@ -76,11 +86,22 @@ interface Running {
   started: boolean;
   /** Number of the next event. */
   next: number;
+  /** Of the sealed prompt. No token of it is made of less than one of them. */
+  readonly promptBytes: number;
+  readonly spend: SealedSpend;
   promptTokens: number;
   cachedTokens: number;
   tokens: number;
   over: boolean;
   silenced: boolean;
+}
+
+interface Begun {
+  readonly request: string;
+  readonly sink: SealedSink;
+  readonly offered: Pick<Offered, 'use' | 'refuse' | 'hold'>;
+  /** Of the prompt, padded. */
+  readonly bytes: number;
 }
 
 /** All bytes that GCM adds to a prompt. */
@@ -93,6 +114,8 @@ const FINAL: ReadonlySet<ErrorCode> = new Set([
   'unsupported_field',
   'context_length_exceeded',
   'model_unsupported',
+  'use_refused',
+  'use_unjudged',
 ]);
 
 const NOT_ANY_MORE = 'the device may not see such texts any more';
@@ -104,6 +127,8 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
   /** Leases of offers that were used here, oldest first. */
   const used = new Set<string>();
   let sweeper: Timer | undefined;
+  /** Ends that wait for their receipts. */
+  let ending = 0;
   let stopping = false;
   const offering = createOffering({
     ...deps,
@@ -149,7 +174,12 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
   }
 
   /** Takes the lease back and writes down how it ended; false when that has happened. */
-  function close(run: Running, state: 'done' | 'failed' | 'cancelled', reason: ErrorCode | undefined): boolean {
+  function close(
+    run: Running,
+    state: 'done' | 'failed' | 'cancelled',
+    reason: ErrorCode | undefined,
+    energyWh?: number,
+  ): boolean {
     if (run.over) return false;
     run.over = true;
     const { request, grant, device, tokens: answerTokens, cachedTokens } = run;
@@ -160,7 +190,7 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     const promptTokens = state === 'failed' && !FINAL.has(reason as ErrorCode) ? 0 : run.promptTokens;
     const counts = { promptTokens, cachedTokens: Math.min(cachedTokens, promptTokens), answerTokens };
     journal
-      .close({ request, state, reason, ...counts, deviceMs: ms, failovers: 0, exact: true })
+      .close({ request, state, reason, ...counts, deviceMs: ms, failovers: 0, exact: true, ...drawn(energyWh) })
       .catch((error: unknown) => log.error({ request, why: messageOf(error) }, 'the end of an answer was not written'));
     meter.ended(state, reason ?? 'none', { tokens: answerTokens, ms, failovers: 0 });
     pump();
@@ -193,6 +223,8 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     const isCounted = event.tokens === run.tokens || event.tokens === run.tokens + 1;
     if (event.n !== run.next || !isCounted || (isStart && event.promptTokens === undefined))
       return lose(run, 'frame_invalid', `it sent event ${event.n} where event ${run.next} was due`, true);
+    if ((event.promptTokens ?? 0) > run.promptBytes + bytesBegun(run) + HUB_LIMITS.templateTokensMax)
+      return lose(run, 'frame_invalid', `it counts ${event.promptTokens} tokens in ${run.promptBytes} bytes`, true);
     run.next++;
     if (isStart) {
       run.started = true;
@@ -201,16 +233,29 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     }
     if (run.tokens === 0 && event.tokens === 1) meter.firstToken(clock.monotonic() - run.startedAtMs);
     run.tokens = event.tokens;
-    if (event.t === 'sealed.part') {
-      if (!run.silenced) run.sink.part(event.n, event.sealed);
-      return undefined;
-    }
-    if (close(run, 'done', undefined) && !run.silenced) run.sink.done(event.n, event.sealed);
+    if (event.t === 'sealed.done') return done(run, event);
+    if (!run.spend.covers(run.promptTokens + run.tokens)) return fail(run, 'spend_cap', overCap(run));
+    if (!run.silenced) run.sink.part(event.n, event.sealed);
     return undefined;
+  }
+
+  function done(run: Running, { n, sealed, commitment, energy }: SealedDone): void {
+    if (!close(run, 'done', undefined, energy?.wattHours) || run.silenced) return;
+    if (commitment === undefined) return run.sink.done(n, sealed);
+    const { request, promptBytes, promptTokens, tokens: made, device } = run;
+    const { lease, epoch, model, dataClass } = run.grant;
+    const asked = { request, device: device.id, lease, epoch, model: model.cid, modelName: model.name, dataClass };
+    const order = { ...asked, promptBytes, promptTokens, tokens: made, commitment, energy };
+    ending++;
+    void deps.receipts.issue(order).then((receipt) => {
+      ending--;
+      run.sink.done(n, sealed, receipt);
+    });
   }
 
   function onFailed(run: Running, event: SealedFailed): void {
     const code = isErrorCode(event.code) ? event.code : 'engine_failed';
+    if (code === 'use_refused') return onRefused(run, event.rule);
     if (!FINAL.has(code)) {
       if (code === 'consent_refused') run.device.refusals.add(sortOf(run.text));
       else if (code !== 'sealed_unopened') run.device.contradicted = true;
@@ -220,28 +265,54 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     return fail(run, code, event.message, n === undefined || sealed === undefined ? undefined : { n, sealed });
   }
 
+  /** A rule by which it was not asked to refuse is no reason. */
+  function onRefused(run: Running, rule: string | undefined): void {
+    const isRight = run.use !== undefined && (rule === undefined || hasRule(run.use, rule));
+    if (!isRight) return lose(run, 'frame_invalid', 'it refused by a rule of its own', false);
+    if (!close(run, 'failed', 'use_refused') || run.silenced) return undefined;
+    run.refuse(rule).then(
+      (error) => run.sink.failed(error),
+      (error: unknown) => {
+        log.error({ request: run.request, why: messageOf(error) }, 'a refusal was not written down');
+        run.sink.failed(new IdlewildError('use_refused', "this community's rules of use refuse this"));
+      },
+    );
+    return undefined;
+  }
+
   const stoppingError = (): IdlewildError =>
     new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
 
-  async function grantOf(offered: { token: string; territory: string; caller: string }): Promise<Grant> {
+  const digestOf = async (use: UseOrder | undefined): Promise<string | undefined> =>
+    use === undefined ? undefined : hex(await deps.crypto.sha256(encodeCbor(use)));
+
+  async function grantOf(offered: Pick<Offered, 'token' | 'territory' | 'caller' | 'use'>): Promise<Grant> {
     const grant = await tokens.read(offered.token);
     const isOwn = grant?.territory === offered.territory && grant.caller === offered.caller;
     if (grant === undefined || !isOwn) throw expired('this is no offer of this hub to this key');
     if (deps.wallClock.now() > grant.expiresAtMs) throw expired('the offer is over');
+    const use = await digestOf(offered.use);
+    if (use !== grant.use) {
+      offering.letGo(grant.lease);
+      throw expired('the rules of use are others now');
+    }
     if (used.has(grant.lease)) throw expired('the offer was used');
     used.add(grant.lease);
     if (used.size > HUB_LIMITS.offersUsedMax) used.delete(used.values().next().value as string);
     return grant;
   }
 
-  function begin(grant: Grant, permit: Permit, device: ConnectedDevice, request: string, sink: SealedSink): Running {
+  function begin(grant: Grant, permit: Permit, device: ConnectedDevice, to: Begun): Running {
     const speed = device.status.models.find(({ cid }) => cid === grant.model.cid)?.tokensPerSecond ?? 1;
     const msPerToken = (1_000 * Math.max(1, device.leases.size)) / Math.max(speed, Number.MIN_VALUE);
     const nowMs = clock.monotonic();
+    const { request, sink, offered } = to;
     return {
       request,
       grant,
       permit,
+      use: offered.use,
+      refuse: (rule) => offered.refuse(grant.model.name, rule),
       text: { dataClass: grant.dataClass, cause: grant.cause, person: grant.person },
       device,
       sink,
@@ -250,6 +321,8 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       progressAtMs: nowMs,
       started: false,
       next: 0,
+      promptBytes: to.bytes,
+      spend: createSealedSpend(offered.hold),
       promptTokens: 0,
       cachedTokens: 0,
       tokens: 0,
@@ -267,7 +340,9 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       const { territory, caller, model } = request;
       const { dataClass, cause, person } = request.text;
       const expiresAtMs = deps.wallClock.now() + HUB_LIMITS.offerHoldMs;
-      const to = { territory, caller, model, dataClass, ...(cause === undefined ? {} : { cause }), person };
+      const use = await digestOf(request.use);
+      const said = { ...(cause === undefined ? {} : { cause }), ...(use === undefined ? {} : { use }) };
+      const to = { territory, caller, model, dataClass, ...said, person };
       return {
         token: await tokens.write({ lease, epoch, device: device.id, expiresAtMs, ...to }),
         lease,
@@ -293,12 +368,12 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       offering.taken(lease);
       device.leases.add(lease);
       const request = newId('req', deps.random);
-      const run = begin(grant, permit, device, request, sink);
+      const run = begin(grant, permit, device, { request, sink, offered, bytes: prompt.sealed.length - TAG_BYTES });
       running.set(lease, run);
       watch();
       try {
         const work = { ...NOTHING_TO_READ, stop: [] };
-        const { hold } = offered;
+        const hold = offered.hold?.id;
         await journal.open({ request, territory, key: caller, model: model.cid, work, text, hold });
       } catch (error) {
         run.over = true;
@@ -311,7 +386,8 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
         const purpose = { dataClass, ...(cause === undefined ? {} : { cause }) };
         const deadlineMs = HUB_LIMITS.answerMsMax;
         run.progressAtMs = clock.monotonic();
-        sessions.sealed(device, { lease, epoch, model: model.cid, ...purpose, ...prompt, deadlineMs });
+        const held = offered.use === undefined ? {} : { use: offered.use };
+        sessions.sealed(device, { lease, epoch, model: model.cid, ...purpose, ...prompt, ...held, deadlineMs });
       }
       return {
         request,
@@ -322,6 +398,13 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
           close(run, 'cancelled', 'cancelled');
         },
       };
+    },
+    async withdraw(offered, rule) {
+      if (offered.use === undefined || (rule !== undefined && !hasRule(offered.use, rule)))
+        throw new IdlewildError('invalid_request', `"${rule ?? ''}" is no rule that holds for this`);
+      const { lease, model } = await grantOf(offered);
+      offering.letGo(lease);
+      throw await offered.refuse(model.name, rule);
     },
     onFrame(device, event) {
       const run = running.get(event.lease);
@@ -340,6 +423,17 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       pump();
     },
     counts: () => ({ open: running.size, waiting: offering.waiting() }),
+    async drain(boundMs) {
+      const endsAtMs = clock.monotonic() + boundMs;
+      const isOpen = (): boolean => running.size + ending + offering.waiting() > 0;
+      while (isOpen() && clock.monotonic() < endsAtMs) {
+        // Who has a connection here may still ask on it, as long as there is time to answer.
+        stopping ||= clock.monotonic() > endsAtMs - boundMs / 2;
+        if (stopping) offering.end(stoppingError());
+        await new Promise<void>((resolve) => clock.after(HUB_LIMITS.sweepMs, resolve));
+      }
+      stopping = true;
+    },
     stop() {
       stopping = true;
       sweeper?.cancel();
@@ -348,6 +442,19 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     },
   };
 }
+
+/** Of what the community lets its conversation begin with. */
+const bytesBegun = ({ use }: Running): number =>
+  (use?.preambles ?? []).reduce((sum, text) => sum + utf8(text).length, 0);
+
+const hasRule = ({ phrases, classifiers }: UseOrder, rule: string): boolean =>
+  [...phrases, ...classifiers].some((each) => each.rule === rule);
+
+const drawn = (energyWh: number | undefined) => (energyWh === undefined ? {} : { energyWh });
+
+const overCap = ({ tokens }: Running): string =>
+  `what may be spent is used up, so the answer was stopped after ${tokens} tokens; ` +
+  'its caps are in GET /api/spending, and a steward changes them';
 
 const expired = (why: string): IdlewildError => new IdlewildError('offer_expired', `${why}; take a new one`);
 

@@ -19,4 +19,6 @@ export const USE_LIMITS = {
   /** A classifier that takes longer holds up an answer for longer than people wait. */
   classifyMsMax: 15_000,
   listedMax: 200,
+  /** A steward's statement: the rules once more, in base64url; a request's body is bounded besides. */
+  signedCharactersMax: 8_388_608,
 } as const;

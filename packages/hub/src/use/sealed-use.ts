@@ -44,7 +44,9 @@ const carried = (signed: string): Uint8Array => new Uint8Array(Buffer.from(signe
 export const createSigning = ({ crypto, territory, stewards }: SigningDeps): Signing => ({
   read: async (signed) => (await openUseRules(carried(signed), territory, crypto)).said,
   async check(signed, { version, rules }) {
-    const { said, steward } = await openUseRules(carried(signed), territory, crypto);
+    const { said, steward } = await openUseRules(carried(signed), territory, crypto).catch((cause: unknown) => {
+      throw notSigned("what came with them is no steward's statement of this community's rules", cause);
+    });
     if (!(await stewards()).some((known) => equalBytes(known, steward)))
       throw notSigned('no steward whom this community lists signed them; add the key: idlewild stewards add');
     if (said.version !== version) throw notSigned(`they were signed as version ${said.version}, not ${version}`);
@@ -52,8 +54,8 @@ export const createSigning = ({ crypto, territory, stewards }: SigningDeps): Sig
   },
 });
 
-const notSigned = (why: string): IdlewildError =>
-  new IdlewildError('signature_invalid', `the rules of use were not changed: ${why}`);
+const notSigned = (why: string, cause?: unknown): IdlewildError =>
+  new IdlewildError('signature_invalid', `the rules of use were not changed: ${why}`, { cause });
 
 /** Throws `use_unjudged` where something holds that nobody signed. */
 export function sealedUseOf(
