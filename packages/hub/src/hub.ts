@@ -81,9 +81,9 @@ export interface HubDeps {
   readonly secrets: Secrets;
   /** Which of the database's territories; absent: its first, which is made where there is none. */
   readonly territory?: string | undefined;
-  readonly meter: AnswerMeter;
   /** What the first is called where it is made; absent: home. */
   readonly name?: string | undefined;
+  readonly meter: AnswerMeter;
   /** Absent: it is alone. */
   readonly replica?: ReplicaDeps | undefined;
   /** Frames for other replicas that come faster than this go together; absent: a few milliseconds. */
@@ -100,10 +100,10 @@ export interface HubDeps {
 export interface Hub {
   readonly id: string;
   readonly replica: Replica;
-  readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
   /** `name` as it is at the moment. */
-  readonly db: Database;
+  readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
   readonly naming: TerritoryName;
+  readonly db: Database;
   readonly keys: Keys;
   readonly devices: Devices;
   readonly invites: Invites;
@@ -224,9 +224,7 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     replica: self.id,
     territory,
     identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
-    enrolment: doorOf(deps, people, trust, (on, refusal) =>
-      rooms().auditDesk.onDecision({ route: DEVICE_ROUTE, action: 'enrolDevice', on, refusal }),
-    ),
+    enrolment: doorOf(deps, people, trust, (refused) => rooms().auditDesk.onRefusedDevice(refused)),
     tickets,
     events: fleet.events,
     refusal,
@@ -385,11 +383,8 @@ function doorOf(
 type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings' | 'sealed'> & {
   readonly placement: Placement;
   readonly trust: Trust;
-  readonly auditDesk: Pick<AuditDesk, 'onDecision'>;
+  readonly auditDesk: Pick<AuditDesk, 'onRefusedDevice'>;
 };
-
-/** Where devices come in, as the audit log names it. */
-const DEVICE_ROUTE = 'GET /device';
 
 /** Who hears what of devices: sessions come first, and the rooms that they tell are made after them. */
 function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {

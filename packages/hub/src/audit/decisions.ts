@@ -2,8 +2,9 @@
  * What the doors of a hub decide, as notes of the audit log: who used which route, and what was refused to whom.
  *
  * A route is its pattern, never the address that was asked: addresses hold what people write. Whoever has no key that
- * is known here is a `stranger`, all of them together. A device's own requests for models are its work, and in its
- * receipts; only what it was refused is noted.
+ * is known here is a `stranger`, all of them together, and what a stranger asked for is not told apart either: whoever
+ * makes up ids or keys by the million adds to one count. A device's own requests for models are its work, and in its
+ * receipts; only what it was refused is noted, and why it was not let in.
  */
 import type { IdlewildError } from '@idlewild/protocol';
 import { actorOf, type Principal } from '../identity/principal.ts';
@@ -29,6 +30,7 @@ export const DENIED = 'denied';
 const STRANGER = 'stranger';
 const ID = /^[a-z]{3}_[a-z2-7]{26}$/;
 
+const isId = (given: unknown): given is string => typeof given === 'string' && ID.test(given);
 const isRefusal = ({ status }: IdlewildError): boolean => status === 401 || status === 403;
 
 /** `undefined` for what is not noted: other errors, and devices at work. */
@@ -40,11 +42,38 @@ export function noteOf(decision: Decision, territory: string): Note | undefined 
   }
   if (!isRefusal(refusal)) return undefined;
   const { keyId } = refusal.details;
-  const known = typeof keyId === 'string' && ID.test(keyId) ? keyId : undefined;
+  const known = isId(keyId) ? keyId : undefined;
   return {
     actor: principal === undefined ? (known ?? STRANGER) : actorOf(principal),
     action: DENIED,
-    subject: typeof on === 'string' && ID.test(on) ? on : territory,
+    subject: principal !== undefined && isId(on) ? on : territory,
     details: { route, code: refusal.code, ...(action === undefined ? {} : { asked: action }) },
+  };
+}
+
+/** Where devices come in, as the log names it. */
+const DEVICE_ROUTE = 'GET /device';
+
+/** A device that was not let in. */
+export interface RefusedDevice {
+  /** Id of one that is known here and proved its key; absent: a stranger. */
+  readonly device?: string | undefined;
+  /** `details.invite` is the id of the invite that it came with, where it is one of the territory's. */
+  readonly error: IdlewildError;
+}
+
+/** Of an invite that somebody has the token of: who made it can tell whom it was given to. */
+export function noteOfDevice({ device, error }: RefusedDevice, territory: string): Note {
+  const { invite, reason } = error.details;
+  return {
+    actor: device ?? STRANGER,
+    action: DENIED,
+    subject: isId(invite) ? invite : (device ?? territory),
+    details: {
+      route: DEVICE_ROUTE,
+      code: error.code,
+      asked: 'enrolDevice',
+      ...(typeof reason === 'string' ? { reason } : {}),
+    },
   };
 }

@@ -52,12 +52,18 @@ test('who used a route with which key is noted, and what was refused to whom, an
   expect((await ask('/api/status?secret=words', gone.key)).status).toBe(401);
   expect((await ask('/api/status', `iw_${'a'.repeat(52)}`)).status).toBe(401);
   expect((await ask('/no/such/words', null)).status).toBe(401);
+  for (let id = 0; id < 8; id++) {
+    const madeUp = `key_${'abcdefgh'[id]?.repeat(26)}`;
+    expect((await ask(`/api/keys/${madeUp}`, `iw_${'a'.repeat(52)}`, 'DELETE')).status).toBe(401);
+  }
   await expect.poll(() => noted('used')).toContainEqual([made.id, 'GET /v1/models', undefined]);
   const denied = await noted('denied');
   expect(denied).toContainEqual([made.id, 'DELETE /api/keys/:id', 'forbidden']);
   expect(denied).toContainEqual([gone.id, 'GET /api/status', 'unauthenticated']);
   expect(denied).toContainEqual(['stranger', 'GET /api/status', 'unauthenticated']);
   expect(denied).toContainEqual(['stranger', 'GET no such route', 'unauthenticated']);
+  // Ids that a stranger made up are not told apart.
+  expect(denied.filter(([actor, route]) => actor === 'stranger' && route === 'DELETE /api/keys/:id')).toHaveLength(1);
   const { entries } = await list();
   expect(entries.filter(({ action }) => action === 'denied').map(({ subject }) => subject)).toContain(gone.id);
   expect(JSON.stringify(entries)).not.toContain('words');

@@ -41,6 +41,7 @@ export function createEnrolment({ territory, devices, invites, farewell }: Enrol
         throw new IdlewildError(
           'join_token_invalid',
           'this device is not enrolled here and sent no join token; ask a steward for an invite',
+          { details: { reason: 'none' } },
         );
       }
       return invites.redeem(territory, joinToken, { publicKey, name, consent, profile, byInvite });
@@ -52,7 +53,7 @@ export function createEnrolment({ territory, devices, invites, farewell }: Enrol
       throw new IdlewildError(
         'join_token_invalid',
         `this device left the community at ${when} and sent no join token; ask a steward for an invite`,
-        { details: { left: await farewell.again(known, known.leftAtMs) } },
+        { details: { reason: 'none', left: await farewell.again(known, known.leftAtMs) } },
       );
     }
     admitted(known);

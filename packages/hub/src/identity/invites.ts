@@ -91,10 +91,13 @@ export function createInvites({ db, crypto, random, clock, audit, devices, vouch
       .where('territory_id', '=', territory)
       .where('hash', '=', hash)
       .executeTakeFirst();
-    const refuse = (why: string): IdlewildError =>
-      new IdlewildError('join_token_invalid', `the join token ${why}; ask a steward for a new invite`);
-    if (invite === undefined) throw refuse('is unknown here');
-    if (clock.now() >= invite.expires_at_ms) throw refuse(`expired at ${new Date(invite.expires_at_ms).toISOString()}`);
+    const refuse = (reason: 'unknown' | 'expired' | 'used', why: string): IdlewildError =>
+      new IdlewildError('join_token_invalid', `the join token ${why}; ask a steward for a new invite`, {
+        details: { reason, ...(invite === undefined ? {} : { invite: invite.id }) },
+      });
+    if (invite === undefined) throw refuse('unknown', 'is unknown here');
+    if (clock.now() >= invite.expires_at_ms)
+      throw refuse('expired', `expired at ${new Date(invite.expires_at_ms).toISOString()}`);
     // The condition is part of the update: on a database with many writers, reading first would not be enough.
     const used = await transaction
       .updateTable('invites')
@@ -104,7 +107,7 @@ export function createInvites({ db, crypto, random, clock, audit, devices, vouch
       .where('uses_left', '>', 0)
       .returning('id')
       .execute();
-    if (used.length === 0) throw refuse('has been used up');
+    if (used.length === 0) throw refuse('used', 'has been used up');
     return {
       invite: invite.id,
       tier: invite.tier,

@@ -77,6 +77,7 @@ const handshakeOver = (channel: Channel): ReturnType<typeof createHandshake> =>
         consent: undefined,
         admit: async () => ({ id: 'dev', name: 'kettle', territory: 'ter', standing: UNKNOWN_STANDING }),
       }),
+      unproved: () => undefined,
       isRevoked: async () => false,
       leave: async () => new Uint8Array(),
       touch: () => undefined,

@@ -7,6 +7,7 @@ import {
   IdlewildError,
   LIMITS,
   checkDevice,
+  codeOf,
   encodeFrame,
   equalBytes,
   negotiateVersion,
@@ -31,6 +32,8 @@ const SESSION_SEED_BYTES = 32;
 /** Who may be a device here; asked once per handshake, when the device has proved its key. */
 export interface Enrolment {
   find(device: Uint8Array): Promise<Applicant>;
+  /** Told of a device whose proof did not hold. Waits for nothing and throws nothing. */
+  unproved(error: IdlewildError): void;
   /** Asked once more when the device can be dropped. */
   isRevoked(device: string): Promise<boolean>;
   /** Notes that the device is alive, at most every `touchMs`. */
@@ -99,7 +102,10 @@ export function createHandshake(deps: HandshakeDeps): {
       const find = async (): Promise<Applicant> => (applicant ??= await enrolment.find(device));
       const verifiedConsent = async (): Promise<Uint8Array | undefined> => (await find()).consent;
       const input = { proof: message.proof, challenge, device, nowMs: clock.now(), verifiedConsent };
-      const checked = await checkDevice(input, crypto);
+      const checked = await checkDevice(input, crypto).catch((error: unknown) => {
+        if (codeOf(error) === 'handshake_refused') enrolment.unproved(error as IdlewildError);
+        throw error;
+      });
       return { who: await (await find()).admit(checked), checked };
     },
   };

@@ -1,13 +1,5 @@
 /** Claims about channels: who gets in, who is dropped, and what a hostile peer gains. */
-import {
-  LIMITS,
-  createMemoryBlobStore,
-  encodeFrame,
-  idOfKey,
-  joinTokenOf,
-  openLeft,
-  type Channel,
-} from '@idlewild/protocol';
+import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf, openLeft, type Channel } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import {
   createFakeClock,
@@ -76,6 +68,14 @@ async function setUp(): Promise<Setting> {
   };
 }
 const connected = (hub: Hub): number => [...hub.sessions.list()].length;
+/** What the audit log says of who was not let in, the oldest first; the hub notes nothing more. */
+async function denials(hub: Hub): Promise<[string, string, Readonly<Record<string, unknown>>][]> {
+  await hub.auditDesk.stop();
+  const entries = (await hub.audit.list({ territory: hub.territory.id })).toReversed();
+  return entries
+    .filter(({ action }) => action === 'denied')
+    .map(({ actor, subject, details }) => [actor, subject, details]);
+}
 
 test('a device with an invite is welcomed, gets its ticket, and comes back without one', async () => {
   const { hub, join, invite } = await setUp();
@@ -154,24 +154,62 @@ test('who tries a used or an expired invite is refused, uses nothing up, and is 
   await (
     await join({ joinToken: stolen })
   ).joined;
-  const thief = await join({ joinToken: stolen });
-  await expect(thief.joined).rejects.toThrow(/has been used up/);
+  await expect((await join({ joinToken: stolen })).joined).rejects.toThrow(/has been used up/);
   const late = await invite(2);
   await clock.advance(60_000);
   await expect((await join({ joinToken: late })).joined).rejects.toThrow(/expired at/);
   const left = await hub.db
     .selectFrom('invites')
-    .select('uses_left')
+    .select(['id', 'uses_left'])
     .where('territory_id', '=', hub.territory.id)
     .execute();
   expect(left.map((row) => row.uses_left).toSorted()).toEqual([0, 2]);
-  await hub.auditDesk.stop();
-  const entries = (await hub.audit.list({ territory: hub.territory.id })).filter(({ action }) => action === 'denied');
-  const id = await idOfKey('dev', thief.key.publicKey, nodeCrypto);
-  expect(entries).toHaveLength(2);
-  expect(entries.find(({ subject }) => subject === id)).toMatchObject({
-    details: { asked: 'enrolDevice', code: 'join_token_invalid' },
-  });
+  const idOf = (uses: number): string => left.find((row) => row.uses_left === uses)?.id ?? '';
+  const said = { route: 'GET /device', code: 'join_token_invalid', asked: 'enrolDevice' };
+  expect(await denials(hub)).toEqual([
+    ['stranger', idOf(0), { ...said, reason: 'used' }],
+    ['stranger', idOf(2), { ...said, reason: 'expired' }],
+  ]);
+});
+
+test('strangers by the hundred with keys, tokens and proofs of their own are one line each way, with a count', async () => {
+  const { hub, clock, join, invite } = await setUp();
+  const territory = hub.territory.id;
+  const known = await join({ joinToken: await invite() });
+  const { device } = await known.joined;
+  await hub.devices.revoke({ territory, id: device, actor: 'test' });
+  hub.sessions.drop(device, 'device_revoked', 'revoked');
+  // Anybody may claim the key of a device that is known here, and cannot prove it.
+  const claims = (what: string, honest: Record<string, unknown>): Record<string, unknown> =>
+    what === 'hello' ? { ...honest, device: known.key.publicKey } : honest;
+  for (let turn = 0; turn < 40; turn++) {
+    await expect((await join({ key: known.key })).joined).rejects.toMatchObject({ code: 'device_revoked' });
+    await expect((await join({ joinToken: `made-up-${turn}` })).joined).rejects.toThrow(/unknown here/);
+    await expect((await join()).joined).rejects.toThrow(/no join token/);
+    await expect((await join({ lie: claims })).joined).rejects.toMatchObject({ code: 'handshake_refused' });
+  }
+  await clock.advance(1_000);
+  const said = { route: 'GET /device', asked: 'enrolDevice' };
+  const byKind = new Map<string, number>();
+  for (const [actor, subject, details] of await denials(hub)) {
+    const { count = 1, ...kind } = details;
+    const name = JSON.stringify([actor, subject, kind]);
+    byKind.set(name, (byKind.get(name) ?? 0) + Number(count));
+  }
+  const kinds = [
+    [device, device, { ...said, code: 'device_revoked' }],
+    ['stranger', territory, { ...said, code: 'join_token_invalid', reason: 'unknown' }],
+    ['stranger', territory, { ...said, code: 'join_token_invalid', reason: 'none' }],
+    ['stranger', territory, { ...said, code: 'handshake_refused' }],
+  ];
+  const sorted = (kind: unknown): string => {
+    const [actor, subject, details] = kind as [string, string, object];
+    return JSON.stringify([actor, subject, Object.fromEntries(Object.entries(details).toSorted())]);
+  };
+  expect(new Map([...byKind].map(([name, count]) => [sorted(JSON.parse(name)), count]))).toEqual(
+    new Map(kinds.map((kind) => [sorted(kind), 40])),
+  );
+  expect((await denials(hub)).length).toBeLessThanOrEqual(2 * kinds.length);
 });
 
 test('one identity has one channel: the older is dropped and told why', async () => {
