@@ -53,8 +53,8 @@ const MALFORMED: Readonly<Record<string, string>> = {
   'GET /api/audit/report': "takes two instants, and nothing that could be another territory's",
   'POST /v1/sealed/answers': 'takes an offer that its own hub has sealed, and reads nothing else as one',
   'POST /v1/sealed/refusals': 'takes an offer that its own hub has sealed, and a rule that holds for who asks',
-  'PUT /api/use': 'takes rules, which name nobody, and what a steward signed of them',
   'PUT /api/policy': 'takes policies, whose names are its own, and which refer to nobody before they are asked',
+  'PUT /api/use': 'takes rules, which name nobody, and what a steward signed of them',
 };
 
 /** The same kind of handle, of nothing. */

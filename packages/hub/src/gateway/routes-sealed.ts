@@ -43,7 +43,10 @@ const offerRequestSchema = z.strictObject({
   numeric_class: z.string().max(64).optional().describe('Of the tokens that there are already.'),
   near: id.optional().describe('A device that may know the beginning of the conversation.'),
   without: z.array(id).max(HUB_LIMITS.offerWithoutMax).optional().describe('Devices that have failed this prompt.'),
-  apart: z.boolean().optional().describe('Rather a device of another lender than those: it is to check what they made.'),
+  apart: z
+    .boolean()
+    .optional()
+    .describe('Rather a device of another lender than those: it is to check what they made.'),
 });
 
 const base64url = (characters: number) => z.base64url().max(characters);
