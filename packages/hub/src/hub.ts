@@ -50,6 +50,7 @@ import { createDuties } from './replicas/duties.ts';
 import { createFleet, type Fleet } from './replicas/fleet.ts';
 import type { Duty, Replica } from './replicas/port.ts';
 import type { SealedAnswers } from './sealed/port.ts';
+import { createSealedReceipts } from './sealed/receipts.ts';
 import { createSealed } from './sealed/sealed.ts';
 import { createVouched } from './sealed/vouched.ts';
 import type { SessionEvents, Sessions } from './session/port.ts';
@@ -270,6 +271,14 @@ function openWork(
     key: people.offerKey,
     wallClock,
     journal,
+    receipts: createSealedReceipts({
+      territory: territory.publicKey,
+      hub: people.opened.hub.key,
+      certificate: people.opened.certificate,
+      crypto,
+      clock: wallClock,
+      log,
+    }),
     vouched: createVouched({ ...common, vouches, territory: territory.id, devices: () => fleet.list(), wallClock }),
     onFree: () => answers.pump(),
   });
@@ -334,7 +343,7 @@ export async function createHub(given: HubDeps): Promise<Hub> {
       local.close();
       // A hub that is alone is where its devices come back to.
       if (!self.isAlone) local.move([...local.list()], moveMs, 'this replica is stopping');
-      await answers.drain(boundMs);
+      await Promise.all([answers.drain(boundMs), sealed.drain(boundMs)]);
     },
     async stop() {
       chores.stop();

@@ -80,12 +80,13 @@ export function createOffering(deps: OfferingDeps): Offering {
   const waiting = new Set<Waiting>();
   const held = new Map<string, { readonly held: Held; readonly timer: Timer }>();
 
-  const demandOf = ({ bytes, tokens, numericClass, without, text, permit }: OfferRequest): Demand => ({
+  const demandOf = ({ bytes, tokens, numericClass, without, apart, text, permit }: OfferRequest): Demand => ({
     promptTokens: bytes / BYTES_PER_TOKEN,
     answerTokens: tokens,
     numericClass,
     excluded: new Set(without),
     features: FEATURES,
+    isBound: apart === true,
     text: trust.demandOf(text, permit),
   });
   const isVouched = (device: ConnectedDevice): boolean =>
@@ -262,7 +263,8 @@ export function createOffering(deps: OfferingDeps): Offering {
         if (waitedMs >= HUB_LIMITS.queueMsMax) {
           const message = `no device was free for ${Math.round(waitedMs / 1_000)} s; try again later`;
           settle(wait, new IdlewildError('too_busy', message, { details: { retryAfterSeconds: 5 } }));
-        } else if (waitedMs >= HUB_LIMITS.failoverWaitMsMax) {
+        } else if (waitedMs >= HUB_LIMITS.failoverWaitMsMax || wait.request.apart === true) {
+          // Nobody waits long to have an answer checked that is there.
           const { choice, candidates } = choose(wait.request);
           if (choice.t === 'none' && !isComing(wait.request)) settle(wait, noDevice(wait.request, candidates));
         }
