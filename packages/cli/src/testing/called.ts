@@ -1,4 +1,4 @@
-/** Commands called in this process beside a hub of the test's own: what they print is heard, and no file of the user read. */
+/** Commands called in this process beside a hub of a test's own: what they print is heard, no file of the user read. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
