@@ -42,7 +42,7 @@ function addBind(roles: Command): void {
     .option('--to-key <key>', 'name or id of a key')
     .option('--project <project>', 'only on this project, by its name or id')
     .option('--model <model>', 'only on this model')
-    .option('--pool <pool>', 'only on the devices of this pool')
+    .option('--pool <pool>', 'only on the devices of this pool, also where they answer')
     .option('--expires <duration>', 'how long it lasts, like 24h or 30d (default: until taken)', parseDurationSeconds)
     .addHelpText(
       'after',

@@ -4,6 +4,7 @@ import { Argument, Option, type Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
 import { VOUCH_SECONDS_DEFAULT, isWholeId, keyOfDevice, sameAs } from '../vouching.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
+import { tableLines } from '../text/table.ts';
 import { countText, whenText } from '../text/units.ts';
 
 /** As `DEVICE_TIERS` of the protocol, which help need not load. */
@@ -59,7 +60,10 @@ function addPools(devices: Command, find: Find): void {
   const pool = devices
     .command('pool')
     .summary('put devices into pools, and take them out')
-    .description('Put devices into pools, on which roles can be bound, and take them out.')
+    .description(
+      'Put devices into pools, and take them out. A role that is bound to a pool (`idlewild roles bind --pool`) ' +
+        'holds on its devices: whoever may ask by it alone is answered by them alone.',
+    )
     .addHelpText('after', '\nExample:\n  $ idlewild devices pool add ada labs');
   const one = (name: 'add' | 'remove', summary: string, said: string): void => {
     pool
@@ -79,8 +83,37 @@ function addPools(devices: Command, find: Find): void {
         ]);
       });
   };
+  addPoolList(pool);
   one('add', 'put a device into a pool', 'in');
   one('remove', 'take a device out of a pool', 'no longer in');
+}
+
+function addPoolList(pool: Command): void {
+  pool
+    .command('list')
+    .summary('list the pools and their devices')
+    .description('List the pools and their devices, of those devices that you may list.')
+    .addHelpText('after', '\nExample:\n  $ idlewild devices pool list')
+    .action(async (_: unknown, command: Command) => {
+      const context = contextOf(command);
+      const devices = await (await context.client()).devices.list();
+      const pools = [...new Set(devices.flatMap((device) => device.pools))].sort().map((name) => {
+        const of = devices.filter((device) => device.pools.includes(name));
+        return { name, devices: of.map(({ id, name: called, state }) => ({ id, name: called, state })) };
+      });
+      context.show(pools, () =>
+        pools.length === 0
+          ? ['there is no pool yet; `idlewild devices pool add` makes one']
+          : tableLines(
+              [{ title: 'POOL' }, { title: 'DEVICES', align: 'right' }, { title: 'NAMES' }],
+              pools.map(({ name, devices: of }) => [
+                name,
+                String(of.length),
+                of.map(({ name: called, state }) => (state === 'offline' ? `${called} (offline)` : called)).join(', '),
+              ]),
+            ),
+      );
+    });
 }
 
 interface VouchOptions {

@@ -85,6 +85,9 @@ interface Answer {
 /** Ends of attempts that say nothing against their device. */
 const BLAMELESS: ReadonlySet<ErrorCode> = new Set(['lease_unknown', 'forbidden']);
 
+const maySee = (trust: AnswersDeps['trust'], device: ConnectedDevice, { text, permit }: AnswerRequest): boolean =>
+  barOf(device, trust.demandOf(text, permit)) === undefined;
+
 export function createAnswers(deps: AnswersDeps): Answers {
   const { clock, random, sessions, journal, meter, trust, log } = deps;
   const books = createBooks(deps);
@@ -302,15 +305,12 @@ export function createAnswers(deps: AnswersDeps): Answers {
     queue = [...left, ...queue];
   }
 
-  const maySee = (device: ConnectedDevice, { text, permit }: AnswerRequest): boolean =>
-    barOf(device, trust.demandOf(text, permit)) === undefined;
-
-  /** From devices that may see theirs no longer. */
+  /** From devices that may see theirs no longer. What was a right for some devices may be one for fewer now. */
   function takeBack(isOf: (request: AnswerRequest) => boolean): void {
     for (const answer of [...byLease.values()]) {
       const { request, state } = answer;
       const device = isOf(request) ? sessions.get(state.attempt?.device ?? '') : undefined;
-      if (device === undefined || maySee(device, request)) continue;
+      if (device === undefined || maySee(trust, device, request)) continue;
       const why = `the device ${device.name} may no longer see ${request.text.dataClass} data`;
       apply(answer, { t: 'lost', device: device.id, code: 'forbidden', why });
     }
@@ -329,7 +329,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
       cancelRefused,
       (error) => log.error({ why: messageOf(error) }, 'whether open answers may go on could not be asked'),
     );
-    // A right for some devices may be for fewer now.
     takeBack(({ permit }) => permit.reach() !== EVERYWHERE);
     Promise.resolve(trust.refresh()).catch(onUnread);
     if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
@@ -408,7 +407,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
     open.set(state.request, answer);
     sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
     const device = last === undefined ? undefined : sessions.get(last.attempt.device);
-    const isSeer = device !== undefined && maySee(device, request);
+    const isSeer = device !== undefined && maySee(trust, device, request);
     if (last === undefined || !isSeer || !device.features.includes('resume')) {
       if (last !== undefined && device !== undefined && !isSeer)
         sessions.revokeLease(device, last.attempt.lease, last.attempt.epoch);

@@ -1,4 +1,4 @@
-/** Claims about roles that are bound to a pool of devices, over HTTP: who answers, who is listed, what may be changed. */
+/** Claims about roles that are bound to a pool, over HTTP: who answers, who is listed, what may be changed. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openTestDoor, type TestDoor } from '../testing/test-door.ts';
 
@@ -35,7 +35,7 @@ beforeAll(async () => {
     ['ada', 'lab'],
     ['bea', 'attic'],
   ] as const)
-    expect(await ask(steward, 'PUT', `/api/devices/${devices.get(name)}/pools/${pool}`)).toMatchObject({ status: 204 });
+    await ask(steward, 'PUT', `/api/devices/${devices.get(name)}/pools/${pool}`);
   const permissions = ['listDevices', 'showDevice', 'drainDevice', 'tierDevice', 'poolDevice'];
   await ask(steward, 'POST', '/api/roles', { name: 'caretaker', permissions });
   await ask(steward, 'POST', '/api/roles', { name: 'guest', permissions: ['listModels'] });

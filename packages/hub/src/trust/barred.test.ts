@@ -68,7 +68,8 @@ test('who may be answered by devices of some pools alone is seen by no other, an
   expect(barOf(seerOf({}, { pools: ['attic'] }), text)).toEqual({ t: 'pool' });
   expect(barOf(seerOf({}), text)).toEqual({ t: 'pool' });
   expect(explainNone([candidate('dev_1', seerOf({}, { pools: ['attic'] }))], 'tiny', demandFor(text))).toBe(
-    '1 device holds this model; it may not see internal data: 1 is not of the pool labs, whose devices alone may answer you',
+    '1 device holds this model; it may not see internal data: ' +
+      '1 is not of the pool labs, whose devices alone may answer you',
   );
 });
 

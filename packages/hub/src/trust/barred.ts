@@ -1,6 +1,6 @@
 /**
- * Whether a device may see a text, and if not, why: by its tier, by the pools that its asker's rights are for, by what its
- * lender signed, by what it refused. Pure; the router asks of every candidate, and the words are for whoever got no
+ * Whether a device may see a text, and if not, why: by its tier, by the pools that its asker's rights are for, by what
+ * its lender signed, by what it refused. Pure; the router asks of every candidate, and the words are for whoever got no
  * device.
  */
 import type { Consent } from '@idlewild/protocol';
@@ -82,7 +82,8 @@ function reasonOf({ standing, lends, refusals }: Seer, text: TextDemand): string
       return `{is} ${TIER_WORDS[bar.tier]}`;
     case 'pool': {
       const pools = text.reach.pools() ?? [];
-      return `{is} not of the ${pools.length === 1 ? 'pool' : 'pools'} ${listed(pools)}, whose devices alone may answer you`;
+      const of = `${pools.length === 1 ? 'pool' : 'pools'} ${listed(pools)}`;
+      return `{is} not of the ${of}, whose devices alone may answer you`;
     }
     case 'kind':
       return `{lends} for ${listed(lends.kinds)} only`;
