@@ -8,6 +8,8 @@ export interface UseRulesVersion {
   readonly rules: UseRules;
   readonly createdBy: string | null;
   readonly createdAt: string | null;
+  /** A steward's statement of them, in base64url; `null`: nobody signed them. */
+  readonly signed: string | null;
 }
 
 export interface UseTrial {
@@ -57,7 +59,12 @@ export interface UseApi {
   history(options?: CallOptions): Promise<UseRulesVersion[]>;
   /** `after`: the version that the change was made of; another one by now is not overwritten. */
   apply(
-    change: { readonly rules: unknown; readonly after?: number | undefined },
+    change: {
+      readonly rules: unknown;
+      readonly after?: number | undefined;
+      /** What a steward signed of them, as of the version that they will be. */
+      readonly signed?: string | undefined;
+    },
     options?: CallOptions,
   ): Promise<{ readonly version: number }>;
   try(trial: UseTrial, options?: CallOptions): Promise<UseVerdict>;

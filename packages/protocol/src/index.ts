@@ -91,6 +91,7 @@ export {
 export {
   sealedOfferSchema,
   sealedStreamEventSchema,
+  signedUseSchema,
   textOfBytes,
   type SealedOffer,
   type SealedStreamEvent,
@@ -152,6 +153,7 @@ export {
   openFreshSealed,
   openKeptSealed,
   readKeptSealed,
+  sealedReceiptSchema,
   signSealedReceipt,
   territoryOfSealed,
   type KeptSealed,

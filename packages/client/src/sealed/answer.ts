@@ -43,14 +43,17 @@ import {
   type SealedOffer,
   type SealedStreamEvent,
   type SealedTerms,
+  type UseOrder,
 } from '@idlewild/protocol';
 import { eventsOf, wait } from '../answers.ts';
 import { abortOf, type HubConnection } from '../http.ts';
+import type { UseKeeper } from './held-to-use.ts';
 import type { OfferVerifier } from './verify.ts';
 
 export interface SealedDeps {
   readonly connection: HubConnection;
   readonly verifier: OfferVerifier;
+  readonly keeper: UseKeeper;
   /** Key of the community, whose hubs sign receipts. */
   readonly territory: Uint8Array;
   readonly clock: Clock;
@@ -161,6 +164,8 @@ interface Progress {
   attempts: number;
   numericClass: string | undefined;
   exact: boolean;
+  /** What the last attempt was held to. */
+  use: UseOrder | undefined;
   /** Why the last device was not taken. */
   unvouched: IdlewildError | undefined;
 }
@@ -191,6 +196,7 @@ export async function* sealedAnswer(
     attempts: 0,
     numericClass: request.apart?.numericClass,
     exact: true,
+    use: undefined,
     unvouched: undefined,
   };
   for (;;) {
@@ -228,7 +234,7 @@ interface Taken {
 
 /** `undefined` for one that is not to be trusted: another is asked for, and nothing was sent. */
 async function takeOffer(
-  { connection, verifier, clock }: SealedDeps,
+  { connection, verifier, keeper, clock }: SealedDeps,
   request: SealedRequest,
   progress: Progress,
   signal: AbortSignal | undefined,
@@ -255,8 +261,9 @@ async function takeOffer(
   if (cid !== undefined && offer.model !== cid)
     throw new IdlewildError('device_unvouched', `the hub offered the model ${offer.model} in place of ${cid}`);
   if (apart !== undefined) checkApart(offer, apart);
+  let terms: SealedTerms;
   try {
-    return { offer, terms: await verifier.verify(offer, { dataClass, cause }, clock.now()) };
+    terms = await verifier.verify(offer, { dataClass, cause }, clock.now());
   } catch (thrown) {
     const error = asIdlewildError(thrown, 'verifying an offer');
     progress.unvouched = error;
@@ -264,7 +271,15 @@ async function takeOffer(
     if (++progress.attempts >= ATTEMPTS_MAX) throw error;
     return undefined;
   }
+  const use = await keeper.hold(work.prompt, offer, { signal });
+  // Another beginning of the conversation than the one that its tokens were made for.
+  if (progress.tokens.length > 0 && !isSame(use, progress.use)) progress.exact = false;
+  progress.use = use;
+  return { offer, terms: { ...terms, use } };
 }
+
+const isSame = (one: UseOrder | undefined, other: UseOrder | undefined): boolean =>
+  JSON.stringify(one?.preambles ?? []) === JSON.stringify(other?.preambles ?? []);
 
 /** A power of two: what the hub has to know of how long the answer may be, and no more. */
 const roughly = ({ tokensMax }: Pick<AnswerWork, 'tokensMax'>): { readonly tokens?: number } =>
@@ -409,7 +424,8 @@ function createReader(
       if (event.t === 'failed') {
         const { error, n, sealed } = event;
         if (n !== undefined && sealed !== undefined) await inside(await answer.open(n, sealed));
-        throw new IdlewildError(isErrorCode(error.code) ? error.code : 'internal', error.message);
+        const { code: ended, message, details } = error;
+        throw new IdlewildError(isErrorCode(ended) ? ended : 'internal', message, details && { details });
       }
       const told = await inside(await answer.open(event.n, event.sealed));
       if (event.t === 'done' && told?.t !== 'finished') throw broken('the hub says that it ended, and it did not');

@@ -9,6 +9,7 @@ import { createHubConnection, type CallOptions, type Fetch } from '../http.ts';
 import type { AnswerPiece, ChatRequest } from '../shapes.ts';
 import { withVerification, type VerifiedFinish } from './again.ts';
 import type { SealedAnswerEvent, SealedDeps, SealedFinish, SealedRequest } from './answer.ts';
+import { createUseKeeper } from './held-to-use.ts';
 import { createOfferVerifier, type Trusted } from './verify.ts';
 
 export interface SealedClientOptions extends Trusted {
@@ -45,7 +46,8 @@ export function createSealedClient(options: SealedClientOptions): SealedClient {
   const { hub, key, fetch, clock, random, crypto } = options;
   const connection = createHubConnection(hub, key, fetch);
   const verifier = createOfferVerifier(options, crypto);
-  const deps: SealedDeps = { connection, clock, random, crypto, verifier, territory: options.territory };
+  const keeper = createUseKeeper({ connection, trusted: options, crypto });
+  const deps: SealedDeps = { connection, clock, random, crypto, verifier, keeper, territory: options.territory };
   // Nobody else can name it, the hub least of all: who could would learn by the time whether a prompt was there before.
   const scope = `sealed.${hex(random.bytes(SCOPE_BYTES))}`;
   const devices = new Map<string, string>();

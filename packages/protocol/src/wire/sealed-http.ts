@@ -57,6 +57,9 @@ export const sealedOfferSchema = z.object({
 });
 export type SealedOffer = z.infer<typeof sealedOfferSchema>;
 
+/** Of what `GET /api/use` answers: a steward's Signed `use-rules` statement. */
+export const signedUseSchema = z.object({ signed: carried.nullable() });
+
 /** One event of the stream that `POST /v1/sealed/answers` answers with. */
 export const sealedStreamEventSchema = z.discriminatedUnion('t', [
   z.object({ t: z.literal('part'), n: z.int().min(0), sealed: carried }),
