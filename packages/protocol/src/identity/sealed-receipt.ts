@@ -24,7 +24,7 @@ import { notCounting, openHubWord } from './hub-word.ts';
 import { openStatement, signStatement } from './signed.ts';
 import { receiptSchema, type Receipt } from './statements.ts';
 
-const sealedReceiptSchema = z.object({
+export const sealedReceiptSchema = z.object({
   v: z.literal(1),
   territory: bytes32,
   /** The hub's own, by which its signature counts: a Signed `hub-certificate`. */
