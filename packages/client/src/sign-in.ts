@@ -23,7 +23,9 @@ export interface AskedApproval {
 export interface PersonSession {
   readonly id: string;
   readonly kind: 'browser' | 'program';
-  readonly via: 'link' | 'passkey' | 'provider' | 'approval';
+  readonly via: 'invitation' | 'link' | 'passkey' | 'provider' | 'approval';
+  /** Whether it is hers alone, and does not go back to a link that somebody else made for her. */
+  readonly isOwn: boolean;
   /** What it said it is. */
   readonly label: string;
   readonly signedInAt: string;

@@ -10,11 +10,14 @@ export type CookieName = 'session' | 'passkey' | 'add-passkey' | 'provider';
 
 export interface Cookies {
   read(header: string | undefined, name: CookieName): string | undefined;
+  /** Sessions of other territories behind the same host. */
+  sessionsElsewhere(header: string | undefined): string[];
   /** For `Set-Cookie`. */
   set(name: CookieName, value: string, maxAgeMs: number): string;
   clear(name: CookieName): string;
 }
 
+const SESSION = /^idlewild-ter_[a-z0-9_]{1,60}-session$/;
 const VALUE = /^[A-Za-z0-9_-]{1,3800}$/;
 /** Of all cookies of a host; browsers send no more than that for one. */
 const HEADER_CHARACTERS_MAX = 16_384;
@@ -22,18 +25,28 @@ const HEADER_CHARACTERS_MAX = 16_384;
 export function createCookies(territory: string, isSecure: () => boolean): Cookies {
   const fullName = (name: CookieName): string => `${isSecure() ? '__Host-' : ''}idlewild-${territory}-${name}`;
   const attributes = (): string => `Path=/; HttpOnly; SameSite=Lax${isSecure() ? '; Secure' : ''}`;
+  /** By name. Two of one name: one of them is from somewhere else, and nobody can tell which. */
+  function readAll(header: string | undefined): Map<string, string> {
+    const all = new Map<string, string>();
+    if (header === undefined || header.length > HEADER_CHARACTERS_MAX) return all;
+    const twice = new Set<string>();
+    for (const part of header.split(';')) {
+      const [name = '', ...rest] = part.trim().split('=');
+      if (all.has(name)) twice.add(name);
+      all.set(name, rest.join('='));
+    }
+    for (const [name, value] of all) if (twice.has(name) || !VALUE.test(value)) all.delete(name);
+    return all;
+  }
+
   return {
-    read(header, name) {
-      if (header === undefined || header.length > HEADER_CHARACTERS_MAX) return undefined;
-      const wanted = `${fullName(name)}=`;
-      const values = header
-        .split(';')
-        .map((part) => part.trim())
-        .filter((part) => part.startsWith(wanted))
-        .map((part) => part.slice(wanted.length));
-      const [value] = values;
-      // Two of one name: one of them is from somewhere else, and nobody can tell which.
-      return values.length === 1 && value !== undefined && VALUE.test(value) ? value : undefined;
+    read: (header, name) => readAll(header).get(fullName(name)),
+    sessionsElsewhere(header) {
+      const prefix = isSecure() ? '__Host-' : '';
+      return [...readAll(header)]
+        .filter(([name]) => name.startsWith(prefix) && SESSION.test(name.slice(prefix.length)))
+        .filter(([name]) => name !== fullName('session'))
+        .map(([, value]) => value);
     },
     set(name, value, maxAgeMs) {
       if (!VALUE.test(value)) throw new Error(`a value of the cookie ${name} that would need quoting`);

@@ -6,8 +6,9 @@
  * provider's answer is worth nothing without the cookie of the browser that began.
  */
 import { parse } from 'node:querystring';
-import { asIdlewildError, type IdlewildError } from '@idlewild/protocol';
+import { IdlewildError, asIdlewildError } from '@idlewild/protocol';
 import { SIGN_IN_LIMITS } from '../sign-in/limits.ts';
+import type { PersonElsewhere } from '../sign-in/elsewhere.ts';
 import type { SignedIn } from '../sign-in/sessions.ts';
 import { checkSameOrigin, originOf } from './same-origin.ts';
 import type { App, FastifyReply, FastifyRequest } from './server.ts';
@@ -20,6 +21,7 @@ import {
   programPage,
   type Frame,
 } from './pages/sign-in-page.ts';
+import { joinPage } from './pages/join-page.ts';
 import type { SignInDoor } from './sign-in-door.ts';
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
@@ -43,7 +45,7 @@ export const signInPageRoutes =
         scope.route({ method, url, config: { action: 'public' }, schema: HIDDEN, handler: pages.sayFaults(handler) });
       };
       page('GET', '/sign-in', pages.show);
-      wayIn(door, page);
+      wayIn(door, pages, page);
       account(door, pages, page);
     });
   };
@@ -146,7 +148,7 @@ const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 const moment = (ms: number): string => `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 
 /** With a code, and by a provider. */
-function wayIn(door: SignInDoor, page: AddPage): void {
+function wayIn(door: SignInDoor, pages: Pages, page: AddPage): void {
   const { signIn, cookies, place } = door;
   const home = (reply: FastifyReply): unknown =>
     reply.status(303).header('location', `${door.base()}/sign-in`).header('cache-control', 'no-store').send();
@@ -157,7 +159,15 @@ function wayIn(door: SignInDoor, page: AddPage): void {
     checkSameOrigin(place(), request.headers);
     const code = field(request, 'code').trim();
     const name = field(request, 'name').slice(0, 4 * SIGN_IN_LIMITS.nameCharactersMax);
-    const who = { kind: 'browser', label: door.labelOf(request), name } as const;
+    const people = await door.peopleElsewhere(request);
+    const chosen = field(request, 'as');
+    if (chosen === '' && people.length > 0) {
+      const link = await door.attempt(request, 'link', code, () => signIn.links.look(code));
+      if (link.person === undefined)
+        return pages.send(reply, 200, joinPage(pages.frameOf(request), { code, name: link.name, said: name, people }));
+    }
+    const as = chosen === '' || chosen === 'new' ? undefined : sessionsOf(people, chosen);
+    const who = { kind: 'browser', label: door.labelOf(request), name, as } as const;
     const session = await door.attempt(request, 'link', code, () => signIn.links.redeem(code, who));
     await door.letIn(request, reply, session);
     return home(reply);
@@ -181,6 +191,15 @@ function wayIn(door: SignInDoor, page: AddPage): void {
     await door.letIn(request, reply, session);
     return home(reply);
   });
+}
+
+function sessionsOf(people: readonly PersonElsewhere[], chosen: string): PersonElsewhere['sessions'] {
+  const found = people.find(({ person }) => person === chosen);
+  if (found !== undefined) return found.sessions;
+  throw new IdlewildError(
+    'unauthenticated',
+    'you were signed out of your other community meanwhile; sign in there, then open the link again',
+  );
 }
 
 /** For somebody who is signed in. */

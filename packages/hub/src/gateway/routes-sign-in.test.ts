@@ -26,7 +26,7 @@ test('a browser that was given a code is signed in, by a cookie that scripts and
   expect(await page.text()).toMatch(/Ada, signed in to /);
   expect(page.headers.get('content-security-policy')).toMatch(/default-src 'none'; script-src 'sha256-/);
   const sessions = (await (await browser.get('/api/sessions')).json()) as { isThis: boolean; via: string }[];
-  expect(sessions).toEqual([expect.objectContaining({ isThis: true, via: 'link' })]);
+  expect(sessions).toEqual([expect.objectContaining({ isThis: true, via: 'invitation', isOwn: true })]);
   expect(JSON.stringify(sessions)).not.toContain('iws_');
 });
 

@@ -5,6 +5,7 @@
 import { IdlewildError, asIdlewildError, codeOf, type Clock } from '@idlewild/protocol';
 import { SIGN_IN_LIMITS } from '../sign-in/limits.ts';
 import type { RelyingParty } from '../sign-in/passkeys.ts';
+import type { PersonElsewhere } from '../sign-in/elsewhere.ts';
 import type { NewSession, SignedIn } from '../sign-in/sessions.ts';
 import type { SignIn } from '../sign-in/sign-in.ts';
 import { browserLabel } from './browser-label.ts';
@@ -40,7 +41,9 @@ export interface SignInDoor extends SignInDoorDeps {
   /** Throws `unauthenticated` unless somebody is signed in; `forbidden` if that was a while ago. */
   recently(request: FastifyRequest, how?: 'script' | 'form'): Promise<SignedIn>;
   mustBeSignedIn(request: FastifyRequest, how?: 'script' | 'form'): Promise<SignedIn>;
-  isRecent(who: SignedIn): boolean;
+  isRecent(who: Pick<SignedIn, 'session'>): boolean;
+  /** Who is signed in to other communities in the same browser. */
+  peopleElsewhere(request: FastifyRequest): Promise<PersonElsewhere[]>;
 }
 
 /** What is told of tries that failed. */
@@ -56,7 +59,8 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
     signIn.place.isOnLoopback = isOnLoopback(place());
     return callerAddress(request.raw, place().isBehindBalancer);
   };
-  const isRecent = ({ session }: SignedIn): boolean => clock.now() - session.signedInAtMs <= SIGN_IN_LIMITS.recentMs;
+  const isRecent: SignInDoor['isRecent'] = ({ session }) =>
+    clock.now() - session.signedInAtMs <= SIGN_IN_LIMITS.recentMs;
 
   async function mustBeSignedIn(request: FastifyRequest, how?: 'script' | 'form'): Promise<SignedIn> {
     const who = await signedIn.find(request, how);
@@ -81,6 +85,7 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
     isRecent,
     mustBeSignedIn,
     party,
+    peopleElsewhere: ({ headers }) => signIn.elsewhere.people(cookies.sessionsElsewhere(headers.cookie)),
     base: () => new URL(place().url).pathname.replace(/\/$/, ''),
     labelOf: ({ headers }) => browserLabel(headers['user-agent'] ?? ''),
     elsewhere(request) {

@@ -28,6 +28,9 @@ export interface Speaker {
   readonly isOwn: boolean;
 }
 
+/** Of one person. */
+export type Speakers = readonly [Speaker, ...Speaker[]];
+
 /** What to do about a session that does not speak for another community. */
 export const HOW_TO_PROVE =
   'sign in with a passkey that you use in both communities, or sign in there; docs/sign-in.md says how';
@@ -40,20 +43,26 @@ export async function provedCommunities(db: Database, asker: Principal): Promise
   return all.filter(({ id }) => speaksFor.has(id));
 }
 
-/** Throws `forbidden` for a session that may not make its person a member of a further community. */
-export async function requireJoiner(db: Database, speaker: Speaker): Promise<void> {
-  const all = await communitiesOf(db, speaker.person);
-  const { speaksFor, isOwn } = await proofOf(db, speaker, all);
-  if (!isOwn)
+/**
+ * Throws `forbidden` for sessions of one person that may not, together, make her a member of a further community: what
+ * is hers alone has to speak for all that she has.
+ */
+export async function requireJoiner(db: Database, speakers: Speakers): Promise<void> {
+  const [{ person }] = speakers;
+  if (speakers.some((speaker) => speaker.person !== person)) throw new Error('sessions of several people');
+  const all = await communitiesOf(db, person);
+  const proofs = await Promise.all(speakers.map((speaker) => proofOf(db, speaker, all)));
+  const own = proofs.filter(({ isOwn }) => isOwn);
+  if (own.length === 0)
     throw new IdlewildError(
       'forbidden',
       'a link that somebody made for you, and a passkey added after it, prove who you are in their community alone; ' +
         'join as somebody new, or sign in there with a passkey or an account that you had before',
     );
-  if (all.every(({ id }) => speaksFor.has(id))) return;
+  if (all.every(({ id }) => own.some(({ speaksFor }) => speaksFor.has(id)))) return;
   throw new IdlewildError(
     'forbidden',
-    `you are in more communities of this hub than this sign-in proves; ${HOW_TO_PROVE}, or join as somebody new`,
+    `you are in more communities of this hub than you are signed in to; ${HOW_TO_PROVE}, or join as somebody new`,
   );
 }
 

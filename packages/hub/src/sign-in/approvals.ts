@@ -137,12 +137,7 @@ export function createApprovals(deps: ApprovalsDeps, territory: string): Approva
         const row = await waiting(transaction, userCode);
         const answered = await transaction
           .updateTable('sign_in_approvals')
-          .set({
-            person_id: person,
-            is_denied: isApproved ? 0 : 1,
-            passkey_id: passkey ?? null,
-            is_own: isOwn ? 1 : 0,
-          })
+          .set({ person_id: person, is_denied: isApproved ? 0 : 1, passkey_id: passkey ?? null, is_own: isOwn ? 1 : 0 })
           .where('territory_id', '=', territory)
           .where('hash', '=', row.hash)
           .where('person_id', 'is', null)

@@ -5,31 +5,43 @@
  * `people/proved.ts`. Each is looked at as its own community would, so one that ended, or is of somebody who is
  * suspended there, proves nothing. Nobody is told of communities but who shows a session of them.
  */
-import { codeOf } from '@idlewild/protocol';
+import { codeOf, messageOf } from '@idlewild/protocol';
 import type { Database } from '../db/schema.ts';
-import type { Speaker } from '../people/proved.ts';
+import type { Speaker, Speakers } from '../people/proved.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
+import type { Newcomers } from './newcomers.ts';
 import { hashOf, isSecret } from './secret-texts.ts';
 import { createPersonSessions, type PersonSessionsDeps, type SessionFacts } from './sessions.ts';
 
-export interface KnownElsewhere extends Speaker {
-  /** What she is called there. */
-  readonly name: string;
-}
-
-export interface SignedInElsewhere extends KnownElsewhere {
+export interface SignedInElsewhere extends Speaker {
   /** Of the community. */
   readonly community: string;
+  /** What she is called there. */
+  readonly name: string;
   readonly session: SessionFacts;
 }
 
+/** All that one browser or program shows of one person. */
+export interface PersonElsewhere {
+  readonly person: string;
+  readonly sessions: readonly [SignedInElsewhere, ...SignedInElsewhere[]];
+  /** Why she may not join here as herself. */
+  readonly refusal?: string | undefined;
+}
+
 export interface Elsewhere {
+  /** The same by person. */
+  people(tokens: readonly string[]): Promise<PersonElsewhere[]>;
   /** In the order of their tokens; what is no session of another community that is open is left out. */
   of(tokens: readonly string[]): Promise<SignedInElsewhere[]>;
 }
 
-export function createElsewhere(deps: PersonSessionsDeps, territory: string): Elsewhere {
-  const { db, crypto } = deps;
+export interface ElsewhereDeps extends PersonSessionsDeps {
+  readonly newcomers: Pick<Newcomers, 'requireNewHere'>;
+}
+
+export function createElsewhere(deps: ElsewhereDeps, territory: string): Elsewhere {
+  const { db, crypto, newcomers } = deps;
 
   async function placeOf(token: string): Promise<{ readonly id: string; readonly name: string } | undefined> {
     const hash = await hashOf(token, crypto);
@@ -57,12 +69,34 @@ export function createElsewhere(deps: PersonSessionsDeps, territory: string): El
     }
   }
 
+  async function of(tokens: readonly string[]): Promise<SignedInElsewhere[]> {
+    const found: SignedInElsewhere[] = [];
+    for (const token of [...new Set(tokens)].slice(0, SIGN_IN_LIMITS.sessionsElsewhereMax)) {
+      const one = await look(token);
+      if (one !== undefined) found.push(one);
+    }
+    return found;
+  }
+
+  async function refusalOf(sessions: Speakers): Promise<string | undefined> {
+    try {
+      await newcomers.requireNewHere(db, sessions);
+      return undefined;
+    } catch (error) {
+      if (codeOf(error) !== 'forbidden' && codeOf(error) !== 'conflict') throw error;
+      return messageOf(error);
+    }
+  }
+
   return {
-    async of(tokens) {
-      const found: SignedInElsewhere[] = [];
-      for (const token of tokens.slice(0, SIGN_IN_LIMITS.sessionsElsewhereMax)) {
-        const one = await look(token);
-        if (one !== undefined) found.push(one);
+    of,
+    async people(tokens) {
+      const byPerson = Map.groupBy(await of(tokens), ({ person }) => person);
+      const found: PersonElsewhere[] = [];
+      for (const [person, [first, ...rest]] of byPerson) {
+        if (first === undefined) continue;
+        const sessions = [first, ...rest] as const;
+        found.push({ person, sessions, refusal: await refusalOf(sessions) });
       }
       return found;
     },

@@ -15,7 +15,7 @@ import { actorOf, type Principal } from '../identity/principal.ts';
 import { personName } from '../people/names.ts';
 import { memberState } from '../people/standing.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
-import type { KnownElsewhere } from './elsewhere.ts';
+import type { PersonElsewhere } from './elsewhere.ts';
 import type { Joined, Newcomers } from './newcomers.ts';
 import { hashOf, isSecret, newSecret } from './secret-texts.ts';
 import type { NewSession, PersonSessionStore, Proof, SessionOrder } from './sessions.ts';
@@ -52,8 +52,8 @@ export interface LinkFacts {
 export interface Redeemer extends Pick<SessionOrder, 'kind' | 'label'> {
   /** What a new member is to be called, where the invitation leaves that open. */
   readonly name?: string | undefined;
-  /** With an invitation: who joins as the person that she is in another community; absent: somebody new. */
-  readonly as?: KnownElsewhere | undefined;
+  /** With an invitation: sessions of one person of other communities, who joins as the same; absent: somebody new. */
+  readonly as?: PersonElsewhere['sessions'] | undefined;
 }
 
 export interface Links {
@@ -282,7 +282,7 @@ export function createLinks(deps: LinksDeps, territory: string): Links {
     row: Row,
     { name: said = '', as }: Pick<Redeemer, 'name' | 'as'>,
   ): Promise<Joined> {
-    const own = said.trim() === '' ? (as?.name ?? '') : said;
+    const own = said.trim() === '' ? (as?.[0].name ?? '') : said;
     const name = row.name === '' ? own : row.name;
     if (name.trim() === '')
       throw new IdlewildError('invalid_request', 'you are new here: say what you want to be called', {

@@ -10,9 +10,9 @@ import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { requireGrant, requireNamedGroups, requirePermissions, turnOf, type RoleGrant } from '../people/granting.ts';
 import { addMember } from '../people/members.ts';
-import { requireJoiner, type Speaker } from '../people/proved.ts';
+import { requireJoiner, type Speakers } from '../people/proved.ts';
 import { groupsOf } from '../people/self.ts';
-import { TERRITORY, holdingsOf } from '../people/standing.ts';
+import { TERRITORY, holdingsOf, memberState } from '../people/standing.ts';
 import { isBuiltIn } from '../policy/built-in-roles.ts';
 import { bringPasskey } from './brought-passkeys.ts';
 
@@ -34,8 +34,8 @@ export interface Newcomer extends Promised {
   readonly by: string;
   /** A name that is taken gets a number behind it; otherwise `join` throws `conflict`. */
   readonly anyName?: boolean;
-  /** Who is somebody in another community of this hub and joins as the same person; absent: a new one. */
-  readonly as?: Speaker | undefined;
+  /** Sessions of one person of other communities of this hub, who joins as the same; absent: a new person. */
+  readonly as?: Speakers | undefined;
 }
 
 /** All of them within a transaction that has appended nothing to the audit log yet. */
@@ -45,6 +45,8 @@ export interface Newcomers {
   /** Throws `forbidden` where `actor` holds less than this member does. */
   checkActingFor(transaction: DatabaseTransaction, actor: string, person: string): Promise<void>;
   /** Throws `forbidden` for who may not join as herself, `conflict` for a member. */
+  requireNewHere(transaction: Database, as: Speakers): Promise<void>;
+  /** Throws what `requireNewHere` does, and `conflict` for a name that is taken. */
   join(transaction: DatabaseTransaction, newcomer: Newcomer): Promise<Joined>;
 }
 
@@ -107,7 +109,17 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
     }));
   }
 
+  async function requireNewHere(transaction: Database, as: Speakers): Promise<void> {
+    if ((await memberState(transaction, territory, as[0].person)) !== undefined)
+      throw new IdlewildError(
+        'conflict',
+        'you are a member here already; sign in, by yourself or with a link of a steward',
+      );
+    await requireJoiner(transaction, as);
+  }
+
   return {
+    requireNewHere,
     async checkPromise(transaction, actor, { role, groups }) {
       await turnOf(transaction, territory);
       if (!(await isRole(transaction, role)))
@@ -135,7 +147,8 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
       );
     },
     async join(transaction, { name, role, groups, by, anyName = false, as }) {
-      if (as !== undefined) await requireJoiner(transaction, as);
+      if (as !== undefined) await requireNewHere(transaction, as);
+      const from = as?.find(({ passkey, isOwn }) => passkey !== undefined && isOwn);
       // One that is gone by now gives nothing.
       const there = await groupsThere(transaction, groups);
       const order = {
@@ -145,9 +158,9 @@ export function createNewcomers({ random, clock, audit }: NewcomersDeps, territo
         groups: there,
         actor: by,
         ifTaken: anyName ? 'number' : 'refuse',
-        person: as?.person,
+        person: as?.[0].person,
       } as const;
-      const passkey = as === undefined ? undefined : await bringPasskey(transaction, random, { territory, from: as });
+      const passkey = from === undefined ? undefined : await bringPasskey(transaction, random, { territory, from });
       const { id } = await addMember(transaction, { clock, random, audit }, order);
       return { person: id, passkey };
     },

@@ -80,7 +80,7 @@ export async function createSignIn(deps: SignInDeps, territory: string): Promise
     passkeys: createPasskeys(rooms, territory),
     approvals: createApprovals(rooms, territory),
     accounts: createAccounts(rooms, territory),
-    elsewhere: createElsewhere(common, territory),
+    elsewhere: createElsewhere(rooms, territory),
     providers,
     throttle,
     probe: oidc.probe,

@@ -73,7 +73,7 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
   'cross-origin-resource-policy': 'same-origin',
 };
 
-function page(frame: Frame, title: string, content: readonly Html[], head: Html = trusted('')): string {
+export function page(frame: Frame, title: string, content: readonly Html[], head: Html = trusted('')): string {
   const { base, community, fault = '', note, passkeys } = frame;
   return html`<!doctype html>
     <html lang="en">

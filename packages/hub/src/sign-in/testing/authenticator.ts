@@ -22,6 +22,8 @@ export interface Lies {
   /** Says that it counts so. */
   readonly counter?: number;
   readonly userHandle?: string;
+  /** Of a new passkey: what it calls itself. */
+  readonly credentialId?: string;
   readonly crossOrigin?: boolean;
 }
 
@@ -80,7 +82,7 @@ export function createAuthenticator(options: AuthenticatorOptions, before: reado
     create({ rp, user, challenge }, lies = {}) {
       const { publicKey, privateKey } =
         algorithm === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : generateKeyPairSync('ed25519');
-      const idBytes = randomBytes(16);
+      const idBytes = lies.credentialId === undefined ? randomBytes(16) : Buffer.from(lies.credentialId, 'base64url');
       const id = text(idBytes);
       kept.push({ id, privateKey, userHandle: user.id, counter: 0 });
       const lengths = Uint8Array.of(0, idBytes.length);

@@ -49,6 +49,25 @@ export async function openWorld(
     keyOf,
     steward,
     elsewhere: await createSignIn(deps, OTHER_TERRITORY),
+    /** A further one, with a steward's key. */
+    async community(id: string) {
+      const row = { id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 };
+      await db
+        .insertInto('territories')
+        .values(row)
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+      const made = await keys.create({ territory: id, role: 'steward', actor: 'test' });
+      const by: KeyPrincipal = {
+        kind: 'key',
+        keyId: made.id,
+        territory: id,
+        role: 'steward',
+        name: '',
+        dataClass: 'internal',
+      };
+      return { ...(await createSignIn(deps, id)), by };
+    },
     /** A new member, signed in by an invitation. */
     async member(name: string, role = 'member') {
       const { code } = await signIn.links.invite({ by: steward, name, role, groups: [] });
