@@ -191,7 +191,7 @@ type Books = ReturnType<typeof openBooks>;
 /** Devices, wherever their channels are. */
 function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: () => Rooms) {
   const { clock, random, crypto, log, database, refusal, passGapMs } = deps;
-  const { opened, territory, devices, tickets, versions, policy } = people;
+  const { opened, certificate, territory, devices, tickets, versions, policy } = people;
   const fleet: Fleet = createFleet({
     replica: self.id,
     bus: self.bus,
@@ -224,7 +224,7 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
     log,
     replica: self.id,
     territory,
-    identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate: opened.certificate },
+    identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate },
     enrolment: doorOf(deps, people, trust, (refused) => rooms().auditDesk.onRefusedDevice(refused)),
     tickets,
     events: fleet.events,
@@ -274,7 +274,7 @@ function openWork(
     receipts: createSealedReceipts({
       territory: territory.publicKey,
       hub: people.opened.hub.key,
-      certificate: people.opened.certificate,
+      certificate: people.certificate,
       crypto,
       clock: wallClock,
       log,
@@ -367,20 +367,20 @@ export async function createHub(given: HubDeps): Promise<Hub> {
 }
 
 function openAuditDesk({ database, crypto, log }: HubDeps, people: People, duty: Duty): AuditDesk {
-  const { audit, territory, opened } = people;
-  const signer = { hubKey: opened.hub.key, certificate: opened.certificate };
+  const { audit, territory, opened, certificate } = people;
+  const signer = { hubKey: opened.hub.key, certificate };
   return createAuditDesk({ ...database, crypto, log, audit, duty, territory, ...signer });
 }
 
 /** Who may be a device of the territory. */
 function doorOf(
   { database, crypto }: HubDeps,
-  { opened, territory, audit, devices, invites }: People,
+  { opened, certificate, territory, audit, devices, invites }: People,
   trust: Trust,
   onRefused: DoorDeps['onRefused'],
 ): Enrolment {
   const { id } = territory;
-  const { certificate, hub } = opened;
+  const { hub } = opened;
   const isRevoked = together<string, boolean>(HUB_LIMITS.handshakesMax, (ids) => areRevoked(database, id, ids));
   const farewell = createFarewell({ ...database, crypto, audit, territory, certificate, hubKey: hub.key });
   const enrolment = createEnrolment({ territory: id, devices, invites, farewell });

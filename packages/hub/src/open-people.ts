@@ -13,7 +13,7 @@ import { createScopes } from './identity/scope.ts';
 import { type Secrets, type SecretName } from './identity/secrets.ts';
 import { createTickets } from './identity/tickets.ts';
 import { createTerritoryName } from './identity/territory-name.ts';
-import { openFurther, openTerritory } from './identity/territory.ts';
+import { keepCertified, openFurther, openTerritory } from './identity/territory.ts';
 import type { Log } from './log.ts';
 import { createModels } from './models/registry.ts';
 import { createPeople } from './people/people.ts';
@@ -68,12 +68,14 @@ export async function openPeople(deps: PeopleDeps) {
   const devices = createDevices({ db, crypto, clock, audit });
   const keys = createKeys({ db, territory: opened.id, crypto, random, clock, audit });
   const versions = createPeopleVersions({ db, clock: deps.clock }, opened.id);
+  const certificate = keepCertified({ ...opening, log: deps.log }, opened);
   const naming = createTerritoryName({ db, audit }, opened);
   const vouches = createVouches({ db, crypto, clock, audit, territoryKey: opened.publicKey });
   const now = (): number => clock.now();
   const scopeKey = await secretOf('scope.key', SCOPE_KEY, deps);
   return {
     opened,
+    certificate,
     naming,
     territory: {
       id: opened.id,
@@ -103,7 +105,7 @@ export async function openPeople(deps: PeopleDeps) {
     receipts: createAnswerReceipts({
       territory: opened.publicKey,
       hub: opened.hub.key,
-      certificate: opened.certificate,
+      certificate,
       crypto,
       clock,
       log: deps.log,

@@ -12,6 +12,7 @@ import {
   type KeyPair,
   digestParts,
 } from '@idlewild/protocol';
+import type { Certificate } from '../identity/territory.ts';
 import type { Log } from '../log.ts';
 import type { AnswerOutcome } from './port.ts';
 
@@ -37,7 +38,7 @@ export interface AnswerReceipts {
 export interface AnswerReceiptsDeps {
   readonly territory: Uint8Array;
   readonly hub: KeyPair;
-  readonly certificate: Uint8Array;
+  readonly certificate: Certificate;
   readonly crypto: Crypto;
   readonly clock: Pick<Clock, 'now'>;
   readonly log: Log;
@@ -50,7 +51,7 @@ export function createAnswerReceipts(deps: AnswerReceiptsDeps): AnswerReceipts {
     const signed = await signAnswerReceipt(
       {
         territory,
-        certificate,
+        certificate: await certificate(),
         atMs: Math.floor(atMs),
         request,
         choice,

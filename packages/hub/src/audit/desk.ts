@@ -1,6 +1,7 @@
 /** What a running hub does with its territory's audit log, beside writing acts: notes, heads, proofs and reports. */
 import { messageOf, type Clock, type Crypto, type KeyPair } from '@idlewild/protocol';
 import type { Database } from '../db/schema.ts';
+import type { Certificate } from '../identity/territory.ts';
 import type { Log } from '../log.ts';
 import type { Duty } from '../replicas/port.ts';
 import type { Audit } from './audit.ts';
@@ -32,7 +33,7 @@ export interface AuditDeskDeps {
   readonly duty: Duty;
   readonly territory: { readonly id: string; readonly name: string; readonly publicKey: Uint8Array };
   readonly hubKey: KeyPair;
-  readonly certificate: Uint8Array;
+  readonly certificate: Certificate;
 }
 
 export function createAuditDesk(deps: AuditDeskDeps): AuditDesk {

@@ -88,7 +88,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const signer = (epoch: number, key = hubKey) => {
       const duty = createTestDuty(database);
       duty.give(epoch);
-      const common = { db, clock, crypto: nodeCrypto, log: silentLog, territory, certificate };
+      const common = { db, clock, crypto: nodeCrypto, log: silentLog, territory, certificate: () => certificate };
       const heads = createAuditHeads({ ...common, hubKey: key, duty });
       return { duty, heads, proofs: createAuditProofs({ db, crypto: nodeCrypto, heads, territory }) };
     };
@@ -274,7 +274,7 @@ test('of old heads the last of each hour stays, and after a week the last of eac
   const audit = createAudit({ db, crypto: nodeCrypto, clock });
   const duty = createTestDuty({ db } as OpenDatabase);
   duty.give(1);
-  const common = { db, clock, crypto: nodeCrypto, log: silentLog, territory, certificate, hubKey };
+  const common = { db, clock, crypto: nodeCrypto, log: silentLog, territory, certificate: () => certificate, hubKey };
   const heads = createAuditHeads({ ...common, duty });
   const startMs = clock.now();
   for (let at = 0; at < 4 * 24 * 9; at++) {

@@ -24,6 +24,7 @@ import {
 } from '@idlewild/protocol';
 import { sql } from 'kysely';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
+import type { Certificate } from '../identity/territory.ts';
 import type { Log } from '../log.ts';
 import type { Duty } from '../replicas/port.ts';
 import { checkChain, lastSeq } from './chain.ts';
@@ -57,8 +58,7 @@ export interface AuditHeadsDeps {
   readonly duty: Duty;
   readonly territory: { readonly id: string; readonly publicKey: Uint8Array };
   readonly hubKey: KeyPair;
-  /** By which the territory vouches for the hub's key. */
-  readonly certificate: Uint8Array;
+  readonly certificate: Certificate;
 }
 
 export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
@@ -78,10 +78,12 @@ export function createAuditHeads(deps: AuditHeadsDeps): AuditHeads {
     if (!duty.isMine()) return undefined;
     const seen = await newestHead(db, territory.id);
     if ((seen?.size ?? 0) === (await lastSeq(db, territory.id))) return undefined;
+    // Before the transaction: to renew it may take a turn of its own.
+    const certificate = await deps.certificate();
     const signed = await duty.fenced(async (transaction) => {
       const before = await newestHead(transaction, territory.id);
       const epoch = held?.duty === duty.epoch() ? held.epoch : (before?.epoch ?? 0) + 1;
-      const size = await signNext(deps, transaction, before, epoch);
+      const size = await signNext({ ...deps, certificate }, transaction, before, epoch);
       return { size, epoch, added: size - (before?.size ?? 0) };
     });
     held = { duty: duty.epoch(), epoch: signed.epoch };
@@ -154,8 +156,10 @@ async function newestHead(db: Database, territory: string): Promise<StoredHead |
   return row && { ...row, atMs: row.at_ms };
 }
 
+type Signing = Omit<AuditHeadsDeps, 'certificate'> & { readonly certificate: Uint8Array };
+
 async function signNext(
-  { clock, crypto, territory, hubKey, certificate }: AuditHeadsDeps,
+  { clock, crypto, territory, hubKey, certificate }: Signing,
   transaction: DatabaseTransaction,
   before: StoredHead | undefined,
   epoch: number,

@@ -42,7 +42,11 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const invite = async (uses = 1, expiresInMs = 1_000) =>
       joinTokenOf((await invites.create({ territory, uses, expiresInMs, createdBy: 'key_s' })).secret);
     const hubKey = await nodeCrypto.signingKey(new Uint8Array(32).fill(200));
-    const signing = { hubKey, certificate: new Uint8Array(), territory: { id: territory, publicKey: publicKey(0) } };
+    const signing = {
+      hubKey,
+      certificate: () => new Uint8Array(),
+      territory: { id: territory, publicKey: publicKey(0) },
+    };
     const farewell = createFarewell({ ...deps, audit, ...signing });
     const door = createEnrolment({ territory, devices, invites, farewell });
     const admit = async (key: Uint8Array, told: CheckedDevice) => (await door.find(key)).admit(told);

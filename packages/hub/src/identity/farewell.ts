@@ -6,6 +6,7 @@
  */
 import { signLeft, type Crypto, type KeyPair } from '@idlewild/protocol';
 import type { Device } from './devices.ts';
+import type { Certificate } from './territory.ts';
 import { given, leave, type Left, type LeavingDeps } from './leaving.ts';
 
 export interface Farewell {
@@ -20,13 +21,13 @@ export interface FarewellDeps extends LeavingDeps {
   readonly territory: { readonly id: string; readonly publicKey: Uint8Array };
   readonly hubKey: KeyPair;
   /** Signed by the territory. */
-  readonly certificate: Uint8Array;
+  readonly certificate: Certificate;
 }
 
 export function createFarewell(deps: FarewellDeps): Farewell {
   const { db, crypto, territory, hubKey, certificate } = deps;
-  const sign = (device: Uint8Array, left: Left): Promise<Uint8Array> =>
-    signLeft({ territory: territory.publicKey, device, certificate, ...left }, hubKey, crypto);
+  const sign = async (device: Uint8Array, left: Left): Promise<Uint8Array> =>
+    signLeft({ territory: territory.publicKey, device, certificate: await certificate(), ...left }, hubKey, crypto);
   return {
     say: async ({ id, publicKey }) => sign(publicKey, await leave(deps, { territory: territory.id, id })),
     again: async ({ id, publicKey }, atMs) => sign(publicKey, { atMs, ...(await given(db, territory.id, id)) }),

@@ -13,12 +13,14 @@ import {
   equalBytes,
   hubCertificateSchema,
   idOfKey,
+  messageOf,
   openStatement,
   signStatement,
   type Clock,
   type Crypto,
   type HubCertificate,
   type KeyPair,
+  type MaybePromise,
   type Random,
 } from '@idlewild/protocol';
 import type { Selectable } from 'kysely';
@@ -26,13 +28,16 @@ import type { Audit } from '../audit/audit.ts';
 import { inTurn } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction, Schema } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
+import type { Log } from '../log.ts';
 import type { Secrets } from './secrets.ts';
 import { checkTerritoryName } from './territory-name.ts';
 
 const DAY_MS = 86_400_000;
 const CERTIFICATE_MS = 365 * DAY_MS;
-/** A hub that is restarted every two months never runs into the end of its certificate. */
+/** Two months in which the database or the disk may be away, and devices may have wrong clocks. */
 const RENEW_BEFORE_MS = 60 * DAY_MS;
+/** Until a renewal that went wrong is tried again, while the certificate still lasts. */
+const RENEW_AGAIN_MS = 3_600_000;
 const SEED_BYTES = 32;
 
 export interface Territory {
@@ -78,6 +83,52 @@ export const openFurther = (deps: TerritoryDeps, id: string): Promise<Territory>
     if (seed === undefined) throw withoutKey(id);
     return openRow(deps, row, await deps.crypto.signingKey(seed));
   });
+
+/** The hub's certificate as it is good now. Whoever signs something that stands on it asks each time. */
+export type Certificate = () => MaybePromise<Uint8Array>;
+
+/**
+ * The certificate of `opened` for as long as its hub runs: renewed when less than two months of it remain, which nobody
+ * waits for until it has run out. Then it rejects where it cannot be renewed.
+ */
+export function keepCertified(deps: TerritoryDeps & { readonly log: Log }, opened: Territory): Certificate {
+  const { clock, crypto, db, secrets, log } = deps;
+  let { certificate, certificateExpiresAtMs } = opened;
+  let renewing: Promise<void> | undefined;
+  let notBeforeMs = Number.NEGATIVE_INFINITY;
+
+  async function renew(): Promise<void> {
+    // Of replicas the first makes what the others find.
+    const next = await inTurn(db, 'territory', async () => {
+      const seed = await secrets.read('territory.key');
+      if (seed === undefined) throw withoutKey(opened.id);
+      return certify(deps, await crypto.signingKey(seed), opened.hub.key.publicKey);
+    });
+    ({ certificate, certificateExpiresAtMs } = next);
+    log.info({ territory: opened.id, until: certificateExpiresAtMs }, 'the certificate of this hub was renewed');
+  }
+
+  function begin(): Promise<void> {
+    const mine = renew().finally(() => {
+      renewing = undefined;
+    });
+    mine.catch((error: unknown) =>
+      log.error({ territory: opened.id, why: messageOf(error) }, 'the certificate of this hub could not be renewed'),
+    );
+    return mine;
+  }
+
+  return () => {
+    const nowMs = clock.now();
+    if (certificateExpiresAtMs - nowMs >= RENEW_BEFORE_MS) return certificate;
+    const isOver = nowMs >= certificateExpiresAtMs;
+    if (isOver || nowMs >= notBeforeMs) {
+      notBeforeMs = nowMs + RENEW_AGAIN_MS;
+      renewing ??= begin();
+    }
+    return isOver && renewing !== undefined ? renewing.then(() => certificate) : certificate;
+  };
+}
 
 /** The key of a territory that is about to be made, kept before anything refers to it; its id. */
 export async function makeTerritoryKey(

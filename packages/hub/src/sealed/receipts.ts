@@ -10,6 +10,7 @@ import {
   type KeyPair,
   type SealedReceipt,
 } from '@idlewild/protocol';
+import type { Certificate } from '../identity/territory.ts';
 import type { Log } from '../log.ts';
 
 export type SealedReceiptOrder = Omit<
@@ -25,7 +26,7 @@ export interface SealedReceipts {
 export interface SealedReceiptsDeps {
   readonly territory: Uint8Array;
   readonly hub: KeyPair;
-  readonly certificate: Uint8Array;
+  readonly certificate: Certificate;
   readonly crypto: Crypto;
   readonly clock: Pick<Clock, 'now'>;
   readonly log: Log;
@@ -37,7 +38,7 @@ export function createSealedReceipts(deps: SealedReceiptsDeps): SealedReceipts {
     async issue(order) {
       try {
         return await signSealedReceipt(
-          { territory, certificate, atMs: Math.floor(clock.now()), ...order },
+          { territory, certificate: await certificate(), atMs: Math.floor(clock.now()), ...order },
           hub,
           crypto,
         );

@@ -68,7 +68,7 @@ function createLine(canSeal: boolean): Line {
 const handshakeOver = (channel: Channel): ReturnType<typeof createHandshake> =>
   createHandshake({
     channel,
-    identity: { territoryKey: territory.publicKey, hubKey, certificate },
+    identity: { territoryKey: territory.publicKey, hubKey, certificate: () => certificate },
     random,
     crypto: nodeCrypto,
     clock: { now: () => NOW_MS, monotonic: () => 0, after: () => ({ cancel: () => undefined }) },

@@ -25,6 +25,7 @@ import {
   type ToDevice,
   type ToHub,
 } from '@idlewild/protocol';
+import type { Certificate } from '../identity/territory.ts';
 import type { Standing } from '../trust/standing.ts';
 
 const SESSION_SEED_BYTES = 32;
@@ -62,7 +63,7 @@ export interface Applicant {
 export interface HubIdentity {
   readonly territoryKey: Uint8Array;
   readonly hubKey: KeyPair;
-  readonly certificate: Uint8Array;
+  readonly certificate: Certificate;
 }
 
 export interface HandshakeDeps {
@@ -118,7 +119,7 @@ async function challengeFor(
 ): Promise<{ challenge: Uint8Array; keys: SessionKeys | undefined }> {
   const version = negotiateVersion(versions);
   const challengeWith = async (binding: ChannelBinding): Promise<Uint8Array> => {
-    const claim = { version, hello, certificate, nonce: random.bytes(32), binding };
+    const claim = { version, hello, certificate: await certificate(), nonce: random.bytes(32), binding };
     return encodeFrame({ t: 'challenge', proof: await proveHub(claim, hubKey, crypto) } satisfies ToDevice);
   };
   if (session === undefined || channel.seal === undefined) {
