@@ -51,11 +51,19 @@ export interface Ready {
 
 /** The steward's key, made and told to the community where it is new. Throws `usage` for a word that lasts too long. */
 export async function readyToVouch(context: Context, client: Client, expiresSeconds: number): Promise<Ready> {
-  const { LIMITS, IdlewildError, wellKnownKey } = await import('@idlewild/protocol');
-  const { nodeCrypto, nodeRandom } = await import('@idlewild/protocol/node');
-  const { signingKeyFile, stewardSigningKey } = await import('./steward-signing.ts');
+  const { LIMITS, IdlewildError } = await import('@idlewild/protocol');
   if (expiresSeconds * 1_000 > LIMITS.vouchMsMax)
     throw new IdlewildError('usage', 'nobody can take back what is signed, so it lasts a year at most');
+  const ready = await readyToSign(context, client);
+  const issuedAtMs = Date.now();
+  return { ...ready, lasting: { issuedAtMs, expiresAtMs: issuedAtMs + expiresSeconds * 1_000 } };
+}
+
+/** The steward's key, made and told to the community where it is new. */
+export async function readyToSign(context: Context, client: Client): Promise<Omit<Ready, 'lasting'>> {
+  const { LIMITS, wellKnownKey } = await import('@idlewild/protocol');
+  const { nodeCrypto, nodeRandom } = await import('@idlewild/protocol/node');
+  const { signingKeyFile, stewardSigningKey } = await import('./steward-signing.ts');
   const file = signingKeyFile();
   const { key, isNew } = await stewardSigningKey(file, { crypto: nodeCrypto, random: nodeRandom });
   if (isNew) context.note(`made your signing key in ${file}; keep a copy of it, and give it to nobody`);
@@ -63,7 +71,5 @@ export async function readyToVouch(context: Context, client: Client, expiresSeco
   if (!(await client.stewards.list()).some((steward) => steward.key === pin && steward.removedAt === null))
     await client.stewards.add({ name: userInfo().username.slice(0, LIMITS.nameCharactersMax), key: pin });
   const { territory } = await client.wellKnown();
-  const issuedAtMs = Date.now();
-  const lasting = { issuedAtMs, expiresAtMs: issuedAtMs + expiresSeconds * 1_000 };
-  return { key, pin, territory: bytesOf(territory.key), lasting };
+  return { key, pin, territory: bytesOf(territory.key) };
 }

@@ -38,6 +38,7 @@ function addShow(use: Command): void {
 
 interface ApplyOptions {
   readonly after?: number;
+  readonly sign?: boolean;
 }
 
 function addApply(use: Command): void {
@@ -46,16 +47,29 @@ function addApply(use: Command): void {
     .summary('change the rules')
     .description(
       'Hold the community to the rules of a file, from now on, instead of those that hold now. They are checked ' +
-        'first; the old ones stay in the history.',
+        'first; the old ones stay in the history. With --sign you sign them with your key on this machine: only such ' +
+        'rules are counted for end-to-end encrypted prompts, since a hub could make up rules to learn what is in them.',
     )
     .argument('<file>', 'JSON, as docs/use.md describes it')
     .option('--after <version>', 'only if the rules that hold are of this version', Number)
-    .addHelpText('after', '\nExample:\n  $ idlewild use apply rules.json')
-    .action(async (file: string, { after }: ApplyOptions, command: Command) => {
+    .option('--sign', 'sign them as a steward, so that encrypted prompts are held to them, too')
+    .addHelpText('after', '\nExample:\n  $ idlewild use apply rules.json --sign')
+    .action(async (file: string, { after, sign = false }: ApplyOptions, command: Command) => {
       const context = contextOf(command);
       const rules = await rulesIn(file);
-      const { version } = await (await context.client()).use.apply({ rules, after });
-      context.show({ version }, () => [`version ${version} holds: ${summary(rules)}`]);
+      const client = await context.client();
+      const { looksAtTexts } = await import('@idlewild/protocol');
+      const signed = sign
+        ? await (await import('../signed-rules.ts')).signRules(context, client, rules, after)
+        : { after };
+      const { version } = await client.use.apply({ rules, ...signed });
+      if (!sign && looksAtTexts(rules))
+        context.note(
+          'nobody signed them, so end-to-end encrypted prompts that they hold for are refused; --sign as a steward',
+        );
+      context.show({ version, isSigned: sign }, () => [
+        `version ${version} holds${sign ? ', signed' : ''}: ${summary(rules)}`,
+      ]);
     });
 }
 
