@@ -7,9 +7,8 @@
  */
 import { z } from 'zod';
 import { equalBytes } from '../bytes.ts';
-import { IdlewildError } from '../errors.ts';
+import { checkCertified, notCounting } from '../identity/certified.ts';
 import { openStatement, signStatement } from '../identity/signed.ts';
-import { hubCertificateSchema } from '../identity/statements.ts';
 import type { Crypto, KeyPair } from '../ports.ts';
 import { bytes32 } from '../wire/byte-fields.ts';
 
@@ -39,19 +38,17 @@ export const signAuditHead = (head: Omit<AuditHead, 'v'>, hub: KeyPair, crypto: 
 
 /**
  * What a head says, once its hub is known to be of the territory. Throws `signature_invalid` for one that is signed by
- * anybody else, is of another territory, or was signed when its hub's certificate had run out.
+ * anybody else, is of another territory, or was signed when its hub's certificate was not good.
  */
 export async function openAuditHead(
   { statement, certificate }: CarriedHead,
   territory: Uint8Array,
   crypto: Crypto,
 ): Promise<AuditHead & { readonly hub: Uint8Array }> {
-  const hub = await openStatement('hub-certificate', certificate, hubCertificateSchema, crypto, territory);
-  const { statement: head } = await openStatement('audit-head', statement, auditHeadSchema, crypto, hub.statement.hub);
-  const isOurs = equalBytes(head.territory, territory) && equalBytes(hub.statement.territory, territory);
-  if (!isOurs) throw new IdlewildError('signature_invalid', 'a head of an audit log is of another community');
-  if (head.atMs >= hub.statement.expiresAtMs) {
-    throw new IdlewildError('signature_invalid', "a head of an audit log is younger than its hub's certificate lasts");
-  }
-  return { ...head, hub: hub.statement.hub };
+  const what = 'a head of an audit log';
+  const { statement: head, key: hub } = await openStatement('audit-head', statement, auditHeadSchema, crypto);
+  if (!equalBytes(head.territory, territory)) throw notCounting(what, 'it is of another community');
+  // By the clock of the database, which is also that of the certificate: there is nothing to tolerate.
+  await checkCertified(certificate, { territory, hub, atMs: head.atMs, lateMs: 0, what }, crypto);
+  return { ...head, hub };
 }

@@ -14,7 +14,8 @@ import { FINISH_REASONS, type CallPart } from '../wire/answer.ts';
 import { bytes, bytes32 } from '../wire/byte-fields.ts';
 import { DATA_CLASSES } from '../wire/purpose.ts';
 import { idOfKey } from '../ids.ts';
-import { notCounting, openHubWord } from './hub-word.ts';
+import { notCounting } from './certified.ts';
+import { openHubWord } from './hub-word.ts';
 import { openStatement, signStatement } from './signed.ts';
 import { receiptSchema, type Receipt } from './statements.ts';
 

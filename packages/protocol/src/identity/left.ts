@@ -6,7 +6,8 @@
 import { z } from 'zod';
 import { equalBytes } from '../bytes.ts';
 import type { Crypto, KeyPair } from '../ports.ts';
-import { notCounting, openHubWord } from './hub-word.ts';
+import { notCounting } from './certified.ts';
+import { openHubWord } from './hub-word.ts';
 import { signStatement } from './signed.ts';
 import { bytes, bytes32 } from '../wire/byte-fields.ts';
 

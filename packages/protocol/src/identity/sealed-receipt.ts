@@ -20,7 +20,8 @@ import { bytes, bytes32 } from '../wire/byte-fields.ts';
 import { decodeCbor, encodeCbor } from '../wire/frame.ts';
 import { DATA_CLASSES } from '../wire/purpose.ts';
 import { AI_SOURCE_TYPE, digestAnswer, type AnswerText } from './answer-receipt.ts';
-import { notCounting, openHubWord } from './hub-word.ts';
+import { notCounting } from './certified.ts';
+import { openHubWord } from './hub-word.ts';
 import { openStatement, signStatement } from './signed.ts';
 import { receiptSchema, type Receipt } from './statements.ts';
 
