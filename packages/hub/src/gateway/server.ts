@@ -31,6 +31,7 @@ import type { Carried, CarriedRun } from './carried.ts';
 import { sendError, translate } from './errors.ts';
 import { PATIENCE, patientServer, type Patience } from './patience.ts';
 import type { SignedInDoor } from './signed-in.ts';
+import { checkTexts } from './whole-texts.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -148,6 +149,11 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     const on = typeof resource === 'function' ? await resource(request) : {};
     await deps.policy.check(request.principal, action, { ...on, territory: deps.territory });
     deps.onDecision?.(decisionOf(request));
+  });
+  app.addHook('preValidation', (request, _reply, done) => {
+    const { params, query, body, url } = request;
+    if (!url.startsWith('/v1/')) for (const each of [params, query, body]) checkTexts(each);
+    done();
   });
   // At once: a stream's headers are flushed right after it is handed over.
   app.addHook('onSend', (request, reply, payload, done) => {

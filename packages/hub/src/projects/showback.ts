@@ -65,13 +65,11 @@ const KEYS = {
 
 function ofUsage(db: Database, { territory, from, to, only, project }: ShowbackQuery, by: keyof typeof KEYS) {
   const id = KEYS[by];
-  const name = nameOf(by, id, territory);
   let query = db
     .selectFrom('usage')
     .leftJoin('keys', (join) => join.onRef('keys.id', '=', 'usage.key_id').on('keys.territory_id', '=', territory))
     .select([
       id.as('id'),
-      name.as('name'),
       sql<number>`sum(usage.requests)`.as('requests'),
       sql<number>`sum(usage.failed)`.as('failed'),
       sql<number>`sum(usage.prompt_tokens)`.as('promptTokens'),
@@ -91,11 +89,18 @@ function ofUsage(db: Database, { territory, from, to, only, project }: ShowbackQ
         eb('usage.key_id', 'in', [only.key ?? '', only.person ?? '']),
       ]),
     );
-  return query
+  const sums = query
     .groupBy(id)
     .orderBy(sql`sum(usage.prompt_tokens + usage.answer_tokens)`, 'desc')
     .orderBy(id)
-    .limit(PROJECT_LIMITS.showbackRowsMax)
+    .limit(PROJECT_LIMITS.showbackRowsMax);
+  // Outside of the sums: PostgreSQL lets no name be looked for by what is only a part of what is grouped by.
+  return db
+    .selectFrom(sums.as('sums'))
+    .selectAll()
+    .select(nameOf(by, sql<string>`sums.id`, territory).as('name'))
+    .orderBy(sql`sums."promptTokens" + sums."answerTokens"`, 'desc')
+    .orderBy('sums.id')
     .execute();
 }
 
