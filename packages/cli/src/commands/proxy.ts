@@ -9,6 +9,7 @@ interface ProxyCommandOptions {
   readonly territory?: string;
   readonly tier: readonly ('vetted' | 'member' | 'public')[];
   readonly model: readonly string[];
+  readonly verify?: boolean;
   readonly token?: string;
   readonly stopWithStdin?: boolean;
 }
@@ -46,6 +47,7 @@ export function addProxyCommand(program: Command): void {
         .default([]),
     )
     .option('--model <name=cid>', 'only this very model under that name; may be repeated', more, [])
+    .option('--verify', 'have a second device make every answer again, and say whether it was the same')
     .addOption(
       new Option('--token <token>', 'what clients show as their API key (default: a new one)').env(
         'IDLEWILD_PROXY_TOKEN',
@@ -75,6 +77,7 @@ export function addProxyCommand(program: Command): void {
         territory: options.territory === undefined ? undefined : readKey(options.territory, "community's key"),
         tiers: options.tier.length === 0 ? undefined : options.tier,
         models: await modelsOf(options.model),
+        verify: options.verify === true,
         host: options.host,
         port: options.port,
         token,

@@ -1,9 +1,10 @@
 /** `idlewild receipt`: whether an answer is what its receipt says. Nobody is asked; a kept answer is all it takes. */
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
-import type { OpenedAnswerReceipt } from '@idlewild/protocol';
+import type { OpenedAnswerReceipt, OpenedSealedReceipt } from '@idlewild/protocol';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
+import type { VerifiedAnswer } from '../receipts/verify-kept.ts';
 
 interface VerifyOptions {
   readonly territory?: string;
@@ -30,7 +31,7 @@ export function addReceiptCommands(program: Command): void {
       const kept = file === undefined || file === '-' ? await textOf(process.stdin) : await readKept(file);
       const { verifyKept } = await import('../receipts/verify-kept.ts');
       const verified = await verifyKept(kept, options.territory);
-      const results = verified.map(({ choice, opened, isOfText }) => resultOf(choice, opened, isOfText));
+      const results = verified.map(resultOf);
       context.show(results, () => results.flatMap(linesOf));
     });
 }
@@ -44,15 +45,21 @@ async function readKept(file: string): Promise<string> {
   }
 }
 
-function resultOf(choice: number, { receipt, device }: OpenedAnswerReceipt, isOfText: boolean) {
+const resultOf = (answer: VerifiedAnswer) => ({
+  choice: answer.choice,
+  /** Whether a text was there to be held against it. */
+  isOfText: answer.isOfText,
+  aiGenerated: true,
+  ...(answer.kind === 'open' ? openFacts(answer.opened) : sealedFacts(answer.opened)),
+});
+type Result = ReturnType<typeof resultOf>;
+
+function openFacts({ receipt, device }: OpenedAnswerReceipt) {
   const { request, model, modelName, dataClass, seed, promptTokens, answerTokens, finish } = receipt;
   const { devices, failovers, numericClass, exact, verification, sourceType } = receipt;
   return {
     request,
-    choice,
-    /** Whether a text was there to be held against it. */
-    isOfText,
-    aiGenerated: true,
+    sealed: false,
     sourceType,
     model,
     modelName,
@@ -64,17 +71,52 @@ function resultOf(choice: number, { receipt, device }: OpenedAnswerReceipt, isOf
     devices,
     failovers,
     numericClass,
-    exact,
-    verification,
+    /** Whether it is bit-identical to an uninterrupted answer; `null`: nobody signed that. */
+    exact: exact as boolean | null,
+    verification: verification as 'unverified' | 'verified',
+    /** A second device that made the same. */
+    verifiedBy: null as string | null,
+    /** Index of the first token that the last device made: those before are by devices that did not live to sign. */
+    firstToken: device?.firstToken ?? 0,
     signedByDevice: device !== undefined,
     energy: device?.energy ?? null,
     at: new Date(receipt.atMs).toISOString(),
   };
 }
 
-function linesOf(result: ReturnType<typeof resultOf>): readonly string[] {
-  const { energy, isOfText, exact, failovers } = result;
-  const moved = failovers === 0 ? '' : ` after ${failovers} ${failovers === 1 ? 'change' : 'changes'} of device`;
+/** What the hub could not know is the device's word, which its hub's commitment ties to this text. */
+function sealedFacts({ receipt, device, verifiedBy }: OpenedSealedReceipt): ReturnType<typeof openFacts> {
+  const { request, model, modelName, dataClass, promptTokens, sourceType, verification } = receipt;
+  const { firstToken, tokens, numericClass, energy } = device;
+  return {
+    request,
+    sealed: true,
+    sourceType,
+    model,
+    modelName,
+    dataClass,
+    seed: device.sealed.seed,
+    promptTokens,
+    answerTokens: firstToken + tokens,
+    finish: device.sealed.finish,
+    devices: [receipt.device],
+    failovers: firstToken === 0 ? 0 : 1,
+    numericClass,
+    exact: firstToken === 0 ? true : null,
+    verification: verifiedBy === undefined ? verification : 'verified',
+    verifiedBy: verifiedBy ?? null,
+    firstToken,
+    signedByDevice: true,
+    energy: energy ?? null,
+    at: new Date(receipt.atMs).toISOString(),
+  };
+}
+
+function linesOf(result: Result): readonly string[] {
+  const { energy, isOfText, exact, failovers, sealed, firstToken } = result;
+  const changes = ` after ${failovers} ${failovers === 1 ? 'change' : 'changes'} of device`;
+  const moved = failovers === 0 ? '' : sealed ? ` from token ${firstToken} on, after another that was lost` : changes;
+  const again = result.verifiedBy ?? 'a second device';
   const cost = energy === null ? 'not told' : `${energy.wattHours.toPrecision(2)} Wh, ${energy.how} by the device`;
   return [
     `good: ${result.request}, answer ${result.choice}, of ${result.at}`,
@@ -82,9 +124,9 @@ function linesOf(result: ReturnType<typeof resultOf>): readonly string[] {
     `  model      ${result.modelName} (${result.model})`,
     `  device     ${result.devices.join(', ')}${moved}${result.signedByDevice ? ', which signed for it' : ''}`,
     `  made       ${result.answerTokens} tokens from ${result.promptTokens}, seed ${result.seed}, ` +
-      `class ${result.numericClass}${exact ? '' : ', not bit-identical to an uninterrupted answer'}`,
-    `  data       ${result.dataClass}`,
+      `class ${result.numericClass}${exact !== false ? '' : ', not bit-identical to an uninterrupted answer'}`,
+    `  data       ${result.dataClass}${sealed ? ', end-to-end encrypted: the hub did not see the text' : ''}`,
     `  energy     ${cost}`,
-    `  verified   ${result.verification === 'unverified' ? 'no second device computed it again' : result.verification}`,
+    `  verified   ${result.verification === 'unverified' ? 'no second device made it again' : `${again} made the same`}`,
   ];
 }

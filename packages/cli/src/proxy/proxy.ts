@@ -9,6 +9,7 @@ import {
   MODEL_KINDS,
   WELL_KNOWN_PATH,
   hex,
+  textOfBytes,
   wellKnownSchema,
   type DeviceTier,
   type ModelKind,
@@ -29,6 +30,8 @@ export interface ProxyOptions {
   readonly tiers?: readonly DeviceTier[] | undefined;
   /** CIDs that models of these names must have. */
   readonly models?: ReadonlyMap<string, string> | undefined;
+  /** Has a second device make every answer again, and tells whether it was the same. */
+  readonly verify?: boolean | undefined;
   readonly host: string;
   readonly port: number;
   /** What clients show as their API key. */
@@ -49,7 +52,7 @@ const MODELS_MAX = 256;
 const SCOPE_CHARACTERS = 32;
 
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { hub, key, fetch, stewards, tiers, host, token, models = new Map() } = options;
+  const { hub, key, fetch, stewards, tiers, host, token, models = new Map(), verify = false } = options;
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
   const connection = createHubConnection(hub, key, fetch);
   const { hub: hubId, territory } = await community(connection, options.territory);
@@ -57,7 +60,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const secret = nodeRandom.bytes(32);
   const app = await createOpenAiDoor({
     ...ports,
-    answers: createSealingAnswers({ client, random: nodeRandom, models }),
+    answers: createSealingAnswers({ client, random: nodeRandom, models, verify }),
+    receipts: { issue: async ({ outcome: { receipt } }) => receipt && textOfBytes(receipt) },
     models: modelsOf(connection),
     async scopeOf(_caller, label) {
       const digest = await nodeCrypto.hkdf(secret, new Uint8Array(0), Buffer.from(label ?? ''), SCOPE_CHARACTERS / 2);

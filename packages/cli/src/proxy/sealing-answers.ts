@@ -2,7 +2,7 @@
  * Answers as OpenAI's endpoints ask for them, each sealed to a device: what stands in a proxy where a hub has its
  * queue. There is no other way out of here: a prompt that cannot be sealed is not sent.
  */
-import type { SealedAnswerEvent, SealedClient, SealedFinish } from '@idlewild/client';
+import type { SealedClient, SealedClientEvent, VerifiedFinish } from '@idlewild/client';
 import type { AnswerOutcome, AnswerRequest, Answers, AnswerSink } from '@idlewild/hub';
 import { IdlewildError, asIdlewildError, newId, type AnswerWork, type Random } from '@idlewild/protocol';
 
@@ -11,12 +11,14 @@ export interface SealingDeps {
   readonly random: Random;
   /** CIDs that models of these names must have. */
   readonly models: ReadonlyMap<string, string>;
+  /** A second device makes every answer again. */
+  readonly verify: boolean;
 }
 
 /** At once; a hub keeps no more places for one key. The rest wait their turn. */
 const ANSWERS_MAX = 12;
 
-export function createSealingAnswers({ client, random, models }: SealingDeps): Pick<Answers, 'submit'> {
+export function createSealingAnswers({ client, random, models, verify }: SealingDeps): Pick<Answers, 'submit'> {
   const waiting: (() => void)[] = [];
   let running = 0;
 
@@ -36,7 +38,7 @@ export function createSealingAnswers({ client, random, models }: SealingDeps): P
       const { model, work, text } = request;
       const cid = models.get(model.name);
       const said = { dataClass: text.dataClass === 'public' ? undefined : text.dataClass, cause: text.cause };
-      for await (const event of client.answer({ model: model.name, work, cid, ...said }, { signal }))
+      for await (const event of client.answer({ model: model.name, work, cid, verify, ...said }, { signal }))
         tell(sink, event, work);
     } catch (thrown) {
       if (!signal.aborted) sink.failed(asIdlewildError(thrown, 'answering a sealed prompt'));
@@ -55,7 +57,7 @@ export function createSealingAnswers({ client, random, models }: SealingDeps): P
   };
 }
 
-function tell(sink: AnswerSink, event: SealedAnswerEvent, work: Omit<AnswerWork, 'tokens'>): void {
+function tell(sink: AnswerSink, event: SealedClientEvent, work: Omit<AnswerWork, 'tokens'>): void {
   switch (event.t) {
     case 'started':
       return sink.started(event.promptTokens);
@@ -66,7 +68,9 @@ function tell(sink: AnswerSink, event: SealedAnswerEvent, work: Omit<AnswerWork,
   }
 }
 
-function outcomeOf(event: SealedFinish, { sampling }: Pick<AnswerWork, 'sampling'>): AnswerOutcome {
-  const { t: _t, calls, numericClass = '', ...finish } = event;
-  return { ...finish, calls, numericClass, seed: sampling.seed };
+/** Its receipt is what its reader can keep: not the device's alone, which says nothing of who vouches for it. */
+function outcomeOf(event: VerifiedFinish, { sampling }: Pick<AnswerWork, 'sampling'>): AnswerOutcome {
+  const { t: _t, calls, numericClass = '', kept: receipt, proof: _proof, verification, ...finish } = event;
+  const result = verification?.result;
+  return { ...finish, calls, numericClass, seed: sampling.seed, receipt, verification: result };
 }

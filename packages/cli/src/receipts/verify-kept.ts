@@ -6,17 +6,21 @@ import {
   idOfKey,
   messageOf,
   openAnswerReceipt,
+  openKeptSealed,
+  readKeptSealed,
   territoryOfReceipt,
+  territoryOfSealed,
   type OpenedAnswerReceipt,
+  type OpenedSealedReceipt,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { toldAnswers } from './told-answers.ts';
 
-export interface VerifiedAnswer {
-  readonly choice: number;
-  readonly opened: OpenedAnswerReceipt;
-  readonly isOfText: boolean;
-}
+/** `sealed`: of an answer that its hub could not read. */
+export type VerifiedAnswer = { readonly choice: number; readonly isOfText: boolean } & (
+  | { readonly kind: 'open'; readonly opened: OpenedAnswerReceipt }
+  | { readonly kind: 'sealed'; readonly opened: OpenedSealedReceipt }
+);
 
 /**
  * `territory`: its id, or its key in base64url. Throws `usage` where none is named, telling whom the receipt names;
@@ -27,8 +31,15 @@ export async function verifyKept(kept: string, territory: string | undefined): P
   for (const { choice, receipt, answer } of toldAnswers(kept)) {
     const carried = Buffer.from(receipt, 'base64url');
     const key = await trustedKey(carried, territory);
-    const opened = await openAnswerReceipt(carried, { territory: key, answer }, nodeCrypto);
-    verified.push({ choice, opened, isOfText: answer !== undefined });
+    const told = { choice, isOfText: answer !== undefined };
+    const sealed = readKeptSealed(carried);
+    if (sealed === undefined) {
+      const opened = await openAnswerReceipt(carried, { territory: key, answer }, nodeCrypto);
+      verified.push({ ...told, kind: 'open', opened });
+    } else {
+      const opened = await openKeptSealed(sealed, { territory: key, answer }, nodeCrypto);
+      verified.push({ ...told, kind: 'sealed', opened });
+    }
   }
   return verified;
 }
@@ -50,7 +61,10 @@ async function trustedKey(carried: Uint8Array, named: string | undefined): Promi
 
 async function territoryOf(carried: Uint8Array): Promise<Uint8Array> {
   try {
-    return await territoryOfReceipt(carried, nodeCrypto);
+    const sealed = readKeptSealed(carried);
+    return await (sealed === undefined
+      ? territoryOfReceipt(carried, nodeCrypto)
+      : territoryOfSealed(sealed, nodeCrypto));
   } catch (error) {
     if (codeOf(error) === 'signature_invalid') throw error;
     throw new IdlewildError('signature_invalid', `this is no receipt, or a damaged one: ${messageOf(error)}`);

@@ -34,6 +34,8 @@ export interface AnswerOutcome extends AnswerSummary {
   readonly answerTokens: number;
   /** What its last device signed; absent where it is told again from the books. */
   readonly receipt?: Uint8Array | undefined;
+  /** Whether a second device made the same; absent where none was asked to. */
+  readonly verification?: 'verified' | 'differs' | 'not_compared' | undefined;
 }
 
 /** Where one answer goes. After `finished` or `failed` nothing follows. */

@@ -27,6 +27,8 @@ export interface OpenAiDoorDeps {
     show(name: string): Promise<object>;
   };
   readonly scopeOf: ScopeOf;
+  /** What goes out with each answer for its reader to verify. */
+  readonly receipts: AskDeps['receipts'];
   /** Told of the texts before anything is made of them; throws what refuses them. */
   readonly judge: Use['judge'];
   /** Throws for whoever may not ask. Called before anything is read. */
@@ -86,7 +88,6 @@ export async function createOpenAiDoor(deps: OpenAiDoorDeps): Promise<App> {
     ...deps,
     use: { judge: deps.judge },
     policy: { permit: () => OWN_LEAVE },
-    receipts: { issue: async () => undefined },
     territory: { id: CALLER.territory },
   })(app);
   await app.ready();

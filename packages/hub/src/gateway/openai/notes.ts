@@ -22,6 +22,8 @@ export interface IdlewildNote {
   readonly digital_source_type: typeof AI_SOURCE_TYPE;
   /** One for each choice, in base64url, for `idlewild receipt verify`. */
   readonly receipts?: readonly string[];
+  /** Whether a second device made the same, where that was asked for: of several choices the worst. */
+  readonly verification?: AnswerOutcome['verification'];
 }
 
 /** Of several choices: all their devices, all their failovers, and exact only if each is. */
@@ -37,7 +39,15 @@ export const noteOf = (outcomes: readonly ToldOutcome[], hub: string): IdlewildN
   exact: outcomes.every((outcome) => outcome.exact),
   hub,
   ...receiptsOf(outcomes),
+  ...verificationOf(outcomes),
 });
+
+function verificationOf(outcomes: readonly AnswerOutcome[]): Pick<IdlewildNote, 'verification'> {
+  const worst = (['differs', 'not_compared', 'verified'] as const).find((result) =>
+    outcomes.some(({ verification }) => verification === result),
+  );
+  return worst === undefined ? {} : { verification: worst };
+}
 
 function receiptsOf(outcomes: readonly ToldOutcome[]): Pick<IdlewildNote, 'receipts'> {
   const receipts = outcomes.flatMap(({ receiptText }) => receiptText ?? []);
