@@ -96,7 +96,7 @@ interface Keys extends HpkeContext {
 }
 
 /** The key schedule (5.1) without a pre-shared key. */
-async function schedule(shared: Uint8Array, info: Uint8Array, crypto: Crypto): Promise<Keys> {
+export async function schedule(shared: Uint8Array, info: Uint8Array, crypto: Crypto): Promise<Keys> {
   const noKey = await labelledExtract(SUITE, NOTHING, 'psk_id_hash', NOTHING, crypto);
   const infoHash = await labelledExtract(SUITE, NOTHING, 'info_hash', info, crypto);
   const context = concat([MODE_BASE, noKey, infoHash]);
