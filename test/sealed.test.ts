@@ -6,6 +6,7 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import type { KeyPair } from '@idlewild/protocol';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { verifyKept } from '../packages/cli/src/receipts/verify-kept.ts';
 import { missingIn, searchForTraces } from '../bench/people/sealed-traces.ts';
 import { LONG } from './answers.ts';
 import { startChild, type Child } from './processes/child.ts';
@@ -57,7 +58,13 @@ async function startProxy(
 }
 
 interface Note {
-  readonly idlewild: { readonly devices: string[]; readonly failovers: number; readonly exact: boolean };
+  readonly idlewild: {
+    readonly devices: string[];
+    readonly failovers: number;
+    readonly exact: boolean;
+    readonly receipts?: string[];
+    readonly verification?: string;
+  };
 }
 const messages = [{ role: 'user' as const, content: 'Speak, good Menenius: what says the belly?' }];
 const chat = { model: MODEL, messages, seed: 5, max_tokens: 40 };
@@ -91,6 +98,28 @@ test("OpenAI's own client gets the same over the proxy as from the hub, whole an
   await child.stop();
 });
 
+test('with --verify a second device makes the same again, and both sign a receipt that holds offline', async () => {
+  const { child, openai } = await startProxy(['--steward', textOf(steward.publicKey), '--verify']);
+  const asked = { ...chat, max_tokens: 12 };
+  const answer = (await openai.chat.completions.create(asked)) as OpenAI.ChatCompletion & Note;
+  await child.stop();
+  expect(answer.idlewild.verification).toBe('verified');
+  expect(answer.idlewild.devices).toHaveLength(1);
+  const { territory } = await hub.client.wellKnown();
+  const kept = JSON.stringify(answer);
+  const [verified] = await verifyKept(kept, territory.key);
+  expect(verified).toMatchObject({ kind: 'sealed', isOfText: true });
+  if (verified?.kind !== 'sealed') throw new Error('it is no receipt of a sealed answer');
+  const { receipt, device, verifiedBy } = verified.opened;
+  expect(receipt).toMatchObject({ dataClass: 'internal', modelName: MODEL, verification: 'unverified' });
+  expect(device).toMatchObject({ firstToken: 0, tokens: 12, sealed: { seed: asked.seed, finish: 'length' } });
+  expect(verifiedBy).toMatch(/^dev_/);
+  expect(verifiedBy).not.toBe(receipt.device);
+  const text = answer.choices[0]?.message.content ?? '';
+  const changed = kept.replace(JSON.stringify(text), JSON.stringify(`${text}!`));
+  await expect(verifyKept(changed, territory.key)).rejects.toThrow('another text');
+});
+
 test('a proxy seals to nobody for whom its steward does not vouch, and is for nobody without its token', async () => {
   const other = nodeCrypto.signingKey(new Uint8Array(32).fill(22)) as KeyPair;
   const { child, told, openai } = await startProxy(['--steward', textOf(other.publicKey)]);
@@ -112,11 +141,13 @@ test('a device that is killed in the middle of a sealed answer changes no token 
   let heard = '';
   let pieces = 0;
   let note: Note['idlewild'] | undefined;
+  let kept = '';
   let killed: DeviceProcess | undefined;
   let killing: Promise<void> | undefined;
   for await (const chunk of await openai.completions.create({ ...asked, stream: true })) {
     heard += chunk.choices[0]?.text ?? '';
     note = (chunk as Partial<Note>).idlewild ?? note;
+    kept += `data: ${JSON.stringify(chunk)}\n\n`;
     if (++pieces !== 20) continue;
     killed = [...devices.values()].find((device) => device.state().answering > 0);
     killing = killed?.kill();
@@ -126,6 +157,11 @@ test('a device that is killed in the middle of a sealed answer changes no token 
   expect(note).toMatchObject({ failovers: 1, exact: true });
   expect(note?.devices).toHaveLength(2);
   expect(note?.devices[0]).toBe(killed?.name);
+  // The device that is left signs for the whole text, and for the tokens that it made.
+  const [verified] = await verifyKept(kept, (await hub.client.wellKnown()).territory.key);
+  expect(verified).toMatchObject({ kind: 'sealed', isOfText: true, opened: { verifiedBy: undefined } });
+  const firstToken = verified?.kind === 'sealed' ? verified.opened.device.firstToken : 0;
+  expect(firstToken).toBeGreaterThanOrEqual(20 - 1);
   await child.stop();
 });
 
