@@ -8,7 +8,7 @@ import { styleText } from 'node:util';
 import type { Client } from '@idlewild/client';
 import type { Command } from 'commander';
 import { createProgress, type Progress } from './text/progress.ts';
-import { plainLine, plainText } from './text/units.ts';
+import { jsonLine, plainLine, plainText } from './text/units.ts';
 
 export interface GlobalOptions {
   readonly hub?: string | undefined;
@@ -38,7 +38,7 @@ export function contextOf(command: Command): Context {
     process.stdout.write(`${plainLine(line)}\n`);
   };
   const printJson = (value: unknown): void => {
-    process.stdout.write(`${JSON.stringify(value)}\n`);
+    process.stdout.write(`${jsonLine(value)}\n`);
   };
   const note = (line: string): void => {
     if (!json) process.stderr.write(`${dim(plainText(line), process.stderr)}\n`);

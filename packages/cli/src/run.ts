@@ -5,7 +5,7 @@
 import { CommanderError, type Command } from 'commander';
 import { EXIT, exitOf } from './exit-codes.ts';
 import { createProgram } from './program.ts';
-import { plainText } from './text/units.ts';
+import { jsonLine, plainText } from './text/units.ts';
 
 /** Resolves with the exit code when the command is over. Prints, and throws nothing. */
 export async function run(words: readonly string[]): Promise<number> {
@@ -68,15 +68,15 @@ function tell(error: unknown, json: boolean): void {
   else if (code === 'cancelled') process.stderr.write('interrupted\n');
   else process.stderr.write(`idlewild: ${sentence}\n`);
   if (process.env.IDLEWILD_DEBUG === '1') {
-    process.stderr.write(`${stack ?? ''}\n`);
+    process.stderr.write(`${plainText(stack ?? '')}\n`);
     if (cause !== undefined)
-      process.stderr.write(`because of: ${(cause as { stack?: string }).stack ?? JSON.stringify(cause)}\n`);
+      process.stderr.write(`because of: ${plainText((cause as { stack?: string }).stack ?? jsonLine(cause))}\n`);
   } else if (!json && code === 'internal')
     process.stderr.write('IDLEWILD_DEBUG=1 before the command shows where this comes from\n');
 }
 
 const tellJson = (code: string, message: string): void => {
-  process.stderr.write(`${JSON.stringify({ error: { code, message } })}\n`);
+  process.stderr.write(`${jsonLine({ error: { code, message } })}\n`);
 };
 
 /** What to do next, where the error comes from a part that does not know of this command line. */

@@ -3,7 +3,7 @@ import { hostname, userInfo } from 'node:os';
 import type { Client, ProgramSession } from '@idlewild/client';
 import type { Command } from 'commander';
 import { bold, calledAs, contextOf, interruptSignal } from '../context.ts';
-import { whenText } from '../text/units.ts';
+import { plainText, whenText } from '../text/units.ts';
 import { addProviderCommands } from './sign-in-providers.ts';
 
 export function addSignInCommands(program: Command): void {
@@ -63,7 +63,12 @@ const codeIn = (given: string): string => {
 async function approved(client: Client): Promise<ProgramSession> {
   const { IdlewildError } = await import('@idlewild/protocol');
   const asked = await client.signIn.askApproval({ label: ownLabel() });
-  const lines = [`Open ${asked.url} in a browser, sign in, and type this code:`, '', `    ${asked.userCode}`, ''];
+  const lines = [
+    `Open ${plainText(asked.url)} in a browser, sign in, and type this code:`,
+    '',
+    `    ${plainText(asked.userCode)}`,
+    '',
+  ];
   // On stderr also with --json: without it nobody could go on.
   for (const line of lines) process.stderr.write(`${line === lines[2] ? bold(line, process.stderr) : line}\n`);
   const signal = interruptSignal();

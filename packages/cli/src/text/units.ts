@@ -70,7 +70,14 @@ export const plainText = (text: string): string =>
   // oxlint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '');
 
-/** The same of a line in which this program itself may have set something in bold, or dimmed it: that stays. */
+/** One line of JSON that says the same, whoever's text is in it, and steers no terminal: what could is escaped. */
+export const jsonLine = (value: unknown): string =>
+  JSON.stringify(value).replace(
+    /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+
+/** `plainText` of a line in which this program itself may have set something in bold, or dimmed it: that stays. */
 export const plainLine = (line: string): string =>
   line
     // oxlint-disable-next-line no-control-regex

@@ -46,8 +46,8 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       told[by] = rows.map(({ id, name, requests, answerTokens, energyWh }) => [
         id,
         name,
-        Number(requests),
-        Number(answerTokens),
+        requests,
+        answerTokens,
         energyWh,
       ]);
     }
