@@ -6,191 +6,26 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   type IdlewildError,
   LIMITS,
-  digestTokens,
-  openWork,
-  signDeviceVouch,
   signStatement,
   textOfBytes,
   type AnswerWork,
   type Crypto,
-  type InnerEvent,
-  type KeyPair,
-  type MaybePromise,
-  type SealedTerms,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { createFakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
-import { createSealedClient, type SealedClientOptions } from './sealed-client.ts';
-import type { SealedAnswerEvent } from './answer.ts';
-
-const DAY_MS = 86_400_000;
-const SECRET = 'the king dines on herring';
-const ANSWER = ['None', ' yet', ', my', ' lord', '.'];
-const random = createSeededRandom(11);
-const ports = { crypto: nodeCrypto, random };
-const keyOf = (byte: number): KeyPair => nodeCrypto.signingKey(new Uint8Array(32).fill(byte)) as KeyPair;
-const boxOf = (byte: number): KeyPair => nodeCrypto.agreementKey(new Uint8Array(32).fill(byte)) as KeyPair;
-const [steward, territory] = [keyOf(1), keyOf(2)];
-
-interface Device {
-  readonly id: string;
-  readonly identity: KeyPair;
-  readonly box: KeyPair;
-  /** Tokens after which it is lost. */
-  dies?: number | undefined;
-}
-const device = (byte: number, more: Partial<Device> = {}): Device => ({
-  id: `dev_${byte}`,
-  identity: keyOf(byte),
-  box: boxOf(byte + 100),
-  ...more,
-});
-
-interface World {
-  readonly clock: ReturnType<typeof createFakeClock>;
-  /** All that went to the hub. */
-  readonly sent: { readonly path: string; readonly body: Record<string, unknown>; readonly headers: Headers }[];
-  /** What devices opened. */
-  readonly worked: { readonly device: string; readonly work: AnswerWork }[];
-  readonly client: ReturnType<typeof createSealedClient>;
-  answer(): Promise<SealedAnswerEvent[]>;
-}
-
-interface Lies {
-  /** In place of what is offered. */
-  offer?: ((offer: Record<string, unknown>, nth: number) => MaybePromise<Record<string, unknown>>) | undefined;
-  /** In place of the stream's events. */
-  stream?: (events: Record<string, unknown>[]) => Record<string, unknown>[];
-  token?: (event: InnerEvent) => InnerEvent;
-}
-
-function createWorld(devices: Device[], lies: Lies = {}, options: Partial<SealedClientOptions> = {}): World {
-  const clock = createFakeClock(() => nextTurn());
-  const nowMs = clock.now();
-  const sent: World['sent'] = [];
-  const worked: World['worked'] = [];
-  const offers = new Map<string, { terms: SealedTerms; device: Device }>();
-  let nth = 0;
-
-  async function offerOf(body: Record<string, unknown>): Promise<Response> {
-    const without = (body.without ?? []) as string[];
-    const chosen = devices.find(({ id }) => !without.includes(id));
-    if (chosen === undefined) return refusal(503, 'no_device', 'nobody is there');
-    const { identity, box } = chosen;
-    const terms = { device: identity.publicKey, key: box.publicKey, model: 'bafymodel' };
-    const bound: SealedTerms = { ...terms, lease: `att_${++nth}`, epoch: 1, dataClass: 'internal' };
-    offers.set(`offer ${nth}`, { terms: bound, device: chosen });
-    const offer = {
-      offer: `offer ${nth}`,
-      hold_ms: 5_000,
-      lease: bound.lease,
-      epoch: 1,
-      model: 'bafymodel',
-      data_class: 'internal',
-      numeric_class: 'class-a',
-      device: { id: chosen.id, name: chosen.id, key: textOfBytes(identity.publicKey) },
-      agreement_key: textOfBytes(await agreement(chosen, nowMs)),
-      vouch: [textOfBytes(await vouch(chosen, nowMs))],
-    };
-    return Response.json(lies.offer === undefined ? offer : await lies.offer(offer, nth));
-  }
-
-  async function answerOf(body: Record<string, string>): Promise<Response> {
-    const { terms, device: chosen } = offers.get(body.offer ?? '') as { terms: SealedTerms; device: Device };
-    const [enc, sealed] = [bytesOf(body.enc ?? ''), bytesOf(body.sealed ?? '')];
-    const opened = await openWork({ enc, sealed, own: chosen.box, terms }, ports);
-    worked.push({ device: chosen.id, work: opened.work });
-    const events: Record<string, unknown>[] = [];
-    const tell = async (event: InnerEvent, t = 'part'): Promise<void> => {
-      const { n, sealed: part } = await opened.answer.seal(lies.token === undefined ? event : lies.token(event));
-      events.push({ t, n, sealed: textOfBytes(part) });
-    };
-    await tell({ t: 'answer.started', promptTokens: 9 });
-    const from = opened.work.tokens.length;
-    const until = Math.min(ANSWER.length, from + (chosen.dies ?? ANSWER.length));
-    for (let i = from; i < until; i++) await tell({ t: 'answer.token', i, id: 100 + i, s: ANSWER[i] ?? '' });
-    if (chosen.dies === undefined) {
-      const receipt = await receiptOf(chosen, terms, from);
-      await tell(
-        { t: 'answer.finished', finish: 'stop', s: '', promptTokens: 9, answerTokens: until, receipt },
-        'done',
-      );
-    } else {
-      events.push({ t: 'lost', code: 'disconnected', message: 'its connection closed' });
-      devices.splice(devices.indexOf(chosen), 1);
-    }
-    const told = lies.stream === undefined ? events : lies.stream(events);
-    return new Response(told.map((event) => `data: ${JSON.stringify(event)}\n\n`).join('') + 'data: [DONE]\n\n');
-  }
-
-  const fetch = (async (url: string, init: RequestInit) => {
-    const path = new URL(url).pathname;
-    const body = JSON.parse(init.body as string) as Record<string, string>;
-    sent.push({ path, body, headers: new Headers(init.headers) });
-    return path === '/v1/sealed/offers' ? offerOf(body) : answerOf(body);
-  }) as typeof globalThis.fetch;
-  const client = createSealedClient({
-    hub: 'http://hub.example',
-    key: 'k',
-    fetch,
-    clock,
-    random,
-    crypto: nodeCrypto,
-    stewards: [steward.publicKey],
-    territory: territory.publicKey,
-    ...options,
-  });
-  return {
-    clock,
-    sent,
-    worked,
-    client,
-    async answer() {
-      const events: SealedAnswerEvent[] = [];
-      const work = { prompt: { kind: 'text', text: SECRET }, sampling: { seed: 1 }, choice: 0, stop: [] } as const;
-      for await (const event of client.answer({ model: 'm', work: { ...work, stop: [] } })) events.push(event);
-      return events;
-    },
-  };
-}
-
-const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64url'));
-const refusal = (status: number, code: string, message: string): Response =>
-  Response.json({ error: { code, message } }, { status });
-const agreement = ({ identity, box }: Device, nowMs: number, more: object = {}): Promise<Uint8Array> => {
-  const life = { issuedAtMs: nowMs, expiresAtMs: nowMs + DAY_MS };
-  const said = { v: 1, device: identity.publicKey, key: box.publicKey, ...life, ...more };
-  return signStatement('agreement-key', said, identity, nodeCrypto);
-};
-const vouch = ({ identity }: Device, nowMs: number, more: object = {}, by: KeyPair = steward): Promise<Uint8Array> => {
-  const life = { issuedAtMs: nowMs, expiresAtMs: nowMs + DAY_MS };
-  const said = {
-    territory: territory.publicKey,
-    device: identity.publicKey,
-    tier: 'vetted' as const,
-    ...life,
-    ...more,
-  };
-  return signDeviceVouch(said, by, nodeCrypto);
-};
-async function receiptOf(
-  { identity }: Device,
-  { lease, epoch, model }: SealedTerms,
-  from: number,
-): Promise<Uint8Array> {
-  const tokens = ANSWER.map((_, i) => 100 + i).slice(from);
-  const tokensDigest = await digestTokens(tokens, nodeCrypto);
-  const made = { promptTokens: 9, firstToken: from, tokens: tokens.length, tokensDigest, prefillMs: 1, decodeMs: 1 };
-  const said = { v: 1, device: identity.publicKey, lease, epoch, model, numericClass: 'class-a', ...made };
-  return signStatement('receipt', said, identity, nodeCrypto);
-}
-
-const textOf = (events: readonly SealedAnswerEvent[]): string =>
-  events.map((event) => (event.t === 'started' ? '' : event.s)).join('');
-/** Whatever a hub was sent, in the encodings that it came in. */
-const wasTold = ({ sent }: World): boolean =>
-  JSON.stringify(sent).includes(SECRET) || sent.some(({ path }) => path.endsWith('answers'));
+import {
+  ANSWER,
+  DAY_MS,
+  SECRET,
+  agreement,
+  createWorld,
+  device,
+  textOf,
+  vouch,
+  wasTold,
+  type Lies,
+} from './testing/lying-hub.ts';
 
 test('an answer comes from a device that a pinned steward vouches for', async () => {
   const world = createWorld([device(10)]);
