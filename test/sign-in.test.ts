@@ -50,7 +50,7 @@ test('somebody who was invited signs in on a machine of their own, asks as thems
   const file = join(String(ada.XDG_CONFIG_HOME), 'idlewild', 'sessions.json');
   expect(statSync(file).mode & 0o777).toBe(0o600);
   const sessions = await json<{ id: string; isThis: boolean }[]>(ada, ['sessions', 'list']);
-  expect(sessions).toEqual([expect.objectContaining({ via: 'link', kind: 'program', isThis: true })]);
+  expect(sessions).toEqual([expect.objectContaining({ via: 'invitation', kind: 'program', isThis: true })]);
   expect((await call(ada, ['models', 'list'])).code).toBe(EXIT.ok);
   expect((await call(ada, ['members', 'invite', 'Eve'])).code).toBe(EXIT.refused);
   // A stolen link is good for nothing any more, and is told.

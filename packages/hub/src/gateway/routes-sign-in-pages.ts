@@ -81,7 +81,7 @@ function createPages(door: SignInDoor): Pages {
     return doorPage(frame, { providers: await signIn.providers.list() });
   }
 
-  async function showAccount(who: SignedIn, frame: Frame): Promise<string> {
+  async function showAccount(request: FastifyRequest, who: SignedIn, frame: Frame): Promise<string> {
     const { personId } = who.principal;
     const [passkeys, accounts, providers, sessions] = [
       await signIn.passkeys.list(personId),
@@ -93,6 +93,8 @@ function createPages(door: SignInDoor): Pages {
     return accountPage(frame, {
       name: who.name,
       isRecent: door.isRecent(who),
+      isOwn: who.session.isOwn,
+      elsewhere: (await door.sameElsewhere(request, who)).map(({ community }) => community),
       passkeys: passkeys.map(({ id, name, isSynced, createdAtMs, usedAtMs }) => ({
         id,
         name,
@@ -115,7 +117,7 @@ function createPages(door: SignInDoor): Pages {
 
   async function render(request: FastifyRequest, frame: Frame): Promise<string> {
     const who = await door.signedIn.look(request);
-    return who === undefined ? showDoor(request, frame) : showAccount(who, frame);
+    return who === undefined ? showDoor(request, frame) : showAccount(request, who, frame);
   }
 
   return {

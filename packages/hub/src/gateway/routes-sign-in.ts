@@ -9,6 +9,7 @@ import type { AuthenticationResponseJSON, RegistrationResponseJSON } from '@simp
 import { z } from 'zod';
 import { personOf } from '../identity/principal.ts';
 import { SIGN_IN_LIMITS } from '../sign-in/limits.ts';
+import type { PersonElsewhere } from '../sign-in/elsewhere.ts';
 import type { PasskeyFacts } from '../sign-in/passkeys.ts';
 import type { NewSession, SessionFacts } from '../sign-in/sessions.ts';
 import { checkScript } from './same-origin.ts';
@@ -121,6 +122,20 @@ function passkeyRoutes(app: App, door: SignInDoor): void {
   });
 }
 
+/** Secrets, as in `Authorization`. */
+const sessionsOf = z.array(z.string().max(128)).max(SIGN_IN_LIMITS.sessionsElsewhereMax).default([]);
+
+function onePerson([found, another]: readonly PersonElsewhere[]): PersonElsewhere['sessions'] {
+  if (found !== undefined && another === undefined) return found.sessions;
+  throw new IdlewildError(
+    'invalid_request',
+    found === undefined
+      ? 'none of these sessions is one of another community of this hub any more; sign in there again'
+      : 'these are sessions of several people; send those of one',
+    { details: { param: 'sessions' } },
+  );
+}
+
 function codeRoutes(app: App, door: SignInDoor): void {
   const { signIn } = door;
   typed(app).route({
@@ -132,16 +147,48 @@ function codeRoutes(app: App, door: SignInDoor): void {
         code: z.string().max(128),
         name: z.string().max(nameCharactersMax).optional(),
         label: z.string().max(labelCharactersMax).default('a program'),
+        sessions: sessionsOf,
       }),
-      summary: 'Signs a program in with a one-time code',
+      summary:
+        'Signs a program in with a one-time code; with sessions of other communities of this hub, as the person whose ' +
+        'they are',
       tags: ['signing in'],
     },
     handler: async (request, reply) => {
-      const { code, name, label } = request.body;
-      const session = await door.attempt(request, 'link', code, () =>
-        signIn.links.redeem(code, { kind: 'program', label, name }),
-      );
+      const { code, name, label, sessions } = request.body;
+      const session = await door.attempt(request, 'link', code, async () => {
+        const as = sessions.length === 0 ? undefined : onePerson(await signIn.elsewhere.people(sessions));
+        return signIn.links.redeem(code, { kind: 'program', label, name, as });
+      });
       return reply.status(201).header('cache-control', 'no-store').send(programView(session));
+    },
+  });
+  typed(app).route({
+    method: 'POST',
+    url: '/api/sign-in/code/look',
+    config: { action: 'public' },
+    schema: {
+      body: z.strictObject({ code: z.string().max(128), sessions: sessionsOf }),
+      summary: 'What a one-time code is good for, and who could join with it as themselves',
+      tags: ['signing in'],
+    },
+    handler: async (request, reply) => {
+      const { code, sessions } = request.body;
+      const link = await door.attempt(request, 'link', code, () => signIn.links.look(code));
+      const people = link.person === undefined ? await signIn.elsewhere.people(sessions) : [];
+      return reply
+        .header('cache-control', 'no-store')
+        .send({
+          kind: link.person === undefined ? 'invitation' : 'link',
+          community: door.territory.name,
+          name: link.name,
+          people: people.map(({ person, sessions: [first, ...rest], refusal = null }) => ({
+            person,
+            name: first.name,
+            communities: [first, ...rest].map(({ community }) => community),
+            refusal,
+          })),
+        });
     },
   });
 }
@@ -297,8 +344,14 @@ function ownWayRoutes(app: App, door: SignInDoor): void {
     url: '/api/passkeys',
     config: { action: 'manageOwnSignIn' },
     schema: {
-      body: z.strictObject({ name: z.string().max(nameCharactersMax).default(''), response: attestationSchema }),
-      summary: 'Adds a passkey; the browser’s session is made anew',
+      body: z.strictObject({
+        name: z.string().max(nameCharactersMax).default(''),
+        response: attestationSchema,
+        everywhere: z.boolean().default(false),
+      }),
+      summary:
+        'Adds a passkey, with `everywhere` also to the communities of this hub to which the same person signed in ' +
+        'lately in this browser; the session is made anew',
       tags: ['signing in'],
     },
     handler: async (request, reply) => {
@@ -306,11 +359,9 @@ function ownWayRoutes(app: App, door: SignInDoor): void {
       const response = request.body.response as unknown as RegistrationResponseJSON;
       const step = cookies.read(request.headers.cookie, 'add-passkey');
       const label = request.body.name.trim() === '' ? door.labelOf(request) : request.body.name;
-      const { passkey, session } = await signIn.passkeys.add(door.partyOrThrow(request), who, {
-        response,
-        step,
-        label,
-      });
+      const alsoIn = request.body.everywhere ? await door.sameElsewhere(request, who) : [];
+      const answer = { response, step, label, alsoIn };
+      const { passkey, session } = await signIn.passkeys.add(door.partyOrThrow(request), who, answer);
       setCookie(reply, cookies.clear('add-passkey'));
       void reply.header('set-cookie', cookies.set('session', session.token, session.expiresAtMs - door.clock.now()));
       return reply.status(201).send(passkeyView(passkey));

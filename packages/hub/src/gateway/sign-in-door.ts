@@ -5,7 +5,7 @@
 import { IdlewildError, asIdlewildError, codeOf, type Clock } from '@idlewild/protocol';
 import { SIGN_IN_LIMITS } from '../sign-in/limits.ts';
 import type { RelyingParty } from '../sign-in/passkeys.ts';
-import type { PersonElsewhere } from '../sign-in/elsewhere.ts';
+import type { PersonElsewhere, SignedInElsewhere } from '../sign-in/elsewhere.ts';
 import type { NewSession, SignedIn } from '../sign-in/sessions.ts';
 import type { SignIn } from '../sign-in/sign-in.ts';
 import { browserLabel } from './browser-label.ts';
@@ -44,6 +44,8 @@ export interface SignInDoor extends SignInDoorDeps {
   isRecent(who: Pick<SignedIn, 'session'>): boolean;
   /** Who is signed in to other communities in the same browser. */
   peopleElsewhere(request: FastifyRequest): Promise<PersonElsewhere[]>;
+  /** Where the same person signed in lately, too. */
+  sameElsewhere(request: FastifyRequest, who: SignedIn): Promise<readonly SignedInElsewhere[]>;
 }
 
 /** What is told of tries that failed. */
@@ -77,6 +79,9 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
     return { id: hostname, origin, name: territory.name };
   }
 
+  const peopleElsewhere: SignInDoor['peopleElsewhere'] = ({ headers }) =>
+    signIn.elsewhere.people(cookies.sessionsElsewhere(headers.cookie));
+
   return {
     ...deps,
     cookies,
@@ -85,7 +90,11 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
     isRecent,
     mustBeSignedIn,
     party,
-    peopleElsewhere: ({ headers }) => signIn.elsewhere.people(cookies.sessionsElsewhere(headers.cookie)),
+    peopleElsewhere,
+    async sameElsewhere(request, { session }) {
+      const same = (await peopleElsewhere(request)).find(({ person }) => person === session.person);
+      return (same?.sessions ?? []).filter(isRecent);
+    },
     base: () => new URL(place().url).pathname.replace(/\/$/, ''),
     labelOf: ({ headers }) => browserLabel(headers['user-agent'] ?? ''),
     elsewhere(request) {

@@ -29,6 +29,10 @@ export interface AccountFacts {
   readonly isRecent: boolean;
   readonly passkeys: readonly { readonly id: string; readonly name: string; readonly line: string }[];
   readonly accounts: readonly { readonly provider: string; readonly name: string }[];
+  /** Communities to which she signed in lately in this browser, too. */
+  readonly elsewhere: readonly string[];
+  /** Whether it goes back to herself, and not to a link that somebody made for her. */
+  readonly isOwn: boolean;
   /** Those that can be linked. */
   readonly providers: readonly { readonly id: string; readonly name: string }[];
   readonly sessions: readonly {
@@ -153,7 +157,8 @@ const button = (action: string, label: string, fields: Readonly<Record<string, s
     <button>${label}</button>
   </form>`;
 
-function waysOf(frame: Frame, { isRecent, passkeys, accounts, providers }: AccountFacts): Html {
+function waysOf(frame: Frame, facts: AccountFacts): Html {
+  const { isRecent, passkeys, accounts, providers } = facts;
   const { base } = frame;
   const { elsewhere } = frame.passkeys;
   return html`<section>
@@ -192,6 +197,14 @@ function waysOf(frame: Frame, { isRecent, passkeys, accounts, providers }: Accou
                 >Name of a new passkey
                 <input id="passkey-name" maxlength="64" placeholder="my phone" autocomplete="off"
               /></label>
+              ${
+                facts.elsewhere.length === 0
+                  ? undefined
+                  : html`<label
+                      ><input id="everywhere" type="checkbox" checked /> also for ${facts.elsewhere.join(', ')}, where
+                      you are signed in here as well</label
+                    >`
+              }
               <button id="add-passkey" class="main">Add a passkey</button>
             </div>
             <p class="quiet" data-lacks-passkeys>
@@ -211,6 +224,12 @@ function waysOf(frame: Frame, { isRecent, passkeys, accounts, providers }: Accou
 export function accountPage(frame: Frame, facts: AccountFacts): string {
   const { base, community } = frame;
   return page(frame, `${facts.name}, signed in to ${community}`, [
+    facts.isOwn
+      ? trusted('')
+      : html`<p class="note">
+          You came in by a link that somebody made for you, or by what was added after one. That proves who you are in
+          ${community}, and in no other community of this hub.
+        </p>`,
     waysOf(frame, facts),
     html`<section>
       <h2>Let a program in</h2>

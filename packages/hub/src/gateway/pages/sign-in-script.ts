@@ -49,7 +49,9 @@ export const SIGN_IN_SCRIPT = `
     const options = await post('/api/passkeys/begin', {});
     const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
     const made = await navigator.credentials.create({ publicKey });
-    await post('/api/passkeys', { name: byId('passkey-name').value, response: made.toJSON() });
+    await post('/api/passkeys', {
+      name: byId('passkey-name').value, response: made.toJSON(), everywhere: byId('everywhere')?.checked === true,
+    });
     location.replace(base + '/sign-in');
   });
 

@@ -37,6 +37,7 @@ input {
   background: var(--ground); border: 1px solid var(--line); border-radius: .5rem;
 }
 input { font-weight: 400; }
+input[type=checkbox] { display: inline; width: auto; margin: 0 .4rem 0 0; }
 .code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 button, .button {
   display: block; width: 100%; padding: .65rem 1rem; font: inherit; font-weight: 550; text-align: center;
