@@ -46,12 +46,37 @@ export interface FullTerritory {
 interface Options {
   readonly territory: string;
   readonly random: Random;
+  /** It has rows already, which stay as they are. */
+  readonly isInUse?: boolean;
   /** CID and manifest of a model whose bytes are in the store that all share. */
   readonly model: { readonly cid: string; readonly manifest: Uint8Array };
 }
 
+/** Keeps all rows that the territory has now; what is called puts them back, and nothing else. SQLite only. */
+export async function keepTerritory(db: Database, territory: string): Promise<() => Promise<void>> {
+  const kept: { readonly table: string; readonly rows: readonly Readonly<Record<string, unknown>>[] }[] = [];
+  for (const { name: table, columns } of await db.introspection.getTables()) {
+    if (!columns.some(({ name }) => name === 'territory_id')) continue;
+    const { rows } = await sql<Record<string, unknown>>`select * from ${sql.table(table)}
+      where territory_id = ${territory}`.execute(db);
+    kept.push({ table, rows });
+  }
+  return async () => {
+    await sql`pragma foreign_keys = off`.execute(db);
+    for (const { table, rows } of kept) {
+      await sql`delete from ${sql.table(table)} where territory_id = ${territory}`.execute(db);
+      for (const row of rows) {
+        const names = sql.join(Object.keys(row).map((name) => sql.ref(name)));
+        await sql`insert into ${sql.table(table)} (${names}) values (${sql.join(Object.values(row))})`.execute(db);
+      }
+    }
+    await sql`pragma foreign_keys = on`.execute(db);
+  };
+}
+
 /** The territory's own row is there already. SQLite only. */
-export async function fillTerritory(db: Database, { territory, random, model }: Options): Promise<FullTerritory> {
+export async function fillTerritory(db: Database, options: Options): Promise<FullTerritory> {
+  const { territory, random, model, isInUse = false } = options;
   const tables = (await db.introspection.getTables()).filter(({ columns }) =>
     columns.some(({ name }) => name === 'territory_id'),
   );
@@ -67,10 +92,10 @@ export async function fillTerritory(db: Database, { territory, random, model }: 
   const textOf = (table: string, column: string): string => {
     if (column === 'territory_id') return territory;
     if (column === 'cid' || column === 'model_cid' || column === 'root') return model.cid;
-    if (column.endsWith('_json')) return '{}';
+    if (column.endsWith('_json')) return /^(permissions|groups|transports|accounts)/.test(column) ? '[]' : '{}';
     if (column === 'id') return idOf(table);
     if (column.endsWith('_id')) return idOf(column.slice(0, -3));
-    return `${table}-${column}-${newId('att', random).slice(4, 12)}`;
+    return `${table}-${column}-${newId('att', random).slice(4, 12)}`.replaceAll('_', '-');
   };
 
   await sql`pragma foreign_keys = off`.execute(db);
@@ -83,10 +108,14 @@ export async function fillTerritory(db: Database, { territory, random, model }: 
       return text;
     });
     const names = sql.join(columns.map(({ name }) => sql.ref(name)));
-    await sql`insert into ${sql.table(table)} (${names}) values (${sql.join(values)})`.execute(db);
+    await sql`insert ${isInUse ? sql`or ignore` : sql``} into ${sql.table(table)} (${names}) values (${sql.join(values)})`.execute(
+      db,
+    );
   }
   const person = idOf('person');
-  await sql`insert into people (id, name, created_at_ms) values (${person}, ${'people-name-of-b'}, 1)`.execute(db);
+  await sql`insert into people (id, name, created_at_ms) values (${person}, ${`people-name-${territory}`}, 1)`.execute(
+    db,
+  );
   await sql`pragma foreign_keys = on`.execute(db);
   return {
     handles,

@@ -1,11 +1,13 @@
 /** Claims about the wall that every test of a room stands behind: what it lets by, and what not. */
 import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { runInThisContext } from 'node:vm';
 import { systemClock } from '@idlewild/protocol/node';
 import { sql, type OperationNode } from 'kysely';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase } from '../db/open.ts';
 import type { Database } from '../db/schema.ts';
-import { EXEMPTIONS, tablesOf, unbounded } from './territory-wall.ts';
+import { EXEMPTIONS, tablesOf, unbounded, walled } from './territory-wall.ts';
 
 async function setUp() {
   const database = await openDatabase({ file: ':memory:', clock: systemClock, sync: 'off' });
@@ -82,6 +84,33 @@ test('one that does not is named by its table, also where it is a part of anothe
   const raw = sql`select id from devices where id = ${'d'}`.toOperationNode();
   expect(unbounded(raw, tables)).toEqual(['devices']);
   expect(unbounded(sql`select id from devices where territory_id = ${'t'}`.toOperationNode(), tables)).toEqual([]);
+});
+
+test('one that is written as text is read, too, whatever it is made of', async () => {
+  const { tables } = await setUp();
+  const named = (query: { toOperationNode(): OperationNode }): string[] => unbounded(query.toOperationNode(), tables);
+  expect(named(sql`select territory_id from devices where id = ${'d'}`)).toEqual(['devices']);
+  expect(named(sql`select * from ${sql.table('keys')} where id = ${'k'}`)).toEqual(['keys']);
+  expect(named(sql`select * from ${sql.table('keys')} where ${sql.ref('territory_id')} = ${'t'}`)).toEqual([]);
+  expect(named(sql`delete from keys where id in (select id from devices where territory_id = ${'t'})`)).toEqual([
+    'devices',
+    'keys',
+  ]);
+  expect(named(sql`update keys set name = ${'x'}`)).toEqual(['keys']);
+  expect(named(sql`insert into journal (request_id) values (${'r'})`)).toEqual(['journal']);
+  expect(named(sql`insert into journal (request_id, territory_id) values (${'r'}, ${'t'})`)).toEqual([]);
+  expect(named(sql`select * from ${sql`${sql.raw('secrets')}, ${sql.table('keys')}`}`)).toEqual([]);
+});
+
+test('a statement that a room writes as text is refused where it runs', async () => {
+  const database = await walled(await openDatabase({ file: ':memory:', clock: systemClock, sync: 'off' }));
+  onTestFinished(() => database.close());
+  const filename = fileURLToPath(new URL('../identity/a-room.ts', import.meta.url));
+  const room = runInThisContext('(db, sql) => sql`select id from devices`.execute(db)', { filename }) as (
+    db: Database,
+    tag: typeof sql,
+  ) => Promise<unknown>;
+  await expect(room(database.db, sql)).rejects.toThrow('identity/a-room.ts on "devices" does not say');
 });
 
 test('what is exempt is there, and says why', () => {
