@@ -122,26 +122,31 @@ export interface HoldOrder {
 }
 
 /** Takes the tokens and one request of each account; whoever calls has locked them and looked. */
-export async function takeHold(tx: DatabaseTransaction, territory: string, order: HoldOrder): Promise<void> {
-  const { id, key, day, payer, tokens, owner, expiresAtMs } = order;
-  const accounts = inOrder(order.accounts);
-  for (const account of accounts) await addTo(tx, territory, day, account, { tokens: 0, held: tokens, requests: 1 });
-  if (isAllocation(payer)) await addToAllocation(tx, territory, payer, { tokens: 0, held: tokens, deviceMs: 0 });
-  await tx
-    .insertInto('spend_holds')
-    .values({
+export async function takeHolds(
+  tx: DatabaseTransaction,
+  territory: string,
+  orders: readonly HoldOrder[],
+): Promise<void> {
+  if (orders.length === 0) return;
+  const changes = createChanges();
+  const rows = orders.map(({ id, key, day, payer, tokens, owner, expiresAtMs, accounts }) => {
+    const accountsJson = JSON.stringify(inOrder(accounts).map(nameOf));
+    changes.add({ day, payer, accounts_json: accountsJson }, { tokens: 0, held: tokens, requests: 1 }, 0);
+    return {
       id,
       territory_id: territory,
       key_id: key,
       day,
-      accounts_json: JSON.stringify(accounts.map(nameOf)),
+      accounts_json: accountsJson,
       payer,
       tokens,
       left_tokens: tokens,
       owner,
       expires_at_ms: expiresAtMs,
-    })
-    .execute();
+    };
+  });
+  await changes.write(tx, territory);
+  await tx.insertInto('spend_holds').values(rows).execute();
 }
 
 const isAllocation = (payer: string | null): payer is string => payer !== null && payer !== 'floor';
@@ -190,7 +195,7 @@ function createChanges() {
   const accounts = new Map<string, { day: number; account: Account; more: Standing }>();
   const allocations = new Map<string, { tokens: number; held: number; deviceMs: number }>();
   return {
-    add(hold: HoldRow, more: Standing, deviceMs: number): void {
+    add(hold: Pick<HoldRow, 'day' | 'accounts_json' | 'payer'>, more: Standing, deviceMs: number): void {
       for (const name of JSON.parse(hold.accounts_json) as string[]) {
         const key = `${name} ${hold.day}`;
         const before = accounts.get(key)?.more ?? NOTHING;
@@ -279,18 +284,39 @@ export async function chargeEnded(tx: DatabaseTransaction, territory: string, en
   await chargeHolds(tx, territory, used);
 }
 
-/** Holds more of the same accounts; whoever calls has locked them and looked. */
-export async function extendHold(tx: DatabaseTransaction, territory: string, id: string, more: number): Promise<void> {
-  const [hold] = await lockHolds(tx, territory, [id]);
-  if (hold === undefined) return;
-  await tx
-    .updateTable('spend_holds')
-    .set(({ ref }) => ({ tokens: sql<number>`${ref('tokens')} + ${more}`, left_tokens: hold.left_tokens + more }))
-    .where('territory_id', '=', territory)
-    .where('id', '=', id)
-    .execute();
+/** Of a hold that is locked. */
+export interface LockedHold {
+  /** An allocation, `floor`, or nobody. */
+  readonly payer: string | null;
+  readonly accounts: readonly Account[];
+}
+
+/** More of the same accounts for some holds, which are locked first; `grant` locks the accounts and says how much. */
+export async function extendHolds(
+  tx: DatabaseTransaction,
+  territory: string,
+  ids: readonly string[],
+  grant: (holds: ReadonlyMap<string, LockedHold>) => Promise<ReadonlyMap<string, number>>,
+): Promise<void> {
+  const rows = await lockHolds(tx, territory, ids);
+  if (rows.length === 0) return;
+  const locked = rows.map(({ id, payer, accounts_json: names }): [string, LockedHold] => {
+    const accounts = (JSON.parse(names) as string[]).map(accountOf);
+    return [id, { payer, accounts }];
+  });
+  const granted = await grant(new Map(locked));
   const changes = createChanges();
-  changes.add(hold, { tokens: 0, held: more, requests: 0 }, 0);
+  for (const row of rows) {
+    const more = granted.get(row.id) ?? 0;
+    if (more <= 0) continue;
+    await tx
+      .updateTable('spend_holds')
+      .set(({ ref }) => ({ tokens: sql<number>`${ref('tokens')} + ${more}`, left_tokens: row.left_tokens + more }))
+      .where('territory_id', '=', territory)
+      .where('id', '=', row.id)
+      .execute();
+    changes.add(row, { tokens: 0, held: more, requests: 0 }, 0);
+  }
   await changes.write(tx, territory);
 }
 

@@ -23,13 +23,17 @@ export const PROJECT_LIMITS = {
   floorRequests: 50,
   /** Held for an answer that does not say how long it may be, and the most that it gets. */
   answerTokens: 4_096,
-  /** A sealed answer that grows asks for so many more, so long before what is held for it ends: a second of a device. */
+  /** A sealed answer that grows asks for so many more, so long before its hold ends: a second of a device. */
   sealedMoreTokens: 1_024,
   sealedAheadTokens: 64,
   /** What the request of a day is held for; the longest answer is over well before, and then its hold is let go. */
   holdMsMax: 1_800_000,
   /** Of those whose time is over, in one transaction. */
   holdsExpiredMax: 256,
+  /** Requests that are begun in one transaction: it takes some ms, and holds up the other replicas as long. */
+  togetherMax: 64,
+  /** That wait for their turn, as when the database stands still: some seconds of work. */
+  togetherWaitingMax: 4_096,
   /** Until somebody asks again for what others hold at the moment. */
   heldRetrySeconds: 5,
   /** Days of one look at devices, whose sums are made when they are asked for. */

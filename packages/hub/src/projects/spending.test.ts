@@ -205,6 +205,41 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     await expect(world.spending.begin(world.order(key, 500))).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
   });
 
+  test('two hundred at once on three replicas are given exactly what there is, and the rest is told so', async () => {
+    const world = await createSpendWorld(await openShared(3));
+    const keys = await Promise.all(Array.from({ length: 10 }, () => world.key()));
+    await cap(world, 'territory', '', { tokensPerDay: 6_000, requestsPerDay: 1_000 });
+    const all = await Promise.allSettled(
+      Array.from({ length: 200 }, async (_, index) => {
+        const replica = world.replicas[index % 3] as SpendWorld['replicas'][number];
+        const hold = await begin(replica, world.order(keys[index % 10] as { keyId: string }, 100));
+        return { id: hold.id, tokens: hold.tokens + (await hold.extend(1)) };
+      }),
+    );
+    const given = all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    expect(given.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(6_000);
+    for (const one of all)
+      if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'rate_limit_exceeded' });
+    expect(await world.accounts()).toMatchObject([
+      { kind: 'floors', held: 0 },
+      { kind: 'territory', tokens: 0, held: 6_000, requests: given.length },
+    ]);
+    const holds = await world.holds();
+    expect(holds.reduce((sum, hold) => sum + hold.left_tokens, 0)).toBe(6_000);
+  });
+
+  test('several who want more of one hold at once are each given their own', async () => {
+    const world = await setUp();
+    const key = await world.key();
+    await cap(world, 'key', key.keyId, { tokensPerDay: 160 });
+    const hold = await begin(world, world.order(key, 100));
+    expect(await Promise.all([hold.extend(20), hold.extend(20), hold.extend(30), hold.extend(5)])).toEqual([
+      20, 20, 20, 0,
+    ]);
+    expect(await world.holds()).toMatchObject([{ tokens: 160, left_tokens: 160 }]);
+    expect(await world.accounts()).toMatchObject([{ kind: 'key', held: 160, requests: 1 }]);
+  });
+
   test('of many that come at once on three replicas, no token is given away twice', async () => {
     const world = await createSpendWorld(await openShared(3));
     const { id: project } = await world.project('maps');
