@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { IdlewildError, type AnswerWork } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { CompiledQuery, type KyselyPlugin } from 'kysely';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import type { DatabaseTransaction } from '../db/schema.ts';
@@ -333,3 +334,33 @@ async function seen({ db }: OpenDatabase, id: string, seen_at_ms: number): Promi
     .values({ ...row, started_at_ms: 0, seen_at_ms })
     .execute();
 }
+
+test('answers that open and end together are looked up by their ids, and not among all that a territory had', async () => {
+  const { clock, database, reopen } = await setUp();
+  const asked = new Map<string, CompiledQuery>();
+  const listen: KyselyPlugin = {
+    transformQuery({ node, queryId }) {
+      const query = database.db.getExecutor().compileQuery(node, queryId);
+      asked.set(query.sql, query);
+      return node;
+    },
+    transformResult: async ({ result }) => result,
+  };
+  const journal = reopen({ ...database, db: database.db.withPlugin(listen) });
+  const requests = Array.from({ length: 40 }, (_, number) => `req_${number}`);
+  const opened = Promise.all(requests.map((request) => journal.open(opening(request))));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  await opened;
+  const closed = Promise.all(requests.map((request) => journal.close(closing(request))));
+  await clock.advance(HUB_LIMITS.groupCommitMsMax);
+  await closed;
+  const plans: string[] = [];
+  for (const { sql, parameters } of asked.values()) {
+    const explained = CompiledQuery.raw(`explain query plan ${sql}`, [...parameters]);
+    const { rows: steps } = await database.db.executeQuery<{ detail: string }>(explained);
+    plans.push(...steps.map(({ detail }) => detail).filter((detail) => /^(SEARCH|SCAN) requests\b/.test(detail)));
+  }
+  // The lock and the sums of many, and the end of each.
+  expect(plans.length).toBeGreaterThan(2);
+  for (const plan of plans) expect(plan).toMatch(/\bid=\?/);
+});

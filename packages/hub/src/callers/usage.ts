@@ -25,6 +25,11 @@ export async function countUsage(
     const ofState = (state: 'failed' | 'cancelled') =>
       sql<number>`sum(case when state = ${sql.lit(state)} then 1 else 0 end)`;
     await transaction
+      // Apart from the sums: to have rows in the order of these, SQLite would go through all that a territory ever had.
+      .with(
+        (name) => name('ended').materialized(),
+        (db) => db.selectFrom('requests').selectAll().where('territory_id', '=', territory).where('id', 'in', ids),
+      )
       .insertInto('usage')
       .columns([
         'territory_id',
@@ -42,7 +47,7 @@ export async function countUsage(
       ])
       .expression((from) =>
         from
-          .selectFrom('requests')
+          .selectFrom('ended')
           .select([
             'territory_id',
             'key_id',
@@ -57,8 +62,6 @@ export async function countUsage(
             sql<number>`sum(device_ms)`.as('device_ms'),
             sql<number>`sum(energy_mwh)`.as('energy_mwh'),
           ])
-          .where('territory_id', '=', territory)
-          .where('id', 'in', ids)
           .groupBy(['territory_id', 'key_id', 'model_cid', day])
           // Replicas that add to the same sums go through them in the same order, so that none waits for another's end.
           .orderBy('territory_id')

@@ -24,6 +24,7 @@ import { territories } from './migrations/0013-territories.ts';
 import { policies } from './migrations/0014-policies.ts';
 import { signedUse } from './migrations/0015-signed-use.ts';
 import { ownProof } from './migrations/0016-own-proof.ts';
+import { requestsOfTerritory } from './migrations/0017-requests-of-territory.ts';
 
 export interface Migration {
   readonly name: string;
@@ -48,6 +49,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0014-policies', up: policies },
   { name: '0015-signed-use', up: signedUse },
   { name: '0016-own-proof', up: ownProof },
+  { name: '0017-requests-of-territory', worksFor: '0016-own-proof', up: requestsOfTerritory },
 ];
 
 interface MigrationTables {
