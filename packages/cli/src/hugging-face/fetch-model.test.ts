@@ -397,6 +397,25 @@ test('a repository without a graph is refused with how to get one, and where the
   await expect(fetchTiny(plain)).rejects.toThrow(/decoder_model_merged\.onnx is of an older layout/);
 });
 
+test('files that a repository lists elsewhere, by whatever name, are put nowhere', async () => {
+  const bytes = Buffer.from('owned');
+  const names = [
+    '../owned',
+    '../../owned',
+    '/tmp/owned',
+    'onnx/../../owned',
+    'onnx\\..\\owned',
+    'onnx/model.onnx_data/../owned',
+  ];
+  const hostile = Object.fromEntries(names.map((name) => [name, { bytes }]));
+  mirror.commit('acme/hostile', { files: { ...TINY, ...hostile } });
+  const fetched = await fetchTiny({ reference: 'hf:acme/hostile', quant: 'f32' });
+  const all = readdirSync(downloads, { recursive: true }).map(String);
+  expect(all.filter((path) => path.includes('owned'))).toEqual([]);
+  for (const place of [join(downloads, '../owned'), '/tmp/owned']) expect(existsSync(place)).toBe(false);
+  await fetched.close(false);
+});
+
 test('two downloads of the same model do not write over each other', async () => {
   mirror.commit(NAME, { files: TINY });
   const first = await fetchTiny({ quant: 'q4' });
