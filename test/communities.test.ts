@@ -80,3 +80,46 @@ test('a community made on a hub has devices, models and answers of its own', asy
   while (!(await isBack()));
   expect(await told(library, asked)).toMatchObject({ usage: { completion_tokens: 8 } });
 });
+
+test('somebody of one community joins another as herself, or as somebody new, and never by mistake', async () => {
+  const hub = stay(['up', '--port', '0', '--data', join(folder, 'second')]);
+  const ready = await hub.line(() => true, 'idlewild up');
+  const own: At = { url: String(ready.url), key: readFileSync(String(ready.stewardKeyFile), 'utf8').trim() };
+  const made = await told(own, ['territories', 'create', 'The choir']);
+  const choir: At = { url: String(made.address), key: String(made.stewardKey) };
+  const ada: NodeJS.ProcessEnv = {
+    PATH: env.PATH,
+    HOME: join(folder, 'of ada'),
+    XDG_CONFIG_HOME: join(folder, 'of ada'),
+  };
+  const asAda = async (words: readonly string[], input = '') => {
+    const ran = await runProgram(process.execPath, [CLI, ...words, '--json'], { env: ada, input });
+    return { code: ran.code, err: ran.err, told: JSON.parse(ran.out.trim().split('\n').at(-1) || 'null') as Line };
+  };
+  const invitation = async (at: At): Promise<string> =>
+    String((await told(at, ['members', 'invite', '--role', 'lender'])).url);
+  const signIn = (at: At, code: string, ...more: string[]) =>
+    asAda(['sign-in', '--hub', at.url, '--code', '-', ...more], code);
+
+  const first = await signIn(own, await invitation(own), '--name', 'Ada');
+  expect(first).toMatchObject({ code: EXIT.ok });
+  const code = await invitation(choir);
+  const unsaid = await signIn(choir, code);
+  expect([unsaid.code, unsaid.err]).toEqual([EXIT.usage, expect.stringMatching(/Ada \(home\).*--as-myself/)]);
+  const joined = await signIn(choir, code, '--as-myself');
+  expect(joined).toMatchObject({ code: EXIT.ok, told: { person: first.told.person } });
+  const again = await signIn(choir, await invitation(choir), '--as-myself');
+  expect([again.code, again.err]).toEqual([EXIT.refused, expect.stringMatching(/a member here already/)]);
+  const another = await signIn(choir, await invitation(choir), '--as-somebody-new', '--name', 'Nobody');
+  expect(another.code).toBe(EXIT.ok);
+  expect(another.told.person).not.toBe(first.told.person);
+  expect((await told<Line[]>(choir, ['members', 'list'])).map(({ name }) => name)).toEqual(['Ada', 'Nobody']);
+
+  // A link that a steward makes signs in there, and shows nothing of elsewhere.
+  const { url: link } = await told<{ url: string }>(choir, ['members', 'link', 'Ada']);
+  expect(await signIn(choir, link)).toMatchObject({ code: EXIT.ok, told: { person: first.told.person } });
+  const self = await asAda(['whoami', '--hub', choir.url]);
+  expect((self.told.communities as Line[]).map(({ name }) => name)).toEqual(['The choir']);
+  const [session] = (await asAda(['sessions', 'list', '--hub', choir.url])).told as unknown as Line[];
+  expect(session).toMatchObject({ via: 'link', isOwn: false });
+});

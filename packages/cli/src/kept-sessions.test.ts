@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openHubAddress, openHubAsNobody } from './hub-access.ts';
-import { forgetSession, keepSession, keptSession, sessionsFile } from './kept-sessions.ts';
+import { forgetSession, keepSession, keptBeside, keptSession, sessionsFile } from './kept-sessions.ts';
 
 let home: string;
 let env: Record<string, string>;
@@ -61,4 +61,23 @@ test('a damaged file is told with the way out', () => {
   keepSession('http://a:1', session('one'), env);
   writeFileSync(sessionsFile(env), '{');
   expect(() => keptSession('http://a:1', env)).toThrow(/damaged; remove it and sign in again/);
+});
+
+test('beside an address are the sessions of the same hub, by host, port and pin, and those that hold', () => {
+  const pin = `#pin=${'A'.repeat(43)}`;
+  keepSession(`https://hub.example${pin}`, session('own'), env);
+  keepSession(`https://hub.example/t/ter_a${pin}`, session('one'), env);
+  keepSession(`https://hub.example/t/ter_b${pin}`, session('over', '2000-01-01T00:00:00.000Z'), env);
+  for (const [i, other] of [
+    'https://hub.example/t/ter_c',
+    `https://hub.example/t/ter_d#pin=${'B'.repeat(43)}`,
+    `https://hub.example:7860/t/ter_e${pin}`,
+    `http://hub.example/t/ter_f${pin}`,
+    `https://hub.example.evil.test/t/ter_g${pin}`,
+  ].entries())
+    keepSession(other, session(`other${i}`), env);
+  const beside = (address: string): string[] => keptBeside(address, env).map(({ token }) => token);
+  expect(beside(`https://hub.example${pin}`)).toEqual(['iws_one']);
+  expect(beside(`https://hub.example/t/ter_new${pin}`).sort()).toEqual(['iws_one', 'iws_own']);
+  expect(beside('https://hub.example')).toEqual(['iws_other0']);
 });

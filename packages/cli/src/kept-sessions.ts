@@ -3,7 +3,7 @@
  * with.
  *
  * A file of its owner alone in the folder for configuration. A session goes to the very address that gave it, pin and
- * all, and nowhere else. What is over is not sent.
+ * all, and nowhere else, but for its person joining another community of the same hub. What is over is not sent.
  */
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -36,6 +36,19 @@ export function keptSession(
 ): KeptSession | undefined {
   const kept = readAll(env)[address];
   return kept === undefined || Date.parse(kept.expiresAt) <= nowMs ? undefined : kept;
+}
+
+/** Those of other communities of the hub at `address`: behind the same host, port and pin. */
+export function keptBeside(address: string, env: Env = process.env, nowMs: number = Date.now()): KeptSession[] {
+  const hubOf = (text: string): string => {
+    const { origin, hash } = new URL(text);
+    return origin + hash;
+  };
+  return Object.entries(readAll(env))
+    .filter(
+      ([other, kept]) => other !== address && hubOf(other) === hubOf(address) && Date.parse(kept.expiresAt) > nowMs,
+    )
+    .map(([, kept]) => kept);
 }
 
 export function keepSession(address: string, session: KeptSession, env: Env = process.env): void {

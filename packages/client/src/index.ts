@@ -122,6 +122,8 @@ export type {
 export type {
   AddedSignInProvider,
   AskedApproval,
+  CodeFacts,
+  CodeRequest,
   Invitation,
   InvitationRequest,
   PersonSession,

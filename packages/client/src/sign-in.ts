@@ -92,11 +92,35 @@ export interface AddedSignInProvider extends SignInProvider {
   readonly returnUrl: string;
 }
 
+export interface CodeRequest {
+  readonly code: string;
+  readonly name?: string | undefined;
+  readonly label?: string | undefined;
+  /** Tokens of one person's sessions of other communities of the same hub, who joins as herself. */
+  readonly sessions?: readonly string[] | undefined;
+}
+
+export interface CodeFacts {
+  /** For somebody who joins, or for a member who lost every way to sign in. */
+  readonly kind: 'invitation' | 'link';
+  readonly community: string;
+  /** What the invitation says that she is called; empty: she says it. */
+  readonly name: string;
+  /** Whose the sessions are that were shown. */
+  readonly people: readonly {
+    /** Id. */
+    readonly person: string;
+    readonly name: string;
+    readonly communities: readonly string[];
+    /** Why she may not join as herself. */
+    readonly refusal: string | null;
+  }[];
+}
+
 export interface SignInApi {
-  withCode(
-    request: { readonly code: string; readonly name?: string | undefined; readonly label?: string | undefined },
-    options?: CallOptions,
-  ): Promise<ProgramSession>;
+  withCode(request: CodeRequest, options?: CallOptions): Promise<ProgramSession>;
+  /** What a code is good for, which leaves it as it is. */
+  lookAtCode(request: Pick<CodeRequest, 'code' | 'sessions'>, options?: CallOptions): Promise<CodeFacts>;
   askApproval(request: { readonly label: string }, options?: CallOptions): Promise<AskedApproval>;
   /** `undefined` while nobody has answered. */
   claim(secret: string, options?: CallOptions): Promise<ProgramSession | undefined>;
@@ -133,6 +157,7 @@ export function signInOf(json: HubConnection['json']): SignInApi {
     parts.map((part, i) => (i % 2 === 0 ? part : encodeURIComponent(part))).join('');
   return {
     withCode: (request, options) => json('POST', '/api/sign-in/code', request, options),
+    lookAtCode: (request, options) => json('POST', '/api/sign-in/code/look', request, options),
     askApproval: (request, options) => json('POST', '/api/sign-in/programs', request, options),
     async claim(secret, options) {
       const said = await json<ProgramSession | { readonly waiting: true }>(

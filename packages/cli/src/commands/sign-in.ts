@@ -11,9 +11,14 @@ export function addSignInCommands(program: Command): void {
   addSignOut(program);
 }
 
+/** As many as a hub looks at. */
+const SESSIONS_MAX = 8;
+
 interface SignInOptions {
   readonly code?: string;
   readonly name?: string;
+  readonly asMyself?: boolean;
+  readonly asSomebodyNew?: boolean;
 }
 
 function addSignIn(program: Command): void {
@@ -26,14 +31,20 @@ function addSignIn(program: Command): void {
     )
     .option('--code <code>', 'a one-time code that a steward gave you; - reads it from stdin')
     .option('--name <name>', 'with a code: what you want to be called, if you are new here')
-    .addHelpText('after', '\nExamples:\n  $ idlewild sign-in --hub https://hub.example\n  $ idlewild sign-in --code -')
-    .action(async ({ code, name }: SignInOptions, self: Command) => {
+    .option('--as-myself', 'with an invitation: join as who you are in another community of this hub')
+    .option('--as-somebody-new', 'with an invitation: join as somebody whom nothing connects with that')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ idlewild sign-in --hub https://hub.example\n  $ idlewild sign-in --code -\n' +
+        '  $ idlewild sign-in --hub https://hub.example/t/ter_… --code - --as-myself',
+    )
+    .action(async ({ code, name, ...as }: SignInOptions, self: Command) => {
       const context = contextOf(self);
       const { client, address } = await context.stranger();
       const session =
         code === undefined
           ? await approved(client)
-          : await client.signIn.withCode({ code: await codeFrom(code), name, label: ownLabel() });
+          : await byCode(client, address, { code: await codeFrom(code), name, label: ownLabel() }, as);
       const { keepSession, sessionsFile } = await import('../kept-sessions.ts');
       const { token, ...facts } = session;
       keepSession(address, { ...facts, token });
@@ -43,6 +54,36 @@ function addSignIn(program: Command): void {
       ]);
     });
   addProviderCommands(command);
+}
+
+/** Who is signed in to another community of the hub says as whom to join; the code stays good until then. */
+async function byCode(
+  client: Client,
+  address: string,
+  request: { readonly code: string; readonly name: string | undefined; readonly label: string },
+  { asMyself = false, asSomebodyNew = false }: Pick<SignInOptions, 'asMyself' | 'asSomebodyNew'>,
+): Promise<ProgramSession> {
+  const { IdlewildError } = await import('@idlewild/protocol');
+  const usage = (message: string): Error => new IdlewildError('usage', message);
+  if (asMyself && asSomebodyNew) throw usage('say --as-myself or --as-somebody-new, and not both');
+  const { keptBeside } = await import('../kept-sessions.ts');
+  const kept = asSomebodyNew ? [] : keptBeside(address).slice(0, SESSIONS_MAX);
+  if (!asMyself && kept.length === 0) return client.signIn.withCode(request);
+  const sessions = kept.map(({ token }) => token);
+  const { kind, community, people } = await client.signIn.lookAtCode({ code: request.code, sessions });
+  if (kind === 'link') return client.signIn.withCode(request);
+  const names = people.map((one) => `${one.name} (${one.communities.join(', ')})`).join(' and ');
+  const [one, another] = people;
+  if (!asMyself) {
+    if (one === undefined) return client.signIn.withCode(request);
+    throw usage(`you are signed in to this hub as ${names}; join ${community} with --as-myself or --as-somebody-new`);
+  }
+  if (one === undefined)
+    throw usage('nobody is signed in here to another community of this hub; sign in there first, then take the code');
+  if (another !== undefined) throw usage(`several people are signed in here: ${names}; sign out who is not to join`);
+  if (one.refusal !== null) throw new IdlewildError('forbidden', one.refusal);
+  const own = kept.filter(({ person }) => person === one.person).map(({ token }) => token);
+  return client.signIn.withCode({ ...request, sessions: own });
 }
 
 const ownLabel = (): string => `idlewild of ${userInfo().username} on ${hostname()}`.slice(0, 80);
