@@ -11,7 +11,7 @@ function setUp() {
   const probe = { loopLateMs: () => load.loop, databaseMs: () => load.database, memory: () => load.memory };
   const overload = createOverload({ clock, random: createSeededRandom(1), log: silentLog, probe });
   const refused = (): number =>
-    Array.from({ length: 1_000 }, () => overload.refusal()).filter((error) => error !== undefined).length;
+    Array.from({ length: 1_000 }, () => overload.refusal('ter_a')).filter((error) => error !== undefined).length;
   const looks = (count: number): Promise<void> => clock.advance(count * HUB_LIMITS.loadLookMs);
   return { load, overload, refused, looks, clock };
 }
@@ -45,7 +45,7 @@ test.each([
   load[what] = bound * 3;
   await looks(20);
   expect(refused()).toBe(1_000);
-  expect(overload.refusal()).toMatchObject({
+  expect(overload.refusal('ter_a')).toMatchObject({
     code: 'too_busy',
     message: expect.stringMatching(message),
     details: { retryAfterMs: expect.any(Number), retryAfterSeconds: expect.any(Number) },
@@ -63,6 +63,51 @@ test('when memory runs out nobody new comes, and everybody as soon as there is r
   load.memory = 0.5;
   await looks(1);
   expect(refused()).toBe(0);
+});
+
+test.each([
+  ['somewhat', 1.5, 0.5],
+  ['far', 10, 1],
+])('%s behind, a community that asks for little is let in while another floods', async (_, times, refusedPart) => {
+  const { load, overload, looks } = setUp();
+  load.loop = HUB_LIMITS.loopLateMsMax * times;
+  await looks(20);
+  const refusals = (community: string, count: number): number =>
+    Array.from({ length: count }, () => overload.refusal(community)).filter((error) => error !== undefined).length;
+  const refused = { flood: 0, small: 0, new: 0 };
+  for (let round = 0; round < 10; round++) {
+    refused.flood += refusals('ter_flood', 1_000);
+    refused.small += refusals('ter_small', 10);
+    await looks(1);
+    if (round < 9) continue;
+    refused.new += refusals('ter_new', 10);
+  }
+  // The first look knows of nobody yet.
+  expect(refused.small).toBeLessThanOrEqual(10);
+  expect(refused.new).toBe(0);
+  expect(Math.abs(refused.flood / 10_000 - refusedPart)).toBeLessThan(0.06);
+});
+
+test('where several ask for more than their share each is refused as much as it asks beyond it', async () => {
+  const { load, overload, looks } = setUp();
+  load.loop = HUB_LIMITS.loopLateMsMax * 1.5;
+  await looks(20);
+  const taken = new Map<string, number>();
+  for (let round = 0; round < 10; round++) {
+    for (const [community, count] of [
+      ['ter_a', 1_000],
+      ['ter_b', 400],
+      ['ter_c', 100],
+    ] as const)
+      for (let i = 0; i < count; i++)
+        if (overload.refusal(community) === undefined && round > 0)
+          taken.set(community, (taken.get(community) ?? 0) + 1);
+    await looks(1);
+  }
+  // Of 1,500 half: 100 for the third, and 325 for each of the others.
+  expect(taken.get('ter_c')).toBe(900);
+  for (const community of ['ter_a', 'ter_b'] as const)
+    expect(Math.abs((taken.get(community) ?? 0) / 9 - 325)).toBeLessThan(30);
 });
 
 test('one that is stopped leaves no timer', () => {

@@ -4,6 +4,9 @@
  *
  * It is behind when its event loop is late, when its database takes long to keep what it is given, or when memory
  * runs out. Looked at a few times a second, by averages: one long task sheds nobody. Asking costs a comparison.
+ *
+ * Communities of one process share what it can take evenly: of those that ask for more than their share so much is
+ * refused that the others' requests are taken. One that was flooded makes the rest neither wait nor come back.
  */
 import { IdlewildError, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
@@ -20,8 +23,8 @@ export interface LoadProbe {
 }
 
 export interface Overload {
-  /** `too_busy` with a time to come back, for one more request; undefined where it may come. */
-  refusal(): IdlewildError | undefined;
+  /** `too_busy` with a time to come back, for one more request of a community; undefined where it may come. */
+  refusal(community: string): IdlewildError | undefined;
   stop(): void;
 }
 
@@ -41,6 +44,8 @@ const {
 } = HUB_LIMITS;
 /** One look says little: a moment of two seconds counts like many small ones, and no longer one counts more. */
 const LOOK_MS_MAX = 2_000;
+/** However far behind it is, whoever asks for less than her share of so much is let in: that is not what it is about. */
+const LIGHT_PART = 0.05;
 
 export function createOverload({ clock, random, log, probe }: OverloadDeps): Overload {
   let lateMs = 0;
@@ -49,6 +54,11 @@ export function createOverload({ clock, random, log, probe }: OverloadDeps): Ove
   let part = 0;
   let why = '';
   let timer: Timer;
+  /** Requests of each community since the last look, and between the two before. */
+  let coming = new Map<string, number>();
+  let came = new Map<string, number>();
+  /** Of what comes between two looks, what each community may send. */
+  let share = 0;
 
   const averaged = (before: number, now: number): number => (before + Math.min(now, LOOK_MS_MAX)) / 2;
   /** 0 up to the bound, 1 at twice the bound. */
@@ -58,6 +68,7 @@ export function createOverload({ clock, random, log, probe }: OverloadDeps): Ove
     lateMs = averaged(lateMs, probe.loopLateMs());
     databaseMs = averaged(databaseMs, probe.databaseMs());
     const memory = probe.memory();
+    [came, coming] = [coming, new Map()];
     const reasons = [
       { part: beyond(lateMs, LATE_MS), why: `it is ${Math.round(lateMs)} ms behind with its work` },
       { part: beyond(databaseMs, SLOW_MS), why: `its database takes ${Math.round(databaseMs)} ms to keep a request` },
@@ -70,13 +81,23 @@ export function createOverload({ clock, random, log, probe }: OverloadDeps): Ove
       else log.info(facts, 'new requests are taken again');
     }
     ({ part, why } = worst);
+    share = memory > MEMORY_PART ? 0 : evenShare([...came.values()], Math.max(LIGHT_PART, 1 - part));
     timer = clock.after(LOOK_MS, look);
   }
   timer = clock.after(LOOK_MS, look);
 
+  /** Of what this community asks, how much is refused. */
+  function partOf(community: string, count: number): number {
+    const before = came.get(community) ?? 0;
+    if (Math.max(before, count) <= share) return 0;
+    return part === 1 || before <= share ? part : 1 - share / before;
+  }
+
   return {
-    refusal() {
-      if (part === 0 || random.unit() >= part) return undefined;
+    refusal(community) {
+      const count = (coming.get(community) ?? 0) + 1;
+      coming.set(community, count);
+      if (part === 0 || random.unit() >= partOf(community, count)) return undefined;
       const retryAfterMs = Math.ceil(RETRY_MS * (0.5 + random.unit()));
       const retryAfterSeconds = Math.ceil(retryAfterMs / 1_000);
       return new IdlewildError('too_busy', `this hub is overloaded: ${why}; try again in ${retryAfterSeconds} s`, {
@@ -85,4 +106,16 @@ export function createOverload({ clock, random, log, probe }: OverloadDeps): Ove
     },
     stop: () => timer.cancel(),
   };
+}
+
+/** The most that each may send, if `part` of all that they send is taken and who sends less leaves hers to the others. */
+function evenShare(counts: readonly number[], part: number): number {
+  let left = counts.reduce((sum, count) => sum + count, 0) * part;
+  const ascending = counts.toSorted((a, b) => a - b);
+  for (const [index, count] of ascending.entries()) {
+    const each = left / (ascending.length - index);
+    if (count > each) return each;
+    left -= count;
+  }
+  return ascending.at(-1) ?? 0;
 }

@@ -32,7 +32,7 @@ export interface HomeDeps {
   readonly log: Log;
   readonly address: HubServerDeps['address'];
   readonly isLeaving: () => boolean;
-  readonly requestRefusal: () => IdlewildError | undefined;
+  readonly requestRefusal: (territory: string) => IdlewildError | undefined;
   readonly joinRefusal: () => JoinRefusal | undefined;
   /** Any territory of the process. */
   readonly elsewhere: HubServerDeps['elsewhere'];
@@ -128,7 +128,7 @@ async function open(
       register,
       isReady: async () => !isLeaving() && ground.register.isEntered() && (await hub.isReady()),
       isLeaving,
-      refusal: deps.requestRefusal,
+      refusal: () => deps.requestRefusal(hub.territory.id),
       address,
     });
     return homeOf(hub, app, metrics, first !== undefined);

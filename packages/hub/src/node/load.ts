@@ -15,8 +15,8 @@ import type { JoinRefusal, LocalSessions } from '../session/sessions.ts';
 import { createLoadProbe } from './load-probe.ts';
 
 export interface Load {
-  /** Why one more answer is not begun. */
-  requestRefusal(): IdlewildError | undefined;
+  /** Why one more answer is not begun in this territory. */
+  requestRefusal(territory: string): IdlewildError | undefined;
   /** Why one more device may not join. */
   joinRefusal(): JoinRefusal | undefined;
   stop(): void;
@@ -60,7 +60,7 @@ export function createLoad({ register, devicesMax, metrics, locals, log }: LoadD
     return refusal;
   };
   return {
-    requestRefusal: () => counted('request', overload.refusal()),
+    requestRefusal: (territory) => counted('request', overload.refusal(territory)),
     joinRefusal: () => counted('device', admission.mayJoin()),
     stop() {
       timer.cancel();

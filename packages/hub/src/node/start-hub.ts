@@ -194,7 +194,7 @@ async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Ho
     log,
     address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),
     isLeaving: () => shell.isLeaving,
-    requestRefusal: () => load.requestRefusal(),
+    requestRefusal: (territory) => load.requestRefusal(territory),
     joinRefusal: () => load.joinRefusal(),
     elsewhere: (territory) => homesOf(shell).find(({ hub }) => hub.territory.id === territory)?.hub,
   };
