@@ -181,6 +181,8 @@ function inTurn({ target, held }: Link, delayMs: number, act: () => void): void 
 /** Reads no faster than the other side takes it. */
 function send(from: Socket, to: Socket, bytes: Buffer): void {
   if (to.destroyed || to.writableEnded || to.write(bytes)) return;
+  // What was held comes all at once: whoever paused it first waits already, and one waiter is enough.
+  if (from.isPaused()) return;
   from.pause();
   to.once('drain', () => from.resume());
 }
