@@ -2,17 +2,19 @@
  * Claims about end-to-end encrypted prompts, with real processes: any OpenAI client over the proxy, a device that is
  * killed in the middle, and a hub of which everything is searched for a piece of what was asked and answered.
  */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { KeyPair } from '@idlewild/protocol';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { verifyKept } from '../packages/cli/src/receipts/verify-kept.ts';
 import { missingIn, searchForTraces } from '../bench/people/sealed-traces.ts';
 import { LONG } from './answers.ts';
 import { startChild, type Child } from './processes/child.ts';
 import { startListenedHub, steward, textOf, type ListenedHub } from './sealed-world.ts';
 import { MODEL, createWorld, type DeviceProcess, type HubProcess, type World } from './world.ts';
 
+const execFileSoon = promisify(execFile);
 const CLI = new URL('../packages/cli/bin/idlewild.mjs', import.meta.url).pathname;
 
 let world: World;
@@ -55,6 +57,21 @@ async function startProxy(
   const child = startChild<Told>(CLI, own);
   const told = await child.line(({ url }) => url !== undefined, 'the proxy listening');
   return { child, told, openai: new OpenAI({ baseURL: told.url, apiKey: told.token, maxRetries: 0 }) };
+}
+
+interface VerifiedReceipt {
+  readonly devices: readonly string[];
+  readonly firstToken: number;
+  readonly verifiedBy: string | null;
+}
+/** As `idlewild receipt verify` says it, of an answer on its standard input. */
+async function verifyReceipt(kept: string, community: string): Promise<VerifiedReceipt> {
+  const words = [CLI, 'receipt', 'verify', '--json', '--territory', community];
+  const child = execFileSoon(process.execPath, words);
+  child.child.stdin?.end(kept);
+  const [verified] = JSON.parse((await child).stdout) as VerifiedReceipt[];
+  if (verified === undefined) throw new Error('there is no receipt');
+  return verified;
 }
 
 interface Note {
@@ -107,17 +124,15 @@ test('with --verify a second device makes the same again, and both sign a receip
   expect(answer.idlewild.devices).toHaveLength(1);
   const { territory } = await hub.client.wellKnown();
   const kept = JSON.stringify(answer);
-  const [verified] = await verifyKept(kept, territory.key);
-  expect(verified).toMatchObject({ kind: 'sealed', isOfText: true });
-  if (verified?.kind !== 'sealed') throw new Error('it is no receipt of a sealed answer');
-  const { receipt, device, verifiedBy } = verified.opened;
-  expect(receipt).toMatchObject({ dataClass: 'internal', modelName: MODEL, verification: 'unverified' });
-  expect(device).toMatchObject({ firstToken: 0, tokens: 12, sealed: { seed: asked.seed, finish: 'length' } });
-  expect(verifiedBy).toMatch(/^dev_/);
-  expect(verifiedBy).not.toBe(receipt.device);
+  const verified = await verifyReceipt(kept, territory.key);
+  const made = { answerTokens: 12, firstToken: 0, seed: asked.seed, finish: 'length', exact: true };
+  const said = { isOfText: true, sealed: true, signedByDevice: true, dataClass: 'internal', modelName: MODEL };
+  expect(verified).toMatchObject({ ...said, ...made, verification: 'verified' });
+  expect(verified.verifiedBy).toMatch(/^dev_/);
+  expect(verified.devices).not.toContain(verified.verifiedBy);
   const text = answer.choices[0]?.message.content ?? '';
   const changed = kept.replace(JSON.stringify(text), JSON.stringify(`${text}!`));
-  await expect(verifyKept(changed, territory.key)).rejects.toThrow('another text');
+  await expect(verifyReceipt(changed, territory.key)).rejects.toThrow('another text');
 });
 
 test('a proxy seals to nobody for whom its steward does not vouch, and is for nobody without its token', async () => {
@@ -158,10 +173,9 @@ test('a device that is killed in the middle of a sealed answer changes no token 
   expect(note?.devices).toHaveLength(2);
   expect(note?.devices[0]).toBe(killed?.name);
   // The device that is left signs for the whole text, and for the tokens that it made.
-  const [verified] = await verifyKept(kept, (await hub.client.wellKnown()).territory.key);
-  expect(verified).toMatchObject({ kind: 'sealed', isOfText: true, opened: { verifiedBy: undefined } });
-  const firstToken = verified?.kind === 'sealed' ? verified.opened.device.firstToken : 0;
-  expect(firstToken).toBeGreaterThanOrEqual(20 - 1);
+  const verified = await verifyReceipt(kept, (await hub.client.wellKnown()).territory.key);
+  expect(verified).toMatchObject({ isOfText: true, sealed: true, answerTokens: tokens, verification: 'unverified' });
+  expect(verified.firstToken).toBeGreaterThanOrEqual(20 - 1);
   await child.stop();
 });
 

@@ -116,7 +116,7 @@ function linesOf(result: Result): readonly string[] {
   const { energy, isOfText, exact, failovers, sealed, firstToken } = result;
   const changes = ` after ${failovers} ${failovers === 1 ? 'change' : 'changes'} of device`;
   const moved = failovers === 0 ? '' : sealed ? ` from token ${firstToken} on, after another that was lost` : changes;
-  const again = result.verifiedBy ?? 'a second device';
+  const again = result.verifiedBy === null ? 'no second device made it again' : `${result.verifiedBy} made the same`;
   const cost = energy === null ? 'not told' : `${energy.wattHours.toPrecision(2)} Wh, ${energy.how} by the device`;
   return [
     `good: ${result.request}, answer ${result.choice}, of ${result.at}`,
@@ -127,6 +127,6 @@ function linesOf(result: Result): readonly string[] {
       `class ${result.numericClass}${exact !== false ? '' : ', not bit-identical to an uninterrupted answer'}`,
     `  data       ${result.dataClass}${sealed ? ', end-to-end encrypted: the hub did not see the text' : ''}`,
     `  energy     ${cost}`,
-    `  verified   ${result.verification === 'unverified' ? 'no second device made it again' : `${again} made the same`}`,
+    `  verified   ${again}`,
   ];
 }

@@ -1,10 +1,12 @@
 /** Claims about sealed answers that a second device makes again, and about what is signed of them. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { openKeptSealed, readKeptSealed, type KeptSealed, type OpenedSealedReceipt } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
 import type { VerifiedFinish } from './again.ts';
-import { ANSWER, community, createWorld, device, textOf, type World } from './testing/lying-hub.ts';
+import { ANSWER, community, device, textOf, worldsOf, type World } from './testing/lying-hub.ts';
 
+const createWorld = worldsOf(() => nextTurn());
 const answer = { text: ANSWER.join(''), calls: [] };
 async function endOf(world: World, verify = true): Promise<VerifiedFinish> {
   const events = await world.answer({ verify });

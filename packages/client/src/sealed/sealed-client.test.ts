@@ -19,13 +19,15 @@ import {
   DAY_MS,
   SECRET,
   agreement,
-  createWorld,
   device,
   textOf,
   vouch,
   wasTold,
+  worldsOf,
   type Lies,
 } from './testing/lying-hub.ts';
+
+const createWorld = worldsOf(() => nextTurn());
 
 test('an answer comes from a device that a pinned steward vouches for', async () => {
   const world = createWorld([device(10)]);

@@ -1,4 +1,5 @@
 /** Claims about how sealed answers end over replicas: revoked, over their caps, or when a replica leaves. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LIMITS, codeOf, idOfKey, openStatement, sealedReceiptSchema, type ErrorCode } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
@@ -83,7 +84,7 @@ const cases: [string, (world: ReplicatedWorld) => Promise<Taken>][] = [
   ],
 ];
 test.each(cases)('a sealed stream on another replica ends within a second when %s', async (_, prepare) => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const { clock, home, other, model } = world;
   const { code, take, person } = await prepare(world);
   const territory = home.territory.id;
@@ -110,7 +111,7 @@ test.each(cases)('a sealed stream on another replica ends within a second when %
 });
 
 test('a sealed stream on another replica ends within a second when its device is revoked', async () => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const { clock, home, other, device } = world;
   const said = await world.submit(other, await world.offer(other));
   createTeller(world)(2);
@@ -123,7 +124,7 @@ test('a sealed stream on another replica ends within a second when its device is
 });
 
 test('what may be spent ends a sealed answer in the middle, and what there is more is asked for in time', async () => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const asked: number[] = [];
   const gives = [40, 0];
   const hold = {
@@ -148,7 +149,7 @@ test('what may be spent ends a sealed answer in the middle, and what there is mo
 });
 
 test('a device that counts more tokens in a prompt than there are bytes is not believed', async () => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const said = await world.submit(world.home, await world.offer(world.home));
   const { lease, epoch } = ordersOf(world.device).at(-1) ?? { lease: '', epoch: 1 };
   world.device.send({ t: 'sealed.part', lease, epoch, n: 0, promptTokens: 1_000_000, tokens: 0, sealed });
@@ -157,7 +158,7 @@ test('a device that counts more tokens in a prompt than there are bytes is not b
 });
 
 test('a hub that leaves waits for sealed answers, takes no more, and signs for those that end', async () => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const { clock, home } = world;
   const said = await world.submit(home, await world.offer(home));
   const tell = createTeller(world);
@@ -187,7 +188,7 @@ test('a hub that leaves waits for sealed answers, takes no more, and signs for t
 });
 
 test('what does not end in time is lost to its caller, who goes on elsewhere', async () => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const { clock, other } = world;
   const said = await world.submit(other, await world.offer(other));
   createTeller(world)(1);

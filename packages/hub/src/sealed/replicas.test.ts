@@ -1,4 +1,5 @@
 /** Claims about sealed prompts over several replicas: offers, prompts and devices may each be with another one. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { equalBytes, signStatement } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
@@ -12,7 +13,7 @@ test.each([
   ['other', 'home'],
   ['other', 'other'],
 ] as const)('an offer of one (%s) is taken by another (%s), also of the only slot', async (offering, taking) => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const offer = await world.offer(world[offering]);
   await world.clock.advance(50);
   const said = await world.submit(world[taking], offer);
@@ -27,7 +28,7 @@ test.each([
 });
 
 test('offers wait for a slot elsewhere, and what is lost there is told here', async () => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const running = await world.submit(world.home, await world.offer(world.home));
   let next: Offer | undefined;
   void world.offer(world.other).then((offer) => (next = offer));
@@ -44,7 +45,7 @@ test('offers wait for a slot elsewhere, and what is lost there is told here', as
 });
 
 test('a new key of a device is known everywhere', async () => {
-  const world = await createReplicatedWorld();
+  const world = await createReplicatedWorld(() => nextTurn());
   const { device, clock, other } = world;
   const fresh = await nodeCrypto.agreementKey(new Uint8Array(32).fill(77));
   const life = { issuedAtMs: clock.now(), expiresAtMs: clock.now() + 86_400_000 };

@@ -108,7 +108,7 @@ test('a text that was changed is found, also where device and hub would sign for
   await expect(open(await pairOf(ada), 'Nay.')).rejects.toThrow('another text');
 });
 
-test('a second device that made the same verifies; another answer, class, seed or the same device does not', async () => {
+test('a second device verifies by making the same; another answer, class or seed, or itself, does not', async () => {
   const own = await pairOf(ada);
   expect((await open({ ...own, again: await pairOf(bea) })).verifiedBy).toMatch(/^dev_/);
   const other = await digestAnswer({ ...answer, text: 'Nay.' }, nodeCrypto);

@@ -94,7 +94,7 @@ test('a sealed prompt is answered as the same prompt unsealed, and only its call
   expect(statement).toMatchObject({ lease: 'att_1', epoch: 1, tokens: 5 });
 });
 
-test('its receipt is of the whole text, also after earlier devices, and the hub is given a commitment alone', async () => {
+test('its receipt is of the whole text, also of earlier devices, and its hub gets a commitment alone', async () => {
   const { clock, got, identity, peer, read, seal } = await createWorld();
   const digests: string[] = [];
   let tokens: number[] = [];

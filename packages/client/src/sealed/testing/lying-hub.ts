@@ -2,7 +2,6 @@
  * A hub that may say anything, as a `fetch`, with devices that open what is sealed to them: what tests of
  * end-to-end encrypted prompts at their caller have in common.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   commitmentOf,
   digestAnswer,
@@ -71,8 +70,18 @@ export interface Lies {
   receipt?: (receipt: Parameters<typeof signSealedReceipt>[0]) => Parameters<typeof signSealedReceipt>[0];
 }
 
-export function createWorld(devices: Device[], lies: Lies = {}, options: Partial<SealedClientOptions> = {}): World {
-  const clock = createFakeClock(() => nextTurn());
+/** `settle` runs what is pending in the platform. */
+export const worldsOf =
+  (settle: () => Promise<void>) =>
+  (devices: Device[], lies?: Lies, options?: Partial<SealedClientOptions>): World =>
+    createWorld(createFakeClock(settle), devices, lies, options);
+
+function createWorld(
+  clock: World['clock'],
+  devices: Device[],
+  lies: Lies = {},
+  options: Partial<SealedClientOptions> = {},
+): World {
   const nowMs = clock.now();
   const sent: World['sent'] = [];
   const worked: World['worked'] = [];

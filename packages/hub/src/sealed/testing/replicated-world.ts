@@ -45,8 +45,9 @@ export interface ReplicatedWorld {
   submit(hub: Hub, offer: Offer, more?: SubmitMore): Promise<string[] & { receipt?: Uint8Array | undefined }>;
 }
 
-export async function createReplicatedWorld(): Promise<ReplicatedWorld> {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+/** `settle` runs what is pending in the platform. */
+export async function createReplicatedWorld(settle: () => Promise<void>): Promise<ReplicatedWorld> {
+  const clock = createFakeClock(settle);
   const random = createSeededRandom(1);
   const database = await openDatabase({ file: ':memory:', clock, sync: 'off' });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 });
