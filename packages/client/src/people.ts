@@ -114,6 +114,8 @@ export interface OwnDevice extends Named {
 export interface People {
   /** Who asks, and what it may do. */
   self(options?: CallOptions): Promise<Self>;
+  /** Leaves the community for good; `name`: what one is called in it. */
+  leave(name: string, options?: CallOptions): Promise<RemovedMember>;
   readonly members: {
     /** All of them, by name. */
     list(options?: CallOptions): Promise<ListedMember[]>;
@@ -201,6 +203,7 @@ export function peopleOf(json: HubConnection['json']): People {
     withQuery(at('/api/devices/own', id) + more, { territory: territory.id });
   return {
     self: (options) => json('GET', '/api/me', undefined, options),
+    leave: (name, options) => json('POST', '/api/me/leave', { name }, options),
     members: {
       list: (options) =>
         allOf<ListedMember>(

@@ -23,6 +23,7 @@ export function addMemberCommands(program: Command): void {
   addRename(members);
   addStates(members);
   addRemove(members);
+  addLeave(members);
   addInvitationCommands(members);
 }
 
@@ -154,5 +155,31 @@ function addRemove(members: Command): void {
       const removed = await client.people.members.remove(member.id);
       const [devices, keys] = [countText(removed.devices.length, 'device'), countText(removed.keys, 'key')];
       context.show(removed, () => [`removed ${removed.name}: ${devices} handed back, ${keys} revoked`]);
+    });
+}
+
+function addLeave(members: Command): void {
+  members
+    .command('leave')
+    .summary('leave the community yourself')
+    .description(
+      'Leave the community yourself, for good: your sessions and ways to sign in here end, your own keys are revoked, ' +
+        'your devices are handed back. In other communities of the hub you stay.',
+    )
+    .option('--yes', 'do not ask')
+    .addHelpText('after', '\nExample:\n  $ idlewild members leave --hub https://hub.example/t/ter_…')
+    .action(async ({ yes = false }: { yes?: boolean }, command: Command) => {
+      const context = contextOf(command);
+      const client = await context.client();
+      const { isSure } = await import('../sure.ts');
+      const { name, territory } = await client.people.self();
+      const what = `leaving ${territory.name} as ${name}`;
+      if (!(await isSure(context, yes, what, `Leave ${territory.name} for good, as ${name}?`))) return;
+      const left = await client.people.leave(name);
+      const { address } = await context.stranger();
+      const { forgetSession, keptSession } = await import('../kept-sessions.ts');
+      if (keptSession(address)?.person === left.id) forgetSession(address);
+      const [devices, keys] = [countText(left.devices.length, 'device'), countText(left.keys, 'key')];
+      context.show(left, () => [`left ${territory.name}: ${devices} handed back, ${keys} revoked`]);
     });
 }

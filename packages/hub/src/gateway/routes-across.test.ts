@@ -224,3 +224,62 @@ test('another site’s form makes nobody join', async () => {
   expect((await there.raw('POST', '/sign-in/code', foreign, body)).status).toBe(403);
   expect((await there.get('/api/me')).status).toBe(401);
 });
+
+test('who leaves one community stays in the other, and of who leaves the last one nothing is left', async () => {
+  const { db } = database;
+  const gus = await signedIn(library, 'Gus Gone');
+  const authenticator = await addPasskey(gus, false);
+  const { person } = await me(gus);
+  const recent = browserAt(library);
+  await withPasskey(recent, authenticator);
+  const there = goOn(recent, choir);
+  await there.submit('/sign-in/code', { code: await invitation(choir, 'Gus Gone'), as: person });
+  expect((await me(there)).communities).toHaveLength(2);
+
+  expect((await there.script('POST', '/api/me/leave', { name: 'Gus' })).status).toBe(400);
+  expect((await there.script('POST', '/api/me/leave', { name: 'Gus Gone' })).status).toBe(200);
+  expect((await there.get('/api/me')).status).toBe(401);
+  expect(await withPasskey(browserAt(choir), authenticator)).toBe(401);
+  expect((await me(goOn(there, library))).communities.map(({ called }) => called)).toEqual(['Gus Gone']);
+  const people = (): Promise<unknown[]> => db.selectFrom('people').selectAll().where('id', '=', person).execute();
+  expect(await people()).toHaveLength(1);
+  // Let in again, he is the same person, by the same passkey.
+  await there.submit('/sign-in/code', { code: await invitation(choir, 'Gus Gone'), as: person });
+  expect(await me(there)).toMatchObject({ person, communities: [{}, {}] });
+
+  for (const browser of [there, goOn(there, library)])
+    expect((await browser.script('POST', '/api/me/leave', { name: 'Gus Gone' })).status).toBe(200);
+  expect(await people()).toEqual([]);
+  for (const table of [
+    'members',
+    'passkeys',
+    'bindings',
+    'person_sessions',
+    'sign_in_links',
+    'sign_in_approvals',
+  ] as const) {
+    const rows = await db.selectFrom(table).selectAll().execute();
+    expect(JSON.stringify(rows), table).not.toContain('Gus');
+    if (table !== 'person_sessions') expect(JSON.stringify(rows), table).not.toContain(person);
+  }
+  // Each log says of its own community what happened there.
+  for (const { hub } of [library, choir]) {
+    const entries = await hub.audit.list({ territory: hub.territory.id });
+    const of = entries.filter(({ subject }) => subject === person).map(({ action, actor }) => `${action} ${actor}`);
+    expect(of).toContain(`removeMember ${person}`);
+  }
+});
+
+test('the last steward does not leave', async () => {
+  const chief = browserAt(choir);
+  const made = await post(`${choir.url}/api/people/invitations`, { role: 'steward', name: 'Chief' }, choir.key);
+  const { code } = (await made.json()) as { code: string };
+  await chief.submit('/sign-in/code', { code });
+  const keys = await database.db
+    .selectFrom('keys')
+    .select('id')
+    .where('territory_id', '=', choir.hub.territory.id)
+    .execute();
+  for (const { id } of keys) await choir.hub.keys.revoke({ territory: choir.hub.territory.id, id, actor: 'test' });
+  expect((await chief.script('POST', '/api/me/leave', { name: 'Chief' })).status).toBe(409);
+});

@@ -20,6 +20,7 @@ export const selfRoutes =
   (deps: SelfRoutesDeps) =>
   (app: App): void => {
     meRoute(app, deps);
+    leaveRoute(app, deps);
     ownDeviceRoutes(app, deps);
     ownInviteRoute(app, deps);
   };
@@ -45,6 +46,33 @@ function meRoute(app: App, { territory, people, policy }: SelfRoutesDeps): void 
         roles: roles.map(heldRoleView),
         may: may.sort(),
       };
+    },
+  });
+}
+
+function leaveRoute(app: App, { territory, people, sessionsIn }: SelfRoutesDeps): void {
+  typed(app).route({
+    method: 'POST',
+    url: '/api/me/leave',
+    config: { action: 'manageOwnSignIn' },
+    schema: {
+      body: z.strictObject({ name: z.string().max(4 * PEOPLE_LIMITS.nameCharactersMax) }),
+      summary: 'Leaves the community for good; `name` is what one is called in it, so that nobody does by mistake',
+      tags: ['people'],
+    },
+    handler: async (request) => {
+      const asker = principal(request);
+      if (asker.kind !== 'person')
+        throw new IdlewildError('forbidden', 'a key leaves nothing; sign in as who is to leave');
+      const { name } = await people.selfOf(asker);
+      if (name !== request.body.name.normalize('NFKC'))
+        throw new IdlewildError('invalid_request', `you are called otherwise in ${territory.name}; nothing was done`, {
+          details: { param: 'name' },
+        });
+      const left = await people.members.remove({ territory: territory.id, id: asker.personId, actor: asker.personId });
+      for (const device of left.devices)
+        sessionsIn(territory.id)?.drop(device, 'device_revoked', 'its lender left the territory');
+      return { id: asker.personId, ...left };
     },
   });
 }

@@ -364,7 +364,8 @@ export function createMembers({ db, clock, audit }: MembersDeps): Members {
       return transact(db, (transaction) =>
         keepingASteward(transaction, place, async () => {
           const member = await existingMember(transaction, act.territory, act.id);
-          await requireOver(transaction, place, act.actor, act.id, `remove ${member.name}`);
+          // Who goes by herself takes nothing from anybody; that she gains nothing is for whoever lets her in again.
+          if (act.actor !== act.id) await requireOver(transaction, place, act.actor, act.id, `remove ${member.name}`);
           return removeMember(transaction, { audit, nowMs: place.nowMs }, act, member.name);
         }),
       );

@@ -54,6 +54,13 @@ async function removeWaysIn(
     .where('person_id', '=', id)
     .where('ended_at_ms', 'is', null)
     .execute();
+  // What stays says no more whose machine it was.
+  await transaction
+    .updateTable('person_sessions')
+    .set({ label: '' })
+    .where('territory_id', '=', territory)
+    .where('person_id', '=', id)
+    .execute();
   await transaction
     .updateTable('sign_in_links')
     .set({ withdrawn_at_ms: nowMs })

@@ -164,7 +164,8 @@ export function createLinks(deps: LinksDeps, territory: string): Links {
   async function use(transaction: DatabaseTransaction, row: Row, session: string): Promise<void> {
     const used = await transaction
       .updateTable('sign_in_links')
-      .set({ used_at_ms: clock.now(), used_by: session })
+      // What tells a code that comes again needs nobody's name.
+      .set({ used_at_ms: clock.now(), used_by: session, name: '' })
       .where('territory_id', '=', territory)
       .where('id', '=', row.id)
       .where('used_at_ms', 'is', null)
