@@ -31,10 +31,12 @@ export async function judgeText(
   return judging instanceof Promise ? judging : Promise.resolve(judging);
 }
 
-/** Aborted when the caller hangs up. */
+/** Aborted when the caller hangs up; not at the end of a whole answer, for the error that tells of it is dear. */
 function goneSignal({ raw }: FastifyReply): AbortSignal {
   const gone = new AbortController();
-  raw.once('close', () => gone.abort());
+  raw.once('close', () => {
+    if (!raw.writableFinished) gone.abort();
+  });
   return gone.signal;
 }
 
