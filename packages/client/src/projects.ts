@@ -23,7 +23,7 @@ export interface Amounts {
   readonly bytes: number;
 }
 
-export type AllocationState = 'asked' | 'granted' | 'denied' | 'ended';
+export type AllocationState = 'asked' | 'granted' | 'denied' | 'withdrawn' | 'ended';
 
 export interface Allocation {
   readonly id: string;
@@ -44,7 +44,7 @@ export interface Allocation {
 }
 
 export interface AllocationEvent extends Amounts {
-  readonly act: 'asked' | 'granted' | 'changed' | 'denied' | 'ended';
+  readonly act: 'asked' | 'granted' | 'changed' | 'denied' | 'withdrawn' | 'ended';
   readonly at: string;
   readonly actor: string;
   readonly from: string;
@@ -92,6 +92,8 @@ export interface AllocationsApi {
   get(id: string, options?: CallOptions): Promise<Allocation & { readonly history: readonly AllocationEvent[] }>;
   grant(id: string, grant: AllocationGrant, options?: CallOptions): Promise<Allocation>;
   deny(id: string, note?: string, options?: CallOptions): Promise<Allocation>;
+  /** What was asked for and is not answered yet. */
+  withdraw(id: string, note?: string, options?: CallOptions): Promise<Allocation>;
   end(id: string, note?: string, options?: CallOptions): Promise<Allocation>;
 }
 
@@ -189,6 +191,7 @@ export function allocationsOf(json: Json): AllocationsApi {
     get: (id, options) => json('GET', at(id), undefined, options),
     grant: (id, grant, options) => json('POST', at(id, '/grant'), grant, options),
     deny: (id, note, options) => json('POST', at(id, '/deny'), { note }, options),
+    withdraw: (id, note, options) => json('POST', at(id, '/withdraw'), { note }, options),
     end: (id, note, options) => json('POST', at(id, '/end'), { note }, options),
   };
 }

@@ -238,17 +238,18 @@ function addGrant(projects: Command): void {
 }
 
 function addEnds(projects: Command): void {
-  for (const [name, summary, past] of [
-    ['deny', 'deny what was asked for', 'denied'],
-    ['end', 'end what was granted, at once', 'ended'],
+  for (const [name, summary, past, example] of [
+    ['deny', 'deny what was asked for', 'denied', 'ask again in spring'],
+    ['withdraw', 'withdraw what you asked for, before it is answered', 'withdrew', 'the course is cancelled'],
+    ['end', 'end what was granted, at once', 'ended', 'the term is over'],
   ] as const)
     projects
       .command(name)
       .summary(summary)
       .description(`${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`)
       .argument(...ALLOCATION)
-      .option('--note <text>', 'for whoever asked')
-      .addHelpText('after', `\nExample:\n  $ idlewild projects ${name} alc_mzxw --note "ask again in spring"`)
+      .option('--note <text>', 'why, for the others')
+      .addHelpText('after', `\nExample:\n  $ idlewild projects ${name} alc_mzxw --note "${example}"`)
       .action(async (wanted: string, { note }: { readonly note?: string }, command: Command) => {
         const context = contextOf(command);
         const client = await context.client();

@@ -125,6 +125,31 @@ test('a project asks, is granted, spends it all, is told why no more, asks again
   expect((await chat(key.key, 60)).usage?.total_tokens).toBe(67);
 });
 
+test('who asked takes it back as long as nobody answered, and nobody else does', async () => {
+  const [cyn, dan] = [await member('Cyn'), await member('Dan')];
+  await api('POST', '/api/projects', { name: 'atlas', purpose: 'education' }, cyn.key);
+  const ask = async (): Promise<string> => {
+    const asked = { tokens: 50, why: 'a page' };
+    return (await api<{ id: string }>('POST', '/api/projects/atlas/allocations', asked, cyn.key)).body.id;
+  };
+  const id = await ask();
+  expect(await api('POST', `/api/allocations/${id}/withdraw`, {}, dan.key)).toMatchObject({ status: 403 });
+  expect(await api('POST', `/api/allocations/${id}/withdraw`, { note: 'not needed' }, cyn.key)).toMatchObject({
+    status: 200,
+    body: { state: 'withdrawn', granted: { tokens: 0 } },
+  });
+  expect(await api('POST', `/api/allocations/${id}/withdraw`, {}, cyn.key)).toMatchObject({ status: 409 });
+  expect(await api('POST', `/api/allocations/${id}/grant`, {})).toMatchObject({ status: 409 });
+  expect((await api('GET', `/api/allocations/${id}`)).body).toMatchObject({
+    history: [{ act: 'asked' }, { act: 'withdrawn', note: 'not needed', actor: cyn.keyId }],
+  });
+  const other = await ask();
+  await api('POST', `/api/allocations/${other}/grant`, {});
+  expect(await api('POST', `/api/allocations/${other}/withdraw`, {}, cyn.key)).toMatchObject({ status: 409 });
+  const open = (await api<{ id: string }[]>('GET', '/api/allocations?state=asked')).body;
+  expect(open.map((each) => each.id)).not.toContain(id);
+});
+
 test('a member with nothing has her floor where work needs an allocation, and then a clear end', async () => {
   const bob = await member('Bob');
   const settings = { allocations: 'required', floorTokens: 100, floorRequests: 5 };

@@ -1,6 +1,7 @@
 /** Projects and what they are allocated, under /api. What may be spent, and what was, is in `routes-spending.ts`. */
 import { codeOf } from '@idlewild/protocol';
 import { z } from 'zod';
+import { ALLOCATION_STATES } from '../db/schema/projects.ts';
 import { actorOf, type Principal } from '../identity/principal.ts';
 import type { Resource, Policy } from '../policy/port.ts';
 import type { Allocation, AllocationEvent, Allocations, Amounts } from '../projects/allocations.ts';
@@ -30,6 +31,7 @@ export const projectRoutes =
     changeProjects(app, deps);
     readAllocations(app, deps);
     askRoute(app, deps);
+    withdrawRoute(app, deps);
     decideRoutes(app, deps);
   };
 
@@ -183,7 +185,7 @@ function readAllocations(app: App, deps: ProjectRoutesDeps): void {
     url: '/api/allocations',
     config: { action: 'listProjects' },
     schema: {
-      querystring: z.strictObject({ state: z.enum(['asked', 'granted', 'denied', 'ended']).optional() }),
+      querystring: z.strictObject({ state: z.enum(ALLOCATION_STATES).optional() }),
       summary: 'Allocations of the projects that the asker sees, newest first',
       tags,
     },
@@ -244,6 +246,37 @@ function askRoute(app: App, deps: ProjectRoutesDeps): void {
         actor: actorOf(principal(request)),
       });
       return reply.status(201).send(allocationView(asked));
+    },
+  });
+}
+
+/** The project of the allocation that is named; what is not there has none. */
+const onAllocation =
+  ({ allocations }: ProjectRoutesDeps) =>
+  async (request: FastifyRequest): Promise<{ project: string }> => {
+    const { id } = request.params as { readonly id: string };
+    try {
+      return { project: (await allocations.get(id)).project };
+    } catch (error) {
+      if (codeOf(error) === 'not_found') return { project: id };
+      throw error;
+    }
+  };
+
+function withdrawRoute(app: App, deps: ProjectRoutesDeps): void {
+  typed(app).route({
+    method: 'POST',
+    url: '/api/allocations/:id/withdraw',
+    config: { action: 'askAllocation', resource: onAllocation(deps) },
+    schema: {
+      params: idParams,
+      body: z.strictObject({ note: note.optional() }),
+      summary: 'Withdraws what was asked for, as long as nobody answered',
+      tags,
+    },
+    handler: async (request) => {
+      const order = { id: request.params.id, note: request.body.note ?? '', actor: actorOf(principal(request)) };
+      return allocationView(await deps.allocations.withdraw(order));
     },
   });
 }

@@ -2,7 +2,8 @@
  * Allocations: what a project asked for, what a steward granted of it, and what is left.
  *
  *   asked ──► granted ⇄ changed ──► ended
- *     └─────► denied                   its time is over, its project was closed, or a steward ended it
+ *     ├─────► denied                   its time is over, its project was closed, or a steward ended it
+ *     └─────► withdrawn                by its project
  *
  * A steward grants what was asked, less or more; several allocations of a project may run at the same time. Every act
  * is kept with its amounts, its note and who did it. What requests spend and hold of one is `holds.ts`'s to change.
@@ -78,6 +79,8 @@ export interface Allocations {
   grant(grant: AllocationGrant): Promise<Allocation>;
   /** Of one that is asked for. Throws `not_found`, `conflict`. */
   deny(order: { readonly id: string; readonly note: string; readonly actor: string }): Promise<Allocation>;
+  /** By whoever may ask: of one that nobody has answered yet. Throws `not_found`, `conflict`. */
+  withdraw(order: { readonly id: string; readonly note: string; readonly actor: string }): Promise<Allocation>;
   /** Of one that is granted, at once; what is being answered is answered to its end. */
   end(order: { readonly id: string; readonly note: string; readonly actor: string }): Promise<Allocation>;
   /** Newest first. */
@@ -121,7 +124,8 @@ export function createAllocations({ db, clock, random, audit }: AllocationsDeps,
         .execute();
       await writeDown(tx, row, { act: what, actor, nowMs, note });
       const details = { act: what, project: row.project_id, tokens: row.granted_tokens };
-      await audit.append(tx, { territory, actor, action: 'grantAllocation', subject: id, details });
+      const action = what === 'withdrawn' ? 'askAllocation' : 'grantAllocation';
+      await audit.append(tx, { territory, actor, action, subject: id, details });
       return allocationOf(row, nowMs);
     });
   }
@@ -186,6 +190,11 @@ export function createAllocations({ db, clock, random, audit }: AllocationsDeps,
       act(id, 'denied', actor, note, (row, nowMs) => {
         if (row.state !== 'asked') throw isOver(row, nowMs);
         return { state: 'denied' };
+      }),
+    withdraw: ({ id, note, actor }) =>
+      act(id, 'withdrawn', actor, note, (row, nowMs) => {
+        if (row.state !== 'asked') throw isOver(row, nowMs);
+        return { state: 'withdrawn' };
       }),
     end: ({ id, note, actor }) =>
       act(id, 'ended', actor, note, (row, nowMs) => {

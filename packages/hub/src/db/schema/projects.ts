@@ -22,7 +22,7 @@ export interface Projects {
   closed_at_ms: number | null;
 }
 
-export const ALLOCATION_STATES = ['asked', 'granted', 'denied', 'ended'] as const;
+export const ALLOCATION_STATES = ['asked', 'granted', 'denied', 'withdrawn', 'ended'] as const;
 export type AllocationState = (typeof ALLOCATION_STATES)[number];
 
 /** What a project asked for, what it was granted, and what it spent of that. */
@@ -50,7 +50,7 @@ export interface Allocations {
   created_by: string;
 }
 
-export const ALLOCATION_ACTS = ['asked', 'granted', 'changed', 'denied', 'ended'] as const;
+export const ALLOCATION_ACTS = ['asked', 'granted', 'changed', 'denied', 'withdrawn', 'ended'] as const;
 export type AllocationAct = (typeof ALLOCATION_ACTS)[number];
 
 /** What was done with an allocation, and by whom; never changed. */
