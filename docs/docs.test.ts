@@ -80,6 +80,52 @@ test("docs/risks.md answers for each of AI 600-1's twelve risks", () => {
   }
 });
 
+test('docs/attacks.md names a test for each attack, and each of them is there', () => {
+  const rows = [...read('docs/attacks.md').matchAll(/^\| (?!Attack |-)([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$/gm)];
+  // None is passed over for how it is written.
+  expect(rows.length).toBe(read('docs/attacks.md').split('\n| ').length - 2);
+  expect([...new Set(rows.map(([, attack]) => attack))]).toEqual([
+    'Key guessing',
+    'Session fixation',
+    'Cross-site requests',
+    'Replayed device handshakes',
+    'Relayed device handshakes',
+    'Stolen invites',
+    'Reused invites',
+    'Privilege escalation by editing roles',
+    'Ids of another community',
+    'SQL injection',
+    'Header injection',
+    'Oversized bodies',
+    'Slow bodies',
+    'SSRF through hf: addresses',
+    'SSRF through OpenID addresses',
+    'Path traversal',
+    'Log injection',
+    'Terminal injection',
+    'A device that lies about its tier',
+    "A hub that substitutes a device's key",
+    'A revoked key in mid-stream',
+  ]);
+  const unknown = rows.flatMap(([, attack = '', , , tests = '']) =>
+    tests
+      .split('; [')
+      .filter((named) => !isTest(named))
+      .map((named) => `${attack}: ${named}`),
+  );
+  expect(unknown).toEqual([]);
+});
+
+/** Whether "[`file`](path) › title" is a test, by its title as it is written. */
+function isTest(named: string): boolean {
+  const [, path = '', title = ''] = /`[\w.-]+\.test\.ts`\]\(\.\.\/([^)]+)\) › (.+)$/.exec(named) ?? [];
+  if (!path.endsWith('.test.ts') || !existsSync(join(root, path))) return false;
+  const text = read(path);
+  if (["'", '"', '`'].some((quote) => text.includes(`(${quote}${title}${quote},`))) return true;
+  // As the formatter puts a long one.
+  return text.split('\n').some((line) => /^\s+(['"`])(.*)\1,$/.exec(line)?.[2] === title);
+}
+
 test('TypeScript blocks parse', () => {
   const written = blocks.filter(({ language }) => /^(ts|typescript)\b/.test(language));
   const broken = written.filter(({ code }) => !parses(code));

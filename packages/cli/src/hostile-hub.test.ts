@@ -95,7 +95,9 @@ const COMMANDS = [
   'keys create --role caller --name eve',
 ];
 
-test.each(COMMANDS.flatMap((command) => [command, `${command} --json`]))('%s', async (command) => {
+const CALLS = COMMANDS.flatMap((command) => [command, `${command} --json`]);
+
+test.each(CALLS)('nothing of a lying hub steers the terminal: %s', async (command) => {
   vi.stubEnv('IDLEWILD_HUB', `http://127.0.0.1:${(liar.address() as AddressInfo).port}`);
   for (const isRefusal of [false, true]) {
     refuses = isRefusal;

@@ -424,9 +424,21 @@ test('two downloads of the same model do not write over each other', async () =>
   expect(existsSync(first.folder)).toBe(true);
 });
 
-test.each(['hf:', 'hf:tiny', 'hf:a/b/c', 'hf:a/../b', 'hf:a/b@', 'hf:a/b@x/../y', 'hf:a b/c'])(
-  '"%s" names no model',
-  (text) => {
-    expect(() => parseReference(text)).toThrow(/names no model; write it like hf:org\/name/);
-  },
-);
+test.each([
+  'hf:',
+  'hf:tiny',
+  'hf:a/b/c',
+  'hf:a/../b',
+  'hf:a/b@',
+  'hf:a/b@x/../y',
+  'hf:a b/c',
+  'hf:http://169.254.169.254/latest',
+  'hf:a/b@http://10.0.0.1',
+  'hf:me@10.0.0.1/b',
+  'hf:a/b?c',
+  'hf:a/b#c',
+  'hf:%2e%2e/b',
+  'hf:a/b\r\nhost: x',
+])('"%s" names no model', (text) => {
+  expect(() => parseReference(text)).toThrow(/names no model; write it like hf:org\/name/);
+});
