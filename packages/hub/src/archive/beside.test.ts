@@ -77,7 +77,21 @@ async function furnish(open: Open, hub: Hub, name: string): Promise<string> {
     .insertInto('members')
     .values({ territory_id: territory, person_id: person, name, state: 'active', joined_at_ms: 1 })
     .execute();
+  await hub.signIn.providers.add({ ...PROVIDER, clientSecret: `the secret of ${name}` });
   return (await hub.keys.create({ territory, role: 'caller', name, actor: 'test' })).key;
+}
+
+const PROVIDER = {
+  name: 'The university',
+  issuer: 'https://login.example.edu',
+  clientId: 'idlewild',
+  admission: { domains: [], claims: [] },
+  role: 'member',
+  actor: 'test',
+};
+async function providerSecret({ signIn: { providers } }: Hub): Promise<string | undefined> {
+  const [provider] = await providers.list();
+  return providers.secretOf(provider?.id ?? '');
 }
 
 async function twoOnOne(): Promise<{ data: string; ids: string[]; keys: string[] }> {
@@ -109,6 +123,7 @@ test('a backup holds every community of a hub, and all of them go on from it', a
   expect(await first.keys.authenticate(keys[0])).toMatchObject({ territory: ids[0] });
   expect(await choir.keys.authenticate(keys[1])).toMatchObject({ territory: ids[1] });
   expect((await choir.models.list(choir.territory.id)).map(({ name }) => name)).toEqual(['choir-model']);
+  expect(await Promise.all([first, choir].map(providerSecret))).toEqual(['the secret of home', 'the secret of choir']);
   expect(await choir.audit.verify(choir.territory.id)).toMatchObject({ intact: true });
   await open.close();
 });
@@ -151,6 +166,8 @@ test('it comes to a hub that has others, which stay as they were, and goes on th
   const [first, choir] = [await open.hub(), await open.hub(ids[1])];
   expect(await first.keys.authenticate(theirs)).toMatchObject({ territory: first.territory.id });
   expect(await choir.keys.authenticate(keys[1])).toMatchObject({ territory: ids[1] });
+  expect(await providerSecret(choir)).toBe('the secret of choir');
+  expect(await providerSecret(first)).toBe('the secret of home');
   const [model] = await choir.models.list(choir.territory.id);
   expect(await open.store.hasFile((model as NonNullable<typeof model>).manifest.files[0]?.file as never)).toBe(true);
   expect(await choir.audit.verify(choir.territory.id)).toMatchObject({ intact: true });

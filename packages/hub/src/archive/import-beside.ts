@@ -14,7 +14,7 @@ import { MIGRATIONS, migrate } from '../db/migrate.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { DatabaseTransaction } from '../db/schema.ts';
 import { HOUSE_LIMITS } from '../house/limits.ts';
-import { secretsOf } from '../identity/secrets.ts';
+import { KEY_BYTES, secretsOf } from '../identity/secrets.ts';
 import { loadFile } from './load-file.ts';
 import type { ArchiveManifest } from './manifest.ts';
 import { openDatabaseOf, secretsIn, type Place, type PlacePorts } from './place.ts';
@@ -83,7 +83,7 @@ async function checkPlace({ db }: OpenDatabase, { territory: { id, name } }: Arc
     throw new IdlewildError('conflict', `the hub has ${there.length} communities and holds no more`);
 }
 
-/** Bytes and the key: what counts for nothing until there are rows. */
+/** Bytes and keys: what counts for nothing until there are rows. */
 async function keepParts(
   from: ArchiveFile,
   { db }: OpenDatabase,
@@ -92,6 +92,12 @@ async function keepParts(
 ): Promise<string[]> {
   const { place, crypto } = options;
   const leftOut: string[] = [];
+  async function keep(name: 'territory.key' | 'sign-in.key', key: Uint8Array): Promise<void> {
+    if (key.length !== KEY_BYTES)
+      throw new IdlewildError('data_corrupt', `${name} in the archive has ${key.length} bytes; nothing was changed`);
+    const header = `Idlewild ${name}, restored from an archive. Keep it secret.`;
+    await secretsOf(secretsIn(place, db, options), id).write(name, key, header);
+  }
   const store = await storeOf(options, db);
   for await (const part of readArchive(from)) {
     const [folder = '', name = ''] = part.name.split('/');
@@ -103,12 +109,14 @@ async function keepParts(
         decodeManifest(manifest);
         await store.put(CID.parse(cid), manifest);
       }
+    } else if (part.name === 'secrets/sign-in.key') {
+      // Secrets of its OpenID providers are sealed with it.
+      await keep('sign-in.key', await part.whole());
     } else if (part.name === 'secrets/territory.key') {
       const seed = await part.whole();
       if ((await idOf(seed, crypto)) !== id)
         throw new IdlewildError('data_corrupt', `the key in the archive is not that of ${id}; nothing was changed`);
-      const header = `Idlewild territory.key, restored from an archive. Keep it secret.`;
-      await secretsOf(secretsIn(place, db, options), id).write('territory.key', seed, header);
+      await keep('territory.key', seed);
     }
   }
   return leftOut;

@@ -14,6 +14,7 @@ import type { Database } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
 import { createDatabaseSecrets } from '../identity/database-secrets.ts';
 import {
+  SECRET_NAMES,
   SHARED_SECRETS,
   createDiskSecrets,
   furtherName,
@@ -54,14 +55,9 @@ export const BLOBS_FOLDER = 'blobs';
 /** Files of the folder that belong to the hub beside its secrets; what each is, `start-hub.ts` says. */
 export const FOLDER_FILES = ['tls.crt', 'tls.key', 'steward.key'] as const;
 
-/** The key of the bus is not among them: a copy of a hub must not talk to the replicas of the one it is of. */
-export const ARCHIVED_SECRETS: readonly SecretName[] = [
-  'territory.key',
-  'hub.key',
-  'hub.certificate',
-  'journal.key',
-  'scope.key',
-];
+/** A copy of a hub must not talk to the replicas of the one it is of, nor send its devices away as that one does. */
+const SECRETS_NOT_ARCHIVED: ReadonlySet<SecretName> = new Set(['bus.key', 'moved.address']);
+export const ARCHIVED_SECRETS: readonly SecretName[] = SECRET_NAMES.filter((name) => !SECRETS_NOT_ARCHIVED.has(name));
 
 export interface OpenSource {
   readonly database: OpenDatabase;
