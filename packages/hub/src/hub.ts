@@ -84,6 +84,8 @@ export interface HubDeps {
   readonly territory?: string | undefined;
   /** What the first is called where it is made; absent: home. */
   readonly name?: string | undefined;
+  /** Where OpenID providers may be in a private network; see `SignInDeps`. */
+  readonly privateProviders?: readonly string[] | undefined;
   readonly meter: AnswerMeter;
   /** Absent: it is alone. */
   readonly replica?: ReplicaDeps | undefined;

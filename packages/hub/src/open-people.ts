@@ -35,6 +35,8 @@ export interface PeopleDeps {
   readonly territory?: string | undefined;
   /** What the first is called where it is made; absent: home. */
   readonly name?: string | undefined;
+  /** Where OpenID providers may be in a private network; see `SignInDeps`. */
+  readonly privateProviders?: readonly string[] | undefined;
   readonly log: Log;
 }
 

@@ -24,6 +24,7 @@ interface UpOptions extends ReplicaWords {
   readonly announce?: string | true;
   readonly requestsPerMinute?: number;
   readonly tokensPerMinute?: number;
+  readonly oidcPrivate: readonly string[];
   readonly stopWithStdin?: boolean;
 }
 
@@ -56,6 +57,12 @@ export function addUpCommand(program: Command): void {
     .option('--announce [address]', 'tell this network of it; with an address of this machine, only that one network')
     .option('--requests-per-minute <count>', 'how often a key without a limit of its own may ask', parsePerMinute)
     .option('--tokens-per-minute <count>', 'how much it may use, prompts and answers', parsePerMinute)
+    .option(
+      '--oidc-private <host[:port]>',
+      'an OpenID provider that may be in a private network, for all communities of this hub; may be repeated',
+      (host: string, all: string[]) => [...all, host],
+      [],
+    )
     .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp());
   addReplicaOptions(command)
     .addHelpText(
@@ -83,9 +90,9 @@ async function up(context: Context, options: UpOptions): Promise<void> {
   mkdirSync(data, { recursive: true, mode: 0o700 });
   const { openRotatedFile } = await import('../processes/rotated-file.ts');
   const log = createPinoLog({ level: 'info', destination: openRotatedFile(join(data, 'hub.log')) });
-  const { name, host, port, requestsPerMinute, tokensPerMinute } = options;
+  const { name, oidcPrivate: privateProviders, host, port, requestsPerMinute, tokensPerMinute } = options;
   const limits = { requestsPerMinute, tokensPerMinute };
-  const hub = await startHub({ ...replica, name, data, host, port, tls, limits, log });
+  const hub = await startHub({ ...replica, name, privateProviders, data, host, port, tls, limits, log });
   const address = hub.spkiPin === undefined ? hub.url : withPin(hub.url, hub.spkiPin);
   const noted = join(data, ADDRESS_FILE);
   writeFileSync(noted, `${JSON.stringify({ url: address, pid: process.pid })}\n`, { mode: 0o600 });

@@ -199,6 +199,12 @@ test('a community has the name that its first start was given, until its own ste
   expect((await start(data, 'City library')).territory.name).toBe('Town library');
 });
 
+test('what whoever runs the hub lets it reach in a private network is a host, or there is no start', async () => {
+  const privateProviders = ['https://login.example.edu/realms'];
+  const starting = startHub({ data: folder(), host: '127.0.0.1', port: 0, privateProviders });
+  await expect(starting).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining('HOST:PORT') });
+});
+
 test('a closed community is served nowhere until it is opened, with all it had, also after a restart', async () => {
   const data = folder();
   const hub = await start(data);

@@ -27,6 +27,8 @@ export interface Home extends Served, Behind {
 export interface HomeDeps {
   /** What the first is called where it is made. */
   readonly name?: string | undefined;
+  /** Where OpenID providers may be in a private network; see `SignInDeps`. */
+  readonly privateProviders?: readonly string[] | undefined;
   readonly ground: Ground;
   readonly limits: DefaultLimits | undefined;
   readonly log: Log;
@@ -104,6 +106,7 @@ async function open(
     ...ground,
     territory,
     name: deps.name,
+    privateProviders: deps.privateProviders,
     replica: ground,
     clock: systemClock,
     random: nodeRandom,

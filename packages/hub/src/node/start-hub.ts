@@ -38,6 +38,8 @@ import { ownTls, readTls, spkiPinOf, type TlsFiles } from './tls.ts';
 export interface HubOptions extends GroundOptions {
   /** What the first community is called where this start makes it; absent: home. */
   readonly name?: string | undefined;
+  /** HOST or HOST:PORT where OpenID providers may be in a private network. */
+  readonly privateProviders?: readonly string[] | undefined;
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -176,7 +178,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
 async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Home> {
   const { log, options, undo, address } = shell;
   const { register, database, bus, isAlone } = ground;
-  const { devicesMax, publicUrl, limits, name } = options;
+  const { devicesMax, publicUrl, limits, name, privateProviders } = options;
   const tls = await tlsFor(options);
   if (tls !== undefined) address.pin = spkiPinOf(tls.cert);
   const load = createLoad({
@@ -190,6 +192,7 @@ async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Ho
   const deps: HomeDeps = {
     ground,
     name,
+    privateProviders,
     limits,
     log,
     address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),

@@ -16,7 +16,7 @@ import { SIGN_IN_LIMITS } from './limits.ts';
 import { createLinks, type Links } from './links.ts';
 import { createNewcomers } from './newcomers.ts';
 import { createAccounts, type Accounts } from './oidc/accounts.ts';
-import { createGuardedFetch, type GuardedFetchDeps } from './oidc/guarded-fetch.ts';
+import { createGuardedFetch, privatePlace, type GuardedFetchDeps } from './oidc/guarded-fetch.ts';
 import { createOidc, type Oidc } from './oidc/oidc.ts';
 import { createProviders, type Providers } from './oidc/providers.ts';
 import { createPasskeys, type Passkeys } from './passkeys.ts';
@@ -52,6 +52,8 @@ export interface SignInDeps {
   readonly log: Log;
   /** 32 bytes, the territory's and the same for all replicas. */
   readonly key: Uint8Array;
+  /** Where OpenID providers may be in a private network: HOST or HOST:PORT, by the word of who runs the hub. */
+  readonly privateProviders?: readonly string[] | undefined;
   /** How names become addresses; absent: as the system does. */
   readonly resolve?: GuardedFetchDeps['resolve'];
 }
@@ -68,7 +70,8 @@ export async function createSignIn(deps: SignInDeps, territory: string): Promise
   const newcomers = createNewcomers(common, territory);
   const steps = createSteps({ ...common, key: await keyFor('steps') }, territory);
   const providers = createProviders({ ...common, key: await keyFor('provider secrets') }, territory);
-  const fetch = createGuardedFetch({ clock, isOnLoopback, resolve: deps.resolve });
+  const privatePlaces = new Set(deps.privateProviders?.map(privatePlace));
+  const fetch = createGuardedFetch({ clock, isOnLoopback, privatePlaces, resolve: deps.resolve });
   const oidc = createOidc({ fetch, clock, providers, isOnLoopback });
   const buckets = database.kind === 'postgres' ? createDatabaseBuckets(database) : createMemoryBuckets(clock);
   const throttle = createThrottle({ buckets, crypto }, territory);

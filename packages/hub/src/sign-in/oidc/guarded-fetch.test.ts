@@ -5,7 +5,7 @@ import { systemClock } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SIGN_IN_LIMITS } from '../limits.ts';
-import { createGuardedFetch, type Address } from './guarded-fetch.ts';
+import { createGuardedFetch, privatePlace, type Address } from './guarded-fetch.ts';
 import { isPublicAddress } from './public-addresses.ts';
 
 const servers: Server[] = [];
@@ -110,6 +110,54 @@ test('the connection goes to the address that was looked at, and a name is asked
   expect(asked).toBe(1);
   await expect(fetch(url, get)).rejects.toThrow(/public internet/);
 });
+
+/** What becomes of a fetch that finds nobody there; a connection that was begun does not end by itself. */
+async function outcomeWithin(url: string, places: readonly string[], ...found: string[]): Promise<string> {
+  const clock = createFakeClock(async () => {});
+  const privatePlaces = new Set(places.map(privatePlace));
+  const resolve = async (): Promise<Address[]> => addresses(...found);
+  const fetched = createGuardedFetch({ clock, isOnLoopback: () => false, privatePlaces, resolve })(url, get);
+  let outcome: string | undefined;
+  void fetched.then(String, messageOf).then((text) => (outcome = text));
+  for (let turn = 0; turn < 4; turn++) await new Promise(setImmediate);
+  await clock.advance(SIGN_IN_LIMITS.providerMsMax);
+  await expect.poll(() => outcome).toBeDefined();
+  return outcome ?? '';
+}
+
+test('a private network is reached where whoever runs the hub says so: that host at that port over HTTPS', async () => {
+  const allowed = ['login.example.edu:8443', 'Other.Example.edu', '[fd00::7]:9443'];
+  for (const [url, found] of [
+    ['https://login.example.edu:8443/realms/main', '10.0.0.7'],
+    ['https://login.example.edu:8443/', 'fd12::7'],
+    ['https://other.example.edu/', '192.168.1.9'],
+    ['https://[fd00::7]:9443/', 'fd00::7'],
+  ] as const)
+    expect(await outcomeWithin(url, allowed, found), url).toMatch(/does not answer|did not answer/);
+  for (const [url, found, ...more] of [
+    ['https://login.example.edu/', '10.0.0.7'],
+    ['https://other.example.edu:8443/', '10.0.0.7'],
+    ['https://evil.example.edu:8443/', '10.0.0.7'],
+    ['https://login.example.edu.evil.example:8443/', '10.0.0.7'],
+    ['https://login.example.edu:8443/', '127.0.0.1'],
+    ['https://login.example.edu:8443/', '169.254.169.254'],
+    ['https://login.example.edu:8443/', 'fd00:ec2::254'],
+    ['https://login.example.edu:8443/', '100.100.100.200'],
+    ['https://login.example.edu:8443/', '10.0.0.7', '127.0.0.1'],
+  ] as const)
+    expect(await outcomeWithin(url, allowed, found, ...more), `${url} ${found}`).toMatch(/not of the public internet/);
+  expect(await outcomeWithin('http://login.example.edu:8443/', allowed, '10.0.0.7')).toMatch(/is not https/);
+  expect(await outcomeWithin('https://login.example.edu:8443/', [], '10.0.0.7')).toMatch(
+    /up --oidc-private login\.example\.edu:8443$/,
+  );
+});
+
+test.each(['', 'https://a.example', 'a.example/realms', 'a.example?x', 'ada@a.example', 'a.example:port', 'a b'])(
+  'what whoever runs the hub allows is a host and a port, and not %j',
+  (text) => {
+    expect(() => privatePlace(text)).toThrow(expect.objectContaining({ code: 'usage' }));
+  },
+);
 
 test('redirects are told and not followed', async () => {
   const seen: string[] = [];

@@ -3,8 +3,9 @@
  *
  * HTTPS only, public addresses only, and the connection goes to the very address that was looked at: a name is resolved
  * once, so one that answers differently the second time gains nothing. No redirects, no proxy, no cookies, no
- * compression; bodies and time are bounded. Where the hub itself is on loopback, plain HTTP to loopback is allowed. It
- * knows nothing of OpenID.
+ * compression; bodies and time are bounded. Where the hub itself is on loopback, plain HTTP to loopback is allowed. Who
+ * runs the hub may name hosts whose addresses may be private, for HTTPS and with their port; no steward can. It knows
+ * nothing of OpenID.
  */
 import { lookup as lookUp } from 'node:dns/promises';
 import { request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
@@ -12,7 +13,7 @@ import { request as httpsRequest } from 'node:https';
 import { isIP } from 'node:net';
 import { IdlewildError, messageOf, type Clock } from '@idlewild/protocol';
 import { SIGN_IN_LIMITS } from '../limits.ts';
-import { isLoopbackAddress, isPublicAddress } from './public-addresses.ts';
+import { isLoopbackAddress, isPrivateAddress, isPublicAddress } from './public-addresses.ts';
 
 export interface GuardedRequest {
   readonly method: string;
@@ -32,23 +33,33 @@ export interface GuardedFetchDeps {
   readonly clock: Pick<Clock, 'after'>;
   /** Whether this hub is reached over loopback only. */
   readonly isOnLoopback: () => boolean;
+  /** Hosts with their ports, as `privatePlace` writes them, which may be in a private network. */
+  readonly privatePlaces?: ReadonlySet<string> | undefined;
   /** All addresses of a name; absent: the system's. */
   readonly resolve?: ((host: string) => Promise<readonly Address[]>) | undefined;
 }
 
 const systemResolve = (host: string): Promise<readonly Address[]> => lookUp(host, { all: true, order: 'verbatim' });
 
-export function createGuardedFetch({ clock, isOnLoopback, resolve = systemResolve }: GuardedFetchDeps): GuardedFetch {
+export function createGuardedFetch(deps: GuardedFetchDeps): GuardedFetch {
+  const { clock, isOnLoopback, privatePlaces, resolve = systemResolve } = deps;
   /** The address to connect to. One that may not be is enough to refuse the name: it is not what it says it is. */
   async function addressOf(url: URL): Promise<Address> {
     const host = url.hostname.replace(/^\[|\]$/g, '');
     const literal = isIP(host);
     const found = literal === 0 ? await resolve(host) : [{ address: host, family: literal }];
+    const mayBePrivate = privatePlaces?.has(placeOf(url)) === true;
     const isAllowed = ({ address }: Address): boolean =>
-      isPublicAddress(address) || (isOnLoopback() && isLoopbackAddress(address));
+      isPublicAddress(address) ||
+      (isOnLoopback() && isLoopbackAddress(address)) ||
+      (mayBePrivate && isPrivateAddress(address));
     const [first] = found;
     if (first === undefined) throw refused(url, 'has no address');
-    if (!found.every(isAllowed)) throw refused(url, 'leads to an address that is not of the public internet');
+    if (!found.every(isAllowed)) {
+      const isWithin = !mayBePrivate && found.every(({ address }) => isPrivateAddress(address));
+      const hint = isWithin ? `; whoever runs the hub can allow it: idlewild up --oidc-private ${placeOf(url)}` : '';
+      throw refused(url, `leads to an address that is not of the public internet${hint}`);
+    }
     if (url.protocol === 'http:' && !found.every(({ address }) => isLoopbackAddress(address)))
       throw refused(url, 'is not https');
     return first;
@@ -84,6 +95,19 @@ export function checkedUrl(text: string, isOnLoopback: boolean): URL {
     isOnLoopback && (url.hostname === 'localhost' || isLoopbackAddress(url.hostname.replace(/^\[|\]$/g, '')));
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLocal)) throw refused(url, 'is not https');
   return url;
+}
+
+const placeOf = ({ hostname, port }: URL): string => `${hostname}:${port === '' ? '443' : port}`;
+
+/** HOST or HOST:PORT, which is 443 unless it is said, as it is compared. Throws `usage` for anything else. */
+export function privatePlace(text: string): string {
+  const url = URL.parse(`https://${text}`);
+  if (url === null || text.includes('@') || `${url.pathname}${url.search}${url.hash}` !== '/' || /[/?#\\]/.test(text))
+    throw new IdlewildError(
+      'usage',
+      `--oidc-private takes HOST or HOST:PORT, as in login.example.edu:8443, not ${text}`,
+    );
+  return placeOf(url);
 }
 
 const refused = (url: URL, why: string, cause?: unknown): IdlewildError =>

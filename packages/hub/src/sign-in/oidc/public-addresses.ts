@@ -4,7 +4,7 @@
  *
  * Everything with a special purpose (RFC 6890 and the IANA registries) is refused: private and shared networks,
  * link-local with the metadata services of clouds, multicast, documentation, and the ways to write an IPv4 address as
- * an IPv6 one that a gateway would turn back.
+ * an IPv6 one that a gateway would turn back. Private networks are another matter where whoever runs the hub says so.
  */
 import { BlockList, isIP } from 'node:net';
 
@@ -40,11 +40,24 @@ const IPV6: readonly (readonly [string, number])[] = [
   ['3fff::', 20],
 ];
 
+/** What people use within their own walls; carriers' and clouds' networks are not among it. */
+const PRIVATE: readonly (readonly [string, number, 'ipv4' | 'ipv6'])[] = [
+  ['10.0.0.0', 8, 'ipv4'],
+  ['172.16.0.0', 12, 'ipv4'],
+  ['192.168.0.0', 16, 'ipv4'],
+  ['fc00::', 7, 'ipv6'],
+];
+
 const special = new BlockList();
 for (const [net, prefix] of IPV4) special.addSubnet(net, prefix, 'ipv4');
 for (const [net, prefix] of IPV6) special.addSubnet(net, prefix, 'ipv6');
 const globalUnicast = new BlockList();
 globalUnicast.addSubnet('2000::', 3, 'ipv6');
+const within = new BlockList();
+for (const [net, prefix, family] of PRIVATE) within.addSubnet(net, prefix, family);
+/** A cloud's metadata service, of all places among private addresses. */
+const metadata = new BlockList();
+metadata.addSubnet('fd00:ec2::', 32, 'ipv6');
 const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');
 loopback.addAddress('::1', 'ipv6');
@@ -58,4 +71,12 @@ export function isPublicAddress(address: string): boolean {
 export function isLoopbackAddress(address: string): boolean {
   const family = isIP(address);
   return family !== 0 && loopback.check(address, family === 4 ? 'ipv4' : 'ipv6');
+}
+
+/** Of a private network, without metadata services. */
+export function isPrivateAddress(address: string): boolean {
+  const family = isIP(address);
+  if (family === 0) return false;
+  const kind = family === 4 ? 'ipv4' : 'ipv6';
+  return within.check(address, kind) && !metadata.check(address, kind);
 }
