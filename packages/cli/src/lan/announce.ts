@@ -93,7 +93,7 @@ export interface KeptAnnouncement extends Announcement {
   changed(): void;
 }
 
-/** Announces what `options` says, and again what it says by then whenever that is `changed`. Throws as `announce` does. */
+/** Announces what `options` says, and what it says by then whenever that is `changed`. Throws as `announce` does. */
 export async function keepAnnouncing(options: () => AnnounceOptions): Promise<KeptAnnouncement> {
   let current: Announcement | undefined = await announce(options());
   const { name } = current;

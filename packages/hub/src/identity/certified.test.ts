@@ -86,7 +86,7 @@ test('over years heads, farewells and handshakes of one hub are good, however lo
   }
 });
 
-test('a certificate that cannot be renewed is used while it lasts, and no longer; then nothing stands on it', async () => {
+test('a certificate that cannot be renewed is used while it lasts, and then nothing stands on it', async () => {
   const { wall, pass } = createYears();
   const { db, close } = await openDatabase({ file: ':memory:', clock: wall });
   onTestFinished(close);

@@ -172,7 +172,7 @@ test('who tries a used or an expired invite is refused, uses nothing up, and is 
   ]);
 });
 
-test('strangers by the hundred with keys, tokens and proofs of their own are one line each way, with a count', async () => {
+test('strangers by the hundred with keys and tokens of their own are one line each way, with a count', async () => {
   const { hub, clock, join, invite } = await setUp();
   const territory = hub.territory.id;
   const known = await join({ joinToken: await invite() });
