@@ -6,7 +6,7 @@
  * 4.1.3). Scripts never see them. A hub on loopback has no TLS and no such names. Values are of an alphabet that needs
  * no quoting.
  */
-export type CookieName = 'session' | 'passkey' | 'add-passkey' | 'provider';
+export type CookieName = 'session' | 'passkey' | 'add-passkey' | 'provider' | 'join';
 
 export interface Cookies {
   read(header: string | undefined, name: CookieName): string | undefined;

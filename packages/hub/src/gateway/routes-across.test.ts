@@ -4,7 +4,7 @@
  */
 import { createMemoryBlobStore } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { createMemorySecrets, secretsOf } from '../identity/secrets.ts';
@@ -12,6 +12,7 @@ import { insertTerritory, makeTerritoryKey } from '../identity/territory.ts';
 import { silentLog } from '../log.ts';
 import { createAuthenticator, type Authenticator } from '../sign-in/testing/authenticator.ts';
 import { createTestBrowser, type TestBrowser } from '../sign-in/testing/browser.ts';
+import { CLIENT_ID, CLIENT_SECRET, openProvider } from '../sign-in/testing/provider.ts';
 import { walled } from '../testing/territory-wall.ts';
 import { aloneAt, testMetrics } from '../testing/test-door.ts';
 import { createHubServer } from './hub-server.ts';
@@ -223,6 +224,53 @@ test('another site’s form makes nobody join', async () => {
   const foreign = { origin: 'https://evil.test', 'content-type': 'application/x-www-form-urlencoded' };
   expect((await there.raw('POST', '/sign-in/code', foreign, body)).status).toBe(403);
   expect((await there.get('/api/me')).status).toBe(401);
+});
+
+/** The same provider, trusted by both; each says by itself whom it lets in. */
+async function providerOfBoth(): Promise<ReadonlyMap<Place, string>> {
+  const real = await openProvider(['http://localhost:1']);
+  onTestFinished(() => real.close());
+  real.accounts.set('hal', { email: 'hal@example.edu', email_verified: true, name: `Hal ${'x'.repeat(9_000)}` });
+  const order = { name: 'Uni', issuer: real.issuer, clientId: CLIENT_ID, clientSecret: CLIENT_SECRET };
+  const ids = new Map<Place, string>();
+  for (const place of [library, choir]) {
+    const made = await post(`${place.url}/api/providers`, { ...order, allowDomains: ['example.edu'] }, place.key);
+    const { id, returnUrl } = (await made.json()) as { id: string; returnUrl: string };
+    real.allowReturn(returnUrl.replace('127.0.0.1', 'localhost'));
+    ids.set(place, id);
+  }
+  real.signInAs('hal');
+  return ids;
+}
+
+test('one account with a provider of two communities is two people, unless he says in both who he is', async () => {
+  const ids = await providerOfBoth();
+  const hal = browserAt(library);
+  await hal.follow(`/sign-in/with/${ids.get(library)}`);
+  const { person } = await me(hal);
+  // Whoever runs the choir runs what its provider says; that makes nobody of the library of it.
+  const mallory = browserAt(choir);
+  const came = await mallory.follow(`/sign-in/with/${ids.get(choir)}`);
+  expect(came.answer?.status).toBe(200);
+  const self = await me(mallory);
+  expect(self.person).not.toBe(person);
+  expect((await mallory.script('POST', '/api/me/leave', { name: self.name })).status).toBe(200);
+
+  const there = goOn(hal, choir);
+  const asked = await there.follow(`/sign-in/with/${ids.get(choir)}`);
+  expect(await asked.answer?.text()).toMatch(/You will be called Hal x+ here/);
+  expect((await there.get('/api/me')).status).toBe(401);
+  // What is to be joined with is in his browser, and nothing is in another's.
+  const other = browserAt(choir);
+  expect((await other.submit('/sign-in/join', { as: 'new' })).status).toBe(400);
+  expect((await there.submit('/sign-in/join', { as: 'per_nobody' })).status).toBe(401);
+  expect((await there.submit('/sign-in/join', { as: person })).status).toBe(303);
+  expect((await me(there)).person).toBe(person);
+  expect((await there.submit('/sign-in/join', { as: 'new' })).status).toBe(400);
+  // From now on the choir's provider signs him in there, and shows what is there.
+  const again = browserAt(choir);
+  await again.follow(`/sign-in/with/${ids.get(choir)}`);
+  expect(await me(again)).toMatchObject({ person, communities: [{ name: 'The <choir>' }] });
 });
 
 test('who leaves one community stays in the other, and of who leaves the last one nothing is left', async () => {

@@ -165,8 +165,10 @@ function wayIn(door: SignInDoor, pages: Pages, page: AddPage): void {
     const chosen = field(request, 'as');
     if (chosen === '' && people.length > 0) {
       const link = await door.attempt(request, 'link', code, () => signIn.links.look(code));
-      if (link.person === undefined)
-        return pages.send(reply, 200, joinPage(pages.frameOf(request), { code, name: link.name, said: name, people }));
+      if (link.person === undefined) {
+        const facts = { action: 'code', fields: { code }, name: link.name, said: name, people } as const;
+        return pages.send(reply, 200, joinPage(pages.frameOf(request), facts));
+      }
     }
     const as = chosen === '' || chosen === 'new' ? undefined : sessionsOf(people, chosen);
     const who = { kind: 'browser', label: door.labelOf(request), name, as } as const;
@@ -187,9 +189,29 @@ function wayIn(door: SignInDoor, pages: Pages, page: AddPage): void {
     came.search = request.url.includes('?') ? request.url.slice(request.url.indexOf('?')) : '';
     const present = await door.signedIn.look(request);
     void reply.header('set-cookie', cookies.clear('provider'));
-    const session = await door.attempt(request, 'provider', `${provider} ${step ?? ''}`, () =>
-      signIn.accounts.finish({ provider, came, step, label: door.labelOf(request), present }),
+    const people = await door.peopleElsewhere(request);
+    const coming = { provider, came, step, label: door.labelOf(request), present };
+    const { accounts } = signIn;
+    const done = await door.attempt(request, 'provider', `${provider} ${step ?? ''}`, () =>
+      people.length === 0 ? accounts.finish(coming) : accounts.finishOrAsk(coming),
     );
+    if ('name' in done) {
+      void reply.header('set-cookie', cookies.set('join', done.step, SIGN_IN_LIMITS.stepMs));
+      const facts = { action: 'join', fields: {}, name: done.name, said: '', people } as const;
+      return pages.send(reply, 200, joinPage(pages.frameOf(request), facts));
+    }
+    await door.letIn(request, reply, done);
+    return home(reply);
+  });
+  page('POST', '/sign-in/join', async (request, reply) => {
+    checkSameOrigin(place(), request.headers);
+    const step = cookies.read(request.headers.cookie, 'join');
+    const chosen = field(request, 'as');
+    const as = chosen === 'new' ? undefined : sessionsOf(await door.peopleElsewhere(request), chosen);
+    const session = await door.attempt(request, 'provider', `join ${step ?? ''}`, () =>
+      signIn.accounts.join({ step, label: door.labelOf(request), as }),
+    );
+    void reply.header('set-cookie', cookies.clear('join'));
     await door.letIn(request, reply, session);
     return home(reply);
   });

@@ -19,8 +19,8 @@ import {
 import type { DatabaseTransaction } from '../db/schema.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
 
-/** What is begun: signing in with a passkey, adding one, going to a provider. */
-export type StepKind = 'passkey' | 'add-passkey' | 'provider';
+/** What is begun: signing in with a passkey, adding one, going to a provider, joining as whom a provider vouches for. */
+export type StepKind = 'passkey' | 'add-passkey' | 'provider' | 'join';
 
 export interface Step<Data> {
   readonly id: string;

@@ -1,21 +1,23 @@
 /**
- * The page that asks whoever opens an invitation, and is signed in to another community of this hub, as whom to join: as
- * herself or as somebody new. Nothing is chosen beforehand, and what either leads to is said.
+ * The page that asks whoever opens an invitation, or comes from a provider, and is signed in to another community of
+ * this hub, as whom to join: as herself or as somebody new. Nothing is chosen beforehand, and what either leads to is said.
  */
 import type { PersonElsewhere } from '../../sign-in/elsewhere.ts';
 import { html, type Html } from './escape.ts';
 import { page, type Frame } from './sign-in-page.ts';
 
 export interface JoinFacts {
-  readonly code: string;
-  /** What the invitation says that she is called; empty: she says it. */
+  /** Where the form goes, and what it holds besides. */
+  readonly action: 'code' | 'join';
+  readonly fields: Readonly<Record<string, string>>;
+  /** What the invitation or provider says that she is called; empty: she says it. */
   readonly name: string;
   /** What she said already. */
   readonly said: string;
   readonly people: readonly PersonElsewhere[];
 }
 
-export function joinPage(frame: Frame, { code, name, said, people }: JoinFacts): string {
+export function joinPage(frame: Frame, { action, fields, name, said, people }: JoinFacts): string {
   const { base, community } = frame;
   const nameField = (value: string): Html =>
     name === ''
@@ -25,8 +27,8 @@ export function joinPage(frame: Frame, { code, name, said, people }: JoinFacts):
         /></label>`
       : html`<p class="quiet">You will be called ${name} here.</p>`;
   const form = (as: string, label: string, value: string): Html =>
-    html`<form method="post" action="${base}/sign-in/code">
-      <input type="hidden" name="code" value="${code}" /><input type="hidden" name="as" value="${as}" />
+    html`<form method="post" action="${base}/sign-in/${action}">
+      ${Object.entries({ ...fields, as }).map(([key, text]) => html`<input type="hidden" name="${key}" value="${text}" />`)}
       ${nameField(value)}
       <button>${label}</button>
     </form>`;
@@ -53,6 +55,6 @@ export function joinPage(frame: Frame, { code, name, said, people }: JoinFacts):
       <p class="quiet">Nothing will connect you with who you are elsewhere.</p>
       ${form('new', 'Join as somebody new', said)}
     </section>`,
-    html`<p class="quiet"><a href="${base}/sign-in">Back</a>; the code stays good until you choose.</p>`,
+    html`<p class="quiet"><a href="${base}/sign-in">Back</a>; nothing has happened yet.</p>`,
   ]);
 }
