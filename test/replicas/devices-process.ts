@@ -24,6 +24,8 @@ export interface DevicesTask {
   readonly tokensPerSecond: number;
   /** Each token's text is the time at which it was made, by the clock that all processes of a machine share. */
   readonly stamps?: boolean;
+  /** They say that they can do all that a sealed prompt may ask for. */
+  readonly sealed?: boolean;
 }
 
 /** One line on stdout: how a device is now. */
@@ -45,6 +47,8 @@ const MACHINE: Machine = {
   fingerprint: 'plain',
   providers: [{ name: 'cpu', works: true }],
 };
+
+const SEALABLE: Machine['features'] = ['form', 'tools', 'logprobs', 'bias'];
 
 const task = JSON.parse(process.argv[2] ?? '{}') as DevicesTask;
 const print = (line: DevicesLine): void => {
@@ -82,7 +86,7 @@ const agents = await Promise.all(
       name,
       invite,
       url,
-      machine: MACHINE,
+      machine: task.sealed === true ? { ...MACHINE, features: SEALABLE } : MACHINE,
       consent: { kinds: ['answers'], presence: 'ignore' },
       limits: { threads: 1, slotsMax: task.slots },
       engineHost: engineHost(),

@@ -50,6 +50,7 @@ export interface DevicesOptions {
   /** Of one device. */
   readonly tokensPerSecond: number;
   readonly stamps?: boolean;
+  readonly sealed?: boolean;
   /** Replicas that they dial by turns, without the balancer. */
   readonly direct?: readonly Replica[];
 }
