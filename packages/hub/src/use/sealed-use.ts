@@ -27,8 +27,8 @@ export interface SealedUse extends UseHolding {
 export interface Signing {
   /** What a steward said. */
   read(signed: string): Promise<SignedRules>;
-  /** Throws `signature_invalid` for what no listed steward said of these rules and this version. */
-  check(signed: string, of: { readonly version: number; readonly rules: UseRules }): Promise<void>;
+  /** As what version they were signed. Throws `signature_invalid` for what no listed steward said of these rules. */
+  versionOf(signed: string, rules: UseRules): Promise<number>;
 }
 
 export interface SigningDeps {
@@ -43,18 +43,19 @@ const carried = (signed: string): Uint8Array => new Uint8Array(Buffer.from(signe
 
 export const createSigning = ({ crypto, territory, stewards }: SigningDeps): Signing => ({
   read: async (signed) => (await openUseRules(carried(signed), territory, crypto)).said,
-  async check(signed, { version, rules }) {
+  async versionOf(signed, rules) {
     const { said, steward } = await openUseRules(carried(signed), territory, crypto).catch((cause: unknown) => {
       throw notSigned("what came with them is no steward's statement of this community's rules", cause);
     });
     if (!(await stewards()).some((known) => equalBytes(known, steward)))
       throw notSigned('no steward whom this community lists signed them; add the key: idlewild stewards add');
-    if (said.version !== version) throw notSigned(`they were signed as version ${said.version}, not ${version}`);
     if (!equalBytes(encodeCbor(said.rules), encodeCbor(rules))) throw notSigned('other rules than these were signed');
+    return said.version;
   },
 });
 
-const notSigned = (why: string, cause?: unknown): IdlewildError =>
+/** For rules that did not become what a steward signed. */
+export const notSigned = (why: string, cause?: unknown): IdlewildError =>
   new IdlewildError('signature_invalid', `the rules of use were not changed: ${why}`, { cause });
 
 /** Throws `use_unjudged` where something holds that nobody signed. */

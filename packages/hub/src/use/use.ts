@@ -32,7 +32,7 @@ import { touchPeople, type PeopleVersions } from '../people/versions.ts';
 import type { AskedText } from '../trust/text.ts';
 import { USE_LIMITS } from './limits.ts';
 import type { Refusals } from './refusals.ts';
-import { sealedUseOf, type SealedUse, type Signing } from './sealed-use.ts';
+import { notSigned, sealedUseOf, type SealedUse, type Signing } from './sealed-use.ts';
 
 export interface RulesVersion {
   /** 0: nothing was ever said. */
@@ -212,6 +212,7 @@ export function createUse(deps: UseDeps, territory: string): Use {
       return rows.map(versionOf);
     },
     async apply({ rules, actor, after, signed }) {
+      const signedAs = signed === undefined ? undefined : await signing.versionOf(signed, rules);
       const version = await db.transaction().execute(async (transaction) => {
         await oneAtATime(transaction, `use ${territory}`);
         const last = await transaction
@@ -227,7 +228,8 @@ export function createUse(deps: UseDeps, territory: string): Use {
           throw new IdlewildError('conflict', message);
         }
         const next = before + 1;
-        if (signed !== undefined) await signing.check(signed, { version: next, rules });
+        if (signedAs !== undefined && signedAs !== next)
+          throw notSigned(`they were signed as version ${signedAs}, and would be ${next}; sign them again`);
         await transaction
           .insertInto('use_rules')
           .values({
