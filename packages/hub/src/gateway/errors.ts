@@ -31,7 +31,7 @@ function typeOf({ status, code, details }: IdlewildError): string {
 }
 
 /** Errors whose details are meant for who asks. */
-const EXPLAINED: ReadonlySet<ErrorCode> = new Set(['forbidden', 'model_stopped', 'policy_invalid']);
+const EXPLAINED: ReadonlySet<ErrorCode> = new Set(['forbidden', 'model_stopped', 'policy_invalid', 'use_refused']);
 
 export const errorBody = (error: IdlewildError): ErrorBody => ({
   error: {
