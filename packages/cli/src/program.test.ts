@@ -145,6 +145,7 @@ describe('beside a hub', () => {
     devices show, devices drain, devices revoke, devices tier, devices vouch, devices pool add, devices pool remove
     devices mine, devices mine drain, devices mine take-back, devices mine invite, stewards key, stewards remove
     members rename, members suspend, members resume, members remove, members invite, members link, members withdraw
+    members leave, projects withdraw
     groups create, groups rename, groups delete, groups add, groups remove
     roles create, roles change, roles delete, roles bind, roles unbind, keys create, keys limit, keys revoke
     projects create, projects close, projects ask, projects grant, projects deny, projects end, projects left
