@@ -1,4 +1,4 @@
-/** Claims about archives that somebody made to do more than a hub's would: names that lead elsewhere, and statements. */
+/** Claims about archives that somebody made to do more than a hub's would: names that lead elsewhere, statements. */
 import { existsSync, mkdtempSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
  * What is told to the audit log, and what may stand in it: ids, names of ours, numbers, and short labels such as the
- * name of a key. Nothing that is as long as a text, no secret (a key, a session, a link, an invite, …), and nothing that
- * steers a terminal.
+ * name of a key. Nothing that is as long as a text, no secret (a key, a session, a link, an invite, …), and nothing
+ * that steers a terminal.
  */
 import { IdlewildError, holdsSecret } from '@idlewild/protocol';
 import { AUDIT_LIMITS } from './limits.ts';
@@ -47,6 +47,7 @@ function checkDetails(action: string, details: AuditDetails): void {
   throw new IdlewildError(
     'invalid_request',
     `the details of ${action} do not belong into an audit log: ` +
-      `at most ${detailsMax} of at most ${detailCharactersMax} characters, and none of them a key, an invite or another secret`,
+      `at most ${detailsMax} of at most ${detailCharactersMax} characters, and none of them a key, an invite ` +
+      'or another secret',
   );
 }

@@ -33,7 +33,7 @@ beforeAll(async () => {
   const cid = await storeTinyModel(store, 'what only the others have', { crypto: nodeCrypto });
   const manifest = (await store.get(CID.parse(cid))) as Uint8Array;
   other = await fillTerritory(database.db, { territory: B, random: nodeRandom, model: { cid, manifest } });
-  routes = await everyRoute(door.url);
+  routes = await everyRoute(door.url, fetch);
 });
 afterAll(() => door.close());
 

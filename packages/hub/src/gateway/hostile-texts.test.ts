@@ -1,7 +1,7 @@
 /**
- * Claims about every route there is, on SQLite and on PostgreSQL: texts that mean something to a database, to HTTP, to a
- * log, to a terminal or to a file system mean nothing here. They are taken as they are or refused, never a fault of the
- * hub; they change no other row, end no header and no line of the log.
+ * Claims about every route there is, on SQLite and on PostgreSQL: texts that mean something to a database, to HTTP, to
+ * a log, to a terminal or to a file system mean nothing here. They are taken as they are or refused, never a fault of
+ * the hub; they change no other row, end no header and no line of the log.
  */
 import { createMemoryBlobStore } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom } from '@idlewild/protocol/node';
@@ -57,7 +57,7 @@ async function setUp(database: OpenDatabase) {
   return {
     lines,
     other,
-    routes: await everyRoute(url),
+    routes: await everyRoute(url, fetch),
     send(method: string, { path, body }: Attempt): Promise<Response> {
       const json = body === undefined ? undefined : JSON.stringify(body).replaceAll(HALF, String.raw`\ud800`);
       const type = json === undefined ? {} : { 'content-type': 'application/json' };

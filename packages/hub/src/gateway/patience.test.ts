@@ -94,7 +94,7 @@ describe.each([
   ['its own server', false],
   ['the server of the front', true],
 ])('with %s', (_, isBehindFront) => {
-  test('who sends headers or a body too slowly is told 408 and loses the connection; others wait for nobody', async () => {
+  test('who sends headers or a body too slowly is told 408 and let go; others wait for nobody', async () => {
     const app = await serve(isBehindFront);
     try {
       const slow = Array.from({ length: SLOW_ONES }, (_, index) => {

@@ -1,5 +1,6 @@
 /**
- * The `Log` port over pino: one JSON line each, safe to keep and to look at in a terminal; to a descriptor or a path it is written asynchronously.
+ * The `Log` port over pino: one JSON line each, safe to keep and to look at in a terminal; to a descriptor or a path it
+ * is written asynchronously.
  */
 import pino from 'pino';
 import type { Log } from '../log.ts';

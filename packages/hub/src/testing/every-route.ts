@@ -32,7 +32,7 @@ export interface Route {
 }
 
 /** What makes things comes last: under the name that another's thing has there may well be one here. */
-export async function everyRoute(url: string): Promise<Route[]> {
+export async function everyRoute(url: string, fetch: typeof globalThis.fetch): Promise<Route[]> {
   const document = (await (await fetch(`${url}/api/openapi.json`)).json()) as {
     readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
   };
