@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import {
   HUB_LIMITS,
   createLocalBusHub,
-  createMemorySecrets,
   createRegister,
   openDatabase,
   silentLog,
   type BusFaults,
   type LocalBusHub,
   type LocalBusMember,
+  type Secrets,
 } from '@idlewild/hub';
 import type { BlobStore, Clock, Crypto } from '@idlewild/protocol';
 import { createChance } from './chance.ts';
@@ -49,6 +49,8 @@ export interface ClusterDeps {
   readonly crypto: Crypto;
   readonly record: Record;
   readonly store: BlobStore;
+  readonly secrets: Secrets;
+  readonly hasNeighbours: boolean;
   readonly folder: string;
   readonly causes: Causes;
   readonly rewriteBus: (subject: string, bytes: Uint8Array) => Uint8Array;
@@ -69,7 +71,7 @@ export async function createCluster(deps: ClusterDeps): Promise<Cluster> {
   const members = new Map<string, LocalBusMember>();
   const slots: (HubProcess | undefined)[] = Array.from({ length: size });
   const ground = shared === undefined ? aloneIn(file) : sharing(deps, { shared, buses, members });
-  const machine: Machine = { ...deps, secrets: createMemorySecrets(), ground };
+  const machine: Machine = { ...deps, ground };
   let starts = 0;
   /** For all. */
   let isBusUp = true;

@@ -17,7 +17,7 @@ export function startDemand(world: World, rates: Rates & ReplicaRates): Demand {
   const { agenda, clock, callers, keyedCallers, callerKeys } = world;
   const chance = world.chance('demand');
   const floods = world.chance('floods');
-  let asked = 0;
+  let asked = world.firstRequest;
   let ended = false;
 
   function ask(work: (request: number) => Omit<AnswerWork, 'tokens'>, deadlineMs?: number): number {
@@ -58,7 +58,7 @@ export function startDemand(world: World, rates: Rates & ReplicaRates): Demand {
     end: () => {
       ended = true;
     },
-    asked: () => asked,
+    asked: () => asked - world.firstRequest,
   };
 }
 

@@ -65,6 +65,8 @@ export interface SimDevice {
   pause(reason: string): void;
   resume(reason: string): void;
   engines(): SimulatedEngineHost | undefined;
+  /** Of its latest session. */
+  ticket(): string | undefined;
   /** Answers that the agents of all its processes believe to be running. */
   answering(): number;
   /** Why work must not run here now, as its lender sees it. */
@@ -123,6 +125,7 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
   let lives: Life[] = [];
   let disk = { store: newStore(deps), folders: createMemoryModelFolders() };
   let enrolled = false;
+  let latest: string | undefined;
 
   const forbids = (): Forbidden | undefined => {
     if (traits.stranger || traits.lends === 'elsewhere') return 'territory';
@@ -143,7 +146,10 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
       name: traits.name,
       transport: link.transportFor({ isLive: scope.isLive, utter: liar.utter }),
       engineHost: watchedHost(engineHost, traits, (work) => deps.onRan(id, work, forbids())),
-      sources: (_base, ticket) => ({ name: 'hub', fetch: deps.fetchBlob(id, ticket, link) }),
+      sources(_base, ticket) {
+        latest = ticket;
+        return { name: 'hub', fetch: deps.fetchBlob(id, ticket, link) };
+      },
       profile: {
         platform: 'simulated',
         arch: 'none',
@@ -201,6 +207,7 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
       pauses.delete(reason);
       for (const life of lives) life.agent.resume(reason);
     },
+    ticket: () => latest,
     engines: () => lives.at(-1)?.engineHost,
     answering: () => lives.reduce((sum, { agent }) => sum + agent.state().answering, 0),
   };

@@ -91,6 +91,8 @@ export type SimEvent =
   | { readonly e: 'trusting' | 'trusted'; readonly device: string; readonly tier: DeviceTier }
   | { readonly e: 'act'; readonly action: string; readonly subject: string; readonly actor: string }
   | { readonly e: 'denied'; readonly action: string; readonly actor: string }
+  /** Something of another community is tried at a door of this one. */
+  | { readonly e: 'trespass'; readonly what: string; readonly opened: boolean; readonly code: string }
   | { readonly e: 'fault'; readonly kind: string; readonly what: string }
   | { readonly e: 'healed'; readonly kind: string; readonly what: string }
   | {

@@ -10,7 +10,7 @@ import type { SimDevice } from './device.ts';
 import { afterTurns, type HubProcess } from './hub-process.ts';
 import { LIES } from './lies.ts';
 import type { Direction } from './link.ts';
-import type { Rates, ReplicaRates } from './rates.ts';
+import { NO_PROCESS_FAULTS, type Rates, type ReplicaRates } from './rates.ts';
 import { REPLICA_KINDS, startAgain, stewardly } from './replica-faults.ts';
 import type { Fault, Strike } from './strike.ts';
 import type { World } from './world.ts';
@@ -43,22 +43,33 @@ const KINDS: { readonly [Kind in keyof Rates]?: readonly [string, Fault] } = {
   diskFaults: ['disk', diskFault],
 };
 
+/** Kinds that befall whoever is in the same processes. */
+const OF_PROCESSES = new Set(
+  Object.entries({ ...KINDS, ...REPLICA_KINDS }).flatMap(([name, [kind]]) => (name in NO_PROCESS_FAULTS ? [kind] : [])),
+);
+
 export function startFaults(world: World, rates: Rates & ReplicaRates): Faults {
   const counts: { [kind: string]: number } = {};
   const pending = new Set<() => Promise<void>>();
   let ended = false;
 
+  function note(e: 'fault' | 'healed', kind: string, what: string): void {
+    world.record.note({ e, kind, what });
+    // The processes and the database are the neighbours', too.
+    if (OF_PROCESSES.has(kind)) world.neighbour?.record.note({ e, kind, what });
+  }
+
   async function strike(kind: string, fault: Fault, chance: Chance): Promise<void> {
     const struck = await fault(world, chance);
     if (struck === undefined) return;
     counts[kind] = (counts[kind] ?? 0) + 1;
-    world.record.note({ e: 'fault', kind, what: struck.what });
+    note('fault', kind, struck.what);
     const { heal } = struck;
     if (heal === undefined) return;
     const healOnce = async (): Promise<void> => {
       if (!pending.delete(healOnce)) return;
       await heal.act();
-      world.record.note({ e: 'healed', kind, what: struck.what });
+      note('healed', kind, struck.what);
     };
     pending.add(healOnce);
     world.agenda.at(world.clock.monotonic() + heal.afterMs, healOnce);

@@ -3,15 +3,21 @@
  * between two steps of one transaction; what the next process finds is the database, the blob store and the secrets. A
  * pause takes nothing but time.
  */
-import { createHub, type Hub, type Log, type OpenDatabase, type Register, type Secrets } from '@idlewild/hub';
-import type { Bus } from '@idlewild/hub';
-import { newId, type BlobStore, type Clock, type Crypto } from '@idlewild/protocol';
+import { createHub, type Bus, type Hub, type HubDeps, type Log } from '@idlewild/hub';
+import type { OpenDatabase, Register, Secrets } from '@idlewild/hub';
+import { newId, type BlobStore, type Channel, type Clock, type Crypto } from '@idlewild/protocol';
 import type { Chance } from './chance.ts';
 import { createGate, type Gate } from './gate.ts';
+import { openRooms, type Rooms } from './neighbours.ts';
 import type { Record } from './record.ts';
 
 export interface HubProcess extends Pick<Gate, 'isLive' | 'isPaused' | 'take' | 'give' | 'opened' | 'onShut'> {
   readonly hub: Hub;
+  /** The second community that it serves, seen as a process of its own; nothing before it is there. */
+  neighbour(): HubProcess | undefined;
+  /** For the first community alone, or for all. */
+  readonly house: Rooms['house'] | undefined;
+  accept(channel: Channel): void;
   /** Its replica's id. */
   readonly id: string;
   /** Which of the places for replicas it has. */
@@ -39,6 +45,8 @@ export interface Machine {
   readonly secrets: Secrets;
   readonly crypto: Crypto;
   readonly record: Record;
+  /** Whether there may be a second community. */
+  readonly hasNeighbours: boolean;
   /** What a process stands on. */
   ground(id: string, gate: Gate, wake: () => void): Promise<Ground>;
 }
@@ -56,7 +64,7 @@ export interface Shared {
 const LEAVE = { moveMs: 1_000, boundMs: 8_000 } as const;
 
 export async function startHubProcess(
-  { clock, store, secrets, crypto, record, ground }: Machine,
+  { clock, store, secrets, crypto, record, hasNeighbours, ground }: Machine,
   { chance, slot }: { readonly chance: Chance; readonly slot: number },
   onDead: (process: HubProcess) => void,
 ): Promise<HubProcess> {
@@ -86,7 +94,7 @@ export async function startHubProcess(
   const register = shared?.register(database, () => started.hub);
   await register?.admit();
   const meter = { ended: () => {}, firstToken: () => {} };
-  const hub = await createHub({
+  const deps: HubDeps = {
     database,
     store,
     clock: gate.clock,
@@ -98,8 +106,10 @@ export async function startHubProcess(
     // A frame is passed on while it is known what caused it.
     passGapMs: 0,
     ...(shared === undefined ? {} : { replica: { id, bus: shared.bus, isAlone: false } }),
-  });
+  };
+  const hub = await createHub(deps);
   started.hub = hub;
+  const rooms = hasNeighbours ? await openRooms(hub, deps) : undefined;
   record.note({ e: 'hub', what: 'started', replica: id });
 
   function end(): void {
@@ -121,9 +131,17 @@ export async function startHubProcess(
     gate.pause(how);
   }
 
+  let view: HubProcess | undefined;
   const process: HubProcess = {
     ...gate,
     hub,
+    house: rooms?.house,
+    accept: (channel) => (rooms === undefined ? hub.local.accept(channel) : rooms.accept(channel)),
+    neighbour() {
+      const next = rooms?.house.list()[1]?.hub;
+      if (next !== undefined && view?.hub !== next) view = { ...process, hub: next, neighbour: () => view };
+      return next === undefined ? undefined : view;
+    },
     id,
     slot,
     wake,
@@ -145,7 +163,7 @@ export async function startHubProcess(
     },
     async stop() {
       try {
-        await hub.stop();
+        await (rooms?.house ?? hub).stop();
         await register?.stop();
         if (gate.isLive()) record.note({ e: 'hub', what: 'stopped', replica: id });
         await database.close();
@@ -159,7 +177,8 @@ export async function startHubProcess(
       isLeaving = true;
       try {
         await register?.draining();
-        await hub.drain(LEAVE);
+        const hubs = rooms?.house.list().map((home) => home.hub) ?? [hub];
+        await Promise.all(hubs.map((each) => each.drain(LEAVE)));
       } catch (error) {
         if (gate.isLive()) throw error;
       }

@@ -122,3 +122,17 @@ export const CALM_REPLICAS: ReplicaRates = {
   moves: 0,
   lineBreaks: 0,
 };
+
+/** Of a community whose processes are another's, too. */
+export const NO_PROCESS_FAULTS = {
+  hubCrashes: 0,
+  hubStops: 0,
+  diskFaults: 0,
+  replicaPauses: 0,
+  replicaSleeps: 0,
+  replicaLeaves: 0,
+  busFailures: 0,
+  busPartitions: 0,
+  busLosses: 0,
+  busDelays: 0,
+} as const satisfies Partial<Rates & ReplicaRates>;

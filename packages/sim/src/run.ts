@@ -9,9 +9,10 @@ import { familyOf } from './device.ts';
 import { startFaults, type Faults } from './faults.ts';
 import { INVARIANTS, type Invariant } from './invariants/all.ts';
 import type { Checker, CreateChecker, Facts } from './invariants/checker.ts';
-import { RATES, REPLICA_RATES, type Rates, type ReplicaRates } from './rates.ts';
+import { NO_PROCESS_FAULTS, RATES, REPLICA_RATES, type Rates, type ReplicaRates } from './rates.ts';
 import { takeSnapshot, type Snapshot } from './snapshot.ts';
-import { CONTEXT_TOKENS, createWorld, type Breakage, type World } from './world.ts';
+import { startTrespassing } from './trespass.ts';
+import { CONTEXT_TOKENS, NEIGHBOURS_FROM, createWorld, type Breakage, type World } from './world.ts';
 
 export interface SimulationOptions {
   readonly seed: number;
@@ -22,6 +23,8 @@ export interface SimulationOptions {
   readonly rates?: Partial<Rates & ReplicaRates>;
   /** 1, which is a hub that is alone. */
   readonly replicas?: number;
+  /** Devices of a second community in the same hub; 0, and then there is none. */
+  readonly neighbours?: number;
   /** Models; 1. With more, no device has room for all. */
   readonly models?: number;
   /** Whether every device may see every text; by the dice. */
@@ -35,6 +38,7 @@ export interface SimulationOptions {
 
 export interface Violation {
   readonly invariant: Invariant;
+  readonly community: 'first' | 'second';
   readonly atMs: number;
   readonly what: string;
 }
@@ -80,15 +84,25 @@ const REPLICAS_REST_MS = HUB_LIMITS.repeatGraceMs + HUB_LIMITS.replicaLiveMs + 3
 const VIOLATIONS_MAX = 100;
 
 export async function simulate(options: SimulationOptions): Promise<Report> {
-  const { seed, devices = 200, virtualMinutes = 2, traceLinesMax = 400, models = 1, breakage, replicas = 1 } = options;
+  const {
+    seed,
+    devices = 200,
+    virtualMinutes = 2,
+    traceLinesMax = 400,
+    models = 1,
+    breakage,
+    replicas = 1,
+    neighbours = 0,
+  } = options;
   const rates = { ...RATES, ...REPLICA_RATES, ...options.rates };
   const violations: Violation[] = [];
   const figures = createFigures();
-  const court: { world: World | undefined } = { world: undefined };
-  const jury = swearIn(court, violations, replicas);
-  const inspect = (snapshot: Snapshot): void => {
+  const courts: Court[] = [swearIn(violations, replicas), swearIn(violations, replicas)];
+  const inspect = async ({ jury, world }: Court, when: Snapshot['when']): Promise<void> => {
+    if (world?.process() === undefined) return;
+    const snapshot = await takeSnapshot(world, when);
     for (const checker of jury) checker.inspect?.(snapshot);
-    figures.receipts = snapshot.receipts.length;
+    if (world.firstRequest === 0) figures.receipts = snapshot.receipts.length;
   };
   const world = await createWorld({
     seed,
@@ -98,27 +112,33 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     models,
     trusting: options.trusting ?? false,
     replicas,
-    onEvent(event) {
+    neighbours,
+    onEvent(event, isNeighbour) {
       count(figures, event);
-      for (const checker of jury) checker.see?.(event);
+      for (const checker of courts[Number(isNeighbour)]?.jury ?? []) checker.see?.(event);
       options.onEvent?.(event);
     },
     // What the crash left must be accounted for before anything new begins.
-    onRestarted: async (restarted) => inspect(await takeSnapshot(restarted, 'recovered')),
+    onRestarted: async () => {
+      for (const court of courts) await inspect(court, 'recovered');
+    },
   });
-  court.world = world;
+  const worlds = world.neighbour === undefined ? [world] : [world, world.neighbour];
+  for (const [at, each] of worlds.entries()) Object.assign(courts[at] ?? {}, { world: each });
   try {
-    for (const device of world.devices) await device.start({ diskIsLost: false });
+    for (const device of worlds.flatMap(({ devices: all }) => all)) await device.start({ diskIsLost: false });
     await world.run(JOINING_MS);
     breakage?.meanwhile?.(world);
-    sample(world);
-    const demand = startDemand(world, rates);
-    const faults = startFaults(world, rates);
+    for (const each of worlds) sample(each);
+    const asking: { end(): void }[] = worlds.map((each) => startDemand(each, rates));
+    // What befalls processes befalls both.
+    const faults = worlds.map((each) => startFaults(each, each === world ? rates : { ...rates, ...NO_PROCESS_FAULTS }));
+    if (world.neighbour !== undefined) asking.push(startTrespassing(world, world.neighbour));
     await world.run(virtualMinutes * 60_000);
-    demand.end();
-    await settle(world, faults);
+    for (const each of asking) each.end();
+    await settle(worlds, faults);
     await readWritten(world);
-    inspect(await takeSnapshot(world, 'rest'));
+    for (const court of courts) await inspect(court, 'rest');
     return {
       seed,
       devices,
@@ -128,7 +148,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
       hash: world.record.hash(),
       violations,
       figures,
-      faults: faults.counts,
+      faults: faults[0]?.counts ?? {},
       trace: world.record.lines(),
     };
   } finally {
@@ -136,19 +156,27 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
   }
 }
 
-async function settle(world: World, faults: Faults): Promise<void> {
-  await faults.end();
+async function settle(worlds: readonly World[], faults: readonly Faults[]): Promise<void> {
+  for (const each of faults) await each.end();
+  const [world] = worlds as readonly [World];
   const untilMs = world.clock.monotonic() + SETTLE_MS_MAX;
-  const { callers, keyedCallers, cluster } = world;
-  const isBusy = (): boolean =>
+  const { cluster } = world;
+  const isBusy = ({ callers, keyedCallers, cluster: own }: World): boolean =>
     callers.waiting().length + keyedCallers.waiting().length > 0 ||
-    cluster.running().length === 0 ||
-    cluster.running().some(({ hub }) => hub.answers.counts().open > 0);
-  while (isBusy() && world.clock.monotonic() < untilMs) await world.run(1_000);
+    own.running().length === 0 ||
+    own.running().some(({ hub }) => hub.answers.counts().open > 0);
+  while (worlds.some(isBusy) && world.clock.monotonic() < untilMs) await world.run(1_000);
   await world.run(cluster.size === 1 ? REST_MS : REPLICAS_REST_MS);
 }
 
-function swearIn(court: { world: World | undefined }, violations: Violation[], replicas: number): Checker[] {
+/** Who judges one community. */
+interface Court {
+  readonly world: World | undefined;
+  readonly jury: readonly Checker[];
+}
+
+function swearIn(violations: Violation[], replicas: number): Court {
+  const court: { world: World | undefined; jury: Checker[] } = { world: undefined, jury: [] };
   const facts: Facts = {
     contextTokens: CONTEXT_TOKENS,
     replicas,
@@ -156,15 +184,34 @@ function swearIn(court: { world: World | undefined }, violations: Violation[], r
     slots: () => court.world?.devices.reduce((sum, { traits }) => sum + traits.slots, 0) ?? 0,
     deviceOf: (id) => court.world?.deviceOf(id),
     saltOf: (family) => familyOf(family).salt,
+    requests: {
+      get from() {
+        return court.world?.firstRequest ?? 0;
+      },
+      get to() {
+        return (court.world?.firstRequest ?? 0) + NEIGHBOURS_FROM;
+      },
+    },
+    models: () => new Set(court.world?.models.map(({ cid }) => cid)),
+    strangers: () => idsOf(court.world?.stranger()),
   };
-  return Object.entries(INVARIANTS).map(([name, create]: [string, CreateChecker]) =>
+  court.jury = Object.entries(INVARIANTS).map(([name, create]: [string, CreateChecker]) =>
     create((what) => {
       const atMs = court.world?.clock.monotonic() ?? 0;
-      if (violations.length < VIOLATIONS_MAX) violations.push({ invariant: name as Invariant, atMs, what });
+      const community = (court.world?.firstRequest ?? 0) === 0 ? 'first' : 'second';
+      if (violations.length < VIOLATIONS_MAX) violations.push({ invariant: name as Invariant, community, atMs, what });
       court.world?.record.remark(`BROKEN ${name}: ${what}`);
     }, facts),
   );
+  return court;
 }
+
+const idsOf = (world: World | undefined): Set<string> =>
+  new Set(
+    world === undefined
+      ? []
+      : [...world.callerKeys, ...world.devices].map(({ id }) => id).concat(world.models.map(({ cid }) => cid)),
+  );
 
 function sample(world: World): void {
   const { cluster, record, agenda, clock } = world;

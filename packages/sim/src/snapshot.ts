@@ -71,9 +71,23 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
   if (process === undefined) throw new Error('there is no hub to look into');
   const { hub } = process;
   const territory = hub.territory.id;
-  const requests = await hub.db.selectFrom('requests').selectAll().orderBy('id').execute();
-  const journal = await hub.db.selectFrom('journal').select('request_id').execute();
-  const rows = await hub.db.selectFrom('receipts').selectAll().orderBy('lease').execute();
+  const requests = await hub.db
+    .selectFrom('requests')
+    .selectAll()
+    .where('territory_id', '=', territory)
+    .orderBy('id')
+    .execute();
+  const journal = await hub.db
+    .selectFrom('journal')
+    .select('request_id')
+    .where('territory_id', '=', territory)
+    .execute();
+  const rows = await hub.db
+    .selectFrom('receipts')
+    .selectAll()
+    .where('territory_id', '=', territory)
+    .orderBy('lease')
+    .execute();
   const receipts: ReceiptRow[] = [];
   for (const { statement, ...row } of rows) {
     const key = world.deviceOf(row.device_id)?.identity.publicKey;
@@ -81,8 +95,13 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
     receipts.push({ ...row, said: opened?.statement });
   }
   const verdict = await hub.audit.verify(territory);
-  const enrolled = await hub.db.selectFrom('devices').select('id').orderBy('id').execute();
-  const runs = await hub.db.selectFrom('runs').select('id').execute();
+  const enrolled = await hub.db
+    .selectFrom('devices')
+    .select('id')
+    .where('territory_id', '=', territory)
+    .orderBy('id')
+    .execute();
+  const runs = await hub.db.selectFrom('runs').select('id').where('territory_id', '=', territory).execute();
   const hubs = world.cluster.running().map((running) => running.hub);
   const connected = hubs.flatMap((each) => [...each.local.list()]);
   const counts = hubs.map((each) => each.answers.counts());
@@ -187,13 +206,19 @@ function howItDiffers(truth: ConnectedDevice, seen: ConnectedDevice): string | u
   return modelsOf(seen) === modelsOf(truth) ? undefined : 'is seen with other models';
 }
 
-async function usageDiffers({ db }: Hub): Promise<string | undefined> {
+async function usageDiffers({ db, territory }: Hub): Promise<string | undefined> {
   const sums = ['requests', 'failed', 'cancelled', 'answer_tokens'] as const;
   const used = await db
     .selectFrom('usage')
+    .where('territory_id', '=', territory.id)
     .select(({ fn }) => sums.map((sum) => fn.sum<number | null>(sum).as(sum)))
     .executeTakeFirstOrThrow();
-  const rows = await db.selectFrom('requests').selectAll().where('state', '<>', 'open').execute();
+  const rows = await db
+    .selectFrom('requests')
+    .selectAll()
+    .where('territory_id', '=', territory.id)
+    .where('state', '<>', 'open')
+    .execute();
   const count = (state: string): number => rows.filter((row) => row.state === state).length;
   const due = {
     requests: rows.length,

@@ -13,7 +13,7 @@ import {
   type DeviceTier,
   type ErrorCode,
 } from '@idlewild/protocol';
-import type { AnswerSink, Hub } from '@idlewild/hub';
+import { createMemorySecrets, type AnswerSink, type Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, storeTinyModel, type FakeClock } from '@idlewild/protocol/testing';
 import { createAgenda, type Agenda } from './agenda.ts';
@@ -25,6 +25,7 @@ import type { Timed } from './events.ts';
 import { untilShut, type HubProcess } from './hub-process.ts';
 import { createKeyedCallers, type KeyedCallers } from './keyed-callers.ts';
 import type { Door, Link } from './link.ts';
+import { hostNeighbours, neighboursIn, toldToBoth } from './neighbours.ts';
 import { createTemporaryFolder, yieldToPlatform } from './node/platform.ts';
 import { createRecord, type Record } from './record.ts';
 import { createRememberingCrypto } from './remembering-crypto.ts';
@@ -48,7 +49,9 @@ export interface WorldOptions {
   readonly trusting: boolean;
   /** 1: a hub that is alone. */
   readonly replicas: number;
-  readonly onEvent: (event: Timed) => void;
+  /** Of a second community in the same hub; 0: there is none. */
+  readonly neighbours: number;
+  readonly onEvent: (event: Timed, isNeighbour: boolean) => void;
   /** A hub that is alone has started again, and nobody has connected yet. */
   readonly onRestarted: (world: World) => Promise<void>;
 }
@@ -71,6 +74,12 @@ export interface Breakage {
 
 export interface World {
   readonly seed: number;
+  /** The second community; its cluster is the same, seen from there. */
+  readonly neighbour: World | undefined;
+  /** The other community, from either. */
+  stranger(): World | undefined;
+  /** Requests of a community are numbered from here. */
+  readonly firstRequest: number;
   readonly clock: FakeClock;
   readonly agenda: Agenda;
   readonly record: Record;
@@ -118,6 +127,8 @@ export interface WorldModel {
 /** What the parts of a world share while it is put together. */
 interface Making extends Watched {
   readonly options: WorldOptions;
+  readonly devices: number;
+  readonly isNeighbour: boolean;
   readonly clock: FakeClock;
   readonly crypto: Crypto;
   readonly cluster: Cluster;
@@ -129,50 +140,99 @@ interface Making extends Watched {
 }
 
 export async function createWorld(options: WorldOptions): Promise<World> {
-  const { seed, breakage = {}, replicas } = options;
+  const { seed, breakage = {}, replicas, neighbours } = options;
   const clock = createFakeClock(yieldToPlatform);
   const record = createRecord(clock, options.traceLinesMax);
+  const nextRecord = createRecord(clock, options.traceLinesMax);
   const folder = createTemporaryFolder();
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
   const crypto = createRememberingCrypto(nodeCrypto);
+  const secrets = createMemorySecrets();
   const causes = createCauses();
-  const devices: SimDevice[] = [];
+  const parts: Part[] = [];
   const cluster = await createCluster({
     size: replicas,
     seed,
     clock,
     crypto,
-    record,
+    secrets,
+    hasNeighbours: neighbours > 0,
+    record: neighbours > 0 ? toldToBoth(record, nextRecord) : record,
     store,
     causes,
     folder: folder.path,
     rewriteBus: (subject, bytes) => breakage.rewriteBus?.(subject, bytes) ?? bytes,
     onDead(process) {
-      if (replicas === 1) making.leases.clear();
-      for (const device of devices) device.link.cut('the hub died', process);
-      callers.cutOff(process);
-      keyedCallers.cutOff(process);
+      for (const part of parts) bury(part, part.making.isNeighbour ? process.neighbour() : process);
     },
   });
-  const making: Making = {
-    ...emptyNotes(),
-    options,
-    clock,
-    crypto,
-    record,
-    causes,
-    cluster,
-    rewrite: breakage.rewrite,
-  };
-  record.listen(options.onEvent);
-  followLeases(making);
-  const holders = followDuties(record);
-  const { callers, keyedCallers } = createAsking(making);
-  for (let slot = 0; slot < replicas; slot++) await startHub(making, slot);
-  const { steward, models, callerKeys } = await populate(making, store, devices);
+  record.listen((event) => options.onEvent(event, false));
+  nextRecord.listen((event) => options.onEvent(event, true));
+  const common = { ...{ options, clock, crypto, causes }, rewrite: breakage.rewrite };
+  const making = { ...emptyNotes(), ...common, record, cluster, devices: options.devices, isNeighbour: false };
   const agenda = createAgenda();
+  const part = createPart(making, parts);
+  for (let slot = 0; slot < replicas; slot++) await startHub(making, slot);
+  await populate(part, store);
+  let neighbour: World | undefined;
+  if (neighbours > 0) {
+    await hostNeighbours(cluster, secrets, clock, createChance(seed, 'neighbours'));
+    const beside = { ...common, record: nextRecord, cluster: neighboursIn(cluster), devices: neighbours };
+    const next = createPart({ ...emptyNotes(), ...beside, isNeighbour: true }, parts);
+    await populate(next, store);
+    next.first = () => world;
+    neighbour = createView(next, agenda, undefined);
+  }
   const world: World = {
-    seed,
+    ...createView(part, agenda, neighbour),
+    async startHub(slot) {
+      if ((await startHub(making, slot)) && replicas === 1) await options.onRestarted(world);
+    },
+    async close() {
+      for (const { devices } of parts) for (const device of devices) device.die(true);
+      await cluster.close();
+      folder.remove();
+    },
+  };
+  return world;
+}
+
+/** One community of a world, while it is put together. */
+interface Part {
+  readonly making: Making;
+  readonly devices: SimDevice[];
+  readonly callers: Callers;
+  readonly keyedCallers: KeyedCallers;
+  readonly holders: ReadonlyMap<string, string>;
+  people?: People;
+  /** Of a second community. */
+  first?: () => World;
+}
+
+function createPart(making: Making, parts: Part[]): Part {
+  followLeases(making);
+  const part: Part = { making, devices: [], holders: followDuties(making.record), ...createAsking(making) };
+  parts.push(part);
+  return part;
+}
+
+function bury({ making, devices, callers, keyedCallers }: Part, process: HubProcess | undefined): void {
+  if (making.options.replicas === 1) making.leases.clear();
+  if (process === undefined) return;
+  for (const device of devices) device.link.cut('the hub died', process);
+  callers.cutOff(process);
+  keyedCallers.cutOff(process);
+}
+
+function createView(part: Part, agenda: Agenda, neighbour: World | undefined): World {
+  const { making, devices, callers, keyedCallers, holders } = part;
+  const { options, clock, record, cluster, isNeighbour } = making;
+  const { steward, models, callerKeys } = part.people as People;
+  const world: World = {
+    seed: options.seed,
+    neighbour,
+    stranger: () => (isNeighbour ? part.first?.() : neighbour),
+    firstRequest: isNeighbour ? NEIGHBOURS_FROM : 0,
     clock,
     record,
     agenda,
@@ -190,10 +250,8 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     begun: () => making.leases.size,
     deviceOf: (id) => making.byId.get(id),
     holderOf: (duty) => holders.get(duty),
-    chance: (stream) => createChance(seed, stream),
-    async startHub(slot) {
-      if ((await startHub(making, slot)) && replicas === 1) await options.onRestarted(world);
-    },
+    chance: (stream) => chanceOf(making, stream),
+    startHub: async () => {},
     atProof: (device, act) => void making.atProof.set(device, act),
     revokeDevice: (id) => revokeOnce(making, world, id, steward.revokeDevice),
     revokeKey: (id) => revokeOnce(making, world, id, steward.revokeKey),
@@ -202,14 +260,16 @@ export async function createWorld(options: WorldOptions): Promise<World> {
       await device.start(how);
     },
     run: (ms) => run(clock, agenda, ms),
-    async close() {
-      for (const device of devices) device.die(true);
-      await cluster.close();
-      folder.remove();
-    },
+    close: async () => {},
   };
   return world;
 }
+
+/** Beyond all that the first community asks. */
+export const NEIGHBOURS_FROM = 1_000_000;
+
+const chanceOf = ({ options, isNeighbour }: Pick<Making, 'options' | 'isNeighbour'>, stream: string): Chance =>
+  createChance(options.seed, isNeighbour ? `neighbours: ${stream}` : stream);
 
 const emptyNotes = (): Pick<Making, 'leases' | 'byId' | 'revoked' | 'revoking' | 'over' | 'atProof'> => ({
   leases: new Map(),
@@ -226,30 +286,29 @@ interface People {
   readonly callerKeys: readonly CallerKey[];
 }
 
-/** Makes who and what a hub knows, and adds the devices to `devices`. */
-async function populate(making: Making, store: BlobStore, devices: SimDevice[]): Promise<People> {
+/** Makes who and what a hub knows, and adds the devices. */
+async function populate(part: Part, store: BlobStore): Promise<void> {
+  const { making, devices } = part;
   const { record, cluster, byId, options } = making;
   const dropsRevoked = options.breakage?.dropsRevoked ?? true;
   const steward = await createSteward({ record, process: cluster.awake, dropsRevoked });
-  const models = await publish(store, options.models, steward);
+  const models = await publish(store, options.models, steward, making.isNeighbour ? 'their ' : '');
   const callerKeys: CallerKey[] = [];
   for (let caller = 0; caller < CALLERS; caller++) callerKeys.push(await steward.createKey(`caller ${caller}`));
   devices.push(...(await createDevices(making, steward)));
   for (const device of devices) byId.set(device.id, device);
-  return { steward, models, callerKeys };
+  part.people = { steward, models, callerKeys };
 }
 
 /** Those who ask, with and without keys to come back by. */
-function createAsking({ options, record, causes, cluster, clock }: Making): {
-  callers: Callers;
-  keyedCallers: KeyedCallers;
-} {
+function createAsking(making: Making): { callers: Callers; keyedCallers: KeyedCallers } {
+  const { options, record, causes, cluster, clock } = making;
   const common = {
     record,
     via: () => causes.via,
     wrapSink: (sink: AnswerSink) => options.breakage?.wrapSink?.(sink) ?? sink,
   };
-  const chance = createChance(options.seed, 'keyed callers');
+  const chance = chanceOf(making, 'keyed callers');
   return {
     callers: createCallers({ ...common, process: cluster.pick }),
     keyedCallers: createKeyedCallers({ ...common, clock, chance, pick: cluster.pick }),
@@ -313,10 +372,10 @@ const CROWDED_BYTES = 100_000;
  * Models of a few bytes. The simulated engine reads none of them, but they go the way of all models. In a crowded
  * world they are larger, each another size, so that devices give them to each other and have room for a few.
  */
-async function publish(store: BlobStore, count: number, steward: Steward): Promise<WorldModel[]> {
+async function publish(store: BlobStore, count: number, steward: Steward, whose: string): Promise<WorldModel[]> {
   const models: WorldModel[] = [];
   for (let index = 0; index < count; index++) {
-    const text = `model ${index} of very few parameters`;
+    const text = `${whose}model ${index} of very few parameters`;
     const file = count === 1 ? text : text.padEnd(CROWDED_BYTES * (1 + (index % 4)), '.');
     const cid = await storeTinyModel(store, file, { crypto: nodeCrypto, contextTokens: CONTEXT_TOKENS });
     const name = index === 0 ? MODEL : `${MODEL}-${index}`;
@@ -328,11 +387,12 @@ async function publish(store: BlobStore, count: number, steward: Steward): Promi
 
 async function createDevices(making: Making, steward: Steward): Promise<SimDevice[]> {
   const {
-    options: { seed, devices: count, breakage },
+    options: { breakage },
+    devices: count,
     clock,
   } = making;
   const territory = making.cluster.running()[0]?.hub.territory.publicKey as Uint8Array;
-  const elsewhere = (await nodeCrypto.signingKey(createChance(seed, 'elsewhere').bytes(32))).publicKey;
+  const elsewhere = (await nodeCrypto.signingKey(chanceOf(making, 'elsewhere').bytes(32))).publicKey;
   const devices: SimDevice[] = [];
   const invites = new Map<DeviceTier, { readonly secret: Uint8Array; left: number }>();
   const inviteFor = async (tier: DeviceTier): Promise<Uint8Array> => {
@@ -345,11 +405,8 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
     return invite.secret;
   };
   for (let index = 0; index < count; index++) {
-    const drawn = drawTraits(createChance(seed, `traits ${index}`), index, making.options.models > 1);
-    const traits = {
-      ...drawn,
-      ...(making.options.trusting ? TRUSTED : drawTrust(createChance(seed, `trust ${index}`))),
-    };
+    const drawn = drawTraits(chanceOf(making, `traits ${index}`), index, making.options.models > 1);
+    const traits = { ...drawn, ...(making.options.trusting ? TRUSTED : drawTrust(chanceOf(making, `trust ${index}`))) };
     devices.push(
       await createDevice({
         clock,
@@ -358,7 +415,7 @@ async function createDevices(making: Making, steward: Steward): Promise<SimDevic
         inviteSecret: await inviteFor(traits.tier),
         crypto: making.crypto,
         heedsLender: breakage?.heedsLender ?? true,
-        chance: createChance(seed, `device ${index}`),
+        chance: chanceOf(making, `device ${index}`),
         traits,
         door: () => doorOf(making),
         fetchBlob: (device, ticket, link) => fetchBlob(making, device, ticket, link),
@@ -396,7 +453,7 @@ function drawTraits(chance: Chance, index: number, crowded: boolean): Omit<Devic
 
 function doorOf({ cluster }: Making): Door | undefined {
   const process = cluster.pick();
-  return process === undefined ? undefined : { process, accept: (channel) => process.hub.local.accept(channel) };
+  return process === undefined ? undefined : { process, accept: (channel) => process.accept(channel) };
 }
 
 function onEnded(making: Making, device: string, code: ErrorCode): void {

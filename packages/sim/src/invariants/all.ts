@@ -4,6 +4,7 @@ import { createAudit } from './audit.ts';
 import { createBounds } from './bounds.ts';
 import type { CreateChecker } from './checker.ts';
 import { createConsent } from './consent.ts';
+import { createCrossing } from './crossing.ts';
 import { createLeases } from './leases.ts';
 import { createDuties, createOwners } from './owners.ts';
 import { createPlacement } from './placement.ts';
@@ -17,6 +18,7 @@ export const INVARIANTS = {
   '3 no token changes': createTokens,
   '5 consent': createConsent,
   '6 revocation': createRevocation,
+  '6 nothing crosses': createCrossing,
   '7 audit': createAudit,
   placement: createPlacement,
   'one holder of a duty': createDuties,

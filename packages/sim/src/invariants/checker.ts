@@ -15,6 +15,12 @@ export interface Facts {
     id: string,
   ): { readonly traits: TrustTraits & { readonly family: number; readonly diskBytes: number } } | undefined;
   saltOf(family: number): string;
+  /** Numbers of the community's requests. */
+  readonly requests: { readonly from: number; readonly to: number };
+  /** CIDs of its models. */
+  models(): ReadonlySet<string>;
+  /** Ids of keys, devices and models of another community in the same hub. */
+  strangers(): ReadonlySet<string>;
 }
 
 export type Blame = (what: string) => void;

@@ -112,6 +112,8 @@ export const createTokens: CreateChecker = (blame, facts) => {
         case 'came':
           return void of(event.request).returns++;
         case 'ordered': {
+          // Who asked for something that nobody asked for here is the matter of another invariant.
+          if (!requests.has(event.request)) return;
           const { tokens, isKeyed, families } = of(event.request);
           if (isKeyed) {
             const family = familyOf(event.device);
