@@ -28,8 +28,8 @@ export function createSealedSpend(hold: SealedHold | undefined): SealedSpend {
           state = got > 0 ? 'some' : 'none';
         });
       }
-      // What comes while it is asked is let through: a moment of one device.
-      return tokens <= held || state === 'asking';
+      // What comes while it is asked is let through, as far as it may have more.
+      return tokens <= held + (state === 'asking' ? PROJECT_LIMITS.sealedMoreTokens : 0);
     },
   };
 }
