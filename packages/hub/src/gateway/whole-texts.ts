@@ -1,7 +1,7 @@
 /**
  * Texts that are none: with a NUL, which PostgreSQL keeps nowhere, or half of a surrogate pair, which JSON can write
- * and UTF-8 cannot. What is kept or decided on by a text (names, reasons, filters) is refused with one; prompts under /v1/
- * are nobody's names, and are taken as they come.
+ * and UTF-8 cannot. What is kept or decided on by a text (names, reasons, filters) is refused with one; prompts under
+ * /v1/ are nobody's names, and are taken as they come.
  */
 import { IdlewildError } from '@idlewild/protocol';
 
