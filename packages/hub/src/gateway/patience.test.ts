@@ -1,9 +1,9 @@
 /** Claims about those who are slow, or send too much: over real sockets, with short times. */
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { LIMITS } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { z } from 'zod';
 import { HUB_LIMITS } from '../limits.ts';
@@ -19,6 +19,8 @@ const SHORT = { tlsMs: 300, headersMs: 300, requestMs: 600, lookMs: 50 };
 const SLOW_ONES = 64;
 let door: TestDoor;
 const open = new Set<Socket>();
+/** Answers that are under way. */
+const streams: ServerResponse[] = [];
 beforeAll(async () => void (door = await openTestDoor('any')));
 afterAll(() => door.close());
 afterEach(() => {
@@ -56,6 +58,11 @@ async function serve(isBehindFront: boolean): Promise<App> {
       handler: (request) => Promise.resolve(principal(request).kind),
     });
     typed(scope).post('/open', { config: { action: 'public' }, schema }, () => Promise.resolve('heard'));
+    typed(scope).get('/stream', { config: { action: 'public' } }, (_request, reply) => {
+      reply.hijack();
+      reply.raw.write('begun');
+      streams.push(reply.raw);
+    });
   };
   const { isReady: _, ...rooms } = hub;
   const front = createFront({
@@ -144,21 +151,54 @@ test('a hub has the times of its limits, with TLS, too', () => {
   });
 });
 
-test('a frame over the limit is not waited for: the socket of a device closes when its length is read', async () => {
-  const app = await serve(false);
-  const frames: number[] = [];
-  const sockets = attachDeviceSocket(app.server, {
+function listenForDevices(app: App, frames: number[]): { close(): void } {
+  return attachDeviceSocket(app.server, {
     binding: { kind: 'loopback' },
     clock: systemClock,
     crypto: nodeCrypto,
     accept: (channel) => channel.listen({ onFrame: (frame) => void frames.push(frame.length), onClose: () => {} }),
   });
+}
+
+async function dialAsDevice(app: App): Promise<{ device: WebSocket; closed: Promise<number> }> {
+  const device = new WebSocket(`ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/device`);
+  const closed = new Promise<number>((resolve) => device.once('close', resolve));
+  device.on('error', () => {});
+  await new Promise((resolve) => device.once('open', resolve));
+  return { device, closed };
+}
+
+test('answers and devices last as long as they last: who asked in time is not hurried afterwards', async () => {
+  const app = await serve(false);
+  const frames: number[] = [];
+  const sockets = listenForDevices(app, frames);
   try {
-    const { port } = app.server.address() as AddressInfo;
-    const device = new WebSocket(`ws://127.0.0.1:${port}/device`);
-    const closed = new Promise<number>((resolve) => device.once('close', resolve));
-    device.on('error', () => {});
-    await new Promise((resolve) => device.once('open', resolve));
+    const { device } = await dialAsDevice(app);
+    const reader = dial(app.server);
+    reader.say('GET /stream HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n');
+    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    // Twice: whoever comes after these had all of the time that a request has, and more.
+    for (let round = 0; round < 2; round++) {
+      const slow = dial(app.server);
+      slow.say(`${headers('/open', 20)}{"half`);
+      expect(await slow.over).toMatch(/^HTTP\/1\.1 408/);
+    }
+    device.send(new Uint8Array(7));
+    await vi.waitFor(() => expect(frames).toEqual([7]));
+    streams[0]?.end(' and over');
+    expect(await reader.over).toMatch(/^HTTP\/1\.1 200 [\s\S]*begun[\s\S]* and over/);
+  } finally {
+    sockets.close();
+    await app.close();
+  }
+});
+
+test('a frame over the limit is not waited for: the socket of a device closes when its length is read', async () => {
+  const app = await serve(false);
+  const frames: number[] = [];
+  const sockets = listenForDevices(app, frames);
+  try {
+    const { device, closed } = await dialAsDevice(app);
     device.send(new Uint8Array(LIMITS.frameBytesMax + LIMITS.sealBytes + 1));
     // 1009, message too big.
     expect(await closed).toBe(1_009);
