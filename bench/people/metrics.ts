@@ -51,4 +51,11 @@ export const metrics: readonly Metric[] = [
     wanted: 'at least',
     against: 'nothing: entries of the audit log in batches, each batch on the disk before the next',
   },
+  {
+    metric: 'people.spend_capped_per_s',
+    unit: 'requests/s',
+    target: 500,
+    wanted: 'at least',
+    against: 'nothing: requests of a capped community that three replicas over PostgreSQL begin and let go',
+  },
 ];

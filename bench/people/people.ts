@@ -5,13 +5,14 @@ import { measureCells, measurePolicy } from './decisions.ts';
 import { metrics } from './metrics.ts';
 import { measureRevoke } from './revoke.ts';
 import { measureSealedStream, measureTraces } from './sealed.ts';
+import { measureSpend } from './spending.ts';
 
 export const people: Bench = {
   metrics,
   measured:
-    'Measured: decisions, cells and the audit log in this process, over real databases; revocations on three ' +
-    'replicas as `idlewild up` starts them, over one PostgreSQL and one NATS; sealed prompts with a hub and devices ' +
-    'in processes of their own.',
+    'Measured: decisions, cells, the audit log and what is held of a cap in this process, over real databases; ' +
+    'revocations on three replicas as `idlewild up` starts them, over one PostgreSQL and one NATS; sealed prompts ' +
+    'with a hub and devices in processes of their own.',
   async run(run) {
     const [cached, made] = ['people.decision_cached_us_p50', 'people.decision_us_p50'];
     await run.group([cached, made], () => measurePolicy(run, cached, made));
@@ -25,5 +26,7 @@ export const people: Bench = {
     await run.group([traces], () => measureTraces(run, traces));
     const append = 'people.audit_append_per_s';
     await run.group([append], () => measureAudit(run, append));
+    const spend = 'people.spend_capped_per_s';
+    await run.group([spend], () => measureSpend(run, spend));
   },
 };

@@ -3,6 +3,7 @@ export { POSTGRES_MISSING, startPostgres, type Postgres, type PostgresEnd } from
 export { openPostgres } from '../db/open-postgres.ts';
 export { startNats, type NatsServer, type NatsServerOptions } from './nats.ts';
 export { measureAppends, type AppendPace, type AppendPaceOptions } from '../audit/testing/append-pace.ts';
+export { measureSpending, type SpendPace, type SpendPaceOptions } from '../projects/testing/spend-pace.ts';
 export { barOf } from '../trust/barred.ts';
 export { DEFAULT_TIERS } from '../trust/tiers.ts';
 export { EVERYWHERE } from '../policy/reach.ts';
