@@ -163,8 +163,8 @@ function addLeave(members: Command): void {
     .command('leave')
     .summary('leave the community yourself')
     .description(
-      'Leave the community yourself, for good: your sessions and ways to sign in here end, your own keys are revoked, ' +
-        'your devices are handed back. In other communities of the hub you stay.',
+      'Leave the community yourself, for good: your sessions and ways to sign in here end, your own keys are ' +
+        'revoked, your devices are handed back. In other communities of the hub you stay.',
     )
     .option('--yes', 'do not ask')
     .addHelpText('after', '\nExample:\n  $ idlewild members leave --hub https://hub.example/t/ter_…')

@@ -150,8 +150,8 @@ function codeRoutes(app: App, door: SignInDoor): void {
         sessions: sessionsOf,
       }),
       summary:
-        'Signs a program in with a one-time code; with sessions of other communities of this hub, as the person whose ' +
-        'they are',
+        'Signs a program in with a one-time code; with sessions of other communities of this hub, as the person ' +
+        'whose they are',
       tags: ['signing in'],
     },
     handler: async (request, reply) => {

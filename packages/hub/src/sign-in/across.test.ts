@@ -86,6 +86,23 @@ async function approve({ sessions, approvals }: Community, token: string): Promi
   return (await approvals.claim(secret))?.token ?? '';
 }
 
+const ALL = {
+  here: true,
+  seesElsewhere: true,
+  knowsElsewhere: true,
+  drainsElsewhere: true,
+  takesBackElsewhere: true,
+  joins: true,
+};
+const HERE_ALONE = {
+  here: true,
+  seesElsewhere: false,
+  knowsElsewhere: false,
+  drainsElsewhere: false,
+  takesBackElsewhere: false,
+  joins: false,
+};
+
 describe.each(await testDatabases())('with $kind', ({ open }) => {
   /** Ada joined the library with an invitation, added a passkey, and joined the choir as herself with it. */
   async function setUp() {
@@ -167,23 +184,6 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     }
     return told;
   }
-
-  const ALL = {
-    here: true,
-    seesElsewhere: true,
-    knowsElsewhere: true,
-    drainsElsewhere: true,
-    takesBackElsewhere: true,
-    joins: true,
-  };
-  const HERE_ALONE = {
-    here: true,
-    seesElsewhere: false,
-    knowsElsewhere: false,
-    drainsElsewhere: false,
-    takesBackElsewhere: false,
-    joins: false,
-  };
 
   test.each<[string, (here: Here) => Promise<string>]>([
     ['a link that its steward made', ({ choir, person }) => byLink(choir, person)],

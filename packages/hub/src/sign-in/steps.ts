@@ -19,7 +19,7 @@ import {
 import type { DatabaseTransaction } from '../db/schema.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
 
-/** What is begun: signing in with a passkey, adding one, going to a provider, joining as whom a provider vouches for. */
+/** What is begun: signing in with a passkey, adding one, going to a provider, joining by one. */
 export type StepKind = 'passkey' | 'add-passkey' | 'provider' | 'join';
 
 export interface Step<Data> {

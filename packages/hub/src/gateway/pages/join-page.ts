@@ -1,6 +1,7 @@
 /**
  * The page that asks whoever opens an invitation, or comes from a provider, and is signed in to another community of
- * this hub, as whom to join: as herself or as somebody new. Nothing is chosen beforehand, and what either leads to is said.
+ * this hub, as whom to join: as herself or as somebody new. Nothing is chosen beforehand, and what either leads to is
+ * said.
  */
 import type { PersonElsewhere } from '../../sign-in/elsewhere.ts';
 import { html, type Html } from './escape.ts';
@@ -17,6 +18,9 @@ export interface JoinFacts {
   readonly people: readonly PersonElsewhere[];
 }
 
+const hidden = ([name, value]: readonly [string, string]): Html =>
+  html`<input type="hidden" name="${name}" value="${value}" />`;
+
 export function joinPage(frame: Frame, { action, fields, name, said, people }: JoinFacts): string {
   const { base, community } = frame;
   const nameField = (value: string): Html =>
@@ -28,8 +32,7 @@ export function joinPage(frame: Frame, { action, fields, name, said, people }: J
       : html`<p class="quiet">You will be called ${name} here.</p>`;
   const form = (as: string, label: string, value: string): Html =>
     html`<form method="post" action="${base}/sign-in/${action}">
-      ${Object.entries({ ...fields, as }).map(([key, text]) => html`<input type="hidden" name="${key}" value="${text}" />`)}
-      ${nameField(value)}
+      ${Object.entries({ ...fields, as }).map(hidden)} ${nameField(value)}
       <button>${label}</button>
     </form>`;
   return page(frame, `Join ${community}`, [
