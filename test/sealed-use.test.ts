@@ -192,6 +192,6 @@ test('a refusal over the proxy is counted, and lifted for its asker by an appeal
   );
   await steward('appeals', 'decide', appeal.id, '--reverse', '--note', 'she does');
   expect(await both('nerve gas')).toBeUndefined();
-  const report = await steward<{ refusals: { reason: string; count: number }[] }>('audit', 'report');
-  expect(report.refusals.find(({ reason }) => reason === 'use:rule:gas')?.count).toBeGreaterThanOrEqual(4);
+  const report = await steward<{ refusals: Record<string, number> }>('audit', 'report');
+  expect(report.refusals['use:rule:gas']).toBe(4);
 });

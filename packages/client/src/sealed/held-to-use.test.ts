@@ -1,4 +1,4 @@
-/** Claims about rules of use at whoever seals: only what a pinned steward signed counts, and the hub learns a rule's name. */
+/** Claims about rules of use at whoever seals: what a pinned steward signed counts; the hub learns a rule's name. */
 import { IdlewildError, signUseRules, textOfBytes, type KeyPair, type UseRules } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';

@@ -1,10 +1,10 @@
 /**
- * Rules of use, as whoever seals a prompt meets them: what the hub says that holds is held against what a pinned steward
- * signed, the prompt is held against its phrases before anything is sealed, and the rest is bound into the seal for the
- * device to judge.
+ * Rules of use, as whoever seals a prompt meets them: what the hub says that holds is held against what a pinned
+ * steward signed, the prompt is held against its phrases before anything is sealed, and the rest is bound into the seal
+ * for the device to judge.
  *
- * A verdict tells the hub one thing of a text that it cannot read; so no rule counts that only the hub says. Of a prompt
- * that a rule speaks against the hub is told the rule's name, so that the refusal is counted and can be appealed
+ * A verdict tells the hub one thing of a text that it cannot read; so no rule counts that only the hub says. Of a
+ * prompt that a rule speaks against the hub is told the rule's name, so that the refusal is counted and can be appealed
  * against, and nothing else.
  */
 import {
@@ -28,9 +28,9 @@ import type { Trusted } from './verify.ts';
 
 export interface UseKeeper {
   /**
-   * What the prompt is to be sealed under; nothing where nothing holds. Throws `use_refused` with the reason, as the hub
-   * does for a prompt in the open; `use_unjudged` for rules that no pinned steward signed; `offer_expired` where they
-   * changed meanwhile.
+   * What the prompt is to be sealed under; nothing where nothing holds. Throws `use_refused` with the reason, as the
+   * hub does for a prompt in the open; `use_unjudged` for rules that no pinned steward signed; `offer_expired` where
+   * they changed meanwhile.
    */
   hold(
     prompt: AnswerWork['prompt'],

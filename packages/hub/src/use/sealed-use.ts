@@ -74,8 +74,8 @@ export function sealedUseOf(
   if (ruled.length === except.length && own.every(({ preamble }) => preamble === undefined)) return undefined;
   if (said === undefined) {
     const message =
-      "this community's rules of use look at texts, and no steward signed them, so encrypted prompts cannot be held to " +
-      'them: tell a steward (idlewild use apply --sign), or ask in the open';
+      "this community's rules of use look at texts, and no steward signed them, so encrypted prompts cannot be held " +
+      'to them: tell a steward (idlewild use apply --sign), or ask in the open';
     throw new IdlewildError('use_unjudged', message);
   }
   const order = useOrderOf(said, { profiles, except });

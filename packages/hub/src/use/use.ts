@@ -76,7 +76,7 @@ export interface Use {
   /** The new version; the old one stays in the history. Throws `conflict` where `after` is not the current one. */
   apply(order: UseChange): Promise<number>;
   /**
-   * What a prompt of this asker's that nobody here can read is held to where it is read; nothing where there is nothing.
+   * What a prompt of this asker's that nobody here can read is held to where it is read; nothing where nothing is.
    * Throws `use_unjudged` where something is, and no steward signed it.
    */
   sealedFor(asker: Principal): MaybePromise<SealedUse | undefined>;

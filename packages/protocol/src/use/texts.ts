@@ -1,4 +1,4 @@
-/** What of a prompt rules of use look at, and how one begins that a profile gives a beginning: alike wherever it is done. */
+/** What of a prompt rules of use look at, and how one begins to which a profile gives a beginning. */
 import { IdlewildError } from '../errors.ts';
 import type { AnswerWork } from '../wire/answer.ts';
 

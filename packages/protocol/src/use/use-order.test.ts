@@ -1,4 +1,4 @@
-/** Claims about rules of use that go with sealed prompts: the same verdicts as in the open, and nobody's but stewards'. */
+/** Claims about rules of use that go with sealed prompts: the same verdicts as in the open, and only of stewards. */
 import { expect, test } from 'vitest';
 import { encodeCbor } from '../wire/frame.ts';
 import { nodeCrypto } from '../node/node-crypto.ts';
@@ -56,7 +56,7 @@ test.each([
   expect(classifier === undefined ? undefined : isOver(classifier, probabilities)).toBe(isRefused);
 });
 
-test('where nothing holds there is no order, and a classifier that nobody said the meaning of lets nothing pass', () => {
+test('where nothing holds there is no order, and a classifier whose meaning nobody said lets nothing pass', () => {
   expect(useOrderOf({ rules: { v: 1, models: { deny: ['x'] } }, classifiers: [] }, nobody)).toBeUndefined();
   expect(useOrderOf({ rules, classifiers }, { profiles: [], except: ['rule:arms', 'rule:rude'] })).toBeUndefined();
   expect(() => useOrderOf({ rules, classifiers: [] }, nobody)).toThrow(
@@ -74,7 +74,7 @@ test('where nothing holds there is no order, and a classifier that nobody said t
   ]);
 });
 
-test('rules count as signed for one community, by whoever signed them, and no letter of them can be changed', async () => {
+test('rules count as signed, for one community, by whoever signed them, without a letter changed', async () => {
   const [steward, other] = [1, 2].map((byte) => nodeCrypto.signingKey(new Uint8Array(32).fill(byte)) as KeyPair);
   const territory = new Uint8Array(32).fill(7);
   const said = { territory, version: 3, rules: useRulesSchema.parse(rules), classifiers, issuedAtMs: 5 };

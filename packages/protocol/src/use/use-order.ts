@@ -47,7 +47,7 @@ export type SignedRules = z.infer<typeof signedRulesSchema>;
 export const signUseRules = (said: Omit<SignedRules, 'v'>, steward: KeyPair, crypto: Crypto): Promise<Uint8Array> =>
   signStatement('use-rules', { v: 1, ...said }, steward, crypto);
 
-/** Throws `signature_invalid` or `frame_invalid` for what nobody signed, or for another territory. Who may, is not asked. */
+/** Who signed is for the caller to judge. Throws `signature_invalid` or `frame_invalid`, also for another territory. */
 export async function openUseRules(
   carried: Uint8Array,
   territory: Uint8Array,

@@ -1,6 +1,7 @@
 /**
  * Rules of use, held against a prompt that was sealed to this device: it is the first that can look. The order is what
- * its caller bound into the seal, so neither the caller nor the hub changed it; whose rules they are the caller checked.
+ * its caller bound into the seal, so neither the caller nor the hub changed it; whose rules those are, its caller
+ * checked.
  *
  * What is found is a rule's name and no more. A classifier runs in the lane as any other work; where it cannot answer,
  * nothing is let past.
