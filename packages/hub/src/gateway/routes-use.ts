@@ -62,7 +62,7 @@ function ruleRoutes(app: App, { use }: UseRoutesDeps): void {
         rules: useRulesSchema,
         /** The version that the change was made of; another one by now is not overwritten. */
         after: z.int().min(0).optional(),
-        /** A steward's statement of them as of the version that they will be, so that encrypted prompts are held to them. */
+        /** A steward's statement of them, as of the version that they will be; encrypted prompts take it. */
         signed: z.base64url().max(USE_LIMITS.signedCharactersMax).optional(),
       }),
       summary: 'Changes the rules of use; from now on, on every replica',

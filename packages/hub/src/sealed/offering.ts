@@ -199,7 +199,7 @@ export function createOffering(deps: OfferingDeps): Offering {
     if (request.use !== undefined && candidates.length === 0 && eligible({ ...request, use: undefined }).length > 0) {
       const needs = request.use.classifiers.length > 0 ? ' and has its classifiers ready' : '';
       const message =
-        `no device for which a steward vouches can hold an encrypted prompt to this community's rules of use${needs}; ` +
+        `no device for which a steward vouches can hold an encrypted prompt to the rules of use here${needs}; ` +
         'ask in the open, or tell a steward';
       return new IdlewildError('use_unjudged', message, { details: { retryAfterSeconds: 10 } });
     }

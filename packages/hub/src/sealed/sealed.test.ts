@@ -392,7 +392,7 @@ test('answers in the open do not keep a sealed prompt waiting for ever, nor the 
   expect(served.slice(served.indexOf('sealed') + 1)).toContain('open');
 });
 
-test('an offer is of a device that its asker’s rights are for, and what runs is lost when they are for others', async () => {
+test('an offer is of a device that its asker’s rights are for, and is lost when they are for others', async () => {
   const { clock, hub, vouched, ask, submit } = await createWorld();
   const [ada, bea] = [await vouched('ada'), await vouched('bea')];
   const territory = hub.territory.id;
@@ -420,7 +420,7 @@ test('an offer is of a device that its asker’s rights are for, and what runs i
   expect((await ask({ permit })).device.name).toBe('ada');
 });
 
-test('a device whose tier falls is taken from a sealed answer within a second, where nothing else is asked', async () => {
+test('a device whose tier falls loses a sealed answer within a second, where nothing else is asked', async () => {
   const { clock, hub, vouched, ask, submit } = await createWorld();
   const ada = await vouched('ada');
   const { said } = await submit(await ask());
@@ -477,7 +477,7 @@ test("a device refuses by the caller's rules for good; by one that it made up it
   expect(ended).toEqual(['failed use_refused', 'failed use_refused', 'failed frame_invalid']);
 });
 
-test('a caller that finds a rule against its own prompt frees the place, once, and by a rule that holds for it', async () => {
+test('a caller that finds a rule against its prompt frees the place, once, by a rule that holds for it', async () => {
   const { ask, hub, keyId, refuse, vouched } = await createWorld();
   await vouched('ada', { slots: 1 });
   const { token } = await ask({ use: held });
