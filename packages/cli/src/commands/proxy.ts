@@ -67,7 +67,8 @@ export function addProxyCommand(program: Command): void {
       const { isLoopbackName } = await import('../proxy/guard.ts');
       const { untilTold } = await import('../processes/until-told.ts');
       const { randomBytes } = await import('node:crypto');
-      const { hub, key, fetch } = openHubAddress(command.optsWithGlobals<GlobalOptions>());
+      const { hub, key, fetch, keyNote } = openHubAddress(command.optsWithGlobals<GlobalOptions>());
+      if (keyNote !== undefined) context.note(keyNote);
       const token = options.token ?? randomBytes(24).toString('base64url');
       const proxy = await startProxy({
         hub,

@@ -8,6 +8,7 @@ import {
   IdlewildError,
   MODEL_KINDS,
   WELL_KNOWN_PATH,
+  asIdlewildError,
   hex,
   textOfBytes,
   wellKnownSchema,
@@ -55,6 +56,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
   const connection = createHubConnection(hub, key, fetch);
   const { hub: hubId, territory } = await community(connection, options.territory);
+  await checkKey(connection);
   const client = createSealedClient({ hub, key, fetch, stewards, tiers, territory, ...ports });
   const secret = nodeRandom.bytes(32);
   const app = await createOpenAiDoor({
@@ -73,8 +75,24 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     hub: hubId,
     log: silentLog,
   });
-  const url = await app.listen({ host, port: options.port });
-  return { url, close: () => app.close() };
+  try {
+    const url = await app.listen({ host, port: options.port });
+    return { url, close: () => app.close() };
+  } catch (cause) {
+    await app.close();
+    throw notListening(cause, options);
+  }
+}
+
+function notListening(cause: unknown, { host, port }: ProxyOptions): unknown {
+  const { code, message } = cause as { code?: string; message: string };
+  if (code === 'EADDRINUSE') {
+    const said = `port ${port} on ${host} is in use, perhaps by another proxy; stop that, or give another --port`;
+    return new IdlewildError('port_in_use', said, { cause });
+  }
+  if (code === 'EACCES' || code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
+    return new IdlewildError('usage', `cannot listen on ${host}:${port}: ${message}`, { cause });
+  return cause;
 }
 
 type Connection = ReturnType<typeof createHubConnection>;
@@ -91,6 +109,18 @@ async function community(
   if (pinned !== undefined && hex(pinned) !== hex(territory))
     throw new IdlewildError('hub_untrusted', 'the hub is of another community than the one that was named');
   return { hub: parsed.data.hub.id, territory };
+}
+
+/** Throws what the hub refuses the key with, at once: a client would take it for what its own token is refused with. */
+async function checkKey({ hub, json }: Connection): Promise<void> {
+  try {
+    await json('GET', '/v1/models');
+  } catch (thrown) {
+    const error = asIdlewildError(thrown, 'asking the hub');
+    if (error.code !== 'unauthenticated') throw error;
+    const message = `${hub} does not know the key with which this would ask it: ${error.message}; name yours with --key`;
+    throw new IdlewildError('unauthenticated', message, { cause: thrown });
+  }
 }
 
 /** Which models there are is the hub's word; what is sealed is bound to the model that it then names. */
