@@ -5,6 +5,7 @@ import type { Hub } from '../hub.ts';
 import type { Log } from '../log.ts';
 import type { Register } from '../replicas/register.ts';
 import { HUB_VERSION } from '../version.ts';
+import { callerAddress } from './caller-address.ts';
 import { callerHooks } from './caller-hooks.ts';
 import { createCarried } from './carried.ts';
 import type { Metrics } from './metrics.ts';
@@ -106,7 +107,7 @@ export async function createHubServer({
       territory: territory.id,
       version: HUB_VERSION,
       signedIn: door.signedIn,
-      watch: (request, shown, act) => guesses.watch(door.addressOf(request), shown, act),
+      watch: ({ raw }, shown, act) => guesses.watch(callerAddress(raw, address().session === true), shown, act),
       carried,
       onRefused: (code) => countRefused(hub, code),
     },
