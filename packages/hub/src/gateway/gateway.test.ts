@@ -129,7 +129,9 @@ test('without a key, with a wrong or a revoked one there is 401, on every route 
   };
   const open = ['/healthz', '/readyz', '/.well-known/idlewild'];
   // Where people come who have no key; what is sent here says nothing, and no page of the hub sends it.
-  const waysIn = ['code', 'passkey', 'passkey/begin', 'programs', 'programs/claim'].map((way) => `/api/sign-in/${way}`);
+  const waysIn = ['code', 'code/look', 'passkey', 'passkey/begin', 'programs', 'programs/claim'].map(
+    (way) => `/api/sign-in/${way}`,
+  );
   for (const [path, methods] of Object.entries(document.paths)) {
     for (const method of Object.keys(methods)) {
       const response = await fetch(base + path.replace(/\{\w+\}/g, 'x'), { method: method.toUpperCase() });
