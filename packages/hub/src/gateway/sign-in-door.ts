@@ -79,8 +79,12 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
     return { id: hostname, origin, name: territory.name };
   }
 
-  const peopleElsewhere: SignInDoor['peopleElsewhere'] = ({ headers }) =>
-    signIn.elsewhere.people(cookies.sessionsElsewhere(headers.cookie));
+  const peopleElsewhere: SignInDoor['peopleElsewhere'] = async (request) => {
+    const tokens = cookies.sessionsElsewhere(request.headers.cookie);
+    if (tokens.length === 0) return [];
+    await signIn.throttle.check('askers', addressOf(request), SIGN_IN_LIMITS.asksPerMinute);
+    return signIn.elsewhere.people(tokens);
+  };
 
   return {
     ...deps,

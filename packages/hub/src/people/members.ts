@@ -15,6 +15,7 @@ import { transact } from '../db/transact.ts';
 import { requireNamedGroups, requirePermissions, turnOf } from './granting.ts';
 import { PEOPLE_LIMITS } from './limits.ts';
 import { personName } from './names.ts';
+import { policyNames } from './policy-names.ts';
 import { removeMember, type Removed } from './removal.ts';
 import { groupsOf, rolesOf, type HeldRole } from './self.ts';
 import type { Place } from './standing.ts';
@@ -93,6 +94,19 @@ export interface Members {
   resume(act: MemberAct): Promise<Member>;
   /** For good; what goes with her is told. */
   remove(act: MemberAct): Promise<Removed>;
+}
+
+/** Who goes could come back by a provider, without what a policy of the territory forbids to whoever has a role. */
+async function requireUnnamed(transaction: Database, place: Place, id: string): Promise<void> {
+  const groups = await groupsOf(transaction, place.territory, id);
+  const { namesRole } = await policyNames(transaction, place.territory);
+  const roles = await rolesOf(transaction, place.territory, [id], groups, place.nowMs);
+  const named = roles
+    .filter(({ role }) => namesRole(role))
+    .map(({ role, scope }) => ({ role, scope, permissions: 'all', untilMs: 0 }) as const);
+  const names = groups.map(({ name }) => name);
+  await requirePermissions(transaction, place, id, named, 'leave (a policy of the territory names a role of yours)');
+  await requireNamedGroups(transaction, place, id, names, 'leave');
 }
 
 type AddDeps = Pick<MembersDeps, 'clock' | 'random' | 'audit'>;
@@ -364,8 +378,8 @@ export function createMembers({ db, clock, audit }: MembersDeps): Members {
       return transact(db, (transaction) =>
         keepingASteward(transaction, place, async () => {
           const member = await existingMember(transaction, act.territory, act.id);
-          // Who goes by herself takes nothing from anybody; that she gains nothing is for whoever lets her in again.
-          if (act.actor !== act.id) await requireOver(transaction, place, act.actor, act.id, `remove ${member.name}`);
+          await requireOver(transaction, place, act.actor, act.id, `remove ${member.name}`);
+          if (act.actor === act.id) await requireUnnamed(transaction, place, act.id);
           return removeMember(transaction, { audit, nowMs: place.nowMs }, act, member.name);
         }),
       );

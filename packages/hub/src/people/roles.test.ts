@@ -394,6 +394,12 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       const refusal = { code: 'forbidden', message: expect.stringMatching(/a policy of the territory names/) };
       await expect(attempt()).rejects.toMatchObject(refusal);
     }
+    // Nor does anybody get rid of it by leaving; whom no policy names goes.
+    const [cyn, dan] = [await add('Cyn', 'caller'), await add('Dan', 'caller')];
+    await groups.add({ territory: HERE, id: night.id, person: cyn.id, actor: boss.id });
+    const leave = (id: string): Promise<unknown> => members.remove({ territory: HERE, id, actor: id });
+    for (const id of [ben.id, cyn.id]) await expect(leave(id)).rejects.toThrow(/a policy of the territory names/);
+    await leave(dan.id);
     // Who may do nothing at all needs no forbidding.
     await members.suspend({ ...act, id: ben.id });
     // What no policy names is hers to manage, and everything is a steward's.

@@ -19,4 +19,6 @@ export async function ownProof({ schema }: Kysely<unknown>): Promise<void> {
       .addColumn('is_own', 'integer', (column) => column.notNull().defaultTo(0))
       .execute();
   await schema.alterTable('passkeys').addColumn('made_in', 'text').execute();
+  // Whose a session is, where only its token is known.
+  await schema.createIndex('person_sessions_by_hash').on('person_sessions').column('hash').execute();
 }
