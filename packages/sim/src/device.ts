@@ -160,6 +160,8 @@ export async function createDevice(deps: DeviceDeps): Promise<SimDevice> {
         engineBuild: 'simulated-1',
         fingerprint: familyOf(traits.family).fingerprint,
         providers: [],
+        // What is sealed may ask for any of these; here nobody does.
+        features: ['form', 'tools', 'logprobs', 'bias'],
       },
       hub: { url: HUB_URL, territory: pinned, joinToken: enrolled ? undefined : joinTokenOf(deps.inviteSecret) },
       limits: { threads: 1, slotsMax: traits.slots, memoryBytesMax: traits.memoryBytes },

@@ -91,6 +91,22 @@ export type SimEvent =
   | { readonly e: 'trusting' | 'trusted'; readonly device: string; readonly tier: DeviceTier }
   | { readonly e: 'act'; readonly action: string; readonly subject: string; readonly actor: string }
   | { readonly e: 'denied'; readonly action: string; readonly actor: string }
+  /** Somebody seals a prompt, takes a token, and hears or makes an end of it. */
+  | { readonly e: 'sealing'; readonly request: number; readonly work: Omit<AnswerWork, 'tokens'> }
+  | { readonly e: 'unsealed'; readonly request: number; readonly i: number; readonly id: number; readonly s: string }
+  | {
+      readonly e: 'sealedEnd';
+      readonly request: number;
+      /** `finished`, `hungUp` or a code. */
+      readonly how: string;
+      readonly finish?: string;
+      readonly s?: string;
+      readonly exact?: boolean;
+      readonly devices?: readonly string[];
+      readonly answerTokens?: number;
+    }
+  /** Somewhere at the hub the mark of sealed prompts is in the open. */
+  | { readonly e: 'overheard'; readonly where: string }
   /** Something of another community is tried at a door of this one. */
   | { readonly e: 'trespass'; readonly what: string; readonly opened: boolean; readonly code: string }
   | { readonly e: 'fault'; readonly kind: string; readonly what: string }

@@ -3,6 +3,7 @@
  * when all faults are over, everything must come to rest. The checkers watch throughout.
  */
 import { HUB_LIMITS, type Hub } from '@idlewild/hub';
+import { sql } from 'kysely';
 import type { Timed } from './events.ts';
 import { startDemand } from './demand.ts';
 import { familyOf } from './device.ts';
@@ -11,7 +12,9 @@ import { INVARIANTS, type Invariant } from './invariants/all.ts';
 import type { Checker, CreateChecker, Facts } from './invariants/checker.ts';
 import { NO_PROCESS_FAULTS, RATES, REPLICA_RATES, type Rates, type ReplicaRates } from './rates.ts';
 import { takeSnapshot, type Snapshot } from './snapshot.ts';
+import { startSealing } from './sealed-callers.ts';
 import { startTrespassing } from './trespass.ts';
+import { overhear } from './watch.ts';
 import { CONTEXT_TOKENS, NEIGHBOURS_FROM, createWorld, type Breakage, type World } from './world.ts';
 
 export interface SimulationOptions {
@@ -25,6 +28,8 @@ export interface SimulationOptions {
   readonly replicas?: number;
   /** Devices of a second community in the same hub; 0, and then there is none. */
   readonly neighbours?: number;
+  /** Sealed prompts in a virtual minute; 0. */
+  readonly sealed?: number;
   /** Models; 1. With more, no device has room for all. */
   readonly models?: number;
   /** Whether every device may see every text; by the dice. */
@@ -93,6 +98,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     breakage,
     replicas = 1,
     neighbours = 0,
+    sealed = 0,
   } = options;
   const rates = { ...RATES, ...REPLICA_RATES, ...options.rates };
   const violations: Violation[] = [];
@@ -130,14 +136,17 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     await world.run(JOINING_MS);
     breakage?.meanwhile?.(world);
     for (const each of worlds) sample(each);
+    const sealing = sealed > 0 ? await startSealing(world, sealed, breakage?.sealed) : undefined;
     const asking: { end(): void }[] = worlds.map((each) => startDemand(each, rates));
     // What befalls processes befalls both.
     const faults = worlds.map((each) => startFaults(each, each === world ? rates : { ...rates, ...NO_PROCESS_FAULTS }));
     if (world.neighbour !== undefined) asking.push(startTrespassing(world, world.neighbour));
+    if (sealing !== undefined) asking.push(sealing);
     await world.run(virtualMinutes * 60_000);
     for (const each of asking) each.end();
     await settle(worlds, faults);
     await readWritten(world);
+    if (sealing !== undefined) await searchDatabase(world);
     for (const court of courts) await inspect(court, 'rest');
     return {
       seed,
@@ -204,6 +213,18 @@ function swearIn(violations: Violation[], replicas: number): Court {
     }, facts),
   );
   return court;
+}
+
+/** Every row and every byte that the hub has written. */
+async function searchDatabase({ process, record }: World): Promise<void> {
+  const { db } = process()?.hub ?? {};
+  if (db === undefined) throw new Error('there is no database to look into');
+  for (const { name } of await db.introspection.getTables()) {
+    const { rows } = await sql<Readonly<{ [column: string]: unknown }>>`select * from ${sql.table(name)}`.execute(db);
+    for (const value of rows.flatMap((row) => Object.values(row)))
+      if (typeof value === 'string' || value instanceof Uint8Array)
+        overhear(record, `the table ${name}`, typeof value === 'string' ? Buffer.from(value) : value);
+  }
 }
 
 const idsOf = (world: World | undefined): Set<string> =>

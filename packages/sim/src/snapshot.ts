@@ -50,6 +50,8 @@ export interface Snapshot {
   readonly enrolled: readonly string[];
   readonly open: number;
   readonly queued: number;
+  /** Sealed answers that hubs believe to be running. */
+  readonly sealedOpen: number;
   /** Leases that the hub has given and not taken back, each with its device. */
   readonly leases: readonly string[];
   /** Answers that agents believe to be running. */
@@ -117,6 +119,7 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
     enrolled: enrolled.map(({ id }) => id),
     open: counts.reduce((sum, { open }) => sum + open, 0),
     queued: counts.reduce((sum, { queued }) => sum + queued, 0),
+    sealedOpen: hubs.reduce((sum, each) => sum + each.sealed.counts().open, 0),
     leases: hubs.flatMap((each) =>
       [...each.sessions.list()].flatMap(({ id, leases }) =>
         [...leases].map((lease) => `${lease} of ${id} at ${each.replica.id}`),

@@ -9,6 +9,7 @@ import type { HubProcess } from './hub-process.ts';
 import type { OtherLease } from './lies.ts';
 import type { LinkWatch } from './link.ts';
 import type { Record } from './record.ts';
+import { isMarked } from './sealed-callers.ts';
 import type { Causes } from './shared-bus.ts';
 
 export interface Watched {
@@ -29,6 +30,10 @@ export function requestOf({ prompt }: Pick<AnswerWork, 'prompt'>): number {
   return Number(/^#(\d+) /.exec(text)?.[1] ?? Number.NaN);
 }
 
+export function overhear(record: Record, where: string, bytes: Uint8Array): void {
+  if (isMarked(bytes)) record.note({ e: 'overheard', where });
+}
+
 /** Whether a frame says so near its beginning: decoding all of them to learn their kinds would take half the time. */
 const startsWith = (frame: Uint8Array, text: string): boolean =>
   Buffer.from(frame.buffer, frame.byteOffset, Math.min(frame.length, 32)).includes(text);
@@ -37,6 +42,7 @@ export function watchOf(watched: Watched, device: string): LinkWatch {
   const { record, causes, atProof, rewrite } = watched;
   return {
     onToDevice(frame, process) {
+      overhear(record, `a frame to ${device}`, frame);
       const replica = process.id;
       if (startsWith(frame, 'atmheartbeat.ack'))
         return record.note({ e: 'told', replica, device, kind: 'heartbeat.ack' });
@@ -52,6 +58,7 @@ export function watchOf(watched: Watched, device: string): LinkWatch {
       record.note({ e: 'ordered', device, lease, epoch, request: requestOf(work), tokens: work.tokens, forbidden });
     },
     onToHub(frame, process, handle) {
+      overhear(record, `a frame of ${device}`, frame);
       process.wake();
       if (!process.isLive()) return;
       causes.via = startsWith(frame, 'atiheartbeat') ? undefined : viaOf(frame, device);

@@ -30,9 +30,10 @@ import { createTemporaryFolder, yieldToPlatform } from './node/platform.ts';
 import { createRecord, type Record } from './record.ts';
 import { createRememberingCrypto } from './remembering-crypto.ts';
 import { createCauses } from './shared-bus.ts';
+import type { SealedLies } from './sealed-callers.ts';
 import { createSteward, type Steward } from './steward.ts';
 import { TRUSTED, drawTrust, type TrustTraits } from './texts.ts';
-import { followDuties, followLeases, requestOf, watchOf, type Watched } from './watch.ts';
+import { followDuties, followLeases, overhear, requestOf, watchOf, type Watched } from './watch.ts';
 
 export const CONTEXT_TOKENS = 4_096;
 const CALLERS = 6;
@@ -61,6 +62,8 @@ export interface Breakage {
   wrapSink?(sink: AnswerSink): AnswerSink;
   /** Between what a device sent and what the hub makes of it. */
   rewrite?(frame: Uint8Array, device: string): Uint8Array;
+  /** What a hub that lies makes of what it tells callers who seal. */
+  readonly sealed?: SealedLies;
   /** Between replicas. */
   rewriteBus?(subject: string, bytes: Uint8Array): Uint8Array;
   /** After each start of the hub. */
@@ -161,7 +164,10 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     store,
     causes,
     folder: folder.path,
-    rewriteBus: (subject, bytes) => breakage.rewriteBus?.(subject, bytes) ?? bytes,
+    rewriteBus(subject, bytes) {
+      overhear(record, `a message on ${subject}`, bytes);
+      return breakage.rewriteBus?.(subject, bytes) ?? bytes;
+    },
     onDead(process) {
       for (const part of parts) bury(part, part.making.isNeighbour ? process.neighbour() : process);
     },

@@ -9,6 +9,7 @@ import { createLeases } from './leases.ts';
 import { createDuties, createOwners } from './owners.ts';
 import { createPlacement } from './placement.ts';
 import { createRevocation } from './revocation.ts';
+import { createSealedChecker } from './sealed.ts';
 import { createTokens } from './tokens.ts';
 
 export const INVARIANTS = {
@@ -19,6 +20,7 @@ export const INVARIANTS = {
   '5 consent': createConsent,
   '6 revocation': createRevocation,
   '6 nothing crosses': createCrossing,
+  sealed: createSealedChecker,
   '7 audit': createAudit,
   placement: createPlacement,
   'one holder of a duty': createDuties,
