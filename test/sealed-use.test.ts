@@ -9,7 +9,7 @@ import type { UseRules } from '@idlewild/protocol';
 import OpenAI, { APIError } from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startChild, until, type Child } from './processes/child.ts';
-import { MODEL, createWorld, type HubProcess, type World } from './world.ts';
+import { MODEL, createWorld, type DeviceProcess, type HubProcess, type World } from './world.ts';
 
 const CLI = new URL('../packages/cli/bin/idlewild.mjs', import.meta.url).pathname;
 const SHAPE = { vocab: 1_200, width: 64, layers: 1, heads: 4, feedForward: 128, context: 256, labels: 3 };
@@ -20,6 +20,7 @@ const proxies: Child<unknown>[] = [];
 let world: World;
 let hub: HubProcess;
 let key: string;
+let ada: DeviceProcess;
 let pin: string;
 let sealed: OpenAI;
 let open: OpenAI;
@@ -61,7 +62,7 @@ beforeAll(async () => {
   await steward('models', 'add', mood);
   await world.publish(hub);
   ({ key } = await hub.client.keys.create({ role: 'caller' }));
-  await world.startDevice(hub, 'ada');
+  ada = await world.startDevice(hub, 'ada');
   const isReady = async (): Promise<boolean> =>
     (await hub.client.devices.list()).some(({ models }) => models.length === 2);
   await until(isReady, 'ada with both models');
@@ -194,4 +195,23 @@ test('a refusal over the proxy is counted, and lifted for its asker by an appeal
   expect(await both('nerve gas')).toBeUndefined();
   const report = await steward<{ refusals: Record<string, number> }>('audit', 'report');
   expect(report.refusals['use:rule:gas']).toBe(4);
+});
+
+test('32 streams at once are all answered, and one whose client hangs up leaves nothing running', async () => {
+  await steward('use', 'off');
+  const messages = [{ role: 'user' as const, content: TEXT }];
+  const ask = { model: MODEL, messages, seed: 4, stream: true as const };
+  const texts = await Promise.all(
+    Array.from({ length: 32 }, async () => {
+      let text = '';
+      for await (const chunk of await sealed.chat.completions.create({ ...ask, max_tokens: 4 }))
+        text += chunk.choices[0]?.delta.content ?? '';
+      return text;
+    }),
+  );
+  expect(new Set(texts).size).toBe(1);
+  expect(texts[0]).not.toBe('');
+  const stream = await sealed.chat.completions.create({ ...ask, max_tokens: 400 });
+  for await (const chunk of stream) if (chunk.choices[0]?.delta.content) break;
+  await until(async () => ada.state().answering === 0, 'the device having nothing to do');
 });
