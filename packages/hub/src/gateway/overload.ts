@@ -44,7 +44,7 @@ const {
 } = HUB_LIMITS;
 /** One look says little: a moment of two seconds counts like many small ones, and no longer one counts more. */
 const LOOK_MS_MAX = 2_000;
-/** However far behind it is, whoever asks for less than her share of so much is let in: that is not what it is about. */
+/** However far behind it is, whoever asks for less than her share of so much is let in. */
 const LIGHT_PART = 0.05;
 
 export function createOverload({ clock, random, log, probe }: OverloadDeps): Overload {
@@ -108,7 +108,7 @@ export function createOverload({ clock, random, log, probe }: OverloadDeps): Ove
   };
 }
 
-/** The most that each may send, if `part` of all that they send is taken and who sends less leaves hers to the others. */
+/** The most that each may send, if `part` of all is taken and who sends less leaves hers to the others. */
 function evenShare(counts: readonly number[], part: number): number {
   let left = counts.reduce((sum, count) => sum + count, 0) * part;
   const ascending = counts.toSorted((a, b) => a - b);
