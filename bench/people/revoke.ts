@@ -4,8 +4,8 @@
  *
  * Time counts from before that request is sent to the last byte of each stream, its error's included: what a steward
  * and a caller could see, and more than from the request's answer. Half of the trials have their bus cut before, in the
- * meanest way: connections stay open and nothing passes, so that the database alone tells. A stream that ends of its own
- * accord, or by another error than the right's, is a fault.
+ * meanest way: connections stay open and nothing passes, so that the database alone tells. A stream that ends of its
+ * own accord, or by another error than the right's, is a fault.
  */
 import { request } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -86,8 +86,7 @@ export const measureRevoke = (run: BenchRun, metric: string): Promise<void> =>
     run.record(
       metric,
       Math.max(percentile(tookMs.told, 0.99), percentile(tookMs.cut, 0.99)),
-      `with the bus cut: ${of('cut')}; with the bus: ${of('told')}; keys, roles and a stopped model, from the sending ` +
-        'of the request to the last byte, the worse of both',
+      `the worse of both: with the bus cut ${of('cut')}; with the bus ${of('told')}; keys, roles and a stopped model`,
       [...new Set(faults)],
     );
   });

@@ -7,8 +7,9 @@
  * Then the same prompt is asked in the open of the same hub, and the same search has to find it: where it does not, it
  * proves nothing, and there is no figure.
  */
-import { createClient, createSealedClient } from '@idlewild/client';
-import { hex } from '@idlewild/protocol';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createClient, createSealedClient, type Client } from '@idlewild/client';
+import { codeOf, hex } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { filesOf, memoryOf, openFilesOf, type Haystack, type Wiretap } from './haystacks.ts';
 import { findTraces, needlesOf, unknownIn, type Token, type Trace } from './traces.ts';
@@ -60,6 +61,8 @@ export async function searchForTraces(options: TraceSearchOptions): Promise<Trac
   const steward = createClient({ hub: hub.callers.url, key: hub.stewardKey });
   await warm(steward, hub.model);
   const before = everythingOf(hub);
+  // To have stood still looks to a hub like too much work, and until it knows better it takes none.
+  await warm(steward, hub.model);
   // Nobody hides a key's name: it has to be found where the hub keeps what it keeps.
   const mark = `mark ${hex(nodeRandom.bytes(12))}`;
   const { key } = await steward.keys.create({ role: 'caller', name: mark });
@@ -77,6 +80,7 @@ export async function searchForTraces(options: TraceSearchOptions): Promise<Trac
   const found = await findTraces(after, needles);
   if (!found.some(({ of, kind }) => of === 'mark' && kind === 'files'))
     throw new Error('the search does not find in files what the hub writes there');
+  await warm(steward, hub.model);
   const control = await inTheOpen(options, { key, prompt, answer: said.answer });
   return {
     answer: said.answer,
@@ -107,10 +111,20 @@ const everythingOf = (hub: SearchedHub): Haystack[] => [
   ...memoryOf(hub.pid),
 ];
 
-/** What a hub needs for any answer is in its memory from its first on. */
-async function warm(steward: ReturnType<typeof createClient>, model: string): Promise<void> {
-  for await (const piece of steward.completion({ model, prompt: 'Before that.', max_tokens: 8, seed: 1 }))
-    if (!('text' in piece)) return;
+const TRIES_MAX = 20;
+const TRY_MS = 500;
+
+/** An answer, once the hub gives one. What it needs for any is in its memory from its first on. */
+async function warm(steward: Client, model: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      for await (const piece of steward.completion({ model, prompt: 'Before that.', max_tokens: 8, seed: 1 }))
+        if (!('text' in piece)) return;
+    } catch (error) {
+      if (codeOf(error) !== 'too_busy' || tries === TRIES_MAX) throw error;
+      await pause(TRY_MS);
+    }
+  }
 }
 
 /** Nothing in it was ever written before: letters of one byte and of more, as strings of V8's in both their widths. */

@@ -22,16 +22,23 @@ const PROMPT = 'First Citizen:\nBefore we proceed any further, hear me speak.\n\
 const TOKENS = 180;
 const PAIRS = 31;
 const WARM_PAIRS = 3;
+/** On a machine that others keep busy an engine waits for them: then there are fewer pairs, or none. */
+const STREAMS_MS_MAX = 60_000;
+const ANSWER_MS_MAX = 20_000;
+const PAIRS_MIN = 11;
 
 export const measureSealedStream = (run: BenchRun, metric: string): Promise<void> =>
   inWorld({ run, devices: 1, slots: 4, models: { [MODEL]: bundledModel() } }, async (world) => {
     const admin = createClient({ hub: world.url, key: world.stewardKey });
     await addSteward(admin);
     await vouchFor(admin, world.devices[0]?.name ?? '');
-    const ways = await openWays(world, await territoryOf(admin));
     const pairs: Record<Way, number>[] = [];
+    const late = AbortSignal.timeout(STREAMS_MS_MAX);
+    const ways = await openWays(world, await territoryOf(admin), AbortSignal.timeout(STREAMS_MS_MAX + ANSWER_MS_MAX));
     for (let seed = 1, taken = -WARM_PAIRS; taken < PAIRS; seed++) {
       run.signal.throwIfAborted();
+      if (late.aborted && pairs.length >= PAIRS_MIN) break;
+      if (late.aborted) throw new Error(`only ${pairs.length} pairs within ${STREAMS_MS_MAX / 1_000} s`);
       if (seed > 4 * PAIRS) throw new Error(`most answers end before ${TOKENS} tokens`);
       const speeds = await pairOf(ways, seed, taken);
       if (speeds === undefined) continue;
@@ -45,8 +52,8 @@ export const measureSealedStream = (run: BenchRun, metric: string): Promise<void
     run.record(
       metric,
       median(ratios),
-      `median of ${PAIRS} pairs, half of them ${rangeOf(middle)}; ${of('sealed')} of ${of('open')} tokens/s, answers of ${TOKENS} ` +
-        'tokens of the bundled model, from the question to the end; the same text',
+      `median of ${pairs.length} pairs, half of them ${rangeOf(middle)}; ${of('sealed')} of ${of('open')} tokens/s, ` +
+        `answers of ${TOKENS} tokens of the bundled model, from the question to the end; the same text`,
     );
   });
 
@@ -57,7 +64,11 @@ interface Said {
 }
 type Ways = Readonly<Record<Way, (seed: number) => Promise<Said>>>;
 
-async function openWays({ url, key }: { url: string; key: string }, territory: Uint8Array): Promise<Ways> {
+async function openWays(
+  { url, key }: { url: string; key: string },
+  territory: Uint8Array,
+  signal: AbortSignal,
+): Promise<Ways> {
   const plain = createClient({ hub: url, key, fetch });
   const ports = { fetch, clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
   const sealing = createSealedClient({ hub: url, key, territory, stewards: [steward.publicKey], ...ports });
@@ -65,7 +76,7 @@ async function openWays({ url, key }: { url: string; key: string }, territory: U
   return {
     async sealed(seed) {
       let text = '';
-      for await (const event of sealing.answer({ model: MODEL, work: { ...work, sampling: { seed } } })) {
+      for await (const event of sealing.answer({ model: MODEL, work: { ...work, sampling: { seed } } }, { signal })) {
         if (event.t !== 'started') text += event.s;
         if (event.t === 'finished') return { text, tokens: event.answerTokens };
       }
@@ -73,7 +84,10 @@ async function openWays({ url, key }: { url: string; key: string }, territory: U
     },
     async open(seed) {
       let text = '';
-      for await (const piece of plain.completion({ model: MODEL, prompt: PROMPT, seed, max_tokens: TOKENS })) {
+      for await (const piece of plain.completion(
+        { model: MODEL, prompt: PROMPT, seed, max_tokens: TOKENS },
+        { signal },
+      )) {
         if (!('text' in piece)) return { text, tokens: piece.usage.completion_tokens };
         text += piece.text;
       }
@@ -82,7 +96,7 @@ async function openWays({ url, key }: { url: string; key: string }, territory: U
   };
 }
 
-/** `undefined` when the model ends this answer of its own accord. Neither way is always first: a device keeps prompts. */
+/** `undefined` when the model ends this answer of its own accord. No way is always first: a device keeps prompts. */
 async function pairOf(ways: Ways, seed: number, number: number): Promise<Record<Way, number> | undefined> {
   const inTurn = number % 2 === 0 ? (['sealed', 'open'] as const) : (['open', 'sealed'] as const);
   const speeds = { sealed: 0, open: 0 };
@@ -124,16 +138,16 @@ function recordTraces(run: BenchRun, metric: string, search: TraceSearch): void 
   const missing = missingIn(search.control);
   if (missing.length > 0) throw new Error(`the search proves nothing: ${missing.join(', ')}`);
   const pieces = (traces: readonly Trace[]): number => new Set(traces.map(({ of, piece }) => `${of} ${piece}`)).size;
-  const placed = (traces: readonly Trace[], kinds: readonly Kind[]): string =>
+  const kinds: readonly Kind[] = ['sockets of callers', 'sockets of devices', 'memory', 'files', 'log'];
+  const placed = (traces: readonly Trace[]): string =>
     kinds.map((kind) => `${pieces(traces.filter((trace) => trace.kind === kind))} in ${kind}`).join(', ');
   const found = [...new Set(search.traces.map(({ as, kind, of }) => `${of} as ${as} in ${kind}`))];
   run.record(
     metric,
     pieces(search.traces),
     `${search.needles} forms of pieces of prompt and answer, ${search.known} of them there before and left out, in ` +
-      `${search.megabytes.toFixed(0)} MB of sockets, files, log and memory, ${search.failovers} failover; the same in ` +
-      `the open: ${placed(search.control, ['sockets of callers', 'sockets of devices', 'memory', 'files', 'log'])} ` +
-      `pieces`,
+      `${search.megabytes.toFixed(0)} MB of sockets, files, log and memory; failovers: ${search.failovers}; pieces ` +
+      `of the same in the open: ${placed(search.control)}`,
     found.slice(0, 5),
   );
 }

@@ -1,7 +1,7 @@
 /**
- * Whether a process has seen a text: what it read, wrote and keeps is searched for any piece of 8 bytes of it, as UTF-8,
- * Latin-1 and UTF-16 (both as V8 keeps strings), hexadecimal, base64 and with JSON's escapes, and for token ids and
- * single tokens as processes keep and send them.
+ * Whether a process has seen a text: what it read, wrote and keeps is searched for any piece of 8 bytes of it, as
+ * UTF-8, Latin-1 and UTF-16 (both as V8 keeps strings), hexadecimal, base64 and with JSON's escapes, and for token ids
+ * and single tokens as processes keep and send them.
  *
  * Pieces that were there before the text was ever sent (words of a vocabulary, of a log) prove nothing and are left out
  * of the search; how many is told. Whoever uses this shows with a text in the open that it finds one.
