@@ -158,7 +158,8 @@ describe('beside a hub', () => {
     const others = OTHERS.split(/[,\n]/)
       .map((name) => name.trim())
       .filter((name) => name !== '');
-    expect(DOING.map(called).toSorted()).toEqual([...Object.keys(READING), ...others].toSorted());
+    const way = 'name a new command in READING, with words that it can be called with here, or in OTHERS';
+    expect(DOING.map(called).toSorted(), way).toEqual([...Object.keys(READING), ...others].toSorted());
   });
 
   test('whatever lists or shows prints JSON when it is told to, each value a line, and nothing else', async () => {
