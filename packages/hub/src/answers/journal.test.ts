@@ -335,7 +335,7 @@ async function seen({ db }: OpenDatabase, id: string, seen_at_ms: number): Promi
     .execute();
 }
 
-test('answers that open and end together are looked up by their ids, and not among all that a territory had', async () => {
+test('answers that end together are looked up by their ids, and not among all that a territory had', async () => {
   const { clock, database, reopen } = await setUp();
   const asked = new Map<string, CompiledQuery>();
   const listen: KyselyPlugin = {

@@ -1,7 +1,7 @@
 /**
  * Requests by territory and id together, as every query asks for them: of a territory alone SQLite would rather go
- * through all that it ever had than look up a few ids. Hubs of before may work beside. Like every migration, this file is
- * never changed once released.
+ * through all that it ever had than look up a few ids. Hubs of before may work beside. Like every migration, this file
+ * is never changed once released.
  */
 import type { Kysely } from 'kysely';
 
