@@ -8,7 +8,7 @@ import type { OpenDatabase, Register, Secrets } from '@idlewild/hub';
 import { newId, type BlobStore, type Channel, type Clock, type Crypto } from '@idlewild/protocol';
 import type { Chance } from './chance.ts';
 import { createGate, type Gate } from './gate.ts';
-import { openRooms, type Rooms } from './neighbours.ts';
+import { openRooms, type Rooms } from './rooms.ts';
 import type { Record } from './record.ts';
 
 export interface HubProcess extends Pick<Gate, 'isLive' | 'isPaused' | 'take' | 'give' | 'opened' | 'onShut'> {

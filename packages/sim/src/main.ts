@@ -1,6 +1,7 @@
 /**
  * Runs one seed, or several one after the other, and says what happened:
- *   node packages/sim/src/main.ts --seed N [--seeds COUNT] [--devices 200] [--minutes 2] [--replicas 1] [--neighbours 0] [--sealed 0] [--trace]
+ *   node packages/sim/src/main.ts --seed N [--seeds COUNT] [--devices 200] [--minutes 2] [--replicas 1]
+ *      [--neighbours 0] [--sealed 0] [--trace]
  * Exits with 1 when an invariant was broken.
  */
 import { parseArgs } from 'node:util';

@@ -1,4 +1,4 @@
-/** Two communities in one hub: each keeps all invariants, whatever befalls them and their processes; nothing crosses. */
+/** Two communities in one hub: each keeps all invariants, whatever befalls it and its processes; nothing crosses. */
 import type { Hub } from '@idlewild/hub';
 import { encodeFrame, type ToDevice } from '@idlewild/protocol';
 import { sql } from 'kysely';

@@ -1,62 +1,11 @@
-/**
- * A second community in the same process: a hub of its own behind the real house and the real front, over the same
- * database, store and bus.
- */
-import {
-  createFront,
-  createHosting,
-  createHub,
-  createLocalBusHub,
-  openHouse,
-  type House,
-  type Hub,
-  type HubDeps,
-  type Secrets,
-} from '@idlewild/hub';
-import type { Channel } from '@idlewild/protocol';
+/** A second community in the hub of a world, made as whoever runs the hub does, and the replicas as it sees them. */
+import { createHosting, type Secrets } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { FakeClock } from '@idlewild/protocol/testing';
 import type { Chance } from './chance.ts';
 import type { Cluster } from './cluster.ts';
 import type { HubProcess } from './hub-process.ts';
 import type { Record } from './record.ts';
-
-interface Room {
-  readonly hub: Hub;
-  stop(): Promise<void>;
-}
-
-export interface Rooms {
-  readonly house: House<Room>;
-  accept(channel: Channel): void;
-}
-
-export async function openRooms(hub: Hub, deps: HubDeps): Promise<Rooms> {
-  const { clock, log, random, database, replica } = deps;
-  const { db } = database;
-  const bus = replica?.bus ?? createLocalBusHub({ clock, log, random, faults: {} }).connect();
-  const house = await openHouse<Room>(roomOf(hub), {
-    db,
-    bus,
-    isAlone: replica === undefined,
-    clock,
-    log,
-    open: async (territory) => roomOf(await createHub({ ...deps, territory })),
-  });
-  const behind = ({ hub: { territory, local } }: Room) => ({
-    territory,
-    serve: () => {},
-    accept: (channel: Channel) => local.accept(channel),
-  });
-  const find = (territory: string) => {
-    const room = house.get(territory);
-    return room === undefined ? undefined : behind(room);
-  };
-  const front = createFront({ db, clock, log, behind: () => house.list().map(behind), find });
-  return { house, accept: (channel) => front.accept(channel, undefined) };
-}
-
-const roomOf = (hub: Hub): Room => ({ hub, stop: () => hub.stop() });
 
 /** The same replicas, as the second community has them. */
 export function neighboursIn(cluster: Cluster): Cluster {

@@ -1,44 +1,23 @@
 /**
- * Those who seal: each asks through the real client, whose requests take the gateway's way through the hub (key, policy,
- * offer, sealed events). A replica that dies breaks their connections, and they go on at another. What their hub has to
- * do with it carries a mark that nobody but they and devices may ever see in the open.
+ * Those who seal: each asks through the real client, whose requests take the gateway's way through the hub (key,
+ * policy, offer, sealed events). A replica that dies breaks their connections, and they go on at another. What their
+ * hub has to do with it carries a mark that nobody but they and devices may ever see in the open.
  */
-import { createSealedClient, type SealedClientEvent } from '@idlewild/client';
+import { createSealedClient } from '@idlewild/client';
 import type { Hub } from '@idlewild/hub';
 import { codeOf, hex, signDeviceVouch, textOfBytes, type AnswerWork, type KeyPair } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { CallerKey } from './callers.ts';
+import { MARK } from './mark.ts';
 import type { HubProcess } from './hub-process.ts';
+import type { SealedLies } from './sealed-lies.ts';
 import { textOf } from './texts.ts';
 import type { World } from './world.ts';
-
-/** In every prompt that is sealed. */
-export const MARK = 'the kipper sings at noon';
-const MARKS: readonly string[] = [MARK, Buffer.from(MARK).toString('hex'), ...[0, 1, 2].map(carried)];
-
-/** As base64 has it in the middle of something, whatever stands before it. */
-function carried(before: number): string {
-  const text = Buffer.concat([Buffer.alloc(before), Buffer.from(MARK)]).toString('base64url');
-  return text.slice(4, -4);
-}
-
-export const isMarked = (bytes: Uint8Array): boolean => {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  return MARKS.some((mark) => buffer.includes(mark));
-};
 
 /** Sealed requests of a community are numbered from here, beyond its first. */
 export const SEALED_FROM = 500_000;
 const VOUCH_MS = 86_400_000;
 const HANG_UP_SHARE = 0.15;
-
-/** What a hub that lies makes of what it tells, and a client that is broken of what it takes. */
-export interface SealedLies {
-  offer?(offer: Record<string, unknown>): Record<string, unknown>;
-  /** In the place of an event; several, or none. */
-  event?(event: Record<string, unknown>, nth: number): readonly Record<string, unknown>[];
-  taken?(event: SealedClientEvent): SealedClientEvent;
-}
 
 export interface SealedCallers {
   end(): void;

@@ -9,7 +9,7 @@ import type { HubProcess } from './hub-process.ts';
 import type { OtherLease } from './lies.ts';
 import type { LinkWatch } from './link.ts';
 import type { Record } from './record.ts';
-import { isMarked } from './sealed-callers.ts';
+import { isMarked } from './mark.ts';
 import type { Causes } from './shared-bus.ts';
 
 export interface Watched {

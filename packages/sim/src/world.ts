@@ -30,7 +30,7 @@ import { createTemporaryFolder, yieldToPlatform } from './node/platform.ts';
 import { createRecord, type Record } from './record.ts';
 import { createRememberingCrypto } from './remembering-crypto.ts';
 import { createCauses } from './shared-bus.ts';
-import type { SealedLies } from './sealed-callers.ts';
+import type { SealedLies } from './sealed-lies.ts';
 import { createSteward, type Steward } from './steward.ts';
 import { TRUSTED, drawTrust, type TrustTraits } from './texts.ts';
 import { followDuties, followLeases, overhear, requestOf, watchOf, type Watched } from './watch.ts';

@@ -98,6 +98,7 @@ export async function fillTerritory(db: Database, options: Options): Promise<Ful
     return `${table}-${column}-${newId('att', random).slice(4, 12)}`.replaceAll('_', '-');
   };
 
+  const or = isInUse ? sql`or ignore` : sql``;
   await sql`pragma foreign_keys = off`.execute(db);
   for (const { name: table, columns } of tables) {
     const values = columns.map(({ name, dataType }) => {
@@ -108,9 +109,7 @@ export async function fillTerritory(db: Database, options: Options): Promise<Ful
       return text;
     });
     const names = sql.join(columns.map(({ name }) => sql.ref(name)));
-    await sql`insert ${isInUse ? sql`or ignore` : sql``} into ${sql.table(table)} (${names}) values (${sql.join(values)})`.execute(
-      db,
-    );
+    await sql`insert ${or} into ${sql.table(table)} (${names}) values (${sql.join(values)})`.execute(db);
   }
   const person = idOf('person');
   await sql`insert into people (id, name, created_at_ms) values (${person}, ${`people-name-${territory}`}, 1)`.execute(

@@ -1,7 +1,7 @@
 /**
- * Invariant 6: nothing crosses a territory. No device is sent or runs what is asked in another community, nobody is told
- * what another's device says, nothing that opens a door of one opens one of another, and neither's log and sums have
- * anything of the other's in them.
+ * Invariant 6: nothing crosses a territory. No device is sent or runs what is asked in another community, nobody is
+ * told what another's device says, nothing that opens a door of one opens one of another, and neither's log and sums
+ * have anything of the other's in them.
  */
 import type { CreateChecker } from './checker.ts';
 

@@ -1,6 +1,6 @@
 /**
- * What is sealed: nothing of a prompt is in the open anywhere at the hub, each token that a caller takes is one that the
- * engine gives, the whole is that of the uninterrupted engine where it says so, and nothing of it goes on when its
+ * What is sealed: nothing of a prompt is in the open anywhere at the hub, each token that a caller takes is one that
+ * the engine gives, the whole is that of the uninterrupted engine where it says so, and nothing of it goes on when its
  * caller is gone.
  */
 import { simulatedAnswer, simulatedText } from '@idlewild/agent/testing';

@@ -6,6 +6,8 @@
  * What a place takes is told by its name: `territory` is always the own one, `person` a person's id, `id` everything
  * that there is, one after the other. Nobody has to add a method here; whatever is made tomorrow is asked, too.
  */
+import type { Timer } from '@idlewild/protocol';
+import { systemClock } from '@idlewild/protocol/node';
 import type { Database, DatabaseTransaction } from '../../db/schema.ts';
 import { ROOT } from './sites.ts';
 
@@ -181,14 +183,14 @@ async function callOnce(call: Callable, method: string, deps: AttackDeps, aim: A
 const WAIT_MS = 150;
 
 async function settled(result: unknown): Promise<unknown> {
-  let timer: NodeJS.Timeout | undefined;
+  let timer: Timer | undefined;
   const late = new Promise<string>((resolve) => {
-    timer = setTimeout(() => resolve('nothing yet'), WAIT_MS);
+    timer = systemClock.after(WAIT_MS, () => resolve('nothing yet'));
   });
   try {
     return await Promise.race([result, late]);
   } finally {
-    clearTimeout(timer);
+    timer?.cancel();
   }
 }
 

@@ -4,6 +4,7 @@
  * territory may be named it is, and what comes of that is told.
  */
 import { joinTokenOf, messageOf } from '@idlewild/protocol';
+import { systemClock } from '@idlewild/protocol/node';
 import type { Hub } from '../../hub.ts';
 import type { KeyPrincipal } from '../../identity/principal.ts';
 import { SHOWBACK_BY, readShowback } from '../../projects/showback.ts';
@@ -11,6 +12,7 @@ import type { TestDoor } from '../test-door.ts';
 import type { Handles } from './attack.ts';
 
 export interface Day {
+  readonly fetch: typeof fetch;
   readonly door: TestDoor;
   /** Id of a steward's key. */
   readonly actor: string;
@@ -18,7 +20,7 @@ export interface Day {
 }
 
 /** Each thing that was asked for of the other territory, with what came of it. */
-export async function spend({ door, actor, other }: Day): Promise<Map<string, string>> {
+export async function spend({ door, fetch, actor, other }: Day): Promise<Map<string, string>> {
   const { hub } = door;
   const { id: territory } = hub.territory;
   const steward: KeyPrincipal = {
@@ -41,7 +43,7 @@ export async function spend({ door, actor, other }: Day): Promise<Map<string, st
   await people(hub, steward, theirs, vain);
   const project = await money(hub, steward, theirs, vain);
   await policies(hub, actor);
-  await answer(door, project);
+  await answer(door, fetch, project);
   await hub.auditDesk.report({ fromMs: 0, toMs: 2 ** 34 });
   for (const by of SHOWBACK_BY)
     await readShowback(hub.db, { territory, by, from: '2026-01-01', to: '2026-01-02', project: theirs('prj') });
@@ -102,8 +104,8 @@ async function money(hub: Hub, steward: KeyPrincipal, theirs: Theirs, vain: Vain
     tokens: 1_000_000,
     deviceMs: undefined,
     bytes: 0,
-    fromMs: Date.now() - 1_000,
-    toMs: Date.now() + 86_400_000,
+    fromMs: systemClock.now() - 1_000,
+    toMs: systemClock.now() + 86_400_000,
     why: 'weather',
     actor,
   };
@@ -136,12 +138,12 @@ async function policies(hub: Hub, actor: string): Promise<void> {
 }
 
 /** Under a key of the project, and an Idempotency-Key, so that it is written down, held for and kept. */
-async function answer(door: TestDoor, project: string): Promise<void> {
+async function answer(door: TestDoor, ask: typeof fetch, project: string): Promise<void> {
   const { hub, url, model } = door;
   const { id: territory } = hub.territory;
   await door.join(() => ({ tokens: ['Good', ' morrow'] }));
   const { key } = await hub.keys.create({ territory, role: 'caller', project, actor: 'test' });
-  const response = await fetch(`${url}/v1/chat/completions`, {
+  const response = await ask(`${url}/v1/chat/completions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', 'idempotency-key': 'once' },
     body: JSON.stringify({ model: model.name, messages: [{ role: 'user', content: 'hello' }] }),

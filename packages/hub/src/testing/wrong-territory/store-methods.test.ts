@@ -42,7 +42,7 @@ const NOT_ASKED: Readonly<Record<string, string>> = {
   'sign-in/elsewhere.ts': 'a person who proved in another territory who she is joins this one',
 };
 
-/** Functions, by their folders, behind a step that nothing of another territory's passes, as the calls here show, or that take nothing. */
+/** Functions, by their folders, behind a step that nothing of another territory's passes, or that take nothing. */
 const BEHIND: Readonly<Record<string, readonly string[]>> = {
   'what it is about was found in the own territory before': [
     'models#insert',
@@ -114,7 +114,7 @@ beforeAll(async () => {
   const { id: actor } = await hub.keys.create({ territory, role: 'steward', actor: 'test' });
   before = await other.rows();
   watch = watchQueries();
-  told = await spend({ door, actor, other: byKind(other) });
+  told = await spend({ door, fetch, actor, other: byKind(other) });
   const own = await fill(territory);
   putBack = await keepTerritory(db, territory);
   const tables = await tablesOf(db);
