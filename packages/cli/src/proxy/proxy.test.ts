@@ -60,7 +60,7 @@ test('it listens once the hub and the key are right, and stops', async () => {
   await expect(ask('/v1/models', 'Bearer let-me-in')).rejects.toThrow('fetch failed');
 });
 
-test('a port that is taken, a key that the hub does not know, another community and no hub are told by name', async () => {
+test('a port that is taken, an unknown key, another community, no hub: each is told by name', async () => {
   const hub = await startHub();
   const port = await listening(createServer());
   await expect(startProxy(optionsFor(hub, { port }))).rejects.toMatchObject({

@@ -118,7 +118,7 @@ async function checkKey({ hub, json }: Connection): Promise<void> {
   } catch (thrown) {
     const error = asIdlewildError(thrown, 'asking the hub');
     if (error.code !== 'unauthenticated') throw error;
-    const message = `${hub} does not know the key with which this would ask it: ${error.message}; name yours with --key`;
+    const message = `${hub} does not know the key that this would ask it with: ${error.message}; name yours with --key`;
     throw new IdlewildError('unauthenticated', message, { cause: thrown });
   }
 }
