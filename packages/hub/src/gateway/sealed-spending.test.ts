@@ -142,6 +142,19 @@ test("a device's count of a prompt is believed up to its bytes and a template, n
   await expect.poll(() => spent(key)).toMatchObject({ spent: 0, held: 0 });
 });
 
+test('a prompt that was read is charged, also where what may be spent was less than it turned out to have', async () => {
+  const cap = THOUGHT + 2_000;
+  const { key } = await keyWith({ tokensPerDay: cap });
+  // Far more tokens than its length lets one think.
+  [makes, counts] = [5, THOUGHT + 4_000];
+  const { error, parts } = await ask(key, 1);
+  expect([error?.code, parts]).toEqual(['spend_cap', 0]);
+  await expect.poll(() => spent(key)).toMatchObject({ spent: counts, held: 0 });
+  const heard = device.heard.length;
+  expect(await ask(key, 1)).toMatchObject({ status: 429, error: { code: 'spend_cap' } });
+  expect(device.heard.slice(heard).filter(({ t }) => t === 'sealed')).toEqual([]);
+});
+
 test('limits by the minute are settled by what was used', async () => {
   const { id, key } = await keyWith({}, { tokensPerMinute: 60_000 });
   [makes, counts] = [200, PROMPT_TOKENS];

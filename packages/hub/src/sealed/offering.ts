@@ -79,6 +79,8 @@ export function createOffering(deps: OfferingDeps): Offering {
   const { clock, random, sessions, trust, vouched } = deps;
   const waiting = new Set<Waiting>();
   const held = new Map<string, { readonly held: Held; readonly timer: Timer }>();
+  /** Neither waiting nor held yet: what is known of devices is being read. */
+  const asking = new Set<OfferRequest>();
 
   const demandOf = ({ bytes, tokens, numericClass, without, apart, text, permit }: OfferRequest): Demand => ({
     promptTokens: bytes / BYTES_PER_TOKEN,
@@ -211,11 +213,14 @@ export function createOffering(deps: OfferingDeps): Offering {
     return new IdlewildError('no_device', why, { details: { retryAfterSeconds: 10 } });
   }
 
+  const requests = (): OfferRequest[] =>
+    [...waiting, ...[...held.values()].map((place) => place.held)].map(({ request }) => request);
+
   function admit(request: OfferRequest): void {
-    const own = [...waiting].filter((wait) => wait.request.caller === request.caller).length;
-    const places = [...held.values()].filter((place) => place.held.request.caller === request.caller).length;
-    if (own + places < HUB_LIMITS.offersPerKeyMax && waiting.size < HUB_LIMITS.offersWaitingMax) return;
-    const message = `${own + places} offers for this key are open, ${waiting.size} in all; try again in a moment`;
+    const own = [...asking, ...requests()].filter(({ caller }) => caller === request.caller).length;
+    const all = asking.size + waiting.size;
+    if (own < HUB_LIMITS.offersPerKeyMax && all < HUB_LIMITS.offersWaitingMax) return;
+    const message = `${own} offers for this key are open, ${all} wait in all; try again in a moment`;
     throw new IdlewildError('too_busy', message, { details: { retryAfterSeconds: 2 } });
   }
 
@@ -224,7 +229,12 @@ export function createOffering(deps: OfferingDeps): Offering {
       for (const cid of [request.model.cid, ...(request.use?.classifiers ?? []).map(({ model }) => model)])
         deps.placement?.asked(cid);
       admit(request);
-      await Promise.all([trust.refresh(), vouched.refresh()]);
+      asking.add(request);
+      try {
+        await Promise.all([trust.refresh(), vouched.refresh()]);
+      } finally {
+        asking.delete(request);
+      }
       if (signal.aborted) throw cancelled();
       const { choice, candidates } = choose(request);
       const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
@@ -276,7 +286,7 @@ export function createOffering(deps: OfferingDeps): Offering {
       for (const wait of [...waiting]) if (isOf(wait.request)) settle(wait, error);
       for (const [lease, place] of [...held]) if (isOf(place.held.request)) letGo(lease);
     },
-    requests: () => [...waiting, ...[...held.values()].map((place) => place.held)].map(({ request }) => request),
+    requests,
     waiting: () => waiting.size,
     isIdle: () => waiting.size === 0 && held.size === 0,
   };

@@ -358,6 +358,17 @@ test('one key cannot hold every place', async () => {
   expect(await codeOf(ask())).toContain('too_busy');
 });
 
+test('one key cannot hold more places by asking for all of them in one moment', async () => {
+  const { ask, clock, vouched } = await createWorld();
+  await vouched('ada', { slots: 64 });
+  // What is known of devices has to be read again: all of them wait for that together.
+  await clock.advance(HUB_LIMITS.vouchesReadMs);
+  const asked = Array.from({ length: 3 * HUB_LIMITS.offersPerKeyMax }, () => codeOf(ask()));
+  const codes = (await Promise.all(asked)).map((said) => said.split(':', 1)[0]);
+  expect(codes.filter((code) => code === 'none')).toHaveLength(HUB_LIMITS.offersPerKeyMax);
+  expect(codes.filter((code) => code === 'too_busy')).toHaveLength(2 * HUB_LIMITS.offersPerKeyMax);
+});
+
 test('answers in the open do not keep a sealed prompt waiting for ever, nor the other way round', async () => {
   const { ask, clock, hub, keyId, model, submit, vouched } = await createWorld();
   const ada = await vouched('ada', { slots: 1 });

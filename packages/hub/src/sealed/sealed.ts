@@ -186,8 +186,7 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     running.delete(grant.lease);
     device.leases.delete(grant.lease);
     const ms = clock.monotonic() - run.startedAtMs;
-    // What another device has to read again is charged where it is read to good purpose.
-    const promptTokens = state === 'failed' && !FINAL.has(reason as ErrorCode) ? 0 : run.promptTokens;
+    const { promptTokens } = run;
     const counts = { promptTokens, cachedTokens: Math.min(cachedTokens, promptTokens), answerTokens };
     journal
       .close({ request, state, reason, ...counts, deviceMs: ms, failovers: 0, exact: true, ...drawn(energyWh) })
@@ -204,6 +203,8 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
 
   function lose(run: Running, code: ErrorCode, why: string, tellDevice: boolean): void {
     if (tellDevice && !run.over) revoke(run);
+    // What another device has to read again is charged where it is read to good purpose.
+    if (!run.over) run.promptTokens = 0;
     if (!close(run, 'failed', code)) return;
     log.info({ request: run.request, device: run.device.id, code, why }, 'a sealed answer was lost');
     if (!run.silenced) run.sink.lost(code, why);
