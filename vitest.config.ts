@@ -6,7 +6,11 @@
 
 import { defineConfig } from 'vitest/config';
 
+// What a test waits for comes soon, but not on a machine that does other things, too.
+const patient = { expect: { poll: { timeout: 10_000 } } };
+
 const unit = {
+  ...patient,
   name: 'unit',
   include: ['packages/**/*.test.ts', 'scripts/**/*.test.ts', 'docs/*.test.ts', 'tidy.test.ts'],
   exclude: ['**/node_modules/**', 'packages/sim/**'],
@@ -14,14 +18,20 @@ const unit = {
 };
 
 // The fifty worlds of the simulation stand in two files, so that two cores share them.
-const sim = { name: 'sim', include: ['packages/sim/**/*.test.ts'], testTimeout: 300_000, hookTimeout: 60_000 };
+const sim = {
+  ...patient,
+  name: 'sim',
+  include: ['packages/sim/**/*.test.ts'],
+  testTimeout: 300_000,
+  hookTimeout: 60_000,
+};
 
 // Each of these files starts several processes of its own. Those that mostly wait, for restarts and timers, run two at
 // a time; those whose claims are about how long something takes have the machine to themselves.
 const timed = ['replicas/*', 'owner-returns', 'failover', 'many', 'service', 'crash', 'lan', 'conversation'].map(
   (name) => `test/${name}.test.ts`,
 );
-const processes = { testTimeout: 120_000, hookTimeout: 120_000, teardownTimeout: 30_000 };
+const processes = { ...patient, testTimeout: 120_000, hookTimeout: 120_000, teardownTimeout: 30_000 };
 const e2e = { name: 'e2e', include: ['test/**/*.test.ts'], exclude: timed, ...processes };
 const e2eTimed = { name: 'e2e-timed', include: timed, fileParallelism: false, ...processes };
 

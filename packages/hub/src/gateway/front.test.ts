@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { LIMITS, VERSIONS, encodeFrame, hex, newId, utf8, type Channel } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { createTickets } from '../identity/tickets.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
@@ -56,7 +56,7 @@ async function setUp(ids = IDS) {
       const before = served.length;
       const headers = authorization === undefined ? {} : { authorization };
       listener({ url, headers } as IncomingMessage, {} as ServerResponse);
-      await vi.waitFor(() => expect(served.length).toBe(before + 1));
+      await expect.poll(() => served.length).toBe(before + 1);
       return served.at(-1);
     },
     async keyOf(territory: string): Promise<string> {

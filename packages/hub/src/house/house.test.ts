@@ -1,6 +1,6 @@
 /** Claims about who is served by a process with many territories, and when. */
 import { createFakeClock } from '@idlewild/protocol/testing';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { createLocalBusHub } from '../bus/local-bus.ts';
 import type { Hub } from '../hub.ts';
 import { silentLog } from '../log.ts';
@@ -78,7 +78,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
     const [one, other] = [await open(0), await open(1)];
     await add('ter_b');
     await one.changed();
-    await vi.waitFor(() => expect(ids(other)).toEqual(['ter_b', 'ter_first']));
+    await expect.poll(() => ids(other)).toEqual(['ter_b', 'ter_first']);
     faults.dropRate = 1;
     await close('ter_b', 1);
     await one.changed();
@@ -86,10 +86,10 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
     expect(served[0]).toEqual(new Set(['ter_first']));
     expect(ids(other)).toEqual(['ter_b', 'ter_first']);
     await clock.advance(HOUSE_LIMITS.lookMs);
-    await vi.waitFor(() => expect(served[1]).toEqual(new Set(['ter_first'])));
+    await expect.poll(() => served[1]).toEqual(new Set(['ter_first']));
     await close('ter_b', null);
     await clock.advance(HOUSE_LIMITS.lookMs);
-    await vi.waitFor(() => expect([...ids(one), ...ids(other)]).toEqual(['ter_b', 'ter_first', 'ter_b', 'ter_first']));
+    await expect.poll(() => [...ids(one), ...ids(other)]).toEqual(['ter_b', 'ter_first', 'ter_b', 'ter_first']);
   });
 
   test('a name that was given elsewhere is heard within a second, of the first and of others', async () => {
@@ -99,7 +99,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
     await db.updateTable('territories').set({ name: 'Renamed' }).execute();
     await clock.advance(HOUSE_LIMITS.lookMs);
     const known = ['ter_first at 0', 'ter_b at 0', 'ter_first at 1', 'ter_b at 1'];
-    await vi.waitFor(() => expect(known.map((each) => names.get(each))).toEqual(known.map(() => 'Renamed')));
+    await expect.poll(() => known.map((each) => names.get(each))).toEqual(known.map(() => 'Renamed'));
   });
 
   test('one that cannot be opened keeps no other from being served, and is tried again', async () => {
@@ -110,7 +110,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
     expect(ids(house)).toEqual(['ter_b', 'ter_d', 'ter_first']);
     broken.clear();
     await clock.advance(HOUSE_LIMITS.lookMs);
-    await vi.waitFor(() => expect(ids(house)).toContain('ter_c'));
+    await expect.poll(() => ids(house)).toContain('ter_c');
   });
 
   test('the first is served whatever the database says, and stopping stops all', async () => {
