@@ -32,7 +32,7 @@ export const PROJECT_LIMITS = {
   holdsExpiredMax: 256,
   /** Requests that are begun in one transaction: it takes some ms, and holds up the other replicas as long. */
   togetherMax: 64,
-  /** That wait for their turn, as when the database stands still: some seconds of work. */
+  /** That wait for their answers, as when the database stands still: some seconds of work. */
   togetherWaitingMax: 4_096,
   /** Until somebody asks again for what others hold at the moment. */
   heldRetrySeconds: 5,

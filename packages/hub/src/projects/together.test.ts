@@ -1,4 +1,5 @@
 /** Claims about work that is done for many at once. */
+import { IdlewildError } from '@idlewild/protocol';
 import { expect, test } from 'vitest';
 import { PROJECT_LIMITS } from './limits.ts';
 import { createTogether, type Outcome } from './together.ts';
@@ -41,14 +42,28 @@ test('what fails for all is tried for each alone', async () => {
   expect(await Promise.all(all)).toEqual([1, 'Error: not so', 3]);
 });
 
+test('where the database is away all of a run are told so, and none is tried again', async () => {
+  const { ask, runs } = createRuns((order, together) => {
+    if (together > 1) throw new IdlewildError('database_unavailable', 'away');
+    return { result: order };
+  });
+  const all = [1, 2, 3].map((order) => ask(order).catch((error: unknown) => String(error)));
+  for (let i = 0; i < 3; i++) {
+    runs[i]?.go();
+    await turn();
+  }
+  expect(runs.map(({ orders }) => orders)).toEqual([[1], [2, 3]]);
+  expect(await Promise.all(all)).toEqual([1, expect.stringMatching('away'), expect.stringMatching('away')]);
+});
+
 test('a run has a bound, and so has the line', async () => {
   const { ask, runs } = createRuns((order) => ({ result: order }));
-  const all = Array.from({ length: PROJECT_LIMITS.togetherWaitingMax + 1 }, (_, order) => ask(order));
+  const all = Array.from({ length: PROJECT_LIMITS.togetherWaitingMax }, (_, order) => ask(order));
   await expect(ask(-1)).rejects.toMatchObject({ code: 'too_busy' });
   for (let i = 0; runs[i] !== undefined; i++) {
     expect(runs[i]?.orders.length).toBeLessThanOrEqual(PROJECT_LIMITS.togetherMax);
     runs[i]?.go();
     await turn();
   }
-  expect(await Promise.all(all)).toHaveLength(PROJECT_LIMITS.togetherWaitingMax + 1);
+  expect(await Promise.all(all)).toHaveLength(PROJECT_LIMITS.togetherWaitingMax);
 });

@@ -1,55 +1,49 @@
 /**
- * Work that costs as much for many as for one, such as a transaction that waits for a row: one run at a time, and who
- * comes while it runs goes with the next. Nobody waits for company. What fails for all of a run is tried for each
- * alone, so nobody fails for another's sake.
+ * Work that costs as much for many as for one, such as a transaction that waits for a row: who comes while one runs
+ * goes with the next (`db/together.ts`), each has an answer of its own, and the line has a bound.
+ *
+ * What fails for all of a run is tried for each alone, so nobody fails for another's sake. Where the database is away
+ * nobody is tried again: that is nobody's fault, and what was written may have been kept.
  */
-import { IdlewildError } from '@idlewild/protocol';
+import { IdlewildError, codeOf } from '@idlewild/protocol';
+import { together } from '../db/together.ts';
 import { PROJECT_LIMITS } from './limits.ts';
 
 export type Outcome<Result> = { readonly result: Result } | { readonly error: unknown };
-
-interface Waiting<Order, Result> {
-  readonly order: Order;
-  readonly resolve: (result: Result) => void;
-  readonly reject: (error: unknown) => void;
-}
 
 /** `work` answers each order, in their order. Throws `too_busy` where too many wait. */
 export function createTogether<Order, Result>(
   work: (orders: readonly Order[]) => Promise<readonly Outcome<Result>[]>,
 ): (order: Order) => Promise<Result> {
-  let waiting: Waiting<Order, Result>[] = [];
-  let isRunning = false;
+  let waiting = 0;
 
-  async function runFor(some: readonly Waiting<Order, Result>[]): Promise<void> {
+  async function alone(order: Order): Promise<Outcome<Result>> {
     try {
-      const outcomes = await work(some.map(({ order }) => order));
-      for (const [index, { resolve, reject }] of some.entries()) {
-        const outcome = outcomes[index];
-        if (outcome !== undefined && 'result' in outcome) resolve(outcome.result);
-        else reject(outcome?.error);
-      }
+      return (await work([order]))[0] as Outcome<Result>;
     } catch (error) {
-      if (some.length === 1) some[0]?.reject(error);
-      else for (const one of some) await runFor([one]);
+      return { error };
     }
   }
-  async function run(): Promise<void> {
-    isRunning = true;
-    while (waiting.length > 0) {
-      const some = waiting.slice(0, PROJECT_LIMITS.togetherMax);
-      waiting = waiting.slice(PROJECT_LIMITS.togetherMax);
-      await runFor(some);
+  const inRuns = together<Order, Outcome<Result>>(PROJECT_LIMITS.togetherMax, async (orders) => {
+    try {
+      return await work(orders);
+    } catch (error) {
+      if (orders.length === 1 || codeOf(error) === 'database_unavailable') throw error;
+      return Promise.all(orders.map(alone));
     }
-    isRunning = false;
-  }
-  return (order) =>
-    new Promise((resolve, reject) => {
-      if (waiting.length >= PROJECT_LIMITS.togetherWaitingMax) {
-        const message = `${waiting.length} requests wait for the hub's database already; try again in a moment`;
-        return reject(new IdlewildError('too_busy', message, { details: { retryAfterSeconds: 5 } }));
-      }
-      waiting.push({ order, resolve, reject });
-      if (!isRunning) void run();
-    });
+  });
+  return async (order) => {
+    if (waiting >= PROJECT_LIMITS.togetherWaitingMax) {
+      const message = `${waiting} requests wait for the hub's database already; try again in a moment`;
+      throw new IdlewildError('too_busy', message, { details: { retryAfterSeconds: 5 } });
+    }
+    waiting++;
+    try {
+      const outcome = await inRuns(order);
+      if ('error' in outcome) throw outcome.error;
+      return outcome.result;
+    } finally {
+      waiting--;
+    }
+  };
 }
