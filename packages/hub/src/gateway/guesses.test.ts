@@ -3,7 +3,7 @@ import { createFakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
-import { openTestDoor } from '../testing/test-door.ts';
+import { openTestDoor, type TestDoor } from '../testing/test-door.ts';
 import { createGuesses } from './guesses.ts';
 
 const MANY = HUB_LIMITS.wrongSecretsPerMinute;
@@ -75,6 +75,7 @@ test('what is known and over, what is shaped like no secret, and what else goes 
   };
   for (let index = 0; index < 2 * MANY; index++) {
     await guesses.watch('a', guess(index), unknown({ keyId: 'key_1' })).catch(() => {});
+    await guesses.watch('a', guess(index), unknown({ session: 'sis_1' })).catch(() => {});
     await guesses.watch('a', `Bearer sk-${index}`, unknown()).catch(() => {});
     await guesses.watch('a', guess(index), failing).catch(() => {});
   }
@@ -108,6 +109,53 @@ test('a hub slows who guesses keys, sessions and tickets on any route, and nobod
     let index = MANY;
     while ((await guessed(index++)) !== 429) expect(index).toBeLessThan(3 * MANY);
     expect((await ask(`Bearer ${door.key}`, '/v1/models')).status).toBe(200);
+  } finally {
+    await door.close();
+  }
+});
+
+/** Somebody who signed in, and how a page of hers asks where, with these cookies beside her session's. */
+async function signedIn({ hub, url }: TestDoor, name: string) {
+  const { id: keyId } = await hub.keys.create({ territory: hub.territory.id, role: 'steward', actor: 'test' });
+  const { id: territory } = hub.territory;
+  const by = { kind: 'key', keyId, territory, role: 'steward', name: '', dataClass: 'internal' } as const;
+  const { code } = await hub.signIn.links.invite({ by, name, role: 'member', groups: [] });
+  const session = await hub.signIn.links.redeem(code, { kind: 'browser', label: 'a browser' });
+  const ask = async (beside: string, token = session.token): Promise<number> => {
+    const own = token === '' ? '' : `; idlewild-${territory}-session=${token}`;
+    return (await fetch(`${url}/api/sessions`, { headers: { cookie: beside + own } })).status;
+  };
+  return { ...session, ask };
+}
+
+test('a page that goes on asking when its session is over, or has that of another community, is no guess', async () => {
+  const door = await openTestDoor('any');
+  try {
+    const eve = await signedIn(door, 'Eve');
+    expect(await eve.ask('a=1')).toBe(200);
+    await door.hub.signIn.sessions.end({ actor: eve.person, person: eve.person });
+    const statuses = new Set<number>();
+    for (let index = 0; index < MANY; index++) {
+      statuses.add(await eve.ask('a=1'));
+      statuses.add(await eve.ask(`idlewild-ter_b-session=iws_${'z'.repeat(52)}`, ''));
+    }
+    expect([...statuses]).toEqual([401]);
+    // Somebody who was never seen before, at the same address.
+    expect(await (await signedIn(door, 'Fay')).ask('a=1')).toBe(200);
+  } finally {
+    await door.close();
+  }
+});
+
+test('who is signed in goes on beside somebody who guesses, whatever else her browser keeps', async () => {
+  const door = await openTestDoor('any');
+  try {
+    const { ask } = await signedIn(door, 'Eve');
+    expect(await ask('a=1')).toBe(200);
+    let status = 0;
+    for (let index = 0; index < 2 * MANY && status !== 429; index++) status = await ask('a=1', `iws_${'z'.repeat(52)}`);
+    expect(status).toBe(429);
+    for (const beside of ['a=2', 'a=3; b=4', 'a=1']) expect(await ask(beside)).toBe(200);
   } finally {
     await door.close();
   }

@@ -15,7 +15,7 @@ import type { Log } from '../log.ts';
 
 export interface Guesses {
   /**
-   * Lets `act` find out whose `shown` is, a header of the request. Throws what it throws, and `rate_limit_exceeded`
+   * Lets `act` find out whose `shown` is, the secret alone: a header may be written in many ways. Throws what it throws, and `rate_limit_exceeded`
    * without asking it where the address has guessed too often.
    */
   watch<Result>(address: string, shown: string, act: () => Promise<Result>): Promise<Result>;
@@ -85,10 +85,12 @@ export function createGuesses({
         remember(digest);
         return found;
       } catch (thrown) {
-        if (codeOf(thrown) === 'unauthenticated' && (thrown as IdlewildError).details.keyId === undefined)
-          count(address);
+        if (codeOf(thrown) === 'unauthenticated' && !isKnown(thrown as IdlewildError)) count(address);
         throw thrown;
       }
     },
   };
 }
+
+/** It was somebody's, and is over. */
+const isKnown = ({ details }: IdlewildError): boolean => details.keyId !== undefined || details.session !== undefined;

@@ -29,6 +29,7 @@ import type { Policy, Resource } from '../policy/port.ts';
 import type { TicketHolders } from '../identity/ticket-holders.ts';
 import type { Carried, CarriedRun } from './carried.ts';
 import { sendError, translate } from './errors.ts';
+import type { MeetOtherOrigins } from './other-origins.ts';
 import { PATIENCE, patientServer, type Patience } from './patience.ts';
 import type { SignedInDoor } from './signed-in.ts';
 import { checkTexts } from './whole-texts.ts';
@@ -84,6 +85,8 @@ export interface ServerDeps {
   readonly listener?: FastifyServerFactory | undefined;
   /** Who is signed in; absent: nobody signs in here. */
   readonly signedIn?: SignedInDoor | undefined;
+  /** Pages of other origins that may ask; absent: none. */
+  readonly meetOtherOrigins?: MeetOtherOrigins | undefined;
   /** Stands around finding out whose a secret is, and slows who guesses (`guesses.ts`); absent: nobody is watched. */
   readonly watch?: (request: FastifyRequest, shown: string, act: () => Promise<Principal>) => Promise<Principal>;
   /** Told of whoever used a route, and of what was refused. Waits for nothing and throws nothing. */
@@ -136,6 +139,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     // First of all, so that refusals and streams carry it, too.
     reply.header('x-request-id', request.id);
     if (deps.isLeaving()) reply.header('connection', 'close');
+    if (deps.meetOtherOrigins?.(request, reply) === true) return reply.send();
     request.run = carried.of(request.headers)?.run;
     const action = request.routeOptions.config.action;
     if (action === undefined || action === 'public') return;
@@ -218,8 +222,9 @@ function decisionOf(request: FastifyRequest): Decision {
 
 /** Throws `unauthenticated`, and `rate_limit_exceeded` for who guesses. */
 async function principalOf(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {
-  const { authorization, cookie } = request.headers;
-  const shown = authorization ?? cookie;
+  const { authorization } = request.headers;
+  // Beside a bearer no cookie counts, and of all cookies one.
+  const shown = authorization === undefined ? deps.signedIn?.shown(request) : BEARER.exec(authorization)?.[1];
   if (deps.watch === undefined || shown === undefined) return whoShows(deps, request);
   return deps.watch(request, shown, () => whoShows(deps, request));
 }

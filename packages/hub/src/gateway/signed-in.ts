@@ -17,6 +17,8 @@ export interface Sent {
 }
 
 export interface SignedInDoor {
+  /** The session that its cookies hold, whether it is one or not. */
+  shown(request: Pick<Sent, 'headers'>): string | undefined;
   /** `undefined` where it carries no session. Throws `unauthenticated`, or `forbidden` for another site's. */
   find(request: Sent, how?: 'script' | 'form'): Promise<SignedIn | undefined>;
   /** The same, and `undefined` for a session that is over: for pages that everybody may see. */
@@ -33,20 +35,22 @@ const BEARER = /^Bearer +(iws_\S+)$/i;
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 export function createSignedIn({ sessions, cookies, place }: SignedInDeps): SignedInDoor {
+  const shown: SignedInDoor['shown'] = ({ headers }) => cookies.read(headers.cookie, 'session');
   return {
+    shown,
     async find({ method, headers }, how = 'script') {
       const { authorization } = headers;
       if (authorization !== undefined) {
         const bearer = BEARER.exec(authorization)?.[1];
         return bearer === undefined ? undefined : sessions.authenticate(bearer);
       }
-      const token = cookies.read(headers.cookie, 'session');
+      const token = shown({ headers });
       if (token === undefined) return undefined;
       if (!SAFE.has(method)) (how === 'form' ? checkSameOrigin : checkScript)(place(), headers);
       return sessions.authenticate(token);
     },
     async look({ headers }) {
-      const token = cookies.read(headers.cookie, 'session');
+      const token = shown({ headers });
       if (token === undefined) return undefined;
       try {
         return await sessions.authenticate(token);

@@ -128,9 +128,13 @@ export function createPersonSessions(
       .where('session.hash', '=', hash)
       .executeTakeFirst();
     if (row === undefined) throw refused('this session is unknown here');
-    if (row.ended_at_ms !== null) throw refused(`this session was ended at ${iso(row.ended_at_ms)}`);
+    if (row.ended_at_ms !== null) throw refused(`this session was ended at ${iso(row.ended_at_ms)}`, row.id);
     if (row.state !== 'active')
-      throw refused(row.state === null ? 'you are no longer a member here' : 'your membership is suspended', ASK);
+      throw refused(
+        row.state === null ? 'you are no longer a member here' : 'your membership is suspended',
+        row.id,
+        ASK,
+      );
     const session = factsOf(row);
     const entry: Remembered = {
       principal: { kind: 'person', personId: row.person_id, session: row.id, territory },
@@ -147,7 +151,7 @@ export function createPersonSessions(
 
   function checkExpiry(session: SessionFacts): void {
     const endsAtMs = Math.min(session.expiresAtMs, session.seenAtMs + idleMsOf(session.kind));
-    if (clock.now() >= endsAtMs) throw refused(`this session expired at ${iso(endsAtMs)}`);
+    if (clock.now() >= endsAtMs) throw refused(`this session expired at ${iso(endsAtMs)}`, session.id);
   }
 
   /** A write that fails takes nobody's session away; the next reading tries again. */
@@ -313,8 +317,9 @@ export function createPersonSessions(
 
 const ASK = 'ask a steward';
 const iso = (ms: number): string => new Date(ms).toISOString();
-const refused = (seen: string, remedy = AGAIN): IdlewildError =>
-  new IdlewildError('unauthenticated', `${seen}; ${remedy}`);
+/** `session`: id of one that was somebody's. */
+const refused = (seen: string, session?: string, remedy = AGAIN): IdlewildError =>
+  new IdlewildError('unauthenticated', `${seen}; ${remedy}`, { details: session === undefined ? {} : { session } });
 
 const factsOf = (row: Row): SessionFacts => ({
   id: row.id,
