@@ -2,18 +2,10 @@
  * The hub's part of the receipt of an answer that it could not read: what it saw, and a commitment of the device's to
  * a text that it does not know. A hub that cannot sign one logs it, and the answer goes out without.
  */
-import {
-  messageOf,
-  signSealedReceipt,
-  type Clock,
-  type Crypto,
-  type KeyPair,
-  type SealedReceipt,
-} from '@idlewild/protocol';
-import type { Certificate } from '../identity/territory.ts';
-import type { Log } from '../log.ts';
+import { messageOf, signSealedReceipt, type SealedReceipt } from '@idlewild/protocol';
+import type { AnswerReceiptsDeps } from '../answers/receipts.ts';
 
-export type SealedReceiptOrder = Omit<
+type SealedReceiptOrder = Omit<
   SealedReceipt,
   'v' | 'sourceType' | 'verification' | 'territory' | 'certificate' | 'atMs'
 >;
@@ -23,16 +15,7 @@ export interface SealedReceipts {
   issue(order: SealedReceiptOrder): Promise<Uint8Array | undefined>;
 }
 
-export interface SealedReceiptsDeps {
-  readonly territory: Uint8Array;
-  readonly hub: KeyPair;
-  readonly certificate: Certificate;
-  readonly crypto: Crypto;
-  readonly clock: Pick<Clock, 'now'>;
-  readonly log: Log;
-}
-
-export function createSealedReceipts(deps: SealedReceiptsDeps): SealedReceipts {
+export function createSealedReceipts(deps: AnswerReceiptsDeps): SealedReceipts {
   const { territory, hub, certificate, crypto, clock, log } = deps;
   return {
     async issue(order) {

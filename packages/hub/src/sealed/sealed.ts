@@ -86,8 +86,10 @@ interface Running {
   started: boolean;
   /** Number of the next event. */
   next: number;
-  /** Of the sealed prompt. No token of it is made of less than one of them. */
+  /** Of the sealed prompt. */
   readonly promptBytes: number;
+  /** No token is made of less than a byte, of the prompt or of how the community begins it; a template adds few. */
+  readonly promptTokensMax: number;
   readonly spend: SealedSpend;
   promptTokens: number;
   cachedTokens: number;
@@ -224,7 +226,7 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     const isCounted = event.tokens === run.tokens || event.tokens === run.tokens + 1;
     if (event.n !== run.next || !isCounted || (isStart && event.promptTokens === undefined))
       return lose(run, 'frame_invalid', `it sent event ${event.n} where event ${run.next} was due`, true);
-    if ((event.promptTokens ?? 0) > run.promptBytes + bytesBegun(run) + HUB_LIMITS.templateTokensMax)
+    if ((event.promptTokens ?? 0) > run.promptTokensMax)
       return lose(run, 'frame_invalid', `it counts ${event.promptTokens} tokens in ${run.promptBytes} bytes`, true);
     run.next++;
     if (isStart) {
@@ -323,6 +325,7 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
       started: false,
       next: 0,
       promptBytes: to.bytes,
+      promptTokensMax: to.bytes + bytesBegun(offered.use) + HUB_LIMITS.templateTokensMax,
       spend: createSealedSpend(offered.hold),
       promptTokens: 0,
       cachedTokens: 0,
@@ -445,7 +448,7 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
 }
 
 /** Of what the community lets its conversation begin with. */
-const bytesBegun = ({ use }: Running): number =>
+const bytesBegun = (use: UseOrder | undefined): number =>
   (use?.preambles ?? []).reduce((sum, text) => sum + utf8(text).length, 0);
 
 const hasRule = ({ phrases, classifiers }: UseOrder, rule: string): boolean =>
