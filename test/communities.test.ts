@@ -120,6 +120,12 @@ test('somebody of one community joins another as herself, or as somebody new, an
   expect(await signIn(choir, link)).toMatchObject({ code: EXIT.ok, told: { person: first.told.person } });
   const self = await asAda(['whoami', '--hub', choir.url]);
   expect((self.told.communities as Line[]).map(({ name }) => name)).toEqual(['The choir']);
+  const mine = await asAda(['devices', 'mine', '--hub', choir.url]);
+  expect([self.told.shows, mine.told]).toEqual(['here', { devices: [], shows: 'here' }]);
+  for (const words of [['whoami'], ['devices', 'mine']]) {
+    const read = await runProgram(process.execPath, [CLI, ...words, '--hub', choir.url], { env: ada });
+    expect(read.err).toMatch(/elsewhere on this hub are shown to a session made with a passkey/);
+  }
   const [session] = (await asAda(['sessions', 'list', '--hub', choir.url])).told as unknown as Line[];
   expect(session).toMatchObject({ via: 'link', isOwn: false });
 });

@@ -121,7 +121,7 @@ test('a role of single permissions is made, bound for a while, changed and remov
 
 test("a lender invites her own devices, and a steward's key has none", async () => {
   const cyn = await arrive('Cyn', 'lender');
-  expect(await json(['devices', 'mine'], cyn)).toEqual([]);
+  expect(await json(['devices', 'mine'], cyn)).toEqual({ devices: [], shows: 'all' });
   expect(await json(['devices', 'mine', 'invite'], cyn)).toMatchObject({
     url,
     token: expect.stringMatching(/^iwj1\./) as string,

@@ -99,6 +99,11 @@ export interface Self extends Named {
     readonly called: string;
     readonly state: 'active' | 'suspended';
   }[];
+  /**
+   * How far those, and one's own devices, are all: `all` where the hub holds one community; what is `here`, for a key or
+   * a session without a passkey, whether or not there is more; what is where one has the `passkey` of this session.
+   */
+  readonly shows: 'all' | 'here' | 'passkey';
   /** Actions of the policy that it may do, on something at least. */
   readonly may: readonly string[];
 }

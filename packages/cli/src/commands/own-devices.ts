@@ -6,6 +6,7 @@ import { parseDurationSeconds } from '../text/duration.ts';
 import { tableLines } from '../text/table.ts';
 import { countText, whenText } from '../text/units.ts';
 import { parseCount } from './invite.ts';
+import { noteShown } from './whoami.ts';
 
 const DEVICE = ['<device>', 'its id, the beginning of its id, or its name'] as const;
 const EXPIRES_SECONDS_DEFAULT = 86_400;
@@ -16,15 +17,18 @@ export function addOwnDeviceCommands(devices: Command): void {
     .summary('see and steer the devices that you lend')
     .description(
       'See and steer the devices that you lend, in all communities of this hub that you are in. It takes being ' +
-        'signed in; a key of your own shows those of its own community.',
+        'signed in with a passkey that you use in each; any other session, and a key of your own, shows those of ' +
+        'its own community.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild devices mine')
     .action(async (_: unknown, command: Command) => {
       const context = contextOf(command);
-      const all = await (await context.client()).people.own.devices();
-      context.show(all, () =>
-        all.length === 0 ? ['you lend nothing here; `devices mine invite` is how'] : table(all),
+      const { people } = await context.client();
+      const [devices, self] = await Promise.all([people.own.devices(), people.self()]);
+      context.show({ devices, shows: self.shows }, () =>
+        devices.length === 0 ? ['you lend nothing here; `devices mine invite` is how'] : table(devices),
       );
+      noteShown(context, self);
     });
   addDrain(mine);
   addTakeBack(mine);

@@ -179,6 +179,7 @@ test('a session that a steward made by a link shows and joins nothing elsewhere,
   const mallory = browserAt(choir);
   expect((await mallory.submit('/sign-in/code', { code: await linkFor(choir, person) })).status).toBe(303);
   expect((await me(mallory)).communities.map(({ name }) => name)).toEqual(['The <choir>']);
+  expect(await me(mallory)).toMatchObject({ shows: 'here' });
   expect(await (await mallory.get('/sign-in')).text()).toMatch(/by a link that somebody made for you/);
   // A link leads to its member at once; there is nothing to choose.
   const atLibrary = goOn(mallory, library);

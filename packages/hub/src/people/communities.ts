@@ -27,3 +27,15 @@ export async function communitiesOf(db: Database, person: string): Promise<Commu
     .execute();
   return rows;
 }
+
+/** Whether this hub has any besides; nobody learns which. */
+export async function hasOthers(db: Database, territory: string): Promise<boolean> {
+  const other = await db
+    .selectFrom('territories')
+    .select('id')
+    .where('id', '!=', territory)
+    .where('closed_at_ms', 'is', null)
+    .limit(1)
+    .executeTakeFirst();
+  return other !== undefined;
+}

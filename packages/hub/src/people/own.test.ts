@@ -142,4 +142,20 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       ['lender', 'person'],
     ]);
   });
+
+  test('what she is shown is said by how she signed in, and never whether there is more', async () => {
+    const world = await setUp();
+    const { ada, ben, db } = world;
+    const shown = async (person: string): Promise<string> => (await selfOf(world, signedIn(person))).shows;
+    expect(await shown(ada.id)).toBe('passkey');
+    // A passkey of his that nobody elsewhere knows, and the same session without.
+    await world.passkey(ben.id, HERE);
+    await world.session(ben.id, { passkey: `pky_${ben.id}_${HERE}` });
+    expect(await shown(ben.id)).toBe('passkey');
+    await db.deleteFrom('passkeys').where('territory_id', '=', HERE).execute();
+    // She is elsewhere, too, he is not.
+    expect([await shown(ada.id), await shown(ben.id)]).toEqual(['here', 'here']);
+    await db.updateTable('territories').set({ closed_at_ms: 1 }).where('id', '=', ELSEWHERE).execute();
+    expect([await shown(ada.id), await shown(ben.id)]).toEqual(['all', 'all']);
+  });
 });

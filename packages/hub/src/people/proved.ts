@@ -17,7 +17,7 @@
 import { IdlewildError } from '@idlewild/protocol';
 import type { Database } from '../db/schema.ts';
 import type { PersonPrincipal, Principal } from '../identity/principal.ts';
-import { communitiesOf, type Community } from './communities.ts';
+import { communitiesOf, hasOthers, type Community } from './communities.ts';
 
 /** What of a session says for whom and by what it speaks. */
 export interface Speaker {
@@ -34,6 +34,18 @@ export type Speakers = readonly [Speaker, ...Speaker[]];
 /** What to do about a session that does not speak for another community. */
 export const HOW_TO_PROVE =
   'sign in with a passkey that you use in both communities, or sign in there; docs/sign-in.md says how';
+
+/**
+ * How much of what somebody has in this hub she is shown: `all`, for there is nothing but this community; what is
+ * `here`; by a `passkey`, what is where she has that very one. Whether she is anywhere else makes no difference to it.
+ */
+export type Shown = 'all' | 'here' | 'passkey';
+
+export async function shownTo(db: Database, asker: Principal): Promise<Shown> {
+  if (!(await hasOthers(db, asker.territory))) return 'all';
+  if (asker.kind !== 'person') return 'here';
+  return (await passkeyOf(db, await speakerOf(db, asker))) === undefined ? 'here' : 'passkey';
+}
 
 /** Those of a person's communities for which a session of hers speaks; of anybody else none. */
 export async function provedCommunities(db: Database, asker: Principal): Promise<Community[]> {
@@ -78,6 +90,18 @@ async function speakerOf(db: Database, { territory, personId, session }: PersonP
   return { territory, person: personId, passkey: row?.passkey_id ?? undefined, isOwn: row?.is_own === 1 };
 }
 
+/** With which the session was opened; `undefined` also where it was removed since. */
+async function passkeyOf(db: Database, { territory, person, passkey }: Speaker) {
+  if (passkey === undefined) return undefined;
+  return db
+    .selectFrom('passkeys')
+    .select(['credential_id', 'public_key'])
+    .where('territory_id', '=', territory)
+    .where('id', '=', passkey)
+    .where('person_id', '=', person)
+    .executeTakeFirst();
+}
+
 interface Proof {
   readonly speaksFor: ReadonlySet<string>;
   readonly isOwn: boolean;
@@ -91,13 +115,7 @@ async function proofOf(db: Database, speaker: Speaker, among: readonly Community
   const { territory, person, passkey, isOwn } = speaker;
   const here = new Set([territory]);
   if (passkey === undefined) return { speaksFor: here, isOwn };
-  const mine = await db
-    .selectFrom('passkeys')
-    .select(['credential_id', 'public_key'])
-    .where('territory_id', '=', territory)
-    .where('id', '=', passkey)
-    .where('person_id', '=', person)
-    .executeTakeFirst();
+  const mine = await passkeyOf(db, speaker);
   // Removed since: then the session is worth what this community says, and nothing elsewhere.
   if (mine === undefined) return { speaksFor: here, isOwn: false };
   const places = [territory, ...among.map(({ id }) => id)];

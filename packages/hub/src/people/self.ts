@@ -3,7 +3,7 @@ import type { Database } from '../db/schema.ts';
 import type { MemberState } from '../db/schema/people.ts';
 import { actorOf, personOf, type Principal } from '../identity/principal.ts';
 import type { Community } from './communities.ts';
-import { provedCommunities } from './proved.ts';
+import { provedCommunities, shownTo, type Shown } from './proved.ts';
 import type { Scope } from './standing.ts';
 
 export interface HeldRole {
@@ -30,6 +30,8 @@ export interface Self {
   readonly groups: readonly { readonly id: string; readonly name: string }[];
   /** Those that her session speaks for (`proved.ts`); a key knows its own territory only. */
   readonly communities: readonly Community[];
+  /** How far they, and her own devices, are all of them. */
+  readonly shows: Shown;
 }
 
 export interface SelfDeps {
@@ -57,6 +59,7 @@ export async function selfOf({ db, clock }: SelfDeps, asker: Principal): Promise
     roles: [...own, ...bound],
     groups,
     communities: await provedCommunities(db, asker),
+    shows: await shownTo(db, asker),
   };
 }
 
