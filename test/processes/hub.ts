@@ -10,6 +10,7 @@ export interface HubProcessOptions {
   readonly host: string;
   readonly port: number;
   readonly publicUrl?: string;
+  readonly otherOrigins?: readonly string[];
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly logFile: string;
 }

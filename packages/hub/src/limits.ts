@@ -92,6 +92,10 @@ export const HUB_LIMITS = {
   workedMax: 16_384,
   /** Before anybody has said who he is: a form, a passkey, a code. */
   publicBodyBytesMax: 65_536,
+  /** Pages of other origins that may ask, by name: each is looked up with every request of a page. */
+  otherOriginsMax: 64,
+  /** How long a browser remembers what such a page may do; who is let in no longer is refused with the request itself. */
+  preflightSecondsMax: 600,
   /** JSON body: the longest prompt in UTF-8, escaped. */
   bodyBytesMax: 8_388_608,
   /** A block or leaf in one PUT. */

@@ -25,6 +25,7 @@ interface UpOptions extends ReplicaWords {
   readonly requestsPerMinute?: number;
   readonly tokensPerMinute?: number;
   readonly oidcPrivate: readonly string[];
+  readonly cors: readonly string[];
   readonly stopWithStdin?: boolean;
 }
 
@@ -63,6 +64,12 @@ export function addUpCommand(program: Command): void {
       (host: string, all: string[]) => [...all, host],
       [],
     )
+    .option(
+      '--cors <origin>',
+      "an origin whose web pages may ask under /v1/ with a key, like https://chat.example, or '*'; may be repeated",
+      (origin: string, all: string[]) => [...all, origin],
+      [],
+    )
     .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp());
   addReplicaOptions(command)
     .addHelpText(
@@ -90,9 +97,11 @@ async function up(context: Context, options: UpOptions): Promise<void> {
   mkdirSync(data, { recursive: true, mode: 0o700 });
   const { openRotatedFile } = await import('../processes/rotated-file.ts');
   const log = createPinoLog({ level: 'info', destination: openRotatedFile(join(data, 'hub.log')) });
-  const { name, oidcPrivate: privateProviders, host, port, requestsPerMinute, tokensPerMinute } = options;
+  const { name, oidcPrivate: privateProviders, cors: otherOrigins, host, port } = options;
+  const { requestsPerMinute, tokensPerMinute } = options;
   const limits = { requestsPerMinute, tokensPerMinute };
-  const hub = await startHub({ ...replica, name, privateProviders, data, host, port, tls, limits, log });
+  const asked = { name, privateProviders, otherOrigins, data, host, port, tls, limits, log };
+  const hub = await startHub({ ...replica, ...asked });
   const address = hub.spkiPin === undefined ? hub.url : withPin(hub.url, hub.spkiPin);
   const noted = join(data, ADDRESS_FILE);
   writeFileSync(noted, `${JSON.stringify({ url: address, pid: process.pid })}\n`, { mode: 0o600 });

@@ -9,6 +9,7 @@ import { callerAddress } from './caller-address.ts';
 import { callerHooks } from './caller-hooks.ts';
 import { createCarried } from './carried.ts';
 import type { Metrics } from './metrics.ts';
+import { createOtherOrigins } from './other-origins.ts';
 import { apiRoutes } from './routes-api.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { blobRoutes } from './routes-blobs.ts';
@@ -47,6 +48,8 @@ export interface HubServerDeps {
   readonly territories?: TerritoryRoutesDeps | undefined;
   /** Another territory of this process, for lenders whose devices are there; absent: there is none. */
   readonly elsewhere?: ((territory: string) => Pick<Hub, 'sessions'> | undefined) | undefined;
+  /** Origins whose web pages may ask with a key, `*` for all; absent: none (`other-origins.ts`). */
+  readonly otherOrigins?: readonly string[] | undefined;
   /** Replicas that share the database. */
   readonly register: Pick<Register, 'list'>;
   /** Whether balancers are to send anything here. */
@@ -84,6 +87,7 @@ export async function createHubServer({
   metrics,
   territories,
   elsewhere,
+  otherOrigins: origins = [],
   register,
   isReady,
   address,
@@ -109,6 +113,7 @@ export async function createHubServer({
       signedIn: door.signedIn,
       watch: ({ raw }, shown, act) => guesses.watch(callerAddress(raw, address().session === true), shown, act),
       carried,
+      meetOtherOrigins: createOtherOrigins({ origins, place: () => placeOf(address()) }),
       onRefused: (code) => countRefused(hub, code),
     },
     [

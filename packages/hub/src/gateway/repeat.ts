@@ -43,7 +43,11 @@ const NOT_CARRIED = new Set([
   'last-event-id',
   RUN_HEADER,
 ]);
-const NOT_REPLAYED = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date', 'x-request-id']);
+const NOT_REPLAYED = new Set([
+  ...['connection', 'keep-alive', 'transfer-encoding', 'date', 'x-request-id'],
+  // What one origin's page may read says nothing of another's.
+  ...['access-control-allow-origin', 'access-control-expose-headers'],
+]);
 
 /**
  * Resolves when the response is over. Throws `invalid_request` for headers that are none, `idempotency_conflict`,

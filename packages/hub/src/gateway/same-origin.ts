@@ -40,18 +40,22 @@ export function originOf(place: Place, headers: IncomingHttpHeaders): string {
 
 /** Throws `forbidden` for what another site may have made a browser send. */
 export function checkSameOrigin(place: Place, headers: IncomingHttpHeaders): void {
-  const { origin, host } = headers;
+  const { origin } = headers;
   const site = headers['sec-fetch-site'];
   if (site !== undefined && site !== 'same-origin' && site !== 'none') throw foreign(`Sec-Fetch-Site: ${site}`);
   if (origin === undefined) {
     if (site === undefined) throw foreign('neither Origin nor Sec-Fetch-Site');
     return;
   }
-  if (ownOrigins(place).includes(origin)) return;
+  if (!isOwnOrigin(place, headers)) throw foreign(`Origin: ${origin}`);
+}
+
+/** Whether it was sent by a page that is here, by what its `Origin` says. */
+export function isOwnOrigin(place: Place, { origin, host }: IncomingHttpHeaders): boolean {
+  if (origin === undefined) return false;
+  if (ownOrigins(place).includes(origin)) return true;
   // By another name of this machine. A cookie goes to the host that set it and to no other.
-  const byHost = `${new URL(place.url).protocol}//${host ?? ''}`;
-  if (!place.isBehindBalancer && origin === byHost) return;
-  throw foreign(`Origin: ${origin}`);
+  return !place.isBehindBalancer && origin === `${new URL(place.url).protocol}//${host ?? ''}`;
 }
 
 /** The same for what a script sends. */

@@ -38,6 +38,7 @@ export interface HomeDeps {
   readonly joinRefusal: () => JoinRefusal | undefined;
   /** Any territory of the process. */
   readonly elsewhere: HubServerDeps['elsewhere'];
+  readonly otherOrigins: HubServerDeps['otherOrigins'];
 }
 
 /** What there is of the first territory alone. */
@@ -128,6 +129,7 @@ async function open(
       listener: first?.listener,
       territories: first?.territories,
       elsewhere: deps.elsewhere,
+      otherOrigins: deps.otherOrigins,
       register,
       isReady: async () => !isLeaving() && ground.register.isEntered() && (await hub.isReady()),
       isLeaving,

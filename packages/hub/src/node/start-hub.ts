@@ -19,6 +19,7 @@ import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { DefaultLimits } from '../callers/limits.ts';
 import { attachDeviceSocket } from '../gateway/device-socket.ts';
 import { createFront, type Front } from '../gateway/front.ts';
+import { readOrigins } from '../gateway/other-origins.ts';
 import type { App } from '../gateway/server.ts';
 import { pathOfTerritory } from '../gateway/territory-path.ts';
 import { createHosting } from '../house/hosting.ts';
@@ -40,6 +41,8 @@ export interface HubOptions extends GroundOptions {
   readonly name?: string | undefined;
   /** HOST or HOST:PORT where OpenID providers may be in a private network. */
   readonly privateProviders?: readonly string[] | undefined;
+  /** Origins whose web pages may ask with a key, `*` for all; absent: none. */
+  readonly otherOrigins?: readonly string[] | undefined;
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -103,6 +106,7 @@ const homesOf = ({ house, first }: Shell): readonly Home[] => house?.list() ?? (
  * another hub has the database.
  */
 export async function startHub(options: HubOptions): Promise<RunningHub> {
+  readOrigins(options.otherOrigins ?? []);
   const log = options.log ?? silentLog;
   const steps: (() => void | Promise<void>)[] = [];
   const unwind = async (): Promise<void> => {
@@ -178,7 +182,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
 async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Home> {
   const { log, options, undo, address } = shell;
   const { register, database, bus, isAlone } = ground;
-  const { devicesMax, publicUrl, limits, name, privateProviders } = options;
+  const { devicesMax, publicUrl, limits, name, privateProviders, otherOrigins } = options;
   const tls = await tlsFor(options);
   if (tls !== undefined) address.pin = spkiPinOf(tls.cert);
   const load = createLoad({
@@ -193,6 +197,7 @@ async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Ho
     ground,
     name,
     privateProviders,
+    otherOrigins,
     limits,
     log,
     address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),

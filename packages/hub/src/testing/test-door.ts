@@ -53,6 +53,7 @@ export interface TestDoorOptions extends Partial<
   /** Why no more answers are begun. */
   readonly refusal?: HubServerDeps['refusal'];
   readonly territories?: HubServerDeps['territories'];
+  readonly otherOrigins?: HubServerDeps['otherOrigins'];
 }
 
 export async function openTestDoor(modelName: string, options: TestDoorOptions = {}): Promise<TestDoor> {
@@ -68,8 +69,8 @@ export async function openTestDoor(modelName: string, options: TestDoorOptions =
     ...aloneAt(hub, database, () => url),
     ...(options.refusal === undefined ? {} : { refusal: options.refusal }),
   };
-  const { territories } = options;
-  const app = await createHubServer({ ...alone, ...ports, hub, metrics, territories });
+  const { territories, otherOrigins } = options;
+  const app = await createHubServer({ ...alone, ...ports, hub, metrics, territories, otherOrigins });
   url = await app.listen({ host: '127.0.0.1', port: 0 });
   const territory = hub.territory.id;
   const key = options.key ?? (await hub.keys.create({ territory, role: 'caller', actor: 'test' })).key;
