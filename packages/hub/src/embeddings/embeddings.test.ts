@@ -1,17 +1,13 @@
 /** Claims about requests for vectors, with a whole hub on a fake clock and scripted devices. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { createMemoryBlobStore, joinTokenOf, type EmbedWork, type ToDevice } from '@idlewild/protocol';
-import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
-import { expect, onTestFinished, test } from 'vitest';
-import { openDatabase } from '../db/open.ts';
-import { createHub, type Hub } from '../hub.ts';
-import { createMemorySecrets } from '../identity/secrets.ts';
+import type { EmbedWork, ToDevice } from '@idlewild/protocol';
+import type { FakeClock } from '@idlewild/protocol/testing';
+import { expect, test } from 'vitest';
+import type { Hub } from '../hub.ts';
 import { HUB_LIMITS } from '../limits.ts';
-import { silentLog } from '../log.ts';
 import type { Permit } from '../policy/permit.ts';
 import { EVERYWHERE, type Reach } from '../policy/reach.ts';
-import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
+import { openClockedHub } from '../testing/clocked-hub.ts';
+import { warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
 import type { EmbedOutcome } from './embeddings.ts';
 import { PLAIN_TEXT } from '../testing/texts.ts';
@@ -28,50 +24,22 @@ interface World {
 }
 
 async function createWorld(): Promise<World> {
-  const clock = createFakeClock(() => nextTurn());
-  const random = createSeededRandom(5);
-  const database = await openDatabase({ file: ':memory:', clock });
-  const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
-  const ended: string[] = [];
-  const meter = { ended: (state: string, code: string) => void ended.push(`${state} ${code}`), firstToken: () => {} };
-  const ports = { clock, random, crypto: nodeCrypto, log: silentLog };
-  const hub = await createHub({ ...ports, database, store, secrets: createMemorySecrets(), meter });
-  onTestFinished(async () => {
-    await hub.stop();
-    await database.close();
-  });
+  const { clock, hub, store, ended, join, key } = await openClockedHub();
   const territory = hub.territory.id;
-  const { id: keyId, key } = await hub.keys.create({ territory, role: 'caller', actor: 'test' });
   const cid = await publishTestModel(hub, store, 'minilm', { kind: 'encoder', dimensions: 2 });
-  const asker = await hub.keys.authenticate(key);
+  const asker = await hub.keys.authenticate(key.key);
   const permit = await hub.policy.permit(asker, 'answer', { territory, id: cid });
   return {
     clock,
     hub,
     ended,
-    keyId,
-    async join(name, features = ['embed']) {
-      const invite = await hub.invites.create({ territory, uses: 1, expiresInMs: 60_000, createdBy: 'test' });
-      const joining = joinScriptedDevice({
-        ...ports,
-        name,
-        features,
-        accept: (channel) => hub.local.accept(channel),
-        territory: hub.territory.publicKey,
-        joinToken: joinTokenOf(invite.secret),
-        status: { models: [warmModel(cid)], slots: 3 },
-      });
-      await clock.advance(50);
-      const device = await joining;
-      await clock.advance(50);
-      await device.joined;
-      return device;
-    },
+    keyId: key.id,
+    join: (name, features = ['embed']) => join({ name, features, status: { models: [warmModel(cid)], slots: 3 } }),
     submit: (inputs, signal = new AbortController().signal, reach = permit.reach) =>
       hub.embeddings.submit(
         {
           territory,
-          key: keyId,
+          key: key.id,
           model: { cid, name: 'minilm', dimensions: 2 },
           kind: 'embed',
           inputs,

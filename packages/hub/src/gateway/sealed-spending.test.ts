@@ -1,9 +1,10 @@
 /** Claims about what end-to-end encrypted prompts may spend, over a real door: caps, limits, and who counts. */
-import { LIMITS, idOfKey, signDeviceVouch, type KeyPair } from '@idlewild/protocol';
-import { nodeCrypto } from '@idlewild/protocol/node';
+import { LIMITS, type KeyPair } from '@idlewild/protocol';
+import { nodeCrypto, systemClock } from '@idlewild/protocol/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ScriptedDevice } from '../testing/scripted-device.ts';
 import { openTestDoor, type TestDoor } from '../testing/test-door.ts';
+import { addTestSteward } from '../testing/test-steward.ts';
 
 const PROMPT_TOKENS = 10;
 const sealedEvent = new Uint8Array(LIMITS.sealedEventBytesMin + 16);
@@ -19,7 +20,6 @@ let counts = PROMPT_TOKENS;
 beforeAll(async () => {
   door = await openTestDoor('jacobean');
   const { hub } = door;
-  const territory = hub.territory.id;
   device = await door.join();
   device.onMessage = (message) => {
     if (message.t !== 'sealed') return;
@@ -30,20 +30,8 @@ beforeAll(async () => {
     const end = { n: makes + 1, promptTokens: counts, tokens: makes, sealed: sealedEvent };
     device.send({ t: 'sealed.done', lease, epoch, ...end });
   };
-  const steward = nodeCrypto.signingKey(new Uint8Array(32).fill(3)) as KeyPair;
-  await hub.vouches.addSteward({ territory, actor: 'test', publicKey: steward.publicKey, name: 'Ada' });
-  const nowMs = Date.now();
-  const said = {
-    ...{ territory: hub.territory.publicKey, device: device.key.publicKey, tier: 'vetted' as const },
-    ...{ issuedAtMs: nowMs, expiresAtMs: nowMs + 3_600_000 },
-  };
-  const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
-  await hub.vouches.put({
-    territory,
-    actor: 'test',
-    device: id,
-    chain: [await signDeviceVouch(said, steward, nodeCrypto)],
-  });
+  const vouch = await addTestSteward(hub, systemClock.now);
+  await vouch(device);
 });
 afterAll(() => door.close());
 

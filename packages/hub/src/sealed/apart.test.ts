@@ -1,10 +1,11 @@
 /** Claims about which device a hub names for a second answer to a sealed prompt. */
-import { LIMITS, idOfKey, signDeviceVouch, type KeyPair } from '@idlewild/protocol';
-import { nodeCrypto } from '@idlewild/protocol/node';
+import { LIMITS } from '@idlewild/protocol';
+import { systemClock } from '@idlewild/protocol/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { OWN_LEAVE } from '../policy/permit.ts';
 import { warmModel } from '../testing/scripted-device.ts';
 import { openTestDoor, type TestDoor } from '../testing/test-door.ts';
+import { addTestSteward } from '../testing/test-steward.ts';
 import type { OfferRequest } from './port.ts';
 
 let door: TestDoor;
@@ -23,14 +24,13 @@ beforeAll(async () => {
   const { hub, model } = door;
   const territory = hub.territory.id;
   const actor = 'test';
-  const steward = nodeCrypto.signingKey(new Uint8Array(32).fill(3)) as KeyPair;
-  await hub.vouches.addSteward({ territory, actor, publicKey: steward.publicKey, name: 'Eve' });
+  const vouch = await addTestSteward(hub, systemClock.now);
   for (const [name, lender, numericClass] of LENDERS) {
     // Ada's second device would be the fastest.
     const tokensPerSecond = name === 'ada-2' ? 1_000 : 100;
     const status = { models: [{ ...warmModel(model.cid), numericClass, tokensPerSecond }] };
     const device = await door.join(undefined, { name, status });
-    const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
+    const id = await vouch(device);
     ids.set(name, id);
     const person = `per_${lender.padEnd(26, 'a')}`;
     const known = await hub.db.selectFrom('people').select('id').where('id', '=', person).executeTakeFirst();
@@ -43,10 +43,6 @@ beforeAll(async () => {
         .execute();
     }
     await hub.deviceTrust.set({ territory, id, actor, tier: 'vetted', person });
-    const nowMs = Date.now();
-    const life = { issuedAtMs: nowMs, expiresAtMs: nowMs + 3_600_000 };
-    const said = { territory: hub.territory.publicKey, device: device.key.publicKey, tier: 'vetted' as const, ...life };
-    await hub.vouches.put({ territory, actor, device: id, chain: [await signDeviceVouch(said, steward, nodeCrypto)] });
   }
   hub.versions.stale();
 });

@@ -1,29 +1,24 @@
 /** Claims about sealed prompts at the hub, with a whole hub on a fake clock and scripted devices. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   IdlewildError,
   LIMITS,
-  createMemoryBlobStore,
   idOfKey,
-  joinTokenOf,
-  signDeviceVouch,
   type Fields,
   type KeyPair,
   type ToDevice,
   type UseOrder,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
-import { expect, onTestFinished, test } from 'vitest';
-import { openDatabase } from '../db/open.ts';
-import { createHub, type Hub } from '../hub.ts';
-import { createMemorySecrets } from '../identity/secrets.ts';
+import type { FakeClock } from '@idlewild/protocol/testing';
+import { expect, test } from 'vitest';
+import type { Hub } from '../hub.ts';
 import { HUB_LIMITS } from '../limits.ts';
-import { silentLog } from '../log.ts';
 import { OWN_LEAVE, type Permit } from '../policy/permit.ts';
 import type { Reach } from '../policy/reach.ts';
-import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
+import { openClockedHub } from '../testing/clocked-hub.ts';
+import { warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
+import { addTestSteward } from '../testing/test-steward.ts';
 import type { Offer, OfferRequest, SealedHandle, SealedPrompt } from './port.ts';
 
 type Order = Extract<ToDevice, { t: 'sealed' }>;
@@ -62,23 +57,11 @@ interface Heard {
 }
 
 async function createWorld(): Promise<World> {
-  const clock = createFakeClock(() => nextTurn());
-  const random = createSeededRandom(5);
-  const database = await openDatabase({ file: ':memory:', clock });
-  const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
-  const ended: string[] = [];
-  const meter = { ended: (state: string, code: string) => void ended.push(`${state} ${code}`), firstToken: () => {} };
-  const ports = { clock, random, crypto: nodeCrypto, log: silentLog };
-  const hub = await createHub({ ...ports, database, store, secrets: createMemorySecrets(), meter });
-  onTestFinished(async () => {
-    await hub.stop();
-    await database.close();
-  });
+  const { clock, hub, store, ended, key, join } = await openClockedHub();
   const territory = hub.territory.id;
-  const { id: keyId } = await hub.keys.create({ territory, role: 'caller', actor: 'test' });
+  const keyId = key.id;
   const model = { cid: await publishTestModel(hub, store, 'poet'), name: 'poet' };
-  const steward = await nodeCrypto.signingKey(new Uint8Array(32).fill(3));
-  await hub.vouches.addSteward({ territory, actor: 'test', publicKey: steward.publicKey, name: 'Ada' });
+  const vouch = await addTestSteward(hub, clock.now);
   const refusals: string[] = [];
   const world: World = {
     refusals,
@@ -91,36 +74,10 @@ async function createWorld(): Promise<World> {
     keyId,
     ended,
     model,
-    async join(name, { features, consent, slots = 2 } = {}) {
-      const invite = await hub.invites.create({ territory, uses: 1, expiresInMs: 60_000, createdBy: 'test' });
-      const joining = joinScriptedDevice({
-        ...ports,
-        name,
-        agreement,
-        ...(features === undefined ? {} : { features }),
-        ...(consent === undefined ? {} : { consent }),
-        accept: (channel) => hub.local.accept(channel),
-        territory: hub.territory.publicKey,
-        joinToken: joinTokenOf(invite.secret),
-        status: { models: [warmModel(model.cid)], slots },
-      });
-      await clock.advance(50);
-      const device = await joining;
-      await clock.advance(50);
-      await device.joined;
-      return device;
-    },
+    join: (name, { slots = 2, ...more } = {}) =>
+      join({ name, agreement, ...more, status: { models: [warmModel(model.cid)], slots } }),
     async vouch(device) {
-      const life = { issuedAtMs: clock.now(), expiresAtMs: clock.now() + 86_400_000 };
-      const said = {
-        territory: hub.territory.publicKey,
-        device: device.key.publicKey,
-        tier: 'vetted' as const,
-        ...life,
-      };
-      const chain = [await signDeviceVouch(said, steward, nodeCrypto)];
-      const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
-      await hub.vouches.put({ territory, actor: 'test', device: id, chain });
+      await vouch(device);
       await clock.advance(HUB_LIMITS.vouchesReadMs);
     },
     async vouched(name, more) {

@@ -2,14 +2,7 @@
  * Two replicas of one hub over one database and one bus, on a fake clock, with a scripted device at the first: what
  * tests of sealed prompts over replicas have in common.
  */
-import {
-  LIMITS,
-  createMemoryBlobStore,
-  idOfKey,
-  joinTokenOf,
-  signDeviceVouch,
-  type ToDevice,
-} from '@idlewild/protocol';
+import { LIMITS, createMemoryBlobStore, joinTokenOf, type ToDevice } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished } from 'vitest';
@@ -23,6 +16,7 @@ import { OWN_LEAVE, type Permit } from '../../policy/permit.ts';
 import { FLEET_LIMITS } from '../../replicas/limits.ts';
 import { joinScriptedDevice, warmModel, type ScriptedDevice } from '../../testing/scripted-device.ts';
 import { publishTestModel } from '../../testing/test-model.ts';
+import { addTestSteward } from '../../testing/test-steward.ts';
 import type { Offer } from '../port.ts';
 import type { SealedHold } from '../spend.ts';
 
@@ -80,13 +74,8 @@ export async function createReplicatedWorld(settle: () => Promise<void>): Promis
   });
   for (let i = 0; i < 12; i++) await clock.advance(1);
   await device.joined;
-  const steward = await nodeCrypto.signingKey(new Uint8Array(32).fill(3));
-  await home.vouches.addSteward({ territory, actor: 'test', publicKey: steward.publicKey, name: 'Ada' });
-  const life = { issuedAtMs: clock.now(), expiresAtMs: clock.now() + 86_400_000 };
-  const said = { territory: home.territory.publicKey, device: device.key.publicKey, tier: 'vetted' as const, ...life };
-  const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
-  const chain = [await signDeviceVouch(said, steward, nodeCrypto)];
-  await home.vouches.put({ territory, actor: 'test', device: id, chain });
+  const vouch = await addTestSteward(home, clock.now);
+  await vouch(device);
   await clock.advance(HUB_LIMITS.vouchesReadMs);
   const caller = { territory, caller: 'key_a' };
   return {
