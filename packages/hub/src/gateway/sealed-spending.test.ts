@@ -130,7 +130,7 @@ test("a device's count of a prompt is believed up to its bytes and a template, n
   await expect.poll(() => spent(key)).toMatchObject({ spent: 0, held: 0 });
 });
 
-test('a prompt that was read is charged, also where what may be spent was less than it turned out to have', async () => {
+test('a prompt that was read is charged, also where less might be spent than it turned out to have', async () => {
   const cap = THOUGHT + 2_000;
   const { key } = await keyWith({ tokensPerDay: cap });
   // Far more tokens than its length lets one think.
