@@ -46,15 +46,22 @@ test('a browser comes back from a provider signed in; a member links an account 
   const other = door.newBrowser();
   const back = await other.follow(`/sign-in/with/${id}`);
   expect(await back.answer?.text()).toContain('Lin, signed in');
-  for (const wrong of [
-    { issuer: 'http://169.254.169.254' },
-    { issuer: 'https://10.0.0.1' },
-    { allowDomains: ['not a domain'] },
-    { allowClaims: ['no value'] },
-  ])
-    expect([400, 502]).toContain(
-      (await door.asSteward('POST', '/api/providers', { ...order, name: 'X', ...wrong })).status,
-    );
+  for (const [param, wrong] of [
+    ['issuer', 'http://169.254.169.254'],
+    ['issuer', 'http://login.example'],
+    ['issuer', 'file:///etc/passwd'],
+    ['issuer', 'login.example'],
+    ['issuer', ''],
+    ['issuer', 'https://ada:secret@login.example'],
+    ['allowDomains', ['not a domain']],
+    ['allowClaims', ['no value']],
+  ] as const) {
+    const answer = await door.asSteward('POST', '/api/providers', { ...order, name: 'X', [param]: wrong });
+    expect([wrong, answer.status, await answer.json()]).toMatchObject([wrong, 400, { error: { param } }]);
+  }
+  // An address, although nothing is fetched from it: what is there cannot be told from what does not answer.
+  const inside = await door.asSteward('POST', '/api/providers', { ...order, name: 'X', issuer: 'https://10.0.0.1' });
+  expect(inside.status).toBe(502);
 });
 
 test('whoever tries too often has to wait, with one code or with many', async () => {
@@ -75,4 +82,20 @@ test('whoever tries too often has to wait, with one code or with many', async ()
   expect(statuses.filter((status) => status === 401).length).toBeLessThan(triesPerMinute);
   // Whoever is let in already is not shut out by it.
   expect((await door.asSteward('GET', '/api/people/invitations')).status).toBe(200);
+});
+
+test.each(['/api/sign-in/code/look', '/api/sign-in/code'])('%s counts each session that it is shown', async (path) => {
+  const { sessionsShownPerMinute, sessionsElsewhereMax } = SIGN_IN_LIMITS;
+  const invited = await door.asSteward('POST', '/api/people/invitations', {});
+  const { code } = (await invited.json()) as { code: string };
+  const heard = Math.floor(sessionsShownPerMinute / sessionsElsewhereMax);
+  const statuses: number[] = [];
+  for (let i = 0; i <= heard; i++) {
+    const sessions = Array.from({ length: sessionsElsewhereMax }, (_, n) => `iws_${'abcdefgh'[n]}${'cdefghijk'[i]}`);
+    const headers = { 'content-type': 'application/json' };
+    const asked = { method: 'POST', headers, body: JSON.stringify({ code, sessions }) };
+    statuses.push((await fetch(door.url + path, asked)).status);
+  }
+  const without = path.endsWith('look') ? 200 : 400;
+  expect(statuses).toEqual([...Array.from({ length: heard }, () => without), 429]);
 });

@@ -1,6 +1,6 @@
 /** What stewards do about signing in: invite, help somebody back in, end sessions, say which providers to trust. */
 import { z } from 'zod';
-import { IdlewildError } from '@idlewild/protocol';
+import { IdlewildError, messageOf } from '@idlewild/protocol';
 import { actorOf } from '../identity/principal.ts';
 import { SIGN_IN_LIMITS } from '../sign-in/limits.ts';
 import type { NewLink } from '../sign-in/links.ts';
@@ -160,6 +160,19 @@ const claimOf = (text: string): { name: string; value: string } => {
   });
 };
 
+/** Throws `invalid_request` for what no provider could be at, before anything is fetched. */
+function checkIssuer(issuer: string, isLocal: boolean): void {
+  try {
+    checkedUrl(issuer, isLocal);
+  } catch (error) {
+    throw new IdlewildError(
+      'invalid_request',
+      `${messageOf(error)}; an issuer is its address, as in https://login.example`,
+      { details: { param: 'issuer' } },
+    );
+  }
+}
+
 function providerRoutes(app: App, door: SignInDoor): void {
   const { signIn, place } = door;
   const { providers } = signIn;
@@ -197,7 +210,7 @@ function providerRoutes(app: App, door: SignInDoor): void {
         });
       const admission = { domains, claims: allowClaims.map(claimOf) };
       signIn.place.isOnLoopback = isOnLoopback(place());
-      checkedUrl(issuer, isOnLoopback(place()));
+      checkIssuer(issuer, isOnLoopback(place()));
       // Before it is kept, so that whoever mistyped it learns it here and not from somebody locked out.
       await signIn.throttle.check('person', actorOf(principal(request)), SIGN_IN_LIMITS.triesOnOnePerMinute);
       await signIn.probe(issuer, order.clientId);

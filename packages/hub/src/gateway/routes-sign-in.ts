@@ -157,7 +157,7 @@ function codeRoutes(app: App, door: SignInDoor): void {
     handler: async (request, reply) => {
       const { code, name, label, sessions } = request.body;
       const session = await door.attempt(request, 'link', code, async () => {
-        const as = sessions.length === 0 ? undefined : onePerson(await signIn.elsewhere.people(sessions));
+        const as = sessions.length === 0 ? undefined : onePerson(await door.shownElsewhere(request, sessions));
         return signIn.links.redeem(code, { kind: 'program', label, name, as });
       });
       return reply.status(201).header('cache-control', 'no-store').send(programView(session));
@@ -175,7 +175,8 @@ function codeRoutes(app: App, door: SignInDoor): void {
     handler: async (request, reply) => {
       const { code, sessions } = request.body;
       const link = await door.attempt(request, 'link', code, () => signIn.links.look(code));
-      const people = link.person === undefined ? await signIn.elsewhere.people(sessions) : [];
+      const isInvitation = link.person === undefined && sessions.length > 0;
+      const people = isInvitation ? await door.shownElsewhere(request, sessions) : [];
       return reply
         .header('cache-control', 'no-store')
         .send({

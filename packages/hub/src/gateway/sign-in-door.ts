@@ -44,6 +44,8 @@ export interface SignInDoor extends SignInDoorDeps {
   isRecent(who: Pick<SignedIn, 'session'>): boolean;
   /** Who is signed in to other communities in the same browser. */
   peopleElsewhere(request: FastifyRequest): Promise<PersonElsewhere[]>;
+  /** Whose these sessions of other communities are, which a program shows; each is counted. */
+  shownElsewhere(request: FastifyRequest, tokens: readonly string[]): Promise<PersonElsewhere[]>;
   /** Where the same person signed in lately, too. */
   sameElsewhere(request: FastifyRequest, who: SignedIn): Promise<readonly SignedInElsewhere[]>;
 }
@@ -82,7 +84,8 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
   const peopleElsewhere: SignInDoor['peopleElsewhere'] = async (request) => {
     const tokens = cookies.sessionsElsewhere(request.headers.cookie);
     if (tokens.length === 0) return [];
-    await signIn.throttle.check('askers', addressOf(request), SIGN_IN_LIMITS.asksPerMinute);
+    const looks = Math.min(tokens.length, SIGN_IN_LIMITS.sessionsElsewhereMax);
+    await signIn.throttle.check('askers', addressOf(request), SIGN_IN_LIMITS.asksPerMinute, looks);
     return signIn.elsewhere.people(tokens);
   };
 
@@ -95,6 +98,11 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
     mustBeSignedIn,
     party,
     peopleElsewhere,
+    async shownElsewhere(request, tokens) {
+      const { sessionsShownPerMinute } = SIGN_IN_LIMITS;
+      await signIn.throttle.check('sessions', addressOf(request), sessionsShownPerMinute, tokens.length);
+      return signIn.elsewhere.people(tokens);
+    },
     async sameElsewhere(request, { session }) {
       const same = (await peopleElsewhere(request)).find(({ person }) => person === session.person);
       return (same?.sessions ?? []).filter(isRecent);

@@ -20,6 +20,8 @@ export const SIGN_IN_LIMITS = {
   sessionsPerPerson: 32,
   /** Sessions of other communities that are looked at where one browser holds many. */
   sessionsElsewhereMax: 8,
+  /** Of one address, of sessions that programs show to be known: a course of twenty joins, each shows one, twice. */
+  sessionsShownPerMinute: 60,
   /** So recently a person must have proved who they are to add or remove ways of signing in. */
   recentMs: 15 * MINUTE_MS,
   /** What a browser or program says it is. */

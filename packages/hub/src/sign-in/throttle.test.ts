@@ -31,3 +31,13 @@ test('tries are counted by what is tried and by community, and come back with ti
   await throttle.check('address', '192.0.2.7', 3);
   await expect(throttle.check('address', '192.0.2.7', 3)).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
 });
+
+test('what tries several at once is counted as often, and refused whole', async () => {
+  const clock = createFakeClock(async () => {});
+  const throttle = createThrottle({ buckets: createMemoryBuckets(clock), crypto: nodeCrypto }, 'ter_a');
+  await throttle.check('address', '192.0.2.7', 30, 9);
+  expect(await throttle.take('address', '192.0.2.7', 30, 25)).toEqual({ waitMs: 8_000 });
+  // Nothing was taken for what was refused.
+  expect(await throttle.take('address', '192.0.2.7', 30, 21)).toEqual({ waitMs: 0 });
+  expect(await throttle.take('address', '192.0.2.7', 30)).toEqual({ waitMs: 2_000 });
+});

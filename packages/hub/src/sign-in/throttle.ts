@@ -9,13 +9,13 @@ import { changed, filled, fullBucket, untilLevelMs } from '../callers/bucket.ts'
 import type { Buckets } from '../callers/buckets.ts';
 import { hashOf } from './secret-texts.ts';
 
-export type Throttled = 'address' | 'secret' | 'askers' | 'asks' | 'person' | 'failures';
+export type Throttled = 'address' | 'secret' | 'askers' | 'asks' | 'person' | 'sessions' | 'failures';
 
 export interface Throttle {
-  /** Whether there is room for one more; takes it. */
-  take(what: Throttled, subject: string, perMinute: number): Promise<{ readonly waitMs: number }>;
+  /** Whether there is room for one more, or for as many; takes it. */
+  take(what: Throttled, subject: string, perMinute: number, many?: number): Promise<{ readonly waitMs: number }>;
   /** The same; throws `rate_limit_exceeded`. */
-  check(what: Throttled, subject: string, perMinute: number): Promise<void>;
+  check(what: Throttled, subject: string, perMinute: number, many?: number): Promise<void>;
 }
 
 export interface ThrottleDeps {
@@ -24,18 +24,23 @@ export interface ThrottleDeps {
 }
 
 export function createThrottle({ buckets, crypto }: ThrottleDeps, territory: string): Throttle {
-  async function take(what: Throttled, subject: string, perMinute: number): Promise<{ readonly waitMs: number }> {
+  async function take(
+    what: Throttled,
+    subject: string,
+    perMinute: number,
+    many = 1,
+  ): Promise<{ readonly waitMs: number }> {
     const hash = await hashOf(`idlewild/v1/sign-in ${what}\n${territory}\n${subject}`, crypto);
     return buckets.update(`sign-in ${hash}`, (kept, nowMs) => {
       const bucket = filled(kept.requests ?? fullBucket(perMinute, nowMs), nowMs);
-      const waitMs = untilLevelMs(bucket, 1);
-      return { buckets: { requests: waitMs > 0 ? bucket : changed(bucket, -1) }, result: { waitMs } };
+      const waitMs = untilLevelMs(bucket, many);
+      return { buckets: { requests: waitMs > 0 ? bucket : changed(bucket, -many) }, result: { waitMs } };
     });
   }
   return {
     take,
-    async check(what, subject, perMinute) {
-      const { waitMs } = await take(what, subject, perMinute);
+    async check(what, subject, perMinute, many) {
+      const { waitMs } = await take(what, subject, perMinute, many);
       if (waitMs === 0) return;
       const retryAfterSeconds = Math.ceil(waitMs / 1_000);
       throw new IdlewildError('rate_limit_exceeded', `too many tries to sign in; try again in ${retryAfterSeconds} s`, {
