@@ -59,11 +59,13 @@ function remember({ out, err }: Ran): void {
   for (const [text, kind = ''] of `${out}\n${err}`.matchAll(/\b([a-z]{2,4})_[a-z2-7]{26,}\b/g)) seen.set(kind, text);
 }
 const filled = (command: string): string =>
-  command.replaceAll(/\b([a-z]{2,4})_…/g, (text, kind: string) => seen.get(kind) ?? text);
+  command
+    .replaceAll(/\b([a-z]{2,4})_…/g, (text, kind: string) => seen.get(kind) ?? text)
+    .replaceAll('https://hub.example', url);
 
 let url = '';
 const run = (who: string, command: string): Promise<Ran> =>
-  runProgram('/bin/sh', ['-c', `cd '${place}' && ${command}`], { env: { ...envOf(who), IDLEWILD_HUB: url } });
+  runProgram('/bin/sh', ['-c', `cd '${place}' && ${command}`], { env: envOf(who) });
 
 beforeAll(async () => {
   mkdirSync(join(folder, 'bin'));

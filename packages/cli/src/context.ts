@@ -28,8 +28,13 @@ export interface Context {
   progress(label: string): Progress;
   /** The hub that this command talks to. */
   client(): Promise<Client>;
-  /** The same hub, asked as nobody; as who is signed in, if somebody is; and its address as it was written. */
-  stranger(): Promise<{ readonly client: Client; readonly signedIn: Client | undefined; readonly address: string }>;
+  /**
+   * The same hub, or `linked` where nobody named one, asked as nobody; as who is signed in, if somebody is; and its
+   * address as it was written.
+   */
+  stranger(
+    linked?: string,
+  ): Promise<{ readonly client: Client; readonly signedIn: Client | undefined; readonly address: string }>;
 }
 
 export function contextOf(command: Command): Context {
@@ -59,9 +64,9 @@ export function contextOf(command: Command): Context {
       if (keyNote !== undefined && process.stderr.isTTY) note(keyNote);
       return client;
     },
-    async stranger() {
+    async stranger(linked) {
       const { openHubAsNobody } = await import('./hub-access.ts');
-      return openHubAsNobody({ hub });
+      return openHubAsNobody({ hub: hub ?? process.env.IDLEWILD_HUB ?? linked });
     },
   };
 }

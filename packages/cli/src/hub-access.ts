@@ -1,13 +1,13 @@
 /**
  * Which hub a command talks to, and as whom: what the command line says, then the environment, then the hub that runs
- * on this machine, then the default address. Whoever signed in to that hub here asks as themselves, unless a key is
- * named.
+ * on this machine, then the only one that somebody is signed in to from here, then the default address. Whoever signed
+ * in to that hub here asks as themselves, unless a key is named.
  *
  * The steward's key of this machine goes to the hub that `up` noted here and to the default address, and nowhere else.
  */
 import { createClient, hubAddress, type Client, type Fetch } from '@idlewild/client';
 import { defaultDataFolder, notedHub, stewardKey } from './data-folder.ts';
-import { keptSession } from './kept-sessions.ts';
+import { keptSession, onlyAddress } from './kept-sessions.ts';
 import { addressOf, pinnedFetch, splitPin } from './pinned-fetch.ts';
 
 export const HUB_DEFAULT = 'http://127.0.0.1:7860';
@@ -72,7 +72,7 @@ export function openHubAsNobody(
 
 function placeOf(choice: Pick<HubChoice, 'hub'>, env: Readonly<Record<string, string | undefined>>) {
   const local = notedHub(defaultDataFolder(env));
-  const { url, pin } = splitPin(choice.hub ?? env.IDLEWILD_HUB ?? local?.url ?? HUB_DEFAULT);
+  const { url, pin } = splitPin(choice.hub ?? env.IDLEWILD_HUB ?? local?.url ?? onlyAddress(env) ?? HUB_DEFAULT);
   const hub = hubAddress(url);
   return { hub, pin, address: pin === undefined ? hub : `${hub}#pin=${pin}` };
 }

@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { defaultDataFolder } from './data-folder.ts';
 import { openHubAddress, openHubAsNobody } from './hub-access.ts';
 import { forgetSession, keepSession, keptBeside, keptSession, sessionsFile } from './kept-sessions.ts';
 
@@ -55,6 +56,24 @@ test('what is over, or was signed out of, is not sent', () => {
   expect(forgetSession('http://b:1', env)).toBe(false);
   expect(openHubAsNobody({ hub: 'http://b:1' }, env).signedIn).toBeUndefined();
   expect(readFileSync(sessionsFile(env), 'utf8')).not.toContain('iws_two');
+});
+
+test('the only hub that somebody is signed in to needs no name; one of two does, and so it does beside one of ours', () => {
+  const hubNow = (more: object = {}): string => openHubAddress({}, { ...env, ...more }).hub;
+  keepSession('http://old:1', session('over', '2000-01-01T00:00:00.000Z'), env);
+  expect(hubNow()).toBe('http://127.0.0.1:7860');
+  const pinned = `https://hub.example/t/ter_a#pin=${'A'.repeat(43)}`;
+  keepSession(pinned, session('one'), env);
+  expect(openHubAddress({}, env)).toMatchObject({ hub: 'https://hub.example/t/ter_a', key: 'iws_one' });
+  expect(openHubAsNobody({}, env).address).toBe(pinned);
+  expect(hubNow({ IDLEWILD_HUB: 'http://b:1' })).toBe('http://b:1');
+  const data = defaultDataFolder(env, 'linux');
+  mkdirSync(data, { recursive: true });
+  writeFileSync(join(data, 'address.json'), JSON.stringify({ url: 'http://127.0.0.1:4000', pid: 1 }));
+  expect(hubNow()).toBe('http://127.0.0.1:4000');
+  rmSync(join(data, 'address.json'));
+  keepSession('http://b:1', session('two'), env);
+  expect(openHubAddress({}, env)).toMatchObject({ hub: 'http://127.0.0.1:7860', key: undefined });
 });
 
 test('a damaged file is told with the way out', () => {

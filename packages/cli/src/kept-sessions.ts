@@ -51,6 +51,12 @@ export function keptBeside(address: string, env: Env = process.env, nowMs: numbe
     .map(([, kept]) => kept);
 }
 
+/** The address of the one session that there is; of several nobody knows which is meant. */
+export function onlyAddress(env: Env = process.env, nowMs: number = Date.now()): string | undefined {
+  const open = Object.entries(readAll(env)).filter(([, { expiresAt }]) => Date.parse(expiresAt) > nowMs);
+  return open.length === 1 ? open[0]?.[0] : undefined;
+}
+
 export function keepSession(address: string, session: KeptSession, env: Env = process.env): void {
   writeAll({ ...readAll(env), [address]: session }, env);
 }

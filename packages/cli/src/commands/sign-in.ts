@@ -27,9 +27,10 @@ function addSignIn(program: Command): void {
     .summary('sign in as a person')
     .description(
       'Sign in as a person of the community. You approve it in a browser where you are signed in, or give a one-time ' +
-        'code. From then on commands for this hub ask as you, unless --key says otherwise.',
+        'code. From then on commands for this hub ask as you, unless --key says otherwise; they need no --hub where ' +
+        'you are signed in to one hub and this machine has none of its own.',
     )
-    .option('--code <code>', 'a one-time code that a steward gave you; - reads it from stdin')
+    .option('--code <code>', 'a one-time code that a steward gave you, or its whole link; - reads it from stdin')
     .option('--name <name>', 'with a code: what you want to be called, if you are new here')
     .option('--as-myself', 'with an invitation: join as who you are in another community of this hub')
     .option('--as-somebody-new', 'with an invitation: join as somebody whom nothing connects with that')
@@ -40,11 +41,12 @@ function addSignIn(program: Command): void {
     )
     .action(async ({ code, name, ...as }: SignInOptions, self: Command) => {
       const context = contextOf(self);
-      const { client, address } = await context.stranger();
+      const given = code === undefined ? undefined : partsOf(await codeFrom(code));
+      const { client, address } = await context.stranger(given?.hub);
       const session =
-        code === undefined
+        given === undefined
           ? await approved(client)
-          : await byCode(client, address, { code: await codeFrom(code), name, label: ownLabel() }, as);
+          : await byCode(client, address, { code: given.code, name, label: ownLabel() }, as);
       const { keepSession, sessionsFile } = await import('../kept-sessions.ts');
       const { token, ...facts } = session;
       keepSession(address, { ...facts, token });
@@ -90,16 +92,16 @@ const ownLabel = (): string => `idlewild of ${userInfo().username} on ${hostname
 
 /** What is on the command line can be read by other users of the machine. */
 async function codeFrom(option: string): Promise<string> {
-  if (option !== '-') return codeIn(option);
+  if (option !== '-') return option;
   const { text } = await import('node:stream/consumers');
-  return codeIn(await text(process.stdin));
+  return text(process.stdin);
 }
 
-/** The code, also out of the whole address. */
-const codeIn = (given: string): string => {
-  const plain = given.trim();
-  return plain.includes('#code=') ? plain.slice(plain.indexOf('#code=') + 6) : plain;
-};
+/** The code, also out of a whole link, which says of which hub it is. */
+function partsOf(given: string): { readonly code: string; readonly hub: string | undefined } {
+  const [link = '', code] = given.trim().split('#code=');
+  return code === undefined ? { code: link, hub: undefined } : { code, hub: link.replace(/\/sign-in$/, '') };
+}
 
 async function approved(client: Client): Promise<ProgramSession> {
   const { IdlewildError } = await import('@idlewild/protocol');
