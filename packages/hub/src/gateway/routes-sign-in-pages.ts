@@ -245,8 +245,8 @@ function account(door: SignInDoor, pages: Pages, page: AddPage): void {
     return goHome(reply);
   });
   page('POST', '/sign-in/passkeys/remove', async (request, reply) => {
-    const { personId: person } = (await door.recently(request, 'form')).principal;
-    await signIn.passkeys.remove({ person, id: field(request, 'id'), actor: person });
+    const { personId: person, session } = (await door.recently(request, 'form')).principal;
+    await signIn.passkeys.remove({ person, id: field(request, 'id'), actor: person, session });
     return goHome(reply);
   });
   page('POST', '/sign-in/unlink', async (request, reply) => {

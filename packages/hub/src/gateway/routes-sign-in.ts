@@ -372,11 +372,14 @@ function ownWayRoutes(app: App, door: SignInDoor): void {
     method: 'DELETE',
     url: '/api/passkeys/:id',
     config: { action: 'manageOwnSignIn' },
-    schema: { params: idParams, summary: 'Removes a passkey of one’s own', tags: ['signing in'] },
+    schema: {
+      params: idParams,
+      summary: 'Removes a passkey of one’s own, and ends what was opened with it',
+      tags: ['signing in'],
+    },
     handler: async (request, reply) => {
-      const who = await door.recently(request);
-      const person = who.principal.personId;
-      await signIn.passkeys.remove({ person, id: request.params.id, actor: person });
+      const { personId: person, session } = (await door.recently(request)).principal;
+      await signIn.passkeys.remove({ person, id: request.params.id, actor: person, session });
       return reply.status(204).send();
     },
   });

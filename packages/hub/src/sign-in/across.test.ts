@@ -223,10 +223,11 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     ['a program let in after a link', async ({ choir, person }) => approve(choir, await byLink(choir, person))],
     [
       'her own passkey, after she removed it in the other community',
-      async ({ library, choir, person, authenticator }) => {
+      async ({ library, choir, person, authenticator, signedIn }) => {
         const token = await withPasskey(choir, authenticator);
         const [{ id } = { id: '' }] = await library.passkeys.list(person);
-        await library.passkeys.remove({ person, id, actor: person });
+        const { session } = await library.sessions.authenticate(signedIn);
+        await library.passkeys.remove({ person, id, actor: person, session: session.id });
         return token;
       },
     ],

@@ -42,6 +42,33 @@ describe.each(await testDatabases())('with $kind', ({ kind, open }) => {
     expect(await sessions.list(session.person)).toHaveLength(2);
   });
 
+  test('a program that was let in before everything was signed out comes too late for its session', async () => {
+    const { approvals, sessions, member } = await openWorld(open);
+    const { session } = await member('Ada');
+    const eve = await member('Eve');
+    const asked = [await approvals.ask(program), await approvals.ask(program), await approvals.ask(program)] as const;
+    const [hers, waiting, foreign] = asked;
+    const by = { person: session.person, isOwn: true };
+    await approvals.answer({ userCode: hers.userCode, by, isApproved: true });
+    const byEve = { person: eve.session.person, isOwn: true };
+    await approvals.answer({ userCode: foreign.userCode, by: byEve, isApproved: true });
+    await sessions.end({ actor: session.person, person: session.person });
+    await expect(approvals.claim(hers.secret)).rejects.toThrow(/denied/);
+    expect(await sessions.list(session.person)).toEqual([]);
+    expect(await approvals.claim(foreign.secret)).toMatchObject({ person: eve.session.person });
+    // Nobody has answered this one.
+    expect(await approvals.claim(waiting.secret)).toBeUndefined();
+  });
+
+  test('who leaves one browser leaves the program that she let in there', async () => {
+    const { approvals, sessions, member } = await openWorld(open);
+    const { session } = await member('Ada');
+    const { secret, userCode } = await approvals.ask(program);
+    await approvals.answer({ userCode, by: { person: session.person, isOwn: true }, isApproved: true });
+    await sessions.end({ actor: session.person, person: session.person, id: session.id });
+    expect(await approvals.claim(secret)).toMatchObject({ person: session.person });
+  });
+
   test('what a program holds is of one community, and its short code opens nothing', async () => {
     const { approvals, elsewhere, member } = await openWorld(open);
     const { session } = await member('Ada');

@@ -168,9 +168,10 @@ export function createApprovals(deps: ApprovalsDeps, territory: string): Approva
           .deleteFrom('sign_in_approvals')
           .where('territory_id', '=', territory)
           .where('hash', '=', hash)
+          .where('is_denied', '=', 0)
           .returning('hash')
           .execute();
-        if (taken.length === 0) throw refused('this was taken already');
+        if (taken.length === 0) throw refused('this was taken already, or denied');
         const { label, is_own: isOwn, passkey_id: passkey } = mine;
         const proof = { via: 'approval', passkey: passkey ?? undefined, isOwn: isOwn === 1 } as const;
         const order = { person, kind: 'program', label, ...proof } as const;

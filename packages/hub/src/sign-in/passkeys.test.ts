@@ -171,6 +171,28 @@ describe.each(await testDatabases())('with $kind', ({ kind, open }) => {
     await refusal(signIn(world, authenticator));
   });
 
+  test('with a passkey that is removed goes what it opened, programs too, but for where that is done', async () => {
+    const world = await openWorld(open);
+    const { approvals, sessions } = world;
+    const { authenticator, passkey, before } = await withPasskey(world);
+    const [thief, owner] = [await signIn(world, authenticator), await signIn(world, authenticator)];
+    const { session: by } = await sessions.authenticate(thief.token);
+    const asked = [await approvals.ask({ label, address: '' }), await approvals.ask({ label, address: '' })] as const;
+    for (const { userCode } of asked) await approvals.answer({ userCode, by, isApproved: true });
+    const program = await approvals.claim(asked[0].secret);
+    const { person } = before;
+    const others = (await sessions.list(person)).filter((session) => session.passkey === undefined);
+    expect(await sessions.list(person)).toHaveLength(others.length + 3);
+    await world.passkeys.remove({ person, id: passkey.id, actor: person, session: owner.id });
+    for (const token of [thief.token, program?.token ?? ''])
+      await expect(sessions.authenticate(token)).rejects.toThrow(/was ended/);
+    await expect(approvals.claim(asked[1].secret)).rejects.toThrow(/denied/);
+    await sessions.authenticate(owner.token);
+    expect((await sessions.list(person)).map(({ id }) => id).sort()).toEqual(
+      [owner.id, ...others.map(({ id }) => id)].sort(),
+    );
+  });
+
   test('the passkey of a suspended member signs nobody in', async () => {
     const world = await openWorld(open);
     const { authenticator, before } = await withPasskey(world);

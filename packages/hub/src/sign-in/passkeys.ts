@@ -69,8 +69,16 @@ export interface Passkeys {
     answer: AddingPasskey,
   ): Promise<{ readonly passkey: PasskeyFacts; readonly session: NewSession }>;
   list(person: string): Promise<PasskeyFacts[]>;
-  /** Throws `not_found`. */
-  remove(order: { readonly person: string; readonly id: string; readonly actor: string }): Promise<void>;
+  /** What was opened with it ends, but for the session in which it is removed. Throws `not_found`. */
+  remove(order: RemovingPasskey): Promise<void>;
+}
+
+export interface RemovingPasskey {
+  readonly person: string;
+  readonly id: string;
+  readonly actor: string;
+  /** In which it is done. */
+  readonly session?: string | undefined;
 }
 
 export interface AddingPasskey extends PasskeyAnswer<RegistrationResponseJSON> {
@@ -93,7 +101,7 @@ export interface PasskeysDeps {
   readonly clock: Clock;
   readonly audit: Audit;
   readonly steps: Steps;
-  readonly sessions: Pick<PersonSessionStore, 'open' | 'renew'>;
+  readonly sessions: Pick<PersonSessionStore, 'open' | 'renew' | 'endWithin'>;
 }
 
 interface Challenge {
@@ -285,7 +293,7 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
       });
     },
     list: async (person) => (await ofPerson(db, person)).map(factsOf),
-    async remove({ person, id, actor }) {
+    async remove({ person, id, actor, session: but }) {
       await db.transaction().execute(async (transaction) => {
         const removed = await transaction
           .deleteFrom('passkeys')
@@ -297,6 +305,7 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
         if (removed.length === 0) throw new IdlewildError('not_found', `there is no passkey ${id} of this person`);
         const details = { person };
         await audit.append(transaction, { territory, actor, action: 'removePasskey', subject: id, details });
+        await sessions.endWithin(transaction, { actor, person, passkey: id, but });
       });
     },
   };

@@ -66,7 +66,9 @@ export interface EndOrder {
   readonly person: string;
   /** Absent: all of them. */
   readonly id?: string | undefined;
-  /** With all of them: this one stays. */
+  /** Those alone that were opened by this passkey of hers, also of programs that were let in there. */
+  readonly passkey?: string | undefined;
+  /** With many of them: this one stays. */
   readonly but?: string | undefined;
 }
 
@@ -79,8 +81,13 @@ export interface PersonSessionStore {
   renew(transaction: DatabaseTransaction, session: SessionFacts): Promise<NewSession>;
   /** Those of a person that hold, latest seen first. */
   list(person: string): Promise<SessionFacts[]>;
-  /** How many were ended. One that is over already is ended. Throws `not_found` for an id that was never theirs. */
+  /**
+   * How many were ended; with more than one, programs that wait for theirs are denied. One that is over already is
+   * ended. Throws `not_found` for an id that was never theirs.
+   */
   end(order: EndOrder): Promise<number>;
+  /** The same, with whatever else is done in the transaction. */
+  endWithin(transaction: DatabaseTransaction, order: EndOrder): Promise<number>;
   /** Those of `ids` that no longer hold, as the database has it now. */
   endedAmong(ids: readonly string[]): Promise<ReadonlySet<string>>;
 }
@@ -274,29 +281,8 @@ export function createPersonSessions(
       const rows = await ofPerson(db, person).orderBy('seen_at_ms', 'desc').orderBy('id').execute();
       return rows.filter(holds).map(factsOf);
     },
-    async end({ actor, person, id, but }) {
-      const ended = await db.transaction().execute(async (transaction) => {
-        let query = transaction
-          .updateTable('person_sessions')
-          .set({ ended_at_ms: clock.now() })
-          .where('territory_id', '=', territory)
-          .where('person_id', '=', person)
-          .where('ended_at_ms', 'is', null);
-        if (id !== undefined) query = query.where('id', '=', id);
-        if (but !== undefined) query = query.where('id', '!=', but);
-        const rows = await query.returning('id').execute();
-        if (rows.length === 0) {
-          if (id !== undefined) await mustBeTheirs(transaction, person, id);
-          return [];
-        }
-        await touchPeople(transaction, territory);
-        const details = { sessions: rows.length, person };
-        await audit.append(transaction, { territory, actor, action: 'endSessions', subject: id ?? person, details });
-        return rows.map((row) => row.id);
-      });
-      forget(({ session }) => ended.includes(session.id));
-      return ended.length;
-    },
+    end: (order) => db.transaction().execute((transaction) => endWithin(transaction, order)),
+    endWithin,
     async endedAmong(ids) {
       const rows = await db
         .selectFrom('person_sessions')
@@ -308,6 +294,41 @@ export function createPersonSessions(
       return new Set(ids.filter((id) => !live.has(id)));
     },
   };
+
+  async function endWithin(transaction: DatabaseTransaction, order: EndOrder): Promise<number> {
+    const { actor, person, id, passkey, but } = order;
+    if (id === undefined) await denyPrograms(transaction, order);
+    let query = transaction
+      .updateTable('person_sessions')
+      .set({ ended_at_ms: clock.now() })
+      .where('territory_id', '=', territory)
+      .where('person_id', '=', person)
+      .where('ended_at_ms', 'is', null);
+    if (id !== undefined) query = query.where('id', '=', id);
+    if (passkey !== undefined) query = query.where('passkey_id', '=', passkey);
+    if (but !== undefined) query = query.where('id', '!=', but);
+    const ended = (await query.returning('id').execute()).map((row) => row.id);
+    if (ended.length === 0) {
+      if (id !== undefined) await mustBeTheirs(transaction, person, id);
+      return 0;
+    }
+    await touchPeople(transaction, territory);
+    const details = { sessions: ended.length, person };
+    await audit.append(transaction, { territory, actor, action: 'endSessions', subject: id ?? person, details });
+    forget(({ session }) => ended.includes(session.id));
+    return ended.length;
+  }
+
+  /** Let in by a session that ends, and not come for their own yet: whoever let them in may be a thief. */
+  async function denyPrograms(transaction: DatabaseTransaction, { person, passkey }: EndOrder): Promise<void> {
+    let query = transaction
+      .updateTable('sign_in_approvals')
+      .set({ is_denied: 1 })
+      .where('territory_id', '=', territory)
+      .where('person_id', '=', person);
+    if (passkey !== undefined) query = query.where('passkey_id', '=', passkey);
+    await query.execute();
+  }
 
   async function mustBeTheirs(transaction: DatabaseTransaction, person: string, id: string): Promise<void> {
     const row = await ofPerson(transaction, person).where('id', '=', id).executeTakeFirst();
