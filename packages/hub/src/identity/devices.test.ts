@@ -8,6 +8,7 @@ import { createDevices } from './devices.ts';
 import { createEnrolment } from './enrolment.ts';
 import { createFarewell } from './farewell.ts';
 import { createInvites } from './invites.ts';
+import { addTerritories } from '../testing/territories.ts';
 
 const territory = 'ter_a';
 const profile: DeviceProfile = {
@@ -33,8 +34,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
   async function setUp() {
     const clock = createFakeClock(async () => {});
     const { db } = await open(clock);
-    const rows = [territory, 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
-    await db.insertInto('territories').values(rows).execute();
+    await addTerritories(db, territory, 'ter_b');
     const deps = { db, crypto: nodeCrypto, random: createSeededRandom(1), clock };
     const audit = createAudit(deps);
     const devices = createDevices({ ...deps, audit });

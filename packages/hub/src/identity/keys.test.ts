@@ -6,6 +6,7 @@ import { createAudit } from '../audit/audit.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { createKeys } from './keys.ts';
+import { addTerritories } from '../testing/territories.ts';
 
 const territory = 'ter_a';
 const actor = 'hub';
@@ -14,12 +15,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
   async function setUp(shared?: OpenDatabase) {
     const clock = createFakeClock(async () => {});
     const { db } = shared ?? (await open(clock));
-    const rows = [territory, 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
-    await db
-      .insertInto('territories')
-      .values(rows)
-      .onConflict((on) => on.doNothing())
-      .execute();
+    await addTerritories(db, territory, 'ter_b');
     const audit = createAudit({ db, crypto: nodeCrypto, clock });
     const keys = createKeys({ db, crypto: nodeCrypto, random: createSeededRandom(1), clock, audit });
     return { clock, db, audit, keys };

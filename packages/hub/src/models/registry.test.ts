@@ -7,6 +7,7 @@ import { createAudit } from '../audit/audit.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { createModels } from './registry.ts';
+import { addTerritories } from '../testing/territories.ts';
 
 const territory = 'ter_a';
 const actor = 'key_s';
@@ -20,12 +21,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
   ) {
     const clock = createFakeClock(async () => {});
     const { db } = shared ?? (await open(clock));
-    const rows = [territory, 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
-    await db
-      .insertInto('territories')
-      .values(rows)
-      .onConflict((on) => on.doNothing())
-      .execute();
+    await addTerritories(db, territory, 'ter_b');
     const audit = createAudit({ db, crypto: nodeCrypto, clock });
     const models = createModels({ db, store, clock, audit });
     const put = async (text: string): Promise<CID> =>

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { Database } from '../db/schema.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { SHOWBACK_BY, readShowback } from './showback.ts';
+import { addTerritories } from '../testing/territories.ts';
 
 const T = 'ter_a';
 const days = { territory: T, from: '1970-01-02', to: '1970-01-03' };
@@ -11,10 +12,7 @@ const DAY_MS = 86_400_000;
 
 async function fill(db: Database): Promise<void> {
   const at = { created_at_ms: 1, territory_id: T };
-  await db
-    .insertInto('territories')
-    .values({ id: T, name: T, public_key: new Uint8Array(32), created_at_ms: 1 })
-    .execute();
+  await addTerritories(db, T);
   await db.insertInto('people').values({ id: 'per_ada', name: 'Ada', created_at_ms: 1 }).execute();
   const rest = { expires_at_ms: null, revoked_at_ms: null, requests_per_minute: null, tokens_per_minute: null };
   const keys = [

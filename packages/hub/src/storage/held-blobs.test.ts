@@ -5,6 +5,7 @@ import { createSeededRandom } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
 import { testDatabases } from '../testing/databases.ts';
 import { createHeldBlobs, type HeldBlobs } from './held-blobs.ts';
+import { addTerritories } from '../testing/territories.ts';
 
 interface File {
   readonly layout: FileLayout;
@@ -29,8 +30,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
   async function setUp() {
     const { db } = await open();
     const names = ['ter_a', 'ter_b'];
-    const rows = names.map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
-    await db.insertInto('territories').values(rows).execute();
+    await addTerritories(db, ...names);
     const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 26 });
     const ofModels: Record<string, Set<string>> = { ter_a: new Set(), ter_b: new Set() };
     const viewOf = (territory: string): HeldBlobs =>

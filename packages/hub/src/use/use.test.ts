@@ -14,6 +14,7 @@ import { USE_LIMITS } from './limits.ts';
 import { createRefusals } from './refusals.ts';
 import { createSigning } from './sealed-use.ts';
 import { createUse, type Classify } from './use.ts';
+import { addTerritories } from '../testing/territories.ts';
 
 const DAY_MS = 86_400_000;
 const key = (keyId: string, person?: string, territory = 'ter_a'): KeyPrincipal => ({
@@ -44,12 +45,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
   async function setUp(options: { groups?: Readonly<Record<string, readonly string[]>>; classify?: Classify } = {}) {
     const clock = createFakeClock(async () => {});
     const { db } = await open(clock);
-    const rows = ['ter_a', 'ter_b'].map((id) => ({ id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 }));
-    await db
-      .insertInto('territories')
-      .values(rows)
-      .onConflict((on) => on.doNothing())
-      .execute();
+    await addTerritories(db, 'ter_a', 'ter_b');
     const audit = createAudit({ db, crypto: nodeCrypto, clock });
     const random = createSeededRandom(1);
     const roomsOf = (territory: string) => {

@@ -8,6 +8,7 @@ import type { SubjectKind } from '../../db/schema/people.ts';
 import type { Action } from '../../policy/actions.ts';
 import { addMember, createMembers, type Member } from '../members.ts';
 import { TERRITORY, type Scope } from '../standing.ts';
+import { addTerritories } from '../../testing/territories.ts';
 
 export const HERE = 'ter_a';
 export const ELSEWHERE = 'ter_b';
@@ -18,17 +19,7 @@ export async function createPeopleWorld(database: OpenDatabase, seed = 1) {
   const { db } = database;
   const clock = createFakeClock(async () => {});
   const random = createSeededRandom(seed);
-  const territories = [HERE, ELSEWHERE].map((id) => ({
-    id,
-    name: id,
-    public_key: new Uint8Array(32),
-    created_at_ms: 0,
-  }));
-  await db
-    .insertInto('territories')
-    .values(territories)
-    .onConflict((on) => on.doNothing())
-    .execute();
+  await addTerritories(db, HERE, ELSEWHERE);
   const audit = createAudit({ db, crypto: nodeCrypto, clock });
   const deps = { db, crypto: nodeCrypto, clock, random, audit };
 

@@ -13,6 +13,7 @@ import { chargeHolds } from '../holds.ts';
 import { createProjects } from '../projects.ts';
 import { createSpendRules } from '../rules.ts';
 import { createSpending, type SpendOrder } from '../spending.ts';
+import { addTerritories } from '../../testing/territories.ts';
 
 export const HERE = 'ter_here';
 export const ELSEWHERE = 'ter_elsewhere';
@@ -26,11 +27,7 @@ export async function createSpendWorld(databases: readonly OpenDatabase[]) {
   const handles = databases.map((database) => databaseAt(database, clock));
   const [first] = handles as [OpenDatabase];
   const { db } = first;
-  for (const id of [HERE, ELSEWHERE])
-    await db
-      .insertInto('territories')
-      .values({ id, name: id, public_key: new Uint8Array(32), created_at_ms: clock.now() })
-      .execute();
+  await addTerritories(db, HERE, ELSEWHERE);
   const audit = createAudit({ db, clock, crypto: nodeCrypto });
   const roomsOf = (territory: string, { db: own, nowMs, ...rest }: OpenDatabase, owner: string) => {
     const deps = { db: own, clock, random: nodeRandom, audit };

@@ -7,6 +7,7 @@ import type { KeyPrincipal } from '../../identity/principal.ts';
 import { createKeys } from '../../identity/keys.ts';
 import { silentLog } from '../../log.ts';
 import { createSignIn, type SignInDeps } from '../sign-in.ts';
+import { addTerritories } from '../../testing/territories.ts';
 
 export const TERRITORY = 'ter_a';
 export const OTHER_TERRITORY = 'ter_b';
@@ -18,17 +19,7 @@ export async function openWorld(
   const clock = createFakeClock(async () => {});
   const database = await open(clock);
   const { db } = database;
-  const rows = [TERRITORY, OTHER_TERRITORY].map((id) => ({
-    id,
-    name: id,
-    public_key: new Uint8Array(32),
-    created_at_ms: 0,
-  }));
-  await db
-    .insertInto('territories')
-    .values(rows)
-    .onConflict((conflict) => conflict.doNothing())
-    .execute();
+  await addTerritories(db, TERRITORY, OTHER_TERRITORY);
   const random = createSeededRandom(seed);
   const audit = createAudit({ db, crypto: nodeCrypto, clock });
   const deps = { database, crypto: nodeCrypto, random, clock, audit, log: silentLog, key: new Uint8Array(32), ...more };
@@ -51,12 +42,7 @@ export async function openWorld(
     elsewhere: await createSignIn(deps, OTHER_TERRITORY),
     /** A further one, with a steward's key. */
     async community(id: string) {
-      const row = { id, name: id, public_key: new Uint8Array(32), created_at_ms: 0 };
-      await db
-        .insertInto('territories')
-        .values(row)
-        .onConflict((conflict) => conflict.doNothing())
-        .execute();
+      await addTerritories(db, id);
       const made = await keys.create({ territory: id, role: 'steward', actor: 'test' });
       const by: KeyPrincipal = {
         kind: 'key',
