@@ -127,51 +127,22 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     await belongings(world, HERE, ben.id);
     const removed = await world.members.remove({ territory: HERE, id: ada.id, actor: boss.id });
     expect(removed).toEqual({ name: 'Ada', devices: [`dev_${ada.id}`], keys: 1 });
-    const left = async (territory: string, person: string) => ({
-      keys: (
-        await db
-          .selectFrom('keys')
-          .select('id')
-          .where('territory_id', '=', territory)
-          .where('person_id', '=', person)
-          .where('revoked_at_ms', 'is', null)
-          .execute()
-      ).length,
-      sessions: (
-        await db
-          .selectFrom('person_sessions')
-          .select('id')
-          .where('territory_id', '=', territory)
-          .where('person_id', '=', person)
-          .where('ended_at_ms', 'is', null)
-          .execute()
-      ).length,
-      passkeys: (
-        await db
-          .selectFrom('passkeys')
-          .select('id')
-          .where('territory_id', '=', territory)
-          .where('person_id', '=', person)
-          .execute()
-      ).length,
-      devices: (
-        await db
-          .selectFrom('devices')
-          .select('id')
-          .where('territory_id', '=', territory)
-          .where('person_id', '=', person)
-          .where('revoked_at_ms', 'is', null)
-          .execute()
-      ).length,
-      links: (
-        await db
-          .selectFrom('sign_in_links')
-          .select('id')
-          .where('territory_id', '=', territory)
-          .where('created_by', '=', person)
-          .where('withdrawn_at_ms', 'is', null)
-          .execute()
-      ).length,
+    const { ref } = db.dynamic;
+    type Table = 'keys' | 'person_sessions' | 'passkeys' | 'devices' | 'sign_in_links';
+    /** Rows of somebody that nothing has ended. */
+    const rowsOf =
+      (territory: string, person: string) =>
+      async (table: Table, ended?: string, whose = 'person_id'): Promise<number> => {
+        const rows = db.selectFrom(table).select('id').where('territory_id', '=', territory);
+        const own = rows.where(ref(whose), '=', person);
+        return (await (ended === undefined ? own : own.where(ref(ended), 'is', null)).execute()).length;
+      };
+    const left = async (territory: string, person: string, count = rowsOf(territory, person)) => ({
+      keys: await count('keys', 'revoked_at_ms'),
+      sessions: await count('person_sessions', 'ended_at_ms'),
+      passkeys: await count('passkeys'),
+      devices: await count('devices', 'revoked_at_ms'),
+      links: await count('sign_in_links', 'withdrawn_at_ms', 'created_by'),
       rights: (await holdingsOf(db, { territory, nowMs: 0 }, person)).length,
     });
     expect(await left(HERE, ada.id)).toEqual({ keys: 0, sessions: 0, passkeys: 0, devices: 0, links: 0, rights: 0 });
