@@ -151,3 +151,18 @@ test('who puts a device into a pool holds on it all that somebody has on the poo
   // She holds it there now, by the pool that it is in.
   expect(await ask(key, 'PUT', `${eve}/porch`)).toMatchObject({ status: 204 });
 });
+
+test('what forbids in a pool forbids there however its name is written', async () => {
+  const text = `@id("no-vault") forbid (principal, action == Action::"poolDevice", resource)
+    when { resource.pools.contains("vault") };`;
+  const policy = { policies: [{ name: 'vault', text }], why: 'nobody moves anything there' };
+  expect(await ask(steward, 'PUT', '/api/policy', policy)).toMatchObject({ status: 200 });
+  const eve = devices.get('eve');
+  for (const pool of ['vault', ' vault', 'ｖａｕｌｔ', 'ⓥault']) {
+    const told = await ask(steward, 'PUT', `/api/devices/${eve}/pools/${encodeURIComponent(pool)}`);
+    expect([pool, told.status]).toEqual([pool, 403]);
+  }
+  const { body } = await ask(steward, 'GET', `/api/devices/${eve}`);
+  expect((body as { pools: string[] }).pools).not.toContain('vault');
+  expect(await ask(steward, 'DELETE', '/api/policy/vault')).toMatchObject({ status: 200 });
+});

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { actorOf } from '../identity/principal.ts';
 import type { Policy } from '../policy/port.ts';
 import { PEOPLE_LIMITS } from '../people/limits.ts';
+import { groupName } from '../people/names.ts';
 import type { DeviceTrust } from '../trust/device-trust.ts';
 import type { StewardKey, Vouches } from '../trust/vouches.ts';
 import { onId } from './resources.ts';
@@ -74,8 +75,10 @@ function tierRoutes(app: App, deps: TrustRoutesDeps): void {
     config: { action: 'poolDevice', resource: onId },
     schema: { params: poolParams, summary: 'Puts a device into a pool', tags: ['devices'] },
     handler: async (request, reply) => {
-      const { id, pool } = request.params;
-      await checkPool(deps, request, request.params);
+      const { id } = request.params;
+      // As it is kept: whatever forbids something in a pool forbids it there, however its name is written.
+      const pool = groupName(request.params.pool);
+      await checkPool(deps, request, { id, pool });
       await deviceTrust.addToPool({ territory: territory.id, id, pool, actor: actorOf(principal(request)) });
       announcePeople();
       return reply.status(204).send();
