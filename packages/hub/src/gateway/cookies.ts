@@ -12,12 +12,14 @@ export interface Cookies {
   read(header: string | undefined, name: CookieName): string | undefined;
   /** Sessions of other territories behind the same host. */
   sessionsElsewhere(header: string | undefined): string[];
+  /** Ids of those territories, also where the session is over by now. */
+  territoriesElsewhere(header: string | undefined): string[];
   /** For `Set-Cookie`. */
   set(name: CookieName, value: string, maxAgeMs: number): string;
   clear(name: CookieName): string;
 }
 
-const SESSION = /^idlewild-ter_[a-z0-9_]{1,60}-session$/;
+const SESSION = /^idlewild-(ter_[a-z0-9_]{1,60})-session$/;
 const VALUE = /^[A-Za-z0-9_-]{1,3800}$/;
 /** Of all cookies of a host; browsers send no more than that for one. */
 const HEADER_CHARACTERS_MAX = 16_384;
@@ -39,15 +41,18 @@ export function createCookies(territory: string, isSecure: () => boolean): Cooki
     return all;
   }
 
+  function elsewhere(header: string | undefined): { readonly id: string; readonly token: string }[] {
+    const prefix = isSecure() ? '__Host-' : '';
+    return [...readAll(header)].flatMap(([name, token]) => {
+      const [, id] = (name.startsWith(prefix) && SESSION.exec(name.slice(prefix.length))) || [];
+      return id === undefined || id === territory ? [] : [{ id, token }];
+    });
+  }
+
   return {
     read: (header, name) => readAll(header).get(fullName(name)),
-    sessionsElsewhere(header) {
-      const prefix = isSecure() ? '__Host-' : '';
-      return [...readAll(header)]
-        .filter(([name]) => name.startsWith(prefix) && SESSION.test(name.slice(prefix.length)))
-        .filter(([name]) => name !== fullName('session'))
-        .map(([, value]) => value);
-    },
+    sessionsElsewhere: (header) => elsewhere(header).map(({ token }) => token),
+    territoriesElsewhere: (header) => elsewhere(header).map(({ id }) => id),
     set(name, value, maxAgeMs) {
       if (!VALUE.test(value)) throw new Error(`a value of the cookie ${name} that would need quoting`);
       return `${fullName(name)}=${value}; Max-Age=${Math.max(0, Math.floor(maxAgeMs / 1_000))}; ${attributes()}`;

@@ -154,6 +154,25 @@ test('a passkey comes along with whoever joins by it, signs in to both, and show
     expect((await me(browser)).communities.map(({ called }) => called).sort()).toEqual(['Ann', 'Anna']);
 });
 
+test('the page of an invitation sends somebody of another community there first', async () => {
+  const hint = /in another community of this hub already\? Sign in there first/;
+  const fresh = await (await browserAt(choir).get('/sign-in')).text();
+  expect(fresh).toMatch(hint);
+  // Which communities there are is for nobody to read here.
+  expect(fresh).not.toContain(library.hub.territory.id);
+  const iva = await signedIn(library, 'Iva');
+  // Signed out, her browser still knows where she was.
+  const was = browserAt(choir);
+  was.plant(`idlewild-${library.hub.territory.id}-session=iws_${'a'.repeat(52)}`);
+  was.plant(`idlewild-ter_${'z'.repeat(26)}-session=iws_${'a'.repeat(52)}`);
+  const page = await (await was.get('/sign-in')).text();
+  expect(page).toMatch(hint);
+  expect(page).toContain(`<a href="/t/${library.hub.territory.id}/sign-in">Sign in to home</a>`);
+  expect(page.match(/Sign in to home/g)).toHaveLength(1);
+  expect(page).not.toContain('zzz');
+  expect(await (await goOn(iva, library).get('/sign-in')).text()).not.toMatch(hint);
+});
+
 test('as somebody new is somebody new, and so is whoever has no other session', async () => {
   const bess = await signedIn(library, 'Bess');
   const { person } = await me(bess);

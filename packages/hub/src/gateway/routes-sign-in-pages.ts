@@ -78,7 +78,8 @@ function createPages(door: SignInDoor): Pages {
 
   async function showDoor(request: FastifyRequest, frame: Frame): Promise<string> {
     await signIn.throttle.check('askers', door.addressOf(request), SIGN_IN_LIMITS.asksPerMinute);
-    return doorPage(frame, { providers: await signIn.providers.list() });
+    const others = await door.placesElsewhere(request);
+    return doorPage(frame, { providers: await signIn.providers.list(), others });
   }
 
   async function showAccount(request: FastifyRequest, who: SignedIn, frame: Frame): Promise<string> {

@@ -13,6 +13,7 @@ import { callerAddress } from './caller-address.ts';
 import { createCookies, type Cookies } from './cookies.ts';
 import { isOnLoopback, isSecure, originOf, type Place } from './same-origin.ts';
 import type { FastifyReply, FastifyRequest } from './server.ts';
+import { pathOfTerritory } from './territory-path.ts';
 import { createSignedIn, type SignedInDoor } from './signed-in.ts';
 
 export interface SignInDoorDeps {
@@ -44,10 +45,18 @@ export interface SignInDoor extends SignInDoorDeps {
   isRecent(who: Pick<SignedIn, 'session'>): boolean;
   /** Who is signed in to other communities in the same browser. */
   peopleElsewhere(request: FastifyRequest): Promise<PersonElsewhere[]>;
+  /** Other communities in which this browser was signed in; `undefined` in a hub of one community. */
+  placesElsewhere(request: FastifyRequest): Promise<readonly LinkedCommunity[] | undefined>;
   /** Whose these sessions of other communities are, which a program shows; each is counted. */
   shownElsewhere(request: FastifyRequest, tokens: readonly string[]): Promise<PersonElsewhere[]>;
   /** Where the same person signed in lately, too. */
   sameElsewhere(request: FastifyRequest, who: SignedIn): Promise<readonly SignedInElsewhere[]>;
+}
+
+export interface LinkedCommunity {
+  readonly name: string;
+  /** Path of its sign-in page. */
+  readonly path: string;
 }
 
 /** What is told of tries that failed. */
@@ -58,9 +67,17 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
   const { signIn, territory, clock, place } = deps;
   const cookies = createCookies(territory.id, () => isSecure(place()));
   const signedIn = createSignedIn({ sessions: signIn.sessions, cookies, place });
+  /** Read once for each address that the hub has: it has none before it listens. */
+  let read: { readonly url: string; readonly isLocal: boolean; readonly base: string } | undefined;
+  function known(): { readonly isLocal: boolean; readonly base: string } {
+    const { url } = place();
+    if (read?.url !== url)
+      read = { url, isLocal: isOnLoopback(place()), base: new URL(url).pathname.replace(/\/$/, '') };
+    return read;
+  }
   const addressOf = (request: FastifyRequest): string => {
-    // Known once the hub listens, and needed by whatever connects to providers.
-    signIn.place.isOnLoopback = isOnLoopback(place());
+    // Needed by whatever connects to providers.
+    signIn.place.isOnLoopback = known().isLocal;
     return callerAddress(request.raw, place().isBehindBalancer);
   };
   const isRecent: SignInDoor['isRecent'] = ({ session }) =>
@@ -98,6 +115,13 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
     mustBeSignedIn,
     party,
     peopleElsewhere,
+    async placesElsewhere(request) {
+      const places = await signIn.elsewhere.places(cookies.territoriesElsewhere(request.headers.cookie));
+      const { base } = known();
+      const own = pathOfTerritory(territory.id);
+      const root = base.endsWith(own) ? base.slice(0, -own.length) : base;
+      return places?.map(({ id, name }) => ({ name, path: `${root}${pathOfTerritory(id)}/sign-in` }));
+    },
     async shownElsewhere(request, tokens) {
       const { sessionsShownPerMinute } = SIGN_IN_LIMITS;
       await signIn.throttle.check('sessions', addressOf(request), sessionsShownPerMinute, tokens.length);
@@ -107,7 +131,7 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
       const same = (await peopleElsewhere(request)).find(({ person }) => person === session.person);
       return (same?.sessions ?? []).filter(isRecent);
     },
-    base: () => new URL(place().url).pathname.replace(/\/$/, ''),
+    base: () => known().base,
     labelOf: ({ headers }) => browserLabel(headers['user-agent'] ?? ''),
     elsewhere(request) {
       const url = new URL(place().url);

@@ -28,6 +28,21 @@ export async function communitiesOf(db: Database, person: string): Promise<Commu
   return rows;
 }
 
+/** Of these ids, those that are open: what a community is called everybody may read at its address. */
+export async function openAmong(
+  db: Database,
+  ids: readonly string[],
+): Promise<{ readonly id: string; readonly name: string }[]> {
+  if (ids.length === 0) return [];
+  return db
+    .selectFrom('territories')
+    .select(['id', 'name'])
+    .where('id', 'in', ids)
+    .where('closed_at_ms', 'is', null)
+    .orderBy('name')
+    .execute();
+}
+
 /** Whether this hub has any besides; nobody learns which. */
 export async function hasOthers(db: Database, territory: string): Promise<boolean> {
   const other = await db

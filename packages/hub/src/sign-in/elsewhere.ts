@@ -6,7 +6,7 @@
  * suspended there, proves nothing. Nobody is told of communities but who shows a session of them.
  */
 import { codeOf, messageOf } from '@idlewild/protocol';
-import type { Database } from '../db/schema.ts';
+import { hasOthers, openAmong } from '../people/communities.ts';
 import type { Speaker, Speakers } from '../people/proved.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
 import type { Newcomers } from './newcomers.ts';
@@ -34,6 +34,13 @@ export interface Elsewhere {
   people(tokens: readonly string[]): Promise<PersonElsewhere[]>;
   /** In the order of their tokens; what is no session of another community that is open is left out. */
   of(tokens: readonly string[]): Promise<SignedInElsewhere[]>;
+  /** `undefined` in a hub of one community; else those among these, in which somebody was signed in, that are open. */
+  places(territories: readonly string[]): Promise<readonly OtherCommunity[] | undefined>;
+}
+
+export interface OtherCommunity {
+  readonly id: string;
+  readonly name: string;
 }
 
 export interface ElsewhereDeps extends PersonSessionsDeps {
@@ -43,7 +50,7 @@ export interface ElsewhereDeps extends PersonSessionsDeps {
 export function createElsewhere(deps: ElsewhereDeps, territory: string): Elsewhere {
   const { db, crypto, newcomers } = deps;
 
-  async function placeOf(token: string): Promise<{ readonly id: string; readonly name: string } | undefined> {
+  async function placeOf(token: string): Promise<OtherCommunity | undefined> {
     const hash = await hashOf(token, crypto);
     // No territory here: this is where it is found out.
     const row = await db
@@ -52,7 +59,7 @@ export function createElsewhere(deps: ElsewhereDeps, territory: string): Elsewhe
       .where('hash', '=', hash)
       .where('territory_id', '!=', territory)
       .executeTakeFirst();
-    return row === undefined ? undefined : openCommunity(db, row.territory_id);
+    return row === undefined ? undefined : (await openAmong(db, [row.territory_id]))[0];
   }
 
   async function look(token: string): Promise<SignedInElsewhere | undefined> {
@@ -90,6 +97,10 @@ export function createElsewhere(deps: ElsewhereDeps, territory: string): Elsewhe
 
   return {
     of,
+    async places(territories) {
+      if (!(await hasOthers(db, territory))) return undefined;
+      return openAmong(db, [...new Set(territories)].slice(0, SIGN_IN_LIMITS.sessionsElsewhereMax));
+    },
     async people(tokens) {
       const byPerson = Map.groupBy(await of(tokens), ({ person }) => person);
       const found: PersonElsewhere[] = [];
@@ -101,16 +112,4 @@ export function createElsewhere(deps: ElsewhereDeps, territory: string): Elsewhe
       return found;
     },
   };
-}
-
-async function openCommunity(
-  db: Database,
-  id: string,
-): Promise<{ readonly id: string; readonly name: string } | undefined> {
-  return db
-    .selectFrom('territories')
-    .select(['id', 'name'])
-    .where('id', '=', id)
-    .where('closed_at_ms', 'is', null)
-    .executeTakeFirst();
 }

@@ -21,6 +21,8 @@ export interface Frame {
 
 export interface DoorFacts {
   readonly providers: readonly { readonly id: string; readonly name: string }[];
+  /** Communities of this hub in which this browser was signed in; `undefined`: there is none but this. */
+  readonly others: readonly { readonly name: string; readonly path: string }[] | undefined;
 }
 
 export interface AccountFacts {
@@ -105,7 +107,19 @@ export function page(frame: Frame, title: string, content: readonly Html[], head
     </html>`.text;
 }
 
-export function doorPage(frame: Frame, { providers }: DoorFacts): string {
+/** A passkey of another community is unknown here: only a session of it can say that she is the same. */
+function othersOf(community: string, others: DoorFacts['others']): Html | undefined {
+  if (others === undefined) return undefined;
+  return html`<div id="others" class="quiet">
+    <p>
+      Invited to ${community}, and in another community of this hub already? Sign in there first, in this browser, and
+      open the invitation again: then you can join as yourself, and a passkey that you used there works here, too.
+    </p>
+    ${others.map(({ name, path }) => html`<p><a href="${path}">Sign in to ${name}</a></p>`)}
+  </div>`;
+}
+
+export function doorPage(frame: Frame, { providers, others }: DoorFacts): string {
   const { base, community } = frame;
   const { elsewhere } = frame.passkeys;
   return page(frame, `Sign in to ${community}`, [
@@ -143,6 +157,7 @@ export function doorPage(frame: Frame, { providers }: DoorFacts): string {
           /></label>
           <button id="enter" class="main">Sign in</button>
         </form>
+        ${othersOf(community, others)}
       </details>
     </section>`,
     html`<p class="quiet">
