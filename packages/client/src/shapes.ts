@@ -315,6 +315,8 @@ export interface Model {
   readonly devices: number;
   /** Devices that hold it keep it, whatever else is wanted. */
   readonly pinned: boolean;
+  /** Since when, and why: it takes no request. */
+  readonly stopped: { readonly at: string; readonly why: string } | null;
 }
 
 export interface ModelDetails extends Model {

@@ -56,6 +56,7 @@ export function addModelCommands(program: Command): void {
                 { title: 'CONTEXT', align: 'right' },
                 { title: 'DEVICES', align: 'right' },
                 { title: 'PINNED' },
+                { title: 'STOPPED' },
                 { title: 'ADDED' },
                 { title: 'CID' },
               ],
@@ -66,6 +67,7 @@ export function addModelCommands(program: Command): void {
                 String(model.contextTokens),
                 String(model.devices),
                 model.pinned ? 'yes' : '',
+                model.stopped === null ? '' : plainText(model.stopped.why) || 'yes',
                 whenText(model.addedAt, nowMs),
                 model.cid,
               ]),
@@ -132,6 +134,9 @@ function kindText({ kind, dimensions, labels }: ModelDetails): string {
   return kind === 'classifier' ? `classifier: ${plainText((labels ?? []).join(', '))}` : kind;
 }
 
+const stopText = ({ at, why }: { readonly at: string; readonly why: string }): string =>
+  `${whenText(at, Date.now())}${why === '' ? '' : `: ${plainText(why)}`}`;
+
 function detailLines(model: ModelDetails): string[] {
   const { card } = model;
   return [
@@ -152,6 +157,7 @@ function detailLines(model: ModelDetails): string[] {
       ]),
       ['devices', `${countText(model.devices, 'device')} ready to answer with it`],
       ...(model.pinned ? [['pinned', 'devices that hold it keep it'] as const] : []),
+      ...(model.stopped === null ? [] : [['stopped', stopText(model.stopped)] as const]),
     ]),
     ...textLines('Description', card.description),
     ...textLines('Intended use', card.intendedUse),

@@ -70,6 +70,24 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     return { db, clock, journal: openAs('rep_a'), next: openAs('rep_b') };
   }
 
+  test('who asked without a key is named as the community names them', async () => {
+    const { db, journal } = await setUp();
+    await db.insertInto('people').values({ id: 'per_a', name: 'Ada', created_at_ms: 0 }).execute();
+    for (const [id, name] of [
+      [territory, 'Ada L.'],
+      ['ter_b', 'Countess'],
+    ] as const) {
+      const row = { id, name, public_key: new Uint8Array(32), created_at_ms: 0 };
+      if (id !== territory) await db.insertInto('territories').values(row).execute();
+      await db
+        .insertInto('members')
+        .values({ territory_id: id, person_id: 'per_a', name, state: 'active', joined_at_ms: 0 })
+        .execute();
+    }
+    await ask(journal, opened('r1', { key: 'per_a' }));
+    expect(await all(db)).toMatchObject([{ key: 'per_a', keyName: 'Ada L.' }]);
+  });
+
   test('requests are summed by key, model and day, whatever became of them', async () => {
     const { db, journal, clock } = await setUp();
     await ask(journal, opened('r1'), { cachedTokens: 4, deviceMs: 20.4 });
@@ -159,6 +177,8 @@ test('a database of before there were sums gets those of what was answered', asy
     .values([ofRequest('r1', 'done'), ofRequest('r2', 'cancelled'), ofRequest('r3', 'open')])
     .execute();
   await upTo(2);
+  // Read with the tables of today, which it brought along.
+  await upTo(MIGRATIONS.length);
   expect(await all(db)).toMatchObject([
     { day: TODAY, requests: 2, cancelled: 1, failed: 0, promptTokens: 14, answerTokens: 6 },
   ]);

@@ -102,7 +102,7 @@ export interface UsageQuery {
 export interface UsageFacts {
   readonly day: string;
   readonly key: string;
-  /** Name of the key; empty where it has none. */
+  /** Name of the key, or of the member who asked without one; empty where there is none. */
   readonly keyName: string;
   /** CID. */
   readonly model: string;
@@ -128,11 +128,14 @@ export async function readUsage(db: Database, query: UsageQuery, limit: number):
     .leftJoin('keys', (join) =>
       join.onRef('keys.id', '=', 'usage.key_id').onRef('keys.territory_id', '=', 'usage.territory_id'),
     )
+    .leftJoin('members', (join) =>
+      join.onRef('members.person_id', '=', 'usage.key_id').onRef('members.territory_id', '=', 'usage.territory_id'),
+    )
     .leftJoin('models', (join) =>
       join.onRef('models.cid', '=', 'usage.model_cid').onRef('models.territory_id', '=', 'usage.territory_id'),
     )
     .selectAll('usage')
-    .select(['keys.name as key_name', 'models.name as model_name'])
+    .select(['keys.name as key_name', 'members.name as member_name', 'models.name as model_name'])
     .where('usage.territory_id', '=', query.territory)
     .where('day', '>=', dayNumber(query.from))
     .where('day', '<=', dayNumber(query.to));
@@ -142,7 +145,7 @@ export async function readUsage(db: Database, query: UsageQuery, limit: number):
   return found.map((row) => ({
     day: dayText(row.day * DAY_MS),
     key: row.key_id,
-    keyName: row.key_name ?? '',
+    keyName: row.key_name ?? row.member_name ?? '',
     model: row.model_cid,
     modelName: row.model_name ?? undefined,
     requests: row.requests,

@@ -8,7 +8,7 @@ import type { Invites } from '../identity/invites.ts';
 import type { Keys } from '../identity/keys.ts';
 import type { Models } from '../models/registry.ts';
 import type { People } from '../people/people.ts';
-import type { Policy } from '../policy/port.ts';
+import type { TerritoryPolicy } from '../policy/policy.ts';
 import type { ReplicaStanding } from '../replicas/register.ts';
 import type { HeldBlobs } from '../storage/held-blobs.ts';
 import type { Sessions } from '../session/port.ts';
@@ -26,7 +26,7 @@ export interface ApiDeps {
   readonly db: Database;
   readonly keys: Keys;
   readonly people: People;
-  readonly policy: Pick<Policy, 'allows'>;
+  readonly policy: Pick<TerritoryPolicy, 'allows' | 'state'>;
   readonly devices: Devices;
   readonly invites: Invites;
   readonly deviceTrust: Pick<DeviceTrust, 'pools'>;

@@ -9,28 +9,37 @@ import { iso, nameParams } from './views.ts';
 export const modelRoutes =
   (deps: ApiDeps) =>
   (app: App): void => {
-    const { territory, models, sessions } = deps;
+    const { territory, models, sessions, policy } = deps;
     const onModel = onModelOf(models, territory.id);
     const devicesWith = (cid: string): number =>
       [...sessions.list()].filter((device) =>
         device.status.models.some((model) => model.cid === cid && model.state === 'warm'),
       ).length;
+    const stopOf = async (cid: string): Promise<{ readonly at: string; readonly why: string } | null> => {
+      const stop = (await policy.state()).stops.get(cid);
+      return stop === undefined ? null : { at: iso(stop.atMs), why: stop.why };
+    };
     typed(app).route({
       method: 'GET',
       url: '/api/models',
       config: { action: 'listModels' },
       schema: { summary: 'All models', tags: ['models'] },
-      handler: async () =>
-        (await models.list(territory.id)).map((model) => ({
-          name: model.name,
-          cid: model.cid,
-          bytes: model.bytes,
-          addedAt: iso(model.addedAtMs),
-          kind: model.manifest.kind,
-          contextTokens: model.manifest.contextTokens,
-          devices: devicesWith(model.cid),
-          pinned: model.pinned,
-        })),
+      handler: async () => {
+        const all = await models.list(territory.id);
+        return Promise.all(
+          all.map(async (model) => ({
+            name: model.name,
+            cid: model.cid,
+            bytes: model.bytes,
+            addedAt: iso(model.addedAtMs),
+            kind: model.manifest.kind,
+            contextTokens: model.manifest.contextTokens,
+            devices: devicesWith(model.cid),
+            pinned: model.pinned,
+            stopped: await stopOf(model.cid),
+          })),
+        );
+      },
     });
     typed(app).route({
       method: 'GET',
@@ -48,6 +57,7 @@ export const modelRoutes =
           contextTokens: manifest.contextTokens,
           devices: devicesWith(model.cid),
           pinned: model.pinned,
+          stopped: await stopOf(model.cid),
           kind: manifest.kind,
           ...(manifest.dimensions === undefined ? {} : { dimensions: manifest.dimensions }),
           ...(manifest.labels === undefined ? {} : { labels: manifest.labels }),

@@ -239,8 +239,14 @@ test('what runs ends within a second when its right goes: key, policy, model', a
     isAllowed: false,
     decidedBy: ['stopped-model'],
   });
+  const stopped = { at: expect.stringMatching(/^20.*Z$/), why: 'it tells secrets' };
+  const listed = async (): Promise<unknown> =>
+    ((await json(call('GET', '/api/models'))) as { name: string }[]).find(({ name }) => name === 'jacobean');
+  expect(await listed()).toMatchObject({ stopped });
+  expect(await json(call('GET', '/api/models/jacobean'))).toMatchObject({ stopped });
   expect((await call('POST', '/api/models/jacobean/stop', {}, door.key)).status).toBe(403);
   expect((await call('POST', '/api/models/jacobean/allow', {})).status).toBe(204);
+  expect(await listed()).toMatchObject({ stopped: null });
   const again = await call('POST', '/v1/chat/completions', { ...chat, stream: true }, door.key);
   expect(again.status).toBe(200);
   await again.body?.cancel();
