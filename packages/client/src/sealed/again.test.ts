@@ -66,6 +66,12 @@ test.each<[string, World]>([
     }),
   ],
   [
+    'a hub says another class of the device than that signs, so that one of another makes it again',
+    createWorld([device(10), device(12, { numericClass: 'class-b', slips: 1 })], {
+      offer: (offer) => ({ ...offer, numeric_class: 'class-b' }),
+    }),
+  ],
+  [
     'devices of two classes made it',
     createWorld([device(10, { dies: 2 }), device(12, { numericClass: 'class-b' }), device(14)]),
   ],

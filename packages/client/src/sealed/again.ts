@@ -40,7 +40,7 @@ export async function verified(
 ): Promise<VerifiedFinish> {
   const { end, tokens } = first;
   const { devices, numericClass = '', exact } = end;
-  if (!exact) return notCompared(end, 'devices of different numeric classes made it');
+  if (!exact) return notCompared(end, 'devices of different numeric classes made it, or of another than its hub said');
   if (numericClass === '') return notCompared(end, 'its device does not say of which numeric class it is');
   const asked = { ...request, near: undefined, apart: { devices, numericClass } };
   try {

@@ -373,6 +373,8 @@ function createReader(
       throw broken(`it ends after ${event.answerTokens} tokens, and ${tokens.length} came`);
     noteClass(progress, offer.numeric_class ?? '');
     const signed = await checkReceipt(event.receipt, terms, tokens.slice(from), from, crypto);
+    // Where the hub named another class, what comes of it elsewhere says nothing of this device.
+    if (offer.numeric_class !== null && offer.numeric_class !== signed.numericClass) progress.exact = false;
     const { finish, s, calls, receipt } = event;
     progress.told.push({ s, calls });
     if (
@@ -423,7 +425,10 @@ function createReader(
       if (event.t === 'lost') throw lost(event.code, event.message);
       if (event.t === 'failed') {
         const { error, n, sealed } = event;
-        if (n !== undefined && sealed !== undefined) await inside(await answer.open(n, sealed));
+        const more = n === undefined || sealed === undefined ? undefined : await answer.open(n, sealed);
+        // What is taken here is told nobody: a token in its place would be left out of the answer.
+        if (more?.t === 'answer.failed') await inside(more);
+        else if (more !== undefined) throw broken('the hub says that it failed, and it did not');
         const { code: ended, message, details } = error;
         throw new IdlewildError(isErrorCode(ended) ? ended : 'internal', message, details && { details });
       }

@@ -203,6 +203,28 @@ test.each<[string, NonNullable<Lies['stream']>]>([
   await expect(createWorld([honest], { stream }).answer()).rejects.toMatchObject({ code: 'sealed_broken' });
 });
 
+test.each(['disconnected', 'stalled', 'hub_stopping', 'use_refused'])(
+  'a hub that hides a token in a failure (%s), so that the answer goes on without it, is found out',
+  async (code) => {
+    const stream: Lies['stream'] = (events) => {
+      const failure = { t: 'failed', error: { code, message: 'it is gone' } };
+      return events.map((event, n) => (n === 2 ? { ...event, ...failure } : event)).slice(0, 3);
+    };
+    const world = createWorld([honest, other], { stream });
+    const told: string[] = [];
+    const asked = world.client.answer({
+      model: 'm',
+      work: { prompt: { kind: 'text', text: SECRET }, sampling: { seed: 1 }, choice: 0, stop: [] },
+    });
+    const failing = (async () => {
+      for await (const event of asked) if (event.t === 'token') told.push(event.s);
+    })();
+    await expect(failing).rejects.toMatchObject({ code: 'sealed_broken' });
+    expect(told).toEqual(ANSWER.slice(0, 1));
+    expect(world.worked).toHaveLength(1);
+  },
+);
+
 test('a device that skips a token, or signs for others, is found out', async () => {
   const skips = createWorld([honest], {
     token: (event) => (event.t === 'answer.token' && event.i > 1 ? { ...event, i: event.i + 1 } : event),
