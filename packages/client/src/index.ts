@@ -1,6 +1,12 @@
 /** `@idlewild/client`: what callers import, in Node and in browsers. */
 import type { Clock, Random } from '@idlewild/protocol';
+import { createWebCrypto } from '@idlewild/protocol/web';
 import { createClientWith, type Client, type ClientOptions } from './client.ts';
+import {
+  createSealedClient as createSealedClientWith,
+  type SealedClient,
+  type SealedClientOptions,
+} from './sealed/sealed-client.ts';
 
 const clock: Clock = {
   now: () => Date.now(),
@@ -17,6 +23,23 @@ type Given = 'fetch' | 'clock' | 'random';
 /** A client of one hub; what is not given is the platform's. Throws `usage` when `hub` is no address. */
 export const createClient = (options: Omit<ClientOptions, Given> & Partial<Pick<ClientOptions, Given>>): Client =>
   createClientWith({ clock, random, ...options, fetch: options.fetch ?? globalThis.fetch.bind(globalThis) });
+
+type GivenToSeal = Given | 'crypto';
+
+/**
+ * Asks with end-to-end encryption; what is not given is the platform's. Throws `usage` when `hub` is no address, and in
+ * a page that came over plain http from elsewhere, to which browsers give no ciphers.
+ */
+export const createSealedClient = (
+  options: Omit<SealedClientOptions, GivenToSeal> & Partial<Pick<SealedClientOptions, GivenToSeal>>,
+): SealedClient =>
+  createSealedClientWith({
+    clock,
+    random,
+    ...options,
+    fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
+    crypto: options.crypto ?? createWebCrypto(globalThis.crypto.subtle),
+  });
 
 export type {
   OwnPolicy,
@@ -64,12 +87,7 @@ export type {
   SpendLevel,
   SpendSettings,
 } from './projects.ts';
-export {
-  createSealedClient,
-  type SealedClient,
-  type SealedClientEvent,
-  type SealedClientOptions,
-} from './sealed/sealed-client.ts';
+export type { SealedClient, SealedClientEvent, SealedClientOptions } from './sealed/sealed-client.ts';
 export type { VerifiedFinish, Verification } from './sealed/again.ts';
 export type { SealedAnswerEvent, SealedFinish, SealedRequest } from './sealed/answer.ts';
 export type { Trusted } from './sealed/verify.ts';
