@@ -132,6 +132,11 @@ export type SealedAnswerEvent =
 
 /** In a row, without a new token between them. */
 const ATTEMPTS_MAX = 8;
+/**
+ * Of one answer. A hub that cuts it after each token would have its prompt read by all devices there are, and again;
+ * a restart of ten replicas one by one needs ten.
+ */
+const ATTEMPTS_ALL_MAX = 32;
 const WAIT_MS_MIN = 250;
 const WAIT_MS_MAX = 4_000;
 /** Devices that are told to the hub as having failed. */
@@ -160,8 +165,9 @@ interface Progress {
   promptTokens: number | undefined;
   cachedTokens: number;
   failovers: number;
-  /** Since the last new token. */
+  /** Since the last new token, and since the beginning. */
   attempts: number;
+  attemptsAll: number;
   numericClass: string | undefined;
   exact: boolean;
   /** What the last attempt was held to. */
@@ -194,6 +200,7 @@ export async function* sealedAnswer(
     cachedTokens: 0,
     failovers: 0,
     attempts: 0,
+    attemptsAll: 0,
     numericClass: request.apart?.numericClass,
     exact: true,
     use: undefined,
@@ -217,8 +224,10 @@ async function afterLoss({ clock, random }: SealedDeps, thrown: unknown, progres
   const passes = error.code === 'offer_expired' || error.code === 'hub_stopping';
   if (!isLost(error) && !(hasBegun && error.retryable) && !passes)
     throw progress.unvouched !== undefined && error.code === 'no_device' ? progress.unvouched : error;
-  if (++progress.attempts >= ATTEMPTS_MAX) {
-    const message = `the answer was tried ${progress.attempts} times in a row in vain; the last time: ${error.message}`;
+  progress.attemptsAll++;
+  if (++progress.attempts >= ATTEMPTS_MAX || progress.attemptsAll >= ATTEMPTS_ALL_MAX) {
+    const tries = `${progress.attempts} times in a row, and ${progress.attemptsAll} times in all`;
+    const message = `the answer was tried ${tries}, in vain; the last time: ${error.message}`;
     throw new IdlewildError('attempts_exhausted', message, { cause: thrown });
   }
   // A hub that has another device is asked for it at once.

@@ -255,6 +255,23 @@ test('a stream that is cut off goes on elsewhere; with nobody left the answer fa
   expect(await failing).toMatchObject({ code: 'attempts_exhausted' });
 });
 
+test('a hub that breaks off again and again has the prompt read so many times, and no more', async () => {
+  let nth = 0;
+  const stream: Lies['stream'] = (events) => {
+    // A token now and then, so that it is never in vain for long.
+    const told = events.slice(0, ++nth % 7 === 0 ? 2 : 1);
+    return [...told, { t: 'lost', code: 'hub_stopping', message: 'the hub is stopping' }];
+  };
+  const world = createWorld([device(10), device(12)], { stream });
+  const failing = world.answer().catch((error: unknown) => error as IdlewildError);
+  let isOver = false;
+  void failing.then(() => (isOver = true));
+  for (let i = 0; i < 200 && !isOver; i++) await world.clock.advance(1_000);
+  expect(await failing).toMatchObject({ code: 'attempts_exhausted' });
+  expect(world.worked.at(-1)?.work.tokens).toHaveLength(4);
+  expect(world.worked).toHaveLength(32);
+});
+
 test('it works with a crypto that never answers at once, as browsers have it', async () => {
   const slowly = Object.fromEntries(
     Object.entries(nodeCrypto).map(([name, act]) => [
