@@ -5,7 +5,10 @@
  * Ada: links, a provider that says what she wants, passkeys added after either. None of it reaches the library.
  */
 import { codeOf } from '@idlewild/protocol';
+import { sql } from 'kysely';
 import { describe, expect, test } from 'vitest';
+import { oneAtATime } from '../db/one-at-a-time.ts';
+import { isPostgres } from '../db/transact.ts';
 import type { PersonPrincipal } from '../identity/principal.ts';
 import { createOwnDevices } from '../people/own-devices.ts';
 import { requireJoiner } from '../people/proved.ts';
@@ -84,6 +87,14 @@ async function approve({ sessions, approvals }: Community, token: string): Promi
   const { secret, userCode } = await approvals.ask({ label: 'a program', address: '192.0.2.1' });
   await approvals.answer({ userCode, by, isApproved: true });
   return (await approvals.claim(secret))?.token ?? '';
+}
+
+/** How many wait for their turn in this PostgreSQL database. */
+async function waiting(db: World['db']): Promise<number> {
+  const { rows } = await sql<{ waiting: number }>`
+    select count(*)::int as waiting from pg_locks join pg_database on pg_database.oid = pg_locks.database
+    where not granted and datname = current_database()`.execute(db);
+  return rows[0]?.waiting ?? 0;
 }
 
 const ALL = {
@@ -328,6 +339,28 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await theatre.elsewhere.of([atLibrary])).toEqual([]);
     // Nor is a session of its own community one of another.
     expect(await library.elsewhere.of([atLibrary])).toEqual([]);
+  });
+
+  test('passkeys that are added in two communities at once, each in both, do not hold each other up', async () => {
+    const { library, choir, db, authenticator, signedIn, joined } = await setUp();
+    const adding = async (at: Community, token: string, elsewhere: string) => {
+      const who = await at.sessions.authenticate(token);
+      const { options, step } = await at.passkeys.beginAdding(party, who);
+      const response = authenticator.create(options);
+      const alsoIn = await at.elsewhere.of([elsewhere]);
+      return () => at.passkeys.add(party, who, { response, step, label, alsoIn });
+    };
+    const both = [await adding(library, signedIn, joined), await adding(choir, joined, signedIn)];
+    const adds = await db.transaction().execute(async (transaction) => {
+      // Both have begun by the time that they may write down what they did.
+      for (const territory of [LIBRARY, CHOIR]) await oneAtATime(transaction, `audit ${territory}`);
+      const begun = both.map((add) => add());
+      if (isPostgres(db)) await expect.poll(() => waiting(transaction)).toBe(2);
+      return begun;
+    });
+    await Promise.all(adds);
+    const rows = await db.selectFrom('passkeys').select('id').where('territory_id', 'in', [LIBRARY, CHOIR]).execute();
+    expect(rows).toHaveLength(2 + 2 * 2);
   });
 
   test('neither community’s audit log names the other', async () => {

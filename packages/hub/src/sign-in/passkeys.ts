@@ -27,6 +27,7 @@ import type { Selectable } from 'kysely';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { Passkeys as PasskeyColumns } from '../db/schema/sign-in.ts';
+import { transact } from '../db/transact.ts';
 import { copyPasskey, shareCounter } from './brought-passkeys.ts';
 import type { SignedInElsewhere } from './elsewhere.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
@@ -230,7 +231,7 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
       const row = await find(response.id);
       const counter = await verify(party, response, step, row);
       const { id, person_id: person, is_own: isOwn } = row as Row;
-      return db.transaction().execute(async (transaction) => {
+      return transact(db, async (transaction) => {
         await steps.take(transaction, step);
         if (!(await noteUse(transaction, row as Row, counter)))
           throw refused('this passkey counts backwards: it may have been copied. Ask a steward', row);
@@ -283,12 +284,13 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
           .execute();
         if (added.length === 0) throw new IdlewildError('conflict', 'this passkey is here already');
         const renewed = await sessions.renew(transaction, session);
-        await noteAdded(transaction, territory, row);
+        const rows = [row];
         for (const { territory: there, person: same, isOwn } of alsoIn) {
           if (same !== person || there === territory) continue;
           const id = await copyPasskey(transaction, random, row, { territory: there, isOwn });
-          await noteAdded(transaction, there, { ...row, id });
+          rows.push({ ...row, id, territory_id: there });
         }
+        await noteAdded(transaction, rows);
         return { passkey: factsOf(row), session: renewed };
       });
     },
@@ -310,13 +312,12 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
     },
   };
 
-  function noteAdded(
-    transaction: DatabaseTransaction,
-    place: string,
-    { id: subject, person_id: actor, name }: Row,
-  ): Promise<void> {
-    const details = { person: actor, name };
-    return audit.append(transaction, { territory: place, actor, action: 'addPasskey', subject, details });
+  /** Each log has its turn until the end, so turns are taken in one order: nobody waits for who waits for him. */
+  async function noteAdded(transaction: DatabaseTransaction, rows: readonly Row[]): Promise<void> {
+    for (const { territory_id: place, id: subject, person_id: actor, name } of rows.toSorted(byTerritory)) {
+      const details = { person: actor, name };
+      await audit.append(transaction, { territory: place, actor, action: 'addPasskey', subject, details });
+    }
   }
 
   async function checkNew(
@@ -354,6 +355,8 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
     };
   }
 }
+
+const byTerritory = (one: Row, other: Row): number => (one.territory_id < other.territory_id ? -1 : 1);
 
 /** With the passkey that was tried, for the audit log. */
 const refused = (seen: string, row?: Pick<Row, 'id' | 'person_id'>): IdlewildError =>
