@@ -36,8 +36,8 @@ export const embeddingsRoutes =
       const onClose = (): void => abort.abort();
       reply.raw.once('close', onClose);
       const admitted = await admit({ policy, territory }, request, order.model.cid);
-      const { text } = admitted;
-      await judgeText({ use }, request, reply, { model: order.model.name, text, texts: order.inputs });
+      const { text, permit } = admitted;
+      await judgeText({ use }, request, reply, { model: order.model.name, text, permit, texts: order.inputs });
       return embeddings
         .submit({ ...order, ...admitted, territory: territory.id, hold: request.hold?.id }, abort.signal)
         .finally(() => reply.raw.off('close', onClose));

@@ -95,7 +95,7 @@ export const sealedRoutes =
           throw refuse('model', `"${body.model}" is of kind "${manifest.kind}" and makes no text; see /v1/models`);
         const told = textOf(request);
         const permit = await permitText({ policy, territory }, request, cid, told, true);
-        const wanted = { model: body.model, text: told, texts: [], isSealed: true };
+        const wanted = { model: body.model, text: told, permit, texts: [], isSealed: true };
         await judgeText({ use }, request, reply, wanted);
         const held = await use.sealedFor(principal(request));
         const offer = await sealed.offer(

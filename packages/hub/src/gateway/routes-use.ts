@@ -3,6 +3,7 @@ import { IdlewildError, useRulesSchema } from '@idlewild/protocol';
 import { z } from 'zod';
 import { APPEAL_STATES } from '../db/schema/use.ts';
 import { actorOf } from '../identity/principal.ts';
+import { OWN_LEAVE } from '../policy/permit.ts';
 import type { Policy } from '../policy/port.ts';
 import type { Appeal, Appeals } from '../use/appeals.ts';
 import { USE_LIMITS } from '../use/limits.ts';
@@ -97,6 +98,8 @@ function ruleRoutes(app: App, { use }: UseRoutesDeps): void {
         model,
         texts: sealed ? [] : [text],
         isSealed: sealed,
+        // An example of whoever looks after the rules: it may be read wherever a text of its class may.
+        permit: OWN_LEAVE,
         text: { ...textOf(request), cause: purpose },
       };
       const fault = await use.tryOut(principal(request), asked, groups, gone.signal);

@@ -149,7 +149,7 @@ function createAsk({ receipts, use, answers, models, policy, scopeOf, territory,
     if (manifest.kind !== 'decoder')
       throw refuse('model', `"${body.model}" is of kind "${manifest.kind}" and makes no text; see /v1/models`);
     const asked = await admit({ policy, territory }, request, cid);
-    const named = { model: body.model, text: asked.text };
+    const named = { model: body.model, text: asked.text, permit: asked.permit };
     const wanted = await wantedDrafts({ use }, request, reply, named, drafts);
     const scope = await scopeOf(asked.key, body.prompt_cache_key ?? undefined);
     const model = { cid, name: body.model };

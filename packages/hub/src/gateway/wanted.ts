@@ -3,6 +3,7 @@
  * Of a sealed prompt no text is here to be looked at.
  */
 import { begunWith, textsOfPrompt } from '@idlewild/protocol';
+import type { Permit } from '../policy/permit.ts';
 import type { AskedText } from '../trust/text.ts';
 import type { Use } from '../use/use.ts';
 import type { WorkDraft } from './openai/work.ts';
@@ -16,6 +17,8 @@ export interface WantedText {
   /** Name of the model. */
   readonly model: string;
   readonly text: AskedText;
+  /** To be answered by that model. */
+  readonly permit: Permit;
   readonly texts: readonly string[];
   readonly isSealed?: boolean;
 }

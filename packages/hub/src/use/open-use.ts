@@ -8,7 +8,6 @@ import type { Log } from '../log.ts';
 import type { Models } from '../models/registry.ts';
 import type { Directory } from '../people/directory.ts';
 import type { PeopleVersions } from '../people/versions.ts';
-import { OWN_LEAVE } from '../policy/permit.ts';
 import type { Vouches } from '../trust/vouches.ts';
 import { createAppeals, type Appeals } from './appeals.ts';
 import { USE_LIMITS } from './limits.ts';
@@ -41,7 +40,7 @@ export interface UseRoomsDeps {
 export function openUse(deps: UseRoomsDeps, territory: string): UseRooms {
   const { versions, directory, models, embeddings, clock } = deps;
   const refusals = createRefusals(deps, territory);
-  const classify: Classify = async (rule, texts, { asker, text }, signal) => {
+  const classify: Classify = async (rule, texts, { asker, text, permit }, signal) => {
     const { cid, manifest } = await models.resolve(territory, rule.model);
     const labels = labelsOf(rule, manifest.kind === 'classifier' ? (manifest.labels ?? []) : []);
     const model = { cid, name: rule.model, dimensions: manifest.labels?.length ?? 0 };
@@ -50,15 +49,7 @@ export function openUse(deps: UseRoomsDeps, territory: string): UseRooms {
     signal.addEventListener('abort', onAbort);
     const deadline = clock.after(USE_LIMITS.classifyMsMax, onAbort);
     try {
-      const order = {
-        territory,
-        key: actorOf(asker),
-        kind: 'classify',
-        model,
-        inputs: texts,
-        text,
-        permit: OWN_LEAVE,
-      } as const;
+      const order = { territory, key: actorOf(asker), kind: 'classify', model, inputs: texts, text, permit } as const;
       const { vectors } = await embeddings.submit(order, within.signal);
       return vectors.map((vector) => {
         const probabilities = new Float32Array(vector.slice().buffer);

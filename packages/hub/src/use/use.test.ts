@@ -1,5 +1,5 @@
 /** Claims about rules of use as a hub holds people to them: refusals, appeals, exemptions. */
-import { signUseRules, type KeyPair, type SignedRules, type UseRules } from '@idlewild/protocol';
+import { IdlewildError, signUseRules, type KeyPair, type SignedRules, type UseRules } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
@@ -7,6 +7,7 @@ import { createAudit } from '../audit/audit.ts';
 import type { KeyPrincipal, Principal } from '../identity/principal.ts';
 import { silentLog } from '../log.ts';
 import { FRESH_MS, createPeopleVersions } from '../people/versions.ts';
+import { OWN_LEAVE } from '../policy/permit.ts';
 import { testDatabases } from '../testing/databases.ts';
 import type { AskedText } from '../trust/text.ts';
 import { createAppeals } from './appeals.ts';
@@ -39,7 +40,7 @@ const signing = createSigning({
 });
 const noGas: UseRules = { v: 1, rules: [{ kind: 'phrases', id: 'gas', phrases: ['nerve gas'], why: 'no weapons' }] };
 const said: AskedText = { dataClass: 'internal', cause: undefined, person: undefined };
-const asksFor = (text: string) => ({ model: 'jacobean', texts: [text], text: said });
+const asksFor = (text: string) => ({ model: 'jacobean', texts: [text], text: said, permit: OWN_LEAVE });
 
 describe.each(await testDatabases())('with $kind', ({ open }) => {
   async function setUp(options: { groups?: Readonly<Record<string, readonly string[]>>; classify?: Classify } = {}) {
@@ -132,11 +133,11 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const profile = { name: 'age-appropriate', groups: ['children'], models: { deny: ['wild'] }, preamble: 'Be kind.' };
     await use.apply({ rules: { v: 1, profiles: [profile] }, actor: 'key_steward' });
     expect(await use.judge(ada, asksFor('hello'), never)).toEqual(['Be kind.']);
-    expect(await use.judge(bob, { model: 'wild', texts: [], text: said }, never)).toEqual([]);
-    await refusalOf(use.judge(ada, { model: 'wild', texts: [], text: said }, never));
-    expect(await use.tryOut(bob, { model: 'wild', texts: [], text: said }, ['children'], never)).toMatchObject({
-      reason: 'model-denied',
-    });
+    expect(await use.judge(bob, { model: 'wild', texts: [], text: said, permit: OWN_LEAVE }, never)).toEqual([]);
+    await refusalOf(use.judge(ada, { model: 'wild', texts: [], text: said, permit: OWN_LEAVE }, never));
+    expect(
+      await use.tryOut(bob, { model: 'wild', texts: [], text: said, permit: OWN_LEAVE }, ['children'], never),
+    ).toMatchObject({ reason: 'model-denied' });
   });
 
   const signed = async (rules: UseRules, change: Partial<SignedRules> = {}): Promise<string> => {
@@ -214,7 +215,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     };
     const { use } = await setUp({ classify });
     await use.apply({ rules: classified, actor: 'key_steward' });
-    const judging = use.judge(ada, { model: 'jacobean', texts: ['one', 'two'], text: said }, never);
+    const judging = use.judge(ada, { model: 'jacobean', texts: ['one', 'two'], text: said, permit: OWN_LEAVE }, never);
     if (isRefused) await refusalOf(judging);
     else expect(await judging).toEqual([]);
     expect(asked).toEqual([['guard', 'one', 'two']]);
@@ -224,8 +225,14 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const { use } = await setUp({ classify: () => Promise.reject(new Error('no device holds it')) });
     await use.apply({ rules: classified, actor: 'key_steward' });
     await expect(use.judge(ada, asksFor('anything'), never)).rejects.toMatchObject({ code: 'use_unjudged' });
+    // Who may ask no longer is told that.
+    const gone = new IdlewildError('forbidden', 'the binding ended');
+    const permit = { ...OWN_LEAVE, refusal: async () => gone };
+    await expect(use.judge(ada, { ...asksFor('anything'), permit }, never)).rejects.toBe(gone);
     // There is no text to look at.
-    expect(await use.judge(ada, { model: 'jacobean', isSealed: true, texts: [], text: said }, never)).toEqual([]);
+    expect(
+      await use.judge(ada, { model: 'jacobean', isSealed: true, texts: [], text: said, permit: OWN_LEAVE }, never),
+    ).toEqual([]);
   });
 
   test('refusals are counted by day and reason, and a day is not counted in another', async () => {

@@ -29,6 +29,7 @@ import type { Database } from '../db/schema.ts';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import { actorOf, personOf, type Principal } from '../identity/principal.ts';
 import { touchPeople, type PeopleVersions } from '../people/versions.ts';
+import type { Permit } from '../policy/permit.ts';
 import type { AskedText } from '../trust/text.ts';
 import { USE_LIMITS } from './limits.ts';
 import type { Refusals } from './refusals.ts';
@@ -49,6 +50,8 @@ export interface UseRequest {
   /** What is said of the texts; its cause is the purpose. */
   readonly text: AskedText;
   readonly isSealed?: boolean | undefined;
+  /** The asker's leave to be answered: a device that may not answer does not judge either. */
+  readonly permit: Permit;
   /** What was written for the model; none where it is sealed. */
   readonly texts: readonly string[];
 }
@@ -57,7 +60,7 @@ export interface UseRequest {
 export type Classify = (
   rule: ClassifierRule,
   texts: readonly string[],
-  as: { readonly asker: Principal; readonly text: AskedText },
+  as: { readonly asker: Principal; readonly text: AskedText; readonly permit: Permit },
   signal: AbortSignal,
 ) => Promise<readonly number[]>;
 
@@ -86,8 +89,8 @@ export interface Use {
     found: { readonly rule: string | undefined; readonly model: string },
   ): Promise<IdlewildError>;
   /**
-   * Texts that a conversation of this asker begins with. Throws `use_refused` with the reason and how to appeal; what a
-   * classifier's device throws, where a rule could not be judged.
+   * Texts that a conversation of this asker begins with. Throws `use_refused` with the reason and how to appeal;
+   * `use_unjudged`, where no device that may answer the asker could judge a rule; what ended the leave meanwhile.
    */
   judge(asker: Principal, request: UseRequest, signal: AbortSignal): MaybePromise<readonly string[]>;
   /** What `judge` would say to somebody in these groups, without a record. */
@@ -174,13 +177,13 @@ export function createUse(deps: UseDeps, territory: string): Use {
   /** What speaks against it, lists first, then phrases, then what takes a device. */
   async function faultOf(
     { judge }: Holding,
-    { asked, except, texts, asker, text }: Judged,
+    { asked, except, texts, asker, text, permit }: Judged,
     signal: AbortSignal,
   ): Promise<UseFault | undefined> {
     const listed = judge.faultOf(asked, except) ?? judge.faultOfTexts(texts, asked, except);
     if (listed !== undefined || texts.length === 0) return listed;
     for (const rule of judge.classifiers(asked, except)) {
-      const probabilities = await judged(rule, () => classify(rule, texts, { asker, text }, signal));
+      const probabilities = await judged(rule, permit, () => classify(rule, texts, { asker, text, permit }, signal));
       if (Math.max(...probabilities) >= rule.threshold) return { reason: reasonOfRule(rule.id), why: rule.why };
     }
     return undefined;
@@ -293,6 +296,7 @@ interface Judged {
   readonly asked: UseAsked;
   readonly texts: readonly string[];
   readonly text: AskedText;
+  readonly permit: Permit;
   readonly asker: Principal;
   readonly except: ReadonlySet<string>;
 }
@@ -319,10 +323,13 @@ const versionOf = (row: {
   signed: row.signed ?? undefined,
 });
 
-async function judged<T>({ id, model }: ClassifierRule, ask: () => Promise<T>): Promise<T> {
+async function judged<T>({ id, model }: ClassifierRule, permit: Permit, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (cause) {
+    // Who may ask no longer is told that, and not of a rule.
+    const refusal = await permit.refusal();
+    if (refusal !== undefined) throw refusal;
     const message =
       `the rule "${id}" of this community asks the classifier "${model}", which did not answer: ${messageOf(cause)}. ` +
       'Nothing is let past a rule that was not looked at; try again later, or tell a steward';
