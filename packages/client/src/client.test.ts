@@ -290,6 +290,29 @@ test("a refusal keeps code, field and time to come back; one that is no hub's go
   );
 });
 
+test.each([301, 302, 303, 307, 308])(
+  'nobody goes where a hub sends us, neither with a body nor without (%i)',
+  async (status) => {
+    const reached: string[] = [];
+    await withHub(
+      (request, response) => {
+        const { url = '' } = request;
+        if (url.startsWith('/inside')) reached.push(url);
+        else response.writeHead(status, { location: `/inside${url}` });
+        response.end('{}');
+      },
+      async (client) => {
+        for (const work of [client.status(), client.chat(ask).next(), client.keys.create({ role: 'caller' })])
+          await expect(work).rejects.toMatchObject({
+            code: 'hub_untrusted',
+            message: expect.stringMatching(/sends us to \/inside.*give the hub's own address/) as string,
+          });
+      },
+    );
+    expect(reached).toEqual([]);
+  },
+);
+
 test('an upload sends the leaves that the hub lacks, and no others', async () => {
   const content = new Uint8Array(2_500_000).map((_, index) => index >> 8);
   const { layout, nodes } = await layoutFile([content], nodeCrypto);

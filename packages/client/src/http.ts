@@ -64,10 +64,13 @@ export function createHubConnection(hub: string, key: string | undefined, fetch:
     if (purpose !== undefined) headers.set('idlewild-purpose', purpose);
     let response: Response;
     try {
-      response = await fetch(base + path, { ...init, method, headers, ...(signal === undefined ? {} : { signal }) });
+      // A hub that could send us on would have us ask, with a body, whatever can be reached from here.
+      const how = { method, headers, redirect: 'manual' } as const;
+      response = await fetch(base + path, { ...init, ...how, ...(signal === undefined ? {} : { signal }) });
     } catch (thrown) {
       throw faultOf(thrown, base, signal);
     }
+    if (isRedirect(response)) throw redirected(base, response);
     if (!response.ok) throw await refusalOf(response, `${method} ${base}${path}`);
     return response;
   };
@@ -184,6 +187,20 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
   503: 'hub_unreachable',
   504: 'deadline_exceeded',
 };
+
+/** Browsers say no more than that it is one. */
+const isRedirect = ({ type, status }: Response): boolean =>
+  type === 'opaqueredirect' || (status >= 300 && status < 400);
+
+function redirected(hub: string, response: Response): IdlewildError {
+  void response.body?.cancel();
+  const to = response.headers.get('location');
+  const where = to === null ? 'elsewhere' : `to ${to.slice(0, 200)}`;
+  return new IdlewildError(
+    'hub_untrusted',
+    `${hub} sends us ${where}, and nobody goes there; give the hub's own address`,
+  );
+}
 
 /** A response that is no success. Its body may come from something between us and the hub, and be anything. */
 async function refusalOf(response: Response, asked: string): Promise<IdlewildError> {
