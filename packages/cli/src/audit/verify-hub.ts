@@ -38,7 +38,7 @@ export async function verifyHub(context: Context, client: Client, { territory, a
   if (verdict.intact && verdict.owner !== undefined && verdict.head !== undefined) {
     await seen.remember(client.hub, verdict.owner, verdict.head);
   }
-  showVerdict(context, verdict, 'the log', beside);
+  showVerdict(context, verdict, 'the log', verdict.intact ? beside : []);
 }
 
 async function olderOf(
