@@ -3,4 +3,5 @@ export { createFakeClock, type FakeClock } from './fake-clock.ts';
 export { createMemoryChannelPair, createMemoryTransport, type MemoryLink } from './memory-transport.ts';
 export { createSeededRandom } from './seeded-random.ts';
 export { blobStoreConformance, type BlobStoreHarness, type Claim } from './blob-store-conformance.ts';
+export { cryptoConformance } from './crypto-conformance.ts';
 export { storeTinyModel } from './tiny-model.ts';
