@@ -2,6 +2,7 @@
  * What a steward checks before signing, and with what: a hub that lies must not get a word for a device that nobody
  * means. It knows names and keys by the hub alone; what it cannot make up is that an id is made of a key.
  */
+import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { Client } from '@idlewild/client';
 import type { KeyPair } from '@idlewild/protocol';
@@ -59,16 +60,27 @@ export async function readyToVouch(context: Context, client: Client, expiresSeco
   return { ...ready, lasting: { issuedAtMs, expiresAtMs: issuedAtMs + expiresSeconds * 1_000 } };
 }
 
-/** The steward's key, made and told to the community where it is new. */
+/**
+ * The steward's key, made and told to the community where it is new. Throws `usage` where there is none on this machine
+ * and the community has some already: whoever pinned those would believe nothing that another one signs.
+ */
 export async function readyToSign(context: Context, client: Client): Promise<Omit<Ready, 'lasting'>> {
-  const { LIMITS, wellKnownKey } = await import('@idlewild/protocol');
+  const { LIMITS, IdlewildError, wellKnownKey } = await import('@idlewild/protocol');
   const { nodeCrypto, nodeRandom } = await import('@idlewild/protocol/node');
   const { signingKeyFile, stewardSigningKey } = await import('./steward-signing.ts');
   const file = signingKeyFile();
+  const known = (await client.stewards.list()).filter((steward) => steward.removedAt === null);
+  if (known.length > 0 && !existsSync(file)) {
+    throw new IdlewildError(
+      'usage',
+      `there is no signing key in ${file}, and this community knows others (${known.map(({ name }) => name).join(', ')}); ` +
+        'put your own there if it is one of them, or make another with `idlewild stewards key`, for callers to pin, too',
+    );
+  }
   const { key, isNew } = await stewardSigningKey(file, { crypto: nodeCrypto, random: nodeRandom });
   if (isNew) context.note(`made your signing key in ${file}; keep a copy of it, and give it to nobody`);
   const pin = wellKnownKey(key.publicKey);
-  if (!(await client.stewards.list()).some((steward) => steward.key === pin && steward.removedAt === null))
+  if (!known.some((steward) => steward.key === pin))
     await client.stewards.add({ name: userInfo().username.slice(0, LIMITS.nameCharactersMax), key: pin });
   const { territory } = await client.wellKnown();
   return { key, pin, territory: bytesOf(territory.key) };

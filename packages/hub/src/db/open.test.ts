@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createFakeClock } from '@idlewild/protocol/testing';
@@ -34,6 +34,24 @@ test('the first opening makes every table and the second changes nothing', async
   expect(await second.db.selectFrom('territories').select('id').execute()).toEqual([{ id: 'ter_a' }]);
   await second.close();
 });
+
+test.skipIf(process.platform === 'win32')(
+  'no other user of the machine may read it, nor what is beside it',
+  async () => {
+    for (const before of [0o600, 0o644]) {
+      const first = await open('mine.db');
+      await first.db
+        .insertInto('territories')
+        .values(territory(`ter_${before}`))
+        .execute();
+      const files = readdirSync(folder).filter((name) => name.startsWith('mine.db'));
+      expect(files).toHaveLength(3);
+      expect(files.map((name) => statSync(join(folder, name)).mode & 0o777)).toEqual([0o600, 0o600, 0o600]);
+      await first.close();
+      chmodSync(join(folder, 'mine.db'), 0o644);
+    }
+  },
+);
 
 test('what was committed is there after an abrupt end, and what was not is gone', async () => {
   const before = await open('crash.db');

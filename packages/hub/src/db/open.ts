@@ -5,7 +5,7 @@
  * Erasure has two halves: `secure_delete` overwrites a deleted row with zeros, and `checkpoint` empties the write-ahead
  * log, which holds older copies of a page until then. Whoever erases calls `checkpoint` from time to time.
  */
-import { existsSync } from 'node:fs';
+import { chmodSync, existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { IdlewildError, type Clock } from '@idlewild/protocol';
 import { Kysely, sql, type RawBuilder } from 'kysely';
@@ -105,9 +105,24 @@ function connect(file: string, sync: 'full' | 'off'): DatabaseSync {
       { cause },
     );
   }
+  keepToOwner(file);
   sqlite.exec(`pragma journal_mode = wal; pragma synchronous = ${sync}; pragma secure_delete = on;
     pragma wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
   return sqlite;
+}
+
+/**
+ * Members, appeals and what was said for them are for no other user of this machine. Whoever may write to the file
+ * without owning it was given it so by somebody, and leaves it. SQLite makes its side files like the file.
+ */
+function keepToOwner(file: string): void {
+  for (const part of [file, `${file}-wal`, `${file}-shm`].filter((each) => existsSync(each))) {
+    try {
+      chmodSync(part, 0o600);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
+    }
+  }
 }
 
 /** On a connection that cannot write, so that a damaged file is left as it was found. */
