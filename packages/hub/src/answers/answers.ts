@@ -162,11 +162,12 @@ export function createAnswers(deps: AnswersDeps): Answers {
     }
   }
 
-  /** Prompts may have more tokens than anybody could say before they were read. */
+  /** Prompts may have more tokens than thought. At its own maximum its device ends it, and signs for that. */
   function bound(answer: Answer): void {
-    const { promptTokens, tokens } = answer.state;
+    const { promptTokens, tokens, work } = answer.state;
     const most = promptTokens === undefined ? undefined : answer.request.spend?.tokensAfter(promptTokens);
-    if (most !== undefined && tokens.length >= most) apply(answer, { t: 'cut' });
+    const isWhole = tokens.length === work.tokensMax;
+    if (most !== undefined && tokens.length >= most && !isWhole) apply(answer, { t: 'cut' });
   }
 
   function finish(answer: Answer, attempt: Attempt, effect: Extract<Effect, { t: 'finished' }>): void {

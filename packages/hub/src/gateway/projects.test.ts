@@ -1,4 +1,6 @@
 /** Claims about projects, allocations, caps, floors and showback, over a real door with OpenAI's own client. */
+import { openAnswerReceipt } from '@idlewild/protocol';
+import { nodeCrypto } from '@idlewild/protocol/node';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { warmModel } from '../testing/scripted-device.ts';
@@ -9,7 +11,7 @@ let steward = '';
 
 beforeAll(async () => {
   door = await openTestDoor('jacobean');
-  await door.join(({ tokensMax = 40 }) => ({ tokens: Array<string>(tokensMax).fill('ay ') }));
+  await door.join(({ tokensMax = 40 }) => ({ tokens: Array<string>(tokensMax).fill('ay '), finish: 'length' }));
   steward = (await door.hub.keys.create({ territory: door.hub.territory.id, role: 'steward', actor: 'test' })).key;
 });
 afterAll(() => door.close());
@@ -185,6 +187,27 @@ test('an answer whose prompt was longer than thought is cut where the cap is, an
     .poll(async () => (await api('GET', '/api/spending', undefined, key.key)).body)
     .toMatchObject({ levels: [{ kind: 'key', tokens: { most: 40, spent: 40, held: 0 } }] });
   await expect(chat(key.key, 1)).rejects.toMatchObject({ code: 'spend_cap', type: 'insufficient_quota' });
+});
+
+test('who is held to a cap and ends at a length has a receipt that the device signed, and the hub keeps it', async () => {
+  const { db, territory } = door.hub;
+  const key = await door.hub.keys.create({ territory: territory.id, role: 'caller', actor: 'test' });
+  await api('PATCH', '/api/caps', { kind: 'key', subject: key.id, tokensPerDay: 1_000 });
+  const { choices, ...rest } = await chat(key.key, 6);
+  expect(choices[0]?.finish_reason).toBe('length');
+  const { idlewild } = rest as unknown as { idlewild: { receipts: string[] } };
+  const answer = { text: choices[0]?.message.content ?? '', calls: [] };
+  const told = { territory: territory.publicKey, answer };
+  const opened = await openAnswerReceipt(Buffer.from(idlewild.receipts[0] ?? '', 'base64url'), told, nodeCrypto);
+  expect(opened.device).toMatchObject({ firstToken: 0, tokens: 6 });
+  const kept = db
+    .selectFrom('requests')
+    .innerJoin('receipts', 'receipts.request_id', 'requests.id')
+    .select('lease')
+    .where('requests.territory_id', '=', territory.id)
+    .where('receipts.territory_id', '=', territory.id)
+    .where('requests.key_id', '=', key.id);
+  await expect.poll(() => kept.execute()).toHaveLength(1);
 });
 
 test('a request that is refused or malformed returns all that was held for it', async () => {
