@@ -40,7 +40,7 @@ export interface AuditReport {
   readonly acts: Counts;
   readonly energy: {
     readonly wattHours: { readonly measured: number; readonly modelled: number };
-    /** How many receipts of devices say so, and how many say nothing of energy. */
+    /** How many receipts, of devices and of sealed answers, say so, and how many say nothing of energy. */
     readonly receipts: { readonly measured: number; readonly modelled: number; readonly without: number };
   };
   /** The audit log that this is made of; `null` while no head of it is signed. */
@@ -220,7 +220,7 @@ async function sumEnergy(
   }
 }
 
-/** Its signature was verified when it came. */
+/** What a device signed was verified when it came; of a sealed answer it is what this hub signed itself. */
 function energyOf(statement: Uint8Array) {
   const { payload } = decodeCbor(statement, 'a receipt') as { payload: Uint8Array };
   return energySchema.parse(decodeCbor(payload, 'a receipt')).energy;

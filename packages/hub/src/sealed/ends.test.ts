@@ -3,8 +3,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LIMITS, codeOf, idOfKey, openStatement, sealedReceiptSchema, type ErrorCode } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
+import { reportOf } from '../audit/report.ts';
 import { permitAnswer } from '../gateway/admit.ts';
 import type { Hub } from '../hub.ts';
+import { given } from '../identity/leaving.ts';
 import { touchPeople } from '../people/versions.ts';
 import type { Permit } from '../policy/permit.ts';
 import { transact } from '../db/transact.ts';
@@ -24,10 +26,14 @@ function createTeller({ device }: Pick<ReplicatedWorld, 'device'>): (tokens: num
     }
   };
 }
-const finish = ({ device }: Pick<ReplicatedWorld, 'device'>, tokens: number, commitment?: Uint8Array): void => {
+interface Told {
+  readonly commitment?: Uint8Array;
+  readonly energy?: { readonly wattHours: number; readonly how: 'measured' | 'modelled' };
+}
+const finish = ({ device }: Pick<ReplicatedWorld, 'device'>, tokens: number, told: Told = {}): void => {
   const { lease, epoch } = ordersOf(device).at(-1) ?? { lease: '', epoch: 1 };
   const counts = { n: tokens + 1, promptTokens: 3, tokens };
-  device.send({ t: 'sealed.done', lease, epoch, ...counts, sealed, ...(commitment && { commitment }) });
+  device.send({ t: 'sealed.done', lease, epoch, ...counts, sealed, ...told });
 };
 
 async function personWithRole(hub: Hub): Promise<{ readonly person: string; drop(): Promise<void> }> {
@@ -172,7 +178,7 @@ test('a hub that leaves waits for sealed answers, takes no more, and signs for t
   }
   expect(await waiting).toBe('hub_stopping');
   expect(left).toBe(false);
-  finish(world, 7, new Uint8Array(32).fill(6));
+  finish(world, 7, { commitment: new Uint8Array(32).fill(6) });
   await clock.advance(200);
   expect(left).toBe(true);
   expect(said).toHaveLength(9);
@@ -186,6 +192,39 @@ test('a hub that leaves waits for sealed answers, takes no more, and signs for t
   expect(statement).toMatchObject({ tokens: 7, promptTokens: 3, model: world.model.cid, verification: 'unverified' });
   await expect(world.offer(home)).rejects.toMatchObject({ code: 'hub_stopping' });
 });
+
+test.each([
+  [
+    { wattHours: 0.25, how: 'measured' },
+    { measured: 0.25, modelled: 0 },
+    { measured: 1, modelled: 0, without: 0 },
+  ],
+  [
+    { wattHours: 0.5, how: 'modelled' },
+    { measured: 0, modelled: 0.5 },
+    { measured: 0, modelled: 1, without: 0 },
+  ],
+  [undefined, { measured: 0, modelled: 0 }, { measured: 0, modelled: 0, without: 1 }],
+] as const)(
+  'an answer that nobody here could read is in the report, with energy %j',
+  async (energy, wattHours, receipts) => {
+    const world = await createReplicatedWorld(() => nextTurn());
+    const { clock, device, home, other } = world;
+    const said = await world.submit(other, await world.offer(other));
+    createTeller(world)(2);
+    finish(world, 2, { commitment: new Uint8Array(32).fill(6), ...(energy && { energy }) });
+    await clock.advance(200);
+    expect(said.at(-1)).toBe('done 3');
+    const heads = { newest: async () => undefined };
+    const { territory, db } = home;
+    const range = { fromMs: clock.now() - 1_000, toMs: clock.now() + 1 };
+    expect((await reportOf({ db, heads, territory }, range)).energy).toEqual({ wattHours, receipts });
+    // It was given by that device, too, and the caller has the very same statement.
+    const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
+    expect(await given(db, territory.id, id)).toEqual({ answers: 1, tokens: 2 });
+    expect(await db.selectFrom('receipts').select('statement').execute()).toEqual([{ statement: said.receipt }]);
+  },
+);
 
 test('what does not end in time is lost to its caller, who goes on elsewhere', async () => {
   const world = await createReplicatedWorld(() => nextTurn());

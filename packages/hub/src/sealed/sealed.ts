@@ -180,7 +180,7 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     run: Running,
     state: 'done' | 'failed' | 'cancelled',
     reason: ErrorCode | undefined,
-    energyWh?: number,
+    { energyWh, receipt }: Ended = {},
   ): boolean {
     if (run.over) return false;
     run.over = true;
@@ -190,9 +190,17 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
     const ms = clock.monotonic() - run.startedAtMs;
     const { promptTokens } = run;
     const counts = { promptTokens, cachedTokens: Math.min(cachedTokens, promptTokens), answerTokens };
-    journal
-      .close({ request, state, reason, ...counts, deviceMs: ms, failovers: 0, exact: true, ...drawn(energyWh) })
-      .catch((error: unknown) => log.error({ request, why: messageOf(error) }, 'the end of an answer was not written'));
+    const end = { request, state, reason, ...counts, deviceMs: ms, failovers: 0, exact: true, ...drawn(energyWh) };
+    const { lease, epoch } = grant;
+    const written =
+      receipt?.then((statement) =>
+        journal.close(
+          statement === undefined ? end : { ...end, receipt: { lease, epoch, device: device.id, statement } },
+        ),
+      ) ?? journal.close(end);
+    written.catch((error: unknown) =>
+      log.error({ request, why: messageOf(error) }, 'the end of an answer was not written'),
+    );
     meter.ended(state, reason ?? 'none', { tokens: answerTokens, ms, failovers: 0 });
     pump();
     deps.onFree();
@@ -243,16 +251,20 @@ export function createSealed(deps: SealedDeps): SealedAnswers {
   }
 
   function done(run: Running, { n, sealed, commitment, energy }: SealedDone): void {
-    if (!close(run, 'done', undefined, energy?.wattHours) || run.silenced) return;
-    if (commitment === undefined) return run.sink.done(n, sealed);
+    if (commitment === undefined) {
+      if (close(run, 'done', undefined, { energyWh: energy?.wattHours }) && !run.silenced) run.sink.done(n, sealed);
+      return;
+    }
     const { request, promptBytes, promptTokens, tokens: made, device } = run;
     const { lease, epoch, model, dataClass } = run.grant;
     const asked = { request, device: device.id, lease, epoch, model: model.cid, modelName: model.name, dataClass };
     const order = { ...asked, promptBytes, promptTokens, tokens: made, commitment, energy };
+    const receipt = deps.receipts.issue(order);
     ending++;
-    void deps.receipts.issue(order).then((receipt) => {
+    close(run, 'done', undefined, { energyWh: energy?.wattHours, receipt });
+    void receipt.then((statement) => {
       ending--;
-      run.sink.done(n, sealed, receipt);
+      if (!run.silenced) run.sink.done(n, sealed, statement);
     });
   }
 
@@ -453,6 +465,12 @@ const bytesBegun = (use: UseOrder | undefined): number =>
 
 const hasRule = ({ phrases, classifiers }: UseOrder, rule: string): boolean =>
   [...phrases, ...classifiers].some((each) => each.rule === rule);
+
+interface Ended {
+  readonly energyWh?: number | undefined;
+  /** Kept as what its device gave; never rejects, and holds nothing where none could be signed. */
+  readonly receipt?: Promise<Uint8Array | undefined> | undefined;
+}
 
 const drawn = (energyWh: number | undefined) => (energyWh === undefined ? {} : { energyWh });
 
