@@ -104,6 +104,33 @@ test('a policy is tried, holds from the next request on, and is taken back; all 
   expect((await call('DELETE', '/api/policy/quiet')).status).toBe(404);
 });
 
+test('a policy that no lasting steward could take back is refused by name, tried or applied', async () => {
+  for (const [text, lost] of [
+    ['@id("all") forbid (principal, action, resource);', ['readPolicy', 'changePolicy']],
+    ['@id("all") forbid (principal, action == Action::"changePolicy", resource);', ['changePolicy']],
+    [
+      '@id("all") forbid (principal, action == Action::"readPolicy", resource) when { context.hour < 24 };',
+      ['readPolicy'],
+    ],
+    ['@id("all") forbid (principal, action, resource) unless { principal in Group::"nobody" };', undefined],
+  ] as const) {
+    for (const more of [{ dryRun: true }, {}]) {
+      const answer = await apply('shut', text, more);
+      expect(answer.status, text).toBe(400);
+      const { error } = (await answer.json()) as { error: { message: string; details: { actions: string[] } } };
+      expect(error).toMatchObject({ code: 'policy_invalid', details: { policies: ['shut/all'] } });
+      expect(error.message).toMatch(/"shut\/all" would take .* from every lasting steward/);
+      if (lost !== undefined) expect(error.details.actions).toEqual(lost);
+    }
+  }
+  expect(await json(call('GET', '/api/policy'))).toMatchObject({ own: [] });
+  const unless = '@id("all") forbid (principal, action, resource) unless { principal in Role::"steward" };';
+  const night = '@id("night") forbid (principal, action == Action::"readPolicy", resource) when { context.hour > 6 };';
+  for (const text of [unless, night]) {
+    expect((await apply('shut', text, { dryRun: true })).status, text).toBe(200);
+  }
+});
+
 test('who may not do everything changes no policy, whatever role names the action', async () => {
   const custom = { name: 'policy-writer', permissions: ['changePolicy', 'readPolicy'] };
   expect((await call('POST', '/api/roles', custom)).status).toBe(201);

@@ -4,10 +4,17 @@
  * Those whose right expires are stewards, too, but not the last ones: where there is one that stays, one stays.
  */
 import { IdlewildError } from '@idlewild/protocol';
-import type { DatabaseTransaction } from '../db/schema.ts';
+import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import { turnOf, requirePermissions } from './granting.ts';
 import { policyNames } from './policy-names.ts';
 import { boundTo, groupsOf, holdingsOf, type Holding, type Place } from './standing.ts';
+
+export interface Steward {
+  /** Of a person or a service key. */
+  readonly id: string;
+  /** `null`: until it is taken. */
+  readonly untilMs: number | null;
+}
 
 interface Stewards {
   readonly all: number;
@@ -34,12 +41,18 @@ export async function keepingASteward<Result>(
 }
 
 async function count(transaction: DatabaseTransaction, place: Place): Promise<Stewards> {
-  const until = [...(await personsUntil(transaction, place)), ...(await keysUntil(transaction, place))];
-  return { all: until.length, lasting: until.filter((each) => each === null).length };
+  const stewards = await stewardsIn(transaction, place);
+  return { all: stewards.length, lasting: stewards.filter(({ untilMs }) => untilMs === null).length };
 }
 
-async function personsUntil(transaction: DatabaseTransaction, { territory, nowMs }: Place): Promise<(number | null)[]> {
-  const live = transaction
+/** One who is so by several rights is there several times. */
+export const stewardsIn = async (source: Database, place: Place): Promise<Steward[]> => [
+  ...(await stewardPersons(source, place)),
+  ...(await stewardKeys(source, place)),
+];
+
+async function stewardPersons(source: Database, { territory, nowMs }: Place): Promise<Steward[]> {
+  const live = source
     .selectFrom('bindings')
     .where('bindings.territory_id', '=', territory)
     .where('bindings.role', '=', 'steward')
@@ -53,7 +66,7 @@ async function personsUntil(transaction: DatabaseTransaction, { territory, nowMs
     )
     .where('bindings.subject_kind', '=', 'person')
     .where('members.state', '=', 'active')
-    .select('bindings.expires_at_ms')
+    .select(['members.person_id', 'bindings.expires_at_ms'])
     .execute();
   const grouped = await live
     .innerJoin('group_members', (join) =>
@@ -68,23 +81,23 @@ async function personsUntil(transaction: DatabaseTransaction, { territory, nowMs
     )
     .where('bindings.subject_kind', '=', 'group')
     .where('members.state', '=', 'active')
-    .select('bindings.expires_at_ms')
+    .select(['members.person_id', 'bindings.expires_at_ms'])
     .execute();
-  return [...direct, ...grouped].map((row) => row.expires_at_ms);
+  return [...direct, ...grouped].map((row) => ({ id: row.person_id, untilMs: row.expires_at_ms }));
 }
 
 /** Service keys; what a person's own key may do ends with the person. */
-async function keysUntil(transaction: DatabaseTransaction, { territory, nowMs }: Place): Promise<(number | null)[]> {
-  const rows = await transaction
+async function stewardKeys(source: Database, { territory, nowMs }: Place): Promise<Steward[]> {
+  const rows = await source
     .selectFrom('keys')
-    .select('expires_at_ms')
+    .select(['id', 'expires_at_ms'])
     .where('territory_id', '=', territory)
     .where('role', '=', 'steward')
     .where('person_id', 'is', null)
     .where('revoked_at_ms', 'is', null)
     .where((row) => row.or([row('expires_at_ms', 'is', null), row('expires_at_ms', '>', nowMs)]))
     .execute();
-  return rows.map((row) => row.expires_at_ms);
+  return rows.map((row) => ({ id: row.id, untilMs: row.expires_at_ms }));
 }
 
 /** Throws `forbidden` where `subject`, a person or key, is a steward, suspended or not, and `actor` is none there. */

@@ -19,6 +19,7 @@ import { changesOf, matrixOf, type Cell } from './matrix.ts';
 import { compileRules, type Rules } from './rules.ts';
 import { readSource, type State } from './state.ts';
 import type { OwnText } from './texts.ts';
+import { requireWayBack } from './way-back.ts';
 
 export interface OwnPolicy extends OwnText {
   readonly version: number;
@@ -103,8 +104,10 @@ export function createPolicyDesk(deps: DeskDeps): PolicyDesk {
   async function changeOf(source: Database, texts: ReadonlyMap<string, string | undefined>): Promise<Change> {
     const held = new Map((await readSource(source, territory)).texts.map(({ name, text }) => [name, text]));
     const [before, after] = await compiled(source, texts);
+    const [was, is] = [stateOf(before), stateOf(after)];
     try {
-      const cells = changesOf(matrixOf(stateOf(before), territory), matrixOf(stateOf(after), territory));
+      await requireWayBack(source, { territory, nowMs: clock.now() }, was, is);
+      const cells = changesOf(matrixOf(was, territory), matrixOf(is, territory));
       return { changed: [...texts].filter(([name, text]) => held.get(name) !== text).map(([name]) => name), cells };
     } finally {
       before.release();
