@@ -165,7 +165,9 @@ test('keys are made, told apart and revoked', async () => {
     role: 'caller',
   });
   const asCaller = { IDLEWILD_HUB: url, IDLEWILD_KEY: made.key };
-  expect((await call(['keys', 'list', '--json'], { env: asCaller })).code).toBe(EXIT.refused);
+  const list = await call(['keys', 'list', '--json'], { env: asCaller });
+  expect(list.code).toBe(EXIT.refused);
+  expect(list.err).toContain('idlewild keys list --own');
   expect(await json(['keys', 'list'])).toContainEqual(
     expect.objectContaining({ id: made.id, name: 'a script', revokedAt: null }),
   );

@@ -62,8 +62,7 @@ function tell(error: unknown, json: boolean): void {
     stack,
     cause,
   } = error as { code?: string; message?: string; stack?: string; cause?: unknown };
-  const hint = HINTS[code];
-  const sentence = plainText(hint === undefined ? message : `${message}; ${hint}`);
+  const sentence = plainText(hinted(code, message));
   if (json) tellJson(code, sentence);
   else if (code === 'cancelled') process.stderr.write('interrupted\n');
   else process.stderr.write(`idlewild: ${sentence}\n`);
@@ -80,7 +79,13 @@ const tellJson = (code: string, message: string): void => {
 };
 
 /** What to do next, where the error comes from a part that does not know of this command line. */
-const HINTS: Readonly<Record<string, string>> = {
-  hub_unreachable: 'start one with `idlewild up`, or name another with --hub or IDLEWILD_HUB',
-  unauthenticated: 'give a key with --key or IDLEWILD_KEY; a steward makes them with `idlewild keys create`',
-};
+function hinted(code: string, message: string): string {
+  if (code === 'hub_unreachable')
+    return `${message}; start one with \`idlewild up\`, or name another with --hub or IDLEWILD_HUB`;
+  // What is said of a key, a code or a session has its own way out; this one is for programs.
+  if (code !== 'unauthenticated' || !message.startsWith('no key was sent')) return message;
+  return (
+    'nobody is signed in to that hub from here, and no key was sent; sign in with `idlewild sign-in`, or give a key ' +
+    'with --key or IDLEWILD_KEY; a steward makes them with `idlewild keys create`'
+  );
+}

@@ -71,7 +71,8 @@ const samplingOf = ({ maxTokens, temperature, topP, seed }: ChatOptions): Sampli
   ...(seed === undefined ? {} : { seed }),
 });
 
-async function onlyModel(client: Client): Promise<string> {
+/** Throws `model_not_found` where there is none, and `usage` with their names where there are several. */
+export async function onlyModel(client: Client): Promise<string> {
   const names = await client.modelNames({ kind: 'decoder' });
   const [first, second] = names;
   if (first !== undefined && second === undefined) return first;
@@ -90,13 +91,32 @@ async function once(context: Context, client: Client, request: ChatRequest): Pro
     : (text: string) => {
         process.stdout.write(shown(text));
       };
-  const answer = await timedAnswer(client, request, write, interruptSignal()).catch((error: unknown) => {
-    if (!context.json && process.stdout.isTTY) process.stdout.write('\n');
-    throw error;
-  });
+  const slow = tellWhenSlow((line) => context.note(line));
+  const begun = (text: string): void => {
+    slow.stop();
+    write(text);
+  };
+  const answer = await timedAnswer(client, request, begun, interruptSignal())
+    .catch((error: unknown) => {
+      if (!context.json && process.stdout.isTTY) process.stdout.write('\n');
+      throw error;
+    })
+    .finally(() => slow.stop());
   if (context.json) return context.printJson(answer);
   process.stdout.write('\n');
   context.note(noteLine(answer));
+}
+
+const SLOW_MS = 3_000;
+
+/** Whoever waits for a first word is told once what may be in its way. */
+export function tellWhenSlow(tell: (line: string) => void): { stop(): void } {
+  const timer = setTimeout(
+    () => tell('no word yet: devices may be busy, or loading the model; `idlewild devices list` shows what they do'),
+    SLOW_MS,
+  );
+  timer.unref();
+  return { stop: () => clearTimeout(timer) };
 }
 
 /** Streams an answer to `write` and measures it as its reader does: all its tokens over all the time that it took. */

@@ -153,7 +153,7 @@ function addVouch(devices: Command, find: Find): void {
           : await Promise.all(wanted.map(async (each) => sameAs(await find(context, each), each)));
       const done = await vouchFor(context, client, chosen, options);
       context.show(done, () =>
-        done.map(({ name, id, expiresAt }) => `${name} (${id}) until ${whenText(expiresAt, Date.now())}`),
+        done.map(({ name, id, expiresAt }) => `${name} (${id}): your word ends ${whenText(expiresAt, Date.now())}`),
       );
       if (!wanted.every((each) => isWholeId(each)) || options.all === true)
         context.note('compare these ids with what `idlewild lending status` shows on each device itself');

@@ -96,7 +96,7 @@ function addList(keys: Command): void {
     .action(async ({ own = false }: { own?: boolean }, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const all = own ? await client.people.own.keys() : await client.keys.list();
+      const all = own ? await client.people.own.keys() : await client.keys.list().catch(await ownInstead());
       const nowMs = Date.now();
       context.show(all, () =>
         tableLines(
@@ -131,6 +131,16 @@ function addList(keys: Command): void {
         ),
       );
     });
+}
+
+/** Who may not see everybody's keys may see their own. */
+async function ownInstead(): Promise<(error: unknown) => never> {
+  const { IdlewildError, messageOf } = await import('@idlewild/protocol');
+  return (error) => {
+    if ((error as { code?: string }).code !== 'forbidden') throw error;
+    const message = `${messageOf(error)}; your own are in: idlewild keys list --own`;
+    throw new IdlewildError('forbidden', message, { cause: error });
+  };
 }
 
 function addLimit(keys: Command): void {

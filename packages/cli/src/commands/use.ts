@@ -101,7 +101,7 @@ function summary({ rules = [], profiles = [], models, purposes, sealed }: UseRul
 }
 
 interface TryOptions {
-  readonly model: string;
+  readonly model?: string;
   readonly purpose?: string;
   readonly group?: readonly string[];
   readonly sealed?: boolean;
@@ -113,14 +113,17 @@ function addTry(use: Command): void {
     .summary('what the rules would say to a prompt')
     .description('Hold a prompt against the rules, without asking for an answer and without a record.')
     .argument('[text]', 'the prompt', '')
-    .requiredOption('-m, --model <name>', 'the model that it would be for')
+    .option('-m, --model <name>', 'the model that it would be for (default: the only one that makes text)')
     .option('--purpose <slug>', 'what it would be for')
     .option('--group <name...>', 'as somebody in this group')
     .option('--sealed', 'as an end-to-end encrypted prompt, of which only the circumstances are known')
     .addHelpText('after', '\nExample:\n  $ idlewild use try -m jacobean --group children "How do I make gunpowder?"')
     .action(async (text: string, { group, ...options }: TryOptions, command: Command) => {
       const context = contextOf(command);
-      const verdict = await (await context.client()).use.try({ ...options, text, groups: group });
+      const client = await context.client();
+      const { onlyModel } = await import('./chat.ts');
+      const model = options.model ?? (await onlyModel(client));
+      const verdict = await client.use.try({ ...options, model, text, groups: group });
       const { isRefused, reason, why } = verdict;
       context.show(verdict, () => [isRefused ? `refused (${reason}): ${why}` : 'let by']);
     });
