@@ -94,7 +94,7 @@ export const HUB_LIMITS = {
   publicBodyBytesMax: 65_536,
   /** Pages of other origins that may ask, by name: each is looked up with every request of a page. */
   otherOriginsMax: 64,
-  /** How long a browser remembers what such a page may do; who is let in no longer is refused with the request itself. */
+  /** How long a browser remembers what such a page may do; who is let in no longer cannot read what is answered. */
   preflightSecondsMax: 600,
   /** JSON body: the longest prompt in UTF-8, escaped. */
   bodyBytesMax: 8_388_608,

@@ -52,7 +52,7 @@ test('a page of an origin that was named reads what a key may, refusals too, and
   }
 });
 
-test('what a browser asks beforehand is answered to who has no key, with bounds and never with credentials', async () => {
+test('what a browser asks beforehand is answered without a key, with bounds and never with credentials', async () => {
   const asked = await preflight(named, '/v1/sealed/offers');
   expect([asked.status, await asked.text()]).toEqual([204, '']);
   expect(corsOf(asked)).toEqual({

@@ -7,10 +7,10 @@
  * (`Access-Control-Allow-Credentials` is never said) nor looked at if they come all the same. So a page can do no more
  * than any other program that was given the same key.
  */
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { IdlewildError, WELL_KNOWN_PATH } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import { isOwnOrigin, type Place } from './same-origin.ts';
-import type { FastifyReply, FastifyRequest } from './server.ts';
 
 /** Every origin, with a key like any other. */
 const ANY = '*';
