@@ -1,4 +1,5 @@
 /** Claims about requests for vectors, with a whole hub on a fake clock and scripted devices. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EmbedWork, ToDevice } from '@idlewild/protocol';
 import type { FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
@@ -24,7 +25,7 @@ interface World {
 }
 
 async function createWorld(): Promise<World> {
-  const { clock, hub, store, ended, join, key } = await openClockedHub();
+  const { clock, hub, store, ended, join, key } = await openClockedHub(() => nextTurn());
   const territory = hub.territory.id;
   const cid = await publishTestModel(hub, store, 'minilm', { kind: 'encoder', dimensions: 2 });
   const asker = await hub.keys.authenticate(key.key);

@@ -1,4 +1,5 @@
 /** Claims about sealed prompts at the hub, with a whole hub on a fake clock and scripted devices. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   IdlewildError,
   LIMITS,
@@ -57,7 +58,7 @@ interface Heard {
 }
 
 async function createWorld(): Promise<World> {
-  const { clock, hub, store, ended, key, join } = await openClockedHub();
+  const { clock, hub, store, ended, key, join } = await openClockedHub(() => nextTurn());
   const territory = hub.territory.id;
   const keyId = key.id;
   const model = { cid: await publishTestModel(hub, store, 'poet'), name: 'poet' };

@@ -5,7 +5,6 @@
  * Ada: links, a provider that says what she wants, passkeys added after either. None of it reaches the library.
  */
 import { codeOf } from '@idlewild/protocol';
-import { sql } from 'kysely';
 import { describe, expect, test } from 'vitest';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import { isPostgres } from '../db/transact.ts';
@@ -14,6 +13,7 @@ import { createOwnDevices } from '../people/own-devices.ts';
 import { requireJoiner } from '../people/proved.ts';
 import { selfOf } from '../people/self.ts';
 import { testDatabases } from '../testing/databases.ts';
+import { lockWaits } from '../testing/lock-waits.ts';
 import { walled } from '../testing/territory-wall.ts';
 import { createAuthenticator, type Authenticator } from './testing/authenticator.ts';
 import { openWorld, type World } from './testing/world.ts';
@@ -87,14 +87,6 @@ async function approve({ sessions, approvals }: Community, token: string): Promi
   const { secret, userCode } = await approvals.ask({ label: 'a program', address: '192.0.2.1' });
   await approvals.answer({ userCode, by, isApproved: true });
   return (await approvals.claim(secret))?.token ?? '';
-}
-
-/** How many wait for their turn in this PostgreSQL database. */
-async function waiting(db: World['db']): Promise<number> {
-  const { rows } = await sql<{ waiting: number }>`
-    select count(*)::int as waiting from pg_locks join pg_database on pg_database.oid = pg_locks.database
-    where not granted and datname = current_database()`.execute(db);
-  return rows[0]?.waiting ?? 0;
 }
 
 const ALL = {
@@ -355,7 +347,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       // Both have begun by the time that they may write down what they did.
       for (const territory of [LIBRARY, CHOIR]) await oneAtATime(transaction, `audit ${territory}`);
       const begun = both.map((add) => add());
-      if (isPostgres(db)) await expect.poll(() => waiting(transaction)).toBe(2);
+      if (isPostgres(db)) await expect.poll(() => lockWaits(transaction)).toBe(2);
       return begun;
     });
     await Promise.all(adds);

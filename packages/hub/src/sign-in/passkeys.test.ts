@@ -1,8 +1,11 @@
 import type { IdlewildError } from '@idlewild/protocol';
 import { describe, expect, test } from 'vitest';
+import { isPostgres } from '../db/transact.ts';
+import { touchPeople } from '../people/versions.ts';
 import { testDatabases } from '../testing/databases.ts';
+import { lockWaits } from '../testing/lock-waits.ts';
 import { createAuthenticator, type Algorithm, type Lies } from './testing/authenticator.ts';
-import { openWorld, type World } from './testing/world.ts';
+import { TERRITORY, openWorld, type World } from './testing/world.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
 
 const party = { id: 'hub.example', origin: 'https://hub.example', name: 'The library' };
@@ -169,6 +172,24 @@ describe.each(await testDatabases())('with $kind', ({ kind, open }) => {
     expect(await world.elsewhere.passkeys.list(before.person)).toEqual([]);
     await world.passkeys.remove({ ...order, person: before.person });
     await refusal(signIn(world, authenticator));
+  });
+
+  test('who removes a passkey waits for another change of people and holds up none', async () => {
+    const world = await openWorld(open);
+    const { db, audit, passkeys } = world;
+    const { authenticator, passkey, before } = await withPasskey(world);
+    await signIn(world, authenticator);
+    const { person } = before;
+    const removing = await db.transaction().execute(async (transaction) => {
+      await touchPeople(transaction, TERRITORY);
+      const begun = passkeys.remove({ person, id: passkey.id, actor: person });
+      if (isPostgres(db)) await expect.poll(() => lockWaits(transaction)).toBe(1);
+      const act = { territory: TERRITORY, actor: person, action: 'addMember', subject: person };
+      await audit.append(transaction, act);
+      return [begun];
+    });
+    await Promise.all(removing);
+    expect(await passkeys.list(person)).toEqual([]);
   });
 
   test('with a passkey that is removed goes what it opened, programs too, but for where that is done', async () => {

@@ -305,9 +305,10 @@ export function createPasskeys(deps: PasskeysDeps, territory: string): Passkeys 
           .returning('id')
           .execute();
         if (removed.length === 0) throw new IdlewildError('not_found', `there is no passkey ${id} of this person`);
+        // Before the log is written: everybody else counts a version first, and then has his turn at the log.
+        await sessions.endWithin(transaction, { actor, person, passkey: id, but });
         const details = { person };
         await audit.append(transaction, { territory, actor, action: 'removePasskey', subject: id, details });
-        await sessions.endWithin(transaction, { actor, person, passkey: id, but });
       });
     },
   };

@@ -1,5 +1,4 @@
 /** A whole hub, alone and over an empty database, on a fake clock, with scripted devices. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createMemoryBlobStore, joinTokenOf, type BlobStore } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
@@ -23,9 +22,9 @@ export interface ClockedHub {
   ): Promise<ScriptedDevice>;
 }
 
-/** It stops with the test. */
-export async function openClockedHub(): Promise<ClockedHub> {
-  const clock = createFakeClock(() => nextTurn());
+/** It stops with the test. `settle` runs what is pending in the platform. */
+export async function openClockedHub(settle: () => Promise<void>): Promise<ClockedHub> {
+  const clock = createFakeClock(settle);
   const random = createSeededRandom(5);
   const database = await openDatabase({ file: ':memory:', clock });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 24 });
