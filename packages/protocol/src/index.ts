@@ -117,7 +117,7 @@ export {
   type UseJudge,
 } from './use/judge.ts';
 export { NO_USE_RULES, useRulesSchema, type UseRule, type UseRules } from './use/use-rules.ts';
-export { begunWith, chatOnly, textsOfPrompt } from './use/texts.ts';
+export { CHAT_ONLY, begunWith, chatOnly, textsOfPrompt } from './use/texts.ts';
 export {
   isOver,
   looksAtTexts,

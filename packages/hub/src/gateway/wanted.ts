@@ -21,6 +21,8 @@ export interface WantedText {
   readonly permit: Permit;
   readonly texts: readonly string[];
   readonly isSealed?: boolean;
+  /** They are no conversation. */
+  readonly isCompletion?: boolean;
 }
 
 /** What every conversation of this asker begins with. Throws `use_refused` or `use_unjudged`. */
@@ -48,12 +50,13 @@ export async function wantedDrafts(
   deps: WantedDeps,
   request: FastifyRequest,
   reply: FastifyReply,
-  asked: Omit<WantedText, 'texts' | 'isSealed'>,
+  asked: Pick<WantedText, 'model' | 'text' | 'permit'>,
   drafts: readonly WorkDraft[],
 ): Promise<readonly WorkDraft[]> {
   const preambles = await judgeText(deps, request, reply, {
     ...asked,
     texts: drafts.flatMap(({ prompt }) => textsOfPrompt(prompt)),
+    isCompletion: drafts.some(({ prompt }) => prompt.kind === 'text'),
   });
   return preambles.length === 0
     ? drafts

@@ -140,6 +140,22 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     ).toMatchObject({ reason: 'model-denied' });
   });
 
+  test('what is no conversation is refused where one has a beginning, can be appealed against, and lifted', async () => {
+    const { clock, use, refusals, appeals } = await setUp({ groups: { key_ada: ['children'] } });
+    await use.apply({ rules: mild, actor: 'key_steward' });
+    const completion = { ...asksFor('once upon a time'), isCompletion: true };
+    expect(await use.judge(bob, completion, never)).toEqual([]);
+    const refusal = await refusalOf(use.judge(ada, completion, never));
+    expect(refusal).toMatch(/^ref_/);
+    const day = { fromMs: clock.now(), untilMs: clock.now() + 1 };
+    expect(await refusals.sums(day)).toEqual([{ reason: 'use:chat-only', count: 1 }]);
+    const { id } = await appeals.file(ada, { refusal, words: 'an editor asks for me' });
+    await appeals.decide(steward, id, { state: 'reversed', note: undefined, exemptMs: undefined });
+    await clock.advance(FRESH_MS);
+    expect(await use.judge(ada, completion, never)).toEqual([]);
+    expect(await use.judge(ada, asksFor('hello'), never)).toEqual(['Be kind.']);
+  });
+
   const signed = async (rules: UseRules, change: Partial<SignedRules> = {}): Promise<string> => {
     const said = { territory: territoryKey, version: 1, rules, classifiers: [], issuedAtMs: 0, ...change };
     return Buffer.from(await signUseRules(said, stewardKey, nodeCrypto)).toString('base64url');
@@ -195,7 +211,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await use.sealedFor(ada)).toBeUndefined();
     expect(await use.sealedFor(bob)).toMatchObject({ version: 1 });
     expect(await use.refuse(ada, { rule: undefined, model: 'jacobean' })).toMatchObject({
-      details: { reason: 'chat-only' },
+      details: { reason: 'chat-only', refusal: expect.stringMatching(/^ref_/) as string },
     });
   });
 

@@ -7,9 +7,9 @@
  * Of a sealed prompt no text is here: what holds goes along with it, and where it is read it is judged.
  */
 import {
+  CHAT_ONLY,
   IdlewildError,
   NO_USE_RULES,
-  chatOnly,
   createUseJudge,
   looksAtTexts,
   messageOf,
@@ -54,6 +54,8 @@ export interface UseRequest {
   readonly permit: Permit;
   /** What was written for the model; none where it is sealed. */
   readonly texts: readonly string[];
+  /** They are no conversation, and no text can go before them. */
+  readonly isCompletion?: boolean | undefined;
 }
 
 /** Probabilities of these labels together, for each text. */
@@ -196,8 +198,12 @@ export function createUse(deps: UseDeps, territory: string): Use {
     signal: AbortSignal,
   ): Promise<readonly string[]> {
     const asked = askedOf(request, await groupsOf(asker));
-    const fault = await faultOf(by, { ...request, asked, asker, except: exceptionsOf(by, asker) }, signal);
-    if (fault === undefined) return by.judge.preambles(asked);
+    const except = exceptionsOf(by, asker);
+    const preambles = by.judge.preambles(asked);
+    const isUnbegun = request.isCompletion === true && preambles.length > 0;
+    const chatOnly = isUnbegun && !except.has(CHAT_ONLY.reason) ? CHAT_ONLY : undefined;
+    const fault = (await faultOf(by, { ...request, asked, asker, except }, signal)) ?? chatOnly;
+    if (fault === undefined) return isUnbegun ? NO_TEXTS : preambles;
     const refusal = await refusals.keep(asker, { reason: fault.reason, model: request.model });
     throw refused(fault, refusal);
   }
@@ -266,7 +272,10 @@ export function createUse(deps: UseDeps, territory: string): Use {
       return looksAtTexts(by.now.rules) ? holdsFor(by) : undefined;
     },
     async refuse(asker, { rule, model }) {
-      if (rule === undefined) return chatOnly();
+      if (rule === undefined) {
+        const { reason } = CHAT_ONLY;
+        return refused(CHAT_ONLY, await refusals.keep(asker, { reason, model }));
+      }
       const { now } = await held();
       const all = [now.rules, ...(now.rules.profiles ?? [])].flatMap(({ rules = [] }) => rules);
       const why = all.find(({ id }) => id === rule)?.why ?? 'a rule of before speaks against it';

@@ -8,14 +8,17 @@ type Prompt = AnswerWork['prompt'];
 export const textsOfPrompt = (prompt: Prompt): readonly string[] =>
   prompt.kind === 'text' ? [prompt.text] : prompt.messages.map(({ content }) => content).filter((text) => text !== '');
 
-/** For a text that is no conversation, where conversations begin with a text of the community's. */
+/** What speaks against a text that is no conversation, where conversations begin with a text of the community's. */
+export const CHAT_ONLY = {
+  reason: 'chat-only',
+  why: 'your conversations begin with a text of its own, and a completion is none: ask at /v1/chat/completions',
+} as const;
+
+/** The same, for who has no record of it. */
 export const chatOnly = (): IdlewildError =>
-  new IdlewildError(
-    'use_refused',
-    "this community's rules of use begin your conversations with a text of its own, and a completion is none: " +
-      'ask at /v1/chat/completions',
-    { details: { reason: 'chat-only' } },
-  );
+  new IdlewildError('use_refused', `this community's rules of use refuse this: ${CHAT_ONLY.why}`, {
+    details: { reason: CHAT_ONLY.reason },
+  });
 
 /** Throws `use_refused` for what is no conversation. */
 export function begunWith(prompt: Prompt, preambles: readonly string[]): Prompt {
