@@ -40,9 +40,12 @@ const NOTHING: ReadonlySet<string> = new Set();
 export const reasonOfRule = (id: string): string => `rule:${id}`;
 
 type Profile = Pick<UseRules, 'models' | 'purposes' | 'rules' | 'sealed'>;
+type UseProfile = NonNullable<UseRules['profiles']>[number];
 
 interface Compiled {
   readonly profile: Profile;
+  /** Of a profile; the rules for everybody have none. */
+  readonly name: string | undefined;
   readonly groups: ReadonlySet<string> | undefined;
   readonly phrases: readonly { readonly id: string; readonly why: string; readonly find: PhraseFinder }[];
   readonly classifiers: readonly ClassifierRule[];
@@ -50,26 +53,24 @@ interface Compiled {
 }
 
 export function createUseJudge(rules: UseRules): UseJudge {
-  const compile = (profile: Profile, groups?: readonly string[], preamble?: string): Compiled => ({
+  const compile = (profile: Profile, of?: UseProfile): Compiled => ({
     profile,
-    groups: groups === undefined ? undefined : new Set(groups),
+    name: of?.name,
+    groups: of === undefined ? undefined : new Set(of.groups),
     phrases: (profile.rules ?? []).flatMap((rule) =>
       rule.kind === 'phrases' ? [{ id: rule.id, why: rule.why, find: createPhraseFinder(rule.phrases) }] : [],
     ),
     classifiers: (profile.rules ?? []).filter((rule) => rule.kind === 'classifier'),
-    preamble,
+    preamble: of?.preamble,
   });
-  const all = [
-    compile(rules),
-    ...(rules.profiles ?? []).map((profile) => compile(profile, profile.groups, profile.preamble)),
-  ];
+  const all = [compile(rules), ...(rules.profiles ?? []).map((profile) => compile(profile, profile))];
   const holding = ({ groups }: Pick<UseAsked, 'groups'>): readonly Compiled[] =>
     all.filter((compiled) => compiled.groups === undefined || groups.some((group) => compiled.groups?.has(group)));
 
   return {
     faultOf(asked, except = NOTHING) {
-      for (const { profile } of holding(asked)) {
-        const fault = faultsOf(profile, asked).find(({ reason }) => !except.has(reason));
+      for (const compiled of holding(asked)) {
+        const fault = faultsOf(compiled, asked).find(({ reason }) => !except.has(reason));
         if (fault !== undefined) return fault;
       }
       return undefined;
@@ -91,7 +92,8 @@ export function createUseJudge(rules: UseRules): UseJudge {
   };
 }
 
-function faultsOf({ models, purposes, sealed }: Profile, asked: UseAsked): readonly UseFault[] {
+function faultsOf({ profile, name }: Compiled, asked: UseAsked): readonly UseFault[] {
+  const { models, purposes, sealed } = profile;
   const { model, purpose, isSealed = false } = asked;
   const faults: UseFault[] = [];
   if (models?.deny?.includes(model) === true || models?.allow?.includes(model) === false) {
@@ -108,7 +110,8 @@ function faultsOf({ models, purposes, sealed }: Profile, asked: UseAsked): reado
     faults.push({ reason: 'purpose-denied', why: `the purpose "${purpose}" is none that is served here` });
   }
   if (isSealed && sealed === 'refused') {
-    faults.push({ reason: 'sealed-refused', why: 'this community takes no end-to-end encrypted prompts' });
+    const who = name === undefined ? 'this community' : `your profile "${name}"`;
+    faults.push({ reason: 'sealed-refused', why: `${who} takes no end-to-end encrypted prompts` });
   }
   return faults;
 }

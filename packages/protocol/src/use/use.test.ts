@@ -100,6 +100,13 @@ test('a profile holds for members of its groups alone, besides what holds for al
   expect(rules.preambles(child)).toEqual(['You speak with a child.']);
 });
 
+test('who takes no encrypted prompts is said: the community, or a profile of it', () => {
+  const why = (rules: Omit<UseRules, 'v'>) => judge(rules).faultOf(asked({ isSealed: true, groups: ['g'] }))?.why;
+  expect(why({ sealed: 'refused' })).toBe('this community takes no end-to-end encrypted prompts');
+  const profiles = [{ name: 'young', groups: ['g'], sealed: 'refused' as const }];
+  expect(why({ profiles })).toBe('your profile "young" takes no end-to-end encrypted prompts');
+});
+
 test.each<[string, unknown]>([
   ['two rules of one id', { v: 1, rules: [phrases('a', 'x'), phrases('a', 'y')] }],
   [
