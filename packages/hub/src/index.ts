@@ -22,6 +22,7 @@ export { createContinuation, createEventIds, lastEventId } from './gateway/event
 export type { Making, Started } from './callers/recording.ts';
 export type { Run } from './callers/runs.ts';
 export { testPolicies } from './policy/cases.ts';
+export { rescuePolicy } from './policy/rescue.ts';
 export type { KeyPrincipal } from './identity/principal.ts';
 export type { ConnectedDevice } from './session/connected-device.ts';
 export type {

@@ -1,5 +1,7 @@
 /** `idlewild policy` and the switch of a model, against a real hub: what they print, and how they end. */
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { expect, test, vi } from 'vitest';
 import { EXIT } from '../exit-codes.ts';
 import { besideHub } from '../testing/called.ts';
@@ -46,6 +48,39 @@ test('a policy is tried on cases and by a dry run, applied, shown, explained and
   expect(await call('policy history quiet')).toBe(EXIT.ok);
   expect(out).toMatch(/2 .*removed\n *1 .*shared/);
   expect(await call('policy remove quiet')).toBe(EXIT.notFound);
+});
+
+const WITHIN = { timeout: 5_000 };
+/** As it could be before such a policy was refused, or by a change of groups. */
+function lockOut(territory: string, text: string): void {
+  const database = new DatabaseSync(join(world.file('hub'), 'hub.db'), { timeout: 5_000 });
+  database
+    .prepare(
+      "INSERT INTO policies (territory_id, name, text, version, changed_at_ms, changed_by) VALUES (?, 'shut', ?, 1, 0, 'test')",
+    )
+    .run(territory, text);
+  database.prepare('UPDATE versions SET version = version + 1 WHERE territory_id = ?').run(territory);
+  database.close();
+}
+
+test('a policy that lets nobody in is taken away over the data of a hub that runs', async () => {
+  const territory = world.hub.territory.id;
+  const text = '@id("all") forbid (principal, action, resource);';
+  const shut = file('shut.cedar', text);
+  expect(await call(`policy apply ${shut}`)).toBe(EXIT.failed);
+  expect(said).toContain('"shut/all" would take readPolicy and changePolicy from every lasting steward');
+  lockOut(territory, text);
+  await vi.waitFor(async () => expect(await call('policy show')).toBe(EXIT.refused), WITHIN);
+  expect(await call('policy remove shut')).toBe(EXIT.refused);
+  const data = world.file('hub');
+  expect(await call(`policy remove other --data ${data}`)).toBe(EXIT.notFound);
+  expect(said).toContain('it has: shut');
+  expect(await call(`policy remove shut --data ${data} --why locked`)).toBe(EXIT.ok);
+  expect(out).toContain(`removed: shut, of ${world.hub.territory.name} (${territory})`);
+  await vi.waitFor(async () => expect(await call('policy history shut --json')).toBe(EXIT.ok), WITHIN);
+  expect(JSON.parse(out)).toMatchObject([{ version: 1, text: null, why: 'locked', changedBy: 'command line' }]);
+  expect(await call('audit list --json')).toBe(EXIT.ok);
+  expect(out).toMatch(/"command line".*"removePolicy"|"removePolicy".*"command line"/s);
 });
 
 test('cases are tried without a hub; a policy that does not hold is told with its place', async () => {

@@ -4,9 +4,10 @@ import { basename } from 'node:path';
 import type { PolicyCaseResult, PolicyChange, PolicyQuestion, PolicyText } from '@idlewild/client';
 import { DATA_CLASSES, type DataClass } from '@idlewild/protocol';
 import { Option, type Command } from 'commander';
+import { placeOf, type PlaceOptions } from '../archive-place.ts';
 import { contextOf, type Context } from '../context.ts';
 import { tableLines } from '../text/table.ts';
-import { countText, whenText } from '../text/units.ts';
+import { countText, plainText, whenText } from '../text/units.ts';
 
 export function addPolicyCommands(program: Command): void {
   const policy = program
@@ -104,19 +105,57 @@ function changeLines({ changed, changes }: PolicyChange, isTrial: boolean): stri
   ];
 }
 
+interface RemoveOptions extends PlaceOptions {
+  readonly why: string;
+  readonly territory?: string;
+}
+
 function addRemove(policy: Command): void {
   policy
     .command('remove')
     .summary('take a policy away')
-    .description('Take a policy of the community away; what it said stays in its history.')
+    .description(
+      'Take a policy of the community away; what it said stays in its history. With --data or --database over the ' +
+        "hub's own data, on its machine and without a key: for a policy that lets nobody in who could take it away. " +
+        'The hub may be running.',
+    )
     .argument('<name>', 'its name')
     .option('--why <words>', 'the reason, for the history', '')
-    .addHelpText('after', '\nExample:\n  $ idlewild policy remove quiet-nights')
-    .action(async (name: string, { why }: { readonly why: string }, command: Command) => {
+    .option('--data <dir>', 'without a key, over the data folder of the hub')
+    .addOption(new Option('--database <url>', 'the same over its PostgreSQL database').env('IDLEWILD_DATABASE'))
+    .option('--secrets-key <file>', 'what its secrets in that database are sealed with')
+    .option('--territory <community>', "with --data or --database: of this one of the hub's communities, by id or name")
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ idlewild policy remove quiet-nights
+  $ idlewild policy remove locked-out --data /srv/idlewild    the hub's machine; nobody may do it over the hub`,
+    )
+    .action(async (name: string, options: RemoveOptions, command: Command) => {
       const context = contextOf(command);
+      // The database alone may be named in the environment of who means the hub that is running.
+      const isByHand = options.data !== undefined || command.getOptionValueSource('database') === 'cli';
+      if (isByHand) return removeByHand(context, name, options);
+      const { why } = options;
       const change = await (await context.client()).policy.remove(name, why);
       context.show(change, () => changeLines(change, false));
     });
+}
+
+/** Throws `not_found`, `conflict`, `usage`. */
+async function removeByHand(context: Context, name: string, options: RemoveOptions): Promise<void> {
+  const [{ rescuePolicy }, { nodeCrypto, nodeRandom, systemClock }, place] = await Promise.all([
+    import('@idlewild/hub'),
+    import('@idlewild/protocol/node'),
+    placeOf(options),
+  ]);
+  const ports = { clock: systemClock, crypto: nodeCrypto, random: nodeRandom };
+  const { territory: wanted, why } = options;
+  const territory = await rescuePolicy({ ...ports, place, territory: wanted, name, why });
+  context.show({ removed: name, territory }, () => [
+    `removed: ${name}, of ${plainText(territory.name)} (${territory.id}); a running hub knows within a second`,
+  ]);
 }
 
 function addHistory(policy: Command): void {

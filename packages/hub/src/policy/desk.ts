@@ -215,6 +215,18 @@ export function createPolicyDesk(deps: DeskDeps): PolicyDesk {
   };
 }
 
+/** By whoever has the database: nobody's rights are asked, and no text is read. Throws `not_found`. */
+export async function removePolicyByHand(deps: DeskDeps, name: string, act: Act): Promise<void> {
+  const { db, territory } = deps;
+  await transact(db, async (transaction) => {
+    await turnOf(transaction, territory);
+    const { texts } = await readSource(transaction, territory);
+    if (!texts.some((text) => text.name === name)) throw unknown(name, texts);
+    await write(transaction, deps, { ...act, name, text: undefined });
+    await touchPeople(transaction, territory);
+  });
+}
+
 /** Where what holds does not any more, which an update can do, a change is told against what is left without it. */
 function compileBefore(all: () => Rules, without: () => Rules): Rules {
   try {
@@ -278,5 +290,8 @@ async function write(
   await audit.append(transaction, { territory, actor, action, subject: name, details: { version, why, ...hash } });
 }
 
-const unknown = (name: string): IdlewildError =>
-  new IdlewildError('not_found', `this territory has no policy "${name}" of its own; see idlewild policy show`);
+function unknown(name: string, all?: readonly OwnText[]): IdlewildError {
+  const way =
+    all === undefined ? 'see idlewild policy show' : `it has: ${all.map((own) => own.name).join(', ') || 'none'}`;
+  return new IdlewildError('not_found', `this territory has no policy "${name}" of its own; ${way}`);
+}
