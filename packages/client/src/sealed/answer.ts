@@ -48,6 +48,7 @@ import {
 import { eventsOf, wait } from '../answers.ts';
 import { abortOf, type HubConnection } from '../http.ts';
 import type { UseKeeper } from './held-to-use.ts';
+import { scopeAt } from './scope.ts';
 import type { OfferVerifier } from './verify.ts';
 
 export interface SealedDeps {
@@ -312,7 +313,12 @@ async function* attempt(
 ): AsyncGenerator<SealedAnswerEvent, boolean, undefined> {
   const { connection } = deps;
   const from = progress.tokens.length;
-  const { enc, sealed, answer } = await sealWork({ ...request.work, tokens: [...progress.tokens] }, terms, deps);
+  const work = {
+    ...request.work,
+    ...(await scopeAt(terms.device, request.work, deps.crypto)),
+    tokens: [...progress.tokens],
+  };
+  const { enc, sealed, answer } = await sealWork(work, terms, deps);
   const carried = { key: textOfBytes(terms.key), enc: textOfBytes(enc), sealed: textOfBytes(sealed) };
   const body = { offer: offer.offer, ...carried, ...roughly(request.work) };
   const { id } = offer.device;

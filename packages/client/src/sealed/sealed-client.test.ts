@@ -272,6 +272,17 @@ test('a hub that breaks off again and again has the prompt read so many times, a
   expect(world.worked).toHaveLength(32);
 });
 
+test('no device is told under which scope another has what it read', async () => {
+  const world = createWorld([device(10, { dies: 2 }), device(12)]);
+  const work = { prompt: { kind: 'text', text: SECRET }, sampling: { seed: 1 }, choice: 0, stop: [] } as const;
+  for (const scope of [undefined, 'mine'])
+    await world.answer({ work: { ...work, stop: [], ...(scope === undefined ? {} : { scope }) } });
+  const scopes = world.worked.map((one) => `${one.device} ${one.work.scope}`);
+  expect(scopes).toHaveLength(3);
+  expect(new Set(scopes.map((text) => text.split(' ')[1])).size).toBe(3);
+  expect(scopes.join()).not.toContain('mine');
+});
+
 test('it works with a crypto that never answers at once, as browsers have it', async () => {
   const slowly = Object.fromEntries(
     Object.entries(nodeCrypto).map(([name, act]) => [

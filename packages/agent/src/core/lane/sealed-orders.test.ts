@@ -12,6 +12,7 @@ import {
   type AnswerOpener,
   type AnswerWork,
   type InnerEvent,
+  type KeyPair,
   type SealedTerms,
   type ToDevice,
   type ToHub,
@@ -22,6 +23,7 @@ import { expect, test } from 'vitest';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import { exampleAnswer, exampleWork } from '../../testing/example-answer.ts';
 import { AGENT_LIMITS } from '../limits.ts';
+import { createSealedOrders } from './sealed-orders.ts';
 
 type SealedOrder = Extract<ToDevice, { t: 'sealed' }>;
 const ports = { crypto: nodeCrypto, random: createSeededRandom(77) };
@@ -224,4 +226,28 @@ test('an order that comes twice is answered once', async () => {
   peer().send(order);
   await clock.advance(2_000);
   expect(got('sealed.done')).toHaveLength(1);
+});
+
+test('who seals a prompt under a scope of the open finds nothing that was read under that', async () => {
+  const { privateKey, publicKey } = (await nodeCrypto.agreementKey(new Uint8Array(32).fill(8))) as KeyPair;
+  const device = new Uint8Array(32).fill(1);
+  const offered: (string | undefined)[] = [];
+  const orders = createSealedOrders({
+    ...ports,
+    device,
+    privateKeyOf: () => privateKey,
+    refusal: () => undefined,
+    offer: (message) => void (message.t === 'answer' && offered.push(message.work.scope)),
+    drop: () => {},
+    send: () => {},
+  });
+  for (const [index, scope] of ['scope-of-the-open', undefined].entries()) {
+    const terms = { device, key: publicKey, model: 'bafy', lease: `att_${index}`, epoch: 1 };
+    const { scope: _scope, ...work } = exampleWork();
+    const { enc, sealed } = await sealWork({ ...work, ...(scope === undefined ? {} : { scope }) }, terms, ports);
+    const { device: _device, ...told } = terms;
+    orders.offer({ t: 'sealed', ...told, enc, sealed, deadlineMs: 60_000 });
+    await expect.poll(() => offered.length).toBe(index + 1);
+  }
+  expect(offered).toEqual(['sealed scope-of-the-open', undefined]);
 });

@@ -77,7 +77,8 @@ export function createSealedOrders(ports: SealedOrdersPorts): SealedOrders {
     // It was cancelled, or the channel lost, meanwhile.
     if (!opening.delete(message)) return;
     const text = createSealedText({ crypto, random });
-    const order = { t: 'answer', lease, epoch, model, ...purposeOf(message), work: wanted, deadlineMs } as const;
+    const apart = { ...wanted, ...apartFromOpen(wanted) };
+    const order = { t: 'answer', lease, epoch, model, ...purposeOf(message), work: apart, deadlineMs } as const;
     ports.offer(order, createVoice(ports, message, answer, text), text);
   }
 
@@ -132,6 +133,16 @@ const purposeOf = ({ dataClass, cause }: SealedMessage): Pick<AnswerMessage, 'da
   ...(dataClass === undefined ? {} : { dataClass }),
   ...(cause === undefined ? {} : { cause }),
 });
+
+/** As long as any may be. */
+const SCOPE_CHARACTERS_MAX = 64;
+
+/**
+ * Its caller chose the scope, and hubs choose those of prompts in the open, which every device sees that answers one:
+ * nobody finds by a sealed prompt what was read here for somebody in the open.
+ */
+const apartFromOpen = ({ scope }: Pick<AnswerMessage['work'], 'scope'>): { readonly scope?: string } =>
+  scope === undefined ? {} : { scope: `sealed ${scope}`.slice(0, SCOPE_CHARACTERS_MAX) };
 
 const ruleIn = ({ rule }: IdlewildError['details']): { readonly rule?: string } =>
   typeof rule === 'string' ? { rule } : {};
