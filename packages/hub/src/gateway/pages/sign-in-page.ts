@@ -132,7 +132,7 @@ export function doorPage(frame: Frame, { providers, others }: DoorFacts): string
         ${
           elsewhere === undefined
             ? 'Passkeys need a hub with a name, a browser that knows them, and scripts.'
-            : html`Passkeys work at <a href="${elsewhere}">${elsewhere}</a>.`
+            : html`Passkeys work at <a id="elsewhere" href="${elsewhere}">${elsewhere}</a>.`
         }
       </p>
     </section>`,

@@ -60,6 +60,8 @@ export const SIGN_IN_SCRIPT = `
   const code = byId('code');
   if (said.has('code') && code) {
     code.value = said.get('code');
+    const elsewhere = byId('elsewhere');
+    if (elsewhere) elsewhere.hash = 'code=' + encodeURIComponent(code.value);
     byId('with-code').open = true;
     byId('enter').focus();
   }

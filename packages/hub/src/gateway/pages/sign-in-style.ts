@@ -50,6 +50,7 @@ button.main { background: var(--leaf); border-color: var(--leaf); color: var(--o
 button:disabled { opacity: .55; cursor: default; }
 :focus-visible { outline: 3px solid var(--leaf); outline-offset: 2px; }
 .ways > * + * { margin-top: .6rem; }
+.ways > [hidden]:first-child + * { margin-top: 0; }
 ul { list-style: none; margin: 0 0 .75rem; padding: 0; }
 li { display: flex; gap: .75rem; align-items: center; padding: .6rem 0; border-top: 1px solid var(--line); }
 li:first-child { border-top: 0; padding-top: 0; }
