@@ -276,6 +276,7 @@ async function takeOffer(
     terms = await verifier.verify(offer, { dataClass, cause }, clock.now());
   } catch (thrown) {
     const error = asIdlewildError(thrown, 'verifying an offer');
+    if (error.code === 'usage') throw error;
     progress.unvouched = error;
     progress.without.add(offer.device.id);
     if (++progress.attempts >= ATTEMPTS_MAX) throw error;

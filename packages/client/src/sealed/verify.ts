@@ -11,6 +11,7 @@ import {
   IdlewildError,
   LIMITS,
   agreementKeySchema,
+  codeOf,
   equalBytes,
   hex,
   messageOf,
@@ -78,6 +79,8 @@ export function createOfferVerifier(trusted: Trusted, crypto: Crypto): OfferVeri
         const { model, lease, epoch } = offer;
         return { device, key, model, lease, epoch, dataClass: offer.data_class, cause };
       } catch (cause) {
+        // Whoever has not the ciphers to look at a device has nothing to say of it.
+        if (codeOf(cause) === 'usage') throw cause;
         const what = `the hub offered the device ${id}, which is not to be trusted with a sealed prompt`;
         throw new IdlewildError('device_unvouched', `${what}: ${messageOf(cause)}; nothing was sent`, { cause });
       }
