@@ -25,6 +25,8 @@ import { policies } from './migrations/0014-policies.ts';
 import { signedUse } from './migrations/0015-signed-use.ts';
 import { ownProof } from './migrations/0016-own-proof.ts';
 import { requestsOfTerritory } from './migrations/0017-requests-of-territory.ts';
+import { byDeviceAndExpiry } from './migrations/0018-by-device-and-expiry.ts';
+import { energy } from './migrations/0019-energy.ts';
 
 export interface Migration {
   readonly name: string;
@@ -50,6 +52,8 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0015-signed-use', up: signedUse },
   { name: '0016-own-proof', up: ownProof },
   { name: '0017-requests-of-territory', worksFor: '0016-own-proof', up: requestsOfTerritory },
+  { name: '0018-by-device-and-expiry', worksFor: '0016-own-proof', up: byDeviceAndExpiry },
+  { name: '0019-energy', up: energy },
 ];
 
 interface MigrationTables {
