@@ -19,6 +19,9 @@ const homeOf = (name: string): NodeJS.ProcessEnv => ({
 });
 const steward = homeOf('hub');
 
+/** Where somebody has a page that asks the hub. */
+const PAGE = 'https://chat.example';
+
 type Line = Readonly<Record<string, unknown>>;
 let hub: Child<Line>;
 let url: string;
@@ -33,7 +36,7 @@ async function json<Result>(env: NodeJS.ProcessEnv, words: readonly string[], in
 }
 
 beforeAll(async () => {
-  hub = startChild<Line>(CLI, ['up', '--port', '0', '--json', '--stop-with-stdin'], steward);
+  hub = startChild<Line>(CLI, ['up', '--port', '0', '--cors', PAGE, '--json', '--stop-with-stdin'], steward);
   url = String((await hub.line(() => true, 'idlewild up')).url);
 });
 afterAll(async () => {
@@ -59,6 +62,17 @@ test('somebody who was invited signs in on a machine of their own, asks as thems
   expect(await json<{ ended: number }>(ada, ['sign-out'])).toMatchObject({ ended: 1 });
   expect(readFileSync(file, 'utf8')).not.toContain('iws_');
   expect((await call(ada, ['sessions', 'list'])).code).toBe(EXIT.refused);
+});
+
+test('up --cors lets pages of that origin ask with a key, and no others; what is no origin starts no hub', async () => {
+  const asked = { 'access-control-request-method': 'POST' };
+  const allowed = async (origin: string): Promise<string | null> => {
+    const preflight = await fetch(`${url}/v1/chat/completions`, { method: 'OPTIONS', headers: { origin, ...asked } });
+    return preflight.headers.get('access-control-allow-origin');
+  };
+  expect([await allowed(PAGE), await allowed('https://evil.example')]).toEqual([PAGE, null]);
+  const wrong = await call(homeOf('eve'), ['up', '--port', '0', '--cors', `${PAGE}/`]);
+  expect([wrong.code, wrong.err + wrong.out]).toEqual([EXIT.usage, expect.stringContaining(`like ${PAGE},`)]);
 });
 
 const chromium = findChromium();
