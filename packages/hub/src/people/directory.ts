@@ -39,6 +39,8 @@ export interface Standing {
   readonly signature: string;
   /** By the database's time; Infinity: until something changes. */
   readonly untilMs: number;
+  /** What a key asks on the account of, where that was closed: it is not answered. */
+  readonly closedProject?: { readonly id: string; readonly name: string };
 }
 
 export interface Directory {
@@ -78,6 +80,7 @@ interface Timed {
 interface Known {
   readonly actors: readonly { readonly actor: Actor; readonly timed: readonly Timed[]; readonly untilMs: number }[];
   readonly refusal?: Refusal;
+  readonly closedProject?: Standing['closedProject'];
 }
 
 interface Entry {
@@ -142,7 +145,9 @@ function current(entry: Entry, nowMs: number): Standing {
     untilMs = Math.min(untilMs, own, ...inForce.map((each) => each.untilMs));
     actors.push({ ...actor, roles: inForce.map(({ role }) => role) });
   }
-  return (entry.standing = { actors, signature: JSON.stringify(actors), untilMs });
+  const { closedProject } = known;
+  const closed = closedProject === undefined ? {} : { closedProject };
+  return (entry.standing = { actors, signature: JSON.stringify(actors), untilMs, ...closed });
 }
 
 const ASK = 'ask a steward for a new one';
@@ -156,7 +161,7 @@ async function knownOf(db: Database, territory: string, principal: Principal): P
 async function knownKey(db: Database, territory: string, { keyId: id }: Pick<KeyPrincipal, 'keyId'>): Promise<Known> {
   const row = await db
     .selectFrom('keys')
-    .select(['role', 'person_id', 'expires_at_ms', 'revoked_at_ms'])
+    .select(['role', 'person_id', 'project_id', 'expires_at_ms', 'revoked_at_ms'])
     .where('territory_id', '=', territory)
     .where('id', '=', id)
     .executeTakeFirst();
@@ -169,9 +174,21 @@ async function knownKey(db: Database, territory: string, { keyId: id }: Pick<Key
     timed: [{ role: { role: row.role, scope: WHOLE }, untilMs: Number.POSITIVE_INFINITY }, ...bound],
     untilMs: row.expires_at_ms ?? Number.POSITIVE_INFINITY,
   } as const;
-  if (person === null) return { actors: [own] };
+  const closedProject = row.project_id === null ? undefined : await closedOf(db, territory, row.project_id);
+  const closed = closedProject === undefined ? {} : { closedProject };
+  if (person === null) return { actors: [own], ...closed };
   const known = await knownPerson(db, territory, person);
-  return { ...known, actors: [own, ...known.actors] };
+  return { ...known, actors: [own, ...known.actors], ...closed };
+}
+
+async function closedOf(db: Database, territory: string, id: string): Promise<Standing['closedProject']> {
+  return db
+    .selectFrom('projects')
+    .select(['id', 'name'])
+    .where('territory_id', '=', territory)
+    .where('id', '=', id)
+    .where('state', '=', 'closed')
+    .executeTakeFirst();
 }
 
 async function knownSession(

@@ -12,6 +12,7 @@ import type { Log } from '../log.ts';
 import { createDirectory, type Directory, type Standing } from '../people/directory.ts';
 import type { PeopleVersions } from '../people/versions.ts';
 import type { Action } from './actions.ts';
+import { barOf, barred } from './bars.ts';
 import { loadCedar, type Answer } from './cedar.ts';
 import { decide, forbidden, tell, type Told } from './decide.ts';
 import { createPermit, type Leave, type Permit } from './permit.ts';
@@ -114,24 +115,19 @@ export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
 }
 
 function require({ state, standing, question, answer }: Decided): void {
-  const stop = question.action === 'answer' ? state.stops.get(question.on.id ?? '') : undefined;
-  if (answer.isAllowed && stop === undefined) return;
   if (!answer.isAllowed) throw forbidden(tell(state, standing, question, answer), question);
-  const when = new Date(stop?.atMs ?? 0).toISOString();
-  const message = `a steward stopped this model at ${when}: ${stop?.why}; ask for another model (GET /v1/models)`;
-  throw new IdlewildError('model_stopped', message, { details: { model: question.on.id, why: stop?.why } });
+  const bar = barOf(state, standing, question);
+  if (bar !== undefined) throw barred(bar, question);
 }
 
-/** The switch of a model is above all policies. */
 function told(state: State, standing: Standing, asked: Question): Told {
   const question = somewhere(state, standing, asked);
   const pools = reachOf(() => state, standing, asked).pools();
   const said = tell(state, standing, question, decide(state, standing, question), pools);
-  const stop = question.action === 'answer' ? state.stops.get(question.on.id ?? '') : undefined;
-  if (!said.isAllowed || stop === undefined) return said;
-  const needed = 'a steward can let it answer again: idlewild models allow';
-  const message = `a steward stopped this model: ${stop.why}; ${needed}`;
-  return { isAllowed: false, decidedBy: ['stopped-model'], rolesThatMay: [], needed, message };
+  const bar = said.isAllowed ? barOf(state, standing, question) : undefined;
+  if (bar === undefined) return said;
+  const { message, needed, decidedBy } = bar;
+  return { isAllowed: false, decidedBy: [decidedBy], rolesThatMay: [], needed, message };
 }
 
 const isAllowed = ({ answer }: Decided): boolean => answer.isAllowed;

@@ -16,6 +16,7 @@ interface Setting {
   readonly territory: string;
   readonly key: string;
   readonly person: string;
+  readonly project: string;
   readonly model: string;
   change(write: (transaction: DatabaseTransaction) => Promise<unknown>): Promise<void>;
 }
@@ -66,6 +67,7 @@ const TAKEN: readonly (readonly [string, string, (setting: Setting) => Promise<u
           .execute(),
       ),
   ],
+  ['a closed project', 'forbidden', ({ hub, project }) => hub.projects.close(project, 'test')],
   [
     'a stopped model',
     'model_stopped',
@@ -98,13 +100,16 @@ describe.skipIf(postgres === undefined)('on three replicas over PostgreSQL, of w
         .values({ ...scope, ...subject, id, territory_id: territory, expires_at_ms: expiresAtMs })
         .execute();
     };
-    const { id, key } = await hub.keys.create({ territory, role: 'caller', person, actor: 'test' });
+    const maker = { kind: 'person', personId: person, territory, session: 'sis_test', name: 'Ada' } as const;
+    const order = { name: 'maps', purpose: 'education', description: '', maker, actor: 'test' };
+    const { id: project } = await hub.projects.create(order);
+    const { id, key } = await hub.keys.create({ territory, role: 'caller', person, project, actor: 'test' });
     const change: Setting['change'] = (write) =>
       hub.db.transaction().execute(async (transaction) => {
         await write(transaction);
         await touchPeople(transaction, territory);
       });
-    return { world, bind, key, setting: { hub, territory, key: id, person, model: world.model, change } };
+    return { world, bind, key, setting: { hub, territory, key: id, person, project, model: world.model, change } };
   }
 
   test.each(TAKEN)('%s ends every stream', async (_, code, take) => {

@@ -64,6 +64,7 @@ interface Taken {
   readonly code: ErrorCode;
   /** Of the key that asks. */
   readonly person?: string;
+  readonly project?: string;
   take(key: { readonly id: string }): Promise<void>;
 }
 const cases: [string, (world: ReplicatedWorld) => Promise<Taken>][] = [
@@ -82,6 +83,17 @@ const cases: [string, (world: ReplicatedWorld) => Promise<Taken>][] = [
     },
   ],
   [
+    'its project is closed',
+    async ({ home }) => {
+      const territory = home.territory.id;
+      const { key } = await home.keys.create({ territory, role: 'steward', actor });
+      const maker = await home.keys.authenticate(key);
+      const order = { name: 'maps', purpose: 'education', description: '', maker, actor };
+      const { id: project } = await home.projects.create(order);
+      return { code: 'forbidden', project, take: async () => void (await home.projects.close(project, actor)) };
+    },
+  ],
+  [
     'its model is stopped',
     async ({ home, model }) => ({
       code: 'model_stopped',
@@ -92,10 +104,10 @@ const cases: [string, (world: ReplicatedWorld) => Promise<Taken>][] = [
 test.each(cases)('a sealed stream on another replica ends within a second when %s', async (_, prepare) => {
   const world = await createReplicatedWorld(() => nextTurn());
   const { clock, home, other, model } = world;
-  const { code, take, person } = await prepare(world);
+  const { code, take, person, project } = await prepare(world);
   const territory = home.territory.id;
   const role = person === undefined ? 'caller' : 'member';
-  const key = await home.keys.create({ territory, role, actor, ...(person && { person }) });
+  const key = await home.keys.create({ territory, role, actor, project, ...(person && { person }) });
   const asker = await other.keys.authenticate(key.key);
   const asked = { model: model.cid, dataClass: 'internal', purpose: undefined, isSealed: true } as const;
   const permit: Permit = await permitAnswer(other, asker, asked);
@@ -218,7 +230,11 @@ test.each([
     const heads = { newest: async () => undefined };
     const { territory, db } = home;
     const range = { fromMs: clock.now() - 1_000, toMs: clock.now() + 1 };
-    expect((await reportOf({ db, heads, territory }, range)).energy).toEqual({ wattHours, receipts });
+    expect((await reportOf({ db, heads, territory }, range)).energy).toEqual({
+      wattHours,
+      receipts,
+      untold: receipts.without,
+    });
     // It was given by that device, too, and the caller has the very same statement.
     const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
     expect(await given(db, territory.id, id)).toEqual({ answers: 1, tokens: 2 });
