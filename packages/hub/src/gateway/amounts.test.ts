@@ -1,4 +1,4 @@
-/** Claims about bodies that claim absurd amounts, before anybody looked whether they are right: what is held for them. */
+/** Claims about what is held for bodies that claim absurd amounts, before anybody looked whether they are right. */
 import { describe, expect, test } from 'vitest';
 import { testDatabases } from '../testing/databases.ts';
 import { openTestDoor } from '../testing/test-door.ts';

@@ -15,8 +15,8 @@ import type { Log } from '../log.ts';
 
 export interface Guesses {
   /**
-   * Lets `act` find out whose `shown` is, the secret alone: a header may be written in many ways. Throws what it throws, and `rate_limit_exceeded`
-   * without asking it where the address has guessed too often.
+   * Lets `act` find out whose `shown` is, the secret alone: a header may be written in many ways. Throws what it
+   * throws, and `rate_limit_exceeded` without asking it where the address has guessed too often.
    */
   watch<Result>(address: string, shown: string, act: () => Promise<Result>): Promise<Result>;
 }

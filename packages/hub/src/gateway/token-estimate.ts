@@ -1,7 +1,8 @@
 /**
  * About how many tokens a request will use, from its body alone and before anybody looked whether it is right: the
  * texts of its prompt at four characters a token, and what it allows its answers to have. Only a limit's reservation
- * depends on it, and that is settled by what was used. Whatever a body says, these are whole numbers that can be added up.
+ * depends on it, and that is settled by what was used.
+ * Whatever a body says, these are whole numbers that can be added up.
  */
 import { LIMITS } from '@idlewild/protocol';
 import type { Wanted } from '../projects/decide.ts';

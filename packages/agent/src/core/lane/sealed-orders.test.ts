@@ -12,7 +12,6 @@ import {
   type AnswerOpener,
   type AnswerWork,
   type InnerEvent,
-  type KeyPair,
   type SealedTerms,
   type ToDevice,
   type ToHub,
@@ -229,7 +228,7 @@ test('an order that comes twice is answered once', async () => {
 });
 
 test('who seals a prompt under a scope of the open finds nothing that was read under that', async () => {
-  const { privateKey, publicKey } = (await nodeCrypto.agreementKey(new Uint8Array(32).fill(8))) as KeyPair;
+  const { privateKey, publicKey } = await nodeCrypto.agreementKey(new Uint8Array(32).fill(8));
   const device = new Uint8Array(32).fill(1);
   const offered: (string | undefined)[] = [];
   const orders = createSealedOrders({
