@@ -45,6 +45,11 @@ export const signInPageRoutes =
         scope.route({ method, url, config: { action: 'public' }, schema: HIDDEN, handler: pages.sayFaults(handler) });
       };
       page('GET', '/sign-in', pages.show);
+      // Whoever types the hub's address into a browser.
+      scope.get('/', { config: { action: 'public' }, schema: HIDDEN }, async ({ headers }, reply) => {
+        if (headers.accept?.includes('text/html') === true) return pages.goHome(reply);
+        throw new IdlewildError('not_found', 'there is no GET /; see /api/openapi.json');
+      });
       wayIn(door, pages, page);
       account(door, pages, page);
     });

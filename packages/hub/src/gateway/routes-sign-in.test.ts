@@ -30,6 +30,13 @@ test('a browser that was given a code is signed in, by a cookie that scripts and
   expect(JSON.stringify(sessions)).not.toContain('iws_');
 });
 
+test('the bare address leads a browser to the sign-in page, and a program nowhere', async () => {
+  const get = (accept: string): Promise<Response> => fetch(`${door.url}/`, { headers: { accept }, redirect: 'manual' });
+  const led = await get('text/html,application/xhtml+xml,*/*;q=0.8');
+  expect([led.status, led.headers.get('location')]).toEqual([303, '/sign-in']);
+  expect((await get('*/*')).status).toBe(404);
+});
+
 test('a session that somebody planted in a browser is not the one that it has after signing in', async () => {
   const attacker = await signedIn('Mallory');
   const victim = newBrowser();
