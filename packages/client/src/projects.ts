@@ -163,7 +163,10 @@ export interface ShowbackRow {
   readonly promptTokens: number;
   readonly answerTokens: number;
   readonly deviceHours: number;
+  /** Of answers whose devices told. */
   readonly energyWh: number;
+  /** Answers of which no device told. */
+  readonly energyUntold: number;
 }
 
 type Json = HubConnection['json'];

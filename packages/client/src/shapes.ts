@@ -453,6 +453,8 @@ export interface AuditReport extends AuditReportQuery {
     readonly wattHours: { readonly measured: number; readonly modelled: number };
     /** How many receipts say so, and how many say nothing of energy. */
     readonly receipts: { readonly measured: number; readonly modelled: number; readonly without: number };
+    /** Answers that devices worked on and said nothing about their energy. */
+    readonly untold: number;
   };
   readonly log: { readonly entries: number; readonly signedAt: string; readonly root: string } | null;
 }

@@ -28,7 +28,7 @@ const lastDay = (to: string): string => new Date(Date.parse(to) - 1).toISOString
 function sectionsOf(report: AuditReport): Section[] {
   const { requests, refusals, appeals, denials, members, devices, keys, policyChanges, energy } = report;
   const { byState } = requests;
-  const { wattHours, receipts } = energy;
+  const { wattHours, receipts, untold } = energy;
   return [
     {
       title: 'Requests',
@@ -74,7 +74,7 @@ function sectionsOf(report: AuditReport): Section[] {
       ],
       note:
         `As devices say in ${receipts.measured + receipts.modelled} receipts: what they drew beyond what they ` +
-        `would have drawn without the work. ${receipts.without} receipts say nothing of energy.`,
+        `would have drawn without the work. Of ${untold} answers nothing is told.`,
     },
   ];
 }

@@ -4,6 +4,7 @@ import { Argument, InvalidArgumentError, Option, type Command } from 'commander'
 import { contextOf } from '../context.ts';
 import { limitText } from '../text/limits.ts';
 import { factLines, tableLines } from '../text/table.ts';
+import { wattHoursText } from '../text/units.ts';
 
 const DAY_MS = 86_400_000;
 const DAYS_MAX = 3_660;
@@ -101,8 +102,9 @@ const dayText = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 
 function showbackLines(by: string, rows: readonly ShowbackRow[]): string[] {
   if (rows.length === 0) return ['nothing was used'];
-  const titles = ['REQUESTS', 'FAILED', 'PROMPT', 'ANSWER', 'DEVICE-HOURS', 'WH'].map(right);
-  return tableLines(
+  const titles = ['REQUESTS', 'FAILED', 'PROMPT', 'ANSWER', 'DEVICE-HOURS', 'WH', 'UNTOLD'].map(right);
+  const isTold = rows.every(({ energyUntold }) => energyUntold === 0);
+  const lines = tableLines(
     [{ title: by.toUpperCase() }, ...titles],
     rows.map((row) => [
       row.name === '' ? row.id || '–' : row.name,
@@ -111,13 +113,23 @@ function showbackLines(by: string, rows: readonly ShowbackRow[]): string[] {
       String(row.promptTokens),
       String(row.answerTokens),
       row.deviceHours.toFixed(2),
-      row.energyWh.toFixed(1),
+      wattHoursText(row.energyWh),
+      String(row.energyUntold),
     ]),
   );
+  return isTold ? lines : [...lines, 'UNTOLD: answers of which no device said what they drew; WH is of the others'];
 }
 
 function csvLines(by: string, rows: readonly ShowbackRow[]): string[] {
-  const columns = ['requests', 'failed', 'promptTokens', 'answerTokens', 'deviceHours', 'energyWh'] as const;
+  const columns = [
+    'requests',
+    'failed',
+    'promptTokens',
+    'answerTokens',
+    'deviceHours',
+    'energyWh',
+    'energyUntold',
+  ] as const;
   const head = [by, 'name', ...columns].join(',');
   return [head, ...rows.map((row) => [row.id, row.name, ...columns.map((name) => row[name])].map(csvCell).join(','))];
 }

@@ -9,7 +9,7 @@ export type CheckReceipt = (
   device: ConnectedDevice,
   receipt: Uint8Array,
   seen: ReceiptFacts,
-) => Promise<{ readonly energyWh: number } | undefined>;
+) => Promise<{ readonly energyWh: number | undefined } | undefined>;
 
 /** Whether a device's receipt says what the hub saw of the attempt, and what else it says. */
 export async function checkReceipt(
@@ -30,7 +30,7 @@ export async function checkReceipt(
       statement.tokens === seen.tokens.length &&
       equalBytes(statement.tokensDigest, await digestTokens(seen.tokens, crypto));
     if (!agrees) throw new IdlewildError('signature_invalid', 'it does not say what was seen');
-    return { energyWh: statement.energy?.wattHours ?? 0 };
+    return { energyWh: statement.energy?.wattHours };
   } catch (error) {
     log.warn({ device: device.id, lease: seen.lease, why: (error as Error).message }, 'a receipt was refused');
     return undefined;

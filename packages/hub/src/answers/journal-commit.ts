@@ -220,7 +220,7 @@ const isOpen = (runs: readonly RunRow[], entry: OpenEntry | undefined, row: Requ
   (row === undefined || row.run_id === entry?.run?.id) &&
   runs.some(({ territory_id, id }) => territory_id === entry?.territory && id === entry.run?.id);
 
-const MILLI = 1_000;
+const MICRO = 1_000_000;
 
 /** False when it had ended already. */
 async function writeEnd(
@@ -244,7 +244,7 @@ async function writeEnd(
       cached_tokens: close.cachedTokens ?? 0,
       device_ms: Math.round(close.deviceMs ?? 0),
       device_id: close.device ?? null,
-      energy_mwh: Math.round((close.energyWh ?? 0) * MILLI),
+      energy_uwh: close.energyWh === undefined ? null : Math.round(close.energyWh * MICRO),
       failovers: close.failovers,
       exact: close.exact ? 1 : 0,
     })

@@ -45,8 +45,8 @@ export interface CloseRecord {
   readonly deviceMs?: number;
   /** Which had it last. */
   readonly device?: string | undefined;
-  /** What its device says that it drew, in watt-hours. */
-  readonly energyWh?: number;
+  /** What its device says that it drew, in watt-hours; absent where it says nothing. */
+  readonly energyWh?: number | undefined;
   readonly failovers: number;
   readonly exact: boolean;
   readonly receipt?: {

@@ -3,6 +3,7 @@
  * energy that it took. Numbers only; nobody is named, and nothing of what was asked or answered is looked at.
  */
 import { IdlewildError, decodeCbor, receiptSchema } from '@idlewild/protocol';
+import { sql } from 'kysely';
 import type { Database, RequestState } from '../db/schema.ts';
 import type { AppealState } from '../db/schema/use.ts';
 import { DENIED, USED } from './decisions.ts';
@@ -42,6 +43,8 @@ export interface AuditReport {
     readonly wattHours: { readonly measured: number; readonly modelled: number };
     /** How many receipts, of devices and of sealed answers, say so, and how many say nothing of energy. */
     readonly receipts: { readonly measured: number; readonly modelled: number; readonly without: number };
+    /** Answers asked for in the time that devices worked on and said nothing about their energy. */
+    readonly untold: number;
   };
   /** The audit log that this is made of; `null` while no head of it is signed. */
   readonly log: { readonly entries: number; readonly signedAtMs: number; readonly root: Uint8Array } | null;
@@ -69,9 +72,10 @@ export async function reportOf({ db, heads, territory }: ReportDeps, range: Repo
   const acts = await countActs(db, territory.id, range);
   const of = (...actions: string[]): number => actions.reduce((sum, action) => sum + (acts[action] ?? 0), 0);
   const head = await heads.newest();
+  const { untold, ...requests } = await countRequests(db, territory.id, range);
   return {
     community: territory,
-    requests: await countRequests(db, territory.id, range),
+    requests,
     refusals: await countRefusals(db, territory.id, range),
     appeals: await countAppeals(db, territory.id, range),
     denials: await countDenials(db, territory.id, range),
@@ -80,7 +84,7 @@ export async function reportOf({ db, heads, territory }: ReportDeps, range: Repo
     keys: { created: of('createKey'), revoked: of('revokeKey') },
     policyChanges: Object.fromEntries(Object.entries(acts).filter(([action]) => POLICY_CHANGE.test(action))),
     acts,
-    energy: await sumEnergy(db, territory.id, range),
+    energy: { ...(await sumEnergy(db, territory.id, range)), untold },
     log: head === undefined ? null : { entries: head.size, signedAtMs: head.atMs, root: head.root },
   };
 }
@@ -162,14 +166,17 @@ async function countAppeals(
 const sorted = (counts: ReadonlyMap<string, number>): Counts =>
   Object.fromEntries([...counts].toSorted(([left], [right]) => (left < right ? -1 : 1)));
 
+const UNTOLD = sql<number>`
+  sum(case when (state = 'done' or device_id is not null) and energy_uwh is null then 1 else 0 end)`;
+
 async function countRequests(
   db: Database,
   territory: string,
   { fromMs, toMs }: ReportRange,
-): Promise<AuditReport['requests']> {
+): Promise<AuditReport['requests'] & { readonly untold: number }> {
   const rows = await db
     .selectFrom('requests')
-    .select(({ fn }) => ['state', 'reason', fn.countAll<number>().as('count')])
+    .select(({ fn }) => ['state', 'reason', fn.countAll<number>().as('count'), UNTOLD.as('untold')])
     .where('territory_id', '=', territory)
     .where('created_at_ms', '>=', fromMs)
     .where('created_at_ms', '<', toMs)
@@ -177,13 +184,14 @@ async function countRequests(
     .execute();
   const byState = { open: 0, done: 0, failed: 0, cancelled: 0 };
   const byReason = new Map<string, number>();
-  let total = 0;
-  for (const { state, reason, count } of rows) {
+  let [total, untold] = [0, 0];
+  for (const { state, reason, count, untold: silent } of rows) {
     total += count;
+    untold += silent;
     byState[state] += count;
     if (reason !== null) byReason.set(reason, (byReason.get(reason) ?? 0) + count);
   }
-  return { total, byState, byReason: sorted(byReason) };
+  return { total, byState, byReason: sorted(byReason), untold };
 }
 
 const energySchema = receiptSchema.pick({ energy: true });
@@ -192,7 +200,7 @@ async function sumEnergy(
   db: Database,
   territory: string,
   { fromMs, toMs }: ReportRange,
-): Promise<AuditReport['energy']> {
+): Promise<Omit<AuditReport['energy'], 'untold'>> {
   const wattHours = { measured: 0, modelled: 0 };
   const receipts = { measured: 0, modelled: 0, without: 0 };
   for (let after = ''; ;) {

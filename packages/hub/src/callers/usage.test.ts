@@ -1,6 +1,6 @@
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { Kysely } from 'kysely';
+import { Kysely, sql } from 'kysely';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createJournal, type CloseRecord, type Journal } from '../answers/journal.ts';
@@ -11,6 +11,8 @@ import { createSqliteDialect } from '../db/sqlite-dialect.ts';
 import { silentLog } from '../log.ts';
 import { databaseAt } from '../replicas/testing/database-at.ts';
 import { testDatabases } from '../testing/databases.ts';
+import { addTerritories } from '../testing/territories.ts';
+import { readShowback } from '../projects/showback.ts';
 import { readUsage } from './usage.ts';
 import { PLAIN_TEXT } from '../testing/texts.ts';
 
@@ -116,6 +118,18 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await readUsage(db, { territory: 'ter_b', from: TODAY, to: TODAY }, 1_000)).toEqual([]);
   });
 
+  test('energy is summed to millionths of a watt-hour, beside how many answers tell nothing of it', async () => {
+    const { db, journal } = await setUp();
+    const worked = { device: 'dev_a' };
+    await ask(journal, opened('r1'), { ...worked, energyWh: 0.000_042 });
+    await ask(journal, opened('r2'), { ...worked, energyWh: 0 });
+    await ask(journal, opened('r3'), worked);
+    await ask(journal, opened('r4'), { ...worked, state: 'cancelled', reason: 'cancelled' });
+    await ask(journal, opened('r5'), { state: 'failed', reason: 'no_device' });
+    const [row] = await readShowback(db, { territory, by: 'key', from: TODAY, to: TODAY });
+    expect(row).toMatchObject({ requests: 5, energyWh: 0.000_042, energyUntold: 2 });
+  });
+
   test('several choices are one request and one prompt', async () => {
     const { db, journal } = await setUp();
     for (const choice of [0, 1, 2]) await ask(journal, opened(`r${choice}`, { choice }));
@@ -181,5 +195,40 @@ test('a database of before there were sums gets those of what was answered', asy
   await upTo(MIGRATIONS.length);
   expect(await all(db)).toMatchObject([
     { day: TODAY, requests: 2, cancelled: 1, failed: 0, promptTokens: 14, answerTokens: 6 },
+  ]);
+});
+
+test('energy that was written in thousandths of a watt-hour stays what it was, and nothing counts as not told', async () => {
+  const clock = createFakeClock(async () => {});
+  const db = new Kysely<Schema>({ dialect: createSqliteDialect(new DatabaseSync(':memory:')) });
+  onTestFinished(() => db.destroy());
+  const until = MIGRATIONS.findIndex(({ name }) => name === '0019-energy');
+  const upTo = (count: number) =>
+    migrate(db as never, { clock, columns: SQLITE_COLUMNS, migrations: MIGRATIONS.slice(0, count) });
+  await upTo(until);
+  await addTerritories(db, territory);
+  const atMs = clock.now();
+  for (const [id, device, mwh] of [
+    ['r1', 'dev_a', 1_500],
+    ['r2', 'dev_a', 0],
+    ['r3', null, 0],
+  ] as const)
+    await sql`
+      insert into requests (id, territory_id, key_id, model_cid, state, created_at_ms, finished_at_ms, prompt_tokens,
+        answer_tokens, failovers, exact, device_id, energy_mwh)
+      values (${id}, ${territory}, 'key_a', 'cid_a', 'done', ${atMs}, ${atMs}, 7, 3, 0, 1, ${device}, ${mwh})
+    `.execute(db);
+  await sql`
+    insert into usage (territory_id, key_id, model_cid, day, requests, failed, cancelled, prompt_tokens, cached_tokens,
+      answer_tokens, device_ms, energy_mwh)
+    values (${territory}, 'key_a', 'cid_a', ${Math.floor(atMs / DAY_MS)}, 3, 0, 0, 21, 0, 9, 5, 1500)
+  `.execute(db);
+  await upTo(MIGRATIONS.length);
+  const [row] = await readShowback(db, { territory, by: 'key', from: TODAY, to: TODAY });
+  expect(row).toMatchObject({ requests: 3, energyWh: 1.5, energyUntold: 2 });
+  expect(await db.selectFrom('requests').select(['id', 'energy_uwh']).orderBy('id').execute()).toEqual([
+    { id: 'r1', energy_uwh: 1_500_000 },
+    { id: 'r2', energy_uwh: null },
+    { id: 'r3', energy_uwh: null },
   ]);
 });

@@ -24,6 +24,8 @@ export async function countUsage(
     const first = (value: 'prompt_tokens' | 'cached_tokens') => sql<number>`sum(counts_prompt * ${sql.ref(value)})`;
     const ofState = (state: 'failed' | 'cancelled') =>
       sql<number>`sum(case when state = ${sql.lit(state)} then 1 else 0 end)`;
+    const untold = sql<number>`
+  sum(case when (state = 'done' or device_id is not null) and energy_uwh is null then 1 else 0 end)`;
     await transaction
       // Apart from the sums: to have rows in the order of these, SQLite would go through all that a territory ever had.
       .with(
@@ -43,7 +45,8 @@ export async function countUsage(
         'cached_tokens',
         'answer_tokens',
         'device_ms',
-        'energy_mwh',
+        'energy_uwh',
+        'energy_untold',
       ])
       .expression((from) =>
         from
@@ -60,7 +63,8 @@ export async function countUsage(
             first('cached_tokens').as('cached_tokens'),
             sql<number>`sum(answer_tokens)`.as('answer_tokens'),
             sql<number>`sum(device_ms)`.as('device_ms'),
-            sql<number>`sum(energy_mwh)`.as('energy_mwh'),
+            sql<number>`coalesce(sum(energy_uwh), 0)`.as('energy_uwh'),
+            untold.as('energy_untold'),
           ])
           .groupBy(['territory_id', 'key_id', 'model_cid', day])
           // Replicas that add to the same sums go through them in the same order, so that none waits for another's end.
@@ -80,7 +84,8 @@ export async function countUsage(
             cached_tokens: row('usage.cached_tokens', '+', row.ref('excluded.cached_tokens')),
             answer_tokens: row('usage.answer_tokens', '+', row.ref('excluded.answer_tokens')),
             device_ms: row('usage.device_ms', '+', row.ref('excluded.device_ms')),
-            energy_mwh: row('usage.energy_mwh', '+', row.ref('excluded.energy_mwh')),
+            energy_uwh: row('usage.energy_uwh', '+', row.ref('excluded.energy_uwh')),
+            energy_untold: row('usage.energy_untold', '+', row.ref('excluded.energy_untold')),
           })),
       )
       .execute();

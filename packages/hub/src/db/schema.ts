@@ -161,8 +161,8 @@ export interface Requests {
   hold_id: Generated<string | null>;
   /** Which had it last; null while none has, and of what ended before this was written down. */
   device_id: Generated<string | null>;
-  /** What its device says that it drew, in thousandths of a watt-hour. */
-  energy_mwh: Generated<number>;
+  /** What its device says that it drew, in millionths of a watt-hour; null where none says. */
+  energy_uwh: Generated<number | null>;
 }
 
 /** A 32-byte seed or a certificate of the hub, by its name; see `identity/secrets.ts`. */
@@ -271,7 +271,10 @@ export interface Usage {
   cached_tokens: number;
   answer_tokens: number;
   device_ms: number;
-  energy_mwh: Generated<number>;
+  /** In millionths of a watt-hour, as far as devices say. */
+  energy_uwh: Generated<number>;
+  /** Answers that devices worked on and said nothing about their energy. */
+  energy_untold: Generated<number>;
 }
 
 /** An answer that its caller may ask for again under the same Idempotency-Key, sealed. */

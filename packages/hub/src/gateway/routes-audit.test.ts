@@ -168,7 +168,7 @@ test('the transparency report counts what was asked, denied and done, and names 
     appeals: { filed: 3, reversed: 2, open: 1, upheld: 0, withdrawn: 0 },
     denials: { forbidden: expect.any(Number), unauthenticated: expect.any(Number) },
     keys: { revoked: 1 },
-    energy: { wattHours: { measured: 0, modelled: 0 }, receipts: { measured: 0, modelled: 0, without: 0 } },
+    energy: { wattHours: { measured: 0, modelled: 0 }, receipts: { measured: 0, modelled: 0, without: 0 }, untold: 0 },
     log: { entries: expect.any(Number) },
   });
   expect(report.acts).not.toHaveProperty('used');

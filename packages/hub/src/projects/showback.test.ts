@@ -20,7 +20,7 @@ async function fill(db: Database): Promise<void> {
     { ...at, ...rest, id: 'key_2', role: 'caller', name: 'the shelf', hash: '2', person_id: null },
   ];
   await db.insertInto('keys').values(keys).execute();
-  const sums = { failed: 1, cancelled: 0, cached_tokens: 0, device_ms: 5, energy_mwh: 1_500 };
+  const sums = { failed: 1, cancelled: 0, cached_tokens: 0, device_ms: 5, energy_uwh: 1_500, energy_untold: 1 };
   const usage = { ...sums, territory_id: T, model_cid: 'bafy', requests: 2, prompt_tokens: 3, answer_tokens: 4 };
   await db
     .insertInto('usage')
@@ -41,26 +41,27 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const told: Record<string, unknown> = {};
     for (const by of SHOWBACK_BY) {
       const rows = await readShowback(db, { ...days, by });
-      told[by] = rows.map(({ id, name, requests, answerTokens, energyWh }) => [
+      told[by] = rows.map(({ id, name, requests, answerTokens, energyWh, energyUntold }) => [
         id,
         name,
         requests,
         answerTokens,
         energyWh,
+        energyUntold,
       ]);
     }
     expect(told).toEqual({
-      project: [['', '', 7, 16, 6]],
+      project: [['', '', 7, 16, 0.006, 4]],
       person: [
-        ['per_ada', '', 6, 12, 4.5],
-        ['', '', 1, 4, 1.5],
+        ['per_ada', '', 6, 12, 0.0045, 3],
+        ['', '', 1, 4, 0.0015, 1],
       ],
       key: [
-        ['key_1', 'the desk', 4, 8, 3],
-        ['key_2', 'the shelf', 1, 4, 1.5],
-        ['per_ada', '', 2, 4, 1.5],
+        ['key_1', 'the desk', 4, 8, 0.003, 2],
+        ['key_2', 'the shelf', 1, 4, 0.0015, 1],
+        ['per_ada', '', 2, 4, 0.0015, 1],
       ],
-      model: [['bafy', '', 7, 16, 6]],
+      model: [['bafy', '', 7, 16, 0.006, 4]],
       device: [],
     });
   });

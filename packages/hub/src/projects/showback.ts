@@ -40,19 +40,21 @@ export interface ShowbackRow {
   readonly promptTokens: number;
   readonly answerTokens: number;
   readonly deviceMs: number;
-  /** 0 where no device told. */
+  /** Of answers whose devices told. */
   readonly energyWh: number;
+  /** Answers that devices worked on and said nothing about their energy. */
+  readonly energyUntold: number;
 }
 
-const MILLI = 1_000;
+const MICRO = 1_000_000;
 
 /** Most tokens first; at most `PROJECT_LIMITS.showbackRowsMax`. */
 export async function readShowback(db: Database, query: ShowbackQuery): Promise<ShowbackRow[]> {
   const rows = await (query.by === 'device' ? ofDevices(db, query) : ofUsage(db, query, query.by));
-  return rows.map(({ energyMwh, ...row }) => ({ ...row, energyWh: energyMwh / MILLI }));
+  return rows.map(({ energyUwh, ...row }) => ({ ...row, energyWh: energyUwh / MICRO }));
 }
 
-type SumRow = Omit<ShowbackRow, 'energyWh'> & { readonly energyMwh: number };
+type SumRow = Omit<ShowbackRow, 'energyWh'> & { readonly energyUwh: number };
 
 /** Whose a key's sums are; a person who signed in asks under her own id. */
 const KEYS = {
@@ -75,7 +77,8 @@ function ofUsage(db: Database, { territory, from, to, only, project }: ShowbackQ
       sql<number>`sum(usage.prompt_tokens)`.as('promptTokens'),
       sql<number>`sum(usage.answer_tokens)`.as('answerTokens'),
       sql<number>`sum(usage.device_ms)`.as('deviceMs'),
-      sql<number>`sum(usage.energy_mwh)`.as('energyMwh'),
+      sql<number>`sum(usage.energy_uwh)`.as('energyUwh'),
+      sql<number>`sum(usage.energy_untold)`.as('energyUntold'),
     ])
     .where('usage.territory_id', '=', territory)
     .where('usage.day', '>=', dayNumber(from))
@@ -141,7 +144,8 @@ function ofDevices(db: Database, { territory, from, to, only, project }: Showbac
       sql<number>`sum(requests.counts_prompt * requests.prompt_tokens)`.as('promptTokens'),
       sql<number>`sum(requests.answer_tokens)`.as('answerTokens'),
       sql<number>`sum(requests.device_ms)`.as('deviceMs'),
-      sql<number>`sum(requests.energy_mwh)`.as('energyMwh'),
+      sql<number>`coalesce(sum(requests.energy_uwh), 0)`.as('energyUwh'),
+      sql<number>`sum(case when requests.energy_uwh is null then 1 else 0 end)`.as('energyUntold'),
     ])
     .where('devices.territory_id', '=', territory);
   if (project !== undefined) query = query.where('keys.project_id', '=', project);
