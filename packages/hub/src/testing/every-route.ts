@@ -116,6 +116,8 @@ const RECIPES: Readonly<Record<string, (handle: string) => unknown>> = {
     name: handle,
     key: Buffer.from(handle.padEnd(32)).subarray(-32).toString('base64url'),
   }),
+  // An address that is one, and where nothing may be asked.
+  'POST /api/providers': (handle) => ({ name: handle, issuer: 'https://10.0.0.1', clientId: handle }),
   'PUT /api/use': (handle) => ({ rules: { v: 1 }, signed: handle }),
   'PATCH /api/caps': (handle) => ({ kind: 'key', subject: handle, tokensPerDay: 1 }),
 };
