@@ -2,6 +2,7 @@
 import type { SignInLink } from '@idlewild/client';
 import type { Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
+import { several } from '../several.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
 import { tableLines } from '../text/table.ts';
 import { whenText } from '../text/units.ts';
@@ -12,8 +13,6 @@ export function addInvitationCommands(members: Command): void {
   addList(members);
   addWithdraw(members);
 }
-
-const several = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 /** The address on stdout, so that it can be piped into whatever hands it on. */
 function showLink(context: Context, link: SignInLink): void {

@@ -1,7 +1,11 @@
 /** `idlewild use` against a real hub: rules that are signed, and by whom. */
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
 import { createClient } from '@idlewild/client';
-import { expect, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { EXIT } from '../exit-codes.ts';
 import { besideHub } from '../testing/called.ts';
 
@@ -24,4 +28,25 @@ test('where a community has a steward’s key, another is made by nobody who doe
   expect(await call('stewards', 'key')).toMatchObject({ code: EXIT.ok });
   expect(await call('use', 'apply', file('rules.json'), '--sign')).toMatchObject({ code: EXIT.ok });
   expect(await stewards()).toBe(2);
+});
+
+test('a prompt is tried as somebody in several groups, and never an empty one in its place', async () => {
+  const heard: unknown[] = [];
+  const server = createServer((request, response) => {
+    void json(request).then((body) => {
+      heard.push(body);
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ isRefused: true, reason: 'rule:noise', why: 'no noise' }));
+    });
+  });
+  onTestFinished(() => void server.close());
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { call } = world;
+  vi.stubEnv('IDLEWILD_HUB', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const tried = await call('use', 'try', '-m', 'lear', '--group', 'children', '--group', 'readers', 'boo');
+  expect(tried).toMatchObject({ code: EXIT.ok, out: 'refused (rule:noise): no noise\n' });
+  expect(heard).toEqual([{ model: 'lear', text: 'boo', groups: ['children', 'readers'] }]);
+  const none = await call('use', 'try', '-m', 'lear', '--group', 'children');
+  expect(none).toMatchObject({ code: EXIT.usage, said: expect.stringContaining('say the TEXT') as string });
+  expect(heard).toHaveLength(1);
 });

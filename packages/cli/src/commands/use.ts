@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { UseRules } from '@idlewild/protocol';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
+import { several } from '../several.ts';
 import { tableLines } from '../text/table.ts';
 import { countText, whenText } from '../text/units.ts';
 
@@ -103,7 +104,7 @@ function summary({ rules = [], profiles = [], models, purposes, sealed }: UseRul
 interface TryOptions {
   readonly model?: string;
   readonly purpose?: string;
-  readonly group?: readonly string[];
+  readonly group: readonly string[];
   readonly sealed?: boolean;
 }
 
@@ -112,18 +113,29 @@ function addTry(use: Command): void {
     .command('try')
     .summary('what the rules would say to a prompt')
     .description('Hold a prompt against the rules, without asking for an answer and without a record.')
-    .argument('[text]', 'the prompt', '')
+    .argument('[text]', 'the prompt; needed without --sealed')
     .option('-m, --model <name>', 'the model that it would be for (default: the only one that makes text)')
     .option('--purpose <slug>', 'what it would be for')
-    .option('--group <name...>', 'as somebody in this group')
+    .option('--group <name>', 'as somebody in this group; several may be given', several, [])
     .option('--sealed', 'as an end-to-end encrypted prompt, of which only the circumstances are known')
     .addHelpText('after', '\nExample:\n  $ idlewild use try -m jacobean --group children "How do I make gunpowder?"')
-    .action(async (text: string, { group, ...options }: TryOptions, command: Command) => {
+    .action(async (text: string | undefined, { group, ...options }: TryOptions, command: Command) => {
       const context = contextOf(command);
+      if ((text === undefined) !== (options.sealed === true)) {
+        const { IdlewildError } = await import('@idlewild/protocol');
+        const why =
+          text === undefined ? 'say the TEXT to try' : 'nobody reads the text of what is sealed; leave it out';
+        throw new IdlewildError('usage', `${why}, as in: idlewild use try --group children "…"`);
+      }
       const client = await context.client();
       const { onlyModel } = await import('./chat.ts');
       const model = options.model ?? (await onlyModel(client));
-      const verdict = await client.use.try({ ...options, model, text, groups: group });
+      const verdict = await client.use.try({
+        ...options,
+        model,
+        groups: group,
+        ...(text === undefined ? {} : { text }),
+      });
       const { isRefused, reason, why } = verdict;
       context.show(verdict, () => [isRefused ? `refused (${reason}): ${why}` : 'let by']);
     });

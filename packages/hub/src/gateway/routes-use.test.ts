@@ -98,6 +98,12 @@ test('callers read the rules and do not change them; a wrong rule changes nothin
   expect(await (await call('GET', '/api/use')).json()).toMatchObject({ rules: { rules: [gas] } });
   const tried = await call('POST', '/api/use/try', { model: 'jacobean', text: 'nerve gas' }, steward);
   expect(await tried.json()).toEqual({ isRefused: true, reason: 'rule:gas', why: 'no weapons' });
+  const asked = async (body: object): Promise<unknown> =>
+    (await call('POST', '/api/use/try', { model: 'jacobean', text: 'nerve gas', ...body }, steward)).json();
+  expect(await asked({ model: 'nothing' })).toMatchObject({ error: { code: 'model_not_found' } });
+  expect(await asked({ groups: ['childrn'] })).toMatchObject({
+    error: { code: 'not_found', message: expect.stringContaining('"childrn"') as string },
+  });
 });
 
 test('refusals of answers are counted by their codes', async () => {

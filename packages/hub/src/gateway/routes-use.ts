@@ -3,6 +3,8 @@ import { IdlewildError, useRulesSchema } from '@idlewild/protocol';
 import { z } from 'zod';
 import { APPEAL_STATES } from '../db/schema/use.ts';
 import { actorOf } from '../identity/principal.ts';
+import type { Models } from '../models/registry.ts';
+import type { Groups } from '../people/groups.ts';
 import { OWN_LEAVE } from '../policy/permit.ts';
 import type { Policy } from '../policy/port.ts';
 import type { Appeal, Appeals } from '../use/appeals.ts';
@@ -17,6 +19,8 @@ export interface UseRoutesDeps {
   readonly use: Use;
   readonly appeals: Appeals;
   readonly policy: Pick<Policy, 'allows'>;
+  readonly models: Pick<Models, 'resolve'>;
+  readonly people: { readonly groups: Pick<Groups, 'list'> };
 }
 
 const DAY_SECONDS = 86_400;
@@ -39,7 +43,8 @@ const versionView = ({ version, rules, createdBy, createdAtMs, signed }: RulesVe
   signed: signed ?? null,
 });
 
-function ruleRoutes(app: App, { use }: UseRoutesDeps): void {
+function ruleRoutes(app: App, deps: UseRoutesDeps): void {
+  const { use } = deps;
   typed(app).route({
     method: 'GET',
     url: '/api/use',
@@ -92,6 +97,7 @@ function ruleRoutes(app: App, { use }: UseRoutesDeps): void {
     },
     handler: async (request, reply) => {
       const { model, text, purpose, groups, sealed } = request.body;
+      await requireNames(deps, model, groups);
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
       const asked = {
@@ -106,6 +112,20 @@ function ruleRoutes(app: App, { use }: UseRoutesDeps): void {
       return { isRefused: fault !== undefined, reason: fault?.reason ?? null, why: fault?.why ?? null };
     },
   });
+}
+
+/** A name that nothing has would be let by, whatever the rules say. Throws `model_not_found`, `not_found`. */
+async function requireNames(
+  { territory, models, people }: UseRoutesDeps,
+  model: string,
+  groups: readonly string[],
+): Promise<void> {
+  await models.resolve(territory.id, model);
+  if (groups.length === 0) return;
+  const known = new Set((await people.groups.list(territory.id)).map(({ name }) => name));
+  const unknown = groups.find((name) => !known.has(name));
+  if (unknown === undefined) return;
+  throw new IdlewildError('not_found', `there is no group "${unknown}" here; idlewild groups list shows them`);
 }
 
 const appealView = (appeal: Appeal): object => ({
