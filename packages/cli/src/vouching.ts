@@ -71,10 +71,11 @@ export async function readyToSign(context: Context, client: Client): Promise<Omi
   const file = signingKeyFile();
   const known = (await client.stewards.list()).filter((steward) => steward.removedAt === null);
   if (known.length > 0 && !existsSync(file)) {
+    const others = known.map(({ name }) => name).join(', ');
     throw new IdlewildError(
       'usage',
-      `there is no signing key in ${file}, and this community knows others (${known.map(({ name }) => name).join(', ')}); ` +
-        'put your own there if it is one of them, or make another with `idlewild stewards key`, for callers to pin, too',
+      `there is no signing key in ${file}, and this community knows others (${others}); ` +
+        'put yours there if it is one of them, or make another with `idlewild stewards key`, for callers to pin, too',
     );
   }
   const { key, isNew } = await stewardSigningKey(file, { crypto: nodeCrypto, random: nodeRandom });
