@@ -59,6 +59,7 @@ test('a later copy is held against an older one', async () => {
   await act('cyd');
   await json('export', newer);
   const good = await call('audit', 'verify', newer, '--against', older);
+  expect(good.out).toMatch(/it says itself; --territory/);
   expect(good).toMatchObject({ code: EXIT.ok, out: expect.stringContaining('it goes on from') });
   const cut = await call('audit', 'verify', older, '--against', newer);
   expect(cut).toMatchObject({ code: EXIT.broken, said: expect.stringContaining('are missing') });

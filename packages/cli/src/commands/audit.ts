@@ -127,7 +127,14 @@ async function verifyFile(context: Context, file: string, { against, territory, 
   if (quick === true) throw new IdlewildError('usage', '--quick is for the log of a hub; a file is read as a whole');
   const older = against === undefined ? undefined : await readKnown(against);
   const verdict = await verifyCopy(linesIn(file), nodeCrypto, { community: territory, older });
-  const beside = older === undefined || !verdict.intact ? [] : [`it goes on from ${against}`];
+  const beside = !verdict.intact
+    ? []
+    : [
+        ...(older === undefined ? [] : [`it goes on from ${against}`]),
+        ...(territory === undefined
+          ? ['whose it is, it says itself; --territory holds it to the one that you mean']
+          : []),
+      ];
   showVerdict(context, verdict, 'the copy', beside);
 }
 

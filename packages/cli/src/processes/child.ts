@@ -80,12 +80,16 @@ function killGroup(child: ChildProcess): void {
   }
 }
 
+const FAULT = /^(?:Uncaught )?\w*Error\b.*: /;
+
 function problemIn(said: string, signal: NodeJS.Signals | null): ChildEnd['problem'] {
-  const last = said.trim().split('\n').at(-1) ?? '';
+  const lines = said.trim().split('\n');
+  const last = lines.at(-1) ?? '';
   if (last === '') return signal === null ? undefined : { code: 'internal', message: `it was ended by ${signal}` };
   try {
     return (JSON.parse(last) as { error: { code: string; message: string } }).error;
   } catch {
-    return { code: 'internal', message: last }; // Not one of our own lines, such as a fault of the runtime.
+    // Not one of our own lines, such as a fault of the runtime, which says its version at the end.
+    return { code: 'internal', message: lines.findLast((line) => FAULT.test(line)) ?? last };
   }
 }
