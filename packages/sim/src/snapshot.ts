@@ -3,9 +3,11 @@ import {
   copyLines,
   openStatement,
   receiptSchema,
+  sealedReceiptSchema,
   verifyCopy,
   type AuditRecord,
   type Receipt,
+  type SealedReceipt,
 } from '@idlewild/protocol';
 import type { ConnectedDevice, Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
@@ -31,6 +33,8 @@ export interface ReceiptRow {
   readonly epoch: number;
   /** `undefined` when it does not verify under the device's key. */
   readonly said: Receipt | undefined;
+  /** Of an answer that the hub could not read: what it signed itself, in place of its device. */
+  readonly sealed: SealedReceipt | undefined;
 }
 
 export interface Snapshot {
@@ -94,7 +98,10 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
   for (const { statement, ...row } of rows) {
     const key = world.deviceOf(row.device_id)?.identity.publicKey;
     const opened = await openStatement('receipt', statement, receiptSchema, nodeCrypto, key).catch(() => undefined);
-    receipts.push({ ...row, said: opened?.statement });
+    const ofHub = await openStatement('sealed-receipt', statement, sealedReceiptSchema, nodeCrypto).catch(
+      () => undefined,
+    );
+    receipts.push({ ...row, said: opened?.statement, sealed: ofHub?.statement });
   }
   const verdict = await hub.audit.verify(territory);
   const enrolled = await hub.db

@@ -134,6 +134,12 @@ export const createLeases: CreateChecker = (blame, facts) => {
         const { request_id: id, said } = receipt;
         if (seen.has(id)) blame(`request ${id} has two receipts`);
         seen.add(id);
+        if (receipt.sealed !== undefined) {
+          const { request: said, lease, epoch, device } = receipt.sealed;
+          const isOfIt = lease === receipt.lease && epoch === receipt.epoch && device === receipt.device_id;
+          if (said !== id || !isOfIt) blame(`the receipt of the sealed request ${id} is of another attempt`);
+          continue;
+        }
         const request = byId.get(id);
         const order = request === undefined ? undefined : orderOf(request, receipt);
         if (request === undefined || request.orders.length === 0) {
