@@ -443,7 +443,7 @@ export interface AuditReport extends AuditReportQuery {
   };
   /** By code. */
   readonly denials: Counts;
-  readonly members: { readonly admitted: number; readonly removed: number };
+  readonly members: { readonly admitted: number; readonly removed: number; readonly suspended: number };
   readonly devices: { readonly admitted: number; readonly revoked: number; readonly left: number };
   readonly keys: { readonly created: number; readonly revoked: number };
   /** By action. */

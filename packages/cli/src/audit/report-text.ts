@@ -58,6 +58,7 @@ function sectionsOf(report: AuditReport): Section[] {
       rows: [
         ['members admitted', String(members.admitted)],
         ['members removed', String(members.removed)],
+        ['members suspended', String(members.suspended)],
         ['keys made', String(keys.created)],
         ['keys revoked', String(keys.revoked)],
         ['devices admitted', String(devices.admitted)],

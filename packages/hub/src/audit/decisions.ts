@@ -47,9 +47,13 @@ export function noteOf(decision: Decision, territory: string): Note | undefined 
     actor: principal === undefined ? (known ?? STRANGER) : actorOf(principal),
     action: DENIED,
     subject: principal !== undefined && isId(on) ? on : territory,
-    details: { route, code: refusal.code, ...(action === undefined ? {} : { asked: action }) },
+    details: { route, code: refusal.code, ...(action === undefined ? {} : { asked: action }), ...ruleOf(refusal) },
   };
 }
+
+/** By which rule of use, and nothing of what was asked. */
+const ruleOf = ({ code, details: { reason } }: IdlewildError): { readonly reason?: string } =>
+  code === 'use_refused' && typeof reason === 'string' ? { reason } : {};
 
 /** Where devices come in, as the log names it. */
 const DEVICE_ROUTE = 'GET /device';

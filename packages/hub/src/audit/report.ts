@@ -32,7 +32,7 @@ export interface AuditReport {
   readonly appeals: Readonly<Record<AppealState, number>> & { readonly filed: number };
   /** What was denied at the doors, by code. */
   readonly denials: Counts;
-  readonly members: { readonly admitted: number; readonly removed: number };
+  readonly members: { readonly admitted: number; readonly removed: number; readonly suspended: number };
   readonly devices: { readonly admitted: number; readonly revoked: number; readonly left: number };
   readonly keys: { readonly created: number; readonly revoked: number };
   /** Changes of policies, roles, rules and limits, by action. */
@@ -79,7 +79,7 @@ export async function reportOf({ db, heads, territory }: ReportDeps, range: Repo
     refusals: await countRefusals(db, territory.id, range),
     appeals: await countAppeals(db, territory.id, range),
     denials: await countDenials(db, territory.id, range),
-    members: { admitted: of('addMember'), removed: of('removeMember') },
+    members: { admitted: of('addMember'), removed: of('removeMember'), suspended: of('suspendMember') },
     devices: { admitted: of('enrolDevice'), revoked: of('revokeDevice'), left: of('leaveDevice') },
     keys: { created: of('createKey'), revoked: of('revokeKey') },
     policyChanges: Object.fromEntries(Object.entries(acts).filter(([action]) => POLICY_CHANGE.test(action))),

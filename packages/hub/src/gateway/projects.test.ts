@@ -91,6 +91,8 @@ test('a project asks, is granted, spends it all, is told why no more, asks again
     body: { state: 'granted', granted: { tokens: 100, deviceHours: 2 }, leftTokens: 100 },
   });
   const territory = door.hub.territory.id;
+  const noted = (await door.hub.audit.list({ territory })).find(({ action }) => action === 'grantAllocation');
+  expect(noted?.details).toMatchObject({ tokens: 100, deviceHours: 2, bytes: 1_000 });
   const project = String(made.body.id);
   const key = await door.hub.keys.create({ territory, role: 'caller', actor: 'test', project });
   const first = await chat(key.key, 60);

@@ -2,6 +2,7 @@
 import { openAuditHead, verifyConsistency, verifyEntryProof, fromHex } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { transact } from '../db/transact.ts';
 import { openTestDoor, type TestDoor } from '../testing/test-door.ts';
 
 let door: TestDoor;
@@ -130,6 +131,8 @@ test('the transparency report counts what was asked, denied and done, and names 
       { ...row, id: 'req_3', state: 'failed', reason: 'no_device', created_at_ms: 5, exact: 1 },
     ])
     .execute();
+  const suspension = { territory, actor: 'key_x', action: 'suspendMember', subject: 'per_x' };
+  await transact(hub.db, (transaction) => hub.audit.append(transaction, suspension));
   const today = Math.floor(Date.now() / 86_400_000);
   await hub.db
     .insertInto('refusals')
@@ -168,7 +171,8 @@ test('the transparency report counts what was asked, denied and done, and names 
     appeals: { filed: 3, reversed: 2, open: 1, upheld: 0, withdrawn: 0 },
     denials: { forbidden: expect.any(Number), unauthenticated: expect.any(Number) },
     keys: { revoked: 1 },
-    energy: { wattHours: { measured: 0, modelled: 0 }, receipts: { measured: 0, modelled: 0, without: 0 }, untold: 0 },
+    energy: { wattHours: { measured: 0, modelled: 0 }, receipts: { measured: 0, modelled: 0, without: 0 }, untold: 1 },
+    members: { admitted: 0, removed: 0, suspended: 1 },
     log: { entries: expect.any(Number) },
   });
   expect(report.acts).not.toHaveProperty('used');

@@ -113,4 +113,7 @@ test('refusals of answers are counted by their codes', async () => {
   const span = { fromMs: Date.now() - 1_000, untilMs: Date.now() + 1_000 };
   const reasons = (await door.hub.refusals.sums(span)).map(({ reason }) => reason);
   expect(reasons).toEqual(expect.arrayContaining(['use:rule:gas', 'unauthenticated']));
+  const denied = { route: 'POST /v1/chat/completions', code: 'use_refused', reason: 'rule:gas' };
+  const noted = async () => (await door.hub.audit.list({ territory: door.hub.territory.id })).map((e) => e.details);
+  await expect.poll(noted).toContainEqual(expect.objectContaining(denied));
 });

@@ -123,7 +123,7 @@ export function createAllocations({ db, clock, random, audit }: AllocationsDeps,
         .where('id', '=', id)
         .execute();
       await writeDown(tx, row, { act: what, actor, nowMs, note });
-      const details = { act: what, project: row.project_id, tokens: row.granted_tokens };
+      const details = { act: what, project: row.project_id, ...grantedOf(row) };
       const action = what === 'withdrawn' ? 'askAllocation' : 'grantAllocation';
       await audit.append(tx, { territory, actor, action, subject: id, details });
       return allocationOf(row, nowMs);
@@ -263,6 +263,15 @@ export async function endAllocations(
     await writeDown(tx, { ...row, state }, { act: state, actor, nowMs, note: 'the project was closed' });
   }
 }
+
+const HOUR_MS = 3_600_000;
+
+/** All that was granted, as the audit log has it; devices' time is absent where it is not bounded. */
+const grantedOf = (row: AllocationColumns): { tokens: number; deviceHours?: number; bytes: number } => ({
+  tokens: row.granted_tokens,
+  ...(row.granted_device_ms === null ? {} : { deviceHours: row.granted_device_ms / HOUR_MS }),
+  bytes: row.granted_bytes,
+});
 
 const stateOf = (row: Pick<AllocationColumns, 'state' | 'to_ms'>, nowMs: number): AllocationState =>
   row.state === 'granted' && row.to_ms <= nowMs ? 'ended' : row.state;

@@ -1,4 +1,5 @@
 /** Claims about rules of use as a hub holds people to them: refusals, appeals, exemptions. */
+import { createHash } from 'node:crypto';
 import { IdlewildError, signUseRules, type KeyPair, type SignedRules, type UseRules } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
@@ -110,8 +111,10 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       [1, 1],
     ]);
     expect(await use.judge(ada, asksFor('nerve gas'), never)).toEqual([]);
-    const [entry] = await audit.list({ territory: 'ter_a' });
-    expect(entry).toMatchObject({ action: 'changeUse', actor: 'key_steward', details: { version: 2 } });
+    const [entry, before] = await audit.list({ territory: 'ter_a' });
+    const sha256 = createHash('sha256').update('{"v":1}').digest('hex');
+    expect(entry).toMatchObject({ action: 'changeUse', actor: 'key_steward', details: { version: 2, sha256 } });
+    expect(before?.details).toMatchObject({ version: 1, sha256: expect.not.stringMatching(sha256) as string });
   });
 
   test('a refusal and an appeal hold no word of what was asked', async () => {

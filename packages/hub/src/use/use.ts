@@ -24,6 +24,7 @@ import {
   type UseJudge,
   type UseRules,
 } from '@idlewild/protocol';
+import { createHash } from 'node:crypto';
 import type { Audit } from '../audit/audit.ts';
 import type { Database } from '../db/schema.ts';
 import { oneAtATime } from '../db/one-at-a-time.ts';
@@ -221,6 +222,7 @@ export function createUse(deps: UseDeps, territory: string): Use {
       return rows.map(versionOf);
     },
     async apply({ rules, actor, after, signed }) {
+      const text = JSON.stringify(rules);
       const signedAs = signed === undefined ? undefined : await signing.versionOf(signed, rules);
       const version = await db.transaction().execute(async (transaction) => {
         await oneAtATime(transaction, `use ${territory}`);
@@ -244,7 +246,7 @@ export function createUse(deps: UseDeps, territory: string): Use {
           .values({
             territory_id: territory,
             version: next,
-            rules_json: JSON.stringify(rules),
+            rules_json: text,
             signed: signed ?? null,
             created_by: actor,
             created_at_ms: clock.now(),
@@ -256,7 +258,7 @@ export function createUse(deps: UseDeps, territory: string): Use {
           actor,
           action: 'changeUse',
           subject: territory,
-          details: { version: next, isSigned: signed !== undefined },
+          details: { version: next, isSigned: signed !== undefined, sha256: digestOf(text) },
         };
         await audit.append(transaction, event);
         return next;
@@ -293,6 +295,9 @@ export function createUse(deps: UseDeps, territory: string): Use {
     },
   };
 }
+
+/** Of the JSON that the API gives of them. */
+const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 const askedOf = ({ model, text, isSealed }: UseRequest, groups: readonly string[]): UseAsked => ({
   model,
