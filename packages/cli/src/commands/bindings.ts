@@ -52,7 +52,11 @@ function addBind(roles: Command): void {
     .action(async (role: string, { expires, toKey, ...options }: BindOptions, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const subject = await subjectMeant(client, { person: options.person, group: options.group, key: toKey });
+      const subject = await subjectMeant(
+        client,
+        { person: options.person, group: options.group, key: toKey },
+        'bindRole',
+      );
       const scope = await scopeMeant(client, options);
       const made = await client.people.bindings.create({ subject, role, scope, expiresInSeconds: expires });
       context.show(made, () => [`${made.subject.name ?? made.subject.id} has the role ${role} on ${scopeText(scope)}`]);
@@ -62,6 +66,7 @@ function addBind(roles: Command): void {
 async function subjectMeant(
   client: Client,
   { person, group, key }: SubjectOptions,
+  action: string,
 ): Promise<{ readonly kind: SubjectKind; readonly id: string }> {
   const named = [person, group, key].filter((each) => each !== undefined);
   if (named.length !== 1) {
@@ -69,9 +74,9 @@ async function subjectMeant(
     throw new IdlewildError('usage', 'say to whom: one of --person, --group and --to-key');
   }
   const { groupMeant, keyMeant, memberMeant } = await import('../meant.ts');
-  if (person !== undefined) return { kind: 'person', id: (await memberMeant(client, person)).id };
-  if (group !== undefined) return { kind: 'group', id: (await groupMeant(client, group)).id };
-  return { kind: 'key', id: (await keyMeant(client, key ?? '')).id };
+  if (person !== undefined) return { kind: 'person', id: (await memberMeant(client, person, action)).id };
+  if (group !== undefined) return { kind: 'group', id: (await groupMeant(client, group, action)).id };
+  return { kind: 'key', id: (await keyMeant(client, key ?? '', action)).id };
 }
 
 async function scopeMeant(client: Client, { project, model, pool }: BindOptions): Promise<Scope> {
@@ -118,7 +123,7 @@ function addBindings(roles: Command): void {
       const context = contextOf(command);
       const client = await context.client();
       const isOfOne = options.person !== undefined || options.group !== undefined;
-      const subject = isOfOne ? (await subjectMeant(client, options)).id : undefined;
+      const subject = isOfOne ? (await subjectMeant(client, options, 'readPeople')).id : undefined;
       const all = await client.people.bindings.list({ role, subject });
       context.show(all, () => (all.length === 0 ? ['nothing is bound'] : table(all)));
     });

@@ -2,6 +2,7 @@
 import type { Client, Device } from '@idlewild/client';
 import { Argument, Option, type Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
+import type { Meant } from '../meant.ts';
 import { VOUCH_SECONDS_DEFAULT, isWholeId, keyOfDevice, sameAs } from '../vouching.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
 import { tableLines } from '../text/table.ts';
@@ -13,12 +14,12 @@ type Tier = (typeof TIERS)[number];
 
 const DEVICE_ARGUMENT = ['<device>', 'its id, the beginning of its id, or its name'] as const;
 
-type Find = (context: Context, wanted: string) => Promise<Device>;
+type Find = (context: Context, wanted: string, action: string) => Promise<Meant>;
 
 export function addDeviceTrustCommands(devices: Command, find: Find): void {
   addTier(devices, find);
   addPools(devices, find);
-  addVouch(devices, find);
+  addVouch(devices);
 }
 
 function addTier(devices: Command, find: Find): void {
@@ -43,7 +44,7 @@ function addTier(devices: Command, find: Find): void {
         const { IdlewildError } = await import('@idlewild/protocol');
         throw new IdlewildError('usage', `say one of ${TIERS.join(', ')}, or --person and an id`);
       }
-      const device = await find(context, wanted);
+      const device = await find(context, wanted, 'tierDevice');
       const client = await context.client();
       await client.devices.trust.change(device.id, {
         ...(tier === undefined ? {} : { tier }),
@@ -75,7 +76,7 @@ function addPools(devices: Command, find: Find): void {
       .addHelpText('after', `\nExample:\n  $ idlewild devices pool ${name} ada labs`)
       .action(async (wanted: string, named: string, _: unknown, command: Command) => {
         const context = contextOf(command);
-        const device = await find(context, wanted);
+        const device = await find(context, wanted, 'poolDevice');
         const { trust } = (await context.client()).devices;
         await (name === 'add' ? trust.addToPool(device.id, named) : trust.removeFromPool(device.id, named));
         context.show({ id: device.id, name: device.name, pool: named, isIn: name === 'add' }, () => [
@@ -122,7 +123,7 @@ interface VouchOptions {
   readonly tier?: Tier;
 }
 
-function addVouch(devices: Command, find: Find): void {
+function addVouch(devices: Command): void {
   devices
     .command('vouch')
     .summary('sign that devices are those that you know')
@@ -147,10 +148,7 @@ function addVouch(devices: Command, find: Find): void {
       const context = contextOf(command);
       if (wanted.length > 0 === (options.all === true)) throw await usage('name some devices, or say --all');
       const client = await context.client();
-      const chosen =
-        options.all === true
-          ? await client.devices.list()
-          : await Promise.all(wanted.map(async (each) => sameAs(await find(context, each), each)));
+      const chosen = options.all === true ? await client.devices.list() : await devicesNamed(client, wanted);
       const done = await vouchFor(context, client, chosen, options);
       context.show(done, () =>
         done.map(({ name, id, expiresAt }) => `${name} (${id}): your word ends ${whenText(expiresAt, Date.now())}`),
@@ -158,6 +156,13 @@ function addVouch(devices: Command, find: Find): void {
       if (!wanted.every((each) => isWholeId(each)) || options.all === true)
         context.note('compare these ids with what `idlewild lending status` shows on each device itself');
     });
+}
+
+/** With what the hub shows of them, which is looked at before anything is signed. */
+async function devicesNamed(client: Client, wanted: readonly string[]): Promise<Device[]> {
+  const { pick } = await import('../pick.ts');
+  const all = await client.devices.list();
+  return Promise.all(wanted.map((each) => sameAs(pick(all, each, 'device'), each)));
 }
 
 const usage = async (message: string): Promise<Error> =>

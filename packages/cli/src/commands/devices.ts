@@ -2,6 +2,7 @@
 import type { Device, DeviceDetails } from '@idlewild/client';
 import type { Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
+import type { Meant } from '../meant.ts';
 import { addDeviceTrustCommands } from './device-trust.ts';
 import { addOwnDeviceCommands } from './own-devices.ts';
 import { factLines, tableLines } from '../text/table.ts';
@@ -38,7 +39,7 @@ export function addDeviceCommands(program: Command): void {
     .action(async (wanted: string, _: unknown, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const device = await client.devices.get((await find(context, wanted)).id);
+      const device = await client.devices.get((await find(context, wanted, 'showDevice')).id);
       context.show(device, () => detailLines(device, Date.now()));
     });
 
@@ -50,7 +51,7 @@ export function addDeviceCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  $ idlewild devices drain ada')
     .action(async (wanted: string, _: unknown, command: Command) => {
       const context = contextOf(command);
-      const device = await find(context, wanted);
+      const device = await find(context, wanted, 'drainDevice');
       await (await context.client()).devices.drain(device.id);
       context.show({ id: device.id, name: device.name, state: 'draining' }, () => [`${device.name} is draining`]);
     });
@@ -63,7 +64,7 @@ export function addDeviceCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  $ idlewild devices revoke dev_k3x')
     .action(async (wanted: string, _: unknown, command: Command) => {
       const context = contextOf(command);
-      const device = await find(context, wanted);
+      const device = await find(context, wanted, 'revokeDevice');
       await (await context.client()).devices.revoke(device.id);
       context.show({ id: device.id, name: device.name, revoked: true }, () => [`revoked ${device.name}`]);
     });
@@ -71,9 +72,9 @@ export function addDeviceCommands(program: Command): void {
   addDeviceTrustCommands(devices, find);
 }
 
-async function find(context: Context, wanted: string): Promise<Device> {
-  const { pick } = await import('../pick.ts');
-  return pick(await (await context.client()).devices.list(), wanted, 'device');
+async function find(context: Context, wanted: string, action: string): Promise<Meant> {
+  const { deviceMeant } = await import('../meant.ts');
+  return deviceMeant(await context.client(), wanted, action);
 }
 
 export function deviceTable(devices: readonly Device[], nowMs: number): string[] {

@@ -55,7 +55,7 @@ function addShow(groups: Command): void {
       const context = contextOf(command);
       const client = await context.client();
       const { groupMeant } = await import('../meant.ts');
-      const group = await groupMeant(client, wanted);
+      const group = await groupMeant(client, wanted, 'readPeople');
       const members = await client.people.groups.members(group.id);
       context.show({ ...group, members }, () =>
         members.length === 0
@@ -94,7 +94,7 @@ function addRename(groups: Command): void {
       const context = contextOf(command);
       const client = await context.client();
       const { groupMeant } = await import('../meant.ts');
-      const renamed = await client.people.groups.rename((await groupMeant(client, wanted)).id, name);
+      const renamed = await client.people.groups.rename((await groupMeant(client, wanted, 'manageGroups')).id, name);
       context.show(renamed, () => [`${wanted} is called ${renamed.name}`]);
     });
 }
@@ -112,8 +112,9 @@ function addDelete(groups: Command): void {
       const client = await context.client();
       const { groupMeant } = await import('../meant.ts');
       const { isSure } = await import('../sure.ts');
-      const group = await groupMeant(client, wanted);
-      const question = `Remove the group ${group.name}, which has ${group.members} members?`;
+      const group = await groupMeant(client, wanted, 'manageGroups');
+      const size = group.members === undefined ? '' : `, which has ${group.members} members`;
+      const question = `Remove the group ${group.name}${size}?`;
       if (!(await isSure(context, yes, `removing the group ${group.name}`, question))) return;
       await client.people.groups.remove(group.id);
       context.show({ id: group.id, removed: true }, () => [`removed the group ${group.name}`]);
@@ -137,8 +138,8 @@ function addMembership(groups: Command): void {
         const context = contextOf(command);
         const client = await context.client();
         const { groupMeant, memberMeant } = await import('../meant.ts');
-        const group = await groupMeant(client, wanted);
-        const member = await memberMeant(client, who);
+        const group = await groupMeant(client, wanted, 'manageGroups');
+        const member = await memberMeant(client, who, 'manageGroups');
         await client.people.groups[verb === 'add' ? 'add' : 'take'](group.id, member.id);
         context.show({ group: group.id, member: member.id, isIn: verb === 'add' }, () => [
           `${member.name} ${outcome} ${group.name}`,

@@ -42,7 +42,7 @@ function addInvite(members: Command): void {
       const client = await context.client();
       const { groupMeant } = await import('../meant.ts');
       const groups: string[] = [];
-      for (const wanted of group) groups.push((await groupMeant(client, wanted)).id);
+      for (const wanted of group) groups.push((await groupMeant(client, wanted, 'invitePerson')).id);
       const order = { name, role, groups, expiresInSeconds: expires };
       showLink(context, await client.signIn.invitations.create(order));
     });
@@ -60,7 +60,7 @@ function addLink(members: Command): void {
       const context = contextOf(command);
       const client = await context.client();
       const { memberMeant } = await import('../meant.ts');
-      const { id } = await memberMeant(client, wanted);
+      const { id } = await memberMeant(client, wanted, 'linkMember');
       showLink(context, await client.signIn.invitations.linkFor(id, { expiresInSeconds: expires }));
     });
 }

@@ -48,7 +48,7 @@ export function addInviteCommand(program: Command): void {
       const context = contextOf(command);
       const client = await context.client();
       const { memberMeant } = await import('../meant.ts');
-      const person = member === undefined ? undefined : (await memberMeant(client, member)).id;
+      const person = member === undefined ? undefined : (await memberMeant(client, member, 'createInvite')).id;
       const request = { uses, expiresInSeconds: expires, tier, for: person };
       const invite =
         options.vouch === true

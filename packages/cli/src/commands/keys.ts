@@ -159,9 +159,8 @@ function addLimit(keys: Command): void {
         throw new IdlewildError('usage', 'name a limit: --requests-per-minute or --tokens-per-minute');
       }
       const client = await context.client();
-      const { pick } = await import('../pick.ts');
-      const live = (await client.keys.list()).filter((key) => key.revokedAt === null);
-      const key = pick(live, wanted, 'key');
+      const { keyMeant } = await import('../meant.ts');
+      const key = await keyMeant(client, wanted, 'limitKey');
       const now = await client.keys.limit(key.id, limits);
       const [requests, tokens] = [limitText(now.requestsPerMinute), limitText(now.tokensPerMinute)];
       const counts = `${requests} requests, ${tokens} tokens per minute`;
@@ -181,13 +180,8 @@ function addRevoke(keys: Command): void {
     .action(async (wanted: string, { own = false }: { own?: boolean }, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const { pick } = await import('../pick.ts');
-      const all = own ? await client.people.own.keys() : await client.keys.list();
-      const key = pick(
-        all.filter(({ revokedAt }) => revokedAt === null),
-        wanted,
-        'key',
-      );
+      const { keyMeant } = await import('../meant.ts');
+      const key = await keyMeant(client, wanted, 'revokeKey', own);
       await client.keys.revoke(key.id);
       context.show({ id: key.id, revoked: true }, () => [`revoked ${key.name ?? key.id}`]);
     });

@@ -61,7 +61,7 @@ function addShow(members: Command): void {
       const context = contextOf(command);
       const client = await context.client();
       const { memberMeant } = await import('../meant.ts');
-      const member = await client.people.members.get((await memberMeant(client, wanted)).id);
+      const member = await client.people.members.get((await memberMeant(client, wanted, 'readPeople')).id);
       context.show(member, () => detailLines(member));
     });
 }
@@ -95,7 +95,7 @@ function addRename(members: Command): void {
       const context = contextOf(command);
       const client = await context.client();
       const { memberMeant } = await import('../meant.ts');
-      const renamed = await client.people.members.rename((await memberMeant(client, wanted)).id, name);
+      const renamed = await client.people.members.rename((await memberMeant(client, wanted, 'manageMembers')).id, name);
       context.show(renamed, () => [`${wanted} is called ${renamed.name}`]);
     });
 }
@@ -127,7 +127,7 @@ function addStates(members: Command): void {
         const context = contextOf(command);
         const client = await context.client();
         const { memberMeant } = await import('../meant.ts');
-        const member = await client.people.members[verb]((await memberMeant(client, wanted)).id);
+        const member = await client.people.members[verb]((await memberMeant(client, wanted, 'manageMembers')).id);
         context.show(member, () => [`${member.name} ${outcome}`]);
       });
   }
@@ -150,7 +150,7 @@ function addRemove(members: Command): void {
       const client = await context.client();
       const { memberMeant } = await import('../meant.ts');
       const { isSure } = await import('../sure.ts');
-      const member = await memberMeant(client, wanted);
+      const member = await memberMeant(client, wanted, 'manageMembers');
       if (!(await isSure(context, yes, `removing ${member.name}`, `Remove ${member.name} for good?`))) return;
       const removed = await client.people.members.remove(member.id);
       const [devices, keys] = [countText(removed.devices.length, 'device'), countText(removed.keys, 'key')];

@@ -40,7 +40,7 @@ function addList(sessions: Command): void {
 
 async function memberId(client: Client, wanted: string): Promise<string> {
   const { memberMeant } = await import('../meant.ts');
-  return (await memberMeant(client, wanted)).id;
+  return (await memberMeant(client, wanted, 'endSessions')).id;
 }
 
 function table(all: readonly PersonSession[]): string[] {

@@ -169,8 +169,8 @@ function addCap(projects: Command): void {
 
 async function subjectOf(client: Client, kind: CapKind, which: string): Promise<string> {
   const { keyMeant, memberMeant } = await import('../meant.ts');
-  if (kind === 'key') return (await keyMeant(client, which)).id;
-  return kind === 'person' ? (await memberMeant(client, which)).id : which;
+  if (kind === 'key') return (await keyMeant(client, which, 'capSpending')).id;
+  return kind === 'person' ? (await memberMeant(client, which, 'capSpending')).id : which;
 }
 
 const capFacts = (caps: Caps): (readonly [string, string])[] => [
