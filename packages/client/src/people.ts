@@ -100,8 +100,8 @@ export interface Self extends Named {
     readonly state: 'active' | 'suspended';
   }[];
   /**
-   * How far those, and one's own devices, are all: `all` where the hub holds one community; what is `here`, for a key or
-   * a session without a passkey, whether or not there is more; what is where one has the `passkey` of this session.
+   * How far those, and one's own devices, are all: `all` where the hub holds one community; what is `here`, for a key
+   * or a session without a passkey, whether or not there is more; what is where one has the `passkey` of this session.
    */
   readonly shows: 'all' | 'here' | 'passkey';
   /** Actions of the policy that it may do, on something at least. */

@@ -58,6 +58,7 @@ export {
   type ToolCall,
   type ToolChoice,
 } from './wire/answer.ts';
+export { WORK_NEEDS, needsOf, type WorkNeed } from './wire/work-needs.ts';
 export { bytes as bytesSchema } from './wire/byte-fields.ts';
 export { embedWorkSchema, type EmbedDone, type EmbedEvent, type EmbedFailed, type EmbedWork } from './wire/embed.ts';
 export {

@@ -1,6 +1,7 @@
 /** `idlewild proxy`: OpenAI's endpoints on this machine, end-to-end encrypted on their way to a device. */
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { contextOf, type GlobalOptions } from '../context.ts';
+import { several } from '../several.ts';
 
 interface ProxyCommandOptions {
   readonly host: string;
@@ -10,6 +11,7 @@ interface ProxyCommandOptions {
   readonly tier: readonly ('vetted' | 'member' | 'public')[];
   readonly model: readonly string[];
   readonly verify?: boolean;
+  readonly tellNeeds?: boolean;
   readonly token?: string;
   readonly stopWithStdin?: boolean;
 }
@@ -22,7 +24,6 @@ const portOf = (text: string): number => {
     throw new InvalidArgumentError('It must be a port, 0 to 65535.');
   return port;
 };
-const more = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 export function addProxyCommand(program: Command): void {
   program
@@ -39,15 +40,16 @@ export function addProxyCommand(program: Command): void {
       'on which address; on any other than loopback others on the network can ask',
       '127.0.0.1',
     )
-    .option('--steward <key>', "a steward's public key that you pin; may be repeated", more, [])
+    .option('--steward <key>', "a steward's public key that you pin; may be repeated", several, [])
     .option('--territory <key>', "the community's public key, where you pin that, too")
     .addOption(
       new Option('--tier <tier...>', 'only to devices of these tiers')
         .choices(['vetted', 'member', 'public'])
         .default([]),
     )
-    .option('--model <name=cid>', 'only this very model under that name; may be repeated', more, [])
+    .option('--model <name=cid>', 'only this very model under that name; may be repeated', several, [])
     .option('--verify', 'have a second device make every answer again, and say whether it was the same')
+    .option('--tell-needs', 'tell the hub which prompts use tools, JSON, log probabilities or biases')
     .addOption(
       new Option('--token <token>', 'what clients show as their API key (default: a new one)').env(
         'IDLEWILD_PROXY_TOKEN',
@@ -79,6 +81,7 @@ export function addProxyCommand(program: Command): void {
         tiers: options.tier.length === 0 ? undefined : options.tier,
         models: await modelsOf(options.model),
         verify: options.verify === true,
+        tellNeeds: options.tellNeeds === true,
         host: options.host,
         port: options.port,
         token,

@@ -26,8 +26,8 @@ export function addWhoamiCommand(program: Command): void {
 export function noteShown(context: Context, { person, shows }: Pick<Self, 'person' | 'shows'>): void {
   if (person !== null && shows === 'here')
     context.note(
-      'communities and devices of yours elsewhere on this hub are shown to a session made with a passkey that you use ' +
-        'there, too: docs/sign-in.md, "In several communities"',
+      'communities and devices of yours elsewhere on this hub are shown to a session made with a passkey that you ' +
+        'use there, too: docs/sign-in.md, "In several communities"',
     );
 }
 

@@ -32,6 +32,8 @@ export interface ProxyOptions {
   readonly models?: ReadonlyMap<string, string> | undefined;
   /** Has a second device make every answer again, and tells whether it was the same. */
   readonly verify?: boolean | undefined;
+  /** The hub is told what each prompt needs of its device. */
+  readonly tellNeeds?: boolean | undefined;
   readonly host: string;
   readonly port: number;
   /** What clients show as their API key. */
@@ -52,7 +54,7 @@ const MODELS_MAX = 256;
 const SCOPE_CHARACTERS = 32;
 
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { hub, key, fetch, stewards, tiers, host, token, models = new Map(), verify = false } = options;
+  const { hub, key, fetch, stewards, tiers, host, token, models = new Map(), verify = false, tellNeeds } = options;
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
   const connection = createHubConnection(hub, key, fetch);
   const { hub: hubId, territory } = await community(connection, options.territory);
@@ -61,7 +63,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const secret = nodeRandom.bytes(32);
   const app = await createOpenAiDoor({
     ...ports,
-    answers: createSealingAnswers({ client, random: nodeRandom, models, verify }),
+    answers: createSealingAnswers({ client, random: nodeRandom, models, verify, tellNeeds }),
     receipts: { issue: async ({ outcome: { receipt } }) => receipt && textOfBytes(receipt) },
     models: modelsOf(connection),
     async scopeOf(_caller, label) {

@@ -13,12 +13,19 @@ export interface SealingDeps {
   readonly models: ReadonlyMap<string, string>;
   /** A second device makes every answer again. */
   readonly verify: boolean;
+  readonly tellNeeds?: boolean | undefined;
 }
 
 /** At once; a hub keeps no more places for one key. The rest wait their turn. */
 const ANSWERS_MAX = 12;
 
-export function createSealingAnswers({ client, random, models, verify }: SealingDeps): Pick<Answers, 'submit'> {
+export function createSealingAnswers({
+  client,
+  random,
+  models,
+  verify,
+  tellNeeds,
+}: SealingDeps): Pick<Answers, 'submit'> {
   const waiting: (() => void)[] = [];
   let running = 0;
 
@@ -38,7 +45,7 @@ export function createSealingAnswers({ client, random, models, verify }: Sealing
       const { model, work, text } = request;
       const cid = models.get(model.name);
       const said = { dataClass: text.dataClass === 'public' ? undefined : text.dataClass, cause: text.cause };
-      for await (const event of client.answer({ model: model.name, work, cid, verify, ...said }, { signal }))
+      for await (const event of client.answer({ model: model.name, work, cid, verify, tellNeeds, ...said }, { signal }))
         tell(sink, event, work);
     } catch (thrown) {
       if (!signal.aborted) sink.failed(asIdlewildError(thrown, 'answering a sealed prompt'));

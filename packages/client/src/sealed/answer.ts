@@ -27,6 +27,7 @@ import {
   sealedOfferSchema,
   sealedStreamEventSchema,
   textOfBytes,
+  needsOf,
   type AnswerOpener,
   type AnswerWork,
   type CallPart,
@@ -72,6 +73,11 @@ export interface SealedRequest {
   readonly cid?: string | undefined;
   /** Id of a device that may know the beginning of the conversation. */
   readonly near?: string | undefined;
+  /**
+   * Tells the hub which of tools, JSON, log probabilities and biases it needs, so that a device that lacks the others
+   * will do. Without it none of that is told, and the device can do all.
+   */
+  readonly tellNeeds?: boolean | undefined;
   /** Has another device make it again, and tells at the end whether it was the same (`again.ts`). */
   readonly verify?: boolean | undefined;
   /** Done again by a device that is none of these and of this numeric class; by nobody, if there is none. */
@@ -256,6 +262,7 @@ async function takeOffer(
     bytes: promptBucket({ ...work, tokens: progress.tokens }),
     ...roughly(work),
     ...(apart === undefined ? {} : { apart: true }),
+    ...(request.tellNeeds === true ? { needs: needsOf(work) } : {}),
     ...(progress.numericClass === undefined ? {} : { numeric_class: progress.numericClass }),
     ...(near === undefined || progress.without.has(near) ? {} : { near }),
     ...(progress.without.size === 0 ? {} : { without: [...progress.without].slice(-WITHOUT_MAX) }),

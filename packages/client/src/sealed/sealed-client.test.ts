@@ -184,6 +184,16 @@ test('over the loss of its device an answer goes on with the tokens that there a
   });
 });
 
+test('what a prompt needs is told to the hub where its caller wants that, and else nothing of it', async () => {
+  const world = createWorld([honest]);
+  const prompt = { kind: 'text', text: SECRET } as const;
+  const work = { prompt, sampling: { seed: 1 }, choice: 0, stop: [], logprobs: 2 };
+  await world.answer({ work });
+  await world.answer({ work, tellNeeds: true });
+  const bodies = world.sent.filter(({ path }) => path.endsWith('offers')).map(({ body }) => body);
+  expect(bodies.map((body) => (body as { needs?: unknown }).needs)).toEqual([undefined, ['logprobs']]);
+});
+
 test('another numeric class goes on, and the answer says that it is not exact', async () => {
   const world = createWorld([device(10, { dies: 2 }), device(12)], {
     offer: (offer, nth) => ({ ...offer, numeric_class: `class-${nth}` }),

@@ -22,7 +22,7 @@ export interface SealedClientOptions extends Trusted {
 }
 
 export interface SealedCallOptions
-  extends Pick<CallOptions, 'signal'>, Pick<SealedRequest, 'dataClass' | 'cause' | 'verify'> {}
+  extends Pick<CallOptions, 'signal'>, Pick<SealedRequest, 'dataClass' | 'cause' | 'verify' | 'tellNeeds'> {}
 
 /** The last one says, where it was asked for, whether a second device made the same. */
 export type SealedClientEvent = Exclude<SealedAnswerEvent, SealedFinish> | VerifiedFinish;

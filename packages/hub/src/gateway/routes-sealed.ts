@@ -5,7 +5,7 @@
  * caller that hangs up, or does not read, ends its attempt. Answers are not kept: whose stream breaks seals to
  * another device.
  */
-import { LIMITS, causeSchema, type Clock, type IdlewildError } from '@idlewild/protocol';
+import { LIMITS, causeSchema, WORK_NEEDS, type Clock, type IdlewildError } from '@idlewild/protocol';
 import { z } from 'zod';
 import { actorOf } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
@@ -47,6 +47,11 @@ const offerRequestSchema = z.strictObject({
     .boolean()
     .optional()
     .describe('Rather a device of another lender than those: it is to check what they made.'),
+  needs: z
+    .array(z.enum(WORK_NEEDS))
+    .max(WORK_NEEDS.length)
+    .optional()
+    .describe('What the prompt needs of its device; if that is not told, a device that can do all is offered.'),
 });
 
 const base64url = (characters: number) => z.base64url().max(characters);
@@ -111,6 +116,7 @@ export const sealedRoutes =
             near: body.near,
             without: body.without ?? [],
             apart: body.apart,
+            needs: body.needs,
             use: held?.order,
           },
           closedSignal(reply),

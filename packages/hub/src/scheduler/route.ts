@@ -9,7 +9,7 @@
  * Who may not see the text is no candidate for it, whatever else would follow: `trust/barred.ts`. Nothing here depends
  * on who asks, but for the devices that are the asker's own.
  */
-import type { AnswerWork, DeviceFeature, DeviceState } from '@idlewild/protocol';
+import { needsOf, type DeviceFeature, type DeviceState } from '@idlewild/protocol';
 import { barOf, type Seer, type TextDemand } from '../trust/barred.ts';
 
 export interface Candidate extends Seer {
@@ -82,27 +82,8 @@ export const takesWork = (candidate: Candidate): boolean => candidate.state === 
 export const canDo = (candidate: Candidate, features: readonly DeviceFeature[]): boolean =>
   features.every((feature) => candidate.features.includes(feature));
 
-const NOTHING_MORE: readonly DeviceFeature[] = [];
-
 /** What `work` needs of a device beyond plain answers. */
-export function featuresOf({
-  prompt,
-  form,
-  logprobs,
-  sampling,
-}: Pick<AnswerWork, 'prompt' | 'form' | 'logprobs' | 'sampling'>): readonly DeviceFeature[] {
-  const needed: DeviceFeature[] = [];
-  if (form !== undefined) needed.push('form');
-  // Also for a conversation that only tells of calls: a device without the feature would leave them out in silence.
-  if (prompt.kind === 'chat' && (prompt.tools !== undefined || prompt.messages.some(tellsOfCalls)))
-    needed.push('tools');
-  if (logprobs !== undefined) needed.push('logprobs');
-  if (sampling.logitBias !== undefined) needed.push('bias');
-  return needed.length === 0 ? NOTHING_MORE : needed;
-}
-
-const tellsOfCalls = (message: { readonly toolCalls?: unknown; readonly toolCallId?: unknown }): boolean =>
-  message.toolCalls !== undefined || message.toolCallId !== undefined;
+export const featuresOf: (work: Parameters<typeof needsOf>[0]) => readonly DeviceFeature[] = needsOf;
 
 /** Those among whom the answer would be given out now; empty when nobody can take it at all. */
 function poolFor(candidates: readonly Candidate[], demand: Demand): readonly Candidate[] {

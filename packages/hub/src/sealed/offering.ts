@@ -8,7 +8,7 @@
  * that takes a slot the moment it is free; so that they cannot take every one of them, an offer that has waited a
  * while stands in for the next slot of one device, as long as no more than half of its slots are for sealed prompts.
  */
-import { IdlewildError, newId, type Clock, type Random, type Timer } from '@idlewild/protocol';
+import { IdlewildError, WORK_NEEDS, newId, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
@@ -21,11 +21,8 @@ import type { Trust } from '../trust/trust.ts';
 import type { OfferRequest } from './port.ts';
 import type { Vouched } from './vouched.ts';
 
-/**
- * All that a prompt may need of its device: what it does need stays sealed. A device that lacks one is offered for
- * none.
- */
-const FEATURES: Demand['features'] = ['sealed', 'form', 'tools', 'logprobs', 'bias'];
+/** What a prompt does need of its device stays sealed, unless its caller tells; then it may need all that there is. */
+const featuresFor = ({ needs = WORK_NEEDS }: OfferRequest): Demand['features'] => ['sealed', ...needs];
 const BYTES_PER_TOKEN = 4;
 const EPOCH = 1;
 
@@ -82,14 +79,14 @@ export function createOffering(deps: OfferingDeps): Offering {
   /** Neither waiting nor held yet: what is known of devices is being read. */
   const asking = new Set<OfferRequest>();
 
-  const demandOf = ({ bytes, tokens, numericClass, without, apart, text, permit }: OfferRequest): Demand => ({
-    promptTokens: bytes / BYTES_PER_TOKEN,
-    answerTokens: tokens,
-    numericClass,
-    excluded: new Set(without),
-    features: FEATURES,
-    isBound: apart === true,
-    text: trust.demandOf(text, permit),
+  const demandOf = (request: OfferRequest): Demand => ({
+    promptTokens: request.bytes / BYTES_PER_TOKEN,
+    answerTokens: request.tokens,
+    numericClass: request.numericClass,
+    excluded: new Set(request.without),
+    features: featuresFor(request),
+    isBound: request.apart === true,
+    text: trust.demandOf(request.text, request.permit),
   });
   const isVouched = (device: ConnectedDevice): boolean =>
     device.agreementKey.length > 0 && vouched.chainOf(device) !== undefined;
@@ -183,7 +180,8 @@ export function createOffering(deps: OfferingDeps): Offering {
       const full = eligible(wait.request).filter((device) => {
         const isWarm = device.status.models.some(({ cid, state }) => cid === model.cid && state === 'warm');
         const share = Math.max(1, Math.floor(device.status.slots / 2));
-        const isFit = stateOf(device) === 'busy' && isWarm && !wait.request.without.includes(device.id);
+        const able = featuresFor(wait.request).every((feature) => device.features.includes(feature));
+        const isFit = stateOf(device) === 'busy' && isWarm && able && !wait.request.without.includes(device.id);
         return isFit && maySee(device, wait.request) && !taken.has(device.id) && deps.running(device.id) < share;
       });
       const device = full.toSorted((one, other) => one.status.active - other.status.active)[0];
@@ -195,7 +193,7 @@ export function createOffering(deps: OfferingDeps): Offering {
   }
 
   const isComing = (request: OfferRequest): boolean =>
-    deps.placement?.isComing(request.model.cid, FEATURES, (device) => maySee(device, request)) === true;
+    deps.placement?.isComing(request.model.cid, featuresFor(request), (device) => maySee(device, request)) === true;
 
   function noDevice(request: OfferRequest, candidates: readonly Candidate[]): IdlewildError {
     if (request.use !== undefined && candidates.length === 0 && eligible({ ...request, use: undefined }).length > 0) {

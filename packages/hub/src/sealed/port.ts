@@ -1,5 +1,13 @@
 /** What others see of sealed prompts: how a device is offered for one, how it is answered, and what is told of it. */
-import type { ErrorCode, IdlewildError, MaybePromise, SealedEvent, UseOrder, VouchChain } from '@idlewild/protocol';
+import type {
+  ErrorCode,
+  IdlewildError,
+  MaybePromise,
+  SealedEvent,
+  UseOrder,
+  VouchChain,
+  WorkNeed,
+} from '@idlewild/protocol';
 import type { Permit } from '../policy/permit.ts';
 import type { ConnectedDevice, SealedOrder } from '../session/connected-device.ts';
 import type { AskedText } from '../trust/text.ts';
@@ -25,6 +33,8 @@ export interface OfferRequest {
   readonly without: readonly string[];
   /** Rather a device of another lender than those: it is to check what they made. */
   readonly apart?: boolean | undefined;
+  /** What it needs of its device; absent: that is not told, so it may be all that there is. */
+  readonly needs?: readonly WorkNeed[] | undefined;
   /** What a device has to hold it to. */
   readonly use?: UseOrder | undefined;
 }

@@ -174,6 +174,22 @@ test('nobody is offered for whom no steward vouches, who cannot open, or who may
   expect(names.map((offer) => offer?.device.name)).not.toContain('old');
 });
 
+test('a device that lacks what prompts may need is offered for those that say they need none of it', async () => {
+  const { ask, clock, vouched } = await createWorld();
+  const ada = await vouched('ada', { features: ['sealed', 'form'], slots: 1 } as object);
+  expect(await codeOf(ask())).toMatch(/^no_device: /);
+  expect(await codeOf(ask({ needs: ['form', 'tools'] }))).toMatch(/^no_device: /);
+  await vouched('bea', { slots: 1 });
+  const near = await idOfKey('dev', ada.key.publicKey, nodeCrypto);
+  expect((await ask({ needs: ['form'], near })).device.name).toBe('ada');
+  await clock.advance(1_000);
+  expect((await ask({ needs: [] })).device.name).toBe('bea');
+  // Nor does who waits for long stand in for a slot that is of no use to it, although that one is free sooner.
+  const wanted = ask();
+  await clock.advance(HUB_LIMITS.offerHoldMs + HUB_LIMITS.sweepMs);
+  expect((await wanted).device.name).toBe('bea');
+});
+
 test('an offer is for one prompt of one key, and not for long', async () => {
   const { ask, clock, hub, submit, vouched } = await createWorld();
   const ada = await vouched('ada');
