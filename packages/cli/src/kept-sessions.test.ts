@@ -58,7 +58,7 @@ test('what is over, or was signed out of, is not sent', () => {
   expect(readFileSync(sessionsFile(env), 'utf8')).not.toContain('iws_two');
 });
 
-test('the only hub that somebody is signed in to needs no name; one of two does, and so it does beside one of ours', () => {
+test('the only hub that somebody is signed in to needs no name; one of two does, or one beside our own', () => {
   const hubNow = (more: object = {}): string => openHubAddress({}, { ...env, ...more }).hub;
   keepSession('http://old:1', session('over', '2000-01-01T00:00:00.000Z'), env);
   expect(hubNow()).toBe('http://127.0.0.1:7860');

@@ -56,7 +56,8 @@ function lockOut(territory: string, text: string): void {
   const database = new DatabaseSync(join(world.file('hub'), 'hub.db'), { timeout: 5_000 });
   database
     .prepare(
-      "INSERT INTO policies (territory_id, name, text, version, changed_at_ms, changed_by) VALUES (?, 'shut', ?, 1, 0, 'test')",
+      'INSERT INTO policies (territory_id, name, text, version, changed_at_ms, changed_by) ' +
+        "VALUES (?, 'shut', ?, 1, 0, 'test')",
     )
     .run(territory, text);
   database.prepare('UPDATE versions SET version = version + 1 WHERE territory_id = ?').run(territory);
