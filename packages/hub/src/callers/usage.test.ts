@@ -198,7 +198,7 @@ test('a database of before there were sums gets those of what was answered', asy
   ]);
 });
 
-test('energy that was written in thousandths of a watt-hour stays what it was, and nothing counts as not told', async () => {
+test('energy in thousandths of a watt-hour stays what it was, and nothing counts as not told', async () => {
   const clock = createFakeClock(async () => {});
   const db = new Kysely<Schema>({ dialect: createSqliteDialect(new DatabaseSync(':memory:')) });
   onTestFinished(() => db.destroy());

@@ -191,7 +191,7 @@ test('an answer whose prompt was longer than thought is cut where the cap is, an
   await expect(chat(key.key, 1)).rejects.toMatchObject({ code: 'spend_cap', type: 'insufficient_quota' });
 });
 
-test('who is held to a cap and ends at a length has a receipt that the device signed, and the hub keeps it', async () => {
+test('who is held to a cap and ends at a length has a receipt that a device signed and the hub keeps', async () => {
   const { db, territory } = door.hub;
   const key = await door.hub.keys.create({ territory: territory.id, role: 'caller', actor: 'test' });
   await api('PATCH', '/api/caps', { kind: 'key', subject: key.id, tokensPerDay: 1_000 });

@@ -1,6 +1,6 @@
 /**
- * No policy is written that nobody could take back: where somebody is a steward for good, one such steward goes on being
- * able to read and to change the policies, be it at some hour of the week only.
+ * No policy is written that nobody could take back: where somebody is a steward for good, one such steward goes on
+ * being able to read and to change the policies, be it at some hour of the week only.
  *
  * Whoever forbids everything to everybody forbids it also to whoever would mend it. It knows the stewards as they are
  * now; who is put out of a group later may be the last whom a policy leaves in.

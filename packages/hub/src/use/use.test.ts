@@ -143,7 +143,24 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     ).toMatchObject({ reason: 'model-denied' });
   });
 
-  test('what is no conversation is refused where one has a beginning, can be appealed against, and lifted', async () => {
+  test("a profile holds for keys by their ids, and for the community's own by their names", async () => {
+    const { use } = await setUp();
+    const kiosk = { name: 'kiosk', keys: ['library', 'key_ada'], preamble: 'Be brief.' };
+    const rules: UseRules = { v: 1, profiles: [kiosk] };
+    await use.apply({ rules, actor: 'key_steward', signed: await signed(rules) });
+    const begun = async (asker: Principal) => [
+      await use.judge(asker, asksFor('hello'), never),
+      (await use.sealedFor(asker))?.order.preambles ?? [],
+    ];
+    const held = [['Be brief.'], ['Be brief.']];
+    expect(await begun({ ...key('key_1'), name: 'library' })).toEqual(held);
+    expect(await begun(ada)).toEqual(held);
+    // What somebody calls her own key is no name of the community's.
+    expect(await begun({ ...key('key_2', 'per_eve'), name: 'library' })).toEqual([[], []]);
+    expect(await begun(bob)).toEqual([[], []]);
+  });
+
+  test('what is no conversation is refused where one has a beginning, appealed against, and lifted', async () => {
     const { clock, use, refusals, appeals } = await setUp({ groups: { key_ada: ['children'] } });
     await use.apply({ rules: mild, actor: 'key_steward' });
     const completion = { ...asksFor('once upon a time'), isCompletion: true };
