@@ -153,7 +153,8 @@ export function doorPage(frame: Frame, { providers, others }: DoorFacts): string
               spellcheck="false"
           /></label>
           <label
-            >What you want to be called, if you are new here <input name="name" maxlength="64" autocomplete="name"
+            >What you want to be called, if you are new here
+            <input name="name" maxlength="64" autocomplete="name" placeholder="empty: as your invitation says"
           /></label>
           <button id="enter" class="main">Sign in</button>
         </form>

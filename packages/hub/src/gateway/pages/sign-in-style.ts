@@ -26,6 +26,7 @@ section {
 }
 p { margin: 0 0 .75rem; }
 p:last-child, form:last-child { margin-bottom: 0; }
+form + p { margin-top: .75rem; }
 .quiet { color: var(--quiet); font-size: .875rem; }
 .note { border-left: 3px solid var(--leaf); padding: .1rem 0 .1rem .75rem; }
 .fault { border-left: 3px solid var(--red); color: var(--red); padding: .1rem 0 .1rem .75rem; }
@@ -57,7 +58,8 @@ li:first-child { border-top: 0; padding-top: 0; }
 li > div { flex: 1; min-width: 0; }
 li button { width: auto; padding: .3rem .7rem; font-size: .875rem; }
 .pair { display: flex; gap: .6rem; }
-.pair > *, .pair button { flex: 1; height: 100%; }
+.pair > *, .pair button { flex: 1; }
+.pair > * { display: flex; }
 .pair button { padding-inline: .4rem; }
 details summary { cursor: pointer; font-weight: 550; }
 details[open] summary { margin-bottom: .75rem; }
