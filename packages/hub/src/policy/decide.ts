@@ -31,8 +31,8 @@ function evaluate(rules: Rules, actors: readonly Actor[], question: Question): A
 
 const NOBODY: Answer = { isAllowed: false, decidedBy: [], failed: [] };
 
-/** Roles that, held in the whole territory, would make it allowed. */
-export function rolesThatMay(state: State, { actors }: Standing, question: Question): string[] {
+/** Roles that, held in the whole territory, would make it allowed; `half`: held by this one of the actors. */
+function rolesThatMay(state: State, { actors }: Standing, question: Question, half: Half): string[] {
   const { rules } = state;
   const { action } = question;
   const permits = (role: string): boolean => {
@@ -42,13 +42,28 @@ export function rolesThatMay(state: State, { actors }: Standing, question: Quest
   };
   const isEnough = (role: string): boolean => {
     const held = { role, scope: { kind: 'territory', id: '' } } as const;
-    return evaluate(
-      rules,
-      actors.map((actor) => ({ ...actor, roles: [...actor.roles, held] })),
-      question,
-    ).isAllowed;
+    const given = actors.map((actor, index) =>
+      HALVES[half].includes(index) ? { ...actor, roles: [...actor.roles, held] } : actor,
+    );
+    return evaluate(rules, given, question).isAllowed;
   };
-  return rules.roles.filter(permits).slice(0, ROLES_NAMED_MAX).filter(isEnough);
+  // What a member's key may beyond its role, a policy says.
+  const isOfKey = (role: string): boolean => half === 'key' && role === 'member';
+  return rules.roles
+    .filter((role) => permits(role) || isOfKey(role))
+    .slice(0, ROLES_NAMED_MAX)
+    .filter(isEnough);
+}
+
+/** Of whom it is that something is not permitted: a person's own key needs it of both. */
+type Half = 'key' | 'person' | 'whole';
+const HALVES: Readonly<Record<Half, readonly number[]>> = { key: [0], person: [1], whole: [0, 1] };
+
+function lackingHalf({ rules }: State, { actors }: Standing, question: Question): Half {
+  if (actors.length < 2) return 'whole';
+  const [key, person] = actors.map((actor) => evaluate(rules, [actor], question).isAllowed);
+  if (key === person) return 'whole';
+  return key === true ? 'person' : 'key';
 }
 
 /** Each is a decision of its own. */
@@ -79,7 +94,8 @@ export function tell(
     const message = `${subject}: permitted by ${by}${pools === undefined ? '' : ofPoolsText(pools)}`;
     return { isAllowed, decidedBy, needed: '', rolesThatMay: [], message, ...(pools === undefined ? {} : { pools }) };
   }
-  const roles = rolesThatMay(state, standing, question);
+  const half = lackingHalf(state, standing, question);
+  const roles = rolesThatMay(state, standing, question, half);
   if (failed.length > 0) {
     const needed = `ask a steward to mend it: ${failed.map(({ why }) => why).join('; ')}`;
     return {
@@ -96,8 +112,9 @@ export function tell(
       : 'it holds in every territory';
     return { isAllowed, decidedBy, rolesThatMay: roles, needed, message: `${subject}: ${by} forbids it; ${needed}` };
   }
-  const needed = neededText(roles);
-  return { isAllowed, decidedBy, rolesThatMay: roles, needed, message: `${subject}: no policy permits it; ${needed}` };
+  const needed = neededText(roles, half);
+  const message = `${subject}: ${NOT_PERMITTED[half]}; ${needed}`;
+  return { isAllowed, decidedBy, rolesThatMay: roles, needed, message };
 }
 
 const ofPoolsText = (pools: readonly string[]): string =>
@@ -105,9 +122,17 @@ const ofPoolsText = (pools: readonly string[]): string =>
 
 const isOwn = (ids: readonly string[]): boolean => ids[0]?.includes('/') === true;
 
-function neededText(roles: readonly string[]): string {
+const NOT_PERMITTED: Readonly<Record<Half, string>> = {
+  key: 'its person may, and no policy permits it to the key',
+  person: 'the key may, and no policy permits it to its person',
+  whole: 'no policy permits it',
+};
+
+function neededText(roles: readonly string[], half: Half): string {
   if (roles.length === 0) return 'no role permits it';
-  return `it takes the role ${roles.join(' or ')}; ask a steward`;
+  const names = roles.join(' or ');
+  if (half === 'key') return `it takes a key with the role ${names}; sign in, or make one: idlewild keys create --own`;
+  return `it takes the role ${names}${half === 'person' ? ' for the person' : ''}; ask a steward`;
 }
 
 function askerText({ actors }: Standing, question: Question): string {

@@ -76,6 +76,33 @@ describe.each(worlds)('on $kind', ({ open }) => {
     });
   });
 
+  test('a refusal to an own key says which of the two lacks it, and what that one takes', async () => {
+    const world = await open();
+    await world.member('per_ada', ['member', 'steward']);
+    await world.member('per_bob', ['lender']);
+    const refused = async (key: Principal, action: Action): Promise<unknown> =>
+      Promise.resolve()
+        .then(() => world.policy.check(key, action, on()))
+        .catch((error: unknown) => error);
+    const [caller, steward] = [await world.key('caller', 'per_ada'), await world.key('steward', 'per_bob')];
+    expect(await refused(caller, 'createProject')).toMatchObject({
+      message: expect.stringContaining(
+        'its person may, and no policy permits it to the key; it takes a key with',
+      ) as string,
+      details: { rolesThatMay: ['steward', 'member'] },
+    });
+    // By a policy on members' keys, whose role does not list it.
+    expect(await refused(caller, 'askAllocation')).toMatchObject({ details: { rolesThatMay: ['steward', 'member'] } });
+    expect(await refused(steward, 'createProject')).toMatchObject({
+      message: expect.stringContaining(
+        'the key may, and no policy permits it to its person; it takes the role steward or member for the person',
+      ) as string,
+    });
+    expect(await refused(await world.key('caller', 'per_bob'), 'createProject')).toMatchObject({
+      message: expect.stringContaining(': no policy permits it; it takes the role steward or member; ask') as string,
+    });
+  });
+
   test('a role holds where it is bound, and until it expires', async () => {
     const world = await open();
     const key = await world.key('nothing');
