@@ -111,6 +111,7 @@ export {
 export { EVENT_BUCKETS, PROMPT_BUCKETS, bucketFor } from './sealed/padding.ts';
 export {
   createUseJudge,
+  holdsFor,
   reasonOfRule,
   type ClassifierRule,
   type UseAsked,

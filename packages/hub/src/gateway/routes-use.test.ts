@@ -89,6 +89,18 @@ test('a refusal is appealed against, decided on, and lifted', async () => {
   expect(await (await call('GET', `/api/appeals/${id}`)).json()).toMatchObject({ state: 'reversed', note: 'she does' });
 });
 
+test('a key of the community is held to a profile that names it, and told how to ask', async () => {
+  const territory = door.hub.territory.id;
+  const kiosk = await door.hub.keys.create({ territory, role: 'caller', name: 'kiosk', actor: 'test' });
+  await hold({ profiles: [{ name: 'young', keys: ['kiosk'], preamble: 'Be kind.' }] });
+  expect((await call('POST', '/v1/chat/completions', chat('hello'), kiosk.key)).status).toBe(200);
+  expect(works.at(-1)?.prompt).toMatchObject({ messages: [{ role: 'system', content: 'Be kind.' }, {}] });
+  const completion = { model: 'jacobean', prompt: 'once' };
+  const { error } = (await (await call('POST', '/v1/completions', completion, kiosk.key)).json()) as Refusal;
+  expect(error).toMatchObject({ code: 'use_refused', message: expect.stringMatching(/v1\/chat.*ref_/) as string });
+  expect((await call('POST', '/v1/completions', completion)).status).toBe(200);
+});
+
 test('callers read the rules and do not change them; a wrong rule changes nothing', async () => {
   expect((await call('GET', '/api/use')).status).toBe(200);
   expect((await call('PUT', '/api/use', { rules: { v: 1 } })).status).toBe(403);

@@ -7,6 +7,7 @@ import {
   IdlewildError,
   encodeCbor,
   equalBytes,
+  holdsFor,
   openUseRules,
   reasonOfRule,
   useOrderOf,
@@ -64,10 +65,10 @@ export function sealedUseOf(
     now: { version, rules },
     said,
   }: { readonly now: { version: number; rules: UseRules }; readonly said?: SignedRules | undefined },
-  groups: readonly string[],
+  asker: Parameters<typeof holdsFor>[1],
   exceptions: ReadonlySet<string>,
 ): SealedUse | undefined {
-  const own = (rules.profiles ?? []).filter((profile) => profile.groups.some((group) => groups.includes(group)));
+  const own = (rules.profiles ?? []).filter((profile) => holdsFor(profile, asker));
   const profiles = own.map(({ name }) => name);
   const ruled = [rules, ...own].flatMap((each) => each.rules ?? []).map(({ id }) => reasonOfRule(id));
   const except = ruled.filter((reason) => exceptions.has(reason));

@@ -198,7 +198,7 @@ export function createUse(deps: UseDeps, territory: string): Use {
     request: UseRequest,
     signal: AbortSignal,
   ): Promise<readonly string[]> {
-    const asked = askedOf(request, await groupsOf(asker));
+    const asked = { ...askedOf(request, await groupsOf(asker)), keys: keysOf(asker) };
     const except = exceptionsOf(by, asker);
     const preambles = by.judge.preambles(asked);
     const isUnbegun = request.isCompletion === true && preambles.length > 0;
@@ -269,7 +269,7 @@ export function createUse(deps: UseDeps, territory: string): Use {
     sealedFor(asker) {
       const by = held();
       const holdsFor = async (now: Holding): Promise<SealedUse | undefined> =>
-        sealedUseOf(now, await groupsOf(asker), exceptionsOf(now, asker));
+        sealedUseOf(now, { groups: await groupsOf(asker), keys: keysOf(asker) }, exceptionsOf(now, asker));
       if (by instanceof Promise) return by.then((now) => (looksAtTexts(now.now.rules) ? holdsFor(now) : undefined));
       return looksAtTexts(by.now.rules) ? holdsFor(by) : undefined;
     },
@@ -295,6 +295,12 @@ export function createUse(deps: UseDeps, territory: string): Use {
     },
   };
 }
+
+/** By which profiles name it. What somebody calls her own key is for herself. */
+const keysOf = (asker: Principal): readonly string[] => {
+  if (asker.kind !== 'key') return [];
+  return asker.person === undefined ? [asker.keyId, asker.name] : [asker.keyId];
+};
 
 /** Of the JSON that the API gives of them. */
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');

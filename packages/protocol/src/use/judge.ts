@@ -3,7 +3,7 @@
  * What takes a classifier is left to whoever can run one. Pure; compiled once for each version of the rules.
  */
 import { createPhraseFinder, type PhraseFinder } from './phrases.ts';
-import type { UseRule, UseRules } from './use-rules.ts';
+import type { UseProfile, UseRule, UseRules } from './use-rules.ts';
 
 export interface UseAsked {
   readonly model: string;
@@ -13,6 +13,8 @@ export interface UseAsked {
   readonly isSealed?: boolean | undefined;
   /** Names of the groups that the asker is in. */
   readonly groups: readonly string[];
+  /** Id of the asker's key, and its name where it is the community's own; absent: asked without a key. */
+  readonly keys?: readonly string[] | undefined;
 }
 
 /** Why a request is not wanted. */
@@ -33,20 +35,25 @@ export interface UseJudge {
   /** Rules that take a classifier, for this asker. */
   classifiers(asked: UseAsked, except?: ReadonlySet<string>): readonly ClassifierRule[];
   /** Texts that a conversation of this asker begins with. */
-  preambles(asked: Pick<UseAsked, 'groups'>): readonly string[];
+  preambles(asked: Asker): readonly string[];
 }
+
+type Asker = Pick<UseAsked, 'groups' | 'keys'>;
+
+/** Whether a profile holds for an asker. */
+export const holdsFor = (profile: Pick<UseProfile, 'groups' | 'keys'>, { groups, keys = [] }: Asker): boolean =>
+  profile.groups?.some((group) => groups.includes(group)) === true ||
+  profile.keys?.some((key) => keys.includes(key)) === true;
 
 const NOTHING: ReadonlySet<string> = new Set();
 export const reasonOfRule = (id: string): string => `rule:${id}`;
 
 type Profile = Pick<UseRules, 'models' | 'purposes' | 'rules' | 'sealed'>;
-type UseProfile = NonNullable<UseRules['profiles']>[number];
 
 interface Compiled {
   readonly profile: Profile;
-  /** Of a profile; the rules for everybody have none. */
-  readonly name: string | undefined;
-  readonly groups: ReadonlySet<string> | undefined;
+  /** The rules for everybody are of none. */
+  readonly of: UseProfile | undefined;
   readonly phrases: readonly { readonly id: string; readonly why: string; readonly find: PhraseFinder }[];
   readonly classifiers: readonly ClassifierRule[];
   readonly preamble: string | undefined;
@@ -55,8 +62,7 @@ interface Compiled {
 export function createUseJudge(rules: UseRules): UseJudge {
   const compile = (profile: Profile, of?: UseProfile): Compiled => ({
     profile,
-    name: of?.name,
-    groups: of === undefined ? undefined : new Set(of.groups),
+    of,
     phrases: (profile.rules ?? []).flatMap((rule) =>
       rule.kind === 'phrases' ? [{ id: rule.id, why: rule.why, find: createPhraseFinder(rule.phrases) }] : [],
     ),
@@ -64,8 +70,8 @@ export function createUseJudge(rules: UseRules): UseJudge {
     preamble: of?.preamble,
   });
   const all = [compile(rules), ...(rules.profiles ?? []).map((profile) => compile(profile, profile))];
-  const holding = ({ groups }: Pick<UseAsked, 'groups'>): readonly Compiled[] =>
-    all.filter((compiled) => compiled.groups === undefined || groups.some((group) => compiled.groups?.has(group)));
+  const holding = (asker: Asker): readonly Compiled[] =>
+    all.filter(({ of }) => of === undefined || holdsFor(of, asker));
 
   return {
     faultOf(asked, except = NOTHING) {
@@ -92,7 +98,7 @@ export function createUseJudge(rules: UseRules): UseJudge {
   };
 }
 
-function faultsOf({ profile, name }: Compiled, asked: UseAsked): readonly UseFault[] {
+function faultsOf({ profile, of }: Compiled, asked: UseAsked): readonly UseFault[] {
   const { models, purposes, sealed } = profile;
   const { model, purpose, isSealed = false } = asked;
   const faults: UseFault[] = [];
@@ -110,7 +116,7 @@ function faultsOf({ profile, name }: Compiled, asked: UseAsked): readonly UseFau
     faults.push({ reason: 'purpose-denied', why: `the purpose "${purpose}" is none that is served here` });
   }
   if (isSealed && sealed === 'refused') {
-    const who = name === undefined ? 'this community' : `your profile "${name}"`;
+    const who = of === undefined ? 'this community' : `your profile "${of.name}"`;
     faults.push({ reason: 'sealed-refused', why: `${who} takes no end-to-end encrypted prompts` });
   }
   return faults;

@@ -1,6 +1,6 @@
 /**
  * What a community wants its commons not to be used for, as data: lists of models and purposes, rules on prompts, and
- * profiles that are stricter for some groups. A community that says nothing has none of it.
+ * profiles that are stricter for some groups and keys. A community that says nothing has none of it.
  *
  * Rules of phrases are matched by whole words and not by regular expressions: a steward can read what they mean, and
  * nobody can write one that stops a hub. Whoever seals prompts holds them against the same rules before sealing.
@@ -43,6 +43,8 @@ const useRuleSchema = z.discriminatedUnion('kind', [
 ]);
 export type UseRule = z.infer<typeof useRuleSchema>;
 
+const whose = z.array(z.string().min(1).max(LIMITS.nameCharactersMax)).min(1).max(LIMITS.useListMax);
+
 const listOf = (entry: z.ZodString) =>
   z.strictObject({
     /** Absent: any that is not denied. */
@@ -63,12 +65,14 @@ export const useRulesSchema = z
     ...profileFields,
     /** Of prompts that nobody here can read; absent: allowed. */
     sealed: z.enum(['allowed', 'refused']).optional(),
-    /** For members of these groups, besides: an age-appropriate mode is one. */
+    /** For members of these groups and for these keys, besides: an age-appropriate mode is one. */
     profiles: z
       .array(
         z.strictObject({
           name: slug,
-          groups: z.array(z.string().min(1).max(LIMITS.nameCharactersMax)).min(1).max(LIMITS.useListMax),
+          groups: whose.optional(),
+          /** Ids of keys, or names of the community's own: a kiosk's, a library page's. */
+          keys: whose.optional(),
           ...profileFields,
           sealed: z.enum(['allowed', 'refused']).optional(),
           /** What every conversation begins with, as a system message before all others. */
@@ -82,8 +86,12 @@ export const useRulesSchema = z
     const all = [rules, ...(rules.profiles ?? [])].flatMap((profile) => (profile.rules ?? []).map(({ id }) => id));
     const twice = all.find((id, index) => all.indexOf(id) !== index);
     if (twice !== undefined) context.addIssue({ code: 'custom', message: `the id "${twice}" stands twice` });
+    const empty = rules.profiles?.find(({ groups, keys }) => groups === undefined && keys === undefined);
+    if (empty === undefined) return;
+    context.addIssue({ code: 'custom', message: `the profile "${empty.name}" names neither groups nor keys` });
   });
 export type UseRules = z.infer<typeof useRulesSchema>;
+export type UseProfile = NonNullable<UseRules['profiles']>[number];
 
 /** What a community has that never said anything. */
 export const NO_USE_RULES: UseRules = { v: 1 };

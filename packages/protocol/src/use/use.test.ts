@@ -100,6 +100,14 @@ test('a profile holds for members of its groups alone, besides what holds for al
   expect(rules.preambles(child)).toEqual(['You speak with a child.']);
 });
 
+test('a profile holds for keys that it names, whatever groups there are', () => {
+  const { faultOf, preambles } = judge({ profiles: [{ name: 'kiosk', keys: ['the library'], preamble: 'Be brief.' }] });
+  expect(faultOf(asked({ keys: ['key_1', 'the library'] }))).toBeUndefined();
+  expect(preambles(asked({ keys: ['key_1', 'the library'] }))).toEqual(['Be brief.']);
+  expect(preambles(asked({ groups: ['the library'], keys: ['key_1'] }))).toEqual([]);
+  expect(preambles(asked())).toEqual([]);
+});
+
 test('who takes no encrypted prompts is said: the community, or a profile of it', () => {
   const why = (rules: Omit<UseRules, 'v'>) => judge(rules).faultOf(asked({ isSealed: true, groups: ['g'] }))?.why;
   expect(why({ sealed: 'refused' })).toBe('this community takes no end-to-end encrypted prompts');
@@ -115,6 +123,7 @@ test.each<[string, unknown]>([
   ],
   ['a phrase without a letter', { v: 1, rules: [phrases('a', '***')] }],
   ['a field that nobody knows', { v: 1, modles: {} }],
+  ['a profile for nobody', { v: 1, profiles: [{ name: 'p', preamble: 'x' }] }],
   ['a later version', { v: 2 }],
 ])('%s are refused', (_, rules) => {
   expect(useRulesSchema.safeParse(rules).success).toBe(false);
