@@ -26,7 +26,7 @@ section {
 }
 p { margin: 0 0 .75rem; }
 p:last-child, form:last-child { margin-bottom: 0; }
-form + p { margin-top: .75rem; }
+form + .quiet { margin-top: .75rem; }
 .quiet { color: var(--quiet); font-size: .875rem; }
 .note { border-left: 3px solid var(--leaf); padding: .1rem 0 .1rem .75rem; }
 .fault { border-left: 3px solid var(--red); color: var(--red); padding: .1rem 0 .1rem .75rem; }
