@@ -98,8 +98,18 @@ test('where work needs an allocation a member with nothing has her floor, and a 
   await idlewild(hub.key, 'projects', 'cap', 'community', '--tokens-per-day', '1');
   // One token a day for all of them: nobody's floor fits into that.
   expect(await chat(bea.key, 20)).toMatchObject({ said: { error: { code: 'spend_cap' } } });
+  const wrong = await idlewild(hub.key, 'projects', 'cap', 'key', '--everybody', '--tokens-per-day', '1');
+  expect(wrong).toMatchObject({ said: { error: { code: 'usage' } } });
+  const each = await idlewild(hub.key, 'projects', 'cap', 'person', '--everybody', '--requests-per-minute', '500');
+  expect(each).toMatchObject({ code: 0, said: { kind: 'person', subject: 'everybody', requestsPerMinute: 500 } });
+  await idlewild(hub.key, 'projects', 'cap', 'person', '--everybody', '--requests-per-minute', 'none');
   const caps = await idlewild(hub.key, 'projects', 'caps');
-  expect(caps.said).toMatchObject({ caps: [{ kind: 'territory', tokensPerDay: 1 }] });
+  expect(caps.said).toMatchObject({
+    caps: [
+      { kind: 'person', requestsPerMinute: null },
+      { kind: 'territory', tokensPerDay: 1 },
+    ],
+  });
   await idlewild(hub.key, 'projects', 'cap', 'community', '--tokens-per-day', 'none');
   expect(await chat(bea.key, 20)).toMatchObject({ code: 0 });
 });

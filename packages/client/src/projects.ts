@@ -112,7 +112,7 @@ type Cap = number | 'none' | undefined;
 
 export interface CapsChange {
   readonly kind: CapKind;
-  /** Of a project also its name; of the territory nothing. */
+  /** Of a project also its name; of the territory nothing; of people also "everybody". */
   readonly subject?: string | undefined;
   readonly tokensPerDay?: Cap;
   readonly requestsPerDay?: Cap;

@@ -140,7 +140,7 @@ function csvCell(value: string | number): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-type CapOptions = Omit<CapsChange, 'kind' | 'subject'>;
+type CapOptions = Omit<CapsChange, 'kind' | 'subject'> & { readonly everybody?: boolean };
 
 function addCap(projects: Command): void {
   projects
@@ -148,20 +148,34 @@ function addCap(projects: Command): void {
     .summary('cap the community, a project, a key or a person')
     .description(
       'Cap what the community, a project, a key or a person may use in a day; a person also in a minute, over all ' +
-        'her keys. Nothing goes beyond a cap but by changing it. A cap that is not named stays.',
+        'her keys. What is set for everybody holds for each person as far as she has no cap of her own. Nothing goes ' +
+        'beyond a cap but by changing it. A cap that is not named stays.',
     )
     .addArgument(new Argument('<what>', 'community, project, key or person').choices(['community', ...KINDS]))
     .argument('[which]', 'its name or id; nothing for the community')
+    .option('--everybody', 'of each person who has none of her own')
     .option('--tokens-per-day <count>', 'prompts and answers; none takes the cap away', parseCap)
     .option('--requests-per-day <count>', 'the same for requests', parseCap)
     .option('--tokens-per-minute <count>', 'of a person', parseCap)
     .option('--requests-per-minute <count>', 'of a person', parseCap)
-    .addHelpText('after', '\nExample:\n  $ idlewild projects cap project maps --tokens-per-day 200000')
-    .action(async (what: string, which: string | undefined, caps: CapOptions, command: Command) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ idlewild projects cap project maps --tokens-per-day 200000\n' +
+        '  $ idlewild projects cap person --everybody --requests-per-minute 30',
+    )
+    .action(async (what: string, which: string | undefined, { everybody, ...caps }: CapOptions, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
       const kind = what === 'community' ? 'territory' : (what as CapKind);
-      const subject = which === undefined ? undefined : await subjectOf(client, kind, which);
+      if (everybody === true && (kind !== 'person' || which !== undefined)) {
+        const { IdlewildError } = await import('@idlewild/protocol');
+        throw new IdlewildError(
+          'usage',
+          '--everybody is for people, and names them all: projects cap person --everybody',
+        );
+      }
+      const named = which === undefined ? undefined : await subjectOf(client, kind, which);
+      const subject = everybody === true ? 'everybody' : named;
       const now = await client.spending.cap({ kind, subject, ...caps });
       context.show(now, () => factLines(capFacts(now)));
     });

@@ -243,6 +243,29 @@ test("a person's limit by the minute is of all her keys together", async () => {
   });
 });
 
+test('a limit by the minute for everybody is of each person, and not of each of her keys', async () => {
+  const [hal, ivy] = [await member('Hal'), await member('Ivy')];
+  const second = await door.hub.keys.create({
+    territory: door.hub.territory.id,
+    role: 'member',
+    actor: 'test',
+    person: hal.person,
+  });
+  const everybody = { kind: 'person', subject: 'everybody' };
+  const set = await api('PATCH', '/api/caps', { ...everybody, requestsPerMinute: 2 });
+  expect(set).toMatchObject({ status: 200, body: { ...everybody, requestsPerMinute: 2 } });
+  try {
+    const { caps } = (await api<{ caps: object[] }>('GET', '/api/caps')).body;
+    expect(caps).toContainEqual(expect.objectContaining({ ...everybody, requestsPerMinute: 2 }));
+    await chat(hal.key, 5);
+    await chat(second.key, 5);
+    await expect(chat(hal.key, 5)).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
+    await chat(ivy.key, 5);
+  } finally {
+    await api('PATCH', '/api/caps', { ...everybody, requestsPerMinute: 'none' });
+  }
+});
+
 test('showback adds up, whoever looks sees her own, and stewards see everything', async () => {
   const fay = await member('Fay');
   const made = await api<{ id: string }>('POST', '/api/projects', { name: 'tides', purpose: 'climate' }, fay.key);

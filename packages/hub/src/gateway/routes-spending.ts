@@ -68,6 +68,10 @@ const capsView = ({ tokensPerDay, requestsPerDay, tokensPerMinute, requestsPerMi
   requestsPerMinute: requestsPerMinute ?? null,
 });
 
+/** No person's id: a cap of each who has none of her own. */
+const EVERYBODY = 'everybody';
+const shown = (kind: string, subject: string): string => (kind === 'person' && subject === '' ? EVERYBODY : subject);
+
 function capRoutes(app: App, { territory, spendRules, projects }: SpendingRoutesDeps): void {
   typed(app).route({
     method: 'GET',
@@ -78,7 +82,7 @@ function capRoutes(app: App, { territory, spendRules, projects }: SpendingRoutes
       const caps = await spendRules.caps();
       return {
         settings: await spendRules.settings(),
-        caps: caps.map(({ kind, subject, ...rest }) => ({ kind, subject, ...capsView(rest) })),
+        caps: caps.map(({ kind, subject, ...rest }) => ({ kind, subject: shown(kind, subject), ...capsView(rest) })),
       };
     },
   });
@@ -89,7 +93,13 @@ function capRoutes(app: App, { territory, spendRules, projects }: SpendingRoutes
     schema: {
       body: z.strictObject({
         kind: z.enum(CAP_KINDS),
-        subject: z.string().max(64).optional().describe('Id of the key or person, id or name of the project.'),
+        subject: z
+          .string()
+          .max(64)
+          .optional()
+          .describe(
+            'Id of the key or person, id or name of the project; of a person also "everybody": who has no own.',
+          ),
         tokensPerDay: cap,
         requestsPerDay: cap,
         tokensPerMinute: cap,
@@ -101,9 +111,10 @@ function capRoutes(app: App, { territory, spendRules, projects }: SpendingRoutes
     handler: async (request) => {
       const { kind, subject: named = '', ...caps } = request.body;
       check(kind, named, caps);
-      const subject = kind === 'project' ? (await projects.get(named)).id : named;
+      const isAll = kind === 'person' && named === EVERYBODY;
+      const subject = kind === 'project' ? (await projects.get(named)).id : isAll ? '' : named;
       const now = await spendRules.setCaps({ kind, subject, caps, actor: actorOf(principal(request)) });
-      return { kind, subject: kind === 'territory' ? territory.id : subject, ...capsView(now) };
+      return { kind, subject: kind === 'territory' ? territory.id : shown(kind, subject), ...capsView(now) };
     },
   });
   typed(app).route({

@@ -11,7 +11,7 @@ import type { Allocations, CapKind } from '../db/schema/projects.ts';
 import { locking } from '../db/row-lock.ts';
 import { floorOf, regularBound, type Asker, type Bound, type Decision, type Standing, type Way } from './decide.ts';
 import { DAY_MS, dayOf, lockAccounts, type Account } from './holds.ts';
-import { capsOf, settingsOf, type Caps, type Settings } from './rules.ts';
+import { capsOf, holdingCaps, settingsOf, type Caps, type Settings } from './rules.ts';
 
 /** Who asks. */
 export interface Spender {
@@ -180,7 +180,7 @@ async function readCaps(
     nowMs: row?.now_ms ?? 0,
     settings: settingsOf(row),
     members: new Set(active.map((member) => member.person_id)),
-    caps: (of) => caps.get(nameOf(of)),
+    caps: (of) => holdingCaps((kind, subject) => caps.get(nameOf({ kind, subject })), of.kind, of.subject),
   };
 }
 

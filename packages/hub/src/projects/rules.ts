@@ -33,7 +33,7 @@ export interface Settings {
 
 export interface CapChange {
   readonly kind: CapKind;
-  /** Empty for the territory itself. */
+  /** Empty for the territory itself, and of people for everybody. */
   readonly subject: string;
   readonly actor: string;
   /** `none` takes a cap away; what is not named stays. */
@@ -75,7 +75,8 @@ export function createSpendRules({ db, audit, versions }: SpendRulesDeps, territ
   async function readAll(version: number): Promise<KnownRules> {
     const [settings, rows] = await Promise.all([readSettings(db, territory), capRows(db, territory)]);
     const caps = new Map(rows.map((row) => [`${row.kind} ${row.subject_id}`, capsOf(row)]));
-    const rules: KnownRules = { settings, capsOf: (kind, subject) => caps.get(`${kind} ${subject}`) };
+    const get = (kind: string, subject: string): Caps | undefined => caps.get(`${kind} ${subject}`);
+    const rules: KnownRules = { settings, capsOf: (kind, subject) => holdingCaps(get, kind, subject) };
     read = { version, rules };
     return rules;
   }
@@ -104,7 +105,8 @@ export function createSpendRules({ db, audit, versions }: SpendRulesDeps, territ
           .returningAll()
           .executeTakeFirstOrThrow();
         await touchPeople(transaction, territory);
-        const details = { kind, ...Object.fromEntries(given) };
+        const whose = kind === 'person' && subject === '' ? { everybody: true } : {};
+        const details = { kind, ...whose, ...Object.fromEntries(given) };
         const of = subject === '' ? territory : subject;
         await audit.append(transaction, { territory, actor, action: 'capSpending', subject: of, details });
         return changed;
@@ -151,6 +153,16 @@ export function capsOf(row: CapColumns): Caps {
   return Object.fromEntries(caps.filter(([, cap]) => cap !== null));
 }
 
+/** Of a person those of everybody, as far as she has none of her own. */
+export function holdingCaps(
+  get: (kind: string, subject: string) => Caps | undefined,
+  kind: string,
+  subject: string,
+): Caps | undefined {
+  const [own, all] = [get(kind, subject), kind === 'person' ? get(kind, '') : undefined];
+  return own === undefined || all === undefined ? (own ?? all) : { ...all, ...own };
+}
+
 const capRows = (db: Database, territory: string) =>
   db
     .selectFrom('spend_caps')
@@ -182,7 +194,7 @@ export const settingsOf = (row: SettingColumns | undefined): Settings => ({
 
 /** A cap of what is not there would be one that nobody notices to be missing. */
 async function checkSubject(db: Database, territory: string, kind: CapKind, subject: string): Promise<void> {
-  if (kind === 'territory') return;
+  if (kind === 'territory' || (kind === 'person' && subject === '')) return;
   const row = await subjectOf(db, territory, kind, subject);
   if (row === undefined) throw new IdlewildError('not_found', `there is no ${kind} ${subject} in this territory`);
 }

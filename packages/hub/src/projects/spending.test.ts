@@ -75,6 +75,21 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     });
   });
 
+  test('a cap of everybody is of each person over all her keys, and her own goes before it', async () => {
+    const world = await setUp();
+    const [ada, bea] = [await world.member('Ada'), await world.member('Bea')];
+    const [phone, laptop] = [await world.key({ person: ada }), await world.key({ person: ada })];
+    await cap(world, 'person', '', { tokensPerDay: 1_000, requestsPerMinute: 5 });
+    await spend(world, world.order(phone, 700), 700);
+    expect((await begin(world, world.order(laptop, 700))).tokens).toBe(300);
+    expect((await begin(world, world.order(await world.key({ person: bea }), 700))).tokens).toBe(700);
+    // A key that is nobody's is not a person.
+    expect(await world.spending.begin(world.order(await world.key(), 5_000))).toBeUndefined();
+    await cap(world, 'person', ada, { tokensPerDay: 2_000 });
+    expect((await world.rules.known()).capsOf('person', ada)).toEqual({ tokensPerDay: 2_000, requestsPerMinute: 5 });
+    expect((await begin(world, world.order(phone, 5_000))).tokens).toBe(1_000);
+  });
+
   test('a cap that is set at noon counts the morning', async () => {
     const world = await setUp();
     const key = await world.key();
