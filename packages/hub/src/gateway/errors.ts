@@ -39,9 +39,13 @@ export const errorBody = (error: IdlewildError): ErrorBody => ({
     type: typeOf(error),
     param: typeof error.details.param === 'string' ? error.details.param : null,
     code: error.code,
-    ...(EXPLAINED.has(error.code) ? { details: error.details } : {}),
+    ...(EXPLAINED.has(error.code) ? { details: detailsOf(error) } : {}),
   },
 });
+
+/** Of every 403: where no policy decided, the message says what is needed. */
+const detailsOf = ({ status, message, details }: IdlewildError): IdlewildError['details'] =>
+  status === 403 ? { decidedBy: [], rolesThatMay: [], needed: message, ...details } : details;
 
 interface Issue {
   readonly code?: string;

@@ -54,6 +54,8 @@ test.each<[string, object]>([
   expect(answer.status).toBe(403);
   const { error } = (await answer.json()) as Refusal;
   expect(error).toMatchObject({ code: 'use_refused', message: expect.stringContaining('no weapons') as string });
+  const needed = expect.stringContaining('appeal') as string;
+  expect(error).toMatchObject({ details: { decidedBy: ['rule:gas'], rolesThatMay: [], needed } });
   expect(works).toEqual([]);
   expect(device.heard.filter(({ t }) => t === 'answer' || t === 'embed').every(({ t }) => t === 'answer')).toBe(true);
 });

@@ -63,6 +63,8 @@ export interface DirectoryDeps {
 interface Refusal {
   readonly code: ErrorCode;
   readonly message: string;
+  /** In place of a policy's id. */
+  readonly decidedBy?: string;
 }
 
 interface Subject {
@@ -131,7 +133,7 @@ const idOf = (principal: Principal): string => {
 
 function current(entry: Entry, nowMs: number): Standing {
   const { known } = entry;
-  if (known.refusal !== undefined) throw new IdlewildError(known.refusal.code, known.refusal.message);
+  if (known.refusal !== undefined) throw errorOf(known.refusal);
   if (nowMs < entry.standing.untilMs) return entry.standing;
   const actors: Actor[] = [];
   let untilMs = Number.POSITIVE_INFINITY;
@@ -148,6 +150,12 @@ function current(entry: Entry, nowMs: number): Standing {
   const { closedProject } = known;
   const closed = closedProject === undefined ? {} : { closedProject };
   return (entry.standing = { actors, signature: JSON.stringify(actors), untilMs, ...closed });
+}
+
+function errorOf({ code, message, decidedBy }: Refusal): IdlewildError {
+  if (decidedBy === undefined) return new IdlewildError(code, message);
+  const needed = message.slice(message.indexOf('; ') + 2);
+  return new IdlewildError(code, message, { details: { decidedBy: [decidedBy], rolesThatMay: [], needed } });
 }
 
 const ASK = 'ask a steward for a new one';
@@ -216,7 +224,8 @@ async function knownPerson(db: Database, territory: string, id: string): Promise
     .where('person_id', '=', id)
     .executeTakeFirst();
   const refusal = refusalOf(member?.state);
-  if (refusal !== undefined) return refused('forbidden', refusal);
+  if (refusal !== undefined)
+    return { actors: [], refusal: { code: 'forbidden', message: refusal, decidedBy: 'membership' } };
   const groups = await db
     .selectFrom('group_members')
     .innerJoin('groups', 'groups.id', 'group_members.group_id')

@@ -103,6 +103,18 @@ describe.each(worlds)('on $kind', ({ open }) => {
     });
   });
 
+  test('a refusal to whoever is suspended says what decided, too', async () => {
+    const world = await open();
+    await world.member('per_ada', ['member']);
+    const key = await world.key('member', 'per_ada');
+    await world.suspend('per_ada');
+    const refused = async (): Promise<void> => world.policy.check(key, 'answer', on());
+    await expect(refused()).rejects.toMatchObject({
+      code: 'forbidden',
+      details: { decidedBy: ['membership'], rolesThatMay: [], needed: 'ask a steward why' },
+    });
+  });
+
   test('a role holds where it is bound, and until it expires', async () => {
     const world = await open();
     const key = await world.key('nothing');

@@ -363,7 +363,13 @@ function refused({ reason, why }: UseFault, refusal: string | undefined): Idlewi
       ? 'you were refused often today; appeal against one of the earlier refusals'
       : `if that is wrong, ask a person to look: idlewild appeals file ${refusal} "why it is wrong"`;
   return new IdlewildError('use_refused', `this community's rules of use refuse this: ${why}. ${capital(appeal)}`, {
-    details: { reason, ...(refusal === undefined ? {} : { refusal }) },
+    details: {
+      reason,
+      decidedBy: [reason],
+      rolesThatMay: [],
+      needed: 'ask otherwise, or appeal against the refusal: idlewild appeals file',
+      ...(refusal === undefined ? {} : { refusal }),
+    },
   });
 }
 
