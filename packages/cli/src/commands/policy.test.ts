@@ -64,6 +64,16 @@ function lockOut(territory: string, text: string): void {
   database.close();
 }
 
+test('a dry run names what holds under circumstances, on one thing or for some only', async () => {
+  const text = `@id("no-games") forbid (principal, action == Action::"answer", resource)
+when { context has purpose && context.purpose == "games" };
+@id("choir") permit (principal in Group::"choir", action == Action::"listKeys", resource);
+@id("all") forbid (principal in Role::"caller", action == Action::"listModels", resource);`;
+  expect(await call(`policy apply ${file('fine.cedar', text)} --dry-run`)).toBe(EXIT.ok);
+  expect(out).toMatch(/role:caller +listModels +refused/);
+  expect(out).toMatch(/and under circumstances, .*: fine\/no-games, fine\/choir\n/);
+});
+
 test('a policy that lets nobody in is taken away over the data of a hub that runs', async () => {
   const territory = world.hub.territory.id;
   const text = '@id("all") forbid (principal, action, resource);';

@@ -91,7 +91,7 @@ function addApply(policy: Command): void {
     });
 }
 
-function changeLines({ changed, changes }: PolicyChange, isTrial: boolean): string[] {
+function changeLines({ changed, changes, circumstantial }: PolicyChange, isTrial: boolean): string[] {
   if (changed.length === 0) return ['nothing changes: they say this already'];
   const cells = changes.map(({ who, what, isAllowed }) => [who, what, isAllowed ? 'allowed' : 'refused']);
   return [
@@ -102,6 +102,9 @@ function changeLines({ changed, changes }: PolicyChange, isTrial: boolean): stri
           ['WHO', 'WHAT', isTrial ? 'WOULD BE' : 'NOW'].map((title) => ({ title })),
           cells,
         )),
+    ...(circumstantial.length === 0
+      ? []
+      : [`and under circumstances, on one thing or for some only: ${circumstantial.join(', ')}`]),
   ];
 }
 

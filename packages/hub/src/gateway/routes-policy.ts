@@ -43,7 +43,11 @@ export const policyRoutes =
     stopRoutes(app, deps);
   };
 
-const changeView = ({ changed, cells }: Change): object => ({ changed, changes: cells });
+const changeView = ({ changed, cells, circumstantial }: Change): object => ({
+  changed,
+  changes: cells,
+  circumstantial,
+});
 
 function readRoutes(app: App, { policy, policyDesk }: PolicyRoutesDeps): void {
   typed(app).route({

@@ -15,7 +15,7 @@ import { TERRITORY } from '../people/standing.ts';
 import { touchPeople } from '../people/versions.ts';
 import { loadCedar } from './cedar.ts';
 import { POLICY_LIMITS } from './limits.ts';
-import { changesOf, matrixOf, type Cell } from './matrix.ts';
+import { changesOf, circumstantialIn, matrixOf, type Cell } from './matrix.ts';
 import { compileRules, type Rules } from './rules.ts';
 import { readSource, type State } from './state.ts';
 import type { OwnText } from './texts.ts';
@@ -47,6 +47,8 @@ export interface Change {
   readonly changed: readonly string[];
   /** What roles may that they might not, or the other way round. */
   readonly cells: readonly Cell[];
+  /** Ids of policies that are new, another or gone, and hold under circumstances or for some only: no cell shows it. */
+  readonly circumstantial: readonly string[];
 }
 
 export interface PolicyDesk {
@@ -108,7 +110,8 @@ export function createPolicyDesk(deps: DeskDeps): PolicyDesk {
     try {
       await requireWayBack(source, { territory, nowMs: clock.now() }, was, is);
       const cells = changesOf(matrixOf(was, territory), matrixOf(is, territory));
-      return { changed: [...texts].filter(([name, text]) => held.get(name) !== text).map(([name]) => name), cells };
+      const changed = [...texts].filter(([name, text]) => held.get(name) !== text).map(([name]) => name);
+      return { changed, cells, circumstantial: circumstantialIn(before, after) };
     } finally {
       before.release();
       after.release();

@@ -5,7 +5,9 @@
 import { DATA_CLASSES } from '@idlewild/protocol';
 import { ACTIONS, type Action } from './actions.ts';
 import { standIn } from './cases.ts';
+import type { EntityUidJson, PolicyJson } from './cedar.ts';
 import { decide } from './decide.ts';
+import type { Rules } from './rules.ts';
 import type { Question } from './slice.ts';
 import type { State } from './state.ts';
 
@@ -48,3 +50,25 @@ export function changesOf(before: readonly Cell[], after: readonly Cell[]): Cell
   const was = new Map(before.map(({ who, what, isAllowed }) => [`${who} ${what}`, isAllowed]));
   return after.filter(({ who, what, isAllowed }) => (was.get(`${who} ${what}`) ?? false) !== isAllowed);
 }
+
+/**
+ * Ids of policies that differ and say more than cells can show: of circumstances, of somebody who is not meant by a role
+ * alone, or of one thing.
+ */
+export function circumstantialIn({ policies: before }: Rules, { policies: after }: Rules): string[] {
+  const ids = [...new Set([...before.keys(), ...after.keys()])];
+  return ids.filter((id) => {
+    const [was, is] = [before.get(id), after.get(id)];
+    if (JSON.stringify(was) === JSON.stringify(is)) return false;
+    return [was, is].some((policy) => policy !== undefined && !isWholeIn(policy));
+  });
+}
+
+/** Whether cells show all that it does. */
+const isWholeIn = ({ principal, resource, conditions }: PolicyJson): boolean =>
+  conditions.length === 0 && resource.op === 'All' && (principal.op === 'All' || isRole(principal));
+
+const isRole = (principal: PolicyJson['principal']): boolean =>
+  principal.op === 'in' && 'entity' in principal && entityType(principal.entity) === 'Role';
+
+const entityType = (entity: EntityUidJson): string => ('__entity' in entity ? entity.__entity : entity).type;
