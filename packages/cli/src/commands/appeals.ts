@@ -3,6 +3,7 @@ import type { Appeal } from '@idlewild/client';
 import { Option, type Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { parseDurationSeconds } from '../text/duration.ts';
+import { asIs, namesBehind } from '../text/names.ts';
 import { tableLines } from '../text/table.ts';
 import { whenText } from '../text/units.ts';
 
@@ -48,7 +49,9 @@ function addList(appeals: Command): void {
     .addHelpText('after', '\nExample:\n  $ idlewild appeals list --state open')
     .action(async ({ state }: { state?: Appeal['state'] }, command: Command) => {
       const context = contextOf(command);
-      const all = await (await context.client()).appeals.list({ state });
+      const client = await context.client();
+      const all = await client.appeals.list({ state });
+      const called = all.length === 0 || context.json ? asIs : await namesBehind(client);
       const nowMs = Date.now();
       const titles = ['STATE', 'FILED', 'DUE', 'WHO', 'REASON', 'MODEL', 'ID'];
       context.show(all, () =>
@@ -60,7 +63,7 @@ function addList(appeals: Command): void {
                 appeal.state,
                 whenText(appeal.createdAt, nowMs),
                 appeal.state === 'open' ? whenText(appeal.dueAt, nowMs) : '',
-                appeal.actor,
+                called(appeal.actor),
                 appeal.reason,
                 appeal.model,
                 appeal.id,
@@ -70,16 +73,16 @@ function addList(appeals: Command): void {
     });
 }
 
-function linesOf(appeal: Appeal): readonly string[] {
+function linesOf(appeal: Appeal, called: (id: string) => string): readonly string[] {
   const { decidedAt, decidedBy, note } = appeal;
   return [
     `${appeal.id}  ${appeal.state}`,
     `  refused    ${appeal.reason}, model ${appeal.model}, ${appeal.refusedAt} (${appeal.refusal})`,
-    `  by         ${appeal.actor}, filed ${appeal.createdAt}`,
+    `  by         ${called(appeal.actor)}, filed ${appeal.createdAt}`,
     `  says       ${appeal.words}`,
     ...(decidedAt === null
       ? [`  due        ${appeal.dueAt}`]
-      : [`  decided    ${decidedAt}${decidedBy === null ? '' : ` by ${decidedBy}`}`]),
+      : [`  decided    ${decidedAt}${decidedBy === null ? '' : ` by ${called(decidedBy)}`}`]),
     ...(note === null ? [] : [`  note       ${note}`]),
   ];
 }
@@ -93,8 +96,10 @@ function addShow(appeals: Command): void {
     .addHelpText('after', '\nExample:\n  $ idlewild appeals show apl_…')
     .action(async (id: string, _: unknown, command: Command) => {
       const context = contextOf(command);
-      const appeal = await (await context.client()).appeals.get(id);
-      context.show(appeal, () => linesOf(appeal));
+      const client = await context.client();
+      const appeal = await client.appeals.get(id);
+      const called = context.json ? asIs : await namesBehind(client);
+      context.show(appeal, () => linesOf(appeal, called));
     });
 }
 
@@ -120,13 +125,15 @@ function addDecide(appeals: Command): void {
     .addHelpText('after', '\nExample:\n  $ idlewild appeals decide apl_… --reverse --note "she teaches chemistry"')
     .action(async (id: string, { uphold, reverse, note, exempt }: DecideOptions, command: Command) => {
       const context = contextOf(command);
+      const client = await context.client();
       if ((uphold ?? false) === (reverse ?? false)) {
         const { IdlewildError } = await import('@idlewild/protocol');
         throw new IdlewildError('usage', 'say how you decide: --uphold or --reverse');
       }
       const state = reverse === true ? 'reversed' : 'upheld';
-      const appeal = await (await context.client()).appeals.decide(id, { state, note, exemptSeconds: exempt });
-      context.show(appeal, () => linesOf(appeal));
+      const appeal = await client.appeals.decide(id, { state, note, exemptSeconds: exempt });
+      const called = context.json ? asIs : await namesBehind(client);
+      context.show(appeal, () => linesOf(appeal, called));
     });
 }
 

@@ -22,7 +22,7 @@ test('list shows what was done, newest first, without the text of a key', async 
   const { code, out: printed } = await call('audit', 'list');
   expect(code).toBe(EXIT.ok);
   expect(printed).toMatch(/NUMBER +WHEN +ACTOR/);
-  expect(printed).toMatch(/createKey +key_\w+ +.*name=ada/);
+  expect(printed).toMatch(/ steward +createKey +key_\w+ +.*name=ada/);
   expect(printed).not.toContain('iw_');
 });
 

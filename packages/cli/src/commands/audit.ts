@@ -1,6 +1,7 @@
 /** `idlewild audit`: what was done in a community, and the proof that nobody has changed it since. */
 import { InvalidArgumentError, type Command } from 'commander';
 import { contextOf, type Context } from '../context.ts';
+import { asIs, namesBehind } from '../text/names.ts';
 import { tableLines } from '../text/table.ts';
 import { countText, whenText } from '../text/units.ts';
 
@@ -35,7 +36,9 @@ function addList(audit: Command): void {
     .addHelpText('after', '\nExample:\n  $ idlewild audit list --before 1200')
     .action(async ({ before }: { before?: number }, command: Command) => {
       const context = contextOf(command);
-      const page = await (await context.client()).audit.list({ beforeSeq: before });
+      const client = await context.client();
+      const page = await client.audit.list({ beforeSeq: before });
+      const called = context.json ? asIs : await namesBehind(client);
       const nowMs = Date.now();
       const columns = ['WHEN', 'ACTOR', 'ACTION', 'SUBJECT', 'DETAILS'].map((title) => ({ title }));
       context.show(page, () =>
@@ -44,7 +47,7 @@ function addList(audit: Command): void {
           page.entries.map(({ seq, at, actor, action, subject, details }) => [
             String(seq),
             whenText(at, nowMs),
-            actor,
+            called(actor),
             action,
             subject,
             Object.entries(details)
