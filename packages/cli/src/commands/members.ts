@@ -106,7 +106,7 @@ function addStates(members: Command): void {
       'suspend',
       'take everything from a member until they are resumed',
       'Take everything from a member until they are resumed: within a second neither they nor their own keys may do ' +
-        'anything. Their devices stay, and count as nobody’s.',
+        'anything but take back what they lend. Their devices stay, and count as nobody’s.',
       'is suspended',
     ],
     [

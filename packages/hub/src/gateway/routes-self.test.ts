@@ -128,6 +128,16 @@ test('a lender signed in to one community sees what she lends to another, and ta
     actor: id,
     action: 'leaveDevice',
   });
+  // While she is suspended at home, too, her devices are hers, and nothing else is.
+  const { id: homely } = (await mine())[0] ?? { id: '' };
+  await home.people.members.suspend({ territory: home.territory.id, id, actor: 'test' });
+  await expect.poll(async () => (await ask(token, 'GET', '/api/models')).status).toBe(401);
+  expect((await mine()).map((device) => device.id)).toEqual([homely]);
+  expect((await ask(token, 'GET', '/api/me')).body).toMatchObject({ state: 'suspended' });
+  expect((await ask(token, 'POST', '/api/invites/own')).status).toBe(401);
+  expect((await ask(token, 'POST', `/api/devices/own/${homely}/drain`)).status).toBe(204);
+  await home.db.updateTable('members').set({ state: 'active' }).where('person_id', '=', id).execute();
+  home.versions.stale();
   // A key of hers is of its own community alone.
   const { key } = await home.keys.create({ territory: home.territory.id, role: 'lender', person: id, actor: id });
   expect((await ask(key, 'GET', '/api/devices/own')).body).toMatchObject([{ territory: { id: home.territory.id } }]);

@@ -24,7 +24,7 @@ import type { Keys } from '../identity/keys.ts';
 import type { Principal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import { ACTIONS, type Action } from '../policy/actions.ts';
+import { ACTIONS, isOfSuspended, type Action } from '../policy/actions.ts';
 import type { Policy, Resource } from '../policy/port.ts';
 import type { TicketHolders } from '../identity/ticket-holders.ts';
 import type { Carried, CarriedRun } from './carried.ts';
@@ -230,7 +230,8 @@ async function principalOf(deps: ServerDeps, request: FastifyRequest): Promise<P
 }
 
 async function whoShows(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {
-  const signedIn = await deps.signedIn?.find(request);
+  const { action } = request.routeOptions.config;
+  const signedIn = await deps.signedIn?.find(request, 'script', isOfSuspended(action));
   if (signedIn !== undefined) return signedIn.principal;
   const bearer = BEARER.exec(request.headers.authorization ?? '')?.[1];
   const holder = bearer === undefined ? undefined : await deps.ticketHolders.holderOf(bearer);

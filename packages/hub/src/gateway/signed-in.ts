@@ -19,8 +19,11 @@ export interface Sent {
 export interface SignedInDoor {
   /** The session that its cookies hold, whether it is one or not. */
   shown(request: Pick<Sent, 'headers'>): string | undefined;
-  /** `undefined` where it carries no session. Throws `unauthenticated`, or `forbidden` for another site's. */
-  find(request: Sent, how?: 'script' | 'form'): Promise<SignedIn | undefined>;
+  /**
+   * `undefined` where it carries no session. Throws `unauthenticated`, or `forbidden` for another site's.
+   * `evenSuspended`: for what somebody who is suspended may still do.
+   */
+  find(request: Sent, how?: 'script' | 'form', evenSuspended?: boolean): Promise<SignedIn | undefined>;
   /** The same, and `undefined` for a session that is over: for pages that everybody may see. */
   look(request: Sent): Promise<SignedIn | undefined>;
 }
@@ -38,16 +41,16 @@ export function createSignedIn({ sessions, cookies, place }: SignedInDeps): Sign
   const shown: SignedInDoor['shown'] = ({ headers }) => cookies.read(headers.cookie, 'session');
   return {
     shown,
-    async find({ method, headers }, how = 'script') {
+    async find({ method, headers }, how = 'script', evenSuspended = false) {
       const { authorization } = headers;
       if (authorization !== undefined) {
         const bearer = BEARER.exec(authorization)?.[1];
-        return bearer === undefined ? undefined : sessions.authenticate(bearer);
+        return bearer === undefined ? undefined : sessions.authenticate(bearer, evenSuspended);
       }
       const token = shown({ headers });
       if (token === undefined) return undefined;
       if (!SAFE.has(method)) (how === 'form' ? checkSameOrigin : checkScript)(place(), headers);
-      return sessions.authenticate(token);
+      return sessions.authenticate(token, evenSuspended);
     },
     async look({ headers }) {
       const token = shown({ headers });

@@ -46,9 +46,10 @@ export interface Standing {
 export interface Directory {
   /**
    * At once where it is known under this version. Throws `unauthenticated` for what is revoked, expired or ended,
-   * `forbidden` for whoever is suspended or no member.
+   * `forbidden` for whoever is suspended or no member. `evenSuspended`: of a suspended person's session it is the
+   * standing of nobody, and is not thrown.
    */
-  standingOf(principal: Principal, version: number): MaybePromise<Standing>;
+  standingOf(principal: Principal, version: number, evenSuspended?: boolean): MaybePromise<Standing>;
   /** The same for somebody who is only spoken of: by id, or by the name of a member or a key. Throws `not_found`. */
   standingOfId(id: string): Promise<Standing>;
 }
@@ -65,6 +66,7 @@ interface Refusal {
   readonly message: string;
   /** In place of a policy's id. */
   readonly decidedBy?: string;
+  readonly isSuspended?: boolean;
 }
 
 interface Subject {
@@ -94,28 +96,28 @@ interface Entry {
 
 export function createDirectory({ db, now, territory }: DirectoryDeps): Directory {
   const entries = new Map<string, Entry>();
-  const reading = new Map<string, Promise<Standing>>();
+  const reading = new Map<string, Promise<Entry>>();
 
-  async function read(id: string, principal: Principal, version: number): Promise<Standing> {
+  async function read(id: string, principal: Principal, version: number): Promise<Entry> {
     const known = await knownOf(db, territory, principal);
     const entry: Entry = { version, known, standing: NOBODY };
     entries.delete(id);
     entries.set(id, entry);
     if (entries.size > POLICY_LIMITS.standingsMax) entries.delete(entries.keys().next().value as string);
-    return current(entry, now());
+    return entry;
   }
+  const inForce = (entry: Entry, { kind }: Principal, evenSuspended: boolean): Standing =>
+    evenSuspended && kind === 'person' && entry.known.refusal?.isSuspended === true ? NOBODY : current(entry, now());
 
   return {
-    standingOf(principal, version) {
+    standingOf(principal, version, evenSuspended = false) {
       const id = idOf(principal);
       const entry = entries.get(id);
-      if (entry !== undefined && entry.version === version) return current(entry, now());
+      if (entry !== undefined && entry.version === version) return inForce(entry, principal, evenSuspended);
       const key = `${id} ${version}`;
-      const others = reading.get(key);
-      if (others !== undefined) return others;
-      const mine = read(id, principal, version).finally(() => reading.delete(key));
+      const mine = reading.get(key) ?? read(id, principal, version).finally(() => reading.delete(key));
       reading.set(key, mine);
-      return mine;
+      return mine.then((read) => inForce(read, principal, evenSuspended));
     },
     async standingOfId(id) {
       const known = await spokenOf(db, territory, id);
@@ -225,7 +227,10 @@ async function knownPerson(db: Database, territory: string, id: string): Promise
     .executeTakeFirst();
   const refusal = refusalOf(member?.state);
   if (refusal !== undefined)
-    return { actors: [], refusal: { code: 'forbidden', message: refusal, decidedBy: 'membership' } };
+    return {
+      actors: [],
+      refusal: { code: 'forbidden', message: refusal, decidedBy: 'membership', isSuspended: member !== undefined },
+    };
   const groups = await db
     .selectFrom('group_members')
     .innerJoin('groups', 'groups.id', 'group_members.group_id')

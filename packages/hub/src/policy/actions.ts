@@ -112,3 +112,7 @@ export const ACTIONS = {
 } as const satisfies Record<string, ResourceKind>;
 
 export type Action = keyof typeof ACTIONS;
+
+/** What a session may that is of somebody who is suspended: her devices are hers. It is no policy's. */
+const OF_SUSPENDED: ReadonlySet<string> = new Set<Action>(['readSelf', 'listOwnDevices', 'controlOwnDevices']);
+export const isOfSuspended = (action: string | undefined): boolean => action !== undefined && OF_SUSPENDED.has(action);

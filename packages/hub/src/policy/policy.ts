@@ -11,7 +11,7 @@ import { actorOf, type Principal } from '../identity/principal.ts';
 import type { Log } from '../log.ts';
 import { createDirectory, type Directory, type Standing } from '../people/directory.ts';
 import type { PeopleVersions } from '../people/versions.ts';
-import type { Action } from './actions.ts';
+import { isOfSuspended, type Action } from './actions.ts';
 import { barOf, barred } from './bars.ts';
 import { loadCedar, type Answer } from './cedar.ts';
 import { decide, forbidden, tell, type Told } from './decide.ts';
@@ -66,11 +66,13 @@ export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
     if (asker.territory !== territory || on.territory !== territory) throw crossing(asker, action);
     return then(versions.fresh(), (version) =>
       then(states.at(version), (current) =>
-        then(directory.standingOf(asker, version), (standing) =>
+        then(directory.standingOf(asker, version, isOfSuspended(action)), (standing) =>
           then(things.whole(action, on, version), (whole) => {
             const asked: Question = { action, on: whole, said, atMs: now() };
             const question = somewhere(current, standing, asked);
-            return { state: current, standing, asked, question, answer: decide(current, standing, question) };
+            const isSuspended = standing.actors.length === 0;
+            const answer = isSuspended ? OF_SUSPENDED : decide(current, standing, question);
+            return { state: current, standing, asked, question, answer };
           }),
         ),
       ),
@@ -129,6 +131,9 @@ function told(state: State, standing: Standing, asked: Question): Told {
   const { message, needed, decidedBy } = bar;
   return { isAllowed: false, decidedBy: [decidedBy], rolesThatMay: [], needed, message };
 }
+
+/** Her standing is nobody's, and known for these acts alone. */
+const OF_SUSPENDED: Answer = { isAllowed: true, decidedBy: ['own-devices-of-the-suspended'], failed: [] };
 
 const isAllowed = ({ answer }: Decided): boolean => answer.isAllowed;
 

@@ -75,8 +75,11 @@ export interface EndOrder {
 export interface PersonSessionStore {
   /** Throws `forbidden` for somebody who is no active member. */
   open(transaction: DatabaseTransaction, order: SessionOrder): Promise<NewSession>;
-  /** Throws `unauthenticated`: unknown, ended, expired, or of somebody who is suspended. */
-  authenticate(token: string): Promise<SignedIn>;
+  /**
+   * Throws `unauthenticated`: unknown, ended, expired, or of somebody who is suspended; `evenSuspended`: for what such a
+   * one may still do.
+   */
+  authenticate(token: string, evenSuspended?: boolean): Promise<SignedIn>;
   /** The same session under a new id and secret; the old ones end. */
   renew(transaction: DatabaseTransaction, session: SessionFacts): Promise<NewSession>;
   /** Those of a person that hold, latest seen first. */
@@ -102,6 +105,7 @@ export interface PersonSessionsDeps {
 }
 
 interface Remembered extends SignedIn {
+  readonly isSuspended: boolean;
   readonly readAtMs: number;
 }
 
@@ -136,17 +140,13 @@ export function createPersonSessions(
       .executeTakeFirst();
     if (row === undefined) throw refused('this session is unknown here');
     if (row.ended_at_ms !== null) throw refused(`this session was ended at ${iso(row.ended_at_ms)}`, row.id);
-    if (row.state !== 'active')
-      throw refused(
-        row.state === null ? 'you are no longer a member here' : 'your membership is suspended',
-        row.id,
-        ASK,
-      );
+    if (row.state === null) throw refused('you are no longer a member here', row.id, ASK);
     const session = factsOf(row);
     const entry: Remembered = {
       principal: { kind: 'person', personId: row.person_id, session: row.id, territory },
       session,
       name: row.name ?? '',
+      isSuspended: row.state === 'suspended',
       readAtMs,
     };
     checkExpiry(session);
@@ -255,13 +255,15 @@ export function createPersonSessions(
       await makeRoom(transaction, order.person);
       return insert(transaction, order, clock.now());
     },
-    async authenticate(token) {
+    async authenticate(token, evenSuspended = false) {
       if (!isSecret('session', token)) throw refused('what was sent is not a session');
       const hash = await hashOf(token, crypto);
       const entry = remembered.get(hash);
-      if (entry === undefined || clock.monotonic() - entry.readAtMs >= SIGN_IN_LIMITS.freshMs) return read(hash);
-      checkExpiry(entry.session);
-      return entry;
+      const isFresh = entry !== undefined && clock.monotonic() - entry.readAtMs < SIGN_IN_LIMITS.freshMs;
+      const found = isFresh ? entry : await read(hash);
+      checkExpiry(found.session);
+      if (found.isSuspended && !evenSuspended) throw refused('your membership is suspended', found.session.id, ASK);
+      return found;
     },
     async renew(transaction, session) {
       const old = await transaction
