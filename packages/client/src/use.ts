@@ -18,6 +18,8 @@ export interface UseTrial {
   readonly purpose?: string | undefined;
   /** Names of groups that the asker would be in. */
   readonly groups?: readonly string[] | undefined;
+  /** The asker's key, as profiles name it. */
+  readonly keys?: readonly string[] | undefined;
   readonly sealed?: boolean | undefined;
 }
 

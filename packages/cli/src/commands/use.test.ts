@@ -46,6 +46,8 @@ test('a prompt is tried as somebody in several groups, and never an empty one in
   const tried = await call('use', 'try', '-m', 'lear', '--group', 'children', '--group', 'readers', 'boo');
   expect(tried).toMatchObject({ code: EXIT.ok, out: 'refused (rule:noise): no noise\n' });
   expect(heard).toEqual([{ model: 'lear', text: 'boo', groups: ['children', 'readers'] }]);
+  await call('use', 'try', '-m', 'lear', '--of-key', 'kiosk', 'boo');
+  expect(heard.pop()).toEqual({ model: 'lear', text: 'boo', groups: [], keys: ['kiosk'] });
   const none = await call('use', 'try', '-m', 'lear', '--group', 'children');
   expect(none).toMatchObject({ code: EXIT.usage, said: expect.stringContaining('say the TEXT') as string });
   expect(heard).toHaveLength(1);

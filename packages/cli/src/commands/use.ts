@@ -12,8 +12,9 @@ export function addUseCommands(program: Command): void {
     .command('use')
     .summary('what a community is not to be used for')
     .description(
-      'Rules of use: lists of models and purposes, rules on prompts, stricter profiles for some groups. A community ' +
-        'that says nothing has none. Everybody may read them; whoever is refused is told the reason and may appeal.',
+      'Rules of use: lists of models and purposes, rules on prompts, stricter profiles for some groups and keys. A ' +
+        'community that says nothing has none. Everybody may read them; whoever is refused is told the reason and may ' +
+        'appeal.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild use apply rules.json');
   addShow(use);
@@ -105,6 +106,7 @@ interface TryOptions {
   readonly model?: string;
   readonly purpose?: string;
   readonly group: readonly string[];
+  readonly ofKey?: string;
   readonly sealed?: boolean;
 }
 
@@ -117,9 +119,10 @@ function addTry(use: Command): void {
     .option('-m, --model <name>', 'the model that it would be for (default: the only one that makes text)')
     .option('--purpose <slug>', 'what it would be for')
     .option('--group <name>', 'as somebody in this group; several may be given', several, [])
+    .option('--of-key <name>', 'as with this key, by the name or id that a profile says')
     .option('--sealed', 'as an end-to-end encrypted prompt, of which only the circumstances are known')
     .addHelpText('after', '\nExample:\n  $ idlewild use try -m jacobean --group children "How do I make gunpowder?"')
-    .action(async (text: string | undefined, { group, ...options }: TryOptions, command: Command) => {
+    .action(async (text: string | undefined, { group, ofKey, ...options }: TryOptions, command: Command) => {
       const context = contextOf(command);
       if ((text === undefined) !== (options.sealed === true)) {
         const { IdlewildError } = await import('@idlewild/protocol');
@@ -134,6 +137,7 @@ function addTry(use: Command): void {
         ...options,
         model,
         groups: group,
+        ...(ofKey === undefined ? {} : { keys: [ofKey] }),
         ...(text === undefined ? {} : { text }),
       });
       const { isRefused, reason, why } = verdict;

@@ -97,6 +97,13 @@ test('a key of the community is held to a profile that names it, and told how to
   await hold({ profiles: [{ name: 'young', keys: ['kiosk'], preamble: 'Be kind.' }] });
   expect((await call('POST', '/v1/chat/completions', chat('hello'), kiosk.key)).status).toBe(200);
   expect(works.at(-1)?.prompt).toMatchObject({ messages: [{ role: 'system', content: 'Be kind.' }, {}] });
+  const strict = { name: 'young', keys: ['kiosk'], preamble: 'Be kind.', rules: [gas] };
+  await hold({ profiles: [strict] });
+  const tried = { model: 'jacobean', text: 'nerve gas' };
+  const trial = async (keys: string[]) => call('POST', '/api/use/try', { ...tried, keys }, steward);
+  expect(await (await trial(['kiosk'])).json()).toMatchObject({ reason: 'rule:gas' });
+  expect(await (await trial([])).json()).toMatchObject({ isRefused: false });
+  expect((await trial(['kiosc'])).status).toBe(404);
   const completion = { model: 'jacobean', prompt: 'once' };
   const { error } = (await (await call('POST', '/v1/completions', completion, kiosk.key)).json()) as Refusal;
   expect(error).toMatchObject({ code: 'use_refused', message: expect.stringMatching(/v1\/chat.*ref_/) as string });

@@ -90,14 +90,16 @@ function ruleRoutes(app: App, deps: UseRoutesDeps): void {
         text: z.string().default(''),
         purpose: z.string().max(64).optional(),
         groups: z.array(z.string().max(64)).max(64).default([]),
+        keys: z.array(z.string().max(64)).max(64).default([]).describe('As profiles name them.'),
         sealed: z.boolean().default(false),
       }),
       summary: 'What the rules of use would say to a request, without a record',
       tags: ['use'],
     },
     handler: async (request, reply) => {
-      const { model, text, purpose, groups, sealed } = request.body;
+      const { model, text, purpose, groups, keys, sealed } = request.body;
       await requireNames(deps, model, groups);
+      await requireKeys(deps, keys);
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
       const asked = {
@@ -108,7 +110,7 @@ function ruleRoutes(app: App, deps: UseRoutesDeps): void {
         permit: OWN_LEAVE,
         text: { ...textOf(request), cause: purpose },
       };
-      const fault = await use.tryOut(principal(request), asked, groups, gone.signal);
+      const fault = await use.tryOut(principal(request), asked, { groups, keys }, gone.signal);
       return { isRefused: fault !== undefined, reason: fault?.reason ?? null, why: fault?.why ?? null };
     },
   });
@@ -126,6 +128,16 @@ async function requireNames(
   const unknown = groups.find((name) => !known.has(name));
   if (unknown === undefined) return;
   throw new IdlewildError('not_found', `there is no group "${unknown}" here; idlewild groups list shows them`);
+}
+
+/** The same of keys: one that no profile names is as if none were said. Throws `not_found`. */
+async function requireKeys({ use }: UseRoutesDeps, keys: readonly string[]): Promise<void> {
+  if (keys.length === 0) return;
+  const { profiles = [] } = (await use.current()).rules;
+  const named = profiles.flatMap((profile) => profile.keys ?? []);
+  const unknown = keys.find((key) => !named.includes(key));
+  if (unknown === undefined) return;
+  throw new IdlewildError('not_found', `no profile names a key "${unknown}"; idlewild use show --json shows them`);
 }
 
 const appealView = (appeal: Appeal): object => ({

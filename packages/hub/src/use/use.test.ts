@@ -139,7 +139,12 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await use.judge(bob, { model: 'wild', texts: [], text: said, permit: OWN_LEAVE }, never)).toEqual([]);
     await refusalOf(use.judge(ada, { model: 'wild', texts: [], text: said, permit: OWN_LEAVE }, never));
     expect(
-      await use.tryOut(bob, { model: 'wild', texts: [], text: said, permit: OWN_LEAVE }, ['children'], never),
+      await use.tryOut(
+        bob,
+        { model: 'wild', texts: [], text: said, permit: OWN_LEAVE },
+        { groups: ['children'] },
+        never,
+      ),
     ).toMatchObject({ reason: 'model-denied' });
   });
 

@@ -96,11 +96,11 @@ export interface Use {
    * `use_unjudged`, where no device that may answer the asker could judge a rule; what ended the leave meanwhile.
    */
   judge(asker: Principal, request: UseRequest, signal: AbortSignal): MaybePromise<readonly string[]>;
-  /** What `judge` would say to somebody in these groups, without a record. */
+  /** What `judge` would say to somebody in these groups, or with such a key, without a record. */
   tryOut(
     asker: Principal,
     request: UseRequest,
-    groups: readonly string[],
+    who: Pick<UseAsked, 'groups' | 'keys'>,
     signal: AbortSignal,
   ): Promise<UseFault | undefined>;
 }
@@ -289,8 +289,8 @@ export function createUse(deps: UseDeps, territory: string): Use {
       const judgeWith = (now: Holding) => (now.isEmpty ? NO_TEXTS : judgeBy(now, asker, request, signal));
       return by instanceof Promise ? by.then(judgeWith) : judgeWith(by);
     },
-    async tryOut(asker, request, groups, signal) {
-      const judged = { ...request, asked: askedOf(request, groups), asker, except: new Set<string>() };
+    async tryOut(asker, request, { groups, keys }, signal) {
+      const judged = { ...request, asked: { ...askedOf(request, groups), keys }, asker, except: new Set<string>() };
       return faultOf(await held(), judged, signal);
     },
   };
