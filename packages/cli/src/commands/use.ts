@@ -13,8 +13,8 @@ export function addUseCommands(program: Command): void {
     .summary('what a community is not to be used for')
     .description(
       'Rules of use: lists of models and purposes, rules on prompts, stricter profiles for some groups and keys. A ' +
-        'community that says nothing has none. Everybody may read them; whoever is refused is told the reason and may ' +
-        'appeal.',
+        'community that says nothing has none. Everybody may read them; whoever is refused is told the reason and ' +
+        'may appeal.',
     )
     .addHelpText('after', '\nExample:\n  $ idlewild use apply rules.json');
   addShow(use);
