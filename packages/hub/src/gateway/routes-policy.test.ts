@@ -153,6 +153,24 @@ test('a decision is explained to whoever it is about, and to who may read polici
   });
 });
 
+test('an explanation of an answer says which policy keeps devices from reading the text', async () => {
+  const explain = (): Promise<unknown> =>
+    json(call('POST', '/api/policy/explain', { action: 'answer', on: 'jacobean', class: 'internal' }, door.key));
+  const forbid = '@id("none") forbid (principal, action == Action::"readText", resource == DataClass::"internal")';
+  expect((await apply('texts', `${forbid};`)).status).toBe(200);
+  expect(await explain()).toMatchObject({
+    isAllowed: false,
+    decidedBy: ['texts/none'],
+    message: expect.stringContaining('"texts/none" lets no device read internal texts') as string,
+  });
+  expect((await apply('texts', `${forbid} unless { principal == Tier::"vetted" };`)).status).toBe(200);
+  expect(await explain()).toMatchObject({
+    isAllowed: true,
+    message: expect.stringContaining('by "texts/none" only devices of the tiers vetted read internal') as string,
+  });
+  expect((await call('DELETE', '/api/policy/texts')).status).toBe(200);
+});
+
 test('cases are held against what holds and against what is proposed', async () => {
   const cases = [
     {

@@ -106,7 +106,7 @@ export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
       const version = await versions.fresh();
       const held = under ?? (await states.at(version));
       const whole = { ...question, on: await things.whole(question.action, question.on, version) };
-      return told(held, standing, whole);
+      return withReaders(held, whole, told(held, standing, whole));
     },
     tiersFor: (dataClass) => then(state(), (held) => tiersOf(held, territory, dataClass)),
     state,
@@ -146,13 +146,33 @@ function isRefusal(error: unknown): false {
 
 /** Decided with everything else that is asked of devices in general: a policy sees the tier and the class. */
 function tiersOf(state: State, territory: string, dataClass: DataClass): ReadonlySet<Tier> {
+  return new Set(TIERS.filter((tier) => mayRead(state, territory, dataClass, tier).isAllowed));
+}
+
+function mayRead(state: State, territory: string, dataClass: DataClass, tier: Tier): Answer {
   const question: Question = { action: 'readText', on: { territory, id: dataClass }, said: {}, atMs: 0 };
-  const mayRead = (tier: Tier): boolean => {
-    const actor = { type: 'Tier', id: tier, territory, roles: [], groups: [] } as const;
-    const standing = { actors: [actor], signature: `tier ${tier}`, untilMs: Number.POSITIVE_INFINITY };
-    return decide(state, standing, question).isAllowed;
-  };
-  return new Set(TIERS.filter(mayRead));
+  const actor = { type: 'Tier', id: tier, territory, roles: [], groups: [] } as const;
+  const standing = { actors: [actor], signature: `tier ${tier}`, untilMs: Number.POSITIVE_INFINITY };
+  return decide(state, standing, question);
+}
+
+/** Who may ask is answered by devices that may read: what forbids these is told, and where it forbids all, that. */
+function withReaders(state: State, { action, on, said: { dataClass } }: Question, asker: Told): Told {
+  if (!asker.isAllowed || action !== 'answer' || dataClass === undefined) return asker;
+  const answers = TIERS.map((tier) => ({ tier, answer: mayRead(state, on.territory, dataClass, tier) }));
+  const forbids = answers.filter(({ answer }) => !answer.isAllowed).flatMap(({ answer }) => answer.decidedBy);
+  if (forbids.length === 0) return asker;
+  const decidedBy = [...new Set(forbids)];
+  const by = decidedBy.map((id) => `"${id}"`).join(', ');
+  const readers = answers.filter(({ answer }) => answer.isAllowed).map(({ tier }) => tier);
+  if (readers.length > 0)
+    return {
+      ...asker,
+      message: `${asker.message}; by ${by} only devices of the tiers ${readers.join(' and ')} read ${dataClass} texts`,
+    };
+  const needed = `a steward can show and change it: idlewild policy show ${decidedBy[0]?.split('/', 1)[0]}`;
+  const message = `${asker.message}, but ${by} lets no device read ${dataClass} texts; ${needed}`;
+  return { isAllowed: false, decidedBy, rolesThatMay: [], needed, message };
 }
 
 const crossing = (asker: Principal, action: Action): IdlewildError =>
