@@ -38,7 +38,7 @@ export interface PolicyChange {
   readonly changed: readonly string[];
   /** What roles and tiers may that they might not, or no more. */
   readonly changes: readonly { readonly who: string; readonly what: string; readonly isAllowed: boolean }[];
-  /** Ids of those that differ and hold under circumstances, on one thing or for some only, which `changes` cannot show. */
+  /** Ids of those that differ and hold under circumstances, on one thing or for some only: `changes` cannot show it. */
   readonly circumstantial: readonly string[];
 }
 

@@ -52,8 +52,8 @@ export function changesOf(before: readonly Cell[], after: readonly Cell[]): Cell
 }
 
 /**
- * Ids of policies that differ and say more than cells can show: of circumstances, of somebody who is not meant by a role
- * alone, or of one thing.
+ * Ids of policies that differ and say more than cells can show: of circumstances, of somebody who is not meant by a
+ * role alone, or of one thing.
  */
 export function circumstantialIn({ policies: before }: Rules, { policies: after }: Rules): string[] {
   const ids = [...new Set([...before.keys(), ...after.keys()])];

@@ -76,8 +76,8 @@ export interface PersonSessionStore {
   /** Throws `forbidden` for somebody who is no active member. */
   open(transaction: DatabaseTransaction, order: SessionOrder): Promise<NewSession>;
   /**
-   * Throws `unauthenticated`: unknown, ended, expired, or of somebody who is suspended; `evenSuspended`: for what such a
-   * one may still do.
+   * Throws `unauthenticated`: unknown, ended, expired, or of somebody who is suspended; `evenSuspended`: for what such
+   * a one may still do.
    */
   authenticate(token: string, evenSuspended?: boolean): Promise<SignedIn>;
   /** The same session under a new id and secret; the old ones end. */
