@@ -170,7 +170,7 @@ function wayIn(door: SignInDoor, pages: Pages, page: AddPage): void {
     const people = await door.peopleElsewhere(request);
     const chosen = field(request, 'as');
     if (chosen === '' && people.length > 0) {
-      const link = await door.attempt(request, 'link', code, () => signIn.links.look(code));
+      const link = await door.attempt(request, { via: 'link', what: code }, () => signIn.links.look(code));
       if (link.person === undefined) {
         const facts = { action: 'code', fields: { code }, name: link.name, said: name, people } as const;
         return pages.send(reply, 200, joinPage(pages.frameOf(request), facts));
@@ -178,7 +178,7 @@ function wayIn(door: SignInDoor, pages: Pages, page: AddPage): void {
     }
     const as = chosen === '' || chosen === 'new' ? undefined : sessionsOf(people, chosen);
     const who = { kind: 'browser', label: door.labelOf(request), name, as } as const;
-    const session = await door.attempt(request, 'link', code, () => signIn.links.redeem(code, who));
+    const session = await door.attempt(request, { via: 'link', what: code }, () => signIn.links.redeem(code, who));
     await door.letIn(request, reply, session);
     return home(reply);
   });
@@ -198,7 +198,7 @@ function wayIn(door: SignInDoor, pages: Pages, page: AddPage): void {
     const people = await door.peopleElsewhere(request);
     const coming = { provider, came, step, label: door.labelOf(request), present };
     const { accounts } = signIn;
-    const done = await door.attempt(request, 'provider', `${provider} ${step ?? ''}`, () =>
+    const done = await door.attempt(request, { via: 'provider', what: `${provider} ${step ?? ''}`, steps: 2 }, () =>
       people.length === 0 ? accounts.finish(coming) : accounts.finishOrAsk(coming),
     );
     if ('name' in done) {
@@ -214,7 +214,7 @@ function wayIn(door: SignInDoor, pages: Pages, page: AddPage): void {
     const step = cookies.read(request.headers.cookie, 'join');
     const chosen = field(request, 'as');
     const as = chosen === 'new' ? undefined : sessionsOf(await door.peopleElsewhere(request), chosen);
-    const session = await door.attempt(request, 'provider', `join ${step ?? ''}`, () =>
+    const session = await door.attempt(request, { via: 'provider', what: `join ${step ?? ''}` }, () =>
       signIn.accounts.join({ step, label: door.labelOf(request), as }),
     );
     void reply.header('set-cookie', cookies.clear('join'));

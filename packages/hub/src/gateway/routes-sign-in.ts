@@ -112,7 +112,7 @@ function passkeyRoutes(app: App, door: SignInDoor): void {
       checkScript(place(), request.headers);
       const response = request.body as unknown as AuthenticationResponseJSON;
       const step = cookies.read(request.headers.cookie, 'passkey');
-      const session = await door.attempt(request, 'passkey', response.id, () =>
+      const session = await door.attempt(request, { via: 'passkey', what: response.id, steps: 2 }, () =>
         signIn.passkeys.signIn(door.partyOrThrow(request), { response, step, label: door.labelOf(request) }),
       );
       setCookie(reply, cookies.clear('passkey'));
@@ -156,7 +156,7 @@ function codeRoutes(app: App, door: SignInDoor): void {
     },
     handler: async (request, reply) => {
       const { code, name, label, sessions } = request.body;
-      const session = await door.attempt(request, 'link', code, async () => {
+      const session = await door.attempt(request, { via: 'link', what: code }, async () => {
         const as = sessions.length === 0 ? undefined : onePerson(await door.shownElsewhere(request, sessions));
         return signIn.links.redeem(code, { kind: 'program', label, name, as });
       });
@@ -174,7 +174,7 @@ function codeRoutes(app: App, door: SignInDoor): void {
     },
     handler: async (request, reply) => {
       const { code, sessions } = request.body;
-      const link = await door.attempt(request, 'link', code, () => signIn.links.look(code));
+      const link = await door.attempt(request, { via: 'link', what: code }, () => signIn.links.look(code));
       const isInvitation = link.person === undefined && sessions.length > 0;
       const people = isInvitation ? await door.shownElsewhere(request, sessions) : [];
       return reply

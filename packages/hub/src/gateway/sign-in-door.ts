@@ -16,6 +16,14 @@ import type { FastifyReply, FastifyRequest } from './server.ts';
 import { pathOfTerritory } from './territory-path.ts';
 import { createSignedIn, type SignedInDoor } from './signed-in.ts';
 
+export interface Attempt {
+  readonly via: 'link' | 'passkey' | 'provider';
+  /** The secret or the name that is tried. */
+  readonly what: string;
+  /** Tries of the address that it took to get here, this one among them. */
+  readonly steps?: number;
+}
+
 export interface SignInDoorDeps {
   readonly signIn: SignIn;
   readonly territory: { readonly id: string; readonly name: string };
@@ -36,7 +44,7 @@ export interface SignInDoor extends SignInDoorDeps {
   /** Throws `conflict` where the browser is at an address that has no passkeys. */
   partyOrThrow(request: FastifyRequest): RelyingParty;
   /** A try to sign in: counted, and written down if it fails. `what` is tried, besides by this address. */
-  attempt<Result>(request: FastifyRequest, via: string, what: string, act: () => Promise<Result>): Promise<Result>;
+  attempt<Result>(request: FastifyRequest, { via, what, steps }: Attempt, act: () => Promise<Result>): Promise<Result>;
   /** The browser holds the session from now on; the one that it held before is ended. */
   letIn(request: FastifyRequest, reply: FastifyReply, session: NewSession): Promise<void>;
   /** Throws `unauthenticated` unless somebody is signed in; `forbidden` if that was a while ago. */
@@ -144,12 +152,14 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
       if (found !== undefined) return found;
       throw new IdlewildError('conflict', 'passkeys need a hub that is reached by a name, over TLS or as localhost');
     },
-    async attempt(request, via, what, act) {
+    async attempt(request, { via, what, steps = 1 }, act) {
       const address = addressOf(request);
       await signIn.throttle.check('address', address, SIGN_IN_LIMITS.triesPerMinute);
       await signIn.throttle.check('secret', `${via} ${what.slice(0, 256)}`, SIGN_IN_LIMITS.triesOnOnePerMinute);
       try {
-        return await act();
+        const done = await act();
+        await signIn.throttle.giveBack('address', address, SIGN_IN_LIMITS.triesPerMinute, steps);
+        return done;
       } catch (thrown) {
         if (FAILURES.has(codeOf(thrown) ?? ''))
           await signIn.noteFailure(asIdlewildError(thrown, 'signing in'), { address, via });

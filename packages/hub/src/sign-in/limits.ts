@@ -46,7 +46,7 @@ export const SIGN_IN_LIMITS = {
   approvalMs: 10 * MINUTE_MS,
   approvalAskMs: 2_000,
   approvalsOpenMax: 1_000,
-  /** Of one address: a family or an office behind one; a person who mistypes needs three. */
+  /** Of one address, of tries in vain: a family, an office or a class behind one; a person who mistypes needs three. */
   triesPerMinute: 30,
   /** Of one link, passkey or code, whoever tries. */
   triesOnOnePerMinute: 10,

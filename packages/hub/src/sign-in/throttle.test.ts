@@ -41,3 +41,17 @@ test('what tries several at once is counted as often, and refused whole', async 
   expect(await throttle.take('address', '192.0.2.7', 30, 21)).toEqual({ waitMs: 0 });
   expect(await throttle.take('address', '192.0.2.7', 30)).toEqual({ waitMs: 2_000 });
 });
+
+test('a class that signs in at once from one address waits for nobody, and a guesser among it does', async () => {
+  const clock = createFakeClock(async () => {});
+  const throttle = createThrottle({ buckets: createMemoryBuckets(clock), crypto: nodeCrypto }, 'ter_a');
+  for (let i = 0; i < 100; i++) {
+    await throttle.check('address', '192.0.2.7', 30, 2);
+    await throttle.giveBack('address', '192.0.2.7', 30, 2);
+  }
+  for (let i = 0; i < 30; i++) await throttle.check('address', '192.0.2.7', 30);
+  await expect(throttle.check('address', '192.0.2.7', 30)).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
+  // Nobody saves up tries by good ones.
+  await throttle.giveBack('address', '192.0.2.8', 30, 1_000);
+  expect((await throttle.take('address', '192.0.2.8', 30, 31)).waitMs).toBeGreaterThan(0);
+});

@@ -16,6 +16,8 @@ export interface Throttle {
   take(what: Throttled, subject: string, perMinute: number, many?: number): Promise<{ readonly waitMs: number }>;
   /** The same; throws `rate_limit_exceeded`. */
   check(what: Throttled, subject: string, perMinute: number, many?: number): Promise<void>;
+  /** Those tries were good ones: a whole class that signs in at once is no guesser. Never beyond what there was. */
+  giveBack(what: Throttled, subject: string, perMinute: number, many: number): Promise<void>;
 }
 
 export interface ThrottleDeps {
@@ -24,14 +26,16 @@ export interface ThrottleDeps {
 }
 
 export function createThrottle({ buckets, crypto }: ThrottleDeps, territory: string): Throttle {
+  const keyOf = async (what: Throttled, subject: string): Promise<string> =>
+    `sign-in ${await hashOf(`idlewild/v1/sign-in ${what}\n${territory}\n${subject}`, crypto)}`;
+
   async function take(
     what: Throttled,
     subject: string,
     perMinute: number,
     many = 1,
   ): Promise<{ readonly waitMs: number }> {
-    const hash = await hashOf(`idlewild/v1/sign-in ${what}\n${territory}\n${subject}`, crypto);
-    return buckets.update(`sign-in ${hash}`, (kept, nowMs) => {
+    return buckets.update(await keyOf(what, subject), (kept, nowMs) => {
       const bucket = filled(kept.requests ?? fullBucket(perMinute, nowMs), nowMs);
       const waitMs = untilLevelMs(bucket, many);
       return { buckets: { requests: waitMs > 0 ? bucket : changed(bucket, -many) }, result: { waitMs } };
@@ -39,6 +43,12 @@ export function createThrottle({ buckets, crypto }: ThrottleDeps, territory: str
   }
   return {
     take,
+    async giveBack(what, subject, perMinute, many) {
+      await buckets.update(await keyOf(what, subject), (kept, nowMs) => {
+        const bucket = filled(kept.requests ?? fullBucket(perMinute, nowMs), nowMs);
+        return { buckets: { requests: changed(bucket, many) }, result: undefined };
+      });
+    },
     async check(what, subject, perMinute, many) {
       const { waitMs } = await take(what, subject, perMinute, many);
       if (waitMs === 0) return;
