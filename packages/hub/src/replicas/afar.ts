@@ -44,7 +44,23 @@ export function createAfar({ replica: from, bus, log, events, get }: AfarDeps): 
   const given = new Map<string, string>();
   const nothing = new Uint8Array(0);
 
+  let isStopped = false;
+
   const tell = (device: ConnectedDevice, order: Order): void => bus.publish(`dev.${device.id}`, write(order));
+
+  /** Until its replica has heard it or is gone: an order that nobody wants any more would keep its slot for good. */
+  function cancel(
+    device: ConnectedDevice,
+    lease: string,
+    epoch: number,
+    tries: number = FLEET_LIMITS.cancelTries,
+  ): void {
+    const order: Order = { k: 'cancel', from, lease, epoch };
+    bus.request(`dev.${device.id}`, write(order), { timeoutMs: FLEET_LIMITS.orderMs }).catch((thrown: unknown) => {
+      const { code } = asIdlewildError(thrown, 'reaching the replica of the device');
+      if (code === 'bus_timeout' && tries > 1 && !isStopped) cancel(device, lease, epoch, tries - 1);
+    });
+  }
 
   function ask(
     device: ConnectedDevice,
@@ -67,7 +83,7 @@ export function createAfar({ replica: from, bus, log, events, get }: AfarDeps): 
       (thrown: unknown) => {
         const error = asIdlewildError(thrown, 'reaching the replica of the device');
         // Its first frames may have come before a word of its replica.
-        if (error.code === 'bus_timeout') tell(device, { k: 'cancel', from, lease, epoch });
+        if (error.code === 'bus_timeout') cancel(device, lease, epoch);
         refused(error.code, error.message);
       },
     );
@@ -129,7 +145,7 @@ export function createAfar({ replica: from, bus, log, events, get }: AfarDeps): 
     kept: (device, lease, epoch) => tell(device, { k: 'kept', from, lease, epoch }),
     revokeLease(device, lease, epoch) {
       release(device, lease);
-      tell(device, { k: 'cancel', from, lease, epoch });
+      cancel(device, lease, epoch);
     },
     disown(device, lease, epoch) {
       release(device, lease);
@@ -139,6 +155,9 @@ export function createAfar({ replica: from, bus, log, events, get }: AfarDeps): 
     forget(device) {
       for (const lease of device.leases) given.delete(lease);
     },
-    stop: () => subscription.stop(),
+    stop() {
+      isStopped = true;
+      subscription.stop();
+    },
   };
 }

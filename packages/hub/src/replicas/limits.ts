@@ -31,6 +31,8 @@ export const FLEET_LIMITS = {
   snapshotMs: 5_000,
   /** An order that nobody took by then is given elsewhere. */
   orderMs: 2_000,
+  /** That an order is wanted no more is said again while nobody heard it: a bus that loses things is well by then. */
+  cancelTries: 15,
   /**
    * An attempt whose owner is gone goes on for this long, for whoever takes its answer over. A caller that comes later
    * than this gets the same tokens of another attempt; the slot is worth more to others meanwhile.
