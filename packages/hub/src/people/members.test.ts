@@ -2,6 +2,7 @@ import { codeOf } from '@idlewild/protocol';
 import { describe, expect, test } from 'vitest';
 import type { OpenDatabase } from '../db/open.ts';
 import type { Database } from '../db/schema.ts';
+import { addDevice } from '../testing/device-rows.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { requireGrant } from './granting.ts';
 import { addMember } from './members.ts';
@@ -262,7 +263,6 @@ async function belongings({ db }: Awaited<ReturnType<typeof createPeopleWorld>>,
 }
 
 async function linkAndDevice(db: Database, territory: string, person: string): Promise<void> {
-  const common = { territory_id: territory, person_id: person };
   const id = `${territory} ${person}`;
   await db
     .insertInto('sign_in_links')
@@ -282,18 +282,5 @@ async function linkAndDevice(db: Database, territory: string, person: string): P
       withdrawn_at_ms: null,
     })
     .execute();
-  await db
-    .insertInto('devices')
-    .values({
-      ...common,
-      id: `dev_${person}`,
-      name: 'notebook',
-      public_key: new Uint8Array(32),
-      enrolled_at_ms: 0,
-      last_seen_at_ms: 0,
-      revoked_at_ms: null,
-      consent: new Uint8Array(1),
-      profile_json: '{}',
-    })
-    .execute();
+  await addDevice(db, { id: `dev_${person}`, territory, person, name: 'notebook' });
 }

@@ -3,6 +3,7 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { describe, expect, test } from 'vitest';
 import { createKeys } from '../identity/keys.ts';
 import { testDatabases } from '../testing/databases.ts';
+import { addDevice } from '../testing/device-rows.ts';
 import { walled } from '../testing/territory-wall.ts';
 import { createGroups } from './groups.ts';
 import { createOwnDevices } from './own-devices.ts';
@@ -17,21 +18,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
   async function setUp() {
     const world = await createPeopleWorld(await walled(await open()));
     const device = (territory: string, id: string, person: string | null) =>
-      world.db
-        .insertInto('devices')
-        .values({
-          id,
-          territory_id: territory,
-          person_id: person,
-          name: id.slice(4),
-          public_key: new Uint8Array(32),
-          enrolled_at_ms: 0,
-          last_seen_at_ms: 0,
-          revoked_at_ms: null,
-          consent: new Uint8Array(1),
-          profile_json: '{}',
-        })
-        .execute();
+      addDevice(world.db, { id, territory, person, name: id.slice(4) });
     const ada = await world.add('Ada', 'lender');
     await world.add('Countess', 'member', { territory: ELSEWHERE, person: ada.id });
     const ben = await world.add('Ben', 'lender');

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { newId } from '@idlewild/protocol';
 import { nodeRandom } from '@idlewild/protocol/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { addDevice } from '../testing/device-rows.ts';
 import type { TestDoor } from '../testing/test-door.ts';
 import {
   ASKERS,
@@ -82,21 +83,7 @@ async function ownThing(url: string, person: string): Promise<string> {
   if (url.startsWith('/api/keys'))
     return (await hub.keys.create({ territory, role: 'caller', person, actor: 'test' })).id;
   const id = newId('dev', nodeRandom);
-  await hub.db
-    .insertInto('devices')
-    .values({
-      id,
-      territory_id: territory,
-      name: id,
-      public_key: nodeRandom.bytes(32),
-      enrolled_at_ms: 0,
-      last_seen_at_ms: 0,
-      revoked_at_ms: null,
-      consent: new Uint8Array(1),
-      profile_json: '{}',
-      person_id: person,
-    })
-    .execute();
+  await addDevice(hub.db, { id, territory, person, key: nodeRandom.bytes(32) });
   return id;
 }
 

@@ -13,6 +13,7 @@ import { createOwnDevices } from '../people/own-devices.ts';
 import { requireJoiner } from '../people/proved.ts';
 import { selfOf } from '../people/self.ts';
 import { testDatabases } from '../testing/databases.ts';
+import { addDevice } from '../testing/device-rows.ts';
 import { lockWaits } from '../testing/lock-waits.ts';
 import { walled } from '../testing/territory-wall.ts';
 import { createAuthenticator, type Authenticator } from './testing/authenticator.ts';
@@ -126,21 +127,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     const joined = await choir.links.redeem(await inviteTo(choir), { ...who, as: known?.sessions });
     expect(joined.person).toBe(person);
     for (const territory of [LIBRARY, CHOIR])
-      await db
-        .insertInto('devices')
-        .values({
-          id: `dev_of_${territory}`,
-          territory_id: territory,
-          person_id: person,
-          name: territory,
-          public_key: new Uint8Array(32),
-          enrolled_at_ms: 0,
-          last_seen_at_ms: 0,
-          revoked_at_ms: null,
-          consent: new Uint8Array(1),
-          profile_json: '{}',
-        })
-        .execute();
+      await addDevice(db, { id: `dev_of_${territory}`, territory, person, name: territory });
     return { world, db, library, choir, theatre, authenticator, person, atLibrary, signedIn, joined: joined.token };
   }
   type Here = Awaited<ReturnType<typeof setUp>>;

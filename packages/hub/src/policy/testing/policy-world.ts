@@ -10,6 +10,7 @@ import type { DevicePrincipal, KeyPrincipal, PersonPrincipal, Principal } from '
 import { silentLog } from '../../log.ts';
 import { createPeopleVersions, touchPeople } from '../../people/versions.ts';
 import { testDatabases, type TestDatabase } from '../../testing/databases.ts';
+import { addDevice } from '../../testing/device-rows.ts';
 import type { Action } from '../actions.ts';
 import { createPolicy, type TerritoryPolicy } from '../policy.ts';
 
@@ -117,21 +118,7 @@ async function openWorld(open: TestDatabase['open']): Promise<PolicyWorld> {
     async device(person) {
       const id = newId('dev', random);
       await change((transaction) =>
-        transaction
-          .insertInto('devices')
-          .values({
-            id,
-            territory_id: HERE,
-            name: id,
-            public_key: random.bytes(32),
-            enrolled_at_ms: 0,
-            last_seen_at_ms: 0,
-            revoked_at_ms: null,
-            consent: new Uint8Array(1),
-            profile_json: '{}',
-            person_id: person ?? null,
-          })
-          .execute(),
+        addDevice(transaction, { id, territory: HERE, person: person ?? null, key: random.bytes(32) }),
       );
       return { kind: 'device', deviceId: id, territory: HERE };
     },
