@@ -1,6 +1,7 @@
 /**
- * A request under an Idempotency-Key as the gateway carries it out (`gateway/repeat.ts`, `gateway/openai/deliver.ts`),
- * without HTTP: a run, its recording, events with ids, and for each who listens the bytes after the event that he has.
+ * A request under an Idempotency-Key as the gateway carries it out (`gateway/asking/repeat.ts`,
+ * `gateway/openai/deliver.ts`), without HTTP: a run, its recording, events with ids, and for each who listens the bytes
+ * after the event that he has.
  */
 import {
   createContinuation,

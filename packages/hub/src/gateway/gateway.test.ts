@@ -12,7 +12,7 @@ import { aloneAt, testMetrics } from '../testing/test-door.ts';
 import { publishTestModel } from '../testing/test-model.ts';
 import { answerWith, joinScriptedDevice, warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { createHubServer } from './hub-server.ts';
-import { createCarried } from './carried.ts';
+import { createCarried } from './door/carried.ts';
 import type { App } from './server.ts';
 
 let database: OpenDatabase;

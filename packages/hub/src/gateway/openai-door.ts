@@ -16,7 +16,7 @@ import type { Log } from '../log.ts';
 import { OWN_LEAVE } from '../policy/permit.ts';
 import type { Use } from '../use/use.ts';
 import { sendError, translate } from './errors.ts';
-import { askRoutes, type AskDeps } from './routes-v1.ts';
+import { askRoutes, type AskDeps } from './routes/v1.ts';
 import type { App, FastifyRequest } from './server.ts';
 
 export interface OpenAiDoorDeps {

@@ -27,12 +27,12 @@ import type { Log } from '../log.ts';
 import { ACTIONS, isOfSuspended, type Action } from '../policy/actions.ts';
 import type { Policy, Resource } from '../policy/port.ts';
 import type { TicketHolders } from '../identity/ticket-holders.ts';
-import type { Carried, CarriedRun } from './carried.ts';
+import type { Carried, CarriedRun } from './door/carried.ts';
 import { sendError, translate } from './errors.ts';
-import type { MeetOtherOrigins } from './other-origins.ts';
-import { PATIENCE, patientServer, type Patience } from './patience.ts';
-import type { SignedInDoor } from './signed-in.ts';
-import { checkTexts } from './whole-texts.ts';
+import type { MeetOtherOrigins } from './door/other-origins.ts';
+import { PATIENCE, patientServer, type Patience } from './door/patience.ts';
+import type { SignedInDoor } from './sign-in/signed-in.ts';
+import { checkTexts } from './door/whole-texts.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {

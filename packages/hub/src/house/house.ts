@@ -1,6 +1,6 @@
 /**
  * All territories of one process: each is a hub of its own, and they share the database, the blobs, the connection to
- * the bus and the door (`gateway/front.ts`).
+ * the bus and the door (`gateway/door/front.ts`).
  *
  *   made here ─────────┐
  *   made elsewhere ────┼─► looked for ──► opened ──► served ──closed, here or elsewhere──► stopped; its rows stay

@@ -1,9 +1,9 @@
-/** How this process is: what Node measures of its event loop and its memory, for `gateway/overload.ts`. */
+/** How this process is: what Node measures of its event loop and its memory, for `gateway/door/overload.ts`. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { totalmem } from 'node:os';
 import { constrainedMemory, memoryUsage } from 'node:process';
 import { getHeapStatistics } from 'node:v8';
-import type { LoadProbe } from '../gateway/overload.ts';
+import type { LoadProbe } from '../gateway/door/overload.ts';
 
 /** Node wakes up this often to see how late it is. */
 const RESOLUTION_MS = 20;

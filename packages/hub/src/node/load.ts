@@ -5,7 +5,7 @@
 import type { IdlewildError, Timer } from '@idlewild/protocol';
 import { nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { Metrics } from '../gateway/metrics.ts';
-import { createOverload } from '../gateway/overload.ts';
+import { createOverload } from '../gateway/door/overload.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { createAdmission } from '../replicas/admission.ts';

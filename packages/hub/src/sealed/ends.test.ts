@@ -4,7 +4,7 @@ import { LIMITS, codeOf, idOfKey, openStatement, sealedReceiptSchema, type Error
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
 import { reportOf } from '../audit/report.ts';
-import { permitAnswer } from '../gateway/admit.ts';
+import { permitAnswer } from '../gateway/asking/admit.ts';
 import type { Hub } from '../hub.ts';
 import { given } from '../identity/leaving.ts';
 import { touchPeople } from '../people/versions.ts';

@@ -16,7 +16,7 @@ import type { AnswerReceipts } from '../../answers/receipts.ts';
 import { HUB_LIMITS } from '../../limits.ts';
 import { createPace } from '../../pace.ts';
 import type { SlowReaders } from '../../slow-readers.ts';
-import { createEventIds, type EventIds } from '../event-ids.ts';
+import { createEventIds, type EventIds } from '../asking/event-ids.ts';
 import { answerAll, type AnswersHandle } from './answer-all.ts';
 import { createChoiceCollector, type Choice } from './choice.ts';
 import type { ToldOutcome } from './notes.ts';
