@@ -6,7 +6,7 @@
  */
 import type { AnswerEvent, AnswerWork, DeviceTier, ErrorCode } from '@idlewild/protocol';
 import type { AnswerOutcome } from '@idlewild/hub';
-import type { Written } from './shared-database.ts';
+import type { Written } from './machines/shared-database.ts';
 
 /** The frame of a device in whose handling something happened. */
 export interface Via {

@@ -5,15 +5,15 @@
 import { HUB_LIMITS, type Hub } from '@idlewild/hub';
 import { sql } from 'kysely';
 import type { Timed } from './events.ts';
-import { startDemand } from './demand.ts';
-import { familyOf } from './device.ts';
-import { startFaults, type Faults } from './faults.ts';
+import { startDemand } from './callers/demand.ts';
+import { familyOf } from './machines/device.ts';
+import { startFaults, type Faults } from './faults/faults.ts';
 import { INVARIANTS, type Invariant } from './invariants/all.ts';
 import type { Checker, CreateChecker, Facts } from './invariants/checker.ts';
 import { NO_PROCESS_FAULTS, RATES, REPLICA_RATES, type Rates, type ReplicaRates } from './rates.ts';
 import { takeSnapshot, type Snapshot } from './snapshot.ts';
-import { startSealing } from './sealed-callers.ts';
-import { startTrespassing } from './trespass.ts';
+import { startSealing } from './callers/sealed-callers.ts';
+import { startTrespassing } from './faults/trespass.ts';
 import { overhear } from './watch.ts';
 import { CONTEXT_TOKENS, NEIGHBOURS_FROM, createWorld, type Breakage, type World } from './world.ts';
 

@@ -6,8 +6,8 @@ import type { Timed } from './events.ts';
 import { complaints } from './hold.ts';
 import { CALM, CALM_REPLICAS, type Rates } from './rates.ts';
 import { simulate, type Report } from './run.ts';
-import { MARK } from './mark.ts';
-import type { SealedLies } from './sealed-lies.ts';
+import { MARK } from './callers/mark.ts';
+import type { SealedLies } from './callers/sealed-lies.ts';
 import type { Breakage, World } from './world.ts';
 
 const SIZE = { devices: 8, virtualMinutes: 0.2, sealed: 60 } as const;

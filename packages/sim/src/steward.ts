@@ -4,8 +4,8 @@
  */
 import { codeOf, type DeviceTier } from '@idlewild/protocol';
 import type { Hub } from '@idlewild/hub';
-import type { CallerKey } from './callers.ts';
-import type { HubProcess } from './hub-process.ts';
+import type { CallerKey } from './callers/callers.ts';
+import type { HubProcess } from './machines/hub-process.ts';
 import type { Record } from './record.ts';
 
 export interface Steward {

@@ -3,14 +3,14 @@
  * which lease is followed along.
  */
 import { decodeCbor, type AnswerEvent, type AnswerWork, type ToDevice } from '@idlewild/protocol';
-import type { SimDevice } from './device.ts';
+import type { SimDevice } from './machines/device.ts';
 import type { Forbidden, Via } from './events.ts';
-import type { HubProcess } from './hub-process.ts';
-import type { OtherLease } from './lies.ts';
-import type { LinkWatch } from './link.ts';
+import type { HubProcess } from './machines/hub-process.ts';
+import type { OtherLease } from './faults/lies.ts';
+import type { LinkWatch } from './machines/link.ts';
 import type { Record } from './record.ts';
-import { isMarked } from './mark.ts';
-import type { Causes } from './shared-bus.ts';
+import { isMarked } from './callers/mark.ts';
+import type { Causes } from './machines/shared-bus.ts';
 
 export interface Watched {
   readonly record: Record;

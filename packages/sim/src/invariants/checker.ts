@@ -1,7 +1,7 @@
 /** What every checker is: it sees all events and some snapshots, and blames what must not be. It changes nothing. */
 import type { Timed } from '../events.ts';
 import type { Snapshot } from '../snapshot.ts';
-import type { TrustTraits } from '../texts.ts';
+import type { TrustTraits } from '../callers/texts.ts';
 
 /** What is known of a world without asking the hub. */
 export interface Facts {

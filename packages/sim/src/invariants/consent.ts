@@ -8,7 +8,7 @@
  * happened, either tier may hold.
  */
 import type { DeviceTier } from '@idlewild/protocol';
-import { isLentFor, mayTier, textOf } from '../texts.ts';
+import { isLentFor, mayTier, textOf } from '../callers/texts.ts';
 import type { CreateChecker } from './checker.ts';
 
 const TRUSTED_MS = 1_000;

@@ -1,8 +1,8 @@
 /** What people ask, when, and whether they wait for the end: requests of many sizes by the dice of the seed. */
 import type { AnswerWork, Prompt } from '@idlewild/protocol';
-import type { Chance } from './chance.ts';
-import type { Rates, ReplicaRates } from './rates.ts';
-import { CONTEXT_TOKENS, type World, type WorldModel } from './world.ts';
+import type { Chance } from '../chance.ts';
+import type { Rates, ReplicaRates } from '../rates.ts';
+import { CONTEXT_TOKENS, type World, type WorldModel } from '../world.ts';
 
 export interface Demand {
   end(): void;

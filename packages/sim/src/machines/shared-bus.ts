@@ -4,7 +4,7 @@
  */
 import { asIdlewildError, decodeCbor } from '@idlewild/protocol';
 import type { Bus, LocalBusMember } from '@idlewild/hub';
-import type { Via } from './events.ts';
+import type { Via } from '../events.ts';
 import type { Gate } from './gate.ts';
 
 /** Why something happens, in all processes together: one thing at a time is done. */

@@ -4,9 +4,9 @@
  */
 import { codeOf, type AnswerWork } from '@idlewild/protocol';
 import type { AnswerHandle, AnswerSink } from '@idlewild/hub';
-import type { Via } from './events.ts';
-import type { HubProcess } from './hub-process.ts';
-import type { Record } from './record.ts';
+import type { Via } from '../events.ts';
+import type { HubProcess } from '../machines/hub-process.ts';
+import type { Record } from '../record.ts';
 import { textOf } from './texts.ts';
 
 export const MODEL = 'tiny';

@@ -3,11 +3,11 @@
  * nothing had been, leaves in good order, or is cut off from the bus; messages between them are lost and late; devices
  * are sent to others in the middle of their answers, and callers lose their lines.
  */
-import type { Chance } from './chance.ts';
-import { untilShut, type HubProcess } from './hub-process.ts';
-import type { ReplicaRates } from './rates.ts';
+import type { Chance } from '../chance.ts';
+import { untilShut, type HubProcess } from '../machines/hub-process.ts';
+import type { ReplicaRates } from '../rates.ts';
 import type { Fault, Strike } from './strike.ts';
-import type { World } from './world.ts';
+import type { World } from '../world.ts';
 
 export const REPLICA_KINDS: { readonly [Kind in Exclude<keyof ReplicaRates, 'keyedShare'>]: readonly [string, Fault] } =
   {

@@ -2,10 +2,10 @@
 import { createHosting, type Secrets } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { FakeClock } from '@idlewild/protocol/testing';
-import type { Chance } from './chance.ts';
+import type { Chance } from '../chance.ts';
 import type { Cluster } from './cluster.ts';
 import type { HubProcess } from './hub-process.ts';
-import type { Record } from './record.ts';
+import type { Record } from '../record.ts';
 
 /** The same replicas, as the second community has them. */
 export function neighboursIn(cluster: Cluster): Cluster {

@@ -3,7 +3,7 @@
  * A request's class and purpose follow from its number, so that whoever sees its prompt anywhere knows them.
  */
 import type { DataClass, DeviceTier } from '@idlewild/protocol';
-import type { Chance } from './chance.ts';
+import type { Chance } from '../chance.ts';
 
 export interface Text {
   readonly dataClass: DataClass;

@@ -1,6 +1,6 @@
 /** One fault that befalls somebody. */
-import type { Chance } from './chance.ts';
-import type { World } from './world.ts';
+import type { Chance } from '../chance.ts';
+import type { World } from '../world.ts';
 
 /** What struck whom, and how it ends. */
 export interface Strike {

@@ -6,10 +6,10 @@
 import { createHub, type Bus, type Hub, type HubDeps, type Log } from '@idlewild/hub';
 import type { OpenDatabase, Register, Secrets } from '@idlewild/hub';
 import { newId, type BlobStore, type Channel, type Clock, type Crypto } from '@idlewild/protocol';
-import type { Chance } from './chance.ts';
+import type { Chance } from '../chance.ts';
 import { createGate, type Gate } from './gate.ts';
 import { openRooms, type Rooms } from './rooms.ts';
-import type { Record } from './record.ts';
+import type { Record } from '../record.ts';
 
 export interface HubProcess extends Pick<Gate, 'isLive' | 'isPaused' | 'take' | 'give' | 'opened' | 'onShut'> {
   readonly hub: Hub;

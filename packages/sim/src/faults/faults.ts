@@ -4,16 +4,16 @@
  */
 import { DEVICE_TIERS } from '@idlewild/protocol';
 import { sql } from 'kysely';
-import { MODEL } from './callers.ts';
-import type { Chance } from './chance.ts';
-import type { SimDevice } from './device.ts';
-import { afterTurns, type HubProcess } from './hub-process.ts';
+import { MODEL } from '../callers/callers.ts';
+import type { Chance } from '../chance.ts';
+import type { SimDevice } from '../machines/device.ts';
+import { afterTurns, type HubProcess } from '../machines/hub-process.ts';
 import { LIES } from './lies.ts';
-import type { Direction } from './link.ts';
-import { NO_PROCESS_FAULTS, type Rates, type ReplicaRates } from './rates.ts';
+import type { Direction } from '../machines/link.ts';
+import { NO_PROCESS_FAULTS, type Rates, type ReplicaRates } from '../rates.ts';
 import { REPLICA_KINDS, startAgain, stewardly } from './replica-faults.ts';
 import type { Fault, Strike } from './strike.ts';
-import type { World } from './world.ts';
+import type { World } from '../world.ts';
 
 export interface Faults {
   /** No more faults; what is not healed is healed now. */

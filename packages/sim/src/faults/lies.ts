@@ -4,7 +4,7 @@
  * Where tokens may be lost on their way and told again, every index may be the right one, but one that is far off.
  */
 import { decodeCbor, encodeFrame, type AnswerEvent, type ToHub } from '@idlewild/protocol';
-import type { Chance } from './chance.ts';
+import type { Chance } from '../chance.ts';
 
 export const LIES = [
   'wrong index',

@@ -9,10 +9,10 @@ import { codeOf, hex, signDeviceVouch, textOfBytes, type AnswerWork, type KeyPai
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { CallerKey } from './callers.ts';
 import { MARK } from './mark.ts';
-import type { HubProcess } from './hub-process.ts';
+import type { HubProcess } from '../machines/hub-process.ts';
 import type { SealedLies } from './sealed-lies.ts';
 import { textOf } from './texts.ts';
-import type { World } from './world.ts';
+import type { World } from '../world.ts';
 
 /** Sealed requests of a community are numbered from here, beyond its first. */
 export const SEALED_FROM = 500_000;

@@ -15,9 +15,9 @@ import {
   type Secrets,
 } from '@idlewild/hub';
 import type { BlobStore, Clock, Crypto } from '@idlewild/protocol';
-import { createChance } from './chance.ts';
+import { createChance } from '../chance.ts';
 import { startHubProcess, type Ground, type HubProcess, type Machine } from './hub-process.ts';
-import type { Record } from './record.ts';
+import type { Record } from '../record.ts';
 import { createGatedBus, type Causes } from './shared-bus.ts';
 import { openSharedDatabase, type SharedDatabase } from './shared-database.ts';
 

@@ -18,12 +18,12 @@ import {
   type KeyPair,
   type WorkKind,
 } from '@idlewild/protocol';
-import type { Chance } from './chance.ts';
-import type { Forbidden } from './events.ts';
-import { createLiar, type Liar, type OtherLease } from './lies.ts';
+import type { Chance } from '../chance.ts';
+import type { Forbidden } from '../events.ts';
+import { createLiar, type Liar, type OtherLease } from '../faults/lies.ts';
 import { createLink, type Door, type Link, type LinkWatch } from './link.ts';
 import { createScope, type Scope } from './scope.ts';
-import type { TrustTraits } from './texts.ts';
+import type { TrustTraits } from '../callers/texts.ts';
 
 export const HUB_URL = 'http://127.0.0.1:7860';
 

@@ -5,9 +5,9 @@
 import type { AnswerOutcome, AnswerSink } from '@idlewild/hub';
 import type { AnswerWork, Clock, ErrorCode, Timer } from '@idlewild/protocol';
 import type { CallerKey } from './callers.ts';
-import type { Chance } from './chance.ts';
-import type { HubProcess } from './hub-process.ts';
-import type { Record } from './record.ts';
+import type { Chance } from '../chance.ts';
+import type { HubProcess } from '../machines/hub-process.ts';
+import type { Record } from '../record.ts';
 import { serveRun, type Connection, type RunEvent } from './run-route.ts';
 
 export interface KeyedCallers {

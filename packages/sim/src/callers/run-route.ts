@@ -14,9 +14,9 @@ import {
 } from '@idlewild/hub';
 import type { AnswerOutcome, AnswerSink, AnswerHandle, Started } from '@idlewild/hub';
 import { asIdlewildError, newId, utf8, type AnswerWork, type ErrorCode, type Random } from '@idlewild/protocol';
-import type { HubProcess } from './hub-process.ts';
+import type { HubProcess } from '../machines/hub-process.ts';
 import { textOf } from './texts.ts';
-import { requestOf } from './watch.ts';
+import { requestOf } from '../watch.ts';
 
 /** What one event of the stream says. */
 export type RunEvent =

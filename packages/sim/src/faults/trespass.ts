@@ -3,9 +3,9 @@
  * keys, devices and models, the same Idempotency-Key. All of it is refused, which is for `invariants/crossing.ts`.
  */
 import { codeOf, joinTokenOf } from '@idlewild/protocol';
-import type { Chance } from './chance.ts';
-import type { HubProcess } from './hub-process.ts';
-import type { World } from './world.ts';
+import type { Chance } from '../chance.ts';
+import type { HubProcess } from '../machines/hub-process.ts';
+import type { World } from '../world.ts';
 
 type Try = (at: HubProcess, from: World, chance: Chance) => Promise<unknown>;
 

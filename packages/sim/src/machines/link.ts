@@ -6,7 +6,7 @@
  */
 import { IdlewildError, type Channel, type Clock, type Transport } from '@idlewild/protocol';
 import { createMemoryChannelPair, type MemoryLink } from '@idlewild/protocol/testing';
-import type { Chance } from './chance.ts';
+import type { Chance } from '../chance.ts';
 import type { HubProcess } from './hub-process.ts';
 
 export type Direction = 'toHub' | 'toDevice';
