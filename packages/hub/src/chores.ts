@@ -3,7 +3,7 @@
  * be done once for all replicas is done by whoever has the duty.
  */
 import { messageOf, type Timer } from '@idlewild/protocol';
-import type { Journal } from './answers/journal.ts';
+import type { Journal } from './answers/journal/journal.ts';
 import type { Bus } from './bus/port.ts';
 import type { Callers } from './callers/callers.ts';
 import type { OpenDatabase } from './db/open.ts';

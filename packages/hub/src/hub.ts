@@ -7,7 +7,7 @@
 import { newId, type BlobStore, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import { createAnswers, type AnswerMeter, type Answers } from './answers/answers.ts';
 import { checkReceipt } from './answers/check-receipt.ts';
-import { createJournal } from './answers/journal.ts';
+import { createJournal } from './answers/journal/journal.ts';
 import { type AnswerReceipts } from './answers/receipts.ts';
 import { type Audit } from './audit/audit.ts';
 import { createAuditDesk, type AuditDesk } from './audit/desk.ts';

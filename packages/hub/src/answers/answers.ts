@@ -32,7 +32,8 @@ import { createBooks } from './books.ts';
 import { createGate, type Gate } from './gate.ts';
 import { createChoosing } from './choosing.ts';
 import { inTurn } from './in-turn.ts';
-import type { Journal, JournalledAnswer } from './journal.ts';
+import type { Journal } from './journal/journal.ts';
+import type { JournalledAnswer } from './journal/runs.ts';
 import { stoppingError, takenOverError } from './refusals.ts';
 import { outcomeOf, retell, summaryOf, takeUp } from './take-up.ts';
 import {

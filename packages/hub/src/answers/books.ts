@@ -6,7 +6,7 @@ import { messageOf, type Clock, type ErrorCode } from '@idlewild/protocol';
 import type { Log } from '../log.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
-import type { Journal } from './journal.ts';
+import type { Journal } from './journal/journal.ts';
 import type { AnswerState, Attempt } from './machine.ts';
 import type { CheckReceipt } from './check-receipt.ts';
 import type { AnswerMeter } from './port.ts';

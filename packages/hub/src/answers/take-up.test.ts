@@ -1,6 +1,6 @@
 /** Claims about answers that another owner began, by what the journal has of them. */
 import { expect, test } from 'vitest';
-import type { JournalledAnswer } from './journal.ts';
+import type { JournalledAnswer } from './journal/runs.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { applyEvent, type AnswerState } from './machine.ts';
 import { takeUp } from './take-up.ts';

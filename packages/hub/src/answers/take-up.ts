@@ -1,7 +1,7 @@
 /** An answer that another owner began, as the journal has it, made into one that goes on here. Pure. */
 import { HUB_LIMITS } from '../limits.ts';
 import { createAnswerState, type AnswerState, type Attempt } from './machine.ts';
-import type { JournalledAnswer } from './journal.ts';
+import type { JournalledAnswer } from './journal/runs.ts';
 import type { AnswerOutcome, AnswerRequest, AnswerSink, AnswerSummary } from './port.ts';
 
 export interface TakenUp {

@@ -5,7 +5,8 @@
  * answers has to know of limits.
  */
 import { messageOf, type Clock, type Crypto, type Random } from '@idlewild/protocol';
-import { eraseRun, type Journal } from '../answers/journal.ts';
+import type { Journal } from '../answers/journal/journal.ts';
+import { eraseRun } from '../answers/journal/runs.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { Log } from '../log.ts';
 import type { Spending } from '../projects/spending.ts';

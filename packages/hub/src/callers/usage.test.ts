@@ -3,7 +3,7 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { Kysely, sql } from 'kysely';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createJournal, type CloseRecord, type Journal } from '../answers/journal.ts';
+import { createJournal, type CloseRecord, type Journal } from '../answers/journal/journal.ts';
 import { SQLITE_COLUMNS } from '../db/column-types.ts';
 import { MIGRATIONS, migrate } from '../db/migrate.ts';
 import type { Database, RequestState, Schema } from '../db/schema.ts';

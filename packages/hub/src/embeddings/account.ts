@@ -2,7 +2,7 @@
  * What a request for vectors used, written once it is over: a line in `requests` that was never open, through the same
  * journal as answers, so that sums and limits of keys know no difference. Of its texts nothing is written.
  */
-import type { Journal } from '../answers/journal.ts';
+import type { Journal } from '../answers/journal/journal.ts';
 import type { EmbedAccount } from './embeddings.ts';
 
 const NO_TEXT = { prompt: { kind: 'text', text: '' }, sampling: { seed: 0 }, choice: 0, stop: [] } as const;

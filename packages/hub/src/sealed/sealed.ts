@@ -30,7 +30,7 @@ import {
   type UseOrder,
 } from '@idlewild/protocol';
 import type { AnswerMeter } from '../answers/port.ts';
-import type { Journal } from '../answers/journal.ts';
+import type { Journal } from '../answers/journal/journal.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Placement } from '../placement/placement.ts';

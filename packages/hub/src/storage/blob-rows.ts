@@ -8,6 +8,7 @@ import { IdlewildError, type Block, type FileLayout } from '@idlewild/protocol';
 import { sql, type ExpressionBuilder, type ExpressionWrapper, type SqlBool } from 'kysely';
 import { locking } from '../db/row-lock.ts';
 import type { BlobFiles, Database, DatabaseTransaction, Schema } from '../db/schema.ts';
+import { slices } from '../db/slices.ts';
 import { isPostgres } from '../db/transact.ts';
 
 export interface StoredPart {
@@ -16,9 +17,6 @@ export interface StoredPart {
   readonly start: number;
   readonly size: number;
 }
-
-/** In one statement; SQLite takes 32,766 variables. */
-const ROWS_MAX = 1_000;
 
 type OnBlobs = ExpressionBuilder<Schema, 'blobs'>;
 
@@ -158,10 +156,10 @@ export async function insertFile(
   if (isNew) {
     await transaction.insertInto('blob_files').values({ root, size: layout.bytes, finished: 0 }).execute();
     const parts = partsOf(layout, blocks);
-    for (let from = 0; from < parts.length; from += ROWS_MAX)
+    for (const some of slices(parts))
       await transaction
         .insertInto('blob_parts')
-        .values(parts.slice(from, from + ROWS_MAX).map((part) => ({ ...part, root })))
+        .values(some.map((part) => ({ ...part, root })))
         .execute();
   }
   await setUsage(transaction, used + more);

@@ -18,6 +18,7 @@ import {
 } from '@idlewild/protocol';
 import type { CID } from 'multiformats/cid';
 import type { Database } from '../db/schema.ts';
+import { slices } from '../db/slices.ts';
 import { together } from '../db/together.ts';
 
 /** A store as one territory sees it. */
@@ -36,8 +37,6 @@ export interface HeldBlobsDeps {
   readonly isOfModel: (cid: string) => boolean | Promise<boolean>;
 }
 
-/** Rows of one statement. */
-const ROWS_MAX = 1_000;
 /** Leaves that come at once and share a commit. */
 const NOTES_MAX = 64;
 
@@ -46,8 +45,7 @@ export function createHeldBlobs({ db, territory, store, crypto, isOfModel }: Hel
 
   async function heldAmong(cids: readonly string[]): Promise<ReadonlySet<string>> {
     const held = new Set<string>();
-    for (let from = 0; from < cids.length; from += ROWS_MAX) {
-      const some = cids.slice(from, from + ROWS_MAX);
+    for (const some of slices(cids)) {
       const found = await rows().select('cid').where('cid', 'in', some).where('begun_bytes', 'is', null).execute();
       for (const { cid } of found) held.add(cid);
     }
@@ -102,10 +100,8 @@ export function createHeldBlobs({ db, territory, store, crypto, isOfModel }: Hel
       const settled: string[] = [];
       for (const { cid } of await rows().select('cid').where('begun_bytes', 'is', null).execute())
         if (await isOfModel(cid)) settled.push(cid);
-      for (let from = 0; from < settled.length; from += ROWS_MAX) {
-        const some = settled.slice(from, from + ROWS_MAX);
+      for (const some of slices(settled))
         await db.deleteFrom('held_blobs').where('territory_id', '=', territory).where('cid', 'in', some).execute();
-      }
     },
   };
 

@@ -9,18 +9,11 @@
  * overwrites what is deleted.
  */
 import { IdlewildError, codeOf, messageOf, type Clock, type Crypto, type Random, type Timer } from '@idlewild/protocol';
-import type { OpenDatabase } from '../db/open.ts';
-import { HUB_LIMITS } from '../limits.ts';
-import type { Log } from '../log.ts';
-import {
-  adoptAnswer,
-  closeOrphans,
-  commitBatch,
-  isKept,
-  type JournalledAnswer,
-  type OpenEntry,
-  type Orphan,
-} from './journal-commit.ts';
+import type { OpenDatabase } from '../../db/open.ts';
+import { HUB_LIMITS } from '../../limits.ts';
+import type { Log } from '../../log.ts';
+import { commitBatch, isKept } from './commit.ts';
+import { closeOrphans, type Orphan } from './orphans.ts';
 import {
   createSealer,
   type Chunk,
@@ -28,13 +21,14 @@ import {
   type Closing,
   type FactRecord,
   type JournalItem,
+  type OpenEntry,
   type OpenRecord,
   type TokenRecord,
-} from './journal-records.ts';
-import type { RunRef } from './port.ts';
+} from './records.ts';
+import { adoptAnswer, type JournalledAnswer } from './runs.ts';
+import type { RunRef } from '../port.ts';
 
-export { eraseRun, type JournalledAnswer, type Orphan } from './journal-commit.ts';
-export type { CloseRecord, FactRecord, OpenRecord, TokenRecord } from './journal-records.ts';
+export type { CloseRecord, FactRecord, OpenRecord, TokenRecord } from './records.ts';
 
 export interface Journal {
   /**

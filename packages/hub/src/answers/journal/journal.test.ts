@@ -7,12 +7,12 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
 import { CompiledQuery, type KyselyPlugin } from 'kysely';
 import { expect, onTestFinished, test } from 'vitest';
-import { openDatabase, type OpenDatabase } from '../db/open.ts';
-import type { DatabaseTransaction } from '../db/schema.ts';
-import { HUB_LIMITS } from '../limits.ts';
-import { silentLog } from '../log.ts';
+import { openDatabase, type OpenDatabase } from '../../db/open.ts';
+import type { DatabaseTransaction } from '../../db/schema.ts';
+import { HUB_LIMITS } from '../../limits.ts';
+import { silentLog } from '../../log.ts';
 import { createJournal, type CloseRecord, type Journal, type OpenRecord, type TokenRecord } from './journal.ts';
-import { PLAIN_TEXT } from '../testing/texts.ts';
+import { PLAIN_TEXT } from '../../testing/texts.ts';
 
 const SECRET_PROMPT = 'the king is dead and nobody may know';
 const work: Omit<AnswerWork, 'tokens'> = {

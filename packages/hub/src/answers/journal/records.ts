@@ -18,8 +18,8 @@ import {
   type Logprobs,
   type Random,
 } from '@idlewild/protocol';
-import type { AskedText } from '../trust/text.ts';
-import type { RunRef } from './port.ts';
+import type { AskedText } from '../../trust/text.ts';
+import type { RunRef } from '../port.ts';
 
 export interface OpenRecord {
   readonly request: string;
@@ -55,6 +55,16 @@ export interface CloseRecord {
     readonly epoch: number;
     readonly statement: Uint8Array;
   };
+}
+
+/** What is known here of an answer that is not closed. */
+export interface OpenEntry {
+  readonly territory: string;
+  readonly run: RunRef | undefined;
+  readonly ownerEpoch: number;
+  /** What it is charged to. */
+  readonly hold: string | undefined;
+  written: boolean;
 }
 
 /** An end on its way to the database, which may take long. */
