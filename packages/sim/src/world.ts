@@ -3,16 +3,7 @@
  * over links in memory. It makes things and connects them; what befalls them is `faults.ts`, what must hold of them
  * stands in `invariants/`.
  */
-import {
-  IdlewildError,
-  codeOf,
-  createMemoryBlobStore,
-  type BlobSource,
-  type BlobStore,
-  type Crypto,
-  type DeviceTier,
-  type ErrorCode,
-} from '@idlewild/protocol';
+import { codeOf, createMemoryBlobStore, type BlobStore, type Crypto } from '@idlewild/protocol';
 import { createMemorySecrets, type AnswerSink, type Hub } from '@idlewild/hub';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, storeTinyModel, type FakeClock } from '@idlewild/protocol/testing';
@@ -20,11 +11,11 @@ import { createAgenda, type Agenda } from './agenda.ts';
 import { MODEL, createCallers, type CallerKey, type Callers } from './callers/callers.ts';
 import { createChance, type Chance } from './chance.ts';
 import { createCluster, type Cluster } from './machines/cluster.ts';
-import { createDevice, type DeviceTraits, type SimDevice } from './machines/device.ts';
+import type { SimDevice } from './machines/device.ts';
+import { CROWDED_BYTES, createDevices } from './machines/fleet.ts';
 import type { Timed } from './events.ts';
 import { untilShut, type HubProcess } from './machines/hub-process.ts';
 import { createKeyedCallers, type KeyedCallers } from './callers/keyed-callers.ts';
-import type { Door, Link } from './machines/link.ts';
 import { hostNeighbours, neighboursIn, toldToBoth } from './machines/neighbours.ts';
 import { createTemporaryFolder, yieldToPlatform } from './node/platform.ts';
 import { createRecord, type Record } from './record.ts';
@@ -32,12 +23,10 @@ import { createRememberingCrypto } from './machines/remembering-crypto.ts';
 import { createCauses } from './machines/shared-bus.ts';
 import type { SealedLies } from './callers/sealed-lies.ts';
 import { createSteward, type Steward } from './steward.ts';
-import { TRUSTED, drawTrust, type TrustTraits } from './callers/texts.ts';
-import { followDuties, followLeases, overhear, requestOf, watchOf, type Watched } from './watch.ts';
+import { followDuties, followLeases, overhear, type Watched } from './watch.ts';
 
 export const CONTEXT_TOKENS = 4_096;
 const CALLERS = 6;
-const DEVICES_PER_INVITE = 50;
 
 export interface WorldOptions {
   readonly seed: number;
@@ -301,7 +290,15 @@ async function populate(part: Part, store: BlobStore): Promise<void> {
   const models = await publish(store, options.models, steward, making.isNeighbour ? 'their ' : '');
   const callerKeys: CallerKey[] = [];
   for (let caller = 0; caller < CALLERS; caller++) callerKeys.push(await steward.createKey(`caller ${caller}`));
-  devices.push(...(await createDevices(making, steward)));
+  const fleet = {
+    ...making,
+    isCrowded: options.models > 1,
+    isTrusting: options.trusting,
+    hasReplicas: options.replicas > 1,
+    heedsLender: options.breakage?.heedsLender ?? true,
+    chance: (stream: string) => chanceOf(making, stream),
+  };
+  devices.push(...(await createDevices(fleet, steward)));
   for (const device of devices) byId.set(device.id, device);
   part.people = { steward, models, callerKeys };
 }
@@ -372,8 +369,6 @@ async function startHub({ cluster, options }: Making, slot: number): Promise<boo
   return started !== undefined;
 }
 
-const CROWDED_BYTES = 100_000;
-
 /**
  * Models of a few bytes. The simulated engine reads none of them, but they go the way of all models. In a crowded
  * world they are larger, each another size, so that devices give them to each other and have room for a few.
@@ -389,103 +384,4 @@ async function publish(store: BlobStore, count: number, steward: Steward, whose:
     models.push({ cid, name, bytes: file.length });
   }
   return models;
-}
-
-async function createDevices(making: Making, steward: Steward): Promise<SimDevice[]> {
-  const {
-    options: { breakage },
-    devices: count,
-    clock,
-  } = making;
-  const territory = making.cluster.running()[0]?.hub.territory.publicKey as Uint8Array;
-  const elsewhere = (await nodeCrypto.signingKey(chanceOf(making, 'elsewhere').bytes(32))).publicKey;
-  const devices: SimDevice[] = [];
-  const invites = new Map<DeviceTier, { readonly secret: Uint8Array; left: number }>();
-  const inviteFor = async (tier: DeviceTier): Promise<Uint8Array> => {
-    let invite = invites.get(tier);
-    if (invite === undefined || invite.left === 0) {
-      invite = { secret: await steward.createInvite(DEVICES_PER_INVITE, tier), left: DEVICES_PER_INVITE };
-      invites.set(tier, invite);
-    }
-    invite.left--;
-    return invite.secret;
-  };
-  for (let index = 0; index < count; index++) {
-    const drawn = drawTraits(chanceOf(making, `traits ${index}`), index, making.options.models > 1);
-    const traits = { ...drawn, ...(making.options.trusting ? TRUSTED : drawTrust(chanceOf(making, `trust ${index}`))) };
-    devices.push(
-      await createDevice({
-        clock,
-        territory,
-        elsewhere,
-        inviteSecret: await inviteFor(traits.tier),
-        crypto: making.crypto,
-        heedsLender: breakage?.heedsLender ?? true,
-        chance: chanceOf(making, `device ${index}`),
-        traits,
-        door: () => doorOf(making),
-        fetchBlob: (device, ticket, link) => fetchBlob(making, device, ticket, link),
-        watch: (device) => watchOf(making, device),
-        otherLease: (device) => [...making.leases.values()].find((lease) => lease.device !== device),
-        hasReplicas: making.options.replicas > 1,
-        onRan: (device, work, forbidden) =>
-          making.record.note({ e: 'ran', device, request: requestOf(work), tokens: work.tokens.length, forbidden }),
-        onEnded: (device, code) => onEnded(making, device, code),
-      }),
-    );
-  }
-  return devices;
-}
-
-function drawTraits(chance: Chance, index: number, crowded: boolean): Omit<DeviceTraits, keyof TrustTraits> {
-  const oddity = chance.unit();
-  // Some are alone in their class, and fast, so that answers begin there and must go on elsewhere.
-  const alone = chance.happens(0.1);
-  return {
-    name: `device ${index}`,
-    family: alone ? 3 + index : chance.pick([0, 0, 0, 1, 1, 2]),
-    tokensPerSecond: alone ? chance.between(50, 80) : chance.between(6, 60),
-    boast: chance.happens(0.05) ? 4 : 1,
-    slots: chance.whole(1, 3),
-    latencyMs: chance.between(1, 60),
-    jitterMs: chance.between(0, 30),
-    loadMs: chance.between(50, 1_500),
-    diskBytes: crowded ? CROWDED_BYTES * (3 + (index % 5)) : 2 ** 22,
-    memoryBytes: crowded ? CROWDED_BYTES * (2 + (index % 5)) : 2 ** 30,
-    lends: oddity < 0.03 ? 'nothing' : oddity < 0.06 ? 'elsewhere' : 'answers',
-    stranger: oddity > 0.99,
-  };
-}
-
-function doorOf({ cluster }: Making): Door | undefined {
-  const process = cluster.pick();
-  return process === undefined ? undefined : { process, accept: (channel) => process.accept(channel) };
-}
-
-function onEnded(making: Making, device: string, code: ErrorCode): void {
-  const { record, over, revoking } = making;
-  if (making.byId.get(device)?.isRunning() !== true) over.add(device);
-  const because = code === 'superseded' || (code === 'device_revoked' && revoking.has(device));
-  record.note({ e: 'ended', device, code, because });
-}
-
-/** The blob route, as the gateway has it. */
-function fetchBlob(making: Making, device: string, ticket: string, link: Link): BlobSource['fetch'] {
-  return async (cid) => {
-    const latencyMs = making.byId.get(device)?.traits.latencyMs ?? 0;
-    await new Promise<void>((resolve) => {
-      making.clock.after(latencyMs, resolve);
-    });
-    const process = making.cluster.awake();
-    if (process === undefined || link.isBlocked()) throw new IdlewildError('hub_unreachable', 'no answer');
-    const bearer = await process.hub.ticketHolders.holderOf(ticket);
-    if (bearer === undefined) throw new IdlewildError('unauthenticated', 'the ticket is of no open session');
-    const { hub } = process;
-    const principal = { kind: 'device', deviceId: bearer.device, territory: bearer.territory } as const;
-    await hub.policy.check(principal, 'fetchBlob', { territory: hub.territory.id });
-    making.record.note({ e: 'told', replica: process.id, device: bearer.device, kind: 'blob' });
-    const served = await hub.blobs.fetch(cid, bearer.device);
-    served?.ended(true);
-    return served?.bytes;
-  };
 }
