@@ -7,6 +7,8 @@ export const HUB_LIMITS = {
    * again after one, three and seven seconds, and by then its device has given it up.
    */
   connectionsWaitingMax: 4_096,
+  /** All that a device sends before it has proved who it is: two messages of a handshake, and a little around them. */
+  unprovedBytesMax: 139_264,
   /** Worked on at the same time: enough that their questions to the database go together. */
   handshakesAtOnce: 64,
   /** Begun and not over: they wait for their devices, who may be slow, or dishonest. */

@@ -28,9 +28,10 @@ import { ACTIONS, isOfSuspended, type Action } from '../policy/actions.ts';
 import type { Policy, Resource } from '../policy/port.ts';
 import type { TicketHolders } from '../identity/ticket-holders.ts';
 import type { Carried, CarriedRun } from './door/carried.ts';
+import { isDialling } from './door/device-socket.ts';
 import { sendError, translate } from './errors.ts';
 import type { MeetOtherOrigins } from './door/other-origins.ts';
-import { PATIENCE, patientServer, type Patience } from './door/patience.ts';
+import { PATIENCE, patientServer, type Patience, type PatientServer } from './door/patience.ts';
 import type { SignedInDoor } from './sign-in/signed-in.ts';
 import { checkTexts } from './door/whole-texts.ts';
 
@@ -99,6 +100,14 @@ export interface ServerDeps {
   readonly refusal: () => IdlewildError | undefined;
 }
 
+function serverOptions({ patience = PATIENCE, tls }: ServerDeps): PatientServer {
+  const { http, https, ...rest } = patientServer(patience, tls);
+  const upgrades = { shouldUpgradeCallback: isDialling };
+  return https === undefined
+    ? { ...rest, http: { ...http, ...upgrades } }
+    : { ...rest, https: { ...https, ...upgrades } };
+}
+
 const BEARER = /^Bearer +(\S+)$/i;
 
 export async function createServer(deps: ServerDeps, routes: readonly ((app: App) => void)[]): Promise<App> {
@@ -110,7 +119,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     logger: false,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
-    ...patientServer(deps.patience ?? PATIENCE, deps.tls),
+    ...serverOptions(deps),
     ...(deps.listener === undefined ? {} : { serverFactory: deps.listener }),
   }) as unknown as App;
   app.setValidatorCompiler(validatorCompiler);

@@ -2,9 +2,9 @@
  * One territory of a process, opened: its hub, its own server, its own numbers. All of them stand on the same ground
  * and behind the same door; the numbers of the first are those of the whole process, for whoever runs it.
  */
-import type { Channel, IdlewildError } from '@idlewild/protocol';
+import type { IdlewildError } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
-import type { AnswerMeter } from '../answers/answers.ts';
+import type { AnswerMeter } from '../answers/port.ts';
 import type { DefaultLimits } from '../callers/limits.ts';
 import type { Behind } from '../gateway/door/front.ts';
 import { createHubServer, type HubServerDeps } from '../gateway/hub-server.ts';
@@ -16,6 +16,7 @@ import type { Served } from '../house/house.ts';
 import { createHub, type Hub } from '../hub.ts';
 import type { Log } from '../log.ts';
 import type { Register, ReplicaStanding } from '../replicas/register.ts';
+import type { DialledChannel } from '../session/port.ts';
 import type { JoinRefusal } from '../session/sessions.ts';
 import type { Ground } from './ground.ts';
 
@@ -156,7 +157,7 @@ function homeOf(hub: Hub, app: App, metrics: Metrics, isFirst: boolean): Home {
     metrics,
     territory: hub.territory,
     serve: app.routing,
-    accept: (channel: Channel) => hub.local.accept(channel),
+    accept: (channel: DialledChannel) => hub.local.accept(channel),
     stop: () => (stopping ??= stop()),
   };
 }

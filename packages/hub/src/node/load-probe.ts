@@ -15,6 +15,16 @@ export function createLoadProbe(databaseMs: () => number): LoadProbe & { stop():
   // A container's limit, or the machine; Node says 0 or more than there is where there is no limit.
   const limit = constrainedMemory();
   const roomBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+  let rssBytes = 0;
+  /** Reading it takes a file, and a process that may open no more of them is not to end by that. */
+  function residentBytes(): number {
+    try {
+      rssBytes = memoryUsage.rss();
+    } catch {
+      // What it was a moment ago.
+    }
+    return rssBytes;
+  }
   return {
     loopLateMs() {
       // It counts the interval itself. Without a single tick since the last look there is no mean.
@@ -25,7 +35,7 @@ export function createLoadProbe(databaseMs: () => number): LoadProbe & { stop():
     databaseMs,
     memory() {
       const { used_heap_size: used, heap_size_limit: heap } = getHeapStatistics();
-      return Math.max(used / heap, memoryUsage.rss() / roomBytes);
+      return Math.max(used / heap, residentBytes() / roomBytes);
     },
     stop: () => void delays.disable(),
   };

@@ -2,13 +2,19 @@
  * Devices as rooms of the hub see them, wherever their channels are. `sessions.ts` has those of this replica,
  * `replicas/fleet.ts` puts those of all replicas behind the same words.
  */
-import type { AnswerEvent, EmbedEvent, SealedEvent, ToDevice, ToHub, WantedModel } from '@idlewild/protocol';
+import type { AnswerEvent, Channel, EmbedEvent, SealedEvent, ToDevice, ToHub, WantedModel } from '@idlewild/protocol';
 import type { AnswerOrder, ConnectedDevice, EmbedOrder, ResumeOrder, SealedOrder } from './connected-device.ts';
 
 /** What a device gives, or does not, when it is asked for a part of a block. */
 export type BlobPart = Extract<ToHub, { t: 'blob.have' }>;
 export type BlobWish = Omit<Extract<ToDevice, { t: 'blob.want' }>, 't'>;
 export type GoneCode = 'disconnected' | 'superseded' | 'device_revoked';
+
+/** As it comes in at a door, which wants to know who is a stranger. */
+export interface DialledChannel extends Channel {
+  /** Called once its device has proved who it is. */
+  readonly proved?: () => void;
+}
 
 /** Who hears what of devices. */
 export interface SessionEvents<Device extends ConnectedDevice = ConnectedDevice> {

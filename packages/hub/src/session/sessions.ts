@@ -32,14 +32,14 @@ import { createHandshakeQueue } from './handshake-queue.ts';
 import { createHandshake, type Admitted, type Enrolment, type HubIdentity } from './handshake.ts';
 import { lentTextsOf } from '../trust/barred.ts';
 import { createSlowReaders, type SlowReader } from '../slow-readers.ts';
-import type { GoneCode, SessionEvents, Sessions } from './port.ts';
+import type { DialledChannel, GoneCode, SessionEvents, Sessions } from './port.ts';
 
 export type { Enrolment, HubIdentity };
 
 /** The channels of this replica. */
 export interface LocalSessions extends Omit<Sessions<LocalDevice>, 'disown'> {
   /** Takes a fresh channel and runs its handshake. */
-  accept(channel: Channel): void;
+  accept(channel: DialledChannel): void;
   /** It may forget that the device is connected elsewhere by now; the device is told nothing final. */
   leave(device: LocalDevice, why: string): void;
   /** Tells devices to connect anew, evenly over the time: those without work first. Without `to`, where they are. */
@@ -162,7 +162,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
   };
 
   function admitOpen(
-    channel: Channel,
+    channel: DialledChannel,
     { id, name, territory, standing }: Admitted,
     checked: CheckedDevice,
     { session, ticket }: { readonly session: string; readonly ticket: string },
@@ -200,6 +200,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       contradicted: false,
     };
     open.set(device.id, device);
+    channel.proved?.();
     readers.set(
       device,
       slow.open(() => channel.bufferedBytes()),

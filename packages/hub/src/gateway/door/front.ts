@@ -36,6 +36,7 @@ import { HOUSE_LIMITS } from '../../house/limits.ts';
 import { claimedTerritory } from '../../identity/tickets.ts';
 import { HUB_LIMITS } from '../../limits.ts';
 import type { Log } from '../../log.ts';
+import type { DialledChannel } from '../../session/port.ts';
 import type { Accept } from './device-socket.ts';
 import { territoryIn } from './territory-path.ts';
 
@@ -43,7 +44,7 @@ import { territoryIn } from './territory-path.ts';
 export interface Behind {
   readonly territory: { readonly id: string; readonly publicKey: Uint8Array };
   readonly serve: RequestListener;
-  accept(channel: Channel): void;
+  accept(channel: DialledChannel): void;
 }
 
 export interface FrontDeps {
@@ -158,7 +159,7 @@ function createBearers(db: Database): (authorization: string) => MaybePromise<st
 function createAccept({ behind, find, clock }: FrontDeps): Accept {
   let waiting = 0;
 
-  function byHello(channel: Channel): void {
+  function byHello(channel: DialledChannel): void {
     if (waiting >= HUB_LIMITS.handshakesMax) return channel.close('too many devices are joining; try again');
     waiting++;
     let handlers: Parameters<Channel['listen']>[0] | undefined;
