@@ -5,9 +5,10 @@
  * of the very same thing. What is in memory here can be lost at any moment: the database is the truth.
  */
 import { newId, type BlobStore, type Clock, type Crypto, type Random } from '@idlewild/protocol';
-import { createAnswers, type AnswerMeter, type Answers } from './answers/answers.ts';
+import { createAnswers } from './answers/answers.ts';
 import { checkReceipt } from './answers/check-receipt.ts';
 import { createJournal } from './answers/journal/journal.ts';
+import type { AnswerMeter, Answers } from './answers/port.ts';
 import { type AnswerReceipts } from './answers/receipts.ts';
 import { type Audit } from './audit/audit.ts';
 import { createAuditDesk, type AuditDesk } from './audit/desk.ts';

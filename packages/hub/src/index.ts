@@ -32,4 +32,4 @@ export type {
   AnswerRequest,
   AnswerSink,
   Answers,
-} from './answers/answers.ts';
+} from './answers/port.ts';

@@ -1,51 +1,32 @@
 /**
- * Answers from acceptance to end: the shell around `machine.ts` that owns the queue, the leases and the timers.
+ * Answers from acceptance to end: the shell around `machine.ts` that holds what is open and acts on its effects.
  *
- * submit → journalled → queued → a device by `scheduler/route.ts` → its frames, through the machine, to the caller's
- * sink. A lost, paused or silent device sends its answers back to the head of the queue. It knows no HTTP, no sockets.
+ * submit → journalled → `queue.ts` → a device (`attempts.ts`) → its frames, through the machine, to the caller's sink →
+ * `endings.ts`. A lost, paused or silent device sends its answers back to the head of the queue; what may go on no
+ * longer is ended (`rights.ts`). It knows no HTTP, no sockets.
  */
-import {
-  IdlewildError,
-  messageOf,
-  newId,
-  type Clock,
-  type ErrorCode,
-  type Random,
-  type Timer,
-} from '@idlewild/protocol';
+import { messageOf, newId, type Clock, type IdlewildError, type Random, type Timer } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
-import { createAffinity, type Marks } from '../scheduler/affinity.ts';
-import { featuresOf, route, type Candidate, type Demand } from '../scheduler/route.ts';
-import { endRefused } from '../policy/permit.ts';
-import { EVERYWHERE } from '../policy/reach.ts';
-import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Placement } from '../placement/placement.ts';
+import { createAffinity } from '../scheduler/affinity.ts';
+import { featuresOf } from '../scheduler/route.ts';
 import type { Sessions } from '../session/port.ts';
-import { barOf } from '../trust/barred.ts';
-import { moreDelicate, sortOf } from '../trust/text.ts';
+import { moreDelicate } from '../trust/text.ts';
 import type { Trust } from '../trust/trust.ts';
-import type { AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers } from './port.ts';
-import { atMost } from './at-most.ts';
+import { createAttempts } from './attempts.ts';
 import type { CheckReceipt } from './check-receipt.ts';
-import { createBooks } from './books.ts';
-import { createGate, type Gate } from './gate.ts';
 import { createChoosing } from './choosing.ts';
-import { inTurn } from './in-turn.ts';
+import { createEndings } from './endings.ts';
 import type { Journal } from './journal/journal.ts';
 import type { JournalledAnswer } from './journal/runs.ts';
+import { applyEvent, createAnswerState, type Attempt, type Effect, type MachineEvent } from './machine.ts';
+import { createOpenAnswer, type OpenAnswer } from './open-answer.ts';
+import type { AnswerHandle, AnswerMeter, AnswerRequest, Answers, AnswerSink } from './port.ts';
+import { createQueue } from './queue.ts';
 import { stoppingError, takenOverError } from './refusals.ts';
-import { outcomeOf, retell, summaryOf, takeUp } from './take-up.ts';
-import {
-  applyEvent,
-  createAnswerState,
-  type AnswerState,
-  type Attempt,
-  type Effect,
-  type MachineEvent,
-} from './machine.ts';
-
-export type { AnswerOutcome, AnswerSink, AnswerRequest, AnswerHandle, AnswerMeter, Answers };
+import { createRights } from './rights.ts';
+import { outcomeOf, retell, takeUp } from './take-up.ts';
 
 export interface AnswersDeps {
   readonly clock: Clock;
@@ -64,61 +45,32 @@ export interface AnswersDeps {
   readonly log: Log;
 }
 
-interface Answer {
-  readonly state: AnswerState;
-  readonly request: AnswerRequest;
-  readonly sink: AnswerSink;
-  /** The same, of an answer that another replica may take over. */
-  readonly gate: Gate | undefined;
-  readonly features: Demand['features'];
-  readonly names: Map<string, string>;
-  /** Index of the first token of the current attempt. */
-  attemptFrom: number;
-  attemptAtMs: number;
-  readonly marks: Marks;
-  /** How long devices had it, over all attempts that are over. */
-  deviceMs: number;
-  /** Counts its owners, this one included. */
-  readonly ownerEpoch: number;
-  silenced: boolean;
-}
-
-/** Ends of attempts that say nothing against their device. */
-const BLAMELESS: ReadonlySet<ErrorCode> = new Set(['lease_unknown', 'forbidden']);
-
-const maySee = (trust: AnswersDeps['trust'], device: ConnectedDevice, { text, permit }: AnswerRequest): boolean =>
-  barOf(device, trust.demandOf(text, permit)) === undefined;
-
 export function createAnswers(deps: AnswersDeps): Answers {
   const { clock, random, sessions, journal, meter, trust, log } = deps;
-  const books = createBooks(deps);
+  const open = new Map<string, OpenAnswer>();
+  const onUnread = (error: unknown): void =>
+    log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read');
   const affinity = createAffinity(clock, random);
   const choosing = createChoosing({ clock, sessions, affinity, placement: deps.placement, trust });
-  const open = new Map<string, Answer>();
-  const byLease = new Map<string, Answer>();
-  /** Answers of runs that are finished and not yet in the books; another owner may have them by then. */
-  const settling = new Map<string, 'own' | 'lost'>();
-  let queue: Answer[] = [];
+  const attempts = createAttempts({
+    ...deps,
+    affinity,
+    dispatched: (answer, attempt) => apply(answer, { t: 'dispatched', attempt }),
+  });
+  const queue = createQueue({ sessions, trust, choosing, open, giveTo: attempts.begin, onUnread });
+  const endings = createEndings({ ...deps, attempts });
+  const rights = createRights({ sessions, trust, attempts, open, apply, log });
   let sweeper: Timer | undefined;
   let stopping = false;
-  let isLooking = false;
 
-  function apply(answer: Answer, event: MachineEvent): void {
+  function apply(answer: OpenAnswer, event: MachineEvent): void {
     const attempt = answer.state.attempt;
     const effects = applyEvent(answer.state, event, clock.monotonic());
     for (const effect of effects) perform(answer, effect, attempt);
   }
 
-  function releaseLease(attempt: Attempt): ConnectedDevice | undefined {
-    const answer = byLease.get(attempt.lease);
-    if (answer !== undefined) answer.deviceMs += clock.monotonic() - answer.attemptAtMs;
-    byLease.delete(attempt.lease);
-    const device = sessions.get(attempt.device);
-    device?.leases.delete(attempt.lease);
-    return device;
-  }
-
-  function perform(answer: Answer, effect: Effect, attempt: Attempt | undefined): void {
+  /** `attempt`: as it was before the event. */
+  function perform(answer: OpenAnswer, effect: Effect, attempt: Attempt | undefined): void {
     const { state, sink } = answer;
     switch (effect.t) {
       case 'token':
@@ -133,227 +85,54 @@ export function createAnswers(deps: AnswersDeps): Answers {
         answer.request.spend?.began(effect.promptTokens);
         return;
       }
-      case 'resume': {
-        const device = sessions.get(effect.attempt.device);
-        const { lease, epoch } = effect.attempt;
-        const { ownerEpoch } = answer;
-        if (device !== undefined) sessions.resume(device, { lease, epoch, ownerEpoch, from: effect.from });
-        return;
-      }
-      case 'revoke': {
-        const device = releaseLease(effect.attempt);
-        if (device !== undefined) sessions.revokeLease(device, effect.attempt.lease, effect.attempt.epoch);
-        return;
-      }
+      case 'resume':
+        return attempts.repeat(answer, effect.attempt, effect.from);
+      case 'revoke':
+        return attempts.revoke(effect.attempt);
       case 'requeue': {
-        const device = attempt === undefined ? undefined : releaseLease(attempt);
-        if (effect.code === 'stalled' && device !== undefined)
-          device.mistrustedUntilMs = clock.monotonic() + HUB_LIMITS.mistrustMs;
-        else if (device !== undefined && !BLAMELESS.has(effect.code)) device.contradicted = true;
-        if (effect.code === 'consent_refused') device?.refusals.add(sortOf(answer.request.text));
+        if (attempt !== undefined) attempts.fail(answer, attempt, effect.code);
         const { request, tokens, lastFailure: why } = state;
         log.info({ request, device: attempt?.device, tokens: tokens.length, why }, 'attempt failed');
-        queue.unshift(answer);
-        return pump();
+        queue.putBack(answer);
+        return queue.pump();
       }
       case 'finished':
-        return finish(answer, attempt as Attempt, effect);
+        open.delete(state.request);
+        endings.finish(answer, attempt as Attempt, effect);
+        return queue.pump();
       case 'failed':
-        return fail(answer, effect.code, effect.message);
+        open.delete(state.request);
+        queue.drop(answer);
+        endings.fail(answer, effect.code, effect.message);
+        return queue.pump();
     }
   }
 
   /** Prompts may have more tokens than thought. At its own maximum its device ends it, and signs for that. */
-  function bound(answer: Answer): void {
+  function bound(answer: OpenAnswer): void {
     const { promptTokens, tokens, work } = answer.state;
     const most = promptTokens === undefined ? undefined : answer.request.spend?.tokensAfter(promptTokens);
     const isWhole = tokens.length === work.tokensMax;
     if (most !== undefined && tokens.length >= most && !isWhole) apply(answer, { t: 'cut' });
   }
 
-  function finish(answer: Answer, attempt: Attempt, effect: Extract<Effect, { t: 'finished' }>): void {
-    const { state, sink } = answer;
-    const device = releaseLease(attempt);
-    open.delete(state.request);
-    const outcome: AnswerOutcome = {
-      ...summaryOf(state, answer.names),
-      numericClass: attempt.numericClass,
-      finish: effect.finish,
-      s: effect.s,
-      calls: effect.calls,
-      promptTokens: state.promptTokens ?? 0,
-      cachedTokens: state.cachedTokens,
-      answerTokens: state.tokens.length,
-      receipt: effect.receipt,
-    };
-    journal.fact(state.request, { t: 'finished', finish: effect.finish, s: effect.s, calls: effect.calls });
-    const settled = books.done(answer, attempt, device, effect.receipt);
-    const tell = (): void => {
-      const isLost = settling.get(state.request) === 'lost';
-      settling.delete(state.request);
-      if (answer.silenced) return;
-      if (isLost) sink.failed(takenOverError());
-      else sink.finished(outcome);
-    };
-    // A run ends after its answers: what its caller hears as done is done in the books, on every replica.
-    if (answer.request.run === undefined) tell();
-    else {
-      settling.set(state.request, 'own');
-      void atMost(settled, HUB_LIMITS.settleMsMax, clock).then(tell);
-    }
-    pump();
+  function watch(): void {
+    sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
   }
-
-  function fail(answer: Answer, code: ErrorCode, message: string): void {
-    const { state, sink } = answer;
-    open.delete(state.request);
-    queue = queue.filter((queued) => queued !== answer);
-    books.ended(answer, code);
-    log.info({ request: state.request, code, tokens: state.tokens.length }, 'answer ended early');
-    const details = code === 'too_busy' ? { retryAfterSeconds: 5 } : {};
-    if (!answer.silenced) sink.failed(new IdlewildError(code, message, { details }));
-    pump();
-  }
-
-  function dispatch(answer: Answer, device: ConnectedDevice, candidate: Candidate): void {
-    const { state } = answer;
-    const lease = newId('att', random);
-    const epoch = state.epoch + 1;
-    const msPerToken = (1000 * (candidate.active + 1)) / (candidate.tokensPerSecond ?? 1);
-    const attempt: Attempt = {
-      lease,
-      epoch,
-      device: device.id,
-      numericClass: candidate.numericClass ?? '',
-      mayRepeat: device.home !== deps.replica && device.features.includes('resume'),
-      started: false,
-      progressAtMs: clock.monotonic(),
-      stallMs: Math.max(HUB_LIMITS.stallMsMin, HUB_LIMITS.stallTokensMax * msPerToken),
-    };
-    answer.names.set(device.id, device.name);
-    answer.attemptFrom = state.tokens.length;
-    answer.gate?.hold(journal.written(state.request));
-    journal.fact(state.request, {
-      t: 'attempt',
-      lease,
-      epoch,
-      device: device.id,
-      name: device.name,
-      numericClass: attempt.numericClass,
-      from: answer.attemptFrom,
-    });
-    answer.attemptAtMs = clock.monotonic();
-    byLease.set(lease, answer);
-    affinity.remember(answer.marks, device.id);
-    apply(answer, { t: 'dispatched', attempt });
-    const { dataClass, cause } = answer.request.text;
-    sessions.order(device, {
-      isResumable: answer.request.run !== undefined,
-      ownerEpoch: answer.ownerEpoch,
-      lease,
-      epoch,
-      model: state.model,
-      dataClass,
-      cause,
-      work: { ...state.work, tokens: state.tokens },
-      deadlineMs: Math.max(1, Math.ceil(state.deadlineAtMs - clock.monotonic())),
-    });
-  }
-
-  /** Nothing is sent by what may be old: a replica may have stood still. */
-  function lookAgain(): void {
-    if (isLooking) return;
-    isLooking = true;
-    Promise.resolve(trust.refresh())
-      .finally(() => {
-        isLooking = false;
-      })
-      // However long it took, it is as new as can be.
-      .then(pumpNow, onUnread);
-  }
-  const onUnread = (error: unknown): void =>
-    log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read');
-
-  function pump(): void {
-    if (queue.length === 0) return;
-    if (trust.isFresh()) pumpNow();
-    else lookAgain();
-  }
-
-  function pumpNow(): void {
-    const waiting = queue;
-    queue = [];
-    /** Models, eyes and features for which nobody is free: the rest of their queue is not looked at. */
-    const full = new Set<string>();
-    const left: Answer[] = [];
-    for (const answer of inTurn(waiting, open.values())) {
-      if (answer.state.phase !== 'queued') continue;
-      const { territory, text } = answer.request;
-      const demand = choosing.demandOf(answer.state, answer.features, answer.request, answer.state.tokens.length);
-      const eyes = `${sortOf(text)} ${demand.text.person ?? ''} ${demand.text.reach.key}`;
-      const kind = `${territory} ${answer.state.model} ${eyes} ${demand.features.join(' ')}`;
-      const candidates = full.has(kind)
-        ? []
-        : choosing.candidatesFor(territory, answer.state.model, demand, answer.marks);
-      const choice = route(candidates, demand);
-      const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
-      if (choice.t === 'device' && device !== undefined) {
-        dispatch(answer, device, candidates.find((candidate) => candidate.device === device.id) as Candidate);
-        continue;
-      }
-      if (answer.state.excluded.size === 0) full.add(kind);
-      left.push(answer);
-    }
-    queue = [...left, ...queue];
-  }
-
-  /** From devices that may see theirs no longer. What was a right for some devices may be one for fewer now. */
-  function takeBack(isOf: (request: AnswerRequest) => boolean): void {
-    for (const answer of [...byLease.values()]) {
-      const { request, state } = answer;
-      const device = isOf(request) ? sessions.get(state.attempt?.device ?? '') : undefined;
-      if (device === undefined || maySee(trust, device, request)) continue;
-      const why = `the device ${device.name} may no longer see ${request.text.dataClass} data`;
-      apply(answer, { t: 'lost', device: device.id, code: 'forbidden', why });
-    }
-  }
-
-  const cancelRefused = (answer: Answer, { code, message: why }: IdlewildError): void =>
-    apply(answer, { t: 'cancel', code, why });
-
   function sweep(): void {
     sweeper = undefined;
     for (const answer of [...open.values()]) apply(answer, { t: 'tick' });
-    pump();
-    endRefused(
-      open.values(),
-      ({ request }) => request.permit,
-      cancelRefused,
-      (error) => log.error({ why: messageOf(error) }, 'whether open answers may go on could not be asked'),
-    );
-    takeBack(({ permit }) => permit.reach() !== EVERYWHERE);
+    queue.pump();
+    rights.check();
     Promise.resolve(trust.refresh()).catch(onUnread);
-    if (open.size > 0) sweeper = clock.after(HUB_LIMITS.sweepMs, sweep);
+    if (open.size > 0) watch();
   }
 
-  function createAnswer(request: AnswerRequest, sink: AnswerSink, state: AnswerState): Answer {
-    const gate = request.run === undefined ? undefined : createGate(sink);
-    return {
-      state,
-      request,
-      sink: gate ?? sink,
-      gate,
-      features: featuresOf(request.work),
-      marks: affinity.marksOf(state.model, request.work),
-      names: new Map(),
-      attemptFrom: 0,
-      attemptAtMs: clock.monotonic(),
-      deviceMs: 0,
-      ownerEpoch: 1,
-      silenced: false,
-    };
+  function wait(answer: OpenAnswer): void {
+    queue.add(answer);
+    queue.pump();
   }
-  const handleOf = (answer: Answer): AnswerHandle => ({
+  const handleOf = (answer: OpenAnswer): AnswerHandle => ({
     request: answer.state.request,
     cancel(why) {
       answer.silenced = true;
@@ -367,15 +146,16 @@ export function createAnswers(deps: AnswersDeps): Answers {
     const { territory, key, model, work, text, run, queueMs = HUB_LIMITS.queueMsMax } = request;
     deps.placement?.asked(model.cid);
     choosing.admit(request, featuresOf(work), open);
+    const nowMs = clock.monotonic();
     const state = createAnswerState({
       request: newId('req', random),
       model: model.cid,
       work,
-      nowMs: clock.monotonic(),
+      nowMs,
       deadlineMs: deadlineOf(request),
       queueMs,
     });
-    const answer = createAnswer(request, sink, state);
+    const answer = createOpenAnswer(request, sink, state, { affinity, nowMs });
     open.set(state.request, answer);
     try {
       const hold = request.spend?.hold;
@@ -384,11 +164,8 @@ export function createAnswers(deps: AnswersDeps): Answers {
       open.delete(state.request);
       throw error;
     }
-    sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
-    if (state.phase === 'queued') {
-      queue.push(answer);
-      pump();
-    }
+    watch();
+    if (state.phase === 'queued') wait(answer);
     return handleOf(answer);
   }
 
@@ -397,53 +174,41 @@ export function createAnswers(deps: AnswersDeps): Answers {
     // Its key may be for more delicate texts by now; for less delicate ones it is no reason.
     const dataClass = moreDelicate(asked.text.dataClass, found.text.dataClass);
     const request = { ...asked, text: { ...asked.text, ...found.text, dataClass } };
-    const times = { nowMs: clock.monotonic(), deadlineMs: deadlineOf(request), stallMs: HUB_LIMITS.stallMsMin };
-    const taken = takeUp(found, request, times);
+    const nowMs = clock.monotonic();
+    const taken = takeUp(found, request, { nowMs, deadlineMs: deadlineOf(request), stallMs: HUB_LIMITS.stallMsMin });
     retell(found, sink);
     if (found.isDone) {
       sink.finished(outcomeOf(found, taken));
       return { request: found.request, cancel: () => {} };
     }
     const { state, last, names } = taken;
-    const answer = { ...createAnswer(request, sink, state), names, ownerEpoch: found.ownerEpoch };
+    const { ownerEpoch } = found;
+    const answer = createOpenAnswer(request, sink, state, { affinity, nowMs }, { names, ownerEpoch });
     open.set(state.request, answer);
-    sweeper ??= clock.after(HUB_LIMITS.sweepMs, sweep);
+    watch();
     const device = last === undefined ? undefined : sessions.get(last.attempt.device);
-    const isSeer = device !== undefined && maySee(trust, device, request);
-    if (last === undefined || !isSeer || !device.features.includes('resume')) {
-      if (last !== undefined && device !== undefined && !isSeer)
-        sessions.revokeLease(device, last.attempt.lease, last.attempt.epoch);
-      queue.push(answer);
-      pump();
-      return handleOf(answer);
-    }
-    const { attempt, from } = last;
-    answer.attemptFrom = from;
-    byLease.set(attempt.lease, answer);
-    device.leases.add(attempt.lease);
-    apply(answer, { t: 'dispatched', attempt });
-    const { lease, epoch } = attempt;
-    sessions.resume(device, { lease, epoch, ownerEpoch: answer.ownerEpoch, from: state.tokens.length });
+    if (last === undefined || device === undefined) wait(answer);
+    else if (!rights.maySee(device, request)) {
+      sessions.revokeLease(device, last.attempt.lease, last.attempt.epoch);
+      wait(answer);
+    } else if (device.features.includes('resume')) attempts.goOn(answer, device, last);
+    else wait(answer);
     return handleOf(answer);
   }
 
   /** Another owner has it, or will: nothing of it is ended here, and its device goes on. */
-  function leave(answer: Answer, error: IdlewildError): void {
+  function leave(answer: OpenAnswer, error: IdlewildError): void {
     const { attempt, request } = answer.state;
     answer.state.phase = 'over';
     open.delete(request);
-    queue = queue.filter((queued) => queued !== answer);
-    if (attempt !== undefined) {
-      byLease.delete(attempt.lease);
-      const device = sessions.get(attempt.device);
-      if (device !== undefined) sessions.disown(device, attempt.lease, attempt.epoch);
-    }
+    queue.drop(answer);
+    if (attempt !== undefined) attempts.disown(attempt);
     if (!answer.silenced) answer.sink.failed(error);
   }
   journal.onTakenOver((request) => {
     const answer = open.get(request);
     if (answer !== undefined) leave(answer, takenOverError());
-    if (settling.has(request)) settling.set(request, 'lost');
+    endings.takenOver(request);
   });
 
   return {
@@ -455,26 +220,22 @@ export function createAnswers(deps: AnswersDeps): Answers {
       return found === undefined ? begin(request, sink) : goOn(request, sink, found);
     },
     onFrame(device, event) {
-      const answer = byLease.get(event.lease);
+      const answer = attempts.of(event.lease);
       if (answer !== undefined) apply(answer, { t: 'frame', device: device.id, frame: event });
     },
     onGone(device, code, why) {
       for (const lease of [...device.leases]) {
-        const answer = byLease.get(lease);
+        const answer = attempts.of(lease);
         if (answer !== undefined) apply(answer, { t: 'lost', device: device.id, code, why });
       }
     },
-    pump,
+    pump: queue.pump,
     retrust() {
-      takeBack(() => true);
-      pump();
+      rights.takeBack();
+      queue.pump();
     },
-    counts: () => ({ open: open.size, queued: queue.length }),
-    queuedByModel() {
-      const counts = new Map<string, number>();
-      for (const { state } of queue) counts.set(state.model, (counts.get(state.model) ?? 0) + 1);
-      return counts;
-    },
+    counts: () => ({ open: open.size, queued: queue.size() }),
+    queuedByModel: queue.byModel,
     async drain(boundMs) {
       const endsAtMs = clock.monotonic() + boundMs;
       while (open.size > 0 && clock.monotonic() < endsAtMs) {

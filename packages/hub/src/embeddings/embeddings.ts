@@ -25,7 +25,7 @@ import {
   type Random,
   type Timer,
 } from '@idlewild/protocol';
-import type { AnswerMeter } from '../answers/answers.ts';
+import type { AnswerMeter } from '../answers/port.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Placement } from '../placement/placement.ts';

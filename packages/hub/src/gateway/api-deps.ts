@@ -1,6 +1,6 @@
 /** What the routes under /api work with. */
 import type { Invite } from '@idlewild/protocol';
-import type { Answers } from '../answers/answers.ts';
+import type { Answers } from '../answers/port.ts';
 import type { Audit } from '../audit/audit.ts';
 import type { Database } from '../db/schema.ts';
 import type { Devices } from '../identity/devices.ts';
@@ -14,6 +14,7 @@ import type { HeldBlobs } from '../storage/held-blobs.ts';
 import type { Sessions } from '../session/port.ts';
 import type { DeviceTrust } from '../trust/device-trust.ts';
 import type { Vouches } from '../trust/vouches.ts';
+import type { Use } from '../use/use.ts';
 
 export interface ApiDeps {
   readonly territory: { readonly id: string; readonly name: string };
@@ -37,6 +38,7 @@ export interface ApiDeps {
   /** Of any territory that this process serves. */
   readonly sessionsIn: (territory: string) => Sessions | undefined;
   readonly answers: Answers;
+  readonly use: Pick<Use, 'signature'>;
   readonly audit: Audit;
   /** Models were added or removed: devices are told. */
   readonly onModelsChanged: () => Promise<void>;

@@ -3,7 +3,7 @@
  * anything.
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { AnswerMeter } from '../answers/answers.ts';
+import type { AnswerMeter } from '../answers/port.ts';
 
 export interface Metrics {
   readonly meter: AnswerMeter;

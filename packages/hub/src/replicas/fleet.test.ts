@@ -3,7 +3,7 @@ import { createMemoryBlobStore, joinTokenOf, type AnswerWork, type KeyPair, type
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
-import type { AnswerOutcome } from '../answers/answers.ts';
+import type { AnswerOutcome } from '../answers/port.ts';
 import type { RunRef } from '../answers/port.ts';
 import { createLocalBusHub, type BusFaults, type LocalBusMember } from '../bus/local-bus.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';

@@ -5,7 +5,7 @@
  */
 import type { CallPart, IdlewildError, Logprobs } from '@idlewild/protocol';
 import { asIdlewildError } from '@idlewild/protocol';
-import type { AnswerHandle, AnswerOutcome, AnswerRequest, Answers, AnswerSink } from '../../answers/answers.ts';
+import type { AnswerHandle, AnswerOutcome, AnswerRequest, Answers, AnswerSink } from '../../answers/port.ts';
 import { HUB_LIMITS } from '../../limits.ts';
 
 export interface AnswersSink {

@@ -3,7 +3,7 @@
  * the whole, and the names that calls get.
  */
 import type { CallPart, Logprobs } from '@idlewild/protocol';
-import type { AnswerOutcome } from '../../answers/answers.ts';
+import type { AnswerOutcome } from '../../answers/port.ts';
 import { createLogprobsAligner } from './logprobs.ts';
 import type { ToldOutcome } from './notes.ts';
 

@@ -5,7 +5,7 @@
  * once, so that a stream costs one concatenation a token.
  */
 import type { CallPart, IdlewildError, Logprobs } from '@idlewild/protocol';
-import type { AnswerOutcome } from '../../answers/answers.ts';
+import type { AnswerOutcome } from '../../answers/port.ts';
 import { errorBody } from '../errors.ts';
 import { callIdOf, type Choice } from './choice.ts';
 import type { AnswerFormat, EventWriter } from './deliver.ts';

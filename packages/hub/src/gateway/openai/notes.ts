@@ -1,6 +1,6 @@
 /** What goes with every answer whatever its shape: how it was made, and what it used. */
 import { AI_SOURCE_TYPE } from '@idlewild/protocol';
-import type { AnswerOutcome } from '../../answers/answers.ts';
+import type { AnswerOutcome } from '../../answers/port.ts';
 
 /** An outcome with its receipt, as it goes out. */
 export interface ToldOutcome extends AnswerOutcome {

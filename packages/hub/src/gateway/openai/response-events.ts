@@ -9,7 +9,7 @@
  * hand, for there is one for each token.
  */
 import type { CallPart, IdlewildError, Logprobs } from '@idlewild/protocol';
-import type { AnswerOutcome } from '../../answers/answers.ts';
+import type { AnswerOutcome } from '../../answers/port.ts';
 import { callIdOf, type Call } from './choice.ts';
 import type { EventWriter } from './deliver.ts';
 import { createLogprobsAligner, tokenLogprob, type TokenLogprob } from './logprobs.ts';

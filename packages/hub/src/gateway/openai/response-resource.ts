@@ -1,5 +1,5 @@
 /** The resource of /v1/responses: what it repeats of the request, its items, its usage and how it ended. */
-import type { AnswerOutcome } from '../../answers/answers.ts';
+import type { AnswerOutcome } from '../../answers/port.ts';
 import type { Call, Choice } from './choice.ts';
 import { tokenLogprob, type TokenLogprob } from './logprobs.ts';
 import { countTokens, noteOf } from './notes.ts';

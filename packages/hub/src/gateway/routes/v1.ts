@@ -6,7 +6,7 @@
  */
 import { IdlewildError, type Clock, type Random } from '@idlewild/protocol';
 import { z } from 'zod';
-import type { AnswerRequest, Answers } from '../../answers/answers.ts';
+import type { AnswerRequest, Answers } from '../../answers/port.ts';
 import type { AnswerReceipts } from '../../answers/receipts.ts';
 import type { ScopeOf } from '../../identity/scope.ts';
 import { HUB_LIMITS } from '../../limits.ts';
