@@ -1,8 +1,8 @@
 /**
  * How often anybody may try to sign in: per address, and per thing that is tried (a link, a passkey, a code).
  *
- * An IPv6 address counts as its /64, which is what one household has. Addresses are kept hashed. What is tried is
- * counted whether it exists or not, so nobody learns by being slowed down. It knows no reasons for failing.
+ * Addresses are kept hashed, and stand for their groups (`gateway/door/address-group.ts`). What is tried is counted
+ * whether it exists or not, so nobody learns by being slowed down. It knows no reasons for failing.
  */
 import { IdlewildError, type Crypto } from '@idlewild/protocol';
 import { changed, filled, fullBucket, untilLevelMs } from '../callers/bucket.ts';
@@ -58,22 +58,4 @@ export function createThrottle({ buckets, crypto }: ThrottleDeps, territory: str
       });
     },
   };
-}
-
-/** What is counted as one address: an IPv4 address, also where it is written as IPv6, or the first half of an IPv6. */
-export function addressGroup(address: string): string {
-  const mapped = /^::ffff:(\d{1,3}(?:\.\d{1,3}){3})$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  if (!address.includes(':')) return address;
-  const [head = '', tail] = (address.split('%', 1)[0] ?? '').split('::', 2);
-  const parts = head === '' ? [] : head.split(':');
-  if (tail !== undefined) {
-    const after = tail === '' ? 0 : tail.split(':').length;
-    while (parts.length + after < 8) parts.push('0');
-    if (tail !== '') parts.push(...tail.split(':'));
-  }
-  return `${parts
-    .slice(0, 4)
-    .map((part) => part.toLowerCase().replace(/^0+(?=.)/, ''))
-    .join(':')}::/64`;
 }

@@ -1,7 +1,7 @@
 /** From where a request comes, for counting tries: the connection's other end, or what a balancer in front says. */
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import { addressGroup } from '../../sign-in/throttle.ts';
+import { addressGroup } from './address-group.ts';
 
 /**
  * A balancer puts the address that it sees behind whatever a client claimed, so the last one counts; where there is no
