@@ -50,7 +50,8 @@ const wordsIn = (text: string): number[] =>
 const dotted = (high = 0, low = 0): string => [high >> 8, high & 0xff, low >> 8, low & 0xff].join('.');
 
 /** RFC 4291. */
-const isMapped = (parts: readonly number[]): boolean => parts[5] === 0xffff && parts.slice(0, 5).every((it) => it === 0);
+const isMapped = (parts: readonly number[]): boolean =>
+  parts[5] === 0xffff && parts.slice(0, 5).every((it) => it === 0);
 
 /** The IPv4 address within, where there is one by the kind of the address. */
 function embeddedIn(parts: readonly number[]): string | undefined {
