@@ -107,6 +107,7 @@ test('docs/attacks.md names a test for each attack, and each of them is there', 
     'A device that lies about its tier',
     'More than one may have',
     "A hub that substitutes a device's key",
+    'A hub that shows older rules',
     "Others' prompts by their time",
     'A revoked key in mid-stream',
   ]);

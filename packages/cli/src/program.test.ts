@@ -149,7 +149,7 @@ describe('beside a hub', () => {
     groups create, groups rename, groups delete, groups add, groups remove
     roles create, roles change, roles delete, roles bind, roles unbind, keys create, keys limit, keys revoke
     projects create, projects close, projects ask, projects grant, projects deny, projects end, projects left
-    projects cap, projects floor, policy apply, policy remove, policy test, use apply, use try, use off
+    projects cap, projects floor, policy apply, policy remove, policy test, use apply, use sign, use try, use off
     appeals file, appeals show, appeals decide, appeals withdraw, audit export, audit prove, audit verify-entry
     territories create, territories close, territories open, territories rename
     territory export, territory import, territory moved`;

@@ -1,11 +1,22 @@
 /**
- * Rules of use as a steward signs them, on the steward's own machine: with the version that they will be, and with what
- * classifiers' names stand for. Those names are the hub's word; what they stood for is told, and holds from then on.
+ * Rules of use as a steward signs them, on the steward's own machine: with the version that they will be, with what
+ * classifiers' names stand for, and until when her word holds. Those names are the hub's word; what they stood for is
+ * told, and holds from then on. The version is above all that were seen on this machine, so that callers take them also
+ * from a hub that was restored from an older backup.
  */
+import { existsSync } from 'node:fs';
 import type { Client } from '@idlewild/client';
 import type { ClassifierMeaning, UseRules } from '@idlewild/protocol';
 import type { Context } from './context.ts';
-import { readyToSign } from './vouching.ts';
+import { seenRulesIn } from './seen-rules.ts';
+import { signingKeyFile, stewardSigningKey } from './steward-signing.ts';
+import { bytesOf, readyToSign } from './vouching.ts';
+
+/**
+ * A year: callers remember what they saw and take nothing older, so an end is there for those alone who never saw the
+ * newest. One that comes too soon stops a community's encrypted prompts while its steward is away.
+ */
+export const RULES_SECONDS_DEFAULT = 365 * 86_400;
 
 export interface SignedChange {
   readonly signed: string;
@@ -18,9 +29,9 @@ export async function signRules(
   context: Context,
   client: Client,
   rules: UseRules,
-  after: number | undefined,
+  { after, expires }: { readonly after?: number | undefined; readonly expires: number | 'never' },
 ): Promise<SignedChange> {
-  const { IdlewildError, signUseRules } = await import('@idlewild/protocol');
+  const { IdlewildError, hex, signUseRules } = await import('@idlewild/protocol');
   const { nodeCrypto } = await import('@idlewild/protocol/node');
   const { version: before } = await client.use.current();
   if (after !== undefined && after !== before)
@@ -28,8 +39,34 @@ export async function signRules(
   const classifiers = await meaningsOf(client, rules);
   for (const { rule, model } of classifiers) context.note(`the classifier of "${rule}" is ${model}`);
   const { key, territory } = await readyToSign(context, client);
-  const said = { territory, version: before + 1, rules, classifiers, issuedAtMs: Date.now() };
-  return { signed: Buffer.from(await signUseRules(said, key, nodeCrypto)).toString('base64url'), after: before };
+  const seen = seenRulesIn();
+  const known = await seen.of(hex(territory));
+  const stewards = (await client.stewards.list()).filter((steward) => steward.removedAt === null);
+  const counted = [key.publicKey, ...stewards.map((steward) => bytesOf(steward.key))];
+  const version = Math.max(before, ...counted.map((each) => known.get(hex(each))?.version ?? 0)) + 1;
+  if (version > before + 1)
+    context.note(`version ${version - 1} was seen here, and the hub has ${before}: was it restored from a backup?`);
+  const issuedAtMs = Date.now();
+  const lasting = expires === 'never' ? {} : { expiresAtMs: issuedAtMs + expires * 1_000 };
+  const said = { territory, version, rules, classifiers, issuedAtMs, ...lasting };
+  const signed = await signUseRules(said, key, nodeCrypto);
+  await seen.note(hex(territory), hex(key.publicKey), said);
+  return { signed: Buffer.from(signed).toString('base64url'), after: before };
+}
+
+/** Whether the key on this machine signed just these rules: what the hub says of them is not taken for it. */
+export async function isOwnWord(
+  client: Client,
+  { signed, rules }: { readonly signed: string | null; readonly rules: UseRules },
+): Promise<boolean> {
+  const file = signingKeyFile();
+  if (signed === null || !existsSync(file)) return false;
+  const { encodeCbor, equalBytes, openUseRules } = await import('@idlewild/protocol');
+  const { nodeCrypto, nodeRandom } = await import('@idlewild/protocol/node');
+  const { key } = await stewardSigningKey(file, { crypto: nodeCrypto, random: nodeRandom });
+  const { territory } = await client.wellKnown();
+  const { said, steward } = await openUseRules(bytesOf(signed), bytesOf(territory.key), nodeCrypto);
+  return equalBytes(steward, key.publicKey) && equalBytes(encodeCbor(said.rules), encodeCbor(rules));
 }
 
 async function meaningsOf(client: Client, rules: UseRules): Promise<ClassifierMeaning[]> {

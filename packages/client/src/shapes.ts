@@ -118,6 +118,13 @@ export interface Classifications {
   readonly idlewild: TextsNote;
 }
 
+export interface RulesSignature {
+  /** None; one that callers can take; one whose time is over; one by a key that the community has removed. */
+  readonly signature: 'none' | 'holds' | 'ended' | 'removed';
+  /** `null`: it has no end. */
+  readonly signedUntil: string | null;
+}
+
 export interface HubStatus {
   readonly version: string;
   readonly hub: string;
@@ -126,6 +133,8 @@ export interface HubStatus {
   readonly devices: Readonly<Record<DeviceState, number>>;
   readonly models: number;
   readonly answers: { readonly open: number; readonly queued: number };
+  /** A steward's word for the rules of use, without which no encrypted prompt is held to them. */
+  readonly use?: RulesSignature;
   /** Id of the replica that says so. */
   readonly replica?: string;
   /** All that share the hub's database, the oldest first. `devices` are of all of them, `answers` of the one above. */

@@ -1,6 +1,7 @@
 /** Rules of use of a community, and appeals against what they refused. */
 import type { UseRules } from '@idlewild/protocol';
 import type { CallOptions, HubConnection } from './http.ts';
+import type { RulesSignature } from './shapes.ts';
 
 export interface UseRulesVersion {
   /** 0: nothing was ever said. */
@@ -56,7 +57,7 @@ export interface AppealDecision {
 }
 
 export interface UseApi {
-  current(options?: CallOptions): Promise<UseRulesVersion>;
+  current(options?: CallOptions): Promise<UseRulesVersion & RulesSignature>;
   /** Newest first. */
   history(options?: CallOptions): Promise<UseRulesVersion[]>;
   /** `after`: the version that the change was made of; another one by now is not overwritten. */

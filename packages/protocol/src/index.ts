@@ -121,6 +121,8 @@ export {
 export { NO_USE_RULES, useRulesSchema, type UseRule, type UseRules } from './use/use-rules.ts';
 export { CHAT_ONLY, begunWith, chatOnly, textsOfPrompt } from './use/texts.ts';
 export {
+  areRulesOlder,
+  areRulesOver,
   isOver,
   looksAtTexts,
   openUseRules,

@@ -67,6 +67,7 @@ export function addProxyCommand(program: Command): void {
       const { pinnedStewards, readKey } = await import('../proxy/trusted.ts');
       const { startProxy } = await import('../proxy/proxy.ts');
       const { isLoopbackName } = await import('../proxy/guard.ts');
+      const { seenRulesIn } = await import('../seen-rules.ts');
       const { untilTold } = await import('../processes/until-told.ts');
       const { randomBytes } = await import('node:crypto');
       const { hub, key, fetch, keyNote } = openHubAddress(command.optsWithGlobals<GlobalOptions>());
@@ -82,6 +83,7 @@ export function addProxyCommand(program: Command): void {
         models: await modelsOf(options.model),
         verify: options.verify === true,
         tellNeeds: options.tellNeeds === true,
+        seenRules: seenRulesIn(),
         host: options.host,
         port: options.port,
         token,

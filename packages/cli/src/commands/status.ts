@@ -2,6 +2,7 @@
 import type { HubReplica } from '@idlewild/client';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
+import { signatureText } from '../text/signature.ts';
 import { factLines, tableLines } from '../text/table.ts';
 import { countText, spanText, whenText } from '../text/units.ts';
 
@@ -28,6 +29,10 @@ export function addStatusCommand(program: Command): void {
         ]),
         ...replicaLines(status.replicas ?? []),
       ]);
+      // Of rules that look at no text nobody needs a signature.
+      if (status.use === undefined || status.use.signature === 'none') return;
+      const { text, isFine } = signatureText(status.use, Date.now());
+      if (!isFine) context.note(`rules of use: ${text}`);
     });
 }
 

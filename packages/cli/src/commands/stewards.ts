@@ -71,5 +71,8 @@ export function addStewardCommands(program: Command): void {
       const steward = pick(await client.stewards.list(), wanted, "steward's key");
       await client.stewards.remove(steward.id);
       context.show({ id: steward.id, name: steward.name, removed: true }, () => [`removed ${steward.name}'s key`]);
+      const { signature, signedUntil } = await client.use.current();
+      if (signature === 'removed')
+        context.note((await import('../text/signature.ts')).signatureText({ signature, signedUntil }, Date.now()).text);
     });
 }

@@ -4,6 +4,8 @@ import type { UseRules } from '@idlewild/protocol';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { several } from '../several.ts';
+import { parseDurationSeconds } from '../text/duration.ts';
+import { signatureText } from '../text/signature.ts';
 import { tableLines } from '../text/table.ts';
 import { countText, whenText } from '../text/units.ts';
 
@@ -19,6 +21,7 @@ export function addUseCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  $ idlewild use apply rules.json');
   addShow(use);
   addApply(use);
+  addSign(use);
   addTry(use);
   addHistory(use);
   addOff(use);
@@ -34,6 +37,8 @@ function addShow(use: Command): void {
       const context = contextOf(command);
       const current = await (await context.client()).use.current();
       context.note(current.version === 0 ? 'no rules were ever made here' : `version ${current.version}`);
+      const { looksAtTexts } = await import('@idlewild/protocol');
+      if (looksAtTexts(current.rules)) context.note(signatureText(current, Date.now()).text);
       context.show(current, () => JSON.stringify(current.rules, null, 2).split('\n'));
     });
 }
@@ -41,7 +46,12 @@ function addShow(use: Command): void {
 interface ApplyOptions {
   readonly after?: number;
   readonly sign?: boolean;
+  readonly expires?: number | 'never';
 }
+
+/** Throws commander's error, as `parseDurationSeconds` does. */
+const expiresIn = (text: string): number | 'never' => (text === 'never' ? text : parseDurationSeconds(text));
+const EXPIRES_OPTION = '--expires <duration>';
 
 function addApply(use: Command): void {
   use
@@ -55,15 +65,20 @@ function addApply(use: Command): void {
     .argument('<file>', 'JSON, as docs/use.md describes it')
     .option('--after <version>', 'only if the rules that hold are of this version', Number)
     .option('--sign', 'sign them as a steward, so that encrypted prompts are held to them, too')
+    .option(EXPIRES_OPTION, 'how long the signature holds, like 180d, or never (default: a year)', expiresIn)
     .addHelpText('after', '\nExample:\n  $ idlewild use apply rules.json --sign')
-    .action(async (file: string, { after, sign = false }: ApplyOptions, command: Command) => {
+    .action(async (file: string, { after, sign = false, expires }: ApplyOptions, command: Command) => {
       const context = contextOf(command);
       const rules = await rulesIn(file);
       const client = await context.client();
       const { looksAtTexts } = await import('@idlewild/protocol');
-      const signed = sign
-        ? await (await import('../signed-rules.ts')).signRules(context, client, rules, after)
-        : { after };
+      if (expires !== undefined && !sign) {
+        const { IdlewildError } = await import('@idlewild/protocol');
+        throw new IdlewildError('usage', '--expires is of a signature; write --sign, too');
+      }
+      const signing = sign ? await import('../signed-rules.ts') : undefined;
+      const lasting = { after, expires: expires ?? signing?.RULES_SECONDS_DEFAULT ?? 'never' };
+      const signed = (await signing?.signRules(context, client, rules, lasting)) ?? { after };
       const { version } = await client.use.apply({ rules, ...signed });
       if (!sign && looksAtTexts(rules))
         context.note(
@@ -72,6 +87,44 @@ function addApply(use: Command): void {
       context.show({ version, isSigned: sign }, () => [
         `version ${version} holds${sign ? ', signed' : ''}: ${summary(rules)}`,
       ]);
+    });
+}
+
+function addSign(use: Command): void {
+  use
+    .command('sign')
+    .summary('sign the rules that hold, again')
+    .description(
+      'Sign the rules that hold with your key on this machine, as a new version: before a signature ends, after the ' +
+        'key of another steward was removed, or after the hub was restored from a backup. Rules that this key has ' +
+        'not signed before are shown, and signed at your yes: the hub says what holds.',
+    )
+    .option(EXPIRES_OPTION, 'how long the signature holds, like 180d, or never (default: a year)', expiresIn)
+    .option('--yes', 'do not ask: you know these rules')
+    .addHelpText('after', '\nExample:\n  $ idlewild use sign --expires 180d')
+    .action(async (options: { expires?: number | 'never'; yes?: boolean }, command: Command) => {
+      const context = contextOf(command);
+      const client = await context.client();
+      const { RULES_SECONDS_DEFAULT, isOwnWord, signRules } = await import('../signed-rules.ts');
+      const { isSure } = await import('../sure.ts');
+      const current = await client.use.current();
+      const { rules, version: after } = current;
+      if (!(await isOwnWord(client, current))) {
+        for (const line of JSON.stringify(rules, null, 2).split('\n')) context.note(line);
+        const doing = 'signing rules that your key has not signed before';
+        if (!(await isSure(context, options.yes === true, doing, 'Are these the rules, and do you sign them?')))
+          return context.note('nothing was signed');
+      }
+      const signed = await signRules(context, client, rules, {
+        after,
+        expires: options.expires ?? RULES_SECONDS_DEFAULT,
+      });
+      const { version } = await client.use.apply({ rules, ...signed });
+      const { signature, signedUntil } = await client.use.current();
+      context.show({ version, signature, signedUntil }, () => [
+        `version ${version} holds: ${signatureText({ signature, signedUntil }, Date.now()).text}`,
+      ]);
+      return undefined;
     });
 }
 

@@ -2,7 +2,7 @@
  * The local endpoint: OpenAI's on this side, sealed prompts on the other, so that any client gets end-to-end encryption
  * without knowing of it. It refuses what it cannot seal, and never falls back to anything.
  */
-import { createHubConnection, createSealedClient, type Fetch } from '@idlewild/client';
+import { createHubConnection, createSealedClient, type Fetch, type SeenRules } from '@idlewild/client';
 import { createOpenAiDoor, silentLog, type OpenAiDoorDeps } from '@idlewild/hub';
 import {
   IdlewildError,
@@ -32,6 +32,8 @@ export interface ProxyOptions {
   readonly models?: ReadonlyMap<string, string> | undefined;
   /** Has a second device make every answer again, and tells whether it was the same. */
   readonly verify?: boolean | undefined;
+  /** Which rules of use were seen here before. */
+  readonly seenRules?: SeenRules | undefined;
   /** The hub is told what each prompt needs of its device. */
   readonly tellNeeds?: boolean | undefined;
   readonly host: string;
@@ -59,7 +61,16 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const connection = createHubConnection(hub, key, fetch);
   const { hub: hubId, territory } = await community(connection, options.territory);
   await checkKey(connection);
-  const client = createSealedClient({ hub, key, fetch, stewards, tiers, territory, ...ports });
+  const client = createSealedClient({
+    hub,
+    key,
+    fetch,
+    stewards,
+    tiers,
+    territory,
+    seenRules: options.seenRules,
+    ...ports,
+  });
   const secret = nodeRandom.bytes(32);
   const app = await createOpenAiDoor({
     ...ports,

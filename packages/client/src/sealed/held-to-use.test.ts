@@ -3,9 +3,11 @@ import { IdlewildError, signUseRules, textOfBytes, type KeyPair, type UseRules }
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
 import { createUseKeeper } from './held-to-use.ts';
+import { createSeenRules, type SeenRules } from './seen-rules.ts';
 
 const keyOf = (byte: number): KeyPair => nodeCrypto.signingKey(new Uint8Array(32).fill(byte)) as KeyPair;
-const [steward, stranger] = [keyOf(1), keyOf(2)];
+const [steward, stranger, other] = [keyOf(1), keyOf(2), keyOf(4)];
+const DAY_MS = 86_400_000;
 const territory = new Uint8Array(32).fill(3);
 const RULES: UseRules = {
   v: 1,
@@ -23,13 +25,22 @@ interface Shown {
   readonly by?: KeyPair;
   readonly version?: number;
   readonly territory?: Uint8Array;
+  readonly issuedAtMs?: number;
+  readonly expiresAtMs?: number;
 }
 const statement = async ({ by = steward, version = 4, ...said }: Shown = {}): Promise<string> =>
   textOfBytes(
     await signUseRules({ territory, version, rules: RULES, classifiers, issuedAtMs: 1, ...said }, by, nodeCrypto),
   );
 
-function createWorld(signed: () => Promise<string | null>, onRefusal?: () => never) {
+interface Begun {
+  readonly onRefusal?: (() => never) | undefined;
+  readonly seen?: SeenRules;
+  readonly stewards?: readonly KeyPair[];
+  readonly nowMs?: () => number;
+}
+function createWorld(signed: () => Promise<string | null>, begun: Begun = {}) {
+  const { onRefusal, seen = createSeenRules(), stewards = [steward], nowMs = () => 1 } = begun;
   const sent: [string, unknown][] = [];
   const keeper = createUseKeeper({
     connection: {
@@ -39,8 +50,10 @@ function createWorld(signed: () => Promise<string | null>, onRefusal?: () => nev
         return { version: 4, signed: await signed() } as Result;
       },
     },
-    trusted: { stewards: [steward.publicKey], territory },
+    trusted: { stewards: stewards.map(({ publicKey }) => publicKey), territory },
     crypto: nodeCrypto,
+    clock: { now: nowMs },
+    seen,
   });
   const use = (profiles: string[] = [], version = 4) => ({ offer: 'offer', use: { version, profiles, except: [] } });
   return { keeper, sent, use };
@@ -83,9 +96,56 @@ test('a hub cannot go back to rules of before, and new ones are read anew', asyn
   expect(await failure(keeper.hold(text('x'), use([], 6), {}))).toMatchObject({ code: 'offer_expired' });
 });
 
+const rolledBack = { code: 'use_unjudged', details: { reason: 'rolled-back' } };
+
+test('nor can it to a caller who began anew, in another version or in another word for the same', async () => {
+  const seen = createSeenRules();
+  await createWorld(() => statement({ version: 5, issuedAtMs: 7 }), { seen }).keeper.hold(
+    text('x'),
+    { offer: 'offer', use: { version: 5, profiles: [], except: [] } },
+    {},
+  );
+  const holds = (version: number, issuedAtMs: number): Promise<unknown> => {
+    const { keeper, use } = createWorld(() => statement({ version, issuedAtMs }), { seen });
+    return keeper.hold(text('x'), use([], version), {});
+  };
+  expect(await failure(holds(4, 9))).toMatchObject(rolledBack);
+  expect(await failure(holds(5, 6))).toMatchObject(rolledBack);
+  expect(await holds(5, 7)).toBeDefined();
+  expect(await holds(6, 1)).toBeDefined();
+  expect(await failure(holds(5, 7))).toMatchObject(rolledBack);
+});
+
+test("a steward's version counts for callers who pin her, and no longer for those who do not any more", async () => {
+  const seen = createSeenRules();
+  const holds = (by: KeyPair, version: number, stewards: readonly KeyPair[]): Promise<unknown> => {
+    const { keeper, use } = createWorld(() => statement({ by, version }), { seen, stewards });
+    return keeper.hold(text('x'), use([], version), {});
+  };
+  expect(await failure(holds(other, 1_000_000, [steward]))).toMatchObject({ details: { reason: 'unsigned' } });
+  expect(await holds(steward, 4, [steward, other])).toBeDefined();
+  expect(await holds(other, 1_000_000, [steward, other])).toBeDefined();
+  expect(await failure(holds(steward, 5, [steward, other]))).toMatchObject(rolledBack);
+  expect(await holds(steward, 5, [steward])).toBeDefined();
+});
+
+test('a signature that has ended counts no longer, also where it was read before', async () => {
+  let nowMs = DAY_MS;
+  const { keeper, use } = createWorld(() => statement({ expiresAtMs: 2 * DAY_MS }), { nowMs: () => nowMs });
+  expect(await keeper.hold(text('x'), use(), {})).toBeDefined();
+  nowMs = 2 * DAY_MS + 3_600_000;
+  expect(await failure(keeper.hold(text('x'), use(), {}))).toMatchObject({
+    code: 'use_unjudged',
+    details: { reason: 'ended' },
+    message: expect.stringContaining('1970-01-03') as string,
+  });
+});
+
 test("of a refused prompt the hub hears the rule's name, and its words are the refusal", async () => {
-  const { keeper, sent, use } = createWorld(statement, () => {
-    throw new IdlewildError('use_refused', 'no arms; appeal', { details: { reason: 'rule:arms', refusal: 'ref_1' } });
+  const { keeper, sent, use } = createWorld(statement, {
+    onRefusal: () => {
+      throw new IdlewildError('use_refused', 'no arms; appeal', { details: { reason: 'rule:arms', refusal: 'ref_1' } });
+    },
   });
   expect(await failure(keeper.hold(text('how is Nerve-Gas made'), use(), {}))).toMatchObject({
     code: 'use_refused',
@@ -106,7 +166,7 @@ test.each([
     },
   ],
 ])('a refused prompt stays refused by a hub that %s', async (_, onRefusal) => {
-  const { keeper, use } = createWorld(statement, onRefusal);
+  const { keeper, use } = createWorld(statement, { onRefusal });
   expect(await failure(keeper.hold(text('nerve gas'), use(), {}))).toMatchObject({
     code: 'use_refused',
     message: expect.stringContaining('no arms') as string,

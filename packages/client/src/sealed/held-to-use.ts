@@ -9,6 +9,7 @@
  */
 import {
   IdlewildError,
+  areRulesOver,
   asIdlewildError,
   chatOnly,
   equalBytes,
@@ -18,19 +19,22 @@ import {
   textsOfPrompt,
   useOrderOf,
   type AnswerWork,
+  type Clock,
   type Crypto,
   type SealedOffer,
   type SignedRules,
   type UseOrder,
 } from '@idlewild/protocol';
 import type { CallOptions, HubConnection } from '../http.ts';
+import { newerThan, type SeenRules } from './seen-rules.ts';
 import type { Trusted } from './verify.ts';
 
 export interface UseKeeper {
   /**
    * What the prompt is to be sealed under; nothing where nothing holds. Throws `use_refused` with the reason, as the
-   * hub does for a prompt in the open; `use_unjudged` for rules that no pinned steward signed; `offer_expired` where
-   * they changed meanwhile.
+   * hub does for a prompt in the open; `use_unjudged` for rules that no pinned steward signed (`unsigned` in the
+   * details), for older ones than were seen before (`rolled-back`), and for those whose signature has ended (`ended`);
+   * `offer_expired` where they changed meanwhile.
    */
   hold(
     prompt: AnswerWork['prompt'],
@@ -43,27 +47,42 @@ export interface UseKeeperDeps {
   readonly connection: Pick<HubConnection, 'json'>;
   readonly trusted: Pick<Trusted, 'stewards' | 'territory'>;
   readonly crypto: Crypto;
+  readonly clock: Pick<Clock, 'now'>;
+  /** A hub may not go back to rules of before. */
+  readonly seen: SeenRules;
 }
 
-export function createUseKeeper({ connection, trusted, crypto }: UseKeeperDeps): UseKeeper {
-  /** The newest that was seen: a hub may not go back to rules of before. */
+export function createUseKeeper({ connection, trusted, crypto, clock, seen }: UseKeeperDeps): UseKeeper {
+  /** What was read last. */
   let known: SignedRules | undefined;
 
-  async function signedRules(version: number, { signal }: Pick<CallOptions, 'signal'>): Promise<SignedRules> {
-    if (known?.version === version) return known;
+  async function signedRules(version: number, options: Pick<CallOptions, 'signal'>): Promise<SignedRules> {
+    const said = known?.version === version ? known : await readRules(options);
+    if (said.version !== version) throw new IdlewildError('offer_expired', 'the rules of use changed meanwhile');
+    if (areRulesOver(said, clock.now())) {
+      const ended = new Date(said.expiresAtMs ?? 0).toISOString().slice(0, 10);
+      throw unjudged('ended', `the steward's signature ended on ${ended}`);
+    }
+    return said;
+  }
+
+  async function readRules({ signal }: Pick<CallOptions, 'signal'>): Promise<SignedRules> {
     const told = signedUseSchema.safeParse(await connection.json('GET', '/api/use', undefined, { signal }));
-    if (!told.success || told.data.signed === null) throw unjudged('no steward signed them');
+    if (!told.success || told.data.signed === null) throw unjudged('unsigned', 'no steward signed them');
     const { said, steward } = await openUseRules(told.data.signed, trusted.territory, crypto).catch(
       (thrown: unknown) => {
-        throw unjudged(asIdlewildError(thrown, 'reading rules of use').message);
+        throw unjudged('unsigned', asIdlewildError(thrown, 'reading rules of use').message);
       },
     );
     if (!trusted.stewards.some((pinned) => equalBytes(pinned, steward)))
-      throw unjudged('no steward whose key is pinned signed them');
-    if (said.version < (known?.version ?? 0)) throw unjudged('the hub shows older ones than it has shown before');
-    known = said;
-    if (said.version !== version) throw new IdlewildError('offer_expired', 'the rules of use changed meanwhile');
-    return said;
+      throw unjudged('unsigned', 'no steward whose key is pinned signed them');
+    const newer = await newerThan({ territory: trusted.territory, steward, said }, trusted.stewards, seen);
+    if (newer !== undefined)
+      throw unjudged(
+        'rolled-back',
+        `the hub shows version ${said.version}, which a steward signed before version ${newer} that was seen already`,
+      );
+    return (known = said);
   }
 
   /** Tells the hub the rule alone; its answer is the refusal. */
@@ -100,9 +119,20 @@ export function createUseKeeper({ connection, trusted, crypto }: UseKeeperDeps):
   };
 }
 
-const unjudged = (why: string): IdlewildError =>
+type Unjudged = 'unsigned' | 'rolled-back' | 'ended';
+
+const WAY_OUT: Readonly<Record<Unjudged, string>> = {
+  unsigned: 'Ask a steward to sign them (idlewild use apply --sign), or ask in the open',
+  ended: 'Ask a steward to sign them again (idlewild use sign), or ask in the open',
+  'rolled-back':
+    'A hub that was restored from an older backup does that, and one that lies: ask a steward, who signs anew with a ' +
+    'higher version (idlewild use sign)',
+};
+
+const unjudged = (reason: Unjudged, why: string): IdlewildError =>
   new IdlewildError(
     'use_unjudged',
     `this community has rules of use that look at texts, and the hub's word for them is not enough: ${why}; ` +
-      'nothing was sent. Ask a steward to sign them (idlewild use apply --sign), or ask in the open',
+      `nothing was sent. ${WAY_OUT[reason]}`,
+    { details: { reason } },
   );

@@ -10,6 +10,7 @@ import type { AnswerPiece, ChatRequest } from '../shapes.ts';
 import { withVerification, type VerifiedFinish } from './again.ts';
 import type { SealedAnswerEvent, SealedDeps, SealedFinish, SealedRequest } from './answer.ts';
 import { createUseKeeper } from './held-to-use.ts';
+import { createSeenRules, type SeenRules } from './seen-rules.ts';
 import { createOfferVerifier, type Trusted } from './verify.ts';
 
 export interface SealedClientOptions extends Trusted {
@@ -19,6 +20,8 @@ export interface SealedClientOptions extends Trusted {
   readonly clock: Clock;
   readonly random: Random;
   readonly crypto: Crypto;
+  /** Where it is kept which rules of use were seen; absent: in memory, and so as long as this client lives. */
+  readonly seenRules?: SeenRules | undefined;
 }
 
 export interface SealedCallOptions
@@ -46,7 +49,10 @@ export function createSealedClient(options: SealedClientOptions): SealedClient {
   const { hub, key, fetch, clock, random, crypto } = options;
   const connection = createHubConnection(hub, key, fetch);
   const verifier = createOfferVerifier(options, crypto);
-  const keeper = createUseKeeper({ connection, trusted: options, crypto });
+  const keeper = createUseKeeper({
+    ...{ connection, trusted: options, crypto, clock },
+    seen: options.seenRules ?? createSeenRules(),
+  });
   const deps: SealedDeps = { connection, clock, random, crypto, verifier, keeper, territory: options.territory };
   // Nobody else can name it, the hub least of all: who could would learn by the time whether a prompt was there before.
   const scope = `sealed.${hex(random.bytes(SCOPE_BYTES))}`;

@@ -158,6 +158,7 @@ export function createVouches({ db, crypto, clock, audit, territoryKey }: Vouche
           .where('territory_id', '=', territory)
           .where('id', '=', id)
           .execute();
+        await touchPeople(transaction, territory);
         const details = { name: row.name, is: 'removed' };
         await audit.append(transaction, { territory, actor, action: 'addSteward', subject: id, details });
       });

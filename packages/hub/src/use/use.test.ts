@@ -1,13 +1,13 @@
 /** Claims about rules of use as a hub holds people to them: refusals, appeals, exemptions. */
 import { createHash } from 'node:crypto';
-import { IdlewildError, signUseRules, type KeyPair, type SignedRules, type UseRules } from '@idlewild/protocol';
+import { IdlewildError, LIMITS, signUseRules, type KeyPair, type SignedRules, type UseRules } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { createAudit } from '../audit/audit.ts';
 import type { KeyPrincipal, Principal } from '../identity/principal.ts';
 import { silentLog } from '../log.ts';
-import { FRESH_MS, createPeopleVersions } from '../people/versions.ts';
+import { FRESH_MS, createPeopleVersions, touchPeople } from '../people/versions.ts';
 import { OWN_LEAVE } from '../policy/permit.ts';
 import { testDatabases } from '../testing/databases.ts';
 import type { AskedText } from '../trust/text.ts';
@@ -34,11 +34,8 @@ const steward = key('key_steward');
 const never = new AbortController().signal;
 const territoryKey = new Uint8Array(32).fill(4);
 const stewardKey = nodeCrypto.signingKey(new Uint8Array(32).fill(5)) as KeyPair;
-const signing = createSigning({
-  crypto: nodeCrypto,
-  territory: territoryKey,
-  stewards: async () => [stewardKey.publicKey],
-});
+const signing = createSigning({ crypto: nodeCrypto, territory: territoryKey, stewards: async () => listed });
+let listed: readonly Uint8Array[] = [stewardKey.publicKey];
 const noGas: UseRules = { v: 1, rules: [{ kind: 'phrases', id: 'gas', phrases: ['nerve gas'], why: 'no weapons' }] };
 const said: AskedText = { dataClass: 'internal', cause: undefined, person: undefined };
 const asksFor = (text: string) => ({ model: 'jacobean', texts: [text], text: said, permit: OWN_LEAVE });
@@ -210,8 +207,49 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await use.sealedFor(ada)).toBeUndefined();
   });
 
+  test('what was signed for a time is held to as long, and for good where no end was said', async () => {
+    const { clock, use } = await setUp();
+    const expiresAtMs = clock.now() + DAY_MS;
+    await use.apply({ rules: mild, actor: 'key_steward', signed: await signed(mild, { expiresAtMs }) });
+    expect(await use.sealedFor(bob)).toMatchObject({ version: 1 });
+    expect(await use.signature()).toEqual({ state: 'holds', untilMs: expiresAtMs });
+    await clock.advance(DAY_MS + LIMITS.clockSkewMs + 1);
+    await expect(use.sealedFor(bob)).rejects.toMatchObject({
+      code: 'use_unjudged',
+      message: expect.stringContaining('idlewild use sign') as string,
+    });
+    expect(await use.signature()).toMatchObject({ state: 'ended' });
+    await use.apply({ rules: mild, actor: 'key_steward', signed: await signed(mild, { version: 2 }) });
+    await clock.advance(3_650 * DAY_MS);
+    expect(await use.sealedFor(bob)).toMatchObject({ version: 2 });
+    expect(await use.signature()).toEqual({ state: 'holds', untilMs: undefined });
+  });
+
+  test('what a key signed that was removed holds no longer', async () => {
+    const all = await setUp();
+    const { use, clock, db } = all;
+    await use.apply({ rules: mild, actor: 'key_steward', signed: await signed(mild) });
+    expect(await use.sealedFor(bob)).toMatchObject({ version: 1 });
+    listed = [];
+    onTestFinished(() => void (listed = [stewardKey.publicKey]));
+    await db.transaction().execute((transaction) => touchPeople(transaction, 'ter_a'));
+    await clock.advance(FRESH_MS);
+    await expect(use.sealedFor(bob)).rejects.toMatchObject({ code: 'use_unjudged' });
+    expect(await use.signature()).toEqual({ state: 'removed', untilMs: undefined });
+  });
+
+  test('a steward may skip versions, so that a hub that was restored goes on above what was seen', async () => {
+    const { use } = await setUp();
+    const apply = async (version: number): Promise<number> =>
+      use.apply({ rules: mild, actor: 'key_steward', signed: await signed(mild, { version }) });
+    expect(await apply(7)).toBe(7);
+    await expect(apply(7)).rejects.toMatchObject({ code: 'signature_invalid' });
+    await expect(apply(8 + USE_LIMITS.versionsSkippedMax)).rejects.toMatchObject({ code: 'signature_invalid' });
+    expect(await use.apply({ rules: mild, actor: 'key_steward' })).toBe(8);
+  });
+
   test.each<[string, Partial<SignedRules>]>([
-    ['of another version', { version: 2 }],
+    ['of a version far away', { version: 2 + USE_LIMITS.versionsSkippedMax }],
     ['of another community', { territory: new Uint8Array(32).fill(9) }],
     ['of other rules', { rules: { v: 1, rules: [] } }],
   ])('a signature %s changes nothing', async (_, change) => {

@@ -34,7 +34,7 @@ import type { Permit } from '../policy/permit.ts';
 import type { AskedText } from '../trust/text.ts';
 import { USE_LIMITS } from './limits.ts';
 import type { Refusals } from './refusals.ts';
-import { notSigned, sealedUseOf, type SealedUse, type Signing } from './sealed-use.ts';
+import { notSigned, sealedUseOf, signatureOf, type SealedUse, type Signature, type Signing } from './sealed-use.ts';
 
 export interface RulesVersion {
   /** 0: nothing was ever said. */
@@ -86,6 +86,8 @@ export interface Use {
    * Throws `use_unjudged` where something is, and no steward signed it.
    */
   sealedFor(asker: Principal): MaybePromise<SealedUse | undefined>;
+  /** Whether encrypted prompts can be held to the rules, as far as it is a steward's word. */
+  signature(): Promise<Signature>;
   /** Writes a refusal down that was found elsewhere, by a rule or by none; what to throw. */
   refuse(
     asker: Principal,
@@ -238,9 +240,9 @@ export function createUse(deps: UseDeps, territory: string): Use {
           const message = `somebody changed the rules of use since version ${after}; they are at ${before}. Look again`;
           throw new IdlewildError('conflict', message);
         }
-        const next = before + 1;
-        if (signedAs !== undefined && signedAs !== next)
-          throw notSigned(`they were signed as version ${signedAs}, and would be ${next}; sign them again`);
+        const next = signedAs ?? before + 1;
+        if (next <= before || next > before + USE_LIMITS.versionsSkippedMax)
+          throw notSigned(`they were signed as version ${next}, and those that hold are ${before}; sign them again`);
         await transaction
           .insertInto('use_rules')
           .values({
@@ -269,10 +271,15 @@ export function createUse(deps: UseDeps, territory: string): Use {
     sealedFor(asker) {
       const by = held();
       const holdsFor = async (now: Holding): Promise<SealedUse | undefined> =>
-        sealedUseOf(now, { groups: await groupsOf(asker), keys: keysOf(asker) }, exceptionsOf(now, asker));
+        sealedUseOf(
+          now,
+          { groups: await groupsOf(asker), keys: keysOf(asker) },
+          { exceptions: exceptionsOf(now, asker), nowMs: clock.now() },
+        );
       if (by instanceof Promise) return by.then((now) => (looksAtTexts(now.now.rules) ? holdsFor(now) : undefined));
       return looksAtTexts(by.now.rules) ? holdsFor(by) : undefined;
     },
+    signature: async () => signatureOf(await held(), clock.now()),
     async refuse(asker, { rule, model }) {
       if (rule === undefined) {
         const { reason } = CHAT_ONLY;

@@ -1,11 +1,26 @@
 /** Claims about rules of use that go with sealed prompts: the same verdicts as in the open, and only of stewards. */
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { fromHex, hex } from '../bytes.ts';
+import { LIMITS } from '../limits.ts';
 import { encodeCbor } from '../wire/frame.ts';
 import { nodeCrypto } from '../node/node-crypto.ts';
 import type { KeyPair } from '../ports.ts';
+import { fromFixture } from '../testing/fixture-json.ts';
 import { createUseJudge } from './judge.ts';
 import { begunWith, textsOfPrompt } from './texts.ts';
-import { isOver, looksAtTexts, openUseRules, phraseFault, signUseRules, useOrderOf } from './use-order.ts';
+import {
+  areRulesOlder,
+  areRulesOver,
+  isOver,
+  looksAtTexts,
+  openUseRules,
+  phraseFault,
+  signUseRules,
+  useOrderOf,
+  type SignedRules,
+} from './use-order.ts';
 import { useRulesSchema, type UseRules } from './use-rules.ts';
 
 const rules: UseRules = {
@@ -88,6 +103,38 @@ test('rules count as signed, for one community, by whoever signed them, without 
   const at = Buffer.from(carried).indexOf('nerve gas');
   changed[at] = 'N'.charCodeAt(0);
   await expect(openUseRules(changed, territory, nodeCrypto)).rejects.toMatchObject({ code: 'signature_invalid' });
+});
+
+interface SignedFixture {
+  readonly stewardSeed: string;
+  readonly said: unknown;
+  readonly signed: string;
+}
+
+test.each(['rules of use without an end', 'rules of use with an end'])('the fixture of %s opens', async (name) => {
+  const path = fileURLToPath(new URL('../../fixtures/v1/sealed.json', import.meta.url));
+  const { entries } = JSON.parse(readFileSync(path, 'utf8')) as { entries: Record<string, SignedFixture> };
+  const { stewardSeed, said, signed } = entries[name] as SignedFixture;
+  const expected = fromFixture(said) as SignedRules;
+  const opened = await openUseRules(fromHex(signed), expected.territory, nodeCrypto);
+  const steward = await nodeCrypto.signingKey(fromHex(stewardSeed));
+  expect(opened).toEqual({ said: expected, steward: steward.publicKey });
+  const { v: _, ...again } = expected;
+  expect(hex(await signUseRules(again, steward, nodeCrypto))).toBe(signed);
+});
+
+test('a signature without an end never ends, and one with an end does, give or take what clocks differ', () => {
+  expect(areRulesOver({}, Number.MAX_SAFE_INTEGER)).toBe(false);
+  const last = 5 + LIMITS.clockSkewMs;
+  expect([5, last, last + 1].map((nowMs) => areRulesOver({ expiresAtMs: 5 }, nowMs))).toEqual([false, false, true]);
+});
+
+test('of two statements the one of the higher version is newer, and of one version the later', () => {
+  const at = (version: number, issuedAtMs: number) => ({ version, issuedAtMs });
+  expect(areRulesOlder(at(1, 9), at(2, 1))).toBe(true);
+  expect(areRulesOlder(at(2, 1), at(1, 9))).toBe(false);
+  expect(areRulesOlder(at(2, 1), at(2, 2))).toBe(true);
+  expect(areRulesOlder(at(2, 2), at(2, 2))).toBe(false);
 });
 
 test('a conversation begins as its profile says, and a text that is none is refused', () => {

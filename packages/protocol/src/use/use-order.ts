@@ -41,6 +41,8 @@ export const signedRulesSchema = z.object({
   rules: useRulesSchema,
   classifiers: z.array(classifierMeaningSchema).max(LIMITS.useRulesMax * (LIMITS.useProfilesMax + 1)),
   issuedAtMs: z.int().min(0),
+  /** What was signed for good has none. A hub that shows nothing newer can hold callers to it no longer than this. */
+  expiresAtMs: z.int().min(0).optional(),
 });
 export type SignedRules = z.infer<typeof signedRulesSchema>;
 
@@ -58,6 +60,19 @@ export async function openUseRules(
     throw new IdlewildError('signature_invalid', 'the rules of use were signed for another community');
   return { said: statement, steward: key };
 }
+
+/** Whether a steward's word for rules has ended; clocks may differ a little. */
+export const areRulesOver = ({ expiresAtMs }: Pick<SignedRules, 'expiresAtMs'>, nowMs: number): boolean =>
+  expiresAtMs !== undefined && nowMs > expiresAtMs + LIMITS.clockSkewMs;
+
+/**
+ * Whether one statement came before another. Of two of one version the later one counts: a steward who signed again
+ * before the first was applied meant the second.
+ */
+export const areRulesOlder = (
+  one: Pick<SignedRules, 'version' | 'issuedAtMs'>,
+  other: Pick<SignedRules, 'version' | 'issuedAtMs'>,
+): boolean => one.version < other.version || (one.version === other.version && one.issuedAtMs < other.issuedAtMs);
 
 export const useOrderSchema = z.object({
   phrases: z.array(z.object({ rule: causeSchema, phrases: z.array(z.string().max(LIMITS.usePhraseCharactersMax)) })),

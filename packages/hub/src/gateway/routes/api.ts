@@ -12,7 +12,7 @@ import { recordRoutes } from './record.ts';
 import { roleRoutes } from './roles.ts';
 import { selfRoutes } from './self.ts';
 import { typed, type App } from '../server.ts';
-import { iso } from './views.ts';
+import { iso, isoOrNull } from './views.ts';
 
 export const apiRoutes =
   (deps: ApiDeps) =>
@@ -56,12 +56,18 @@ function statusRoutes(app: App, deps: ApiDeps): void {
         devices: countStates(deps.sessions, enrolled),
         models: (await deps.models.list(deps.territory.id)).length,
         answers: deps.answers.counts(),
+        use: await useView(deps),
         replica: deps.replica.id,
         replicas: (await deps.replicas()).map(replicaView),
       };
     },
   });
 }
+
+const useView = async ({ use }: ApiDeps): Promise<object> => {
+  const { state, untilMs } = await use.signature();
+  return { signature: state, signedUntil: isoOrNull(untilMs) };
+};
 
 const replicaView = (replica: ReplicaStanding): object => ({
   id: replica.id,

@@ -50,7 +50,12 @@ function ruleRoutes(app: App, deps: UseRoutesDeps): void {
     url: '/api/use',
     config: { action: 'readUse' },
     schema: { summary: 'The rules of use that hold', tags: ['use'] },
-    handler: async () => versionView(await use.current()),
+    handler: async () => {
+      const [current, { state, untilMs }] = await Promise.all([use.current(), use.signature()]);
+      // What a removed key signed is shown no more.
+      const signed = state === 'removed' ? null : (current.signed ?? null);
+      return { ...versionView(current), signed, signature: state, signedUntil: isoOrNull(untilMs) };
+    },
   });
   typed(app).route({
     method: 'GET',
