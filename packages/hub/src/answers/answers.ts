@@ -17,6 +17,7 @@ import type { Trust } from '../trust/trust.ts';
 import { createAttempts } from './attempts.ts';
 import type { CheckReceipt } from './check-receipt.ts';
 import { createChoosing } from './choosing.ts';
+import { drain } from './draining.ts';
 import { createEndings } from './endings.ts';
 import type { Journal } from './journal/journal.ts';
 import type { JournalledAnswer } from './journal/runs.ts';
@@ -211,6 +212,10 @@ export function createAnswers(deps: AnswersDeps): Answers {
     endings.takenOver(request);
   });
 
+  const close = (): void => {
+    stopping = true;
+  };
+
   return {
     async submit(request, sink) {
       if (stopping) throw stoppingError();
@@ -236,19 +241,9 @@ export function createAnswers(deps: AnswersDeps): Answers {
     },
     counts: () => ({ open: open.size, queued: queue.size() }),
     queuedByModel: queue.byModel,
-    async drain(boundMs) {
-      const endsAtMs = clock.monotonic() + boundMs;
-      while (open.size > 0 && clock.monotonic() < endsAtMs) {
-        // Who has a connection here may still ask on it, as long as there is time to answer.
-        stopping ||= clock.monotonic() > endsAtMs - boundMs / 2;
-        const pause = Promise.withResolvers<void>();
-        clock.after(HUB_LIMITS.sweepMs, pause.resolve);
-        await pause.promise;
-      }
-      stopping = true;
-    },
+    drain: (boundMs) => drain({ isOpen: () => open.size > 0, close }, boundMs, clock),
     async stop() {
-      stopping = true;
+      close();
       sweeper?.cancel();
       const left = [...open.values()];
       for (const answer of left) {

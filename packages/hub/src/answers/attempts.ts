@@ -8,6 +8,7 @@ import { newId, type Clock, type ErrorCode, type Random } from '@idlewild/protoc
 import { HUB_LIMITS } from '../limits.ts';
 import type { Affinity } from '../scheduler/affinity.ts';
 import type { Candidate } from '../scheduler/route.ts';
+import { stallMsOf } from '../scheduler/stall.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import { sortOf } from '../trust/text.ts';
@@ -57,7 +58,6 @@ export function createAttempts(deps: AttemptsDeps): Attempts {
   const byLease = new Map<string, OpenAnswer>();
 
   function attemptOn(device: ConnectedDevice, candidate: Candidate, epoch: number): Attempt {
-    const msPerToken = (1000 * (candidate.active + 1)) / (candidate.tokensPerSecond ?? 1);
     return {
       lease: newId('att', random),
       epoch,
@@ -66,7 +66,7 @@ export function createAttempts(deps: AttemptsDeps): Attempts {
       mayRepeat: device.home !== replica && device.features.includes('resume'),
       started: false,
       progressAtMs: clock.monotonic(),
-      stallMs: Math.max(HUB_LIMITS.stallMsMin, HUB_LIMITS.stallTokensMax * msPerToken),
+      stallMs: stallMsOf(candidate.active + 1, candidate.tokensPerSecond),
     };
   }
 

@@ -2,14 +2,14 @@
  * The answers that wait for a device, and who gets the next one that is free.
  *
  * Whoever waits is looked at in turn (`in-turn.ts`), and given the device that would be done first
- * (`scheduler/route.ts`). What was interrupted waits at the head. Nothing is given out by what may be old of how far
- * devices are trusted.
+ * (`scheduler/route.ts`). What was interrupted waits at the head.
  */
 import { route, type Candidate } from '../scheduler/route.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import { sortOf } from '../trust/text.ts';
 import type { Trust } from '../trust/trust.ts';
+import { whenFresh } from '../trust/when-fresh.ts';
 import type { Choosing } from './choosing.ts';
 import { inTurn } from './in-turn.ts';
 import type { OpenAnswer } from './open-answer.ts';
@@ -40,19 +40,7 @@ export interface QueueDeps {
 
 export function createQueue({ sessions, trust, choosing, open, giveTo, onUnread }: QueueDeps): Queue {
   let queue: OpenAnswer[] = [];
-  let isLooking = false;
-
-  /** Nothing is sent by what may be old: a replica may have stood still. */
-  function lookAgain(): void {
-    if (isLooking) return;
-    isLooking = true;
-    Promise.resolve(trust.refresh())
-      .finally(() => {
-        isLooking = false;
-      })
-      // However long it took, it is as new as can be.
-      .then(giveOut, onUnread);
-  }
+  const giveOutFresh = whenFresh(trust, giveOut, onUnread);
 
   function giveOut(): void {
     const waiting = queue;
@@ -88,9 +76,7 @@ export function createQueue({ sessions, trust, choosing, open, giveTo, onUnread 
       queue = queue.filter((queued) => queued !== answer);
     },
     pump() {
-      if (queue.length === 0) return;
-      if (trust.isFresh()) giveOut();
-      else lookAgain();
+      if (queue.length > 0) giveOutFresh();
     },
     size: () => queue.length,
     byModel() {
