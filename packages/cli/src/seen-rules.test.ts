@@ -1,4 +1,4 @@
-/** Claims about the file of the rules of use that were seen: it outlives its process, and damaged it is no empty one. */
+/** Claims about the file of rules of use that were seen: it outlives its process, and damaged it is no empty one. */
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -90,7 +90,7 @@ export type {
 export type { SealedClient, SealedClientEvent, SealedClientOptions } from './sealed/sealed-client.ts';
 export type { VerifiedFinish, Verification } from './sealed/again.ts';
 export type { SealedAnswerEvent, SealedFinish, SealedRequest } from './sealed/answer.ts';
-export { createSeenRules, newerThan, type SeenRules, type SeenVersion } from './sealed/seen-rules.ts';
+export type { SeenRules, SeenVersion } from './sealed/seen-rules.ts';
 export type { Trusted } from './sealed/verify.ts';
 export { createEventReader, type EventReader, type ServerSentEvent } from './server-sent-events.ts';
 export type {
