@@ -5,6 +5,9 @@
  * a large model one row takes nearly as long as ten, and holding every run to one bound would make its prompts crawl.
  * So a run takes what was set as the aim or, where that is longer, a multiple of a step of decoding: little more than
  * one while another answer waits for its next token, two while nobody does.
+ *
+ * A row of a guessed token costs more than one of a prompt: its logits are computed, and a token is chosen of them.
+ * That is followed by itself, and such a row counts as so many of the others.
  */
 import { LIMITS } from './limits.ts';
 
@@ -19,6 +22,10 @@ export interface ChunkSize {
   /** Of all answers together. `isShared`: other answers wait for their next token meanwhile. */
   rows(isShared: boolean): number;
   note(rows: number, tookMs: number): void;
+  /** How many rows of prompts one guessed token costs as much as. */
+  guessRows(): number;
+  /** A run of `rows`, `guesses` of them guessed, with the choice of tokens. */
+  noteGuesses(rows: number, guesses: number, tookMs: number): void;
 }
 
 /** Weight of the newest run: a few runs forget a disturbance, and follow a cache that grows. */
@@ -28,6 +35,8 @@ const NEWEST = 0.4;
  * make the next chunk as long; to believe the same of a chunk only makes the next ones shorter for a while.
  */
 const STEPS_MAX = 4;
+/** What a guess may cost before one was run, of a step: a quarter of one is beyond all that were measured. */
+const GUESS_STEPS = 0.25;
 /** Below what clocks tell apart; keeps divisions finite. */
 const MS_MIN = 1e-3;
 
@@ -35,6 +44,10 @@ const MS_MIN = 1e-3;
 export function createChunkSize(known?: RunCost): ChunkSize {
   let cost = known;
   let largest: number = known === undefined ? LIMITS.rowsFirst : LIMITS.rowsMax;
+  /** What a guess costs, once one was run. */
+  let guessMs: number | undefined;
+
+  const plainMs = ({ stepMs, rowMs }: RunCost, rows: number): number => stepMs + (rows - 1) * rowMs;
 
   return {
     rows(isShared) {
@@ -52,10 +65,20 @@ export function createChunkSize(known?: RunCost): ChunkSize {
         return;
       }
       // What made this run dearer than expected, a longer cache or a busy machine, makes its parts dearer alike.
-      const expectedMs = stepMs + (ran - 1) * rowMs;
-      const factor = 1 + NEWEST * (tookMs / Math.max(expectedMs, MS_MIN) - 1);
+      const factor = 1 + NEWEST * (tookMs / Math.max(plainMs(cost, ran), MS_MIN) - 1);
       cost = { stepMs: stepMs * factor, rowMs: rowMs * factor };
       largest = Math.max(largest, ran);
+    },
+    guessRows() {
+      if (cost === undefined) return 1;
+      return Math.max(1, (guessMs ?? cost.stepMs * GUESS_STEPS) / Math.max(cost.rowMs, MS_MIN));
+    },
+    noteGuesses(ran, guesses, tookMs) {
+      cost ??= { stepMs: tookMs / ran, rowMs: tookMs / ran };
+      const each = Math.max(0, tookMs - plainMs(cost, ran - guesses)) / guesses;
+      const before = guessMs ?? each;
+      // A disturbance of one run must not make the next ones those of a single guess.
+      guessMs = before + NEWEST * (Math.min(each, STEPS_MAX * Math.max(before, cost.rowMs)) - before);
     },
   };
 }

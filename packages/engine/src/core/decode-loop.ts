@@ -4,7 +4,8 @@
  *
  * Answers join and leave between runs. A run is sized so that none waits longer than `LIMITS.runMsMax` for another's
  * prompt, or than little more than a step of decoding where that takes longer. Callers take turns: whose prompt was
- * read longest ago is read next, and whose answers are fewest is let in first. Decoding is paced to the tokens per
+ * read longest ago is read next, and whose answers are fewest is let in first. Guesses at an answer's next tokens are
+ * run where a run has room for them, beside prompts in half of it. Decoding is paced to the tokens per
  * second that the lender allows, over all answers together. Where memory for keys and values ends, what is kept for
  * later goes first, then the answer that came last begins again when there is room; that changes when tokens come,
  * never which.
@@ -21,7 +22,7 @@ import { createNoiseKernel } from './noise-kernel.ts';
 import { createPace } from './pace.ts';
 import type { EngineEvent } from './port.ts';
 import { createPrefixCache } from './prefix-cache.ts';
-import { createSequence, type Sequence } from './sequence.ts';
+import { createSequence, type Rows, type Sequence } from './sequence.ts';
 import { createSharing, type Sharing } from './sharing.ts';
 import type { ModelSettings } from './settings.ts';
 
@@ -34,6 +35,8 @@ export interface DecodeLoopOptions {
   readonly tokensPerSecondMax?: number | undefined;
   /** Absent: all the time. */
   readonly duty?: Duty | undefined;
+  /** False: drafts are not followed, since this decoder's rows differ in many at once. */
+  readonly drafts?: boolean | undefined;
   /** As measured at loading. */
   readonly runCost?: RunCost | undefined;
   readonly clock: Clock;
@@ -55,11 +58,19 @@ interface Waiting {
   prepared: Preparation | undefined;
 }
 
+/** What one answer may have in a run. */
+interface Most {
+  readonly rows: number;
+  readonly guesses: number;
+}
+
 /** One answer's rows in a run. */
 interface Member {
   readonly active: Active;
   readonly part: DecoderPart;
 }
+
+const guessesIn = ({ part }: Member): number => Math.max(0, part.logitRows - 1);
 
 export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
   const { decoder, clock } = options;
@@ -118,8 +129,15 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     return true;
   }
 
-  function memberOf(own: Active, rowsMax: number, chosen: readonly Member[]): Member | undefined {
-    const rows = own.sequence.next(rowsMax);
+  /** For what is guessed, nobody gives up what is kept or was read. */
+  function nextRows({ sequence, kv }: Active, rowsMax: number, guessesMax: number): Rows {
+    const rows = sequence.next(rowsMax, guessesMax);
+    const isGuessed = rows.logitRows > 1;
+    return isGuessed && !decoder.reserve(kv, rows.from + rows.ids.length) ? sequence.next(rowsMax) : rows;
+  }
+
+  function memberOf(own: Active, most: Most, chosen: readonly Member[]): Member | undefined {
+    const rows = nextRows(own, most.rows, most.guesses);
     const part = { ...rows, kv: own.kv };
     if (withRoom(own, part, chosen)) return { active: own, part };
     if (chosen.length === 0 && active.every((each) => each === own || each.kv.length === 0)) {
@@ -131,29 +149,43 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     return undefined;
   }
 
+  /** How many guesses each answer may have run: they share what prompts leave them, which is half of it. */
+  function guessesOf(inTurn: readonly Active[], rowsMax: number): number {
+    const drafting = inTurn.filter(({ sequence }) => sequence.isDecoding && sequence.isDrafting).length;
+    if (drafting === 0 || options.drafts === false) return 0;
+    const decoding = inTurn.filter(({ sequence }) => sequence.isDecoding).length;
+    // Who runs one at a time shares no run.
+    const [before, share] = decoder.partsMax === 1 ? [1, 1] : [decoding, drafting * (decoding < inTurn.length ? 2 : 1)];
+    const room = (rowsMax - before) / share / chunks.guessRows();
+    return Math.max(0, Math.floor(Math.min(room, pace.within(LIMITS.draftPaceMs) / drafting)));
+  }
+
   /** The rows of the next run; none when pace or memory allow none now. */
   function compose(): Member[] {
     const chosen: Member[] = [];
     const inTurn = active.filter((each) => sharing.isReady(each)).sort((a, b) => a.turn - b.turn);
-    const isDecoding = inTurn.some(({ sequence }) => sequence.isDecoding);
-    const rowsMax = Math.min(chunks.rows(isDecoding || inTurn.length > 1), decoder.rowsMax);
+    const rowsMax = Math.min(chunks.rows(inTurn.length > 1), decoder.rowsMax);
+    const guesses = guessesOf(inTurn, rowsMax);
+    /** In rows of prompts, as many as cost the same. */
     let rows = 0;
-    const take = (own: Active, most: number): void => {
+    let isReading = false;
+    const take = (own: Active, most: Most): void => {
       const member = memberOf(own, most, chosen);
       if (member === undefined) return;
       chosen.push(member);
-      rows += member.part.ids.length;
+      rows += member.part.ids.length + guessesIn(member) * (chunks.guessRows() - 1);
       if (own.sequence.isDecoding) pace.count();
+      else isReading = true;
     };
     const takeRows = (own: Active): void => {
       if (own.sequence.isOver || chosen.length >= decoder.partsMax || rows >= decoder.rowsMax) return;
       if (own.sequence.isDecoding) {
-        if (pace.waitMs() <= 0) take(own, 1);
+        if (pace.waitMs() <= 0) take(own, { rows: 1, guesses });
         return;
       }
-      const least = chosen.length === rows ? LIMITS.promptRowsMin : 0;
-      const left = Math.min(decoder.rowsMax - rows, Math.max(rowsMax - rows, least));
-      if (left > 0) take(own, left);
+      const least = isReading ? 0 : LIMITS.promptRowsMin;
+      const left = Math.floor(Math.min(decoder.rowsMax - rows, Math.max(rowsMax - rows, least)));
+      if (left > 0) take(own, { rows: left, guesses: 0 });
     };
     // Who runs one at a time gives each its turn, whatever it is for; who runs many makes everybody's token first.
     const first = (own: Active): boolean => decoder.partsMax === 1 || own.sequence.isDecoding;
@@ -166,7 +198,7 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     turn++;
     for (const member of members) member.active.turn = turn;
     const before = clock.monotonic();
-    let logits: readonly (Float32Array | undefined)[];
+    let logits: readonly (readonly Float32Array[])[];
     try {
       logits = await decoder.run(members.map(({ part }) => part));
     } catch (error) {
@@ -176,16 +208,23 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
       else for (const member of members) if (!member.active.sequence.isOver) await step([member]);
       return;
     }
-    chunks.note(
-      members.reduce((sum, { part }) => sum + part.ids.length, 0),
-      clock.monotonic() - before,
-    );
-    for (const [i, { active: own, part }] of members.entries()) {
-      try {
-        own.sequence.advance(part, logits[i]);
-      } catch (error) {
-        own.sequence.fail(asEngineError(error, 'choosing a token'));
-      }
+    const rows = members.reduce((sum, { part }) => sum + part.ids.length, 0);
+    const guesses = members.reduce((sum, member) => sum + guessesIn(member), 0);
+    if (guesses === 0) chunks.note(rows, clock.monotonic() - before);
+    for (const [i, member] of members.entries()) takeIn(member, logits[i] ?? []);
+    if (guesses > 0) chunks.noteGuesses(rows, guesses, clock.monotonic() - before);
+  }
+
+  function takeIn({ active: own, part }: Member, logits: readonly Float32Array[]): void {
+    try {
+      const told = own.sequence.advance(part, logits);
+      // Its first was counted when its rows were chosen.
+      if (told > 1) pace.count(told - 1);
+    } catch (error) {
+      own.sequence.fail(asEngineError(error, 'choosing a token'));
+    } finally {
+      // Whoever takes over what is there must find nothing that was only guessed.
+      if (part.logitRows > 1) decoder.trim(own.kv, own.sequence.cached);
     }
   }
 

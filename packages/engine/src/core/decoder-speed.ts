@@ -34,12 +34,12 @@ export async function measureSpeed(
     }
     return tookMs.sort((a, b) => a - b)[tookMs.length >> 1] as number;
   };
-  const read = (own: Kv, wantsLogits: boolean): Promise<unknown> =>
-    decoder.run([{ kv: own, ids, from: 0, before: undefined, wantsLogits }]);
-  await read(kv, true);
-  const prefillMs = await timed(MEASURE.prefillRuns, () => read(kv, false));
+  const read = (own: Kv, logitRows: number): Promise<unknown> =>
+    decoder.run([{ kv: own, ids, from: 0, before: undefined, logitRows }]);
+  await read(kv, 1);
+  const prefillMs = await timed(MEASURE.prefillRuns, () => read(kv, 0));
   const decodeMs = await timed(MEASURE.decodeSteps, () =>
-    decoder.run([{ kv, ids: [2], from: rows, before: 1, wantsLogits: true }]),
+    decoder.run([{ kv, ids: [2], from: rows, before: 1, logitRows: 1 }]),
   );
   decoder.release(kv);
   return {

@@ -19,8 +19,8 @@ export interface DecoderPart {
   readonly from: number;
   /** The token ahead of them, absent at the start. */
   readonly before: number | undefined;
-  /** Whether the logits of the last of them are wanted. */
-  readonly wantsLogits: boolean;
+  /** Of how many of them, from the last one back, the logits are wanted; 0: of none. */
+  readonly logitRows: number;
 }
 
 export interface Decoder {
@@ -35,12 +35,14 @@ export interface Decoder {
   /** A sequence that begins as this one does, up to `length`; `undefined` when there is no room. */
   fork(kv: Kv, length: number): Kv | undefined;
   release(kv: Kv): void;
+  /** Forgets what is behind `length`. */
+  trim(kv: Kv, length: number): void;
   /** Of keys and values. */
   usedBytes(): number;
   /**
-   * Logits by part, where wanted; valid until the next run. For what a run adds there must be room. Throws
-   * `engine_failed`: then nothing was added to any sequence.
+   * Logits by part, of its last rows in their order, as many as are wanted; valid until the next run. For what a run
+   * adds there must be room. Throws `engine_failed`: then nothing was added to any sequence.
    */
-  run(parts: readonly DecoderPart[]): Promise<readonly (Float32Array | undefined)[]>;
+  run(parts: readonly DecoderPart[]): Promise<readonly (readonly Float32Array[])[]>;
   close(): Promise<void>;
 }

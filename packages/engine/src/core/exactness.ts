@@ -3,9 +3,11 @@
  * how the rows before it were cut.
  *
  * It holds for the kernels that we know, not for all: heads wider than 128 in the runtime's own attention, for one, go
- * through kernels that split their sums by the number of rows. So each model is asked when it is loaded.
+ * through kernels that split their sums by the number of rows. So each model is asked when it is loaded. Whether that
+ * also holds where the logits of many rows are computed at once is asked by itself: without it drafts are left alone.
  */
 import type { Decoder, Kv } from './decoder.ts';
+import { LIMITS } from './limits.ts';
 
 /** Rows that are read: one more than a block of the kernels that are known to differ. */
 const ROWS = 65;
@@ -50,24 +52,52 @@ export async function isExact(
   }
 }
 
+/** Of a decoder that is exact: whether it is so for as many guesses as a draft may have run at once. */
+export async function isExactInBulk(
+  decoder: Decoder,
+  vocabulary: number | undefined,
+  contextTokens: number,
+): Promise<boolean> {
+  const ids = probeTokens(Math.min(ROWS, contextTokens), vocabulary);
+  const bulk = Math.min(LIMITS.draftRowsMax + 1, ids.length - 1);
+  if (ids.length < ROWS_MIN) return true;
+  const from = ids.length - bulk;
+  const open = [decoder.open(), decoder.open()] as const;
+  const [whole, cut] = open;
+  try {
+    await readUntil(decoder, whole, ids, from);
+    decoder.reserve(whole, ids.length);
+    const part = { kv: whole, ids: ids.slice(from), from, before: ids[from - 1], logitRows: bulk };
+    const rows = ((await decoder.run([part]))[0] ?? []).map((row) => row.slice());
+    for (const row of [0, bulk >> 1, bulk - 2, bulk - 1]) {
+      const alone = await readUntil(decoder, cut, ids, from + row + 1);
+      if (!sameBits(alone, rows[row] ?? new Float32Array())) return false;
+    }
+    return true;
+  } finally {
+    for (const kv of open) decoder.release(kv);
+  }
+}
+
 async function besideOthers(decoder: Decoder, ids: readonly number[], reader: () => Reader): Promise<Float32Array> {
   const last = ids.length - 1;
   const readers = Array.from({ length: BESIDE }, reader);
   for (const [i, each] of readers.entries()) await each.read(last - 5 * i);
   const parts = readers.map(({ kv }) => {
     decoder.reserve(kv, kv.length + 1);
-    return { kv, ids: [ids[kv.length] as number], from: kv.length, before: ids[kv.length - 1], wantsLogits: true };
+    return { kv, ids: [ids[kv.length] as number], from: kv.length, before: ids[kv.length - 1], logitRows: 1 };
   });
-  return ((await decoder.run(parts))[0] as Float32Array).slice();
+  const [logits = []] = await decoder.run(parts);
+  return (logits[0] as Float32Array).slice();
 }
 
 async function readUntil(decoder: Decoder, kv: Kv, ids: readonly number[], until: number): Promise<Float32Array> {
   const from = kv.length;
   decoder.reserve(kv, until);
   const before = from === 0 ? undefined : ids[from - 1];
-  const [logits] = await decoder.run([{ kv, ids: ids.slice(from, until), from, before, wantsLogits: true }]);
+  const [logits = []] = await decoder.run([{ kv, ids: ids.slice(from, until), from, before, logitRows: 1 }]);
   // Copied: they are valid until the next run only.
-  return (logits as Float32Array).slice();
+  return (logits[0] as Float32Array).slice();
 }
 
 function sameBits(left: Float32Array, right: Float32Array): boolean {

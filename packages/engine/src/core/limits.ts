@@ -19,6 +19,19 @@ export const LIMITS = {
   rowsFirst: 16,
   /** A chunk may be this much larger than any before it: what a row costs was measured on fewer. */
   rowsGrowthMax: 2,
+  /**
+   * Guessed tokens that one answer runs at once: their logits are a vocabulary of four bytes each, 20 MB of a large
+   * one, and beyond these a run saves little more of what reading the weights costs. At first, and after a wrong one,
+   * fewer.
+   */
+  draftRowsMax: 32,
+  draftRowsFirst: 4,
+  /** A draft is given up after so many runs in a row that found its first guess wrong, */
+  draftMissesMax: 4,
+  /** or when fewer than half of so many guesses were right: then rows are computed in vain for every token saved. */
+  draftJudgedMax: 32,
+  /** Guesses of an answer in the time that a lender's pace allows: others wait meanwhile for theirs. */
+  draftPaceMs: 250,
   /** Sequences kept for those that begin alike, and for how long after their last use. */
   prefixesMax: 64,
   prefixKeptMs: 600_000,

@@ -58,6 +58,7 @@ export async function createRowDecoder(options: RowDecoderOptions): Promise<Deco
     reserve: (kv, positions) => pages.reserve(kv as PagedSequence, positions),
     fork: (kv, length) => pages.fork(kv as PagedSequence, length),
     release: (kv) => pages.trim(kv as PagedSequence, 0),
+    trim: (kv, length) => pages.trim(kv as PagedSequence, length),
     usedBytes: pages.usedBytes,
     run: async (parts) => (parts.length === 0 ? [] : await runRows(state, parts)),
     async close() {
@@ -94,7 +95,7 @@ interface Placed extends DecoderPart {
   readonly row: number;
 }
 
-async function runRows(state: RowState, parts: readonly DecoderPart[]): Promise<readonly (Float32Array | undefined)[]> {
+async function runRows(state: RowState, parts: readonly DecoderPart[]): Promise<readonly (readonly Float32Array[])[]> {
   const { rowsMin } = state;
   let rows = 0;
   for (const part of parts) goBack(state, part);
@@ -144,7 +145,7 @@ async function learnHead(state: RowState): Promise<RowShares | undefined> {
     if (rows > contextTokens || !pages.reserve(kv, rows)) return undefined;
     const positions = Array.from({ length: rows }, (_, row) => row);
     const ids = positions.map(() => 0);
-    const part: Placed = { kv, ids, from: 0, before: undefined, wantsLogits: true, row: 0 };
+    const part: Placed = { kv, ids, from: 0, before: undefined, logitRows: 1, row: 0 };
     const known = await runParts(state, [part], ids, positions);
     // What attention gave lies in memory that the next run writes to.
     runs.push({ rows, tensors: Object.fromEntries(names.map((name) => [name, copyOf(known[name] as GraphTensor)])) });
@@ -191,10 +192,10 @@ function attend(
   const strides = (floats: number): Strides =>
     attention.layout === 'heads' ? { head: rows * headDim, row: headDim } : { head: headDim, row: floats / rows };
   const [ofQuery, ofKey] = [strides(query.data.length), strides(key.data.length)];
-  for (const { kv, ids, from, row, wantsLogits } of parts) {
+  for (const { kv, ids, from, row, logitRows } of parts) {
     const { table } = kv as PagedSequence;
     kernel.append({ layer, table, first: from, row, rows: ids.length }, ofKey);
-    const skipped = isLast ? ids.length - (wantsLogits ? 1 : 0) : 0;
+    const skipped = isLast ? ids.length - logitRows : 0;
     if (skipped === ids.length) continue;
     const part = { layer, table, first: from + skipped, row: row + skipped, rows: ids.length - skipped };
     kernel.attend(part, ofQuery, attention.scale, attention.window);
@@ -203,15 +204,17 @@ function attend(
   return session.tensor('float32', kernel.output(query.data.length), query.dims);
 }
 
-/** The part after the last attention, over the last row of each part that wants logits. */
+/** The part after the last attention, over the last rows of each part, as many as are to have logits. */
 async function logitsOf(
   { segments, rowsMin, shares }: RowState,
   known: Tensors,
   parts: readonly Placed[],
   rows: number,
-): Promise<readonly (Float32Array | undefined)[]> {
-  const wanting = parts.filter(({ wantsLogits }) => wantsLogits).map(({ row, ids }) => row + ids.length - 1);
-  if (wanting.length === 0) return parts.map(() => undefined);
+): Promise<readonly (readonly Float32Array[])[]> {
+  const rowsOf = ({ row, ids, logitRows }: Placed): number[] =>
+    Array.from({ length: logitRows }, (_, i) => row + ids.length - logitRows + i);
+  const wanting = parts.flatMap(rowsOf);
+  if (wanting.length === 0) return parts.map(() => []);
   const { session, inputs } = partAt(segments, segments.length - 1);
   const picked = [...wanting];
   while (picked.length < rowsMin) picked.push(wanting[0] as number);
@@ -222,9 +225,7 @@ async function logitsOf(
   const logits = (await session.run(Object.fromEntries(feeds), ['logits']))['logits'] as GraphTensor;
   const vocabulary = logits.dims[2] as number;
   let next = 0;
-  return parts.map(({ wantsLogits, row, ids }) => {
-    if (!wantsLogits) return undefined;
-    const at = shares === undefined ? row + ids.length - 1 : next++;
-    return floatsOfTensor(logits, at * vocabulary, vocabulary);
-  });
+  return parts.map((part) =>
+    rowsOf(part).map((row) => floatsOfTensor(logits, (shares === undefined ? row : next++) * vocabulary, vocabulary)),
+  );
 }

@@ -1,9 +1,10 @@
 /**
- * One answer in the making: which rows to run next, and what the logits of the last one mean.
+ * One answer in the making: which rows to run next, and what the logits of the last ones mean.
  *
  * Invariants: a token is run once, at its position, unless its keys and values were given up. Tokens of earlier
  * attempts go through the same form, text stream and stop filter in silence, so what is said after them is what the
- * first attempt would have said. Position and tokens alone decide, never how the work was cut.
+ * first attempt would have said. Position and tokens alone decide, never how the work was cut, nor what a draft
+ * guesses: guesses are run behind what is known, and the row of each counts once its token turned out the same.
  */
 import {
   IdlewildError,
@@ -16,6 +17,7 @@ import {
   type Sampling,
 } from '@idlewild/protocol';
 import { createAnswerText } from './answer-text.ts';
+import { createDraft } from './draft.ts';
 import type { Preparation } from './guides.ts';
 import { LIMITS } from './limits.ts';
 import { tellLogprobs } from './logprobs.ts';
@@ -27,8 +29,8 @@ export interface Rows {
   readonly ids: readonly number[];
   readonly from: number;
   readonly before: number | undefined;
-  /** Whether the next token comes of the last row. */
-  readonly wantsLogits: boolean;
+  /** Of how many of the last rows a token comes: of none, of one, or of one more than there are guesses in `ids`. */
+  readonly logitRows: number;
 }
 
 export interface Sequence {
@@ -40,11 +42,17 @@ export interface Sequence {
   readonly isOver: boolean;
   /** Whether the next run is of one new token; pacing counts those. */
   readonly isDecoding: boolean;
-  next(rowsMax: number): Rows;
+  /** Whether the next run could be of guesses as well. */
+  readonly isDrafting: boolean;
+  /** At most `rowsMax` rows of what is known; where that is all of it, at most `guessesMax` rows of guesses more. */
+  next(rowsMax: number, guessesMax?: number): Rows;
   /** Keys and values are there of the first `cached` tokens only. */
   restart(cached: number): void;
-  /** The rows of `next` were run; `logits` where it asked for them. */
-  advance(rows: Rows, logits: Float32Array | undefined): void;
+  /**
+   * The rows of `next` were run; `logits` as it asked for them. Returns how many tokens were told. `cached` then says
+   * which of the rows hold.
+   */
+  advance(rows: Rows, logits: readonly Float32Array[]): number;
   /** It is not run this time: breaks its silence now and then. */
   wait(): void;
   fail(error: IdlewildError): void;
@@ -89,12 +97,7 @@ function begin(
   const { settings, contextTokens, clock, sampler } = options;
   const prompt = settings.encodePrompt(work.prompt, contextTokens);
   checkContext(prompt.length, work.tokensMax, contextTokens);
-  checkIds(work.tokens, options.vocabulary, 'of an earlier attempt');
-  checkIds(
-    (work.sampling.logitBias ?? []).map(([id]) => id),
-    options.vocabulary,
-    'with a bias',
-  );
+  checkAllIds(work, options.vocabulary);
   // Before anything is said: what does not fit the form is refused.
   for (const id of work.tokens) guide?.take(id);
   const tokensMax = work.tokensMax ?? settings.tokensDefault;
@@ -102,6 +105,7 @@ function begin(
   const { tokenizer, endIds } = settings;
   const text = createAnswerText({ tokenizer, endIds, stops: work.stop, calls: prepared?.calls });
   const answer: number[] = [];
+  const draft = work.draft === undefined ? undefined : createDraft(work.draft);
   const before = { s: '', calls: [] as CallPart[] };
   const startedMs = clock.monotonic();
   let firstTokenMs: number | undefined;
@@ -161,6 +165,20 @@ function begin(
     end();
   }
 
+  /** The token that comes of these logits. */
+  function tell(logits: Float32Array): number {
+    const id = choose(logits);
+    guide?.take(id);
+    const lp = work.logprobs === undefined ? undefined : tellLogprobs(logits, id, work.logprobs, tokenizer.bytesOf);
+    take(id, false, lp);
+    if (!over && guide?.isOver === true) finish('stop');
+    return id;
+  }
+
+  /** As many as there is room for their tokens behind the next one. */
+  const guesses = (most: number): readonly number[] =>
+    draft?.from(answer.length, Math.min(most, tokensLeft() - 1)) ?? [];
+
   const sequence: Sequence = {
     tokens: () => [...prompt, ...answer],
     get cached() {
@@ -172,28 +190,40 @@ function begin(
     get isDecoding() {
       return cached > 0 && length() - cached === 1;
     },
-    next(rowsMax) {
+    get isDrafting() {
+      return guesses(1).length > 0;
+    },
+    next(rowsMax, guessesMax = 0) {
       const all = length();
       const until = Math.min(all, cached + Math.max(rowsMax, 1));
-      const ids = Array.from({ length: until - cached }, (_, row) => tokenAt(cached + row));
+      const known = Array.from({ length: until - cached }, (_, row) => tokenAt(cached + row));
       const before = cached === 0 ? undefined : tokenAt(cached - 1);
-      return { ids, from: cached, before, wantsLogits: until === all };
+      if (until < all) return { ids: known, from: cached, before, logitRows: 0 };
+      const guessed = guesses(guessesMax);
+      return { ids: [...known, ...guessed], from: cached, before, logitRows: 1 + guessed.length };
     },
     restart(kept) {
       cached = kept;
     },
-    advance({ ids, from }, logits) {
-      if (over) return;
-      cached = from + ids.length;
-      const now = clock.monotonic();
-      if (logits === undefined) return progress(LIMITS.progressMs);
-      saidMs = now;
-      firstTokenMs ??= now;
-      const id = choose(logits);
-      guide?.take(id);
-      const lp = work.logprobs === undefined ? undefined : tellLogprobs(logits, id, work.logprobs, tokenizer.bytesOf);
-      take(id, false, lp);
-      if (!over && guide?.isOver === true) finish('stop');
+    advance({ ids, from, logitRows }, logits) {
+      if (over) return 0;
+      const guessed = ids.slice(ids.length - Math.max(0, logitRows - 1));
+      const known = ids.length - guessed.length;
+      cached = from + known;
+      if (logitRows === 0) {
+        progress(LIMITS.progressMs);
+        return 0;
+      }
+      saidMs = clock.monotonic();
+      firstTokenMs ??= saidMs;
+      let right = 0;
+      for (const row of logits) {
+        const isRight = tell(row) === guessed[right];
+        if (over || !isRight) break;
+        cached = from + known + ++right;
+      }
+      if (guessed.length > 0) draft?.note(guessed.length, right);
+      return right + 1;
     },
     wait: () => progress(LIMITS.waitingToldMs),
     fail(error) {
@@ -223,6 +253,14 @@ function checkContext(promptTokens: number, tokensMax: number | undefined, conte
     `this model's context is ${contextTokens} tokens; the prompt of ${promptTokens} ${asked}`,
     { details: { contextTokens, promptTokens, ...(tokensMax === undefined ? {} : { tokensMax }) } },
   );
+}
+
+/** Throws `invalid_request`. */
+function checkAllIds({ tokens, draft = [], sampling }: AnswerWork, vocabulary: number | undefined): void {
+  const biased = (sampling.logitBias ?? []).map(([id]) => id);
+  checkIds(tokens, vocabulary, 'of an earlier attempt');
+  checkIds(draft, vocabulary, 'of the draft');
+  checkIds(biased, vocabulary, 'with a bias');
 }
 
 /** An id outside the table would be an error of the runtime, and blamed on the device. Throws `invalid_request`. */

@@ -49,7 +49,7 @@ export function createWholeDecoder(
   const open = new Map<WholeKv, number>();
   const reservedPositions = (): number => [...open.values()].reduce((sum, reserved) => sum + reserved, 0);
 
-  async function run({ kv, ids, from, before, wantsLogits }: DecoderPart): Promise<Float32Array | undefined> {
+  async function run({ kv, ids, from, before, logitRows }: DecoderPart): Promise<readonly Float32Array[]> {
     const own = kv as WholeKv;
     const one = ids.length === 1;
     const keep = one && before !== undefined ? from - 1 : from;
@@ -69,11 +69,12 @@ export function createWholeDecoder(
     if (shape.hasPositionIds)
       feeds['position_ids'] = session.tensor('int64', positions.subarray(keep, total), [1, rows.length]);
     for (const [i, name] of shape.pastNames.entries()) feeds[name] = own.tensors[i] as GraphTensor;
-    const outputs = await session.run(feeds, wantsLogits ? [...shape.presentNames, 'logits'] : shape.presentNames);
+    const outputs = await session.run(feeds, logitRows > 0 ? [...shape.presentNames, 'logits'] : shape.presentNames);
     own.tensors = shape.presentNames.map((name) => outputs[name] as GraphTensor);
     own.length = from + ids.length;
-    const row = one && before === undefined ? 0 : rows.length - 1;
-    return wantsLogits ? rowOf(outputs['logits'] as GraphTensor, row) : undefined;
+    const last = one && before === undefined ? 0 : rows.length - 1;
+    const wanted = Array.from({ length: logitRows }, (_, i) => last + 1 - logitRows + i);
+    return wanted.map((row) => rowOf(outputs['logits'] as GraphTensor, row));
   }
 
   return {
@@ -100,6 +101,10 @@ export function createWholeDecoder(
     release(kv) {
       open.delete(kv as WholeKv);
       (kv as WholeKv).tensors = [];
+    },
+    trim(kv, length) {
+      const own = kv as WholeKv;
+      own.length = Math.min(own.length, length);
     },
     usedBytes: () => reservedPositions() * bytesPerPosition,
     run: async (parts) => (parts.length === 0 ? [] : [await run(parts[0] as DecoderPart)]),

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { createDecodeLoop, type DecodeLoop } from '../core/decode-loop.ts';
+import type { EngineEvent } from '../core/port.ts';
 import { readSettings } from '../core/settings.ts';
 import { collect, prepareModelFolder, textOf, tokensOf, work } from '../testing/index.ts';
 import { openDecoder } from './open-decoder.ts';
@@ -30,7 +31,7 @@ async function openLoop(name: string, transform: (graph: Graph) => Graph, thread
     config: text('config.json'),
     generationConfig: text('generation_config.json'),
   });
-  const { decoder, exact } = await openDecoder(graph, {
+  const { decoder, exact, drafts } = await openDecoder(graph, {
     shape: describeDecoder(graph),
     contextTokens: model.contextTokens,
     cacheBytesMax: 100_000_000,
@@ -39,7 +40,7 @@ async function openLoop(name: string, transform: (graph: Graph) => Graph, thread
     sideFolder: model.folder,
   });
   closing.push(() => decoder.close());
-  expect(exact).toBe(true);
+  expect({ exact, drafts }).toEqual({ exact: true, drafts: true });
   return createDecodeLoop({ decoder, settings, contextTokens: model.contextTokens, slotsMax: 3, clock: systemClock });
 }
 
@@ -97,6 +98,31 @@ test(
       const asked = loops.map((loop) => collect(loop, work(over)));
       await Promise.all(asked.map((one) => one.over));
       expect(new Set(asked.map(({ events }) => tokensOf(events).join(' '))).size).toBe(1);
+    }
+  },
+);
+
+test.for([
+  ['f32', (graph: Graph): Graph => graph, 1],
+  ['4-bit on two threads', (graph: Graph): Graph => quantiseMatMul4(graph, { block: 32, accuracyLevel: 4 }), 2],
+] as const)(
+  '%s: an answer by a draft, right or wrong in places, is the answer, and beside others',
+  { timeout: 120_000 },
+  async ([name, transform, threads]) => {
+    const loop = await openLoop(`draft-${name}`, transform, threads);
+    for (const over of PROMPTS) {
+      const whole = collect(loop, work(over));
+      await whole.over;
+      const tokens = tokensOf(whole.events);
+      for (const gap of [1_000, 19, 6]) {
+        const draft = tokens.map((id, i) => (i % gap === 4 ? (tokens[i + 1] ?? 5) : id));
+        const drafted = collect(loop, work({ ...over, draft }));
+        const other = collect(loop, work({ sampling: { seed: gap }, tokensMax: 40 }));
+        expect(await drafted.over).toMatchObject({ t: 'finished', answerTokens: tokens.length });
+        const said = (events: readonly EngineEvent[]): unknown[] => events.filter((event) => event.t === 'token');
+        expect(said(drafted.events)).toEqual(said(whole.events));
+        await other.over;
+      }
     }
   },
 );

@@ -58,7 +58,7 @@ export async function loadModel(
   const settings = readSettings(readTexts(model));
   const { contextTokens } = model;
   const cacheBytesMax = cacheBytesOf(shape, contextTokens, limits);
-  const { decoder, exact } = await openDecoder(graph, {
+  const { decoder, exact, drafts } = await openDecoder(graph, {
     shape,
     contextTokens,
     cacheBytesMax,
@@ -78,6 +78,7 @@ export async function loadModel(
     slotsMax: limits.slotsMax,
     grammars: createXGrammarLibrary(),
     runCost,
+    drafts,
     tokensPerSecondMax: limits.tokensPerSecondMax,
     duty,
   });

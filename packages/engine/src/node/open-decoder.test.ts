@@ -43,8 +43,14 @@ async function read(decoder: Decoder, ids: readonly number[], cuts: readonly num
   let logits: Float32Array | undefined;
   let from = 0;
   for (const until of [...cuts, ids.length]) {
-    const part = { kv, ids: ids.slice(from, until), from, before: ids[from - 1], wantsLogits: until === ids.length };
-    logits = (await decoder.run([part]))[0]?.slice();
+    const part = {
+      kv,
+      ids: ids.slice(from, until),
+      from,
+      before: ids[from - 1],
+      logitRows: until === ids.length ? 1 : 0,
+    };
+    logits = (await decoder.run([part]))[0]?.[0]?.slice();
     from = until;
   }
   decoder.release(kv);

@@ -20,7 +20,7 @@ import {
 } from '@idlewild/graph';
 import { IdlewildError, asIdlewildError } from '@idlewild/protocol';
 import type { Decoder } from '../core/decoder.ts';
-import { isExact, probeTokens } from '../core/exactness.ts';
+import { isExact, isExactInBulk, probeTokens } from '../core/exactness.ts';
 import { countHeads, createRowDecoder, type RowDecoderOptions } from '../core/row-decoder.ts';
 import type { GraphSession } from '../core/session.ts';
 import { createWholeDecoder } from '../core/whole-decoder.ts';
@@ -40,6 +40,8 @@ export interface OpenDecoderOptions {
 export interface OpenedDecoder {
   readonly decoder: Decoder;
   readonly exact: boolean;
+  /** Whether guesses may be run beside what is known, and change no bit. */
+  readonly drafts: boolean;
   /** Why it is run as a whole, for people; absent when it is cut. */
   readonly whole?: string;
 }
@@ -53,11 +55,18 @@ const DIFFERENCE_MAX = 0.02;
 /** Throws `model_unsupported` or `engine_failed`. */
 export async function openDecoder(given: Graph, options: OpenDecoderOptions): Promise<OpenedDecoder> {
   const graph = computeInInt8(given);
-  const { shape, contextTokens } = options;
   const cut = await openCut(graph, options);
   if (typeof cut === 'object') return cut;
   const decoder = await openWhole(graph, options);
-  return { decoder, exact: await isExact(decoder, shape.vocab, contextTokens), whole: cut };
+  return { ...(await probed(decoder, options)), whole: cut };
+}
+
+async function probed(
+  decoder: Decoder,
+  { shape, contextTokens }: OpenDecoderOptions,
+): Promise<Pick<OpenedDecoder, 'decoder' | 'exact' | 'drafts'>> {
+  const exact = await isExact(decoder, shape.vocab, contextTokens);
+  return { decoder, exact, drafts: exact && (await isExactInBulk(decoder, shape.vocab, contextTokens)) };
 }
 
 async function openWhole(graph: Graph, options: OpenDecoderOptions): Promise<Decoder> {
@@ -73,7 +82,7 @@ async function openWhole(graph: Graph, options: OpenDecoderOptions): Promise<Dec
 
 /** The decoder, or why there is none. */
 async function openCut(graph: Graph, options: OpenDecoderOptions): Promise<OpenedDecoder | string> {
-  const { shape, contextTokens } = options;
+  const { shape } = options;
   const sessions: GraphSession[] = [];
   try {
     const lifted = await lift(graph, options);
@@ -88,9 +97,8 @@ async function openCut(graph: Graph, options: OpenDecoderOptions): Promise<Opene
     const open = (rowsMin: number): Promise<Decoder> => createRowDecoder({ ...parts, rowsMin });
     const decoder = await open(1);
     await checkMasks(graph, lifted, await countHeads(parts), decoder, options);
-    if (await isExact(decoder, shape.vocab, contextTokens)) return { decoder, exact: true };
-    const doubled = await open(2);
-    return { decoder: doubled, exact: await isExact(doubled, shape.vocab, contextTokens) };
+    const single = await probed(decoder, options);
+    return single.exact ? single : await probed(await open(2), options);
   } catch (error) {
     for (const session of sessions) await session.close();
     return asIdlewildError(error, 'cutting the graph').message;
@@ -142,8 +150,9 @@ async function logitsOf(decoder: Decoder, { shape, contextTokens }: OpenDecoderO
     [ids.length - COMPARED_AFTER, ids.length],
   ] as const) {
     if (until <= from || from < 0) continue;
-    const part = { kv, ids: ids.slice(from, until), from, before: ids[from - 1], wantsLogits: true };
-    logits.push(((await decoder.run([part]))[0] as Float32Array).slice());
+    const part = { kv, ids: ids.slice(from, until), from, before: ids[from - 1], logitRows: 1 };
+    const [rows = []] = await decoder.run([part]);
+    logits.push((rows[0] as Float32Array).slice());
   }
   decoder.release(kv);
   return logits;

@@ -51,12 +51,12 @@ async function step(decoder: Decoder, readings: readonly Reading[], rows: (readi
   const parts = taking.map(({ each: { kv, ids }, count }): DecoderPart => {
     const from = kv.length;
     expect(decoder.reserve(kv, from + count)).toBe(true);
-    return { kv, ids: ids.slice(from, from + count), from, before: ids[from - 1], wantsLogits: true };
+    return { kv, ids: ids.slice(from, from + count), from, before: ids[from - 1], logitRows: 1 };
   });
   const given = await decoder.run(parts);
   for (const [i, { each }] of taking.entries()) {
     const { from, ids } = parts[i]!;
-    each.logits.set(from + ids.length - 1, given[i]!.slice());
+    each.logits.set(from + ids.length - 1, given[i]![0]!.slice());
   }
 }
 
@@ -117,8 +117,8 @@ test('a fork goes on as the one it came from would, and neither changes the othe
   const two = { ...reading(decoder, mixed), kv: decoder.fork(one.kv, 70)! };
   const three = { ...reading(decoder, ids), kv: decoder.fork(one.kv, 96)! };
   // Back into what the third shares.
-  const back = { kv: one.kv, ids: mixed.slice(50), from: 50, before: mixed[49], wantsLogits: true };
-  expect((await decoder.run([back]))[0]).toEqual(wantedMixed.get(119));
+  const back = { kv: one.kv, ids: mixed.slice(50), from: 50, before: mixed[49], logitRows: 1 };
+  expect((await decoder.run([back]))[0]).toEqual([wantedMixed.get(119)]);
   await step(decoder, [two, three], () => 9);
   await step(decoder, [two, three], () => 50);
   expect(three.logits.get(119)).toEqual(wanted.get(119));
@@ -133,13 +133,38 @@ test('rows whose logits are not wanted are computed all the same', async () => {
   const wanted = await alone(decoder, ids);
   const [kv, beside] = [decoder.open(), decoder.open()];
   for (const own of [kv, beside]) expect(decoder.reserve(own, ids.length)).toBe(true);
-  const part = (own: Kv, from: number, until: number, wantsLogits: boolean): DecoderPart => ({
-    ...{ kv: own, ids: ids.slice(from, until), from, before: ids[from - 1], wantsLogits },
+  const part = (own: Kv, from: number, until: number, logitRows: number): DecoderPart => ({
+    ...{ kv: own, ids: ids.slice(from, until), from, before: ids[from - 1], logitRows },
   });
-  expect(await decoder.run([part(kv, 0, 40, false), part(beside, 0, 20, false)])).toEqual([undefined, undefined]);
-  const [nothing, logits] = await decoder.run([part(beside, 20, 31, false), part(kv, 40, 60, true)]);
-  expect(nothing).toBeUndefined();
-  expect(logits).toEqual(wanted.get(59));
+  expect(await decoder.run([part(kv, 0, 40, 0), part(beside, 0, 20, 0)])).toEqual([[], []]);
+  const [nothing, logits] = await decoder.run([part(beside, 20, 31, 0), part(kv, 40, 60, 1)]);
+  expect(nothing).toEqual([]);
+  expect(logits).toEqual([wanted.get(59)]);
+});
+
+test('logits of many rows at once are those of each alone, and what is trimmed is run anew', async () => {
+  for (const graph of [wide(shape), quantised(wide(shape)), buildExport(shape, { family: 'gpt2' }, 3)]) {
+    const decoder = await open(graph, 1);
+    const [ids, other] = texts([60, 60], 4) as [number[], number[]];
+    const [wanted, beside] = [await alone(decoder, ids), await alone(decoder, other)];
+    const [kv, second] = [decoder.open(), decoder.open()];
+    for (const own of [kv, second]) decoder.reserve(own, 60);
+    const part = (own: Kv, of: readonly number[], from: number, logitRows: number): DecoderPart => ({
+      ...{ kv: own, ids: of.slice(from), from, before: of[from - 1], logitRows },
+    });
+    await decoder.run([part(kv, ids.slice(0, 20), 0, 0)]);
+    // Guesses behind position 29 that are another's.
+    const guessed = [...ids.slice(0, 30), ...other.slice(30, 60)];
+    const [first, nothing] = await decoder.run([part(kv, guessed, 20, 40), part(second, other.slice(0, 25), 0, 0)]);
+    expect(nothing).toEqual([]);
+    for (let row = 0; row < 10; row++) expect(first?.[row]).toEqual(wanted.get(20 + row));
+    decoder.trim(kv, 30);
+    expect(kv.length).toBe(30);
+    expect(decoder.reserve(kv, 60)).toBe(true);
+    const [rest, theirs] = await decoder.run([part(kv, ids, 30, 30), part(second, other, 25, 3)]);
+    for (let row = 0; row < 30; row++) expect(rest?.[row]).toEqual(wanted.get(30 + row));
+    for (let row = 0; row < 3; row++) expect(theirs?.[row]).toEqual(beside.get(57 + row));
+  }
 });
 
 test('of a prompt the head is computed for its last row only, however an exporter reshapes', async () => {
@@ -160,7 +185,7 @@ test('of a prompt the head is computed for its last row only, however an exporte
     const [kv, beside] = [decoder.open(), decoder.open()];
     for (const own of [kv, beside]) decoder.reserve(own, 60);
     const [ids] = texts([60], 2) as [number[]];
-    const part = (own: Kv): DecoderPart => ({ kv: own, ids, from: 0, before: undefined, wantsLogits: true });
+    const part = (own: Kv): DecoderPart => ({ kv: own, ids, from: 0, before: undefined, logitRows: 1 });
     await decoder.run([part(kv), part(beside)]);
   }
   expect(heads).toEqual([2, 2, 2]);

@@ -53,14 +53,14 @@ export function createMemoryDecoder(options: MemoryDecoderOptions): MemoryDecode
     return kv;
   };
 
-  function run({ kv, ids, from, before, wantsLogits }: DecoderPart): Float32Array | undefined {
+  function run({ kv, ids, from, before, logitRows }: DecoderPart): readonly Float32Array[] {
     const { tokens, reserved } = own(kv);
     if (from > tokens.length || ids.length === 0) throw fault(`from ${from} after ${tokens.length} positions`);
     if (from + ids.length > reserved) throw fault(`up to ${from + ids.length} of ${reserved} reserved positions`);
     if (from > 0 && tokens[from - 1] !== before) throw fault(`after token ${before} instead of ${tokens[from - 1]}`);
     tokens.length = from;
     tokens.push(...ids);
-    return wantsLogits ? logitsOf(tokens, vocabulary) : undefined;
+    return logitsOf(tokens, logitRows, vocabulary);
   }
 
   return {
@@ -86,6 +86,11 @@ export function createMemoryDecoder(options: MemoryDecoderOptions): MemoryDecode
       known.released = true;
       open.delete(known);
     },
+    trim(kv, length) {
+      const known = own(kv);
+      known.tokens.length = Math.min(known.tokens.length, length);
+      known.reserved = Math.min(known.reserved, length);
+    },
     usedBytes: used,
     async run(parts) {
       if (parts.length > partsMax || new Set(parts.map(({ kv }) => kv)).size < parts.length)
@@ -101,10 +106,16 @@ export function createMemoryDecoder(options: MemoryDecoderOptions): MemoryDecode
 const fault = (what: string): IdlewildError =>
   new IdlewildError('internal', `the memory decoder was run wrongly: ${what}`);
 
-function logitsOf(tokens: readonly number[], vocabulary: number): Float32Array {
+/** Of the last `rows` of them. */
+function logitsOf(tokens: readonly number[], rows: number, vocabulary: number): Float32Array[] {
   let state = 0x9e3779b9;
-  for (const id of tokens) state = mix(state ^ (id + 1));
-  return Float32Array.from({ length: vocabulary }, (_, token) => (mix(state + token) / 2 ** 32) * 8);
+  const logits: Float32Array[] = [];
+  for (const [position, id] of tokens.entries()) {
+    state = mix(state ^ (id + 1));
+    if (position < tokens.length - rows) continue;
+    logits.push(Float32Array.from({ length: vocabulary }, (_, token) => (mix(state + token) / 2 ** 32) * 8));
+  }
+  return logits;
 }
 
 /** SplitMix32's finaliser: unsigned. */

@@ -107,6 +107,12 @@ export const answerWorkSchema = z.object({
   scope: z.string().max(64).optional(),
   /** Ids of tokens already emitted by earlier attempts. */
   tokens: z.array(z.int().min(0)).max(LIMITS.tokensMax),
+  /**
+   * Ids that are expected in the answer, by index in it, as whoever has one already asks for it once more. A device may
+   * run them before it knows that they come, which is cheaper, and may leave them alone: tokens are the same with and
+   * without.
+   */
+  draft: z.array(z.int().min(0)).max(LIMITS.tokensMax).optional(),
 });
 export type AnswerWork = z.infer<typeof answerWorkSchema>;
 
