@@ -3,7 +3,7 @@
  * journal as answers, so that sums and limits of keys know no difference. Of its texts nothing is written.
  */
 import type { Journal } from '../answers/journal/journal.ts';
-import type { EmbedAccount } from './embeddings.ts';
+import type { EmbedAccount } from './port.ts';
 
 const NO_TEXT = { prompt: { kind: 'text', text: '' }, sampling: { seed: 0 }, choice: 0, stop: [] } as const;
 

@@ -10,7 +10,7 @@ import { EVERYWHERE, type Reach } from '../policy/reach.ts';
 import { openClockedHub } from '../testing/clocked-hub.ts';
 import { warmModel, type ScriptedDevice } from '../testing/scripted-device.ts';
 import { publishTestModel } from '../testing/test-model.ts';
-import type { EmbedOutcome } from './embeddings.ts';
+import type { EmbedOutcome } from './port.ts';
 import { PLAIN_TEXT } from '../testing/texts.ts';
 
 type Order = Extract<ToDevice, { t: 'embed' }>;

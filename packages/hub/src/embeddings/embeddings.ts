@@ -18,83 +18,30 @@ import {
   newId,
   type Clock,
   type EmbedDone,
-  type EmbedEvent,
   type EmbedFailed,
-  type EmbedWork,
   type ErrorCode,
   type Random,
   type Timer,
 } from '@idlewild/protocol';
 import type { AnswerMeter } from '../answers/port.ts';
+import { stoppingError } from '../answers/refusals.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
 import { explainNone } from '../scheduler/explain.ts';
 import type { Candidate } from '../scheduler/route.ts';
-import { endRefused, type Permit } from '../policy/permit.ts';
+import { endRefused } from '../policy/permit.ts';
 import { EVERYWHERE } from '../policy/reach.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
 import { barOf, type TextDemand } from '../trust/barred.ts';
-import { sortOf, type AskedText } from '../trust/text.ts';
+import { sortOf } from '../trust/text.ts';
 import type { Trust } from '../trust/trust.ts';
-import { cutParts, estimateTokens, expectedMs, routePart, type Part } from './parts.ts';
-
-export interface EmbedRequest {
-  readonly territory: string;
-  readonly key: string;
-  /** What it is charged to, where anything bounds what it may spend. */
-  readonly hold?: string | undefined;
-  /** `dimensions`: numbers of one result, as the manifest says. */
-  readonly model: { readonly cid: string; readonly name: string; readonly dimensions: number };
-  readonly kind: EmbedWork['kind'];
-  readonly inputs: readonly string[];
-  /** What they are, and for whom: which devices may see them. */
-  readonly text: AskedText;
-  /** Its right to be answered, asked again while it is. */
-  readonly permit: Permit;
-}
-
-export interface EmbedOutcome {
-  /** In the order of the inputs, each float32, little-endian. */
-  readonly vectors: readonly Uint8Array[];
-  readonly promptTokens: number;
-  /** Names of the devices that worked on it, in order of their first part. */
-  readonly devices: readonly string[];
-  readonly failovers: number;
-}
-
-/** What a request used, once it is over, however it ended. */
-export interface EmbedAccount {
-  readonly request: string;
-  readonly territory: string;
-  readonly key: string;
-  readonly hold: string | undefined;
-  readonly model: string;
-  readonly text: Pick<AskedText, 'dataClass' | 'cause'>;
-  readonly state: 'done' | 'failed' | 'cancelled';
-  readonly reason: ErrorCode | undefined;
-  readonly promptTokens: number;
-  readonly deviceMs: number;
-  readonly failovers: number;
-}
-
-export interface Embeddings {
-  /**
-   * Throws `no_device` or `too_busy` at once; later also what a device refuses (`context_length_exceeded`, with the
-   * index of the text in its message), `attempts_exhausted`, `deadline_exceeded`, `cancelled`, `hub_stopping`.
-   */
-  submit(request: EmbedRequest, signal: AbortSignal): Promise<EmbedOutcome>;
-  onFrame(device: ConnectedDevice, event: EmbedEvent): void;
-  onGone(device: ConnectedDevice, code: ErrorCode, why: string): void;
-  /** Devices or their states changed. */
-  pump(): void;
-  /** What devices may see changed: parts are taken from those that may see theirs no longer. */
-  retrust(): void;
-  counts(): { readonly open: number };
-  stop(): void;
-}
+import { whenFresh } from '../trust/when-fresh.ts';
+import { createJob, isWaiting, type Job, type PartState } from './job.ts';
+import { expectedMs, routePart } from './parts.ts';
+import type { EmbedAccount, EmbedOutcome, EmbedRequest, Embeddings } from './port.ts';
 
 export interface EmbeddingsDeps {
   readonly clock: Clock;
@@ -112,42 +59,6 @@ export interface EmbeddingsDeps {
   readonly log: Log;
 }
 
-interface Attempt {
-  readonly lease: string;
-  readonly epoch: number;
-  readonly device: string;
-  readonly startedAtMs: number;
-  /** Silence until then is a stall. */
-  readonly stallAtMs: number;
-}
-
-interface PartState {
-  readonly part: Part;
-  readonly tokens: number;
-  readonly job: Job;
-  isDone: boolean;
-  epoch: number;
-  failures: number;
-  waitingSinceMs: number;
-  attempt: Attempt | undefined;
-  lastFailure: string;
-}
-
-interface Job {
-  readonly request: EmbedRequest;
-  readonly id: string;
-  readonly parts: readonly PartState[];
-  readonly bytes: number;
-  readonly createdAtMs: number;
-  readonly vectors: Uint8Array[];
-  readonly devices: Set<string>;
-  promptTokens: number;
-  deviceMs: number;
-  failovers: number;
-  over: boolean;
-  settle(result: EmbedOutcome | IdlewildError): void;
-}
-
 /** Another device would say the same. */
 const FINAL: ReadonlySet<string> = new Set<ErrorCode>([
   'invalid_request',
@@ -163,7 +74,6 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   const running = new Map<string, PartState>();
   let sweeper: Timer | undefined;
   let stopping = false;
-  let isLooking = false;
 
   const candidatesFor = ({ territory, model }: EmbedRequest): Candidate[] =>
     [...sessions.list()]
@@ -252,32 +162,21 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
     sessions.embed(device, order);
   }
 
-  /** Nothing is sent by what may be old: a replica may have stood still. */
-  function lookAgain(): void {
-    if (isLooking) return;
-    isLooking = true;
-    Promise.resolve(deps.trust.refresh())
-      .finally(() => {
-        isLooking = false;
-      })
-      // However long it took, it is as new as can be.
-      .then(pumpNow, onUnread);
-  }
   const onUnread = (error: unknown): void =>
     log.error({ why: messageOf(error) }, 'how far devices are trusted could not be read');
 
+  const giveOutFresh = whenFresh(deps.trust, giveOut, onUnread);
+
   function pump(): void {
-    if (jobs.size === 0) return;
-    if (deps.trust.isFresh()) pumpNow();
-    else lookAgain();
+    if (jobs.size > 0) giveOutFresh();
   }
 
   /** A part of each request in turn, for as long as devices take some. */
-  function pumpNow(): void {
+  function giveOut(): void {
     let waiting = [...jobs];
     while (waiting.length > 0) {
       waiting = waiting.filter((job) => {
-        const part = job.parts.find(({ isDone, attempt }) => !isDone && attempt === undefined);
+        const part = job.parts.find(isWaiting);
         if (part === undefined || job.over) return false;
         const choice = routePart(seersFor(job.request), part.tokens, embedding);
         const device = choice.t === 'device' ? sessions.get(choice.candidate.device) : undefined;
@@ -366,7 +265,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
 
   /** Nobody who could take it came in time. Devices that are busy will have time for it. */
   function hasWaitedInVain({ parts, request }: Job, nowMs: number): boolean {
-    const waiting = parts.filter(({ isDone, attempt }) => !isDone && attempt === undefined);
+    const waiting = parts.filter(isWaiting);
     const waitedMs = nowMs - Math.min(nowMs, ...waiting.map(({ waitingSinceMs }) => waitingSinceMs));
     if (waitedMs < HUB_LIMITS.failoverWaitMsMax || !isNobody(request)) return false;
     return waitedMs >= HUB_LIMITS.queueMsMax || !isComing(request);
@@ -380,7 +279,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   };
 
   function admit(request: EmbedRequest, bytes: number): void {
-    if (stopping) throw new IdlewildError('hub_stopping', 'the hub is stopping; try again in a moment');
+    if (stopping) throw stoppingError();
     // A device that is loading the model is worth waiting for.
     if (isNobody(request) && !isComing(request)) throw noDevice(request);
     const openBytes = [...jobs].reduce((sum, job) => sum + job.bytes, bytes);
@@ -433,36 +332,3 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
 }
 
 const cancelled = (): IdlewildError => new IdlewildError('cancelled', 'the caller hung up');
-
-function createJob(request: EmbedRequest, id: string, bytes: number, nowMs: number, settle: Job['settle']): Job {
-  const parts: PartState[] = [];
-  const job: Job = {
-    request,
-    id,
-    parts,
-    bytes,
-    createdAtMs: nowMs,
-    vectors: [],
-    devices: new Set(),
-    promptTokens: 0,
-    deviceMs: 0,
-    failovers: 0,
-    over: false,
-    settle,
-  };
-  for (const part of cutParts(request.inputs, request.model.dimensions)) {
-    const tokens = estimateTokens(part);
-    parts.push({
-      part,
-      tokens,
-      job,
-      isDone: false,
-      epoch: 0,
-      failures: 0,
-      waitingSinceMs: nowMs,
-      attempt: undefined,
-      lastFailure: '',
-    });
-  }
-  return job;
-}

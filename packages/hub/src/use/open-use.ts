@@ -2,7 +2,7 @@
 import { IdlewildError, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database } from '../db/schema.ts';
-import type { Embeddings } from '../embeddings/embeddings.ts';
+import type { Embeddings } from '../embeddings/port.ts';
 import { actorOf } from '../identity/principal.ts';
 import type { Log } from '../log.ts';
 import type { Models } from '../models/registry.ts';

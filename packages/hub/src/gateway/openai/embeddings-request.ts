@@ -6,7 +6,7 @@
  */
 import { IdlewildError, LIMITS, type Manifest, type ModelKind } from '@idlewild/protocol';
 import { z } from 'zod';
-import type { EmbedOutcome } from '../../embeddings/embeddings.ts';
+import type { EmbedOutcome } from '../../embeddings/port.ts';
 import { HUB_LIMITS } from '../../limits.ts';
 import { given, ignored } from './fields.ts';
 import { refuse } from './work.ts';

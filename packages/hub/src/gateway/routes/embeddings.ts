@@ -1,6 +1,6 @@
 /** Vectors and labels of texts: OpenAI's /v1/embeddings and vLLM's /v1/classify. */
 import type { Clock } from '@idlewild/protocol';
-import type { EmbedOutcome, EmbedRequest, Embeddings } from '../../embeddings/embeddings.ts';
+import type { EmbedOutcome, EmbedRequest, Embeddings } from '../../embeddings/port.ts';
 import type { Models } from '../../models/registry.ts';
 import { admit, type AdmitDeps } from '../asking/admit.ts';
 import {
