@@ -88,6 +88,21 @@ export const HUB_LIMITS = {
    * below what a list of guesses needs.
    */
   wrongSecretsPerMinute: 100,
+  /**
+   * Connections of which nobody knows whose they are, of one address: whoever is there when a campus behind it comes
+   * back at once, which is as many as the system holds for a busy hub.
+   */
+  strangersPerAddressMax: 4_096,
+  /** The same of all addresses: each may cost 60 KB with TLS, so 1 GB at the worst. */
+  strangersMax: 16_384,
+  /** Files for the hub itself: its database, blobs, the bus; never more than a part of what it may open. */
+  filesKeptMax: 512,
+  filesKeptPart: 0.25,
+  /** What a stranger may take to send what it wants and to read what it is told: both are at most some 100 KB. */
+  strangerBusyMsMax: 60_000,
+  /** How often the crowd is looked over for those; and how often it is told of. */
+  crowdLookMs: 5_000,
+  crowdToldMs: 60_000,
   /** About 200 bytes each. */
   guessersMax: 16_384,
   /** Secrets that have worked, as digests of 64 characters: these go on beside somebody who guesses. */
@@ -172,6 +187,19 @@ export const HUB_LIMITS = {
   usageRowsMax: 10_000,
   /** Requests of ten minutes ago count half: a wave of them moves models, a single one does not. */
   demandHalfLifeMs: 600_000,
+  /**
+   * Models and who may serve those who ask, where not everybody may: a dozen circles of a score of models. What is asked
+   * for least goes first.
+   */
+  circlesMax: 256,
+  /** Of whose devices somebody may be answered by, as they are told: whoever has more is served by these. */
+  circlePoolsMax: 16,
+  /** Who asked once finds the model ready for an hour; then its place may be another's. */
+  circleKeptMs: 3_600_000,
+  /** Until a request that nobody could serve has been heard of and has a device: two beats, a look, and the way back. */
+  circlePlanMs: 3_000,
+  /** What a line of 100 Mbit/s fetches while a request may wait; for more its caller is told to come back. */
+  fetchAwaitedBytesMax: 536_870_912,
   /** What lies where is looked at this often, and never more often than the gap. */
   placementMs: 30_000,
   placementGapMs: 100,

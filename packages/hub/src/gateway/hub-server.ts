@@ -44,6 +44,7 @@ export interface HubServerDeps {
   readonly log: Log;
   readonly tls: TlsServerOptions | undefined;
   readonly listener?: ServerDeps['listener'];
+  readonly onStanding?: ServerDeps['onStanding'];
   /** Where this is the first territory of a hub that can have others. */
   readonly territories?: TerritoryRoutesDeps | undefined;
   /** Another territory of this process, for lenders whose devices are there; absent: there is none. */

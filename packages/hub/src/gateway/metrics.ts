@@ -4,11 +4,14 @@
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { AnswerMeter } from '../answers/port.ts';
+import type { Dropped } from './door/crowd.ts';
 
 export interface Metrics {
   readonly meter: AnswerMeter;
   /** A request or a device that was told to come again, for this replica had enough to do. */
   shed(what: 'request' | 'device'): void;
+  /** A connection that had to go, so that the door stays open for others. */
+  dropped(why: Dropped): void;
   /** Bytes of blobs that devices were given. */
   blob(origin: 'store' | 'peer', bytes: number): void;
   /** Prometheus text format. */
@@ -21,6 +24,8 @@ export interface MetricsSources {
   answers(): { readonly open: number; readonly queued: number };
   /** Replicas that are alive, this one included. */
   replicas(): number;
+  /** Of the whole process, for whoever runs it; absent: it is not told of here. */
+  connections?(): { readonly strangers: number; readonly known: number };
 }
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
@@ -64,6 +69,12 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
     labelNames: ['what'],
     registers,
   });
+  const dropped = new Counter({
+    name: 'idlewild_connections_dropped_total',
+    help: 'Connections that were closed by the hub, by the bound that was reached.',
+    labelNames: ['why'],
+    registers,
+  });
   gauges(sources, registers);
   return {
     meter: {
@@ -76,6 +87,7 @@ export function createMetrics(sources: () => MetricsSources): Metrics {
       firstToken: (ms) => first.observe(ms / 1000),
     },
     shed: (what) => shed.inc({ what }),
+    dropped: (why) => dropped.inc({ why }),
     blob: (source, bytes) => blobs.inc({ source }, bytes),
     render: () => registry.metrics(),
     contentType: registry.contentType,
@@ -90,6 +102,15 @@ function gauges(sources: () => MetricsSources, registers: Registry[]): void {
     registers,
     collect() {
       for (const [state, count] of Object.entries(sources().devicesByState())) this.set({ state }, count);
+    },
+  });
+  new Gauge({
+    name: 'idlewild_connections',
+    help: 'Connections that are open, of those whom this replica knows and of strangers.',
+    labelNames: ['of'],
+    registers,
+    collect() {
+      for (const [of, count] of Object.entries(sources().connections?.() ?? {})) this.set({ of }, count);
     },
   });
   new Gauge({

@@ -5,8 +5,17 @@
  * registered. Handlers get a principal and trusted types. OpenAPI comes from the same schemas.
  */
 import type { ServerOptions as TlsServerOptions } from 'node:https';
+import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
-import { IdlewildError, newId, type Clock, type ErrorCode, type MaybePromise, type Random } from '@idlewild/protocol';
+import {
+  IdlewildError,
+  codeOf,
+  newId,
+  type Clock,
+  type ErrorCode,
+  type MaybePromise,
+  type Random,
+} from '@idlewild/protocol';
 import fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -90,6 +99,8 @@ export interface ServerDeps {
   readonly meetOtherOrigins?: MeetOtherOrigins | undefined;
   /** Stands around finding out whose a secret is, and slows who guesses (`guesses.ts`); absent: nobody is watched. */
   readonly watch?: (request: FastifyRequest, shown: string, act: () => Promise<Principal>) => Promise<Principal>;
+  /** Told whether who asks over a connection turned out to be somebody. */
+  readonly onStanding?: ((socket: Socket, isKnown: boolean) => void) | undefined;
   /** Told of whoever used a route, and of what was refused. Waits for nothing and throws nothing. */
   readonly onDecision?: ((decision: Decision) => void) | undefined;
   /** Told of the code of every answer that was refused, for the statistics. */
@@ -234,8 +245,18 @@ async function principalOf(deps: ServerDeps, request: FastifyRequest): Promise<P
   const { authorization } = request.headers;
   // Beside a bearer no cookie counts, and of all cookies one.
   const shown = authorization === undefined ? deps.signedIn?.shown(request) : BEARER.exec(authorization)?.[1];
-  if (deps.watch === undefined || shown === undefined) return whoShows(deps, request);
-  return deps.watch(request, shown, () => whoShows(deps, request));
+  const { socket } = request.raw;
+  try {
+    const found =
+      deps.watch === undefined || shown === undefined
+        ? await whoShows(deps, request)
+        : await deps.watch(request, shown, () => whoShows(deps, request));
+    deps.onStanding?.(socket, true);
+    return found;
+  } catch (thrown) {
+    if (codeOf(thrown) === 'unauthenticated') deps.onStanding?.(socket, false);
+    throw thrown;
+  }
 }
 
 async function whoShows(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {

@@ -6,9 +6,10 @@ import type { IdlewildError } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { AnswerMeter } from '../answers/port.ts';
 import type { DefaultLimits } from '../callers/limits.ts';
+import type { Connections } from '../gateway/door/connections.ts';
 import type { Behind } from '../gateway/door/front.ts';
 import { createHubServer, type HubServerDeps } from '../gateway/hub-server.ts';
-import { createMetrics, type Metrics } from '../gateway/metrics.ts';
+import { createMetrics, type Metrics, type MetricsSources } from '../gateway/metrics.ts';
 import { countStates } from '../gateway/routes/api.ts';
 import type { App } from '../gateway/server.ts';
 import { pathOfTerritory } from '../gateway/door/territory-path.ts';
@@ -40,6 +41,7 @@ export interface HomeDeps {
   /** Any territory of the process. */
   readonly elsewhere: HubServerDeps['elsewhere'];
   readonly otherOrigins: HubServerDeps['otherOrigins'];
+  readonly connections: Connections;
 }
 
 /** What there is of the first territory alone. */
@@ -47,6 +49,7 @@ export interface FirstDeps
   extends Required<Pick<HubServerDeps, 'listener' | 'territories'>>, Pick<HubServerDeps, 'tls'> {
   /** All homes of the process. */
   readonly homes: () => readonly Home[];
+  readonly counts: NonNullable<MetricsSources['connections']>;
 }
 
 export const openFirstHome = (deps: HomeDeps, first: FirstDeps): Promise<Home> => {
@@ -56,6 +59,7 @@ export const openFirstHome = (deps: HomeDeps, first: FirstDeps): Promise<Home> =
     devicesByState: () => sumOf(hubs().map((hub) => countStates(hub.local, 0))),
     answers: () => sumOf(hubs().map((hub) => hub.answers.counts())),
     replicas: () => register.live().length,
+    connections: first.counts,
   }));
   return open(deps, { metrics, meter: metrics.meter, onBlobServed: metrics.blob, first, register });
 };
@@ -131,6 +135,7 @@ async function open(
       territories: first?.territories,
       elsewhere: deps.elsewhere,
       otherOrigins: deps.otherOrigins,
+      onStanding: deps.connections.stands,
       register,
       isReady: async () => !isLeaving() && ground.register.isEntered() && (await hub.isReady()),
       isLeaving,

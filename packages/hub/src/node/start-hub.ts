@@ -17,6 +17,8 @@ import { join } from 'node:path';
 import { IdlewildError, messageOf, type ChannelBinding } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { DefaultLimits } from '../callers/limits.ts';
+import { createConnections, type Connections } from '../gateway/door/connections.ts';
+import { createCrowd, type Crowd } from '../gateway/door/crowd.ts';
 import { attachDeviceSocket } from '../gateway/door/device-socket.ts';
 import { createFront, type Front } from '../gateway/door/front.ts';
 import { readOrigins } from '../gateway/door/other-origins.ts';
@@ -34,6 +36,7 @@ import { openGround, type Ground, type GroundOptions } from './ground.ts';
 import { openFirstHome, openFurtherHome, type Home, type HomeDeps } from './home.ts';
 import { drainHub, drainTimes, type DrainTimes } from './leave.ts';
 import { createLoad } from './load.ts';
+import { crowdBounds, openFilesMax, type StrangersMax } from './open-files.ts';
 import { ownTls, readTls, spkiPinOf, type TlsFiles } from './tls.ts';
 
 export interface HubOptions extends GroundOptions {
@@ -57,6 +60,8 @@ export interface HubOptions extends GroundOptions {
   readonly limits?: DefaultLimits | undefined;
   /** Devices that this replica takes. */
   readonly devicesMax?: number | undefined;
+  /** Connections of which nobody knows whose they are; absent: as the limits have it. */
+  readonly strangers?: StrangersMax | undefined;
   readonly drain?: Partial<DrainTimes> | undefined;
   readonly log?: Log | undefined;
 }
@@ -98,6 +103,13 @@ interface Shell {
   readonly undo: (step: () => void | Promise<void>) => void;
 }
 
+/** In front of all territories. */
+interface Door {
+  readonly front: Front;
+  readonly connections: Connections;
+  readonly counts: Crowd['counts'];
+}
+
 /** Those that are served, the first one first. */
 const homesOf = ({ house, first }: Shell): readonly Home[] => house?.list() ?? (first === undefined ? [] : [first]);
 
@@ -133,15 +145,25 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       onRefused: lost.resolve,
       undo,
     });
+    const crowd = createCrowd({
+      clock: systemClock,
+      log,
+      bounds: crowdBounds(options.strangers ?? {}, openFilesMax()),
+      onDropped: (why) => shell.first?.metrics.dropped(why),
+    });
+    undo(() => crowd.stop());
+    const connections = createConnections({ crowd, isBehindBalancer: options.publicUrl !== undefined });
     const front = createFront({
       db: ground.database.db,
       clock: systemClock,
       log,
       behind: () => homesOf(shell),
       find: (territory) => shell.house?.get(territory),
+      connections,
     });
-    const { hub, app } = await openHomes(shell, ground, front);
-    await openDoor(shell, app, front);
+    const door: Door = { front, connections, counts: crowd.counts };
+    const { hub, app } = await openHomes(shell, ground, door);
+    await openDoor(shell, app, door);
     const { address } = shell;
     const stewardKeyFile = join(options.data, 'steward.key');
     const stewardKey = await firstKeyIn(stewardKeyFile, hub, ground);
@@ -179,7 +201,7 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
 }
 
 /** The first territory and all others that the database has. */
-async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Home> {
+async function openHomes(shell: Shell, ground: Ground, door: Door): Promise<Home> {
   const { log, options, undo, address } = shell;
   const { register, database, bus, isAlone } = ground;
   const { devicesMax, publicUrl, limits, name, privateProviders, otherOrigins } = options;
@@ -198,6 +220,7 @@ async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Ho
     name,
     privateProviders,
     otherOrigins,
+    connections: door.connections,
     limits,
     log,
     address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),
@@ -209,7 +232,8 @@ async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Ho
   undo(() => stopHomes(shell));
   const first = await openFirstHome(deps, {
     tls,
-    listener: front.listener,
+    listener: door.front.listener,
+    counts: door.counts,
     homes: () => homesOf(shell),
     territories: {
       hosting: () => hosting,
@@ -230,7 +254,7 @@ async function openHomes(shell: Shell, ground: Ground, front: Front): Promise<Ho
 }
 
 /** Listens, for callers and devices of all territories. */
-async function openDoor(shell: Shell, app: App, front: Front): Promise<void> {
+async function openDoor(shell: Shell, app: App, { front, connections }: Door): Promise<void> {
   const { options, address, undo } = shell;
   const { pin } = address;
   address.url = await listen(app, options, pin !== undefined);
@@ -241,6 +265,7 @@ async function openDoor(shell: Shell, app: App, front: Front): Promise<void> {
     clock: systemClock,
     crypto: nodeCrypto,
     accept: front.accept,
+    connections,
   });
   undo(() => sockets.close());
   // First of all the farewells, while there are still sockets to carry them.

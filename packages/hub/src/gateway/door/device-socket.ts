@@ -11,6 +11,7 @@ import { LIMITS, sealable, type Channel, type ChannelBinding, type Clock, type C
 import { WebSocketServer, type WebSocket } from 'ws';
 import { HUB_LIMITS } from '../../limits.ts';
 import type { DialledChannel } from '../../session/port.ts';
+import type { Connections } from './connections.ts';
 import { territoryIn } from './territory-path.ts';
 
 export const DEVICE_PATH = '/device';
@@ -90,6 +91,15 @@ export interface Accept {
 
 const placeOf = ({ url = '' }: IncomingMessage) => territoryIn(url.split('?', 1)[0] ?? '');
 
+export interface DeviceSocketOptions {
+  readonly binding: ChannelBinding;
+  readonly accept: Accept;
+  readonly clock: Clock;
+  readonly crypto: Crypto;
+  /** Told who comes and who turns out to be known; absent: nobody counts them. */
+  readonly connections?: Pick<Connections, 'asks' | 'stands'>;
+}
+
 /**
  * Whether a request becomes a device's socket. Many HTTP clients wish for HTTP/2 in passing (`Upgrade: h2c`), and are
  * to be answered as if they did not.
@@ -98,10 +108,7 @@ export const isDialling = (request: IncomingMessage): boolean =>
   placeOf(request).rest === DEVICE_PATH && request.headers.upgrade?.toLowerCase() === 'websocket';
 
 /** Takes upgrades to `DEVICE_PATH` on `server`, with a territory in front or none; any other upgrade is refused. */
-export function attachDeviceSocket(
-  server: Server,
-  options: { binding: ChannelBinding; accept: Accept; clock: Clock; crypto: Crypto },
-): { close(): void } {
+export function attachDeviceSocket(server: Server, options: DeviceSocketOptions): { close(): void } {
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: LIMITS.frameBytesMax + LIMITS.sealBytes,
@@ -117,9 +124,14 @@ export function attachDeviceSocket(
       socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n', () => socket.destroy());
       return;
     }
+    options.connections?.asks(request);
     together(socket);
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      const proved = boundUnproved(webSocket, socket, options.clock);
+      const freed = boundUnproved(webSocket, socket, options.clock);
+      const proved = (): void => {
+        freed();
+        options.connections?.stands(socket, true);
+      };
       const channel = sealable(channelOf(webSocket, options.binding, options.clock), options.crypto);
       options.accept({ ...channel, proved }, territory);
     });

@@ -37,6 +37,7 @@ import { claimedTerritory } from '../../identity/tickets.ts';
 import { HUB_LIMITS } from '../../limits.ts';
 import type { Log } from '../../log.ts';
 import type { DialledChannel } from '../../session/port.ts';
+import type { Connections } from './connections.ts';
 import type { Accept } from './device-socket.ts';
 import { territoryIn } from './territory-path.ts';
 
@@ -54,6 +55,8 @@ export interface FrontDeps {
   /** All that are served, the first one first; nothing before there is any. */
   readonly behind: () => readonly Behind[];
   readonly find: (territory: string) => Behind | undefined;
+  /** Bounds those that are open; absent: nothing does. */
+  readonly connections?: Pick<Connections, 'watch'>;
 }
 
 export interface Front {
@@ -96,7 +99,11 @@ export function createFront(deps: FrontDeps): Front {
   return {
     listener: (handler, options) => {
       const listen: RequestListener = (request, response) => dispatch(handler, request, response);
-      make = () => serverWith(options as unknown as ListenerOptions, listen);
+      make = () => {
+        const server = serverWith(options as unknown as ListenerOptions, listen);
+        deps.connections?.watch(server);
+        return server;
+      };
       return make();
     },
     another: () => make(),
