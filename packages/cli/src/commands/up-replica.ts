@@ -25,11 +25,13 @@ export interface ReplicaWords {
   readonly drain?: number;
   readonly drainNotice?: number;
   readonly devicesMax?: number;
+  readonly strangersMax?: number;
+  readonly strangersPerAddress?: number;
 }
 
 /** An orchestrator that waits for longer than an hour is none. */
 const DRAIN_SECONDS_MAX = 3_600;
-const DEVICES_MAX = 100_000;
+const COUNT_MAX = 100_000;
 
 export function addReplicaOptions(command: Command): Command {
   return command
@@ -50,7 +52,14 @@ export function addReplicaOptions(command: Command): Command {
     .option('--public-url <url>', 'where devices and callers reach the hub, if that is a balancer')
     .option('--drain <seconds>', 'how long answers may take to finish when it is told to stop', parseSeconds)
     .option('--drain-notice <seconds>', 'of these, how long balancers may take to notice', parseSeconds)
-    .option('--devices-max <count>', 'how many devices this replica takes', parseDevicesMax);
+    .option('--devices-max <count>', 'how many devices this replica takes', parseCount)
+    .option(
+      '--strangers-max <count>',
+      'connections of which nobody knows yet whose they are; the oldest go for newer ones (default: 16384, and at ' +
+        'most half of what it may open)',
+      parseCount,
+    )
+    .option('--strangers-per-address <count>', 'of these, from one address (default: 4096)', parseCount);
 }
 
 /** A replica's folder has nothing that counts; two on one machine have two. */
@@ -73,6 +82,7 @@ export function replicaOptionsOf(words: ReplicaWords): Omit<HubOptions, 'host' |
     secretsKeyFile,
     publicUrl: publicUrl?.replace(/\/$/, ''),
     devicesMax,
+    strangers: { inAll: words.strangersMax, perAddress: words.strangersPerAddress },
     drain: {
       ...(drain === undefined ? {} : { totalMs: drain * 1_000 }),
       ...(drainNotice === undefined ? {} : { noticeMs: drainNotice * 1_000 }),
@@ -110,9 +120,9 @@ function parseSeconds(text: string): number {
   return seconds;
 }
 
-function parseDevicesMax(text: string): number {
+function parseCount(text: string): number {
   const count = /^\d{1,6}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(count >= 1 && count <= DEVICES_MAX))
-    throw new InvalidArgumentError(`It must be a number from 1 to ${DEVICES_MAX}.`);
+  if (!(count >= 1 && count <= COUNT_MAX))
+    throw new InvalidArgumentError(`It must be a number from 1 to ${COUNT_MAX}.`);
   return count;
 }
