@@ -1,11 +1,10 @@
 /**
- * The devices' channels: who may connect, who is connected, and what they send.
+ * The devices' channels: who is connected, and what they send and are told.
  *
- *   waiting for hello ──hello──► proving ──prove──► open ──close, silence, revocation, leaving──► gone
+ *   joining (`joining.ts`) ──let in──► open ──close, silence, revocation, leaving──► gone
  *
- * One identity has one channel: a second one drops the older, which is told why. Until `open` a peer is nobody: small
- * frames, a deadline, and no more than `handshakesMax` of them. Garbage closes the channel. What frames mean for
- * answers is not known here; they are handed on.
+ * One identity has one channel: a second one drops the older, which is told why. Garbage closes the channel. What
+ * frames mean for answers is not known here; they are handed on.
  */
 import {
   IdlewildError,
@@ -14,27 +13,20 @@ import {
   checkAgreementKey,
   encodeFrame,
   messageOf,
-  newId,
   parseToHub,
   type Channel,
-  type CheckedDevice,
-  type Clock,
-  type Crypto,
-  type Random,
   type Timer,
   type ToDevice,
 } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
-import type { Log } from '../log.ts';
-import type { Tickets } from '../identity/tickets.ts';
 import type { LocalDevice } from './connected-device.ts';
-import { createHandshakeQueue } from './handshake-queue.ts';
-import { createHandshake, type Admitted, type Enrolment, type HubIdentity } from './handshake.ts';
+import type { Enrolment, HubIdentity } from './handshake.ts';
+import { createJoining, type Admission, type JoiningDeps, type JoinRefusal } from './joining.ts';
 import { lentTextsOf } from '../trust/barred.ts';
 import { createSlowReaders, type SlowReader } from '../slow-readers.ts';
 import type { DialledChannel, GoneCode, SessionEvents, Sessions } from './port.ts';
 
-export type { Enrolment, HubIdentity };
+export type { Enrolment, HubIdentity, JoinRefusal };
 
 /** The channels of this replica. */
 export interface LocalSessions extends Omit<Sessions<LocalDevice>, 'disown'> {
@@ -58,31 +50,16 @@ export interface MovedTo {
   readonly session?: boolean;
 }
 
-export interface SessionsDeps {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly crypto: Crypto;
+export interface SessionsDeps extends JoiningDeps {
   /** Id of this one. */
   readonly replica: string;
   /** What people call it, at the moment. */
   readonly territory: { readonly name: string };
-  readonly identity: HubIdentity;
-  readonly enrolment: Enrolment;
-  readonly tickets: Pick<Tickets, 'issue'>;
   readonly events: SessionEvents<LocalDevice>;
-  /** Why no device may join at the moment. */
-  readonly refusal?: (() => JoinRefusal | undefined) | undefined;
-  readonly log: Log;
-}
-
-export interface JoinRefusal {
-  readonly code: 'too_busy' | 'hub_stopping';
-  readonly message: string;
-  readonly retryAfterMs: number;
 }
 
 export function createSessions(deps: SessionsDeps): LocalSessions {
-  const { clock, random, crypto, identity, enrolment, events, log } = deps;
+  const { clock, crypto, enrolment, events, log } = deps;
   const open = new Map<string, LocalDevice>();
   /** Cancelled with the channel: a timer that is left would keep a process that has stopped. */
   const watches = new Map<LocalDevice, Timer>();
@@ -94,9 +71,13 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
   const readers = new Map<LocalDevice, SlowReader>();
   /** Their leaving is on its way to the database, and the answer to it is the last that they hear. */
   const leaving = new WeakSet<LocalDevice>();
-  const queue = createHandshakeQueue({ clock, random, log });
-  let handshakes = 0;
-  let stopping = false;
+  const joining = createJoining(deps, {
+    admit,
+    read,
+    gone: (device, why) => gone(device, 'disconnected', why),
+    revoked: (device) => dropDevice(device, 'device_revoked', 'a steward of the territory revoked this device'),
+    count: () => open.size,
+  });
 
   const post = (channel: Channel, message: ToDevice): void => channel.send(encodeFrame(message));
   const send = (device: LocalDevice, message: ToDevice): void => {
@@ -161,12 +142,8 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     );
   };
 
-  function admitOpen(
-    channel: DialledChannel,
-    { id, name, territory, standing }: Admitted,
-    checked: CheckedDevice,
-    { session, ticket }: { readonly session: string; readonly ticket: string },
-  ): LocalDevice {
+  function admit({ channel, who, checked, session, ticket }: Admission): LocalDevice {
+    const { id, name, territory, standing } = who;
     const older = open.get(id);
     if (older !== undefined) {
       dropDevice(older, 'superseded', 'the same identity connected again; two processes must not share one device key');
@@ -231,7 +208,7 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     );
   }
 
-  function readOpen(device: LocalDevice, frame: Uint8Array): void {
+  function read(device: LocalDevice, frame: Uint8Array): void {
     const message = parseToHub(frame);
     device.lastFrameAtMs = clock.monotonic();
     switch (message.t) {
@@ -281,105 +258,8 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
     }
   }
 
-  function refusalNow(): JoinRefusal | undefined {
-    const retryAfterMs = HUB_LIMITS.joinAgainMs;
-    if (stopping) return { code: 'hub_stopping', message: 'the hub is stopping', retryAfterMs };
-    const isFull = handshakes >= HUB_LIMITS.handshakesMax || open.size >= HUB_LIMITS.devicesMax;
-    if (isFull) return { code: 'too_busy', message: 'too many devices are joining; try again', retryAfterMs };
-    const awayMs = queue.refusalMs(handshakes);
-    if (awayMs !== undefined)
-      return { code: 'too_busy', message: 'too many devices are joining at once; try again', retryAfterMs: awayMs };
-    return deps.refusal?.();
-  }
-
   return {
-    accept(channel) {
-      const refuse = (error: IdlewildError, retryAfterMs?: number): void => {
-        const when = retryAfterMs === undefined ? {} : { retryAfterMs };
-        const { left } = error.details;
-        const farewell = left instanceof Uint8Array ? { left } : {};
-        post(channel, { t: 'refused', code: error.code, message: error.message, ...when, ...farewell });
-        channel.close(error.message);
-      };
-      const refusal = refusalNow();
-      if (refusal !== undefined) {
-        channel.listen({ onFrame: () => {}, onClose: () => {} });
-        return refuse(new IdlewildError(refusal.code, refusal.message), refusal.retryAfterMs);
-      }
-      handshakes++;
-      let device: LocalDevice | undefined;
-      let closed = false;
-      let begun = false;
-      const isClosed = (): boolean => closed;
-      const over = (): void => {
-        if (!deadline.done) {
-          handshakes--;
-          if (begun) queue.ended();
-        }
-        deadline.done = true;
-        deadline.timer.cancel();
-      };
-      const deadline: { done: boolean; timer: Timer } = {
-        done: false,
-        timer: clock.after(LIMITS.handshakeMs, () => {
-          over();
-          refuse(
-            new IdlewildError('handshake_refused', `the handshake took longer than ${LIMITS.handshakeMs / 1000} s`),
-          );
-        }),
-      };
-      const proofs = createHandshake({ channel, identity, random, crypto, clock, enrolment });
-      let isReading = false;
-      const readHandshake = async (frame: Uint8Array): Promise<void> => {
-        const admitted = await proofs.read(frame);
-        if (admitted === undefined || closed) return;
-        const session = newId('ses', random);
-        const { id, territory } = admitted.who;
-        const ticket = await deps.tickets.issue({ device: id, session, territory });
-        // It may have gone, or have been refused, while its ticket was made.
-        if (isClosed() || deadline.done) return;
-        over();
-        device = admitOpen(channel, admitted.who, admitted.checked, { session, ticket });
-        // A steward may have revoked it while it was let in, when it had no channel yet that could be dropped.
-        if (await enrolment.isRevoked(device.id)) {
-          dropDevice(device, 'device_revoked', 'a steward of the territory revoked this device');
-        }
-      };
-      const fail = (thrown: unknown): void => {
-        const error = asIdlewildError(thrown, 'reading a frame');
-        log.warn({ device: device?.id, code: error.code, why: error.message }, 'channel refused');
-        over();
-        if (device !== undefined) gone(device, 'disconnected', error.message);
-        refuse(error);
-      };
-      channel.listen({
-        onFrame(frame) {
-          if (device !== undefined) {
-            try {
-              readOpen(device, frame);
-            } catch (error) {
-              fail(error);
-            }
-            return;
-          }
-          if (deadline.done) return;
-          if (isReading)
-            return fail(new IdlewildError('handshake_refused', 'a frame came before the last one was answered'));
-          isReading = true;
-          const work = async (): Promise<void> => {
-            begun = true;
-            await readHandshake(frame).catch(fail);
-            isReading = false;
-          };
-          (begun ? queue.goOn : queue.begin)({ isOver: () => deadline.done, work });
-        },
-        onClose(reason) {
-          closed = true;
-          over();
-          if (device !== undefined) gone(device, 'disconnected', reason === '' ? 'its connection closed' : reason);
-        },
-      });
-    },
+    accept: joining.accept,
     get: (id) => open.get(id),
     list: () => open.values(),
     order(device, { isResumable, lease, epoch, model, dataClass, cause, work, deadlineMs }) {
@@ -434,11 +314,9 @@ export function createSessions(deps: SessionsDeps): LocalSessions {
       }
     },
     count: () => open.size,
-    close() {
-      stopping = true;
-    },
+    close: joining.close,
     stop(reason) {
-      stopping = true;
+      joining.close();
       for (const device of open.values()) device.channel.close(reason);
     },
   };
