@@ -43,6 +43,7 @@ import type { Projects } from './projects/projects.ts';
 import type { SpendRules } from './projects/rules.ts';
 import type { Spending } from './projects/spending.ts';
 import type { People as PeopleRoom } from './people/people.ts';
+import { createEyes, type FreshEyes } from './placement/eyes.ts';
 import { createPlacement, type Placement } from './placement/placement.ts';
 import { type PeopleVersions } from './people/versions.ts';
 import type { PolicyDesk } from './policy/desk.ts';
@@ -218,6 +219,7 @@ function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: ()
       rooms().answers.retrust();
       rooms().embeddings.retrust();
       rooms().sealed.retrust();
+      rooms().placement.onTrust();
     },
     log,
   });
@@ -249,6 +251,15 @@ function openWork(
   const { clock, random, crypto, log, meter } = deps;
   const { models, territory, vouches } = people;
   const { journal, duties } = books;
+  const { clock: wallClock } = deps.database;
+  const vouched = createVouched({
+    clock,
+    trust,
+    vouches,
+    territory: territory.id,
+    devices: () => fleet.list(),
+    wallClock,
+  });
   const { blobs, held, placement, readModels } = createPlaces(deps, {
     territory: territory.id,
     sessions: fleet,
@@ -256,6 +267,7 @@ function openWork(
     duty: duties.duty('placement'),
     models: () => models.list(territory.id),
     queued: () => answers.queuedByModel(),
+    eyes: createEyes(trust, vouched),
   });
   const common = { clock, random, replica: id, sessions: fleet, placement, trust, meter, log };
   const answers: Answers = createAnswers({
@@ -268,7 +280,6 @@ function openWork(
     account: accountIn(journal),
     onFree: () => answers.pump(),
   });
-  const { clock: wallClock } = deps.database;
   const sealed: SealedAnswers = createSealed({
     ...common,
     crypto,
@@ -283,7 +294,7 @@ function openWork(
       clock: wallClock,
       log,
     }),
-    vouched: createVouched({ ...common, vouches, territory: territory.id, devices: () => fleet.list(), wallClock }),
+    vouched,
     onFree: () => answers.pump(),
   });
   return { answers, embeddings, sealed, blobs, held, placement, readModels };
@@ -439,7 +450,7 @@ function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
 /** Which models lie where, and where their bytes come from. */
 function createPlaces(
   { clock, crypto, store, log, onBlobServed, database: { db } }: HubDeps,
-  { territory, sessions, local, duty, models, queued }: PlacesDeps,
+  { territory, sessions, local, duty, models, queued, eyes }: PlacesDeps,
 ): { blobs: BlobDesk; held: HeldBlobs; placement: Placement; readModels(): Promise<void> } {
   const onServed = (origin: BlobOrigin, bytes: number): void => onBlobServed?.(origin, bytes);
   // Bulk does not go over the bus: a device gives to others of its own replica.
@@ -452,7 +463,7 @@ function createPlaces(
     onServed,
     reread: async () => blobs.update(await models()),
   });
-  const placement = createPlacement({ clock, sessions, log, duty, models, queued });
+  const placement = createPlacement({ clock, sessions, log, duty, models, queued, eyes });
   const isOfModel = (cid: string): boolean | Promise<boolean> => blobs.isOfModel(cid);
   return {
     blobs,
@@ -472,6 +483,7 @@ interface PlacesDeps {
   readonly duty: Duty;
   readonly models: () => Promise<Model[]>;
   readonly queued: () => ReadonlyMap<string, number>;
+  readonly eyes: FreshEyes;
 }
 
 async function isReady(db: Database, log: Log): Promise<boolean> {

@@ -38,7 +38,7 @@ export interface AnswersDeps {
   readonly journal: Journal;
   readonly meter: AnswerMeter;
   /** What lies where is told what is asked for, and says whether something is worth waiting for. */
-  readonly placement?: Pick<Placement, 'asked' | 'isComing'>;
+  readonly placement?: Pick<Placement, 'asked' | 'outlook'>;
   /** How far devices are trusted. */
   readonly trust: Pick<Trust, 'refresh' | 'isFresh' | 'demandOf'>;
   /** Checks a receipt against what the hub saw; a wrong one is logged and not kept. */
@@ -122,7 +122,7 @@ export function createAnswers(deps: AnswersDeps): Answers {
   }
   function sweep(): void {
     sweeper = undefined;
-    for (const answer of [...open.values()]) apply(answer, { t: 'tick' });
+    for (const answer of [...open.values()]) apply(answer, choosing.tickOf(answer));
     queue.pump();
     rights.check();
     Promise.resolve(trust.refresh()).catch(onUnread);
@@ -145,7 +145,6 @@ export function createAnswers(deps: AnswersDeps): Answers {
 
   async function begin(request: AnswerRequest, sink: AnswerSink): Promise<AnswerHandle> {
     const { territory, key, model, work, text, run, queueMs = HUB_LIMITS.queueMsMax } = request;
-    deps.placement?.asked(model.cid);
     choosing.admit(request, featuresOf(work), open);
     const nowMs = clock.monotonic();
     const state = createAnswerState({

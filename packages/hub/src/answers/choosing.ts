@@ -6,6 +6,8 @@
  */
 import { IdlewildError, type Clock } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
+import type { Ask } from '../placement/circle.ts';
+import { PLACEMENT_LIMITS } from '../placement/limits.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Affinity, Marks } from '../scheduler/affinity.ts';
 import { candidateOf, estimatePromptTokens } from '../scheduler/candidate.ts';
@@ -15,7 +17,7 @@ import { activeOf, stateOf, type ConnectedDevice } from '../session/connected-de
 import type { Sessions } from '../session/port.ts';
 import { barOf } from '../trust/barred.ts';
 import type { Trust } from '../trust/trust.ts';
-import type { AnswerState } from './machine.ts';
+import type { AnswerState, MachineEvent } from './machine.ts';
 import type { AnswerRequest } from './port.ts';
 
 export interface Choosing {
@@ -26,17 +28,30 @@ export interface Choosing {
     tokens: number,
   ): Demand;
   candidatesFor(territory: string, model: string, demand: Demand, marks?: Marks): Candidate[];
-  /** `open`: all answers here. Throws `no_device` or `too_busy`. */
+  /** It is asked for from now on. `open`: all answers here. Throws `no_device` or `too_busy`. */
   admit(request: AnswerRequest, features: Demand['features'], open: Open): void;
+  /** What time does to an answer: one that waits for a model to be fetched ends when that comes to nothing. */
+  tickOf(answer: Waiting): MachineEvent;
 }
 
+interface Hope {
+  lookAtMs: number;
+  /** Since when the model is not on its way. */
+  vainSinceMs: number | undefined;
+}
+
+interface Waiting {
+  readonly state: AnswerState;
+  readonly request: AnswerRequest;
+  readonly features: Demand['features'];
+}
 type Open = ReadonlyMap<string, { readonly state: AnswerState; readonly request: AnswerRequest }>;
 
 export interface ChoosingDeps {
   readonly clock: Clock;
   readonly sessions: Pick<Sessions, 'list'>;
   readonly affinity: Affinity;
-  readonly placement?: Pick<Placement, 'isComing'> | undefined;
+  readonly placement?: Pick<Placement, 'asked' | 'outlook'> | undefined;
   readonly trust: Pick<Trust, 'demandOf'>;
 }
 
@@ -71,24 +86,47 @@ export function createChoosing({ clock, sessions, affinity, placement, trust }: 
     return [...sessions.list()].filter((device) => device.territory === territory).map(asCandidate);
   };
 
+  /** Requests that wait for a model to be fetched. */
+  const hoping = new WeakMap<AnswerRequest, Hope>();
+  const NOTHING_YET = { numericClass: undefined, excluded: new Set<string>(), heard: 0 };
+  const askOf = ({ model }: AnswerRequest, { features, text }: Demand): Ask => ({
+    models: [model.cid],
+    features,
+    text,
+  });
+
+  function tickOf({ state, request, features }: Waiting): MachineEvent {
+    const nowMs = clock.monotonic();
+    const hope = state.phase === 'queued' ? hoping.get(request) : undefined;
+    if (hope === undefined || placement === undefined || nowMs < hope.lookAtMs) return { t: 'tick' };
+    hope.lookAtMs = nowMs + PLACEMENT_LIMITS.hopeLookMs;
+    const demand = demandOf({ work: request.work, ...NOTHING_YET }, features, request, 0);
+    const { coming, words } = placement.outlook(askOf(request, demand));
+    const candidates = coming === undefined ? candidatesFor(request.territory, request.model.cid, demand) : [];
+    const isVain = coming === undefined && route(candidates, demand).t === 'none';
+    hope.vainSinceMs = isVain ? (hope.vainSinceMs ?? nowMs) : undefined;
+    if (hope.vainSinceMs === undefined || nowMs - hope.vainSinceMs < PLACEMENT_LIMITS.planMsMax) return { t: 'tick' };
+    return { t: 'cancel', code: 'no_device', why: `${explainNone(candidates, request.model.name, demand)}${words}` };
+  }
+
   return {
     demandOf,
     candidatesFor,
+    tickOf,
     admit(request, features, open) {
-      const demand = demandOf(
-        { work: request.work, numericClass: undefined, excluded: new Set(), heard: 0 },
-        features,
-        request,
-        0,
-      );
+      const demand = demandOf({ work: request.work, ...NOTHING_YET }, features, request, 0);
+      placement?.asked(askOf(request, demand));
       const candidates = candidatesFor(request.territory, request.model.cid, demand);
       const choice = route(candidates, demand);
-      const maySee = (device: ConnectedDevice): boolean => barOf(device, demand.text) === undefined;
+      const outlook = choice.t === 'none' ? placement?.outlook(askOf(request, demand)) : undefined;
       // A device that is loading the model is worth waiting for; the queue's own bound ends a wait in vain.
-      if (choice.t === 'none' && placement?.isComing(request.model.cid, features, maySee) !== true)
-        throw new IdlewildError('no_device', explainNone(candidates, request.model.name, demand), {
-          details: { retryAfterSeconds: 10 },
-        });
+      if (choice.t === 'none' && outlook?.coming === undefined)
+        throw new IdlewildError(
+          'no_device',
+          `${explainNone(candidates, request.model.name, demand)}${outlook?.words ?? ''}`,
+          { details: { retryAfterSeconds: 10 } },
+        );
+      if (outlook?.coming === 'fetching') hoping.set(request, { lookAtMs: 0, vainSinceMs: undefined });
       const waitMs = choice.t === 'wait' ? choice.expectedMs : 0;
       const retryAfterSeconds = Math.min(60, Math.max(1, Math.ceil(waitMs / 1000)));
       // Those that are being written down count, too: a thousand may come before the first of them has a device.

@@ -27,6 +27,7 @@ import type { AnswerMeter } from '../answers/port.ts';
 import { stoppingError } from '../answers/refusals.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
+import type { Ask } from '../placement/circle.ts';
 import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
 import { explainNone } from '../scheduler/explain.ts';
@@ -49,7 +50,7 @@ export interface EmbeddingsDeps {
   readonly sessions: Pick<Sessions, 'list' | 'get' | 'embed' | 'revokeLease'>;
   readonly meter: AnswerMeter;
   /** What lies where is told what is asked for, and says whether something is worth waiting for. */
-  readonly placement?: Pick<Placement, 'asked' | 'isComing'>;
+  readonly placement?: Pick<Placement, 'asked' | 'outlook'>;
   /** Writes what was used, for the sums of the key and its limits. */
   account(account: EmbedAccount): Promise<void>;
   /** How far devices are trusted. */
@@ -90,11 +91,8 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   const noDevice = (request: EmbedRequest): IdlewildError =>
     new IdlewildError(
       'no_device',
-      explainNone(candidatesFor(request), request.model.name, {
-        excluded: new Set(),
-        features: ['embed'],
-        text: demandOf(request),
-      }),
+      explainNone(candidatesFor(request), request.model.name, { excluded: new Set(), ...askOf(request) }) +
+        (deps.placement?.outlook(askOf(request)).words ?? ''),
       { details: { retryAfterSeconds: 10 } },
     );
 
@@ -272,11 +270,12 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   }
 
   const isNobody = (request: EmbedRequest): boolean => routePart(seersFor(request), 1, embedding).t === 'none';
-  const isComing = (request: EmbedRequest): boolean => {
-    const text = demandOf(request);
-    const maySee = (device: ConnectedDevice): boolean => barOf(device, text) === undefined;
-    return deps.placement?.isComing(request.model.cid, ['embed'], maySee) === true;
-  };
+  const askOf = (request: EmbedRequest): Ask => ({
+    models: [request.model.cid],
+    features: ['embed'],
+    text: demandOf(request),
+  });
+  const isComing = (request: EmbedRequest): boolean => deps.placement?.outlook(askOf(request)).coming !== undefined;
 
   function admit(request: EmbedRequest, bytes: number): void {
     if (stopping) throw stoppingError();
@@ -291,7 +290,7 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   return {
     async submit(request, signal) {
       await deps.trust.refresh();
-      deps.placement?.asked(request.model.cid);
+      deps.placement?.asked(askOf(request));
       const bytes = request.inputs.reduce((sum, input) => sum + Buffer.byteLength(input), 0);
       admit(request, bytes);
       if (signal.aborted) throw cancelled();

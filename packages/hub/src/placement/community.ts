@@ -28,6 +28,16 @@ export interface Holding {
   readonly sinceMs: number;
 }
 
+/** Somebody asks for these, and only some devices may serve them. */
+export interface Need {
+  /** To be warm on one device together: what answers first, then what holds texts to rules for it. */
+  readonly cids: readonly string[];
+  /** Ids of the devices that may. */
+  readonly among: ReadonlySet<string>;
+  /** Requests, which are counted among those for the first model. */
+  readonly perMinute: number;
+}
+
 export interface PlaceRules {
   /** Copies of a model that there should be, while there are as many devices. */
   readonly copies: number;

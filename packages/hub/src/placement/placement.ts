@@ -1,27 +1,25 @@
 /**
  * Tells each device which models to hold: the shell around `place.ts`. It gathers what there is (models, devices, what
- * they lend and have, what is asked for), and sends each device its list when that has changed.
+ * they lend and have, what is asked for and who may serve it), and sends each device its list when that has changed.
  *
  * Everything here can be lost: what devices hold they say themselves when they come back. It is looked at again when a
- * device comes, goes or changes, when models change, when one is asked for that nobody has ready, and now and then.
+ * device comes, goes or changes, when models change or who may see what, when one is asked for that nobody who may
+ * serve has ready, and now and then.
  */
-import {
-  codeOf,
-  messageOf,
-  type Clock,
-  type DeviceFeature,
-  type DeviceModel,
-  type Timer,
-  type WantedModel,
-} from '@idlewild/protocol';
+import { codeOf, messageOf, type Clock, type Timer, type WantedModel } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { FLEET_LIMITS } from '../replicas/limits.ts';
 import type { Duty } from '../replicas/port.ts';
-import { stateOf, type ConnectedDevice } from '../session/connected-device.ts';
+import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
+import { circleOf, differencesOf, inCircle, keyOf, mayServe, type Ask, type Differences } from './circle.ts';
+import { isLive, isReadyFor, outlookFor, type Outlook } from './coming.ts';
+import type { Holding, Need, PlacedDevice, PlacedModel } from './community.ts';
 import { createDemand } from './demand.ts';
-import type { Holding, PlacedDevice, PlacedModel } from './community.ts';
+import type { FreshEyes } from './eyes.ts';
+import { PLACEMENT_LIMITS } from './limits.ts';
+import { createNarrowDemand, type NarrowDemand, type SaidNarrow } from './narrow.ts';
 import { place } from './place.ts';
 
 /** A model of the territory. */
@@ -40,18 +38,21 @@ export interface PlacementDeps {
   models(): Promise<readonly PlaceableModel[]>;
   /** Answers that wait for a device here, by model. */
   queued(): ReadonlyMap<string, number>;
+  readonly eyes: FreshEyes;
   /** Who places: one replica for all. */
   readonly duty: Pick<Duty, 'isMine' | 'epoch' | 'onChange'>;
 }
 
 export interface Placement {
-  /** Somebody asks for the model. */
-  asked(model: string): void;
-  /** Whether a device that can do this, and may, is about to have the model ready, so that it is worth waiting for. */
-  isComing(model: string, features: readonly DeviceFeature[], maySee: (device: ConnectedDevice) => boolean): boolean;
+  /** Somebody asks for models. */
+  asked(ask: Ask): void;
+  /** Whether a device that may serve it is about to have the models ready, so that it is worth waiting for. */
+  outlook(ask: Ask): Outlook;
   onJoin(device: ConnectedDevice): void;
   onStatus(device: ConnectedDevice): void;
   onGone(device: ConnectedDevice): void;
+  /** How far devices are trusted changed, or who may see what. */
+  onTrust(): void;
   /** What was asked for here since the last call, and what waits: for the replica that places. */
   said(): Said;
   /** What another replica said. */
@@ -65,6 +66,8 @@ export interface Placement {
 export interface Said {
   readonly asked: Readonly<Record<string, number>>;
   readonly queued: Readonly<Record<string, number>>;
+  /** Of what was asked, that for which not every device will do; absent from older replicas. */
+  readonly narrow?: readonly SaidNarrow[] | undefined;
 }
 
 /** What a device was told last. */
@@ -79,6 +82,9 @@ interface Told {
 
 interface State extends PlacementDeps {
   readonly demand: ReturnType<typeof createDemand>;
+  readonly narrow: NarrowDemand;
+  /** Looked up again after a device has come or gone. */
+  differences: Differences | undefined;
   readonly told: Map<string, Told>;
   /** What was seen of each device when places were given last. */
   readonly seen: Map<string, string>;
@@ -101,6 +107,12 @@ export function createPlacement(deps: PlacementDeps): Placement {
   const state: State = {
     ...deps,
     demand: createDemand(HUB_LIMITS.demandHalfLifeMs),
+    narrow: createNarrowDemand({
+      halfLifeMs: HUB_LIMITS.demandHalfLifeMs,
+      keptMs: PLACEMENT_LIMITS.narrowKeptMs,
+      narrowMax: PLACEMENT_LIMITS.narrowMax,
+    }),
+    differences: undefined,
     told: new Map(),
     seen: new Map(),
     levels: new Map(),
@@ -116,15 +128,26 @@ export function createPlacement(deps: PlacementDeps): Placement {
   const { clock, sessions } = deps;
   deps.duty.onChange(() => soon(state));
   return {
-    asked(model) {
-      state.demand.asked(model, clock.monotonic());
-      state.asked.set(model, (state.asked.get(model) ?? 0) + 1);
-      for (const device of sessions.list()) if (modelOf(device, model)?.state === 'warm') return;
+    asked: (ask) => asked(state, ask),
+    outlook(ask) {
+      const modelAt = (cid: string): PlacedModel | undefined => {
+        const model = state.list.find((each) => each.cid === cid);
+        return model === undefined ? undefined : placedModelOf(state, model);
+      };
+      const narrow = state.narrow.isEmpty() ? undefined : state.narrow.find(ask.models, circleIn(state, ask));
+      return outlookFor(ask, {
+        devices: sessions.list(),
+        maySee: (device) => mayServe(device, ask, deps.eyes),
+        isMeant: (device, cid) => isMeant(state, device, cid),
+        modelAt,
+        narrow,
+        nowMs: clock.monotonic(),
+      });
+    },
+    onJoin() {
+      state.differences = undefined;
       soon(state);
     },
-    isComing: (model, features, maySee) =>
-      isComing(state, model, (device) => canDo(device, features) && maySee(device)),
-    onJoin: () => soon(state),
     onStatus(device) {
       for (const { cid, memoryBytes } of device.status.models) {
         if (memoryBytes !== undefined) state.memoryBytes.set(cid, memoryBytes);
@@ -133,20 +156,31 @@ export function createPlacement(deps: PlacementDeps): Placement {
     },
     onGone(device) {
       state.seen.delete(device.id);
+      state.differences = undefined;
       soon(state);
+    },
+    onTrust() {
+      if (!state.narrow.isEmpty()) soon(state);
     },
     said() {
       const asked = Object.fromEntries(state.asked);
       state.asked = new Map();
-      return { asked, queued: Object.fromEntries(deps.queued()) };
+      const narrow = state.narrow.said();
+      const queued = Object.fromEntries(deps.queued());
+      return { asked, queued, ...(narrow.length === 0 ? {} : { narrow }) };
     },
-    heard(replica, { asked, queued }) {
+    heard(replica, { asked, queued, narrow = [] }) {
       const nowMs = clock.monotonic();
       for (const [model, count] of Object.entries(asked)) state.demand.asked(model, nowMs, count);
       state.queuedElsewhere.set(replica, { queued, atMs: nowMs });
-      const isColdModel = (model: string): boolean =>
-        ![...sessions.list()].some((device) => modelOf(device, model)?.state === 'warm');
-      if (Object.keys(asked).some(isColdModel)) soon(state);
+      state.narrow.heard(narrow, nowMs);
+      const isCold = (models: readonly string[], isIn: (device: ConnectedDevice) => boolean = () => true): boolean =>
+        ![...sessions.list()].some((device) => isReadyFor(device, models) && isIn(device));
+      if (
+        Object.keys(asked).some((model) => isCold([model])) ||
+        narrow.some((said) => isCold(said.models, inCircle(said, deps.eyes)))
+      )
+        soon(state);
     },
     async refresh() {
       state.list = await deps.models();
@@ -159,6 +193,30 @@ export function createPlacement(deps: PlacementDeps): Placement {
   };
 }
 
+function asked(state: State, ask: Ask): void {
+  const nowMs = state.clock.monotonic();
+  for (const model of ask.models) {
+    state.demand.asked(model, nowMs);
+    state.asked.set(model, (state.asked.get(model) ?? 0) + 1);
+  }
+  let isServed = false;
+  let isNarrow = false;
+  for (const device of state.sessions.list()) {
+    if (!isLive(device)) continue;
+    if (!mayServe(device, ask, state.eyes)) isNarrow = true;
+    else if (isReadyFor(device, ask.models)) isServed = true;
+    if (isServed) break;
+  }
+  if (isServed ? !state.narrow.isEmpty() : isNarrow)
+    state.narrow.asked(ask.models, circleIn(state, ask), isServed, nowMs);
+  if (!isServed) soon(state);
+}
+
+function circleIn(state: State, ask: Ask): ReturnType<typeof circleOf> {
+  state.differences ??= differencesOf(state.sessions.list());
+  return circleOf(ask, state.differences, PLACEMENT_LIMITS.circlePoolsMax);
+}
+
 /** One look for everything that changes within a moment. */
 function soon(state: State, afterMs = 0): void {
   if (state.stopped) return;
@@ -166,12 +224,30 @@ function soon(state: State, afterMs = 0): void {
   const gapMs = Math.max(HUB_LIMITS.placementGapMs, HUB_LIMITS.placementRestFactor * tookMs);
   const waitMs = Math.max(afterMs, ranAtMs + gapMs - clock.monotonic(), 0);
   state.next?.cancel();
-  state.next = clock.after(waitMs, () => run(state));
+  state.next = clock.after(waitMs, () => look(state));
+}
+
+/** By what holds now: with nothing that only some may serve there is nothing to ask. */
+function look(state: State): void {
+  const fresh = state.duty.isMine() ? refreshed(state) : undefined;
+  if (fresh === undefined) return run(state);
+  const onUnread = (error: unknown): void => {
+    state.log.error({ code: codeOf(error), why: messageOf(error) }, 'who may serve what could not be read');
+    soon(state, HUB_LIMITS.placementMs);
+  };
+  fresh.then(() => run(state), onUnread);
+}
+
+function refreshed({ narrow, eyes, clock }: State): Promise<void> | undefined {
+  if (narrow.isEmpty()) return undefined;
+  const isSealed = narrow.list(clock.monotonic()).some(([{ circle }]) => circle.features.includes('sealed'));
+  const fresh = eyes.refresh(isSealed);
+  return fresh instanceof Promise ? fresh : undefined;
 }
 
 function run(state: State): void {
   const { clock, sessions, log, duty } = state;
-  if (!duty.isMine()) return;
+  if (state.stopped || !duty.isMine()) return;
   const beganAtMs = clock.monotonic();
   state.ranAtMs = beganAtMs;
   try {
@@ -182,6 +258,7 @@ function run(state: State): void {
       state.list.map((model) => placedModelOf(state, model)),
       demand,
       state.ranAtMs,
+      needsOf(state, devices, demand),
     );
     for (const device of devices) tell(state, device, holds.get(device.id) ?? [], demand);
     forget(state);
@@ -204,11 +281,24 @@ function demandOf({ clock, demand, list, queued, queuedElsewhere }: State): Map<
   return new Map(list.map(({ cid }) => [cid, demand.of(cid, nowMs) + (waiting.get(cid) ?? 0) + elsewhere(cid)]));
 }
 
-const modelOf = (device: ConnectedDevice, cid: string): DeviceModel | undefined =>
-  device.status.models.find((model) => model.cid === cid);
-
-const isLive = (device: ConnectedDevice): boolean =>
-  device.lends.kinds.includes('answers') && ['ready', 'busy'].includes(stateOf(device));
+/** A request that waits counts where its like are asked for. */
+function needsOf(
+  { clock, demand, narrow, eyes }: State,
+  devices: readonly ConnectedDevice[],
+  total: ReadonlyMap<string, number>,
+): Need[] {
+  const nowMs = clock.monotonic();
+  const circles = new Map<string, ReadonlySet<string>>();
+  return narrow.list(nowMs).map(([{ models, circle }, perMinute]) => {
+    const key = keyOf(circle);
+    const isIn = inCircle(circle, eyes);
+    const among = circles.get(key) ?? new Set(devices.filter(isIn).map(({ id }) => id));
+    circles.set(key, among);
+    const cid = models[0] ?? '';
+    const asked = demand.of(cid, nowMs);
+    return { cids: models, among, perMinute: asked > 0 ? (perMinute * (total.get(cid) ?? 0)) / asked : perMinute };
+  });
+}
 
 const failedOf = ({ status }: ConnectedDevice): string[] =>
   status.models.filter(({ state }) => state === 'failed').map(({ cid }) => cid);
@@ -291,22 +381,8 @@ function forget({ list, told, levels, memoryBytes, demand, sessions }: State): v
   }
 }
 
-const canDo = (device: ConnectedDevice, features: readonly DeviceFeature[]): boolean =>
-  features.every((feature) => device.features.includes(feature));
-
-function isComing(
-  { told, sessions, duty }: State,
-  model: string,
-  isOne: (device: ConnectedDevice) => boolean,
-): boolean {
-  for (const device of sessions.list()) {
-    if (!isLive(device) || !isOne(device)) continue;
-    const held = modelOf(device, model);
-    if (held?.state === 'loading') return true;
-    const isMeant = duty.isMine()
-      ? told.get(device.id)?.holdings.some(({ cid, warm }) => cid === model && warm) === true
-      : device.wanted.includes(model);
-    if (held?.state === 'held' && held.reason === undefined && isMeant) return true;
-  }
-  return false;
-}
+/** As far as this replica knows: whoever places knows what it means, others what devices were told. */
+const isMeant = ({ told, duty }: State, device: ConnectedDevice, model: string): boolean =>
+  duty.isMine()
+    ? told.get(device.id)?.holdings.some(({ cid, warm }) => cid === model && warm) === true
+    : device.wanted.includes(model);

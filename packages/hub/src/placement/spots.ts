@@ -3,6 +3,7 @@
  * copies of each model there are. All of it is counted as it changes, for a community may have thousands of devices.
  */
 import type { Holding, PlacedDevice, PlacedModel, PlaceRules } from './community.ts';
+import type { NeedBook, NeedState } from './needs.ts';
 
 /** Nodes and manifests, which a device keeps beside the files. */
 const DISK_OVERHEAD = 1.002;
@@ -19,8 +20,12 @@ export interface Spot {
   onDisk(bytes: number): number;
   /** Whether there is room for it; of what it holds already only the memory is asked for. */
   fits(model: PlacedModel, warm: boolean): boolean;
-  /** Whether it could be warm here without these. */
-  fitsWithout(model: PlacedModel, going: readonly PlacedModel[]): boolean;
+  /** Whether there is disk for all of them, whatever the memory. */
+  hasDiskFor(models: readonly PlacedModel[]): boolean;
+  /** Whether all of them could be warm here without those that go. */
+  fitsWithout(models: readonly PlacedModel[], going: readonly PlacedModel[]): boolean;
+  /** Requests per minute of those whom nobody else could serve, if this were not warm here. */
+  missedWithout(model: PlacedModel): number;
   /** Holds it from now on; what was so already keeps its time. */
   put(model: PlacedModel, warm: boolean): void;
   drop(model: PlacedModel): void;
@@ -45,6 +50,7 @@ interface Counts {
 export function createSpots(
   devices: readonly PlacedDevice[],
   models: readonly PlacedModel[],
+  needs: NeedBook,
   rules: PlaceRules,
   nowMs: number,
 ): Spots {
@@ -53,7 +59,7 @@ export function createSpots(
   const spots = devices
     .toSorted((left, right) => (left.id < right.id ? -1 : 1))
     .map((device) => {
-      const spot = createSpot(device, counts, rules, nowMs);
+      const spot = createSpot(device, counts, needs.at(device), rules, nowMs);
       for (const { cid, warm, sinceMs } of device.holding) {
         const model = byCid.get(cid);
         if (model !== undefined && !spot.holds(model)) spot.restore(model, warm, sinceMs);
@@ -76,6 +82,7 @@ interface Held {
 function createSpot(
   device: PlacedDevice,
   counts: ReadonlyMap<string, Counts>,
+  needsOf: ReturnType<NeedBook['at']>,
   rules: PlaceRules,
   nowMs: number,
 ): Spot & { restore(model: PlacedModel, warm: boolean, sinceMs: number): void } {
@@ -93,18 +100,32 @@ function createSpot(
     counted.held += by;
     if (warm) counted.warm += by;
   };
-  const set = (next: Held): void => {
-    const before = held.get(next.model.cid);
-    if (before !== undefined) count(before, -1);
-    held.set(next.model.cid, next);
-    count(next, 1);
+  const isWarm = ({ cid }: PlacedModel): boolean => held.get(cid)?.warm === true;
+  const isReadyFor = ({ models }: NeedState): boolean =>
+    models.every((model) => isWarm(model) && !device.failed.has(model.cid));
+  /** Around a change: what was ready is counted off before, and what is then is counted after. */
+  const countNeeds = (cid: string, by: 1 | -1): void => {
+    for (const need of needsOf(cid)) if (isReadyFor(need)) need.count += by;
   };
-  const hasDisk = (model: PlacedModel, freedBytes = 0, freedModels = 0): boolean =>
-    held.has(model.cid) ||
-    (held.size - freedModels < rules.modelsPerDeviceMax && onDisk(model.bytes) <= diskBytes + freedBytes);
+  const set = (next: Held): void => {
+    const { cid } = next.model;
+    const before = held.get(cid);
+    if (before !== undefined) countNeeds(cid, -1);
+    if (before !== undefined) count(before, -1);
+    held.set(cid, next);
+    count(next, 1);
+    countNeeds(cid, 1);
+  };
+  const hasDisk = (model: PlacedModel): boolean =>
+    held.has(model.cid) || (held.size < rules.modelsPerDeviceMax && onDisk(model.bytes) <= diskBytes);
+  function hasDiskWithout(coming: readonly PlacedModel[], going: readonly PlacedModel[]): boolean {
+    const more = coming.filter(({ cid }) => !held.has(cid));
+    const free = going.reduce((sum, other) => sum + onDisk(other.bytes), diskBytes);
+    const isFew = held.size - going.length + more.length <= rules.modelsPerDeviceMax;
+    return more.length === 0 || (isFew && more.reduce((sum, model) => sum + onDisk(model.bytes), 0) <= free);
+  }
   const fits = (model: PlacedModel, warm: boolean): boolean =>
     device.memoryBytes >= model.memoryBytes && hasDisk(model) && (!warm || model.memoryBytes <= memoryBytes);
-  const isWarm = ({ cid }: PlacedModel): boolean => held.get(cid)?.warm === true;
   return {
     device,
     onDisk,
@@ -115,10 +136,18 @@ function createSpot(
     warm: () => list(true),
     cold: () => list(false),
     sinceMs: ({ cid }) => held.get(cid)?.sinceMs ?? nowMs,
-    fitsWithout(model, going) {
-      const freedMemory = going.reduce((sum, other) => sum + (isWarm(other) ? other.memoryBytes : 0), 0);
-      const freedDisk = going.reduce((sum, other) => sum + onDisk(other.bytes), 0);
-      return model.memoryBytes <= memoryBytes + freedMemory && hasDisk(model, freedDisk, going.length);
+    hasDiskFor: (coming) => hasDiskWithout(coming, []),
+    fitsWithout(coming, going) {
+      let memory = memoryBytes;
+      for (const other of going) if (isWarm(other)) memory += other.memoryBytes;
+      for (const model of coming) if (!isWarm(model)) memory -= model.memoryBytes;
+      return memory >= 0 && hasDiskWithout(coming, going);
+    },
+    missedWithout({ cid }) {
+      let missed = 0;
+      for (const need of needsOf(cid))
+        if (need.count <= 1 && isReadyFor(need)) missed = Math.max(missed, need.perMinute);
+      return missed;
     },
     put(model, warm) {
       if (held.get(model.cid)?.warm !== warm) set({ model, warm, sinceMs: nowMs });
@@ -126,6 +155,7 @@ function createSpot(
     drop({ cid }) {
       const before = held.get(cid);
       if (before === undefined) return;
+      countNeeds(cid, -1);
       count(before, -1);
       held.delete(cid);
     },

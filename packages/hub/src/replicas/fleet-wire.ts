@@ -82,12 +82,22 @@ export const changesSchema = z.object({
 export type Changes = z.infer<typeof changesSchema>;
 
 const counts = z.record(z.string(), z.number());
+const narrowSchema = z.object({
+  models: z.array(id).min(1).readonly(),
+  dataClass: z.enum(DATA_CLASSES),
+  cause: causeSchema.optional(),
+  pools: z.array(id).readonly().optional(),
+  features: z.array(id).readonly(),
+  count,
+});
 export const beatSchema = z.object({
   from: id,
   n: count,
   /** Requests for each model since the last beat, and those that wait: what placement goes by. */
   asked: counts,
   queued: counts,
+  /** Of what was asked, that for which not every device will do; who is older says and hears nothing of it. */
+  narrow: z.array(narrowSchema).readonly().optional().catch(undefined),
 });
 export type Beat = z.infer<typeof beatSchema>;
 

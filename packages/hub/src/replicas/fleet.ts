@@ -46,7 +46,7 @@ export interface FleetDeps {
   /** The rooms. */
   readonly events: SessionEvents;
   /** What is asked for, for whoever places models. */
-  readonly demand: { beat(): Pick<Beat, 'asked' | 'queued'>; onBeat(beat: Beat): void };
+  readonly demand: { beat(): Pick<Beat, 'asked' | 'queued' | 'narrow'>; onBeat(beat: Beat): void };
 }
 
 export function createFleet(deps: FleetDeps): Fleet {

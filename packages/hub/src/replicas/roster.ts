@@ -12,7 +12,7 @@ import { FLEET_LIMITS } from './limits.ts';
 
 export interface RosterEvents {
   /** What this replica's next beat says beside that it lives. */
-  beat(): Pick<Beat, 'n' | 'asked' | 'queued'>;
+  beat(): Pick<Beat, 'n' | 'asked' | 'queued' | 'narrow'>;
   /** Heard for the first time, or again. */
   onSeen(replica: string): void;
   onBeat(beat: Beat): void;

@@ -10,6 +10,7 @@
  */
 import { IdlewildError, WORK_NEEDS, newId, type Clock, type Random, type Timer } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../limits.ts';
+import type { Ask } from '../placement/circle.ts';
 import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
 import { explainNone } from '../scheduler/explain.ts';
@@ -57,7 +58,7 @@ export interface OfferingDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly sessions: Pick<Sessions, 'list' | 'get' | 'revokeLease'>;
-  readonly placement?: Pick<Placement, 'asked' | 'isComing'> | undefined;
+  readonly placement?: Pick<Placement, 'asked' | 'outlook'> | undefined;
   readonly trust: Pick<Trust, 'refresh' | 'demandOf'>;
   readonly vouched: Vouched;
   /** Leases of this device that are answered for sealed prompts. */
@@ -192,8 +193,13 @@ export function createOffering(deps: OfferingDeps): Offering {
     }
   }
 
-  const isComing = (request: OfferRequest): boolean =>
-    deps.placement?.isComing(request.model.cid, featuresFor(request), (device) => maySee(device, request)) === true;
+  /** With what judges it: a device holds a prompt to its rules with what it has itself. */
+  const askOf = (request: OfferRequest): Ask => ({
+    models: [request.model.cid, ...(request.use?.classifiers ?? []).map(({ model }) => model)],
+    features: request.use === undefined ? featuresFor(request) : [...featuresFor(request), 'use'],
+    text: trust.demandOf(request.text, request.permit),
+  });
+  const isComing = (request: OfferRequest): boolean => deps.placement?.outlook(askOf(request)).coming !== undefined;
 
   function noDevice(request: OfferRequest, candidates: readonly Candidate[]): IdlewildError {
     if (request.use !== undefined && candidates.length === 0 && eligible({ ...request, use: undefined }).length > 0) {
@@ -204,10 +210,11 @@ export function createOffering(deps: OfferingDeps): Offering {
       return new IdlewildError('use_unjudged', message, { details: { retryAfterSeconds: 10 } });
     }
     const some = [...sessions.list()].some(({ territory }) => territory === request.territory);
+    const words = deps.placement?.outlook(askOf(request)).words ?? '';
     const why =
       candidates.length === 0 && some
         ? 'no device that is connected may be offered for it: a steward has to vouch for one (idlewild devices vouch)'
-        : explainNone(candidates, request.model.name, demandOf(request));
+        : `${explainNone(candidates, request.model.name, demandOf(request))}${words}`;
     return new IdlewildError('no_device', why, { details: { retryAfterSeconds: 10 } });
   }
 
@@ -224,8 +231,6 @@ export function createOffering(deps: OfferingDeps): Offering {
 
   return {
     async ask(request, signal) {
-      for (const cid of [request.model.cid, ...(request.use?.classifiers ?? []).map(({ model }) => model)])
-        deps.placement?.asked(cid);
       admit(request);
       asking.add(request);
       try {
@@ -234,6 +239,7 @@ export function createOffering(deps: OfferingDeps): Offering {
         asking.delete(request);
       }
       if (signal.aborted) throw cancelled();
+      deps.placement?.asked(askOf(request));
       const { choice, candidates } = choose(request);
       const device = choice.t === 'device' ? sessions.get(choice.device) : undefined;
       if (device !== undefined) return hold(heldOf(request, device));
