@@ -115,8 +115,11 @@ test("OpenAI's own client gets the same over the proxy as from the hub, whole an
   await child.stop();
 });
 
-test('with --verify a second device makes the same again, and both sign a receipt that holds offline', async () => {
-  const { child, openai } = await startProxy(['--steward', textOf(steward.publicKey), '--verify']);
+test.each([
+  ['--verify', 'scores what the first said'],
+  ['--verify=again', 'makes the same again'],
+])('with %s a second device %s, and both sign a receipt that holds offline', async (verify) => {
+  const { child, openai } = await startProxy(['--steward', textOf(steward.publicKey), verify]);
   const asked = { ...chat, max_tokens: 12 };
   const answer = (await openai.chat.completions.create(asked)) as OpenAI.ChatCompletion & Note;
   await child.stop();

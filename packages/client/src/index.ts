@@ -138,6 +138,7 @@ export type {
   Usage,
   UsageQuery,
   UsageRow,
+  Verify,
 } from './shapes.ts';
 export type {
   AddedSignInProvider,

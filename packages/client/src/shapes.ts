@@ -68,6 +68,12 @@ export interface IdlewildNote {
   readonly verification?: 'verified' | 'differs' | 'not_compared';
 }
 
+/**
+ * How a second device checks an end-to-end encrypted answer: it scores the answer's tokens, which is cheap, or gets the
+ * prompt alone and makes the answer again.
+ */
+export type Verify = 'score' | 'again';
+
 export interface TextPiece {
   readonly text: string;
 }

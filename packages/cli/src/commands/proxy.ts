@@ -10,7 +10,7 @@ interface ProxyCommandOptions {
   readonly territory?: string;
   readonly tier: readonly ('vetted' | 'member' | 'public')[];
   readonly model: readonly string[];
-  readonly verify?: boolean;
+  readonly verify?: 'score' | 'again';
   readonly tellNeeds?: boolean;
   readonly token?: string;
   readonly stopWithStdin?: boolean;
@@ -48,7 +48,14 @@ export function addProxyCommand(program: Command): void {
         .default([]),
     )
     .option('--model <name=cid>', 'only this very model under that name; may be repeated', several, [])
-    .option('--verify', 'have a second device make every answer again, and say whether it was the same')
+    .addOption(
+      new Option(
+        '--verify [how]',
+        'have a second device check every answer, and say whether it was the same: score its tokens, or make it again',
+      )
+        .choices(['score', 'again'])
+        .preset('score'),
+    )
     .option('--tell-needs', 'tell the hub which prompts use tools, JSON, log probabilities or biases')
     .addOption(
       new Option('--token <token>', 'what clients show as their API key (default: a new one)').env(
@@ -81,7 +88,7 @@ export function addProxyCommand(program: Command): void {
         territory: options.territory === undefined ? undefined : readKey(options.territory, "community's key"),
         tiers: options.tier.length === 0 ? undefined : options.tier,
         models: await modelsOf(options.model),
-        verify: options.verify === true,
+        verify: options.verify,
         tellNeeds: options.tellNeeds === true,
         seenRules: seenRulesIn(),
         host: options.host,

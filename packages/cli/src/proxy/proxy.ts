@@ -2,7 +2,7 @@
  * The local endpoint: OpenAI's on this side, sealed prompts on the other, so that any client gets end-to-end encryption
  * without knowing of it. It refuses what it cannot seal, and never falls back to anything.
  */
-import { createHubConnection, createSealedClient, type Fetch, type SeenRules } from '@idlewild/client';
+import { createHubConnection, createSealedClient, type Fetch, type SeenRules, type Verify } from '@idlewild/client';
 import { createOpenAiDoor, silentLog, type OpenAiDoorDeps } from '@idlewild/hub';
 import {
   IdlewildError,
@@ -30,8 +30,8 @@ export interface ProxyOptions {
   readonly tiers?: readonly DeviceTier[] | undefined;
   /** CIDs that models of these names must have. */
   readonly models?: ReadonlyMap<string, string> | undefined;
-  /** Has a second device make every answer again, and tells whether it was the same. */
-  readonly verify?: boolean | undefined;
+  /** Has a second device check every answer, and tells whether it was the same. */
+  readonly verify?: Verify | undefined;
   /** Which rules of use were seen here before. */
   readonly seenRules?: SeenRules | undefined;
   /** The hub is told what each prompt needs of its device. */
@@ -56,7 +56,7 @@ const MODELS_MAX = 256;
 const SCOPE_CHARACTERS = 32;
 
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { hub, key, fetch, stewards, tiers, host, token, models = new Map(), verify = false, tellNeeds } = options;
+  const { hub, key, fetch, stewards, tiers, host, token, models = new Map(), verify, tellNeeds } = options;
   const ports = { clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
   const connection = createHubConnection(hub, key, fetch);
   const { hub: hubId, territory } = await community(connection, options.territory);

@@ -2,7 +2,7 @@
  * Answers as OpenAI's endpoints ask for them, each sealed to a device: what stands in a proxy where a hub has its
  * queue. There is no other way out of here: a prompt that cannot be sealed is not sent.
  */
-import type { SealedClient, SealedClientEvent, VerifiedFinish } from '@idlewild/client';
+import type { SealedClient, SealedClientEvent, VerifiedFinish, Verify } from '@idlewild/client';
 import type { AnswerOutcome, AnswerRequest, Answers, AnswerSink } from '@idlewild/hub';
 import { IdlewildError, asIdlewildError, newId, type AnswerWork, type Random } from '@idlewild/protocol';
 
@@ -11,8 +11,8 @@ export interface SealingDeps {
   readonly random: Random;
   /** CIDs that models of these names must have. */
   readonly models: ReadonlyMap<string, string>;
-  /** A second device makes every answer again. */
-  readonly verify: boolean;
+  /** How a second device checks every answer; absent: none does. */
+  readonly verify?: Verify | undefined;
   readonly tellNeeds?: boolean | undefined;
 }
 

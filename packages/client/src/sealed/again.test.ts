@@ -1,10 +1,10 @@
-/** Claims about sealed answers that a second device makes again, and about what is signed of them. */
+/** Claims about sealed answers that a second device scores or makes again, and about what is signed of them. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { openKeptSealed, readKeptSealed, type KeptSealed, type OpenedSealedReceipt } from '@idlewild/protocol';
+import { LIMITS, openKeptSealed, readKeptSealed, type KeptSealed, type OpenedSealedReceipt } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
 import type { VerifiedFinish } from './again.ts';
-import { ANSWER, community, device, textOf, worldsOf, type World } from './testing/lying-hub.ts';
+import { ANSWER, SECRET, community, device, textOf, worldsOf, type World } from './testing/lying-hub.ts';
 
 const createWorld = worldsOf(() => nextTurn());
 const answer = { text: ANSWER.join(''), calls: [] };
@@ -114,4 +114,88 @@ test('chat says how it was verified, and gives the receipt', async () => {
   for await (const piece of world.client.chat({ model: 'm', messages, seed: 3 }, { verify: true }))
     if ('finish' in piece) ends.push(piece.idlewild);
   expect(ends).toMatchObject([{ verification: 'verified', receipts: [expect.stringMatching(/^[\w-]{64,}$/)] }]);
+});
+
+const WORDS = Array.from({ length: 40 }, (_, i) => ` word ${i}`);
+const IDS = WORDS.map((_, i) => 100 + i);
+const world = (...devices: Parameters<typeof createWorld>[0]): World => createWorld(devices, { words: WORDS });
+async function scored(given: World, verify: 'score' | 'again' | true = 'score'): Promise<VerifiedFinish> {
+  const events = await given.answer({ verify });
+  expect(textOf(events)).toBe(WORDS.join(''));
+  return events.at(-1) as VerifiedFinish;
+}
+
+test('to score, the second device gets the answer as a draft that is wrong in places, and sets it right', async () => {
+  for (const how of ['score', true] as const) {
+    const given = world(device(10), device(12));
+    const { verification, kept } = await scored(given, how);
+    expect(verification).toMatchObject({ result: 'verified', device: { id: 'dev_12' } });
+    expect(kept).toBeDefined();
+    const [first, second] = given.worked.map(({ work }) => work);
+    expect(first).not.toHaveProperty('draft');
+    expect(second?.tokens).toEqual([]);
+    const draft = second?.draft ?? [];
+    expect(draft).toHaveLength(IDS.length);
+    expect(draft.filter((id, i) => id !== IDS[i])).toHaveLength(2);
+    expect({ ...second, draft: undefined, scope: '' }).toEqual({ ...first, draft: undefined, scope: '' });
+  }
+});
+
+test('whoever asks for it to be made again gives no draft, and nor does a short answer', async () => {
+  const given = world(device(10), device(12));
+  expect((await scored(given, 'again')).verification?.result).toBe('verified');
+  const short = createWorld([device(10), device(12)]);
+  expect((await short.answer({ verify: 'score' })).at(-1)).toMatchObject({ verification: { result: 'verified' } });
+  for (const { work } of [...given.worked, ...short.worked]) expect(work).not.toHaveProperty('draft');
+});
+
+test('a second device that repeats what it is told is found out, and the first is not blamed', async () => {
+  const given = world(device(10), device(12, { nods: 40 }));
+  const { verification, kept } = await scored(given);
+  expect(verification).toMatchObject({
+    result: 'not_compared',
+    device: { id: 'dev_12' },
+    why: 'the second device, dev_12, repeated what it was told instead of computing it',
+  });
+  expect((await openWords(kept)).verifiedBy).toBeUndefined();
+});
+const openWords = (kept: Uint8Array | undefined): Promise<OpenedSealedReceipt> =>
+  openKeptSealed(
+    readKeptSealed(kept as Uint8Array) as KeptSealed,
+    { territory: community, answer: { text: WORDS.join(''), calls: [] } },
+    nodeCrypto,
+  );
+
+test('a token that the first made up is found by scoring, too, and so is one of a second that lies', async () => {
+  for (const [first, second] of [
+    [{ slips: 17 }, {}],
+    [{}, { slips: 17 }],
+  ] as const) {
+    const { verification } = await scored(world(device(10, first), device(12, second)));
+    expect(verification).toEqual({ result: 'differs', at: 17 });
+  }
+});
+
+test('a second device that makes what a decoy says, and then goes on by itself, has computed', async () => {
+  const given = world(device(10), device(12, { nods: 20 }));
+  const { verification } = await scored(given);
+  const draft = given.worked[1]?.work.draft ?? [];
+  expect(verification).toEqual({ result: 'differs', at: draft.findIndex((id, i) => id !== IDS[i]) });
+});
+
+test('where the second device is lost, a third goes on with the draft', async () => {
+  const given = world(device(10), device(12, { dies: 9 }), device(14));
+  expect((await scored(given)).verification).toMatchObject({ result: 'verified', device: { id: 'dev_14' } });
+  const [, second, third] = given.worked.map(({ work }) => work);
+  expect(third?.tokens).toEqual(IDS.slice(0, 9));
+  expect(third?.draft).toEqual(second?.draft);
+});
+
+test('an answer that does not fit beside its prompt is made again', async () => {
+  const given = world(device(10), device(12));
+  const prompt = { kind: 'text', text: SECRET.padEnd(LIMITS.sealedPromptBytesMax - 220, 'x') } as const;
+  const work = { prompt, sampling: { seed: 1 }, choice: 0, stop: [] };
+  const events = await given.answer({ verify: 'score', work });
+  expect(events.at(-1)).toMatchObject({ verification: { result: 'verified' } });
+  expect(given.worked[1]?.work).not.toHaveProperty('draft');
 });

@@ -3,12 +3,16 @@
  *
  *   an answer, whole ──► a device that is none of its devices, same numeric class ──► the same work, from the start
  *                          └─ none there: not compared                ├─ every token alike, and the end: verified
+ *                                                                     ├─ a decoy came back: not compared
  *                                                                     └─ one is another: differs, and is over
  *
- * Within a numeric class the same work gives the same tokens, bit for bit. The second device gets the prompt and not
- * the answer, so it cannot nod, and nothing tells it from any other prompt. It costs a second answer.
+ * Within a numeric class the same work gives the same tokens, bit for bit. To score is to give the answer along as a
+ * draft, which a device runs many tokens at once: cheap, and what it says is still its own. That it does not just nod,
+ * decoys show (`decoys.ts`). Made again, it gets the prompt alone: then it cannot nod, nothing tells it
+ * from any other prompt, and it costs a second answer. A device that knows no drafts does that in any case.
  */
-import { asIdlewildError, encodeKeptSealed, isSame } from '@idlewild/protocol';
+import { asIdlewildError, codeOf, encodeKeptSealed, isSame, promptBucket } from '@idlewild/protocol';
+import type { Verify } from '../shapes.ts';
 import {
   sealedAnswer,
   type SealedAnswerEvent,
@@ -17,10 +21,11 @@ import {
   type SealedFinish,
   type SealedRequest,
 } from './answer.ts';
+import { withDecoys, type Decoyed } from './decoys.ts';
 
 export interface Verification {
   readonly result: 'verified' | 'differs' | 'not_compared';
-  /** Which made it again. */
+  /** Which made it again; also one that did not, and said that it had. */
   readonly device?: SealedDevice | undefined;
   /** Index of the first token that is another; the answer's length where one of the two is longer. */
   readonly at?: number | undefined;
@@ -35,18 +40,28 @@ export type VerifiedFinish = SealedFinish & { readonly verification?: Verificati
 export async function verified(
   deps: SealedDeps,
   request: SealedRequest,
-  first: { readonly end: SealedFinish; readonly tokens: readonly number[] },
+  first: { readonly end: SealedFinish; readonly tokens: readonly number[]; readonly how: Verify },
   signal: AbortSignal | undefined,
 ): Promise<VerifiedFinish> {
-  const { end, tokens } = first;
+  const { end, tokens, how } = first;
   const { devices, numericClass = '', exact } = end;
   if (!exact) return notCompared(end, 'devices of different numeric classes made it, or of another than its hub said');
   if (numericClass === '') return notCompared(end, 'its device does not say of which numeric class it is');
-  const asked = { ...request, near: undefined, apart: { devices, numericClass } };
+  const decoyed = how === 'score' ? draftOf(request, tokens, deps) : undefined;
+  const work = { ...request.work, ...(decoyed === undefined ? {} : { draft: [...decoyed.draft] }) };
+  const asked = { ...request, work, near: undefined, apart: { devices, numericClass } };
+  /** The first decoy that came back. */
+  let repeated: number | undefined;
   try {
     for await (const event of sealedAnswer(deps, asked, signal)) {
-      if (event.t === 'token' && tokens[event.i] !== event.id) return differs(end, event.i);
-      if (event.t === 'finished') return ofBoth(end, event);
+      if (event.t === 'finished') return repeated === undefined ? ofBoth(end, event) : nodded(end, event);
+      if (event.t !== 'token') continue;
+      const { i, id } = event;
+      // By chance a decoy is what the second one makes as well: then it goes on otherwise than it was told.
+      if (repeated === undefined ? tokens[i] === id : decoyed?.draft[i] === id) continue;
+      if (repeated !== undefined || !decoyed?.places.has(i) || decoyed.draft[i] !== id)
+        return differs(end, repeated ?? i);
+      repeated = i;
     }
     return notCompared(end, 'the second answer had no end');
   } catch (thrown) {
@@ -55,9 +70,31 @@ export async function verified(
   }
 }
 
+/** What does not fit a sealed prompt, with the tokens of a device that is lost, is left out: then it is made again. */
+function draftOf({ work }: SealedRequest, tokens: readonly number[], { random }: SealedDeps): Decoyed | undefined {
+  const decoyed = withDecoys(tokens, random);
+  if (decoyed === undefined) return undefined;
+  try {
+    promptBucket({ ...work, draft: [...decoyed.draft], tokens: [...tokens] });
+    return decoyed;
+  } catch (thrown) {
+    if (codeOf(thrown) === 'body_too_large') return undefined;
+    throw thrown;
+  }
+}
+
 const notCompared = (end: SealedFinish, why: string): VerifiedFinish => ({
   ...end,
   verification: { result: 'not_compared', why },
+});
+/** It says nothing of the answer, and much of the device. */
+const nodded = (end: SealedFinish, { devices }: SealedFinish): VerifiedFinish => ({
+  ...end,
+  verification: {
+    result: 'not_compared',
+    device: devices.at(-1),
+    why: `the second device, ${devices.at(-1)?.name}, repeated what it was told instead of computing it`,
+  },
 });
 const differs = (end: SealedFinish, at: number): VerifiedFinish => ({
   ...end,
@@ -83,7 +120,8 @@ export async function* withVerification(
   const tokens: number[] = [];
   for await (const event of sealedAnswer(deps, request, signal)) {
     if (event.t === 'token') tokens.push(event.id);
-    const isDue = event.t === 'finished' && request.verify === true;
-    yield isDue ? await verified(deps, request, { end: event, tokens }, signal) : event;
+    const how = request.verify === true ? 'score' : request.verify;
+    const isDue = event.t === 'finished' && how !== undefined && how !== false;
+    yield isDue ? await verified(deps, request, { end: event, tokens, how }, signal) : event;
   }
 }

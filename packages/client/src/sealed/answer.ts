@@ -49,6 +49,7 @@ import {
 import { eventsOf, wait } from '../answers.ts';
 import { abortOf, type HubConnection } from '../http.ts';
 import type { UseKeeper } from './held-to-use.ts';
+import type { Verify } from '../shapes.ts';
 import { scopeAt } from './scope.ts';
 import type { OfferVerifier } from './verify.ts';
 
@@ -78,8 +79,8 @@ export interface SealedRequest {
    * will do. Without it none of that is told, and the device can do all.
    */
   readonly tellNeeds?: boolean | undefined;
-  /** Has another device make it again, and tells at the end whether it was the same (`again.ts`). */
-  readonly verify?: boolean | undefined;
+  /** Has another device score it or make it again, and tells at the end whether it was the same (`again.ts`). */
+  readonly verify?: Verify | boolean | undefined;
   /** Done again by a device that is none of these and of this numeric class; by nobody, if there is none. */
   readonly apart?: Apart | undefined;
 }

@@ -41,6 +41,8 @@ export interface Device {
   dies?: number | undefined;
   /** Token that it makes otherwise. */
   readonly slips?: number | undefined;
+  /** So many of its tokens are what a draft says, in place of what it would make. */
+  readonly nods?: number | undefined;
   readonly numericClass?: string | undefined;
 }
 export const device = (byte: number, more: Partial<Device> = {}): Device => ({
@@ -61,6 +63,8 @@ export interface World {
 }
 
 export interface Lies {
+  /** What honest devices make; absent: `ANSWER`. */
+  readonly words?: readonly string[];
   /** In place of what is offered. */
   offer?: ((offer: Record<string, unknown>, nth: number) => MaybePromise<Record<string, unknown>>) | undefined;
   /** In place of the stream's events. */
@@ -83,6 +87,7 @@ function createWorld(
   options: Partial<SealedClientOptions> = {},
 ): World {
   const nowMs = clock.now();
+  const { words = ANSWER } = lies;
   const sent: World['sent'] = [];
   const worked: World['worked'] = [];
   const offers = new Map<string, { terms: SealedTerms; device: Device }>();
@@ -123,10 +128,12 @@ function createWorld(
     };
     await tell({ t: 'answer.started', promptTokens: 9 });
     const from = opened.work.tokens.length;
-    const until = Math.min(ANSWER.length, from + (chosen.dies ?? ANSWER.length));
-    for (let i = from; i < until; i++) await tell({ t: 'answer.token', i, id: idOf(chosen, i), s: ANSWER[i] ?? '' });
+    const until = Math.min(words.length, from + (chosen.dies ?? words.length));
+    const ids = words.map((_, i) => (i < (chosen.nods ?? 0) ? opened.work.draft?.[i] : undefined) ?? idOf(chosen, i));
+    for (let i = from; i < until; i++)
+      await tell({ t: 'answer.token', i, id: ids[i] as number, s: words[i] as string });
     if (chosen.dies === undefined) {
-      const receipt = await receiptOf(chosen, terms, from, opened.work.sampling.seed);
+      const receipt = await receiptOf(chosen, terms, { from, ids, words }, opened.work.sampling.seed);
       const end = { finish: 'stop', s: '', promptTokens: 9, answerTokens: until } as const;
       await tell({ t: 'answer.finished', ...end, receipt }, 'done');
       Object.assign(events.at(-1) ?? {}, { receipt: textOfBytes(await hubReceipt(chosen, terms, until - from)) });
@@ -139,7 +146,7 @@ function createWorld(
   }
 
   async function hubReceipt(of: Device, { lease, epoch, model }: SealedTerms, tokens: number): Promise<Uint8Array> {
-    const { digest, salt } = await textSigned();
+    const { digest, salt } = await textSigned(words);
     const life = { issuedAtMs: nowMs, expiresAtMs: nowMs + DAY_MS };
     const certified = { v: 1, territory: territory.publicKey, hub: hub.publicKey, ...life };
     const honest: Parameters<typeof signSealedReceipt>[0] = {
@@ -212,21 +219,23 @@ export const vouch = (
   };
   return signDeviceVouch(said, by, nodeCrypto);
 };
-async function textSigned(): Promise<{ readonly digest: Uint8Array; readonly salt: Uint8Array }> {
+async function textSigned(
+  words: readonly string[],
+): Promise<{ readonly digest: Uint8Array; readonly salt: Uint8Array }> {
   return {
-    digest: await digestAnswer({ text: ANSWER.join(''), calls: [] }, nodeCrypto),
+    digest: await digestAnswer({ text: words.join(''), calls: [] }, nodeCrypto),
     salt: new Uint8Array(32).fill(4),
   };
 }
 async function receiptOf(
   of: Device,
   { lease, epoch, model }: SealedTerms,
-  from: number,
+  { from, ids, words }: { from: number; ids: readonly number[]; words: readonly string[] },
   seed: number,
 ): Promise<Uint8Array> {
   const { identity, numericClass = 'class-a' } = of;
-  const sealed = { ...(await textSigned()), seed, finish: 'stop' };
-  const tokens = ANSWER.map((_, i) => idOf(of, i)).slice(from);
+  const sealed = { ...(await textSigned(words)), seed, finish: 'stop' };
+  const tokens = ids.slice(from);
   const tokensDigest = await digestTokens(tokens, nodeCrypto);
   const made = { promptTokens: 9, firstToken: from, tokens: tokens.length, tokensDigest, prefillMs: 1, decodeMs: 1 };
   const said = { v: 1, device: identity.publicKey, lease, epoch, model, numericClass, ...made, sealed };
