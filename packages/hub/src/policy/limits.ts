@@ -5,6 +5,10 @@ export const POLICY_LIMITS = {
   textsMax: 32,
   /** Each costs a decision that is not known yet a few microseconds. */
   policiesOfTextMax: 64,
+  /** Cedar's engine breaks for good between 100 and 150 (`nesting.ts`), and nobody reads ten. */
+  bracketsDeepMax: 16,
+  /** Operators, dots and brackets of one policy: it breaks between 300 and 400; the elements of a list are none. */
+  stepsOfPolicyMax: 192,
   /** How many changes back a text can be seen; older ones are in the audit log by their hash. */
   historyMax: 100,
   /** Decisions that are known, of one state of the policies: about 400 bytes each. */

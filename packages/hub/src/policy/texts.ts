@@ -8,6 +8,7 @@ import { IdlewildError } from '@idlewild/protocol';
 import type { DetailedError } from '@cedar-policy/cedar-wasm/nodejs';
 import { SCHEMA, textOf, type Cedar, type PolicyJson } from './cedar.ts';
 import { POLICY_LIMITS } from './limits.ts';
+import { nestingFault } from './nesting.ts';
 
 /** As a steward names it; its policies are `NAME/ID`. */
 export interface OwnText {
@@ -65,6 +66,8 @@ export function policiesOf(cedar: Cedar, text: string): NamedPolicy[] {
 }
 
 function faultsOf(cedar: Cedar, text: string, known: ReadonlySet<string> | undefined): PolicyFault[] {
+  const tooDeep = nestingFault(text);
+  if (tooDeep !== undefined) return [{ message: tooDeep.message, ...placeOf(text.slice(0, tooDeep.at)) }];
   const parts = cedar.policySetTextToParts(text);
   if (parts.type === 'failure') return parts.errors.flatMap((error) => located(text, error));
   if (parts.policy_templates.length > 0)
@@ -84,8 +87,13 @@ function located(text: string, error: DetailedError): PolicyFault[] {
   if (place === undefined) return [{ message }];
   const expected = place.label === null ? '' : ` (${place.label})`;
   // Offsets are of UTF-8.
-  const before = Buffer.from(text).subarray(0, place.start).toString('utf8').split('\n');
-  return [{ message: message + expected, line: before.length, column: (before.at(-1) ?? '').length + 1 }];
+  const before = Buffer.from(text).subarray(0, place.start).toString('utf8');
+  return [{ message: message + expected, ...placeOf(before) }];
+}
+
+function placeOf(before: string): { readonly line: number; readonly column: number } {
+  const lines = before.split('\n');
+  return { line: lines.length, column: (lines.at(-1) ?? '').length + 1 };
 }
 
 function invalid(name: string, faults: readonly PolicyFault[]): IdlewildError {
