@@ -103,6 +103,8 @@ export const HUB_LIMITS = {
   /** How often the crowd is looked over for those; and how often it is told of. */
   crowdLookMs: 5_000,
   crowdToldMs: 60_000,
+  /** That wait while as many of the same address are looked up: a campus that comes back to a hub that just started. */
+  guessesWaitingMax: 4_096,
   /** About 200 bytes each. */
   guessersMax: 16_384,
   /** Secrets that have worked, as digests of 64 characters: these go on beside somebody who guesses. */
@@ -187,19 +189,6 @@ export const HUB_LIMITS = {
   usageRowsMax: 10_000,
   /** Requests of ten minutes ago count half: a wave of them moves models, a single one does not. */
   demandHalfLifeMs: 600_000,
-  /**
-   * Models and who may serve those who ask, where not everybody may: a dozen circles of a score of models. What is asked
-   * for least goes first.
-   */
-  circlesMax: 256,
-  /** Of whose devices somebody may be answered by, as they are told: whoever has more is served by these. */
-  circlePoolsMax: 16,
-  /** Who asked once finds the model ready for an hour; then its place may be another's. */
-  circleKeptMs: 3_600_000,
-  /** Until a request that nobody could serve has been heard of and has a device: two beats, a look, and the way back. */
-  circlePlanMs: 3_000,
-  /** What a line of 100 Mbit/s fetches while a request may wait; for more its caller is told to come back. */
-  fetchAwaitedBytesMax: 536_870_912,
   /** What lies where is looked at this often, and never more often than the gap. */
   placementMs: 30_000,
   placementGapMs: 100,

@@ -15,7 +15,7 @@ import { auditRoutes } from './routes/audit.ts';
 import { blobRoutes } from './routes/blobs.ts';
 import { callerRoutes } from './routes/callers.ts';
 import { embeddingsRoutes } from './routes/embeddings.ts';
-import { createGuesses } from './door/guesses.ts';
+import { createGuesses, type Guesses } from './door/guesses.ts';
 import { healthRoutes } from './routes/health.ts';
 import { projectRoutes } from './routes/projects.ts';
 import { policyRoutes } from './routes/policy.ts';
@@ -32,7 +32,7 @@ import { useRoutes } from './routes/use.ts';
 import { v1Routes } from './routes/v1.ts';
 import { wellKnownRoutes } from './routes/well-known.ts';
 import { pathOfTerritory } from './door/territory-path.ts';
-import { createServer, type App, type ServerDeps } from './server.ts';
+import { createServer, type App, type ServerDeps, type Watch } from './server.ts';
 import type { Place } from './door/same-origin.ts';
 import { createSignInDoor } from './sign-in/sign-in-door.ts';
 
@@ -45,6 +45,8 @@ export interface HubServerDeps {
   readonly tls: TlsServerOptions | undefined;
   readonly listener?: ServerDeps['listener'];
   readonly onStanding?: ServerDeps['onStanding'];
+  /** Of the whole process; absent: this server counts for itself. */
+  readonly guesses?: Guesses | undefined;
   /** Where this is the first territory of a hub that can have others. */
   readonly territories?: TerritoryRoutesDeps | undefined;
   /** Another territory of this process, for lenders whose devices are there; absent: there is none. */
@@ -103,8 +105,12 @@ export async function createHubServer({
     },
   };
   const carried = createCarried(random);
-  const door = createSignInDoor({ ...hub, territory, clock, place: () => placeOf(address()) });
-  const guesses = createGuesses(shell);
+  const guesses = shell.guesses ?? createGuesses(shell);
+  const watch: Watch = ({ raw }, secret, act) => {
+    const from = callerAddress(raw, address().session === true);
+    return guesses.watch({ territory: territory.id, address: from, secret }, act);
+  };
+  const door = createSignInDoor({ ...hub, territory, clock, place: () => placeOf(address()), watch });
   return createServer(
     {
       ...hub,
@@ -112,7 +118,7 @@ export async function createHubServer({
       territory: territory.id,
       version: HUB_VERSION,
       signedIn: door.signedIn,
-      watch: ({ raw }, shown, act) => guesses.watch(callerAddress(raw, address().session === true), shown, act),
+      watch,
       carried,
       meetOtherOrigins: createOtherOrigins({ origins, place: () => placeOf(address()) }),
       onRefused: (code) => countRefused(hub, code),

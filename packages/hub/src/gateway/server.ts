@@ -77,6 +77,8 @@ export type App = FastifyInstance;
 /** For registering routes with schemas. */
 export const typed = (app: App) => app.withTypeProvider<ZodTypeProvider>();
 
+export type Watch = <Found>(request: FastifyRequest, secret: string, act: () => Promise<Found>) => Promise<Found>;
+
 export interface ServerDeps {
   readonly keys: Keys;
   readonly policy: Pick<Policy, 'check'>;
@@ -98,7 +100,7 @@ export interface ServerDeps {
   /** Pages of other origins that may ask; absent: none. */
   readonly meetOtherOrigins?: MeetOtherOrigins | undefined;
   /** Stands around finding out whose a secret is, and slows who guesses (`guesses.ts`); absent: nobody is watched. */
-  readonly watch?: (request: FastifyRequest, shown: string, act: () => Promise<Principal>) => Promise<Principal>;
+  readonly watch?: Watch | undefined;
   /** Told whether who asks over a connection turned out to be somebody. */
   readonly onStanding?: ((socket: Socket, isKnown: boolean) => void) | undefined;
   /** Told of whoever used a route, and of what was refused. Waits for nothing and throws nothing. */

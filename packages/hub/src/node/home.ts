@@ -8,6 +8,7 @@ import type { AnswerMeter } from '../answers/port.ts';
 import type { DefaultLimits } from '../callers/limits.ts';
 import type { Connections } from '../gateway/door/connections.ts';
 import type { Behind } from '../gateway/door/front.ts';
+import type { Guesses } from '../gateway/door/guesses.ts';
 import { createHubServer, type HubServerDeps } from '../gateway/hub-server.ts';
 import { createMetrics, type Metrics, type MetricsSources } from '../gateway/metrics.ts';
 import { countStates } from '../gateway/routes/api.ts';
@@ -42,6 +43,7 @@ export interface HomeDeps {
   readonly elsewhere: HubServerDeps['elsewhere'];
   readonly otherOrigins: HubServerDeps['otherOrigins'];
   readonly connections: Connections;
+  readonly guesses: Guesses;
 }
 
 /** What there is of the first territory alone. */
@@ -136,6 +138,7 @@ async function open(
       elsewhere: deps.elsewhere,
       otherOrigins: deps.otherOrigins,
       onStanding: deps.connections.stands,
+      guesses: deps.guesses,
       register,
       isReady: async () => !isLeaving() && ground.register.isEntered() && (await hub.isReady()),
       isLeaving,

@@ -21,6 +21,7 @@ import { createConnections, type Connections } from '../gateway/door/connections
 import { createCrowd, type Crowd } from '../gateway/door/crowd.ts';
 import { attachDeviceSocket } from '../gateway/door/device-socket.ts';
 import { createFront, type Front } from '../gateway/door/front.ts';
+import { createGuesses, type Guesses } from '../gateway/door/guesses.ts';
 import { readOrigins } from '../gateway/door/other-origins.ts';
 import type { App } from '../gateway/server.ts';
 import { pathOfTerritory } from '../gateway/door/territory-path.ts';
@@ -107,6 +108,7 @@ interface Shell {
 interface Door {
   readonly front: Front;
   readonly connections: Connections;
+  readonly guesses: Guesses;
   readonly counts: Crowd['counts'];
 }
 
@@ -152,7 +154,9 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       onDropped: (why) => shell.first?.metrics.dropped(why),
     });
     undo(() => crowd.stop());
-    const connections = createConnections({ crowd, isBehindBalancer: options.publicUrl !== undefined });
+    const isBehindBalancer = options.publicUrl !== undefined;
+    const connections = createConnections({ crowd, isBehindBalancer });
+    const guesses = createGuesses({ clock: systemClock, log });
     const front = createFront({
       db: ground.database.db,
       clock: systemClock,
@@ -160,8 +164,9 @@ export async function startHub(options: HubOptions): Promise<RunningHub> {
       behind: () => homesOf(shell),
       find: (territory) => shell.house?.get(territory),
       connections,
+      guesses: { ofAll: guesses, isBehindBalancer },
     });
-    const door: Door = { front, connections, counts: crowd.counts };
+    const door: Door = { front, connections, guesses, counts: crowd.counts };
     const { hub, app } = await openHomes(shell, ground, door);
     await openDoor(shell, app, door);
     const { address } = shell;
@@ -221,6 +226,7 @@ async function openHomes(shell: Shell, ground: Ground, door: Door): Promise<Home
     privateProviders,
     otherOrigins,
     connections: door.connections,
+    guesses: door.guesses,
     limits,
     log,
     address: () => (publicUrl === undefined ? address : { url: publicUrl, session: true }),

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { createMemoryBuckets } from '../callers/buckets.ts';
 import { createThrottle } from './throttle.ts';
 
-test('tries are counted by what is tried and by community, and come back with time', async () => {
+test('tries are counted by address, by what is tried in a community, and come back with time', async () => {
   const clock = createFakeClock(async () => {});
   const buckets = createMemoryBuckets(clock);
   const throttle = createThrottle({ buckets, crypto: nodeCrypto }, 'ter_a');
@@ -14,7 +14,11 @@ test('tries are counted by what is tried and by community, and come back with ti
   await expect(throttle.check('address', '192.0.2.7', 3)).rejects.toMatchObject(refusal);
   await throttle.check('address', '192.0.2.8', 3);
   await throttle.check('secret', '192.0.2.7', 3);
-  await other.check('address', '192.0.2.7', 3);
+  for (let i = 0; i < 3; i++) await throttle.check('secret', 'a code', 3);
+  await expect(throttle.check('secret', 'a code', 3)).rejects.toMatchObject(refusal);
+  await other.check('secret', 'a code', 3);
+  // Whoever goes on elsewhere in the same hub gains nothing.
+  await expect(other.check('address', '192.0.2.7', 3)).rejects.toMatchObject(refusal);
   await clock.advance(20_000);
   await throttle.check('address', '192.0.2.7', 3);
   await expect(throttle.check('address', '192.0.2.7', 3)).rejects.toMatchObject({ code: 'rate_limit_exceeded' });

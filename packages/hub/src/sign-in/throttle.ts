@@ -1,5 +1,6 @@
 /**
- * How often anybody may try to sign in: per address, and per thing that is tried (a link, a passkey, a code).
+ * How often anybody may try to sign in: per address, at all communities that share the buckets together, and per thing
+ * that is tried (a link, a passkey, a code), at each.
  *
  * Addresses are kept hashed, and stand for their groups (`gateway/door/address-group.ts`). What is tried is counted
  * whether it exists or not, so nobody learns by being slowed down. It knows no reasons for failing.
@@ -10,6 +11,9 @@ import type { Buckets } from '../callers/buckets.ts';
 import { hashOf } from './secret-texts.ts';
 
 export type Throttled = 'address' | 'secret' | 'askers' | 'asks' | 'person' | 'sessions' | 'failures';
+
+/** By address: whoever tries at every community of a hub has no more tries than at one. */
+const OF_ADDRESSES: ReadonlySet<Throttled> = new Set(['address', 'askers', 'sessions']);
 
 export interface Throttle {
   /** Whether there is room for one more, or for as many; takes it. */
@@ -26,8 +30,9 @@ export interface ThrottleDeps {
 }
 
 export function createThrottle({ buckets, crypto }: ThrottleDeps, territory: string): Throttle {
+  const placeOf = (what: Throttled): string => (OF_ADDRESSES.has(what) ? 'all' : territory);
   const keyOf = async (what: Throttled, subject: string): Promise<string> =>
-    `sign-in ${await hashOf(`idlewild/v1/sign-in ${what}\n${territory}\n${subject}`, crypto)}`;
+    `sign-in ${await hashOf(`idlewild/v1/sign-in ${what}\n${placeOf(what)}\n${subject}`, crypto)}`;
 
   async function take(
     what: Throttled,

@@ -14,7 +14,7 @@ const [{ open }] = (await testDatabases()) as [Awaited<ReturnType<typeof testDat
 const IDS = ['first', 'library', 'choir'].map((name) => `ter_${name.padEnd(26, 'a')}`);
 const [FIRST, LIBRARY, CHOIR] = IDS as [string, string, string];
 
-async function setUp(ids = IDS) {
+async function setUp(ids = IDS, refused: readonly string[] = []) {
   const database = await open();
   const { db } = database;
   const clock = createFakeClock(async () => {});
@@ -40,6 +40,7 @@ async function setUp(ids = IDS) {
     log: { ...silentLog, error: (_facts, message) => logged.push(message) },
     behind: () => all,
     find: (id) => all.find(({ territory }) => territory.id === id),
+    guesses: { ofAll: { isRefused: ({ secret }) => refused.includes(secret) }, isBehindBalancer: false },
   });
   const first: RequestListener = (request) => void served.push(`${FIRST} ${request.url}`);
   const options = { keepAliveTimeout: 1, requestTimeout: 0, connectionTimeout: 0 };
@@ -55,7 +56,7 @@ async function setUp(ids = IDS) {
     async give(url: string, authorization?: string): Promise<string | undefined> {
       const before = served.length;
       const headers = authorization === undefined ? {} : { authorization };
-      listener({ url, headers } as IncomingMessage, {} as ServerResponse);
+      listener({ url, headers, socket: {} } as IncomingMessage, {} as ServerResponse);
       await expect.poll(() => served.length).toBe(before + 1);
       return served.at(-1);
     },
@@ -114,6 +115,16 @@ test('without one it is that of the key or the ticket, and else the first', asyn
   expect(await give('/blobs/x', `Bearer ${await tickets.issue(ids)}`)).toBe(`${LIBRARY} /blobs/x`);
   for (const other of [undefined, 'Basic x', `Bearer iw_${'c'.repeat(52)}`, `Bearer ${'x'.repeat(9_000)}`, 'Bearer x'])
     expect(await give('/v1/models', other)).toBe(`${FIRST} /v1/models`);
+});
+
+test('whose a guess is that is refused anyway is not looked up', async () => {
+  const guessed = `iw_${'c'.repeat(52)}`;
+  const { give, db, logged } = await setUp(IDS, [guessed]);
+  await db.schema.alterTable('keys').renameTo('keys_away').execute();
+  expect(await give('/v1/models', `Bearer ${guessed}`)).toBe(`${FIRST} /v1/models`);
+  expect(logged).toEqual([]);
+  expect(await give('/v1/models', `Bearer iw_${'d'.repeat(52)}`)).toBe(`${FIRST} /v1/models`);
+  expect(logged).toHaveLength(1);
 });
 
 test('a database that does not answer is told of by the first, and a territory alone never asks it', async () => {

@@ -39,6 +39,8 @@ import type { Log } from '../../log.ts';
 import type { DialledChannel } from '../../session/port.ts';
 import type { Connections } from './connections.ts';
 import type { Accept } from './device-socket.ts';
+import { callerAddress } from './caller-address.ts';
+import type { Guesses } from './guesses.ts';
 import { territoryIn } from './territory-path.ts';
 
 /** A territory behind the door. */
@@ -57,6 +59,8 @@ export interface FrontDeps {
   readonly find: (territory: string) => Behind | undefined;
   /** Bounds those that are open; absent: nothing does. */
   readonly connections?: Pick<Connections, 'watch'>;
+  /** Of a request that is refused as a guess it is not looked up whose it is; absent: of none. */
+  readonly guesses?: { readonly ofAll: Pick<Guesses, 'isRefused'>; readonly isBehindBalancer: boolean };
 }
 
 export interface Front {
@@ -68,8 +72,8 @@ export interface Front {
 }
 
 export function createFront(deps: FrontDeps): Front {
-  const { db, find, behind, log } = deps;
-  const territoryOf = createBearers(db);
+  const { find, behind, log } = deps;
+  const territoryOf = createBearers(deps);
 
   function dispatch(first: RequestListener, request: IncomingMessage, response: ServerResponse): void {
     const { url = '' } = request;
@@ -86,7 +90,7 @@ export function createFront(deps: FrontDeps): Front {
       const home = territory === undefined ? undefined : find(territory);
       (home?.serve ?? first)(request, response);
     };
-    const territory = authorization === undefined ? undefined : territoryOf(authorization);
+    const territory = authorization === undefined ? undefined : territoryOf(authorization, request);
     if (!(territory instanceof Promise)) return handOn(territory);
     return void territory.then(handOn, (error: unknown) => {
       log.error({ why: messageOf(error) }, 'whose a key is could not be read');
@@ -135,7 +139,10 @@ const BEARER = /^Bearer +(\S+)$/i;
 const BEARER_CHARACTERS_MAX = 512;
 
 /** Which territory's a bearer is; by its hash, and remembered, for that never changes. */
-function createBearers(db: Database): (authorization: string) => MaybePromise<string | undefined> {
+function createBearers({
+  db,
+  guesses,
+}: FrontDeps): (authorization: string, request: IncomingMessage) => MaybePromise<string | undefined> {
   const known = new Map<string, string>();
 
   async function read(digest: string, isSession: boolean): Promise<string | undefined> {
@@ -151,14 +158,21 @@ function createBearers(db: Database): (authorization: string) => MaybePromise<st
     if (known.size > HOUSE_LIMITS.bearersMax) known.delete(known.keys().next().value as string);
   }
 
-  return (authorization) => {
+  const isRefused = (secret: string, request: IncomingMessage): boolean => {
+    if (guesses === undefined) return false;
+    return guesses.ofAll.isRefused({ secret, address: callerAddress(request, guesses.isBehindBalancer) });
+  };
+
+  return (authorization, request) => {
     if (authorization.length > BEARER_CHARACTERS_MAX) return undefined;
     const bearer = BEARER.exec(authorization)?.[1];
     if (bearer === undefined) return undefined;
     const isSession = bearer.startsWith(SECRET_PREFIXES.session);
     if (!isSession && !bearer.startsWith(SECRET_PREFIXES.key)) return claimedTerritory(bearer);
     const digest = hash('sha256', bearer);
-    return known.get(digest) ?? read(digest, isSession);
+    const territory = known.get(digest);
+    if (territory !== undefined || isRefused(bearer, request)) return territory;
+    return read(digest, isSession);
   };
 }
 

@@ -5,6 +5,7 @@ import { HUB_LIMITS } from '../../limits.ts';
 import { silentLog } from '../../log.ts';
 import { openTestDoor, type TestDoor } from '../../testing/test-door.ts';
 import { createGuesses } from './guesses.ts';
+import { SCRIPT_HEADER } from './same-origin.ts';
 
 const MANY = HUB_LIMITS.wrongSecretsPerMinute;
 /** Another one for each number. */
@@ -17,6 +18,7 @@ const unknown =
   async (): Promise<string> => {
     throw new IdlewildError('unauthenticated', 'unknown here', { details });
   };
+const shown = (address: string, secret: string, territory = 'ter_a') => ({ territory, address, secret });
 const right = async (): Promise<string> => 'ada';
 
 function setUp() {
@@ -37,7 +39,9 @@ function setUp() {
           asked++;
           return unknown()();
         };
-        const code = await guesses.watch(address, guess(index), act).catch((error: unknown) => codeOf(error) ?? 'none');
+        const code = await guesses
+          .watch(shown(address, guess(index)), act)
+          .catch((error: unknown) => codeOf(error) ?? 'none');
         codes.set(code, (codes.get(code) ?? 0) + 1);
       }
       return Object.fromEntries(codes);
@@ -51,21 +55,80 @@ test('guesses beyond so many in a minute are refused unseen, with a time to come
   expect(asked()).toBe(MANY);
   expect(told).toEqual(['{"address":"203.0.113.7"}']);
   // The right one is not found among them either.
-  await expect(guesses.watch('203.0.113.7', guess(9_999), right)).rejects.toMatchObject({
+  await expect(guesses.watch(shown('203.0.113.7', guess(9_999)), right)).rejects.toMatchObject({
     code: 'rate_limit_exceeded',
     details: { retryAfterSeconds: 1 },
   });
-  expect(await guesses.watch('203.0.113.8', guess(9_999), right)).toBe('ada');
+  expect(await guesses.watch(shown('203.0.113.8', guess(9_999)), right)).toBe('ada');
   await clock.advance(60_000);
   expect(await flood('203.0.113.7', MANY)).toEqual({ unauthenticated: MANY });
   expect(told).toHaveLength(2);
 });
 
+test('ten thousand guesses in one moment are looked up no more often than one after the other', async () => {
+  const { guesses } = setUp();
+  let looking = 0;
+  let most = 0;
+  let asked = 0;
+  const slowly = async (): Promise<string> => {
+    asked++;
+    most = Math.max(most, ++looking);
+    await new Promise((resolve) => setImmediate(resolve));
+    looking--;
+    return unknown()();
+  };
+  const codes = await Promise.all(
+    Array.from({ length: 10_000 }, (_, index) =>
+      guesses.watch(shown('203.0.113.7', guess(index)), slowly).catch((error: unknown) => codeOf(error)),
+    ),
+  );
+  expect(asked).toBe(MANY);
+  expect(most).toBeLessThanOrEqual(MANY);
+  expect(Object.fromEntries([...Map.groupBy(codes, String)].map(([code, all]) => [code, all.length]))).toEqual({
+    unauthenticated: MANY,
+    rate_limit_exceeded: 10_000 - MANY,
+  });
+});
+
+test('a thousand who come at once with keys that work wait for each other, and are all let in', async () => {
+  const { guesses } = setUp();
+  let looking = 0;
+  let most = 0;
+  const slowly = async (): Promise<string> => {
+    most = Math.max(most, ++looking);
+    await new Promise((resolve) => setImmediate(resolve));
+    looking--;
+    return 'somebody';
+  };
+  const all = Array.from({ length: 1_000 }, (_, index) => guesses.watch(shown('203.0.113.7', guess(index)), slowly));
+  expect(new Set(await Promise.all(all))).toEqual(new Set(['somebody']));
+  expect(most).toBe(MANY);
+});
+
+test('guesses in all communities of a process count together, and a key of one is a guess in another', async () => {
+  const { guesses } = setUp();
+  const mine = guess(9_999);
+  await guesses.watch(shown('203.0.113.7', mine, 'ter_a'), right);
+  const codes: unknown[] = [];
+  for (let index = 0; index < MANY + 10; index++) {
+    // Even one that works elsewhere.
+    const secret = index % 2 === 0 ? mine : guess(index);
+    const tried = guesses.watch(shown('203.0.113.7', secret, `ter_${index}`), unknown());
+    codes.push(await tried.catch((error: unknown) => codeOf(error)));
+  }
+  expect(codes.filter((code) => code === 'rate_limit_exceeded')).toHaveLength(10);
+  expect(await guesses.watch(shown('203.0.113.7', mine, 'ter_a'), right)).toBe('ada');
+  // Whoever asks before it is known whose a key is hears the same.
+  expect(guesses.isRefused({ address: '203.0.113.7', secret: guess(1) })).toBe(true);
+  expect(guesses.isRefused({ address: '203.0.113.7', secret: mine })).toBe(false);
+  expect(guesses.isRefused({ address: '203.0.113.8', secret: guess(1) })).toBe(false);
+});
+
 test('whose key worked before goes on, beside somebody who guesses at the same address', async () => {
   const { guesses, flood } = setUp();
-  await guesses.watch('203.0.113.7', guess(9_999), right);
+  await guesses.watch(shown('203.0.113.7', guess(9_999)), right);
   await flood('203.0.113.7', MANY + 1);
-  expect(await guesses.watch('203.0.113.7', guess(9_999), right)).toBe('ada');
+  expect(await guesses.watch(shown('203.0.113.7', guess(9_999)), right)).toBe('ada');
 });
 
 test('what is known and over, what is shaped like no secret, and what else goes wrong is no guess', async () => {
@@ -74,10 +137,10 @@ test('what is known and over, what is shaped like no secret, and what else goes 
     throw new IdlewildError('database_unavailable', 'away');
   };
   for (let index = 0; index < 2 * MANY; index++) {
-    await guesses.watch('a', guess(index), unknown({ keyId: 'key_1' })).catch(() => {});
-    await guesses.watch('a', guess(index), unknown({ session: 'sis_1' })).catch(() => {});
-    await guesses.watch('a', `Bearer sk-${index}`, unknown()).catch(() => {});
-    await guesses.watch('a', guess(index), failing).catch(() => {});
+    await guesses.watch(shown('a', guess(index)), unknown({ keyId: 'key_1' })).catch(() => {});
+    await guesses.watch(shown('a', guess(index)), unknown({ session: 'sis_1' })).catch(() => {});
+    await guesses.watch(shown('a', `Bearer sk-${index}`), unknown()).catch(() => {});
+    await guesses.watch(shown('a', guess(index)), failing).catch(() => {});
   }
   expect(await flood('a', MANY)).toEqual({ unauthenticated: MANY });
 });
@@ -86,7 +149,7 @@ test('addresses are forgotten oldest first, beyond the bound', async () => {
   const { guesses, flood } = setUp();
   await flood('the first', MANY);
   for (let index = 0; index < HUB_LIMITS.guessersMax; index++)
-    await guesses.watch(`a${index}`, guess(1), unknown()).catch(() => {});
+    await guesses.watch(shown(`a${index}`, guess(1)), unknown()).catch(() => {});
   expect(await flood('the first', 1)).toEqual({ unauthenticated: 1 });
 });
 
@@ -142,6 +205,35 @@ test('a page that goes on asking when its session is over, or has that of anothe
     expect([...statuses]).toEqual([401]);
     // Somebody who was never seen before, at the same address.
     expect(await (await signedIn(door, 'Fay')).ask('a=1')).toBe(200);
+  } finally {
+    await door.close();
+  }
+});
+
+test('made-up sessions are guesses on routes, too, where nobody has to say who he is', async () => {
+  const door = await openTestDoor('any');
+  try {
+    const { ask } = await signedIn(door, 'Eve');
+    expect(await ask('a=1')).toBe(200);
+    const { id } = door.hub.territory;
+    const end = (index: number): Promise<Response> =>
+      fetch(`${door.url}/api/session`, {
+        method: 'DELETE',
+        headers: {
+          cookie: `idlewild-${id}-session=${guess(index).replace('Bearer iw_', 'iws_')}`,
+          origin: door.url,
+          [SCRIPT_HEADER]: '1',
+        },
+      });
+    const statuses = await Promise.all(Array.from({ length: 2 * MANY }, async (_, index) => (await end(index)).status));
+    expect(new Set(statuses)).toEqual(new Set([401, 429]));
+    expect(statuses.filter((status) => status === 401).length).toBeLessThan(1.5 * MANY);
+    // Nor are they looked up for a page.
+    const cookie = `idlewild-${id}-session=${guess(9_999).replace('Bearer iw_', 'iws_')}`;
+    const seen = async (): Promise<number> => (await fetch(`${door.url}/sign-in`, { headers: { cookie } })).status;
+    for (let index = 0; (await seen()) !== 429; index++) expect(index).toBeLessThan(2 * MANY);
+    expect((await fetch(`${door.url}/sign-in`)).status).toBe(200);
+    expect(await ask('a=1')).toBe(200);
   } finally {
     await door.close();
   }

@@ -2,10 +2,11 @@
  * Secrets that are unknown here, counted for each address: a flood of guesses is told to wait, and nothing that it
  * sends is looked up meanwhile. 256 bits are guessed by nobody; this bounds what trying costs, and shows who tries.
  *
- * A secret that has worked here goes on working from wherever, so nobody locks out those who share his address. What is
- * not even shaped like a secret is no guess, and neither is one that expired or was revoked. Counted by each replica
- * for itself, in bounded memory. It keeps digests, and compares nothing: a secret is found by its digest or not at all,
- * so how long that takes tells nothing of how near a guess came.
+ * No more are looked up at once than the address has left, so thousands at the same moment cost as much as one after the
+ * other. A secret that has worked goes on working in its community from wherever, so nobody locks out those who share
+ * his address. What is not even shaped like a secret is no guess, and neither is one that expired or was revoked.
+ * Counted for all communities of a process together, in bounded memory. It keeps digests, and compares nothing: a secret
+ * is found by its digest or not at all, so how long that takes tells nothing of how near a guess came.
  */
 import { hash } from 'node:crypto';
 import { IdlewildError, codeOf, holdsSecret, type Clock } from '@idlewild/protocol';
@@ -13,21 +14,36 @@ import { changed, filled, fullBucket, untilLevelMs, type Bucket } from '../../ca
 import { HUB_LIMITS } from '../../limits.ts';
 import type { Log } from '../../log.ts';
 
+/** Where a secret is shown, and from where. */
+export interface Shown {
+  readonly territory: string;
+  readonly address: string;
+  /** The secret alone: a header may be written in many ways. */
+  readonly secret: string;
+}
+
 export interface Guesses {
   /**
-   * Lets `act` find out whose `shown` is, the secret alone: a header may be written in many ways. Throws what it
-   * throws, and `rate_limit_exceeded` without asking it where the address has guessed too often.
+   * Lets `act` find out whose it is, in its turn. Throws what it throws, and `rate_limit_exceeded` without asking it
+   * where the address has guessed too often.
    */
-  watch<Result>(address: string, shown: string, act: () => Promise<Result>): Promise<Result>;
+  watch<Result>(shown: Shown, act: () => Promise<Result>): Promise<Result>;
+  /** Whether what is shown would not be looked at just now. */
+  isRefused(shown: Omit<Shown, 'territory'>): boolean;
 }
 
 interface Guesser {
-  readonly bucket: Bucket;
+  bucket: Bucket;
   /** Somebody who looks after the hub was told. */
-  readonly isTold: boolean;
+  isTold: boolean;
+  /** That are being looked up. */
+  looking: number;
+  /** Those that wait for their turn; there are none while nothing is looked up. */
+  waiting: (() => void)[];
 }
 
 const { wrongSecretsPerMinute: PER_MINUTE, guessersMax: GUESSERS_MAX, workedMax: WORKED_MAX } = HUB_LIMITS;
+const WAITING_MAX = HUB_LIMITS.guessesWaitingMax;
 
 export function createGuesses({
   clock,
@@ -38,56 +54,96 @@ export function createGuesses({
 }): Guesses {
   /** Both in the order of their last use. */
   const guessers = new Map<string, Guesser>();
-  const worked = new Set<string>();
+  /** Digests, with the community in which they worked. */
+  const worked = new Map<string, string>();
 
-  const guesserAt = (address: string): Guesser => {
+  function levelOf(guesser: Guesser): number {
+    guesser.bucket = filled(guesser.bucket, clock.monotonic());
+    if (guesser.bucket.level >= PER_MINUTE / 2) guesser.isTold = false;
+    return guesser.bucket.level;
+  }
+
+  function guesserAt(address: string): Guesser {
     const known = guessers.get(address);
-    const nowMs = clock.monotonic();
-    if (known === undefined) return { bucket: fullBucket(PER_MINUTE, nowMs), isTold: false };
-    const bucket = filled(known.bucket, nowMs);
-    return { bucket, isTold: known.isTold && bucket.level < PER_MINUTE / 2 };
-  };
+    const bucket = fullBucket(PER_MINUTE, clock.monotonic());
+    const guesser = known ?? { bucket, isTold: false, looking: 0, waiting: [] };
+    guessers.delete(address);
+    guessers.set(address, guesser);
+    if (guessers.size > GUESSERS_MAX) guessers.delete(guessers.keys().next().value as string);
+    return guesser;
+  }
 
-  function check(address: string): void {
-    const waitMs = untilLevelMs(guesserAt(address).bucket, 1);
-    if (waitMs === 0) return;
+  function refuse({ bucket }: Guesser): IdlewildError {
+    const waitMs = Math.max(untilLevelMs(bucket, 1), 1);
     const retryAfterSeconds = Math.ceil(waitMs / 1_000);
-    throw new IdlewildError(
+    return new IdlewildError(
       'rate_limit_exceeded',
       `too many unknown keys came from this address; try again in ${retryAfterSeconds} s`,
       { details: { retryAfterSeconds, retryAfterMs: Math.ceil(waitMs) } },
     );
   }
 
-  function count(address: string): void {
-    const { bucket, isTold } = guesserAt(address);
-    const left = changed(bucket, -1);
-    const isDry = left.level < 1;
-    if (isDry && !isTold) log.warn({ address }, 'many unknown keys come from one address; it has to wait');
-    guessers.delete(address);
-    guessers.set(address, { bucket: left, isTold: isTold || isDry });
-    if (guessers.size > GUESSERS_MAX) guessers.delete(guessers.keys().next().value as string);
+  /** Resolves when there is room to look one up more, and takes it. */
+  async function turnOf(guesser: Guesser): Promise<void> {
+    for (;;) {
+      const level = levelOf(guesser);
+      if (level < 1) throw refuse(guesser);
+      if (guesser.looking < Math.floor(level)) return void guesser.looking++;
+      if (guesser.waiting.length >= WAITING_MAX) throw refuse(guesser);
+      await new Promise<void>((resolve) => guesser.waiting.push(resolve));
+    }
   }
 
-  function remember(digest: string): void {
+  function over(guesser: Guesser, address: string): void {
+    guesser.looking--;
+    // Where nothing is left they are all told to come again.
+    const called = levelOf(guesser) < 1 ? guesser.waiting.splice(0) : guesser.waiting.splice(0, 1);
+    for (const call of called) call();
+    const isQuiet = guesser.looking === 0 && called.length === 0 && guesser.bucket.level === PER_MINUTE;
+    if (isQuiet && guessers.get(address) === guesser) guessers.delete(address);
+  }
+
+  function count(guesser: Guesser, address: string): void {
+    levelOf(guesser);
+    guesser.bucket = changed(guesser.bucket, -1);
+    if (guesser.bucket.level >= 1 || guesser.isTold) return;
+    guesser.isTold = true;
+    log.warn({ address }, 'many unknown keys come from one address; it has to wait');
+  }
+
+  function remember(digest: string, territory: string): void {
     worked.delete(digest);
-    worked.add(digest);
-    if (worked.size > WORKED_MAX) worked.delete(worked.values().next().value as string);
+    worked.set(digest, territory);
+    if (worked.size > WORKED_MAX) worked.delete(worked.keys().next().value as string);
+  }
+
+  async function lookUp<Result>(
+    { territory, address }: Shown,
+    digest: string,
+    act: () => Promise<Result>,
+  ): Promise<Result> {
+    const isTrusted = worked.get(digest) === territory;
+    const guesser = isTrusted ? undefined : guesserAt(address);
+    if (guesser !== undefined) await turnOf(guesser);
+    try {
+      const found = await act();
+      remember(digest, territory);
+      return found;
+    } catch (thrown) {
+      if (codeOf(thrown) === 'unauthenticated' && !isKnown(thrown as IdlewildError))
+        count(guesser ?? guesserAt(address), address);
+      throw thrown;
+    } finally {
+      if (guesser !== undefined) over(guesser, address);
+    }
   }
 
   return {
-    async watch(address, shown, act) {
-      if (!holdsSecret(shown)) return act();
-      const digest = hash('sha256', shown);
-      if (!worked.has(digest)) check(address);
-      try {
-        const found = await act();
-        remember(digest);
-        return found;
-      } catch (thrown) {
-        if (codeOf(thrown) === 'unauthenticated' && !isKnown(thrown as IdlewildError)) count(address);
-        throw thrown;
-      }
+    watch: (shown, act) => (holdsSecret(shown.secret) ? lookUp(shown, hash('sha256', shown.secret), act) : act()),
+    isRefused({ address, secret }) {
+      const guesser = guessers.get(address);
+      if (guesser === undefined || levelOf(guesser) >= 1) return false;
+      return !worked.has(hash('sha256', secret));
     },
   };
 }

@@ -122,7 +122,7 @@ function createPages(door: SignInDoor): Pages {
   }
 
   async function render(request: FastifyRequest, frame: Frame): Promise<string> {
-    const who = await door.signedIn.look(request);
+    const who = await door.look(request);
     return who === undefined ? showDoor(request, frame) : showAccount(request, who, frame);
   }
 
@@ -193,7 +193,7 @@ function wayIn(door: SignInDoor, pages: Pages, page: AddPage): void {
     const step = cookies.read(request.headers.cookie, 'provider');
     const came = new URL(backTo(request, provider));
     came.search = request.url.includes('?') ? request.url.slice(request.url.indexOf('?')) : '';
-    const present = await door.signedIn.look(request);
+    const present = await door.look(request);
     void reply.header('set-cookie', cookies.clear('provider'));
     const people = await door.peopleElsewhere(request);
     const coming = { provider, came, step, label: door.labelOf(request), present };

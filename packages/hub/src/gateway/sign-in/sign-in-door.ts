@@ -12,9 +12,9 @@ import { browserLabel } from './browser-label.ts';
 import { callerAddress } from '../door/caller-address.ts';
 import { createCookies, type Cookies } from './cookies.ts';
 import { isOnLoopback, isSecure, originOf, type Place } from '../door/same-origin.ts';
-import type { FastifyReply, FastifyRequest } from '../server.ts';
+import type { FastifyReply, FastifyRequest, Watch } from '../server.ts';
 import { pathOfTerritory } from '../door/territory-path.ts';
-import { createSignedIn, type SignedInDoor } from './signed-in.ts';
+import { createSignedIn, type Sent, type SignedInDoor } from './signed-in.ts';
 
 export interface Attempt {
   readonly via: 'link' | 'passkey' | 'provider';
@@ -29,11 +29,16 @@ export interface SignInDoorDeps {
   readonly territory: { readonly id: string; readonly name: string };
   readonly clock: Pick<Clock, 'now'>;
   readonly place: () => Place;
+  /** Stands around finding out whose a session is; absent: nobody is watched. */
+  readonly watch?: Watch | undefined;
 }
 
 export interface SignInDoor extends SignInDoorDeps {
   readonly cookies: Cookies;
+  /** For who watches those who guess; routes use the functions below, which are watched. */
   readonly signedIn: SignedInDoor;
+  /** Who is signed in, if anybody is: for pages that everybody may see. */
+  look(request: FastifyRequest): Promise<SignedIn | undefined>;
   /** Path in front of everything of the territory. */
   base(): string;
   labelOf(request: FastifyRequest): string;
@@ -91,8 +96,19 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
   const isRecent: SignInDoor['isRecent'] = ({ session }) =>
     clock.now() - session.signedInAtMs <= SIGN_IN_LIMITS.recentMs;
 
+  /** Whoever makes up sessions is to find this slow wherever they are looked up. */
+  async function watched(request: FastifyRequest, sent: Sent, how?: 'script' | 'form'): Promise<SignedIn | undefined> {
+    const shown = signedIn.shown(sent);
+    const find = (): Promise<SignedIn | undefined> => signedIn.find(sent, how);
+    return shown === undefined || deps.watch === undefined ? find() : deps.watch(request, shown, find);
+  }
+  const orNobody = (thrown: unknown): undefined => {
+    if (codeOf(thrown) !== 'unauthenticated') throw thrown;
+  };
+  const inBrowser = ({ headers }: FastifyRequest): Sent => ({ method: 'GET', headers: { cookie: headers.cookie } });
+
   async function mustBeSignedIn(request: FastifyRequest, how?: 'script' | 'form'): Promise<SignedIn> {
-    const who = await signedIn.find(request, how);
+    const who = await watched(request, request, how);
     if (who === undefined)
       throw new IdlewildError('unauthenticated', 'this is for somebody who is signed in; sign in first');
     return who;
@@ -118,6 +134,7 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
     ...deps,
     cookies,
     signedIn,
+    look: (request) => watched(request, inBrowser(request)).catch(orNobody),
     addressOf,
     isRecent,
     mustBeSignedIn,
@@ -167,7 +184,7 @@ export function createSignInDoor(deps: SignInDoorDeps): SignInDoor {
       }
     },
     async letIn(request, reply, session) {
-      const before = await signedIn.look(request);
+      const before = await signedIn.find(inBrowser(request)).catch(orNobody);
       if (before !== undefined) {
         const { personId: person } = before.principal;
         await signIn.sessions.end({ actor: person, person, id: before.session.id });

@@ -17,15 +17,13 @@ export interface Sent {
 }
 
 export interface SignedInDoor {
-  /** The session that its cookies hold, whether it is one or not. */
+  /** The session that its cookies hold, or a program sends, whether it is one or not. */
   shown(request: Pick<Sent, 'headers'>): string | undefined;
   /**
    * `undefined` where it carries no session. Throws `unauthenticated`, or `forbidden` for another site's.
    * `evenSuspended`: for what somebody who is suspended may still do.
    */
   find(request: Sent, how?: 'script' | 'form', evenSuspended?: boolean): Promise<SignedIn | undefined>;
-  /** The same, and `undefined` for a session that is over: for pages that everybody may see. */
-  look(request: Sent): Promise<SignedIn | undefined>;
 }
 
 export interface SignedInDeps {
@@ -38,29 +36,16 @@ const BEARER = /^Bearer +(iws_\S+)$/i;
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 export function createSignedIn({ sessions, cookies, place }: SignedInDeps): SignedInDoor {
-  const shown: SignedInDoor['shown'] = ({ headers }) => cookies.read(headers.cookie, 'session');
+  const shown: SignedInDoor['shown'] = ({ headers: { authorization, cookie } }) =>
+    authorization === undefined ? cookies.read(cookie, 'session') : BEARER.exec(authorization)?.[1];
   return {
     shown,
     async find({ method, headers }, how = 'script', evenSuspended = false) {
-      const { authorization } = headers;
-      if (authorization !== undefined) {
-        const bearer = BEARER.exec(authorization)?.[1];
-        return bearer === undefined ? undefined : sessions.authenticate(bearer, evenSuspended);
-      }
       const token = shown({ headers });
       if (token === undefined) return undefined;
-      if (!SAFE.has(method)) (how === 'form' ? checkSameOrigin : checkScript)(place(), headers);
+      if (headers.authorization === undefined && !SAFE.has(method))
+        (how === 'form' ? checkSameOrigin : checkScript)(place(), headers);
       return sessions.authenticate(token, evenSuspended);
-    },
-    async look({ headers }) {
-      const token = shown({ headers });
-      if (token === undefined) return undefined;
-      try {
-        return await sessions.authenticate(token);
-      } catch (error) {
-        if ((error as { code?: string }).code === 'unauthenticated') return undefined;
-        throw error;
-      }
     },
   };
 }
