@@ -1,107 +1,54 @@
 /**
  * The hub without its doors: every room wired to the others over injected clock, randomness, database and blob store.
  *
- * A process puts HTTP and sockets in front of it (`node/start-hub.ts`); the simulator puts hundreds of devices in front
- * of the very same thing. What is in memory here can be lost at any moment: the database is the truth.
+ * Opened in this order, each with those before: people (`open-people.ts`), books, devices, work. A process puts HTTP
+ * and sockets in front of it (`node/start-hub.ts`); the simulator puts hundreds of devices in front of the very same
+ * thing. What is in memory here can be lost at any moment: the database is the truth.
  */
-import { newId, type BlobStore, type Clock, type Crypto, type Random } from '@idlewild/protocol';
-import { createAnswers } from './answers/answers.ts';
-import { checkReceipt } from './answers/check-receipt.ts';
-import { createJournal } from './answers/journal/journal.ts';
-import type { AnswerMeter, Answers } from './answers/port.ts';
-import { type AnswerReceipts } from './answers/receipts.ts';
-import { type Audit } from './audit/audit.ts';
+import { newId } from '@idlewild/protocol';
+import type { Answers } from './answers/port.ts';
+import type { AnswerReceipts } from './answers/receipts.ts';
+import type { Audit } from './audit/audit.ts';
 import { createAuditDesk, type AuditDesk } from './audit/desk.ts';
 import { createLocalBus } from './bus/local-bus.ts';
-import type { Bus } from './bus/port.ts';
 import { createTerritoryBus } from './bus/territory-bus.ts';
+import type { Callers } from './callers/callers.ts';
 import { startChores } from './chores.ts';
-import { createCallers, type Callers } from './callers/callers.ts';
-import type { DefaultLimits } from './callers/limits.ts';
-import type { OpenDatabase } from './db/open.ts';
-import { together } from './db/together.ts';
 import type { Database } from './db/schema.ts';
-import { accountIn } from './embeddings/account.ts';
-import { createEmbeddings } from './embeddings/embeddings.ts';
 import type { Embeddings } from './embeddings/port.ts';
-import { type Devices } from './identity/devices.ts';
-import { createEnrolment } from './identity/enrolment.ts';
-import { createFarewell } from './identity/farewell.ts';
-import { type Invites } from './identity/invites.ts';
-import { type Keys } from './identity/keys.ts';
-import { areRevoked } from './identity/revoked-lately.ts';
-import { type ScopeOf } from './identity/scope.ts';
-import { secretsOf, type Secrets } from './identity/secrets.ts';
+import type { HubDeps, ReplicaDeps } from './hub-deps.ts';
+import type { Devices } from './identity/devices.ts';
+import type { Invites } from './identity/invites.ts';
+import type { Keys } from './identity/keys.ts';
+import type { ScopeOf } from './identity/scope.ts';
+import { secretsOf } from './identity/secrets.ts';
 import type { TerritoryName } from './identity/territory-name.ts';
-import { createTicketHolders, type TicketHolders } from './identity/ticket-holders.ts';
-import { HUB_LIMITS } from './limits.ts';
+import type { TicketHolders } from './identity/ticket-holders.ts';
 import type { Log } from './log.ts';
-import { type Model, type Models } from './models/registry.ts';
-import { openProjects } from './projects/open.ts';
+import type { Models } from './models/registry.ts';
+import { openBooks } from './open-books.ts';
+import { openDevices, type Connected } from './open-devices.ts';
+import { openPeople, type People } from './open-people.ts';
+import { openWork } from './open-work.ts';
+import type { People as PeopleRoom } from './people/people.ts';
+import type { PeopleVersions } from './people/versions.ts';
+import type { PolicyDesk } from './policy/desk.ts';
+import type { TerritoryPolicy } from './policy/policy.ts';
 import type { Allocations } from './projects/allocations.ts';
 import type { Projects } from './projects/projects.ts';
 import type { SpendRules } from './projects/rules.ts';
 import type { Spending } from './projects/spending.ts';
-import type { People as PeopleRoom } from './people/people.ts';
-import { createEyes, type FreshEyes } from './placement/eyes.ts';
-import { createPlacement, type Placement } from './placement/placement.ts';
-import { type PeopleVersions } from './people/versions.ts';
-import type { PolicyDesk } from './policy/desk.ts';
-import type { TerritoryPolicy } from './policy/policy.ts';
-import { createBlobDesk, type BlobDesk, type BlobOrigin } from './relay/blob-desk.ts';
-import { createDuties } from './replicas/duties.ts';
-import { createFleet, type Fleet } from './replicas/fleet.ts';
+import type { BlobDesk } from './relay/blob-desk.ts';
 import type { Duty, Replica } from './replicas/port.ts';
 import type { SealedAnswers } from './sealed/port.ts';
-import { createSealedReceipts } from './sealed/receipts.ts';
-import { createSealed } from './sealed/sealed.ts';
-import { createVouched } from './sealed/vouched.ts';
-import type { SessionEvents, Sessions } from './session/port.ts';
-import { type DeviceTrust } from './trust/device-trust.ts';
-import { createDoor, type DoorDeps } from './trust/door.ts';
-import { createTrust, type Trust } from './trust/trust.ts';
-import { type Vouches } from './trust/vouches.ts';
-import { type SignIn } from './sign-in/sign-in.ts';
-import { createHeldBlobs, type HeldBlobs } from './storage/held-blobs.ts';
-import { createSessions, type Enrolment, type LocalSessions, type SessionsDeps } from './session/sessions.ts';
-import { openPeople, type People } from './open-people.ts';
+import type { Sessions } from './session/port.ts';
+import type { LocalSessions } from './session/sessions.ts';
+import type { SignIn } from './sign-in/sign-in.ts';
+import type { HeldBlobs } from './storage/held-blobs.ts';
+import type { DeviceTrust } from './trust/device-trust.ts';
+import type { Trust } from './trust/trust.ts';
+import type { Vouches } from './trust/vouches.ts';
 import { openUse, type UseRooms } from './use/open-use.ts';
-
-/** This process as one of several, or as the only one. */
-export interface ReplicaDeps {
-  readonly id: string;
-  readonly bus: Bus;
-  /** Nobody else has this database, and nobody will. */
-  readonly isAlone: boolean;
-}
-
-export interface HubDeps {
-  readonly database: OpenDatabase;
-  readonly store: BlobStore;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly crypto: Crypto;
-  /** Of the whole process, whichever territory this is. */
-  readonly secrets: Secrets;
-  /** Which of the database's territories; absent: its first, which is made where there is none. */
-  readonly territory?: string | undefined;
-  /** What the first is called where it is made; absent: home. */
-  readonly name?: string | undefined;
-  /** Where OpenID providers may be in a private network; see `SignInDeps`. */
-  readonly privateProviders?: readonly string[] | undefined;
-  readonly meter: AnswerMeter;
-  /** Absent: it is alone. */
-  readonly replica?: ReplicaDeps | undefined;
-  /** Frames for other replicas that come faster than this go together; absent: a few milliseconds. */
-  readonly passGapMs?: number | undefined;
-  /** Why no device may join this replica at the moment. */
-  readonly refusal?: SessionsDeps['refusal'];
-  /** Bytes of blobs that devices were given. */
-  onBlobServed?(origin: BlobOrigin, bytes: number): void;
-  /** For keys that have no limit of their own; absent: they have none. */
-  readonly limits?: DefaultLimits | undefined;
-  readonly log: Log;
-}
 
 export interface Hub {
   readonly id: string;
@@ -173,133 +120,6 @@ const aloneOn = ({ clock, random, log }: HubDeps): ReplicaDeps => ({
   isAlone: true,
 });
 
-/** What this replica writes down of answers, and may do for all. */
-function openBooks(
-  deps: HubDeps,
-  { journalKey: key, territory: { id: territory }, audit, versions }: People,
-  { id, isAlone }: ReplicaDeps,
-  replica: Replica,
-) {
-  const { database, crypto, random, log, limits: defaults = {} } = deps;
-  const sealing = { database, territory, crypto, random, clock: database.clock, key, log };
-  const callers = createCallers({ ...sealing, replica, defaults });
-  const accounts = openProjects({ database, random, audit, versions, owner: id, log }, territory);
-  return {
-    callers,
-    ...accounts,
-    journal: callers.charging(createJournal({ ...sealing, owner: id }), accounts.spending),
-    duties: createDuties({ ...deps, replica, exclusive: isAlone }),
-  };
-}
-type Books = ReturnType<typeof openBooks>;
-
-/** Devices, wherever their channels are. */
-function openDevices(deps: HubDeps, people: People, self: ReplicaDeps, rooms: () => Rooms) {
-  const { clock, random, crypto, log, database, refusal, passGapMs } = deps;
-  const { opened, certificate, territory, devices, tickets, versions, policy } = people;
-  const fleet: Fleet = createFleet({
-    replica: self.id,
-    bus: self.bus,
-    isAlone: self.isAlone,
-    clock,
-    passGapMs,
-    log,
-    local: () => local,
-    events: eventsFor(territory.id, rooms),
-    demand: { beat: () => rooms().placement.said(), onBeat: (beat) => rooms().placement.heard(beat.from, beat) },
-  });
-  const trust = createTrust({
-    db: database.db,
-    territory: territory.id,
-    versions,
-    tiersFor: (dataClass) => policy.tiersFor(dataClass),
-    clock,
-    devices: () => fleet.list(),
-    onChanged() {
-      rooms().answers.retrust();
-      rooms().embeddings.retrust();
-      rooms().sealed.retrust();
-      rooms().placement.onTrust();
-    },
-    log,
-  });
-  const local = createSessions({
-    clock: database.clock,
-    random,
-    crypto,
-    log,
-    replica: self.id,
-    territory,
-    identity: { territoryKey: territory.publicKey, hubKey: opened.hub.key, certificate },
-    enrolment: doorOf(deps, people, trust, (refused) => rooms().auditDesk.onRefusedDevice(refused)),
-    tickets,
-    events: fleet.events,
-    refusal,
-  });
-  return { fleet, local, trust, ticketHolders: createTicketHolders({ tickets, fleet, devices, clock }) };
-}
-type Connected = ReturnType<typeof openDevices>;
-
-/** What devices are asked for. */
-function openWork(
-  deps: HubDeps,
-  people: People,
-  books: Books,
-  { id }: ReplicaDeps,
-  { fleet, local, trust }: Connected,
-) {
-  const { clock, random, crypto, log, meter } = deps;
-  const { models, territory, vouches } = people;
-  const { journal, duties } = books;
-  const { clock: wallClock } = deps.database;
-  const vouched = createVouched({
-    clock,
-    trust,
-    vouches,
-    territory: territory.id,
-    devices: () => fleet.list(),
-    wallClock,
-  });
-  const { blobs, held, placement, readModels } = createPlaces(deps, {
-    territory: territory.id,
-    sessions: fleet,
-    local,
-    duty: duties.duty('placement'),
-    models: () => models.list(territory.id),
-    queued: () => answers.queuedByModel(),
-    eyes: createEyes(trust, vouched),
-  });
-  const common = { clock, random, replica: id, sessions: fleet, placement, trust, meter, log };
-  const answers: Answers = createAnswers({
-    ...common,
-    journal,
-    checkReceipt: (device, receipt, seen) => checkReceipt(device, receipt, seen, crypto, log),
-  });
-  const embeddings: Embeddings = createEmbeddings({
-    ...common,
-    account: accountIn(journal),
-    onFree: () => answers.pump(),
-  });
-  const sealed: SealedAnswers = createSealed({
-    ...common,
-    crypto,
-    key: people.offerKey,
-    wallClock,
-    journal,
-    receipts: createSealedReceipts({
-      territory: territory.publicKey,
-      hub: people.opened.hub.key,
-      certificate: people.certificate,
-      crypto,
-      clock: wallClock,
-      log,
-    }),
-    vouched,
-    onFree: () => answers.pump(),
-  });
-  return { answers, embeddings, sealed, blobs, held, placement, readModels };
-}
-
 export async function createHub(given: HubDeps): Promise<Hub> {
   const { territory: further, secrets: all } = given;
   const deps: HubDeps = further === undefined ? given : { ...given, secrets: secretsOf(all, further) };
@@ -311,12 +131,7 @@ export async function createHub(given: HubDeps): Promise<Hub> {
   const replica: Replica = { id: self.id, bus: self.bus, isLive: (other) => connected.fleet.isLive(other) };
   const books = openBooks(deps, people, self, replica);
   const { callers, journal, duties } = books;
-  const connected: Connected = openDevices(deps, people, self, () => ({
-    devices,
-    trust: connected.trust,
-    auditDesk,
-    ...work,
-  }));
+  const connected: Connected = openDevices(deps, people, self, () => ({ auditDesk, ...work }));
   const { local, fleet } = connected;
   const work = openWork(deps, people, books, self, connected);
   const { answers, placement, embeddings, sealed, readModels } = work;
@@ -385,105 +200,6 @@ function openAuditDesk({ database, crypto, log }: HubDeps, people: People, duty:
   const { audit, territory, opened, certificate } = people;
   const signer = { hubKey: opened.hub.key, certificate };
   return createAuditDesk({ ...database, crypto, log, audit, duty, territory, ...signer });
-}
-
-/** Who may be a device of the territory. */
-function doorOf(
-  { database, crypto }: HubDeps,
-  { opened, certificate, territory, audit, devices, invites }: People,
-  trust: Trust,
-  onRefused: DoorDeps['onRefused'],
-): Enrolment {
-  const { id } = territory;
-  const { hub } = opened;
-  const isRevoked = together<string, boolean>(HUB_LIMITS.handshakesMax, (ids) => areRevoked(database, id, ids));
-  const farewell = createFarewell({ ...database, crypto, audit, territory, certificate, hubKey: hub.key });
-  const enrolment = createEnrolment({ territory: id, devices, invites, farewell });
-  const { db } = database;
-  const door = createDoor({ db, crypto, territory: id, enrolment, trust, onRefused });
-  return { ...door, isRevoked, touch: (device) => devices.touch(id, device), leave: (device) => farewell.say(device) };
-}
-
-type Rooms = Pick<Hub, 'devices' | 'blobs' | 'answers' | 'embeddings' | 'sealed'> & {
-  readonly placement: Placement;
-  readonly trust: Trust;
-  readonly auditDesk: Pick<AuditDesk, 'onRefusedDevice'>;
-};
-
-/** Who hears what of devices: sessions come first, and the rooms that they tell are made after them. */
-function eventsFor(territory: string, rooms: () => Rooms): SessionEvents {
-  const pump = (): void => {
-    rooms().answers.pump();
-    rooms().sealed.pump();
-    rooms().embeddings.pump();
-  };
-  return {
-    onJoin(device) {
-      rooms().trust.onJoin(device);
-      rooms().placement.onJoin(device);
-      pump();
-    },
-    onStatus(device) {
-      rooms().placement.onStatus(device);
-      pump();
-    },
-    onAnswer(device, event) {
-      rooms().answers.onFrame(device, event);
-      if (event.t === 'answer.finished' || event.t === 'answer.failed') rooms().sealed.pump();
-    },
-    onBlob: (device, part) => rooms().blobs.onPart(device, part),
-    onEmbed: (device, event) => rooms().embeddings.onFrame(device, event),
-    onSealed: (device, event) => rooms().sealed.onFrame(device, event),
-    onGone(device, code, why) {
-      const { devices, blobs, placement, answers, embeddings, sealed, trust } = rooms();
-      trust.onGone(device);
-      devices.touch(territory, device.id);
-      blobs.onGone(device);
-      placement.onGone(device);
-      answers.onGone(device, code, why);
-      embeddings.onGone(device, code, why);
-      sealed.onGone(device, code, why);
-    },
-  };
-}
-
-/** Which models lie where, and where their bytes come from. */
-function createPlaces(
-  { clock, crypto, store, log, onBlobServed, database: { db } }: HubDeps,
-  { territory, sessions, local, duty, models, queued, eyes }: PlacesDeps,
-): { blobs: BlobDesk; held: HeldBlobs; placement: Placement; readModels(): Promise<void> } {
-  const onServed = (origin: BlobOrigin, bytes: number): void => onBlobServed?.(origin, bytes);
-  // Bulk does not go over the bus: a device gives to others of its own replica.
-  const blobs: BlobDesk = createBlobDesk({
-    clock,
-    crypto,
-    store,
-    sessions: local,
-    log,
-    onServed,
-    reread: async () => blobs.update(await models()),
-  });
-  const placement = createPlacement({ clock, sessions, log, duty, models, queued, eyes });
-  const isOfModel = (cid: string): boolean | Promise<boolean> => blobs.isOfModel(cid);
-  return {
-    blobs,
-    held: createHeldBlobs({ db, territory, store, crypto, isOfModel }),
-    placement,
-    async readModels() {
-      await blobs.update(await models());
-      await placement.refresh();
-    },
-  };
-}
-
-interface PlacesDeps {
-  readonly territory: string;
-  readonly sessions: Sessions;
-  readonly local: LocalSessions;
-  readonly duty: Duty;
-  readonly models: () => Promise<Model[]>;
-  readonly queued: () => ReadonlyMap<string, number>;
-  readonly eyes: FreshEyes;
 }
 
 async function isReady(db: Database, log: Log): Promise<boolean> {

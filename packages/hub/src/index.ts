@@ -1,5 +1,6 @@
 /** The control plane: starting it as a process, and its core for the simulator. */
-export { createHub, type Hub, type HubDeps, type ReplicaDeps } from './hub.ts';
+export { createHub, type Hub } from './hub.ts';
+export type { HubDeps, ReplicaDeps } from './hub-deps.ts';
 export { startHub, isLoopback, type HubOptions, type RunningHub } from './node/start-hub.ts';
 export { createPinoLog, type PinoLogOptions } from './node/pino-log.ts';
 export { openDatabase, type OpenDatabase } from './db/open.ts';

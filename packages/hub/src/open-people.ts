@@ -2,19 +2,18 @@
  * Who belongs to a territory, what it has, and the secrets of its hub: all that is opened from the database before a
  * device or a caller is known.
  */
-import { concat, utf8, type BlobStore, type Clock, type Crypto, type Random } from '@idlewild/protocol';
+import { concat, utf8, type Crypto } from '@idlewild/protocol';
 import { createAnswerReceipts } from './answers/receipts.ts';
 import { createAudit } from './audit/audit.ts';
-import type { OpenDatabase } from './db/open.ts';
+import type { HubDeps } from './hub-deps.ts';
 import { createDevices } from './identity/devices.ts';
 import { createInvites } from './identity/invites.ts';
 import { createKeys } from './identity/keys.ts';
 import { createScopes } from './identity/scope.ts';
-import { type Secrets, type SecretName } from './identity/secrets.ts';
+import type { SecretName } from './identity/secrets.ts';
 import { createTickets } from './identity/tickets.ts';
 import { createTerritoryName } from './identity/territory-name.ts';
 import { keepCertified, openFurther, openTerritory } from './identity/territory.ts';
-import type { Log } from './log.ts';
 import { createModels } from './models/registry.ts';
 import { createPeople } from './people/people.ts';
 import { createPeopleVersions } from './people/versions.ts';
@@ -24,28 +23,12 @@ import { createDeviceTrust } from './trust/device-trust.ts';
 import { createVouches } from './trust/vouches.ts';
 import { createSignIn } from './sign-in/sign-in.ts';
 
-export interface PeopleDeps {
-  readonly database: OpenDatabase;
-  readonly store: BlobStore;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly crypto: Crypto;
-  readonly secrets: Secrets;
-  /** Id of a further territory of the database; absent: its first. */
-  readonly territory?: string | undefined;
-  /** What the first is called where it is made; absent: home. */
-  readonly name?: string | undefined;
-  /** Where OpenID providers may be in a private network; see `SignInDeps`. */
-  readonly privateProviders?: readonly string[] | undefined;
-  readonly log: Log;
-}
-
 const SECRET_BYTES = 32;
 const JOURNAL_KEY = 'Idlewild journal key: seals open requests. Without it they cannot be accounted for after a crash.';
 const SIGN_IN_KEY = 'Idlewild sign-in key: seals secrets of OpenID providers. Without it they have to be given again.';
 const SCOPE_KEY = 'Idlewild scope key: names who may share cached prompts. Without it they are computed once more.';
 
-async function secretOf(name: SecretName, header: string, { secrets, random }: PeopleDeps): Promise<Uint8Array> {
+async function secretOf(name: SecretName, header: string, { secrets, random }: HubDeps): Promise<Uint8Array> {
   const kept = await secrets.read(name);
   if (kept !== undefined) return kept;
   await secrets.write(name, random.bytes(SECRET_BYTES), header);
@@ -56,8 +39,7 @@ async function secretOf(name: SecretName, header: string, { secrets, random }: P
 const derive = async (crypto: Crypto, secret: Uint8Array, use: string): Promise<Uint8Array> =>
   crypto.sha256(concat([utf8(`idlewild/v1/hub/${use}\n`), secret]));
 
-/** Who belongs to the territory, what it has, and the secrets of its hub. */
-export async function openPeople(deps: PeopleDeps) {
+export async function openPeople(deps: HubDeps) {
   const { store, random, crypto, secrets, database } = deps;
   const { db } = database;
   // What people read later is told in the database's time, whichever machine writes it.

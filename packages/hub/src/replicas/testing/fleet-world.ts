@@ -1,4 +1,4 @@
-/** Several replicas over one database and one bus, with scripted devices, a stepped clock, and what is asked of them. */
+/** Several replicas over one database and one bus, scripted devices, a stepped clock, and what is asked of them. */
 import { createMemoryBlobStore, joinTokenOf, type AnswerWork, type KeyPair, type ToDevice } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
