@@ -63,6 +63,8 @@ export const LIMITS = {
   useRulesMax: 64,
   usePhrasesMax: 256,
   usePhraseCharactersMax: 128,
+  /** Looks at words that one request's text may take: half a second at most, in which a hub does nothing else. */
+  usePhraseStepsMax: 8_000_000,
   useLabelsMax: 64,
   useListMax: 256,
   useProfilesMax: 16,

@@ -2,7 +2,7 @@
  * Whether a request is one that its community wants, as far as that can be said without computing: lists and phrases.
  * What takes a classifier is left to whoever can run one. Pure; compiled once for each version of the rules.
  */
-import { createPhraseFinder, type PhraseFinder } from './phrases.ts';
+import { createPhraseFinder, readTexts, type PhraseFinder, type ReadTexts } from './phrases.ts';
 import type { UseProfile, UseRule, UseRules } from './use-rules.ts';
 
 export interface UseAsked {
@@ -30,7 +30,7 @@ export type ClassifierRule = Extract<UseRule, { kind: 'classifier' }>;
 export interface UseJudge {
   /** What speaks against the request whatever its text; `except` are reasons that do not hold for this asker. */
   faultOf(asked: UseAsked, except?: ReadonlySet<string>): UseFault | undefined;
-  /** What speaks against its text. */
+  /** What speaks against its text. Throws `use_unjudged` for more text than can be held against so many phrases. */
   faultOfTexts(texts: readonly string[], asked: UseAsked, except?: ReadonlySet<string>): UseFault | undefined;
   /** Rules that take a classifier, for this asker. */
   classifiers(asked: UseAsked, except?: ReadonlySet<string>): readonly ClassifierRule[];
@@ -82,10 +82,11 @@ export function createUseJudge(rules: UseRules): UseJudge {
       return undefined;
     },
     faultOfTexts(texts, asked, except = NOTHING) {
+      let read: ReadTexts | undefined;
       for (const { phrases } of holding(asked)) {
         for (const { id, why, find } of phrases) {
           const reason = reasonOfRule(id);
-          if (!except.has(reason) && texts.some((text) => find(text) !== undefined)) return { reason, why };
+          if (!except.has(reason) && find((read ??= readTexts(texts))) !== undefined) return { reason, why };
         }
       }
       return undefined;

@@ -18,7 +18,7 @@ import { bytes32 } from '../wire/byte-fields.ts';
 import { causeSchema } from '../wire/purpose.ts';
 import { encodeCbor } from '../wire/frame.ts';
 import { reasonOfRule } from './judge.ts';
-import { createPhraseFinder } from './phrases.ts';
+import { createPhraseFinder, readTexts } from './phrases.ts';
 import { useRulesSchema, type UseRules } from './use-rules.ts';
 
 const label = z.int().min(0).max(65_535);
@@ -127,12 +127,12 @@ const unjudged = (why: string): IdlewildError =>
     `encrypted prompts cannot be held to this community's rules of use: ${why}; tell a steward, or ask in the open`,
   );
 
-/** The rule of phrases that speaks against one of the texts, by its id. */
-export const phraseFault = ({ phrases }: UseOrder, texts: readonly string[]): string | undefined =>
-  phrases.find((each) => {
-    const find = createPhraseFinder(each.phrases);
-    return texts.some((text) => find(text) !== undefined);
-  })?.rule;
+/** The rule of phrases that speaks against one of the texts, by its id. Throws `use_unjudged` as judges do. */
+export function phraseFault({ phrases }: UseOrder, texts: readonly string[]): string | undefined {
+  if (phrases.length === 0) return undefined;
+  const read = readTexts(texts);
+  return phrases.find((each) => createPhraseFinder(each.phrases)(read) !== undefined)?.rule;
+}
 
 /** Whether a classifier's probabilities of one text speak against it. */
 export const isOver = (

@@ -1,7 +1,8 @@
 /** Claims about rules of use: what lists, phrases and profiles refuse, whom, and what they leave alone. */
 import { expect, test } from 'vitest';
+import { LIMITS } from '../limits.ts';
 import { createUseJudge, type UseAsked } from './judge.ts';
-import { createPhraseFinder } from './phrases.ts';
+import { createPhraseFinder, readTexts } from './phrases.ts';
 import { NO_USE_RULES, useRulesSchema, type UseRules } from './use-rules.ts';
 
 const asked = (more: Partial<UseAsked> = {}): UseAsked => ({ model: 'jacobean', groups: [], ...more });
@@ -57,16 +58,51 @@ test.each<[string, string, boolean]>([
   ['爆弾', 'これは爆弾です', false],
   ['*爆弾*', 'これは爆弾です', true],
 ])('the phrase "%s" and the text "%s": %s', (phrase, text, isIn) => {
-  expect(createPhraseFinder(['unrelated', phrase])(text)).toBe(isIn ? phrase : undefined);
+  expect(createPhraseFinder(['unrelated', phrase])(readTexts([text]))).toBe(isIn ? phrase : undefined);
 });
 
 test('a text of two megabytes is held against all phrases that there may be without stopping anybody for long', () => {
   const find = createPhraseFinder(Array.from({ length: 256 }, (_, n) => (n < 16 ? `*bad${n}*` : `bad${n} thing`)));
   const text = 'lorem ipsum dolor sit amet '.repeat(78_000);
   const beganAtMs = performance.now();
-  expect(find(text)).toBeUndefined();
+  expect(find(readTexts([text]))).toBeUndefined();
   // Generous: what must not happen is a time that grows with the square of anything.
   expect(performance.now() - beganAtMs).toBeLessThan(3_000);
+});
+
+const every = (n: number, phrase: (n: number) => string): string[] => Array.from({ length: n }, (_, at) => phrase(at));
+const half = LIMITS.promptBytesMax;
+test.each<[string, string[], string]>([
+  ['which all begin alike', every(256, (n) => `${'a '.repeat(30)}b${n}`), 'a '.repeat(half / 2)],
+  ['that stand for many words', every(256, (n) => `*${n}* *a* a* *a a b`), 'a '.repeat(half / 2)],
+  [
+    'that lead everywhere',
+    every(256, (n) => [0, 1, 2, 3, 4].map((p) => ['a', 'a*', '*a', '*a*'][(n >> p) & 3]).join(' ') + ' b'),
+    'a '.repeat(half / 2),
+  ],
+  ['that nearly fit into a word', every(256, (n) => `*${'a'.repeat(100)}b${n}*`), 'a'.repeat(half)],
+  ['before a text that grows as it is read', ['x'], '\ufdfa'.repeat(half / 3)],
+])('the worst text for phrases %s is held against 64 rules of them once, or not at all', (_, said, text) => {
+  const { faultOfTexts } = judge({ rules: every(64, (n) => `r${n}`).map((id) => phrases(id, ...said)) });
+  const beganAtMs = performance.now();
+  try {
+    expect(
+      faultOfTexts(
+        Array.from({ length: 8 }, () => text),
+        asked(),
+      ),
+    ).toBeUndefined();
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'use_unjudged' });
+  }
+  expect(performance.now() - beganAtMs).toBeLessThan(8_000);
+});
+
+test('a phrase with "*" is found in a long text beside many others, and none where it is not', () => {
+  const words = every(60_000, (n) => `w${n}`).join(' ');
+  const { faultOfTexts } = judge({ rules: [phrases('many', ...every(100, (n) => `*q${n}x*`), '*bad* idea')] });
+  expect(faultOfTexts([words], asked())).toBeUndefined();
+  expect(faultOfTexts([`${words} a very BÁDLY idea`], asked())).toMatchObject({ reason: 'rule:many' });
 });
 
 test('a rule says its reason, and an exemption lifts that rule alone', () => {
