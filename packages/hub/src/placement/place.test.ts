@@ -1,37 +1,9 @@
 /** Claims about who should hold what, searched for over random communities. */
-import { createSeededRandom } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { createDemand } from './demand.ts';
-import { PLACE_RULES, type Holding, type PlacedDevice, type PlacedModel } from './community.ts';
+import { PLACE_RULES, type PlacedDevice, type PlacedModel } from './community.ts';
 import { place } from './place.ts';
-
-type Holds = ReadonlyMap<string, readonly Holding[]>;
-
-const model = (cid: string, bytes: number, over: Partial<PlacedModel> = {}): PlacedModel => ({
-  cid,
-  bytes,
-  memoryBytes: bytes,
-  pinned: false,
-  ...over,
-});
-const device = (id: string, over: Partial<PlacedDevice> = {}): PlacedDevice => ({
-  id,
-  live: true,
-  memoryBytes: 100,
-  diskBytes: 1_000,
-  tokensPerSecond: 10,
-  holding: [],
-  failed: new Set(),
-  ...over,
-});
-const told = (devices: readonly PlacedDevice[], holds: Holds): PlacedDevice[] =>
-  devices.map((each) => ({ ...each, holding: holds.get(each.id) ?? [] }));
-const warmOf = (holds: Holds, id: string): string[] =>
-  (holds.get(id) ?? []).filter(({ warm }) => warm).map(({ cid }) => cid);
-const copiesOf = (holds: Holds, cid: string): number =>
-  [...holds.keys()].filter((id) => warmOf(holds, id).includes(cid)).length;
-const heldOf = (holds: Holds, cid: string): number =>
-  [...holds.values()].filter((all) => all.some((each) => each.cid === cid)).length;
+import { copiesOf, device, draw, heldOf, model, overBounds, told, warmOf } from './testing/community.ts';
 
 test('where everything fits, everybody holds everything', () => {
   const models = [model('a', 30), model('b', 30)];
@@ -112,46 +84,7 @@ test('demand is requests per minute, and forgets by half', () => {
   expect(demand.of('a', 7_800_000)).toBe(0);
 });
 
-interface Community {
-  readonly devices: PlacedDevice[];
-  readonly models: PlacedModel[];
-  readonly demand: Map<string, number>;
-  readonly random: ReturnType<typeof createSeededRandom>;
-}
-
-function draw(seed: number): Community {
-  const random = createSeededRandom(seed);
-  const whole = (from: number, to: number): number => from + Math.floor(random.unit() * (to - from + 1));
-  const models = Array.from({ length: whole(1, 9) }, (_, index) => {
-    const bytes = whole(10, 90);
-    const pinned = random.unit() < 0.15;
-    return model(`m${index}`, bytes, { memoryBytes: Math.ceil(bytes * (1 + random.unit())), pinned });
-  });
-  const devices = Array.from({ length: whole(1, 12) }, (_, index) =>
-    device(`d${index}`, {
-      live: random.unit() > 0.1,
-      memoryBytes: whole(0, 300),
-      diskBytes: whole(0, 500),
-      tokensPerSecond: whole(0, 100),
-      failed: new Set(models.filter(() => random.unit() < 0.05).map(({ cid }) => cid)),
-    }),
-  );
-  const demand = new Map(models.map(({ cid }) => [cid, random.unit() < 0.3 ? 0 : random.unit() ** 4 * 60]));
-  return { devices, models, demand, random };
-}
-
 const SEEDS = Array.from({ length: 400 }, (_, index) => index + 1);
-
-function checkBounds({ devices, models }: Community, holds: Holds, seed: number): void {
-  for (const { id, diskBytes, memoryBytes } of devices) {
-    const all = (holds.get(id) ?? []).map((each) => ({ ...each, model: models.find(({ cid }) => cid === each.cid) }));
-    const disk = all.reduce((sum, { model: held }) => sum + (held?.bytes ?? Infinity), 0);
-    const memory = all.reduce((sum, { model: held, warm }) => sum + (warm ? (held?.memoryBytes ?? Infinity) : 0), 0);
-    expect(disk, `disk of ${id}, seed ${seed}`).toBeLessThanOrEqual(diskBytes);
-    expect(memory, `memory of ${id}, seed ${seed}`).toBeLessThanOrEqual(memoryBytes);
-    expect(new Set(all.map(({ cid }) => cid)).size).toBe(all.length);
-  }
-}
 
 test('nobody is asked for more than it lends, and a model with room anywhere free is warm somewhere', () => {
   expect.hasAssertions();
@@ -159,7 +92,7 @@ test('nobody is asked for more than it lends, and a model with room anywhere fre
     const community = draw(seed);
     const { devices, models, demand } = community;
     const holds = place(devices, models, demand, 0);
-    checkBounds(community, holds, seed);
+    expect(overBounds(community, holds), `seed ${seed}`).toEqual([]);
     for (const each of models) {
       const couldHave = devices.some(({ id, live, failed, memoryBytes, diskBytes }) => {
         const used = (holds.get(id) ?? []).map(({ cid, warm }) => ({ held: models.find((m) => m.cid === cid), warm }));
@@ -185,7 +118,7 @@ test('it comes to rest, and under demand that only wavers changes next to nothin
     for (let minute = 0; minute < 300; minute++) {
       const wavering = new Map([...demand].map(([cid, rate]) => [cid, rate * (0.8 + 0.4 * random.unit())]));
       const holds = place(devices, models, wavering, minute * 60_000);
-      if (minute % 60 === 0) checkBounds(community, holds, seed);
+      if (minute % 60 === 0) expect(overBounds(community, holds), `seed ${seed}`).toEqual([]);
       const next = JSON.stringify([...holds].map(([id, all]) => [id, all.map(({ cid, warm }) => [cid, warm])]));
       if (minute > 120 && next !== text) changes += 1;
       text = next;
