@@ -9,12 +9,16 @@ import { defineConfig } from 'vitest/config';
 // What a test waits for comes soon, but not on a machine that does other things, too.
 const patient = { expect: { poll: { timeout: 10_000 } } };
 
+// No module has state of its own, so files share their worker's modules; whole hubs are loaded once, not 140 times.
 const unit = {
   ...patient,
   name: 'unit',
+  isolate: false,
+  globalSetup: 'packages/hub/src/testing/shared-postgres.ts',
   include: ['packages/**/*.test.ts', 'scripts/**/*.test.ts', 'docs/*.test.ts', 'tidy.test.ts'],
   exclude: ['**/node_modules/**', 'packages/sim/**'],
-  testTimeout: 20_000,
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
 };
 
 // The fifty worlds of the simulation stand in two files, so that two cores share them.

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MIGRATIONS, migrate } from '../db/migrate.ts';
 import { openDatabase, type BringTables } from '../db/open.ts';
 import { createDiskSecrets } from '../identity/secrets.ts';
-import { startPostgres } from '../testing/postgres.ts';
+import { sharedPostgres } from '../testing/shared-postgres.ts';
 import { backUp, type BackUpOptions } from './back-up.ts';
 import type { Place } from './place.ts';
 import { restore, type RestoreOptions } from './restore.ts';
@@ -27,7 +27,7 @@ import {
 } from './testing/places.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'idlewild-archive-'));
-const postgres = await startPostgres();
+const postgres = await sharedPostgres();
 afterAll(async () => {
   await postgres?.stop();
   rmSync(home, { recursive: true, force: true });

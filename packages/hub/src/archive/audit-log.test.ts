@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { copyLines, openAuditHead, verifyCopy, type AuditRecord, type KnownLog } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { afterAll, expect, test } from 'vitest';
-import { startPostgres } from '../testing/postgres.ts';
+import { sharedPostgres } from '../testing/shared-postgres.ts';
 import { backUp } from './back-up.ts';
 import { restore } from './restore.ts';
 import { QUOTA_BYTES, makePlace, startIn, type HubInPlace, type PlaceKind } from './testing/places.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'idlewild-audit-log-'));
-const postgres = await startPostgres();
+const postgres = await sharedPostgres();
 afterAll(async () => {
   await postgres?.stop();
   rmSync(home, { recursive: true, force: true });

@@ -200,7 +200,8 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
   test('a turn that was lost is noticed before anything is done in it', async () => {
     const { first, replicas } = await setUp();
     if (replicas[0]!.db === replicas[1]!.db) return;
-    const end = sql`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted`;
+    const end = sql`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted
+      and database = (select oid from pg_database where datname = current_database())`;
     const acting = inTurn(first.db, 'test', async (stillMine) => {
       await end.execute(replicas[1]!.db);
       await stillMine();

@@ -19,7 +19,7 @@ import { createDevices } from '../identity/devices.ts';
 import { createInvites } from '../identity/invites.ts';
 import { createKeys } from '../identity/keys.ts';
 import { createModels } from '../models/registry.ts';
-import { startPostgres } from '../testing/postgres.ts';
+import { sharedPostgres } from '../testing/shared-postgres.ts';
 import { POSTGRES_COLUMNS, SQLITE_COLUMNS, type ColumnTypes } from './column-types.ts';
 import { MIGRATIONS, migrate, type Migration } from './migrate.ts';
 import { POSTGRES_TYPES, createPostgresDialect } from './postgres-dialect.ts';
@@ -43,7 +43,7 @@ const valueOf = (value: Recorded): unknown =>
 const rowOf = (row: object): Record<string, unknown> =>
   Object.fromEntries(Object.entries(row).map(([name, value]) => [name, valueOf(value as Recorded)]));
 
-const server = await startPostgres();
+const server = await sharedPostgres();
 afterAll(() => server?.stop());
 
 interface Place {

@@ -7,10 +7,11 @@ import { afterAll, describe, expect, test } from 'vitest';
 import type { Log } from '../log.ts';
 import { silentLog } from '../log.ts';
 import { startPostgres } from '../testing/postgres.ts';
+import { sharedPostgres } from '../testing/shared-postgres.ts';
 import { MIGRATIONS } from './migrate.ts';
 import { openPostgres, placeOf } from './open-postgres.ts';
 
-const postgres = await startPostgres();
+const postgres = await sharedPostgres();
 afterAll(() => postgres?.stop());
 const fresh = async (): Promise<string> => (await postgres?.createDatabase()) ?? '';
 const open = (url: string) => openPostgres({ url, clock: systemClock, waitMs: 0 });

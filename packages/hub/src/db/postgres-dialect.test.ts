@@ -1,12 +1,12 @@
 import { Kysely, sql } from 'kysely';
 import { Pool } from 'pg';
 import { afterAll, describe, expect, test } from 'vitest';
-import { startPostgres } from '../testing/postgres.ts';
+import { sharedPostgres } from '../testing/shared-postgres.ts';
 import { POSTGRES_COLUMNS } from './column-types.ts';
 import { POSTGRES_TYPES, createPostgresDialect } from './postgres-dialect.ts';
 import { dialectConformance, type DialectUnderTest } from './testing/dialect-conformance.ts';
 
-const postgres = await startPostgres();
+const postgres = await sharedPostgres();
 afterAll(() => postgres?.stop());
 
 async function open(): Promise<DialectUnderTest> {

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { openPostgres } from '../db/open-postgres.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import type { Database } from '../db/schema.ts';
-import { startPostgres } from '../testing/postgres.ts';
+import { sharedPostgres } from '../testing/shared-postgres.ts';
 import { createDatabaseBlobStore } from './database-blob-store.ts';
 
 const MIB = LIMITS.leafBytes;
@@ -13,7 +13,7 @@ const ROOMY = 64 * MIB;
 const storeIn = (db: Database, quotaBytes = ROOMY): BlobStore =>
   createDatabaseBlobStore({ db, quotaBytes, crypto: nodeCrypto });
 
-const postgres = await startPostgres();
+const postgres = await sharedPostgres();
 const opened: OpenDatabase[] = [];
 afterAll(async () => {
   for (const database of opened) await database.close();

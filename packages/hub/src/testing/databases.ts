@@ -8,7 +8,7 @@ import { sql } from 'kysely';
 import { afterAll, onTestFinished } from 'vitest';
 import { openPostgres } from '../db/open-postgres.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
-import { startPostgres, type Postgres } from './postgres.ts';
+import { sharedPostgres, type SharedPostgres } from './shared-postgres.ts';
 import { walled } from './territory-wall.ts';
 
 export interface TestDatabase {
@@ -34,12 +34,12 @@ export async function testDatabases(): Promise<TestDatabase[]> {
       return Array.from({ length: count }, () => one);
     },
   };
-  const server = await startPostgres();
+  const server = await sharedPostgres();
   return server === undefined ? [sqlite] : [sqlite, postgresOf(server)];
 }
 
 /** A database is emptied and used again: making one takes ten times as long. */
-function postgresOf(server: Postgres): TestDatabase {
+function postgresOf(server: SharedPostgres): TestDatabase {
   interface Lent {
     readonly url: string;
     readonly replicas: OpenDatabase[];
@@ -48,11 +48,12 @@ function postgresOf(server: Postgres): TestDatabase {
   const free: Lent[] = [];
   afterAll(async () => {
     await Promise.all(all.flatMap(({ replicas }) => replicas.map(({ close }) => close())));
+    for (const { url } of free) await server.giveBack(url);
     await server.stop();
   });
   async function openShared(count: number): Promise<OpenDatabase[]> {
     let lent = free.pop();
-    if (lent === undefined) all.push((lent = { url: await server.createDatabase(), replicas: [] }));
+    if (lent === undefined) all.push((lent = { url: await server.borrow(), replicas: [] }));
     const { url, replicas } = lent;
     // A fake clock would stand still while the server is waited for.
     while (replicas.length < count) replicas.push(await walled(await openPostgres({ url, clock: systemClock })));

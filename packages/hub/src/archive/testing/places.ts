@@ -8,7 +8,7 @@ import { createAudit } from '../../audit/audit.ts';
 import { migrate } from '../../db/migrate.ts';
 import type { OpenDatabase } from '../../db/open.ts';
 import { createDatabaseBlobStore } from '../../storage/database-blob-store.ts';
-import type { Postgres } from '../../testing/postgres.ts';
+import type { SharedPostgres } from '../../testing/shared-postgres.ts';
 import { openTestDoor, type TestDoor } from '../../testing/test-door.ts';
 import { BLOBS_FOLDER, openDatabaseOf, secretsIn, type Place } from '../place.ts';
 
@@ -19,7 +19,11 @@ export const QUOTA_BYTES = 2 ** 30;
 export type TestPlace = Place & { readonly data: string };
 
 /** An empty one. */
-export async function makePlace(kind: PlaceKind, home: string, postgres: Postgres | undefined): Promise<TestPlace> {
+export async function makePlace(
+  kind: PlaceKind,
+  home: string,
+  postgres: SharedPostgres | undefined,
+): Promise<TestPlace> {
   const data = mkdtempSync(join(home, 'place-'));
   return kind === 'folder' ? { data } : { data, database: (await postgres?.createDatabase()) ?? '' };
 }
