@@ -21,6 +21,7 @@ import type {
   AuditConsistency,
   AuditHeadList,
   AuditPage,
+  AuditQuery,
   AuditRecordJson,
   AuditReport,
   AuditReportQuery,
@@ -142,8 +143,8 @@ export interface Client {
   readonly signIn: SignInApi;
   readonly requests: { list(options?: CallOptions): Promise<RequestRecord[]> };
   readonly audit: {
-    /** Newest first, 200 at once. */
-    list(query?: { readonly beforeSeq?: number | undefined }, options?: CallOptions): Promise<AuditPage>;
+    /** What fits all that is asked for, or everything; newest first, 200 at once. */
+    list(query?: AuditQuery, options?: CallOptions): Promise<AuditPage>;
     /** Oldest first, 1,000 at once. */
     entries(afterSeq: number, options?: CallOptions): Promise<AuditRecordJson[]>;
     heads(options?: CallOptions): Promise<AuditHeadList>;
@@ -226,8 +227,13 @@ export function createClientWith({ hub, key, fetch, clock, random }: ClientOptio
 
 function auditOf(json: HubConnection['json']): Client['audit'] {
   return {
-    list: ({ beforeSeq } = {}, options) =>
-      json('GET', `/api/audit${beforeSeq === undefined ? '' : `?beforeSeq=${beforeSeq}`}`, undefined, options),
+    list(query = {}, options) {
+      const asked = Object.entries(query).flatMap(([name, value]: [string, AuditQuery[keyof AuditQuery]]) =>
+        value === undefined ? [] : [value].flat().map((one): [string, string] => [name, String(one)]),
+      );
+      const text = new URLSearchParams(asked).toString();
+      return json('GET', `/api/audit${text === '' ? '' : `?${text}`}`, undefined, options);
+    },
     async entries(afterSeq, options) {
       const path = `/api/audit/entries?afterSeq=${afterSeq}`;
       return (await json<{ entries: AuditRecordJson[] }>('GET', path, undefined, options)).entries;

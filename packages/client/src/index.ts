@@ -102,6 +102,7 @@ export type {
   AuditHeadJson,
   AuditHeadList,
   AuditPage,
+  AuditQuery,
   AuditRecordJson,
   AuditReport,
   AuditReportQuery,

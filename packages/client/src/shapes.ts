@@ -373,7 +373,25 @@ export interface RequestRecord {
   readonly exact: boolean | null;
 }
 
-/** Newest first. */
+/** Of several actors, actions or subjects one. */
+export interface AuditQuery {
+  /** Ids. */
+  readonly actor?: readonly string[] | undefined;
+  /** Like `createKey`, or `*Key`: a `*` stands for any characters. */
+  readonly action?: readonly string[] | undefined;
+  readonly subject?: readonly string[] | undefined;
+  /** Instants, ISO 8601; `until` is not included. */
+  readonly since?: string | undefined;
+  readonly until?: string | undefined;
+  readonly beforeSeq?: number | undefined;
+  readonly afterSeq?: number | undefined;
+  /** Default: newest first. */
+  readonly order?: 'newest' | 'oldest' | undefined;
+  /** 200 at most. */
+  readonly limit?: number | undefined;
+}
+
+/** In the order that was asked for. */
 export interface AuditPage {
   /** Whether the chain of what is shown holds, and the hub signs heads over it. */
   readonly intact: boolean;
@@ -381,6 +399,12 @@ export interface AuditPage {
   readonly why?: string;
   /** What the newest head vouches for. */
   readonly signed: { readonly entries: number; readonly at: string; readonly root: string } | null;
+  /** Number of the newest entry of the log. */
+  readonly last: number;
+  /** There may be more that fits: the next `beforeSeq`, or `afterSeq` where the oldest come first. */
+  readonly next: number | null;
+  /** Where no entry has such an action: those that there are. */
+  readonly actions?: readonly string[];
   readonly entries: readonly AuditEntry[];
 }
 

@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { createClient } from '@idlewild/client';
 import { expect, test, vi } from 'vitest';
 import { EXIT } from '../exit-codes.ts';
+import { run } from '../run.ts';
 import { besideHub } from '../testing/called.ts';
 
 const world = besideHub();
@@ -22,9 +23,81 @@ test('list shows what was done, newest first, without the text of a key', async 
   const { code, out: printed } = await call('audit', 'list');
   expect(code).toBe(EXIT.ok);
   expect(printed).toMatch(/NUMBER +WHEN +ACTOR/);
-  expect(printed).toMatch(/ steward +createKey +key_\w+ +.*name=ada/);
+  expect(printed).toMatch(/ first steward +createKey +ada +.*name=ada/);
   expect(printed).not.toContain('iw_');
 });
+
+test('list finds entries by who, what, on what and when, by the names that people have', async () => {
+  const client = createClient({ hub: world.hub.url, key: world.key });
+  const key = await client.keys.create({ role: 'caller', name: 'Kay' });
+  await client.keys.revoke(key.id);
+  await createClient({ hub: world.hub.url, key: 'iw_unknown' })
+    .status()
+    .catch(() => {});
+  interface Listed {
+    readonly entries: readonly { readonly seq: number; readonly actor: string; readonly action: string }[];
+    readonly next: number | null;
+  }
+  const actions = async (...words: string[]): Promise<string[]> =>
+    (await json<Listed>('list', ...words)).entries.map(({ action }) => action);
+  expect(await actions('--subject', 'Kay')).toEqual(['revokeKey', 'createKey']);
+  expect(await actions('--subject', key.id, '--oldest', '--limit', '1')).toEqual(['createKey']);
+  expect(await actions('--subject', 'Kay', '--action', 'revoke*', 'no*', '--since', '1h')).toEqual(['revokeKey']);
+  expect(await actions('--subject', 'Kay', '--until', '1h')).toEqual([]);
+  expect(await actions('--subject', 'Kay', '--since', '2100-01-01')).toEqual([]);
+  await expect.poll(() => actions('--denied', '--actor', 'stranger')).toContain('denied');
+  expect(new Set(await actions('--denied', '--limit', '3'))).toEqual(new Set(['denied']));
+
+  // The page of a hub has 200.
+  for (let at = 0; at < 3; at++) await act(`many${at}`);
+  const all = await json<Listed>('list', '--limit', '10000');
+  const some = await json<Listed>('list', '--limit', '2');
+  expect(some.next).toBe(some.entries[1]?.seq);
+  expect(all.next).toBeNull();
+  const { out, said } = await call('audit', 'list', '--subject', 'Kay', '--limit', '1');
+  expect(out).toMatch(
+    /^NUMBER +WHEN +ACTOR +ACTION .*\n +\d+ +\d{4}-\d\d-\d\d \d\d:\d\d +first steward +revokeKey +Kay\n$/,
+  );
+  expect(said).toMatch(/1 entry; older ones: --before \d+/);
+  const none = await call('audit', 'list', '--action', 'key.');
+  expect(none).toMatchObject({ code: EXIT.ok, out: 'no entries\n' });
+  expect(none.said).toMatch(/no entry has such an action; those that there are: .*createKey, .*revokeKey/);
+  for (const wrong of [
+    ['--since', 'soon'],
+    ['--limit', '0'],
+    ['--denied', '--action', 'used'],
+    ['--until', '2026-13-01'],
+  ])
+    expect([wrong, (await call('audit', 'list', ...wrong)).code]).toEqual([wrong, EXIT.usage]);
+});
+
+test('a person is named with the keys that are hers, and --follow goes on with what comes', async () => {
+  const steward = createClient({ hub: world.hub.url, key: world.key });
+  const { code } = await steward.signIn.invitations.create({ name: 'Ada', role: 'member' });
+  const { token } = await createClient({ hub: world.hub.url }).signIn.withCode({ code, label: 'her notebook' });
+  const ada = createClient({ hub: world.hub.url, key: token });
+  const own = await ada.people.own.createKey({ role: 'member', name: 'her script' });
+  await createClient({ hub: world.hub.url, key: own.key }).modelNames();
+  const { id } = (await steward.people.members.named('Ada')) ?? {};
+  const actors = async () => {
+    const { entries } = await json<{ entries: { actor: string }[] }>('list', '--actor', 'Ada');
+    return new Set(entries.map(({ actor }) => actor));
+  };
+  await expect.poll(actors).toEqual(new Set([id, own.id]));
+  const { out } = await call('audit', 'list', '--actor', 'Ada', '--action', 'create*');
+  expect(out).toMatch(/ Ada +createKey +her script /);
+
+  const lines: string[] = [];
+  vi.mocked(process.stdout.write).mockImplementation((text) => lines.push(String(text)) > 0);
+  const following = run(['audit', 'list', '--action', 'createKey', '--since', '1h', '--follow', '--json']);
+  const namesSeen = () => lines.map((line) => (JSON.parse(line) as { details: { name?: string } }).details.name);
+  await expect.poll(namesSeen).toContain('Kay');
+  await steward.keys.create({ role: 'caller', name: 'Flo' });
+  await expect.poll(namesSeen, { timeout: 10_000 }).toContain('Flo');
+  expect(namesSeen().filter((name) => name === 'Flo')).toHaveLength(1);
+  process.emit('SIGINT');
+  expect(await following).toBe(EXIT.ok);
+}, 20_000);
 
 test('a copy verifies without the hub, and every tampering with it is found and named', async () => {
   const copy = file('copy.jsonl');

@@ -1,9 +1,9 @@
 /** `idlewild audit`: what was done in a community, and the proof that nobody has changed it since. */
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { ListOptions } from '../audit/list.ts';
 import { contextOf, type Context } from '../context.ts';
-import { asIs, namesBehind } from '../text/names.ts';
-import { tableLines } from '../text/table.ts';
-import { countText, whenText } from '../text/units.ts';
+import { parseMoment } from '../text/duration.ts';
+import { countText } from '../text/units.ts';
 
 export function addAuditCommands(program: Command): void {
   const audit = program
@@ -28,35 +28,36 @@ const TERRITORY = [
 ] as const;
 
 function addList(audit: Command): void {
+  const time = (text: string): number => parseMoment(text, Date.now());
   audit
     .command('list')
-    .summary('list the newest entries')
-    .description('List the newest entries of the audit log, 200 at once.')
+    .summary('list the newest entries, or those that are looked for')
+    .description(
+      'List entries of the audit log, the newest first. Options narrow it down, and what is listed fits all of them. ' +
+        'A name stands for a member with the keys that are hers, a key or a device.',
+    )
+    .option('--actor <who...>', 'who did it: names or ids, `hub`, or `stranger` for whoever has no key that is known')
+    .option('--action <action...>', 'what was done, like createKey; * stands for any characters: "create*", "*Key"')
+    .option('--subject <what...>', 'on what: names or ids')
+    .addOption(new Option('--denied', 'what was refused').conflicts('action'))
+    .option('--since <time>', 'from then on: how long ago, like 2h or 3d, or 2026-10-01, or 2026-10-01T14:30', time)
+    .option('--until <time>', 'before then', time)
     .option('--before <number>', 'those before this entry', parseSeq)
-    .addHelpText('after', '\nExample:\n  $ idlewild audit list --before 1200')
-    .action(async ({ before }: { before?: number }, command: Command) => {
+    .option('--after <number>', 'those after this entry', parseSeq)
+    .option('--oldest', 'the oldest first')
+    .option('--limit <count>', 'how many at most', parseCount, 200)
+    .addOption(
+      new Option('--follow', 'then go on with what comes, until Ctrl-C').conflicts(['until', 'before', 'oldest']),
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ idlewild audit list --denied --since 2h' +
+        '\n  $ idlewild audit list --actor Ada --action "*Key" --since 2026-10-01',
+    )
+    .action(async (options: ListOptions, command: Command) => {
       const context = contextOf(command);
-      const client = await context.client();
-      const page = await client.audit.list({ beforeSeq: before });
-      const called = context.json ? asIs : await namesBehind(client);
-      const nowMs = Date.now();
-      const columns = ['WHEN', 'ACTOR', 'ACTION', 'SUBJECT', 'DETAILS'].map((title) => ({ title }));
-      context.show(page, () =>
-        tableLines(
-          [{ title: 'NUMBER', align: 'right' }, ...columns],
-          page.entries.map(({ seq, at, actor, action, subject, details }) => [
-            String(seq),
-            whenText(at, nowMs),
-            called(actor),
-            action,
-            subject,
-            Object.entries(details)
-              .map(([name, value]) => `${name}=${String(value)}`)
-              .join(' '),
-          ]),
-        ),
-      );
-      if (!page.intact) context.note(`this log does not hold: ${page.why}; run \`idlewild audit verify\``);
+      const { listAudit } = await import('../audit/list.ts');
+      await listAudit(context, await context.client(), options);
     });
 }
 
@@ -228,6 +229,15 @@ function parseSeq(text: string): number {
   const seq = Number(text);
   if (!/^\d{1,10}$/.test(text) || seq < 1) throw new InvalidArgumentError('It is the number of an entry, 1 or more.');
   return seq;
+}
+
+/** What is more is for `idlewild audit export`. */
+const LISTED_MAX = 10_000;
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (/^\d{1,6}$/.test(text) && count >= 1 && count <= LISTED_MAX) return count;
+  throw new InvalidArgumentError(`It is a number, 1 to ${LISTED_MAX}; \`audit export\` copies the whole log.`);
 }
 
 function parseDay(text: string): string {

@@ -1,5 +1,6 @@
 /**
- * Durations as people write them: a number and a unit, `90m`, `24h`, `30d`; several follow each other, `1h30m`.
+ * Durations as people write them: a number and a unit, `90m`, `24h`, `30d`; several follow each other, `1h30m`. And
+ * times, as such durations before now or as they are written.
  */
 import { InvalidArgumentError } from 'commander';
 
@@ -28,3 +29,15 @@ export function parseDuration(text: string): number {
 
 /** The same in whole seconds, as the hub's routes take them. */
 export const parseDurationSeconds = (text: string): number => Math.ceil(parseDuration(text) / 1_000);
+
+const WRITTEN = /^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})?)?$/;
+
+/** A time: how long ago, like `2h`; or as ISO 8601 has it, by this machine's clock unless it says otherwise. */
+export function parseMoment(text: string, nowMs: number): number {
+  const wanted = text.trim();
+  if (!/^\d{4}-/.test(wanted)) return nowMs - parseDuration(wanted);
+  // A day alone would be one of Greenwich.
+  const atMs = WRITTEN.test(wanted) ? Date.parse(wanted.length === 10 ? `${wanted}T00:00` : wanted) : Number.NaN;
+  if (!Number.isNaN(atMs)) return atMs;
+  throw new InvalidArgumentError('Write how long ago, like 2h or 3d, or a time like 2026-10-01 or 2026-10-01T14:30.');
+}

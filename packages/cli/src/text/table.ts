@@ -4,6 +4,8 @@ import { plainText, wrap } from './units.ts';
 export interface Column {
   readonly title: string;
   readonly align?: 'left' | 'right';
+  /** At least: what is printed later stands below. */
+  readonly characters?: number;
 }
 
 /** One line for the titles and one for each row; columns two spaces apart, nothing at the ends of lines. */
@@ -12,7 +14,9 @@ export function tableLines(columns: readonly Column[], rows: readonly (readonly 
     columns.map(({ title }) => title),
     ...rows.map((row) => row.map((cell) => plainText(cell).replace(/[\n\t]/g, ' '))),
   ];
-  const widths = columns.map((_, index) => Math.max(...cells.map((row) => (row[index] ?? '').length)));
+  const widths = columns.map(({ characters = 0 }, index) =>
+    Math.max(characters, ...cells.map((row) => (row[index] ?? '').length)),
+  );
   return cells.map((row) =>
     columns
       .map(({ align }, index) => {

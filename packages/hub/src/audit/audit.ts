@@ -9,9 +9,18 @@
 import { auditGenesis, auditHash, type AuditRecord, type Clock, type Crypto } from '@idlewild/protocol';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { AuditRow, Database, DatabaseTransaction } from '../db/schema.ts';
-import { checkChain, recordsAfter, rowOf, type AuditVerdict, type ChainRange } from './chain.ts';
+import {
+  checkChain,
+  checkLinks,
+  recordsAfter,
+  rowOf,
+  type AuditFault,
+  type AuditVerdict,
+  type ChainRange,
+} from './chain.ts';
 import { checkEvent, type AuditDetails, type AuditEvent } from './event.ts';
 import { AUDIT_LIMITS } from './limits.ts';
+import { searchAudit, type AuditFound, type AuditSearch } from './search.ts';
 
 export interface AuditEntry extends Required<AuditEvent> {
   readonly seq: number;
@@ -33,6 +42,8 @@ export interface Audit {
   appendAll(transaction: DatabaseTransaction, events: readonly AuditEvent[]): Promise<void>;
   /** Newest first. */
   list(query: AuditQuery): Promise<AuditEntry[]>;
+  /** What was asked for, and what is wrong with the links of what was found. */
+  search(search: AuditSearch): Promise<AuditFound & { readonly fault?: AuditFault }>;
   /** As they are in the log, from the one after `afterSeq` on; at most 1,000. */
   records(query: {
     readonly territory: string;
@@ -106,6 +117,11 @@ export function createAudit({ db, crypto, clock }: { db: Database; crypto: Crypt
         details: JSON.parse(row.details_json) as AuditDetails,
         hash: row.hash,
       }));
+    },
+    async search(search) {
+      const found = await searchAudit(db, search);
+      const fault = await checkLinks(db, crypto, search.territory, found.entries);
+      return fault === undefined ? found : { ...found, fault };
     },
     records: ({ territory, afterSeq, limit }) => recordsAfter(db, territory, { afterSeq }, limit),
     verify: (territory, range = { afterSeq: 0 }) => checkChain(db, crypto, territory, range),

@@ -5,7 +5,12 @@ import { AUDIT_LIMITS } from './limits.ts';
 
 export type AuditVerdict =
   | { readonly intact: true; readonly entries: number; readonly lastHash: Uint8Array }
-  | { readonly intact: false; readonly seq: number; readonly why: string };
+  | ({ readonly intact: false } & AuditFault);
+
+export interface AuditFault {
+  readonly seq: number;
+  readonly why: string;
+}
 
 export interface ChainRange {
   readonly afterSeq: number;
@@ -49,16 +54,46 @@ export async function checkChain(
       if (entry.seq !== seq) {
         return { intact: false, seq, why: `entry ${seq} is missing: entry ${entry.seq} comes next` };
       }
-      if (!equalBytes(entry.previous, previous)) {
-        return { intact: false, seq, why: `entry ${seq} does not follow from the entry before it` };
-      }
-      if (!equalBytes(entry.hash, await auditHash(entry, crypto))) {
-        return { intact: false, seq, why: `entry ${seq} was changed` };
-      }
+      const why = await whyBroken(entry, previous, crypto);
+      if (why !== undefined) return { intact: false, seq, why };
       previous = entry.hash;
     }
     if (page.length < AUDIT_LIMITS.pageRows) return { intact: true, entries: seq, lastHash: previous };
   }
+}
+
+/** The same of entries that need not be next to each other: each against the one before it. */
+export async function checkLinks(
+  db: Database,
+  crypto: Crypto,
+  territory: string,
+  entries: readonly AuditRecord[],
+): Promise<AuditFault | undefined> {
+  const hashes = new Map(entries.map(({ seq, hash }) => [seq, hash]));
+  hashes.set(0, await auditGenesis(territory, crypto));
+  const apart = entries.map(({ seq }) => seq - 1).filter((seq) => !hashes.has(seq));
+  for (let from = 0; from < apart.length; from += AUDIT_LIMITS.rowsPerStatement) {
+    const before = await db
+      .selectFrom('audit')
+      .select(['seq', 'hash'])
+      .where('territory_id', '=', territory)
+      .where('seq', 'in', apart.slice(from, from + AUDIT_LIMITS.rowsPerStatement))
+      .execute();
+    for (const { seq, hash } of before) hashes.set(seq, hash);
+  }
+  for (const entry of entries.toSorted((left, right) => left.seq - right.seq)) {
+    const { seq } = entry;
+    const before = hashes.get(seq - 1);
+    if (before === undefined) return { seq: seq - 1, why: `entry ${seq - 1} is missing` };
+    const why = await whyBroken(entry, before, crypto);
+    if (why !== undefined) return { seq, why };
+  }
+  return undefined;
+}
+
+async function whyBroken(entry: AuditRecord, before: Uint8Array, crypto: Crypto): Promise<string | undefined> {
+  if (!equalBytes(entry.previous, before)) return `entry ${entry.seq} does not follow from the entry before it`;
+  return equalBytes(entry.hash, await auditHash(entry, crypto)) ? undefined : `entry ${entry.seq} was changed`;
 }
 
 /** Of entry `seq`; of none it is what stands before the first. */
@@ -92,7 +127,7 @@ export const rowOf = (territory: string, entry: AuditRecord): AuditRow => ({
   hash: entry.hash,
 });
 
-const recordOf = (row: AuditRow): AuditRecord => ({
+export const recordOf = (row: AuditRow): AuditRecord => ({
   seq: row.seq,
   atMs: row.at_ms,
   actor: row.actor,

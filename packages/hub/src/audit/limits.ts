@@ -32,6 +32,18 @@ export const AUDIT_LIMITS = {
   notesPerCommit: 1_024,
   /** Until what could not be written is tried again: a full disk is not filled by trying. */
   noteRetryMs: 2_000,
+  /**
+   * A search reads so many entries in one statement, which takes SQLite some 20 ms where all of them have to be looked
+   * at, and so many times that for one request; whoever asks goes on from there.
+   */
+  searchStretch: 16_384,
+  searchStretchesMax: 64,
+  /** Actors, actions or subjects that one search names: a person and her keys, a few of each. */
+  searchNamesMax: 64,
+  /** By how much the times of entries that follow each other may go back: what replicas' clocks differ, many times. */
+  clockBackMs: 60_000,
+  /** Different actions that a log is looked through for: this code knows about a hundred. */
+  actionsMax: 512,
   /** A report looks back so far at most, and reads receipts in pages of so many. */
   reportMsMax: 366 * 86_400_000,
   reportReceipts: 1_000,

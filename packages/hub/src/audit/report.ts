@@ -6,9 +6,11 @@ import { IdlewildError, decodeCbor, receiptSchema } from '@idlewild/protocol';
 import { sql } from 'kysely';
 import type { Database, RequestState } from '../db/schema.ts';
 import type { AppealState } from '../db/schema/use.ts';
+import { lastSeq } from './chain.ts';
 import { DENIED, USED } from './decisions.ts';
 import type { AuditHeads } from './heads.ts';
 import { AUDIT_LIMITS } from './limits.ts';
+import { seqsBetween, type Span } from './search.ts';
 
 export interface ReportRange {
   readonly fromMs: number;
@@ -69,7 +71,9 @@ export async function reportOf({ db, heads, territory }: ReportDeps, range: Repo
       `a report is about a time that ends after it begins, of ${days} days at most`,
     );
   }
-  const acts = await countActs(db, territory.id, range);
+  const newest = await lastSeq(db, territory.id);
+  const span = await seqsBetween(db, territory.id, { fromMs, untilMs: toMs }, newest);
+  const acts = await countActs(db, territory.id, range, span);
   const of = (...actions: string[]): number => actions.reduce((sum, action) => sum + (acts[action] ?? 0), 0);
   const head = await heads.newest();
   const { untold, ...requests } = await countRequests(db, territory.id, range);
@@ -78,7 +82,7 @@ export async function reportOf({ db, heads, territory }: ReportDeps, range: Repo
     requests,
     refusals: await countRefusals(db, territory.id, range),
     appeals: await countAppeals(db, territory.id, range),
-    denials: await countDenials(db, territory.id, range),
+    denials: await countDenials(db, territory.id, range, span),
     members: { admitted: of('addMember'), removed: of('removeMember'), suspended: of('suspendMember') },
     devices: { admitted: of('enrolDevice'), revoked: of('revokeDevice'), left: of('leaveDevice') },
     keys: { created: of('createKey'), revoked: of('revokeKey') },
@@ -89,12 +93,19 @@ export async function reportOf({ db, heads, territory }: ReportDeps, range: Repo
   };
 }
 
-async function countActs(db: Database, territory: string, { fromMs, toMs }: ReportRange): Promise<Counts> {
+async function countActs(
+  db: Database,
+  territory: string,
+  { fromMs, toMs }: ReportRange,
+  { low, high }: Span,
+): Promise<Counts> {
   const rows = await db
     .selectFrom('audit')
     .select(({ fn }) => ['action', fn.countAll<number>().as('count')])
     .where('territory_id', '=', territory)
     .where('action', 'not in', [USED, DENIED])
+    .where('seq', '>=', low)
+    .where('seq', '<=', high)
     .where('at_ms', '>=', fromMs)
     .where('at_ms', '<', toMs)
     .groupBy('action')
@@ -104,9 +115,14 @@ async function countActs(db: Database, territory: string, { fromMs, toMs }: Repo
 }
 
 /** An entry stands for as many denials as it counts. */
-async function countDenials(db: Database, territory: string, { fromMs, toMs }: ReportRange): Promise<Counts> {
+async function countDenials(
+  db: Database,
+  territory: string,
+  { fromMs, toMs }: ReportRange,
+  { low, high }: Span,
+): Promise<Counts> {
   const counts = new Map<string, number>();
-  for (let afterSeq = 0; ;) {
+  for (let afterSeq = low - 1; ;) {
     const rows = await db
       .selectFrom('audit')
       .select(['seq', 'details_json'])
@@ -115,6 +131,7 @@ async function countDenials(db: Database, territory: string, { fromMs, toMs }: R
       .where('at_ms', '>=', fromMs)
       .where('at_ms', '<', toMs)
       .where('seq', '>', afterSeq)
+      .where('seq', '<=', high)
       .orderBy('seq')
       .limit(AUDIT_LIMITS.pageRows)
       .execute();

@@ -27,6 +27,7 @@ import { ownProof } from './migrations/0016-own-proof.ts';
 import { requestsOfTerritory } from './migrations/0017-requests-of-territory.ts';
 import { byDeviceAndExpiry } from './migrations/0018-by-device-and-expiry.ts';
 import { energy } from './migrations/0019-energy.ts';
+import { auditByWhoAndWhat } from './migrations/0020-audit-by-who-and-what.ts';
 
 export interface Migration {
   readonly name: string;
@@ -54,6 +55,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0017-requests-of-territory', worksFor: '0016-own-proof', up: requestsOfTerritory },
   { name: '0018-by-device-and-expiry', worksFor: '0016-own-proof', up: byDeviceAndExpiry },
   { name: '0019-energy', up: energy },
+  { name: '0020-audit-by-who-and-what', worksFor: '0019-energy', up: auditByWhoAndWhat },
 ];
 
 interface MigrationTables {

@@ -81,6 +81,36 @@ test('a caller may not read the log, a steward and an auditor may', async () => 
   }
 });
 
+test('what is asked for of the log is found by who, what, on what and when, page by page', async () => {
+  const actor = 'per_looked_for';
+  for (const subject of ['key_one', 'key_two', 'key_three'])
+    await transact(door.hub.db, (transaction) =>
+      door.hub.audit.append(transaction, { territory, actor, action: 'limitKey', subject }),
+    );
+  type Page = Listed & { readonly next: number | null; readonly last: number; readonly actions?: readonly string[] };
+  const found = async (query: string): Promise<[string[], Page]> => {
+    const page = await get<Page>(`/api/audit?${query}`);
+    expect(page.intact).toBe(true);
+    return [page.entries.map(({ subject }) => subject), page];
+  };
+  const [two, { next }] = await found(`actor=${actor}&limit=2`);
+  expect(two).toEqual(['key_three', 'key_two']);
+  const [one, { next: end, last }] = await found(`actor=${actor}&limit=2&beforeSeq=${next}`);
+  expect([one, end]).toEqual([['key_one'], null]);
+  expect(last).toBeGreaterThanOrEqual(next ?? 0);
+  expect((await found('action=limit*&order=oldest&limit=1'))[0]).toEqual(['key_one']);
+  expect((await found(`subject=key_one&subject=key_two&action=limitKey&actor=${actor}`))[0]).toEqual([
+    'key_two',
+    'key_one',
+  ]);
+  expect((await found(`actor=${actor}&since=2100-01-01T00:00:00Z`))[0]).toEqual([]);
+  expect((await found(`actor=${actor}&until=2000-01-01T00:00:00Z`))[0]).toEqual([]);
+  const [none, { actions }] = await found('action=no.such');
+  expect([none, actions]).toEqual([[], expect.arrayContaining(['createKey', 'limitKey'])]);
+  const wrong = ['since=yesterday', 'limit=0', 'limit=201', 'order=any', 'actor=', `actor=${'a'.repeat(129)}`, 'x=1'];
+  for (const query of wrong) expect([query, (await ask(`/api/audit?${query}`)).status]).toEqual([query, 400]);
+});
+
 test('heads and proofs that the door gives verify by the key of the community', async () => {
   interface Heads {
     readonly territory: { readonly id: string; readonly key: string };

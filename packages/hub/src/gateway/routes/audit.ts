@@ -1,7 +1,7 @@
 /** The audit log under /api: to read, to copy, to hold against what was seen before, and to report from. */
-import { auditRecordJson, entryProofJson, hex } from '@idlewild/protocol';
+import { auditRecordJson, entryProofJson, hex, type AuditRecord } from '@idlewild/protocol';
 import { z } from 'zod';
-import type { Audit, AuditEntry } from '../../audit/audit.ts';
+import type { Audit } from '../../audit/audit.ts';
 import type { AuditDesk } from '../../audit/desk.ts';
 import { AUDIT_LIMITS } from '../../audit/limits.ts';
 import { typed, type App } from '../server.ts';
@@ -29,14 +29,33 @@ const headView = (head: { size: number; statement: Uint8Array; certificate: Uint
   certificate: hex(head.certificate),
 });
 
-const entryView = ({ seq, atMs, actor, action, subject, details, hash }: AuditEntry): object => ({
+const entryView = ({ seq, atMs, actor, action, subject, details, hash }: AuditRecord): object => ({
   seq,
   at: iso(atMs),
   actor,
   action,
   subject,
-  details,
+  details: JSON.parse(details) as unknown,
   hash: hex(hash),
+});
+
+const instantSchema = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
+const nameSchema = z.string().min(1).max(AUDIT_LIMITS.nameCharactersMax);
+/** Once, or several times for one of several. */
+const namesSchema = z
+  .union([nameSchema.transform((name) => [name]), z.array(nameSchema).max(AUDIT_LIMITS.searchNamesMax)])
+  .optional();
+
+const searchSchema = z.strictObject({
+  actor: namesSchema,
+  action: namesSchema,
+  subject: namesSchema,
+  since: instantSchema.optional(),
+  until: instantSchema.optional(),
+  beforeSeq: seqSchema.optional(),
+  afterSeq: z.coerce.number().int().min(0).max(AUDIT_LIMITS.seqMax).optional(),
+  order: z.enum(['newest', 'oldest']).default('newest'),
+  limit: z.coerce.number().int().min(1).max(LISTED_MAX).default(LISTED_MAX),
 });
 
 function listRoute(app: App, { territory, audit, auditDesk }: AuditRouteDeps): void {
@@ -45,24 +64,31 @@ function listRoute(app: App, { territory, audit, auditDesk }: AuditRouteDeps): v
     url: '/api/audit',
     config: { action: 'readAudit' },
     schema: {
-      querystring: z.strictObject({ beforeSeq: seqSchema.optional() }),
-      summary: 'The audit log, newest first, and whether the chain of what is shown holds',
+      querystring: searchSchema,
+      summary:
+        'The audit log, newest first, or what is looked for in it (`*` in an action stands for any characters), and ' +
+        'whether the chain of what is shown holds',
       tags: ['audit'],
     },
     handler: async (request) => {
-      const { beforeSeq } = request.query;
-      const query = beforeSeq === undefined ? {} : { beforeSeq };
-      const entries = await audit.list({ territory: territory.id, limit: LISTED_MAX, ...query });
-      const [newest, oldest] = [entries[0]?.seq ?? 0, entries.at(-1)?.seq ?? 1];
-      const verdict = await audit.verify(territory.id, { afterSeq: oldest - 1, toSeq: newest });
-      const fault = auditDesk.heads.fault();
+      const { actor: actors, action: actions, subject: subjects, since, until, order, ...range } = request.query;
+      const found = await audit.search({
+        territory: territory.id,
+        ...{ actors, actions, subjects, fromMs: since, untilMs: until, oldestFirst: order === 'oldest' },
+        ...range,
+      });
+      const signFault = auditDesk.heads.fault();
       const head = await auditDesk.heads.newest();
+      const why = found.fault?.why ?? signFault;
       return {
-        intact: verdict.intact && fault === undefined,
-        ...(verdict.intact ? {} : { brokenAt: verdict.seq, why: verdict.why }),
-        ...(verdict.intact && fault !== undefined ? { why: fault } : {}),
+        intact: why === undefined,
+        ...(found.fault === undefined ? {} : { brokenAt: found.fault.seq }),
+        ...(why === undefined ? {} : { why }),
         signed: head === undefined ? null : { entries: head.size, at: iso(head.atMs), root: hex(head.root) },
-        entries: entries.map(entryView),
+        last: found.lastSeq,
+        next: found.next ?? null,
+        ...(found.actions === undefined ? {} : { actions: found.actions }),
+        entries: found.entries.map(entryView),
       };
     },
   });
@@ -131,13 +157,12 @@ function proofRoutes(app: App, { auditDesk }: AuditRouteDeps): void {
 }
 
 function reportRoute(app: App, { auditDesk }: AuditRouteDeps): void {
-  const instant = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
   typed(app).route({
     method: 'GET',
     url: '/api/audit/report',
     config: { action: 'readAudit' },
     schema: {
-      querystring: z.strictObject({ from: instant, to: instant }),
+      querystring: z.strictObject({ from: instantSchema, to: instantSchema }),
       summary: 'The transparency report: requests, refusals, acts and energy between two instants',
       tags: ['audit'],
     },
