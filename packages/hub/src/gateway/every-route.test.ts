@@ -40,6 +40,21 @@ test('no route that changes anything does it for a cookie that another site made
   expect((await browser.get('/api/sessions')).status).toBe(200);
 });
 
+test('what is answered to somebody is kept by nothing between, and taken for a page by no browser', async () => {
+  const browser = await door.signedIn('Cess');
+  for (const { method, path } of routes) {
+    const answers = [await fetch(`${door.url}${placed(path)}`, { method, redirect: 'manual' })];
+    if (method === 'GET') answers.push(await browser.get(placed(path)));
+    for (const { headers, body, status } of answers) {
+      await body?.cancel();
+      const said = `${headers.get('cache-control')}, ${headers.get('x-content-type-options')}`;
+      // Who the hub is anybody may keep for a while.
+      const kept = path === '/.well-known/idlewild' ? 'public, max-age=300' : 'no-store';
+      expect(`${method} ${path} ${status}: ${said}`).toBe(`${method} ${path} ${status}: ${kept}, nosniff`);
+    }
+  }
+});
+
 /** What is answered to a request of which nothing but its head is ever sent. */
 function headOnly(head: string): Promise<string> {
   const { hostname, port } = new URL(door.url);

@@ -121,6 +121,9 @@ function serverOptions({ patience = PATIENCE, tls }: ServerDeps): PatientServer 
     : { ...rest, https: { ...https, ...upgrades } };
 }
 
+/** What is answered is for who asked: nothing between keeps it, and no browser takes it for a page. */
+const NOBODYS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' } as const;
+
 const BEARER = /^Bearer +(\S+)$/i;
 
 export async function createServer(deps: ServerDeps, routes: readonly ((app: App) => void)[]): Promise<App> {
@@ -159,7 +162,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   });
   app.addHook('onRequest', async (request, reply) => {
     // First of all, so that refusals and streams carry it, too.
-    reply.header('x-request-id', request.id);
+    reply.headers({ 'x-request-id': request.id, ...NOBODYS });
     if (deps.isLeaving()) reply.header('connection', 'close');
     if (deps.meetOtherOrigins?.(request, reply) === true) return reply.send();
     request.run = carried.of(request.headers)?.run;
@@ -224,7 +227,12 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
   });
   await app.register(async (scope) => {
     for (const register of routes) register(scope);
-    scope.get('/api/openapi.json', { config: { action: 'public' }, schema: { hide: true } }, async () => app.swagger());
+    // Made once: anybody may ask, and writing it takes a thousand times as long as sending it.
+    let described: Buffer | undefined;
+    scope.get('/api/openapi.json', { config: { action: 'public' }, schema: { hide: true } }, async (_, reply) => {
+      described ??= Buffer.from(JSON.stringify(app.swagger()));
+      return reply.type('application/json; charset=utf-8').send(described);
+    });
   });
   await app.ready();
   return app;

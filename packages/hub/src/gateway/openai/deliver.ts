@@ -54,7 +54,7 @@ const AI_DISCLOSURE = { 'ai-disclosure': 'mode=ai-originated' } as const;
 
 const SSE_HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
-  'cache-control': 'no-cache, no-transform',
+  'cache-control': 'no-store, no-transform',
   // nginx and its like would otherwise collect tokens before passing them on.
   'x-accel-buffering': 'no',
   ...AI_DISCLOSURE,
