@@ -8,6 +8,9 @@
  */
 import { LIMITS } from './limits.ts';
 
+/** Of the last guesses that were looked at, the share that is right of a draft worth following far. */
+const GOOD = 7 / 8;
+
 export interface Draft {
   /** Guesses for the answer's tokens from index `i` on: at most `most`, none once it was given up. */
   from(i: number, most: number): readonly number[];
@@ -31,10 +34,11 @@ export function createDraft(ids: readonly number[]): Draft {
       if (!isWhole) judged.push(false);
       judged.splice(0, judged.length - LIMITS.draftJudgedMax);
       missed = right === 0 ? missed + 1 : 0;
-      atOnce = isWhole
-        ? Math.min(LIMITS.draftRowsMax, Math.max(atOnce, 2 * guessed))
-        : Math.max(LIMITS.draftRowsFirst, 2 * right);
-      const isPoor = judged.length === LIMITS.draftJudgedMax && 2 * judged.filter(Boolean).length < judged.length;
+      const rightOfAll = judged.filter(Boolean).length;
+      if (isWhole) atOnce = Math.min(LIMITS.draftRowsMax, Math.max(atOnce, 2 * guessed));
+      // One that is wrong now and then, as one with decoys is, keeps its stride.
+      else if (rightOfAll < GOOD * judged.length) atOnce = Math.max(LIMITS.draftRowsFirst, 2 * right);
+      const isPoor = judged.length === LIMITS.draftJudgedMax && 2 * rightOfAll < judged.length;
       isGivenUp = missed >= LIMITS.draftMissesMax || isPoor;
     },
   };
