@@ -92,6 +92,11 @@ const TAKES_ANY: Readonly<Record<string, string>> = {
   'DELETE /api/members/{id}/sessions': 'of who is no member there are none to end',
 };
 
+/** Routes that tell of the asking itself; that they tell no more is claimed where their rooms are tested. */
+const TELLS_OF_IT: Readonly<Record<string, string>> = {
+  'GET /api/audit': 'in its own log stands what was asked for here in vain, by its id',
+};
+
 interface Findings {
   /** Where the two answers differ. */
   readonly wrong: string[];
@@ -121,6 +126,7 @@ async function askAll(role: string): Promise<Findings> {
         statuses.add(one.status);
         // Who tries to sign in too often is told so, whatever was tried.
         if (one.status === 429 || none.status === 429) continue;
+        if (TELLS_OF_IT[name] !== undefined && one.status === none.status) continue;
         if (one.status !== none.status || one.text !== none.text)
           findings.wrong.push(
             `${name} with ${other.handles.get(handle)}: ${one.status} ${one.text} but ${none.status} ${none.text}`,

@@ -45,6 +45,7 @@ export async function spend({ door, fetch, actor, other }: Day): Promise<Map<str
   await policies(hub, actor);
   await answer(door, fetch, project);
   await hub.auditDesk.report({ fromMs: 0, toMs: 2 ** 34 });
+  for (const actions of [['create*'], ['grant*']]) await hub.audit.search({ territory, actions, limit: 1 });
   for (const by of SHOWBACK_BY)
     await readShowback(hub.db, { territory, by, from: '2026-01-01', to: '2026-01-02', project: theirs('prj') });
   await hub.keys.authenticate(door.key);
