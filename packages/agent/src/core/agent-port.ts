@@ -9,10 +9,10 @@ import type {
   KeyPair,
 } from '@idlewild/protocol';
 import type { EngineHost } from '@idlewild/engine';
-import type { EnergyMeter } from './lending/energy-meter.ts';
-import type { LocalTime } from './lending/hours.ts';
-import type { PauseReason } from './lending/port.ts';
-import type { RunningWork, WorkDone } from './lending/work.ts';
+import type { EnergyMeter } from './lending/energy/meter.ts';
+import type { LocalTime } from './lending/terms/hours.ts';
+import type { PauseReason } from './lending/idleness/port.ts';
+import type { RunningWork, WorkDone } from './lending/control/work.ts';
 import type { ModelFolders } from './model-folders.ts';
 import type { Place } from './places.ts';
 import type { HubAddress, SessionPorts } from './session.ts';

@@ -25,7 +25,7 @@ import { readManifest } from './fetch-model.ts';
 import { createGiver, type Giver } from './give-blobs.ts';
 import { createLane, type Lane } from './lane/lane.ts';
 import { createSealedOrders, type SealedOrders } from './lane/sealed-orders.ts';
-import { createPauses, type Pauses } from './lending/pauses.ts';
+import { createPauses, type Pauses } from './lending/idleness/pauses.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import type { WorkMessage } from './session-machine.ts';
 import { createSession, type Session, type SessionOwner } from './session.ts';
@@ -300,7 +300,7 @@ function onMessage(parts: Parts, message: WorkMessage): void {
         );
       return;
     case 'left':
-      // Said to a goodbye (`lending/goodbye.ts`), which has a session of its own.
+      // Said to a goodbye (`lending/control/goodbye.ts`), which has a session of its own.
       return;
     case 'drain':
       parts.options.log('info', 'the hub asks this device to drain', { reason: message.reason });

@@ -3,7 +3,7 @@ import { signStatement, type Consent } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFakeClock } from '@idlewild/protocol/testing';
 import { forbidden, lentBytes, openConsent, refusalOf, signConsent, type WorkAsked } from './consent.ts';
-import { parseHours } from './lending/hours.ts';
+import { parseHours } from './lending/terms/hours.ts';
 
 const HERE = new Uint8Array(32).fill(1);
 const clock = createFakeClock(async () => undefined);

@@ -19,8 +19,8 @@ import {
   type KeyPair,
   type WorkKind,
 } from '@idlewild/protocol';
-import { faultText } from './lending/fault-text.ts';
-import { hoursText, isWithin, type LocalTime } from './lending/hours.ts';
+import { faultText } from './lending/terms/fault-text.ts';
+import { hoursText, isWithin, type LocalTime } from './lending/terms/hours.ts';
 
 /** What a lender chooses; `signConsent` makes a statement of it. A limit that is absent is none. */
 export interface ConsentChoice {

@@ -18,7 +18,7 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import type { EngineHost } from '@idlewild/engine';
 import { CID } from 'multiformats/cid';
 import { createFixture, putModel, type Fixture } from '../node/testing/fixture.ts';
-import { parseHours, type LocalTime } from './lending/hours.ts';
+import { parseHours, type LocalTime } from './lending/terms/hours.ts';
 import { exampleAnswer } from '../testing/example-answer.ts';
 
 type Order = Extract<ToDevice, { t: 'answer' | 'embed' }>;

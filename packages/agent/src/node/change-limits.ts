@@ -6,8 +6,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { IdlewildError } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { openConsent } from '../core/consent.ts';
-import { changed, checkChange, isChange, widenings } from '../core/lending/consent-change.ts';
-import type { LimitsOrder } from '../core/lending/control.ts';
+import { changed, checkChange, isChange, widenings } from '../core/lending/terms/consent-change.ts';
+import type { LimitsOrder } from '../core/lending/control/control.ts';
 import type { DataFolder } from './data-folder.ts';
 import { readLending, writeLending } from './lending-file.ts';
 

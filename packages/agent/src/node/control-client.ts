@@ -14,8 +14,8 @@ import {
   controlReplySchema,
   type ControlReply,
   type ControlRequest,
-} from '../core/lending/control.ts';
-import { CONTROL_LIMITS } from '../core/lending/control-limits.ts';
+} from '../core/lending/control/control.ts';
+import { CONTROL_LIMITS } from '../core/lending/control/limits.ts';
 import { noteSchema, type Note } from './control.ts';
 import { readLines } from './lines.ts';
 

@@ -6,7 +6,7 @@
  * user without the right to read the folder, as an engine does, is nobody. Whoever holds the folder's lock is the only
  * one who may make the socket, so what an earlier process left is stale and is replaced. Lines, requests and
  * connections are bounded; one that floods, or does not say the secret, is closed. What is asked and answered is
- * `core/lending/control.ts`; who asks has `control-client.ts`.
+ * `core/lending/control/control.ts`; who asks has `control-client.ts`.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,8 +15,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { IdlewildError } from '@idlewild/protocol';
 import { z } from 'zod';
-import { NO_REQUEST, answerControl, type ControlReply, type LendingControl } from '../core/lending/control.ts';
-import { CONTROL_LIMITS } from '../core/lending/control-limits.ts';
+import { NO_REQUEST, answerControl, type ControlReply, type LendingControl } from '../core/lending/control/control.ts';
+import { CONTROL_LIMITS } from '../core/lending/control/limits.ts';
 import { readLines } from './lines.ts';
 
 export const CONTROL_FILES = ['control.json', 'control.sock'] as const;

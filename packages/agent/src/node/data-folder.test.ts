@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { codeOf, hex, signStatement } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import { openConsent } from '../core/consent.ts';
-import { parseHours } from '../core/lending/hours.ts';
+import { parseHours } from '../core/lending/terms/hours.ts';
 import { openDataFolder, type DataFolder } from './data-folder.ts';
 import { readConsent } from './kept-consent.ts';
 

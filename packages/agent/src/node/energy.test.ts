@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { openStatement, receiptSchema, type Receipt, type ToHub } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
-import type { EnergyView } from '../core/lending/energy-budget.ts';
+import type { EnergyView } from '../core/lending/energy/budget.ts';
 import { readHistory } from './history.ts';
 import { CONSENT, newFolder, serveHub, start, type Device, type RealHub } from './testing/real-hub.ts';
 import { longWork, publishJacobean } from './testing/publish.ts';

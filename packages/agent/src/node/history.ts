@@ -9,8 +9,8 @@ import { appendFile, mkdir, open, readFile, readdir, rename, rm, stat, writeFile
 import { join } from 'node:path';
 import { asIdlewildError, type Clock, type Timer } from '@idlewild/protocol';
 import type { Log } from '../core/agent.ts';
-import { HISTORY_LIMITS } from '../core/lending/control-limits.ts';
-import type { Energy } from '../core/lending/energy.ts';
+import { HISTORY_LIMITS } from '../core/lending/control/limits.ts';
+import type { Energy } from '../core/lending/energy/energy.ts';
 import {
   createTally,
   daysOf,
@@ -19,8 +19,8 @@ import {
   type DayHistory,
   type HistoryLine,
   type TallyState,
-} from '../core/lending/history.ts';
-import type { WorkDone } from '../core/lending/work.ts';
+} from '../core/lending/control/history.ts';
+import type { WorkDone } from '../core/lending/control/work.ts';
 import { localDay } from './local-time.ts';
 
 export const HISTORY_FOLDER = 'history';

@@ -19,7 +19,7 @@ import {
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { z } from 'zod';
 import { openConsent } from '../core/consent.ts';
-import { hoursText } from '../core/lending/hours.ts';
+import { hoursText } from '../core/lending/terms/hours.ts';
 import { corrupt, readJson, writeJson } from './whole-file.ts';
 
 const schema = z.object({ consent: z.record(z.string(), z.unknown()), signed: z.base64() });

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { isOver, pausedAgain, type KeptPause } from '../core/lending/lender-pause.ts';
+import { isOver, pausedAgain, type KeptPause } from '../core/lending/control/lender-pause.ts';
 import { readJson, writeJson } from './whole-file.ts';
 
 export const PAUSE_FILE = 'pause.json';

@@ -15,9 +15,9 @@ import { IdlewildError, asIdlewildError, hex, idOfKey, type DeviceProfile, type 
 import { lockFolder, nodeCrypto, nodeRandom, systemClock, type FolderLock } from '@idlewild/protocol/node';
 import { z } from 'zod';
 import packageJson from '../../package.json' with { type: 'json' };
-import type { LeaveOrder, LeaveReport } from '../core/lending/control.ts';
-import { HISTORY_LIMITS } from '../core/lending/control-limits.ts';
-import { sayGoodbye, type Goodbye } from '../core/lending/goodbye.ts';
+import type { LeaveOrder, LeaveReport } from '../core/lending/control/control.ts';
+import { HISTORY_LIMITS } from '../core/lending/control/limits.ts';
+import { sayGoodbye, type Goodbye } from '../core/lending/control/goodbye.ts';
 import { openDataFolder, type DataFolder, type DeviceSettings } from './data-folder.ts';
 import { LEAVING_FILE, isReceipt, isRemoved, receiptName, removeDeviceFiles, removeFolder } from './device-files.ts';
 import { readHistory } from './history.ts';

@@ -4,7 +4,7 @@
  * in `consent.json` beside it. It is read without the folder's lock.
  */
 import { join } from 'node:path';
-import { lendingSettingsSchema, type LendingSettings } from '../core/lending/settings.ts';
+import { lendingSettingsSchema, type LendingSettings } from '../core/lending/terms/settings.ts';
 import { readJson, writeJson } from './whole-file.ts';
 
 const pathIn = (folder: string): string => join(folder, 'lending.json');

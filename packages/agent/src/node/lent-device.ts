@@ -10,11 +10,11 @@
  */
 import { IdlewildError, asIdlewildError, type Clock, type Timer } from '@idlewild/protocol';
 import type { Agent, AgentState, Log } from '../core/agent.ts';
-import type { LeaveReport, LendingControl, LendingStatus } from '../core/lending/control.ts';
-import { CONTROL_LIMITS } from '../core/lending/control-limits.ts';
-import { createLenderPause, type LenderPause } from '../core/lending/lender-pause.ts';
-import type { Energy } from '../core/lending/energy.ts';
-import type { WorkDone } from '../core/lending/work.ts';
+import type { LeaveReport, LendingControl, LendingStatus } from '../core/lending/control/control.ts';
+import { CONTROL_LIMITS } from '../core/lending/control/limits.ts';
+import { createLenderPause, type LenderPause } from '../core/lending/control/lender-pause.ts';
+import type { Energy } from '../core/lending/energy/energy.ts';
+import type { WorkDone } from '../core/lending/control/work.ts';
 import { serveControl, type ControlServer } from './control.ts';
 import type { DataFolder } from './data-folder.ts';
 import { openHistory, type History } from './history.ts';

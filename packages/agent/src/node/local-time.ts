@@ -1,5 +1,5 @@
 /** The time where this machine is, by the time zone that it was told. */
-import type { LocalTime } from '../core/lending/hours.ts';
+import type { LocalTime } from '../core/lending/terms/hours.ts';
 
 export function localTimeOf(ms: number): LocalTime {
   const date = new Date(ms);

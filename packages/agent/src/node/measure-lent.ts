@@ -10,9 +10,9 @@ import { asIdlewildError, type Clock, type Consent, type Timer } from '@idlewild
 import { measureGraphics, measureMachine, type Machine } from '@idlewild/engine/node';
 import type { Log } from '../core/agent.ts';
 import { refusalOfProvider } from '../core/consent.ts';
-import { startDriver } from '../core/lending/driver.ts';
-import type { SignalSource } from '../core/lending/port.ts';
-import type { PauseRules } from '../core/lending/rules.ts';
+import { startDriver } from '../core/lending/idleness/driver.ts';
+import type { SignalSource } from '../core/lending/idleness/port.ts';
+import type { PauseRules } from '../core/lending/terms/rules.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { localTimeOf } from './local-time.ts';
 

@@ -17,10 +17,10 @@ import { openDataFolder, type DataFolder, type DeviceSettings } from './data-fol
 import { holdHere, type Holding, type Lending } from './holding/holding.ts';
 import { createHttpSources } from './http-source.ts';
 import { AGENT_LIMITS } from '../core/limits.ts';
-import { CPU_SHARE, cpuShareOf } from '../core/lending/cpu-share.ts';
-import type { Energy } from '../core/lending/energy.ts';
-import type { SignalSource } from '../core/lending/port.ts';
-import type { LendingSettings } from '../core/lending/settings.ts';
+import { CPU_SHARE, cpuShareOf } from '../core/lending/terms/cpu-share.ts';
+import type { Energy } from '../core/lending/energy/energy.ts';
+import type { SignalSource } from '../core/lending/idleness/port.ts';
+import type { LendingSettings } from '../core/lending/terms/settings.ts';
 import { NODE_LIMITS } from './limits.ts';
 import { readLending, writeLending } from './lending-file.ts';
 import { lendDevice, type Hooks, type LentDevice, type StartedAgent } from './lent-device.ts';

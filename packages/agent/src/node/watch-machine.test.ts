@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import type { Consent } from '@idlewild/protocol';
 import { openConsent, signConsent } from '../core/consent.ts';
-import type { Signals } from '../core/lending/port.ts';
-import { PRESETS } from '../core/lending/presets.ts';
-import type { LendingSettings } from '../core/lending/settings.ts';
+import type { Signals } from '../core/lending/idleness/port.ts';
+import { PRESETS } from '../core/lending/terms/presets.ts';
+import type { LendingSettings } from '../core/lending/terms/settings.ts';
 import { createScriptedSignals, type ScriptedSignals } from '../testing/scripted-signals.ts';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { createFixture, putModel, type Fixture } from './testing/fixture.ts';

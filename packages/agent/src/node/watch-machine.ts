@@ -7,10 +7,10 @@
  */
 import type { Clock, Consent } from '@idlewild/protocol';
 import type { Agent, AgentState, Log } from '../core/agent.ts';
-import { startDriver, type Driver } from '../core/lending/driver.ts';
-import { lowCarbonHours } from '../core/lending/energy-settings.ts';
-import { LINES, REASON_NAMES } from '../core/lending/lines.ts';
-import type { Cooled, PauseReason, SignalSource, SignalsView } from '../core/lending/port.ts';
+import { startDriver, type Driver } from '../core/lending/idleness/driver.ts';
+import { lowCarbonHours } from '../core/lending/terms/energy-settings.ts';
+import { LINES, REASON_NAMES } from '../core/lending/idleness/lines.ts';
+import type { Cooled, PauseReason, SignalSource, SignalsView } from '../core/lending/idleness/port.ts';
 import {
   DEFAULT_PAUSE_RULES,
   NO_PAUSE_RULES,
@@ -18,8 +18,8 @@ import {
   onProcessors,
   withinConsent,
   type PauseRules,
-} from '../core/lending/rules.ts';
-import { rulesOf, type LendingSettings } from '../core/lending/settings.ts';
+} from '../core/lending/terms/rules.ts';
+import { rulesOf, type LendingSettings } from '../core/lending/terms/settings.ts';
 import { localTimeOf } from './local-time.ts';
 import { openSignals } from './signals/open-signals.ts';
 

@@ -8,11 +8,11 @@
  * how much of the time for work they take is counted apart.
  */
 import type { Random } from '@idlewild/protocol';
-import { UNSEEN, activeNames, look } from '../core/lending/idleness.ts';
+import { UNSEEN, activeNames, look } from '../core/lending/idleness/idleness.ts';
 import { DRIVER_LIMITS, IDLENESS_LIMITS } from '../core/lending/limits.ts';
-import { LINES, REASON_NAMES, type Outside, type ReasonName } from '../core/lending/lines.ts';
-import type { Signals } from '../core/lending/port.ts';
-import { DEFAULT_PAUSE_RULES, type PauseRules } from '../core/lending/rules.ts';
+import { LINES, REASON_NAMES, type Outside, type ReasonName } from '../core/lending/idleness/lines.ts';
+import type { Signals } from '../core/lending/idleness/port.ts';
+import { DEFAULT_PAUSE_RULES, type PauseRules } from '../core/lending/terms/rules.ts';
 import { createNoisyMachine } from './noisy-machine.ts';
 
 export interface Flap {

@@ -6,7 +6,7 @@
  * between songs, plugs that bounce, ticks of the system's accounting, sensors that are off by some degrees.
  */
 import type { Random } from '@idlewild/protocol';
-import type { Signals } from '../core/lending/port.ts';
+import type { Signals } from '../core/lending/idleness/port.ts';
 
 export interface Reading {
   readonly truth: Signals;

@@ -1,5 +1,5 @@
 /** A machine that says what a test tells it to say: for the driver, the agent, and whatever shows a pause. */
-import type { Signals, SignalSource } from '../core/lending/port.ts';
+import type { Signals, SignalSource } from '../core/lending/idleness/port.ts';
 
 export interface ScriptedSignals extends SignalSource {
   /** From the next reading on, besides what it said before. */

@@ -5,7 +5,7 @@
  *
  * It binds to no runner, so that a browser's source can be held to it too.
  */
-import type { SignalName, Signals, SignalSource } from '../core/lending/port.ts';
+import type { SignalName, Signals, SignalSource } from '../core/lending/idleness/port.ts';
 
 export interface SignalSourceHarness {
   open(): Promise<SignalSource>;

@@ -11,8 +11,8 @@
 import type { Clock, ErrorCode, KeptAttempt, Timer, ToDevice, ToHub } from '@idlewild/protocol';
 import type { Engine } from '@idlewild/engine';
 import { AGENT_LIMITS } from '../limits.ts';
-import type { Energy } from '../lending/energy.ts';
-import type { WorkMeter } from '../lending/energy-meter.ts';
+import type { Energy } from '../lending/energy/energy.ts';
+import type { WorkMeter } from '../lending/energy/meter.ts';
 import type { Said } from './said.ts';
 import type { SealedText } from './sealed-text.ts';
 

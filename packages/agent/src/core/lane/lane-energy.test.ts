@@ -4,8 +4,8 @@ import { nodeCrypto } from '@idlewild/protocol/node';
 import { expect, test } from 'vitest';
 import { createFixture, putModel, type Fixture } from '../../node/testing/fixture.ts';
 import type { AgentOptions } from '../agent.ts';
-import type { Energy } from '../lending/energy.ts';
-import type { WorkDone } from '../lending/work.ts';
+import type { Energy } from '../lending/energy/energy.ts';
+import type { WorkDone } from '../lending/control/work.ts';
 import { exampleAnswer } from '../../testing/example-answer.ts';
 
 interface Counted extends Fixture {

@@ -27,8 +27,8 @@ import {
   type ToHub,
 } from '@idlewild/protocol';
 import type { EngineEvent } from '@idlewild/engine';
-import type { EnergyMeter } from '../lending/energy-meter.ts';
-import type { RunningWork, WorkDone } from '../lending/work.ts';
+import type { EnergyMeter } from '../lending/energy/meter.ts';
+import type { RunningWork, WorkDone } from '../lending/control/work.ts';
 import { createRunningCost, type RunningCost } from './running-cost.ts';
 import { FROM_HUB_LIMITS } from '../from-hub-limits.ts';
 import { AGENT_LIMITS } from '../limits.ts';

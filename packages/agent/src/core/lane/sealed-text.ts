@@ -14,7 +14,7 @@ import {
   type Receipt,
 } from '@idlewild/protocol';
 import type { EngineEvent } from '@idlewild/engine';
-import type { Energy } from '../lending/energy.ts';
+import type { Energy } from '../lending/energy/energy.ts';
 
 type Told = { readonly s: string; readonly calls?: readonly CallPart[] | undefined };
 type Finished = Extract<EngineEvent, { t: 'finished' }>;

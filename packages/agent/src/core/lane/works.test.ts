@@ -1,7 +1,7 @@
 /** Claims about what a lender is told of work: what runs while it runs, and once how each piece of it ended. */
 import { expect, test } from 'vitest';
 import { createFixture, putModel } from '../../node/testing/fixture.ts';
-import type { WorkDone } from '../lending/work.ts';
+import type { WorkDone } from '../lending/control/work.ts';
 import { exampleAnswer, type AnswerOrder } from '../../testing/example-answer.ts';
 
 async function setUp() {

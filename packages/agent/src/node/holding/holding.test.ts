@@ -1,6 +1,6 @@
 /** What the lender is told of the limits: who keeps each, where the system does and where it does not. */
 import { expect, test } from 'vitest';
-import type { LimitHeld } from '../../core/lending/port.ts';
+import type { LimitHeld } from '../../core/lending/idleness/port.ts';
 import { createHolding, type Lending } from './holding.ts';
 import type { Priority } from './priority.ts';
 

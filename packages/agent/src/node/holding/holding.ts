@@ -8,7 +8,7 @@ import type { ProcessOptions } from '@idlewild/engine/node';
 import type { Consent } from '@idlewild/protocol';
 import type { LendingLimits } from '../../core/agent.ts';
 import { AGENT_LIMITS } from '../../core/limits.ts';
-import type { LimitHeld } from '../../core/lending/port.ts';
+import type { LimitHeld } from '../../core/lending/idleness/port.ts';
 import { openEngineCgroup, type CgroupFiles, type EngineCgroup, type NoCgroup } from './cgroup.ts';
 import { NICENESS, leastPriority, priorityPorts, type Priority } from './priority.ts';
 

@@ -7,8 +7,8 @@
  * any, nothing is told.
  */
 import type { Clock } from '@idlewild/protocol';
-import { ENERGY_LIMITS } from '../../core/lending/energy-limits.ts';
-import type { PowerReader } from '../../core/lending/energy.ts';
+import { ENERGY_LIMITS } from '../../core/lending/energy/limits.ts';
+import type { PowerReader } from '../../core/lending/energy/energy.ts';
 import { SUPPLIES, batteriesOf, countOf, type PowerFiles } from './files.ts';
 import type { ProcessorTime } from './processor-time.ts';
 

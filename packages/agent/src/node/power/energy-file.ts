@@ -5,9 +5,9 @@
 import { join } from 'node:path';
 import { asIdlewildError, type Clock, type Timer } from '@idlewild/protocol';
 import { z } from 'zod';
-import { ENERGY_LIMITS } from '../../core/lending/energy-limits.ts';
-import type { DayEnergy } from '../../core/lending/energy-budget.ts';
-import type { KnownRests } from '../../core/lending/energy-meter.ts';
+import { ENERGY_LIMITS } from '../../core/lending/energy/limits.ts';
+import type { DayEnergy } from '../../core/lending/energy/budget.ts';
+import type { KnownRests } from '../../core/lending/energy/meter.ts';
 import { readJson, writeJson } from '../whole-file.ts';
 
 export const ENERGY_FILE = 'energy.json';

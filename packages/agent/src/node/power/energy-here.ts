@@ -1,8 +1,8 @@
 /** The energy of a device on the machine that this process runs on. */
 import type { Clock } from '@idlewild/protocol';
 import type { Log } from '../../core/agent.ts';
-import type { Energy } from '../../core/lending/energy.ts';
-import type { LendingSettings } from '../../core/lending/settings.ts';
+import type { Energy } from '../../core/lending/energy/energy.ts';
+import type { LendingSettings } from '../../core/lending/terms/settings.ts';
 import { localDay } from '../local-time.ts';
 import { TICK_MS, createOwnProcesses } from '../signals/linux/own-processes.ts';
 import { createNodeSystem } from '../signals/node-system.ts';

@@ -3,7 +3,7 @@
  * on macOS and on boards), else whether it has a battery, else how many processors it has. A virtual machine says
  * nothing true of what is under it and counts as a server, for most are on one.
  */
-import type { MachineKind } from '../../core/lending/energy.ts';
+import type { MachineKind } from '../../core/lending/energy/energy.ts';
 import { batteriesOf, type PowerFiles } from './files.ts';
 
 export interface KindPorts extends PowerFiles {

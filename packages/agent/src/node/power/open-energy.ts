@@ -4,12 +4,12 @@
  * counts processor time, one a minute at whether something is computed that nobody asked for.
  */
 import type { Clock, Timer } from '@idlewild/protocol';
-import { ENERGY_LIMITS } from '../../core/lending/energy-limits.ts';
-import { powerCurveOf, type Energy } from '../../core/lending/energy.ts';
-import { createEnergyBudget, type EnergyView } from '../../core/lending/energy-budget.ts';
-import { createEnergyMeter, type EnergyMeter } from '../../core/lending/energy-meter.ts';
-import type { EnergySettings } from '../../core/lending/energy-settings.ts';
-import { gridOf } from '../../core/lending/grid.ts';
+import { ENERGY_LIMITS } from '../../core/lending/energy/limits.ts';
+import { powerCurveOf, type Energy } from '../../core/lending/energy/energy.ts';
+import { createEnergyBudget, type EnergyView } from '../../core/lending/energy/budget.ts';
+import { createEnergyMeter, type EnergyMeter } from '../../core/lending/energy/meter.ts';
+import type { EnergySettings } from '../../core/lending/terms/energy-settings.ts';
+import { gridOf } from '../../core/lending/energy/grid.ts';
 import { keepEnergy, readEnergy } from './energy-file.ts';
 import { kindOf, type KindPorts } from './machine-kind.ts';
 import { openPower } from './open-power.ts';

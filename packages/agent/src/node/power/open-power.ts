@@ -3,7 +3,7 @@
  * elsewhere nothing does without rights that a lender should not have to give, and all is modelled.
  */
 import type { Clock } from '@idlewild/protocol';
-import type { PowerReader } from '../../core/lending/energy.ts';
+import type { PowerReader } from '../../core/lending/energy/energy.ts';
 import { openBattery } from './battery.ts';
 import type { KindPorts } from './machine-kind.ts';
 import { createProcessorTime } from './processor-time.ts';

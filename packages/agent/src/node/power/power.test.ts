@@ -1,6 +1,6 @@
 /** Reading what machines draw, from recorded ones; and which of them tell nothing, and why. */
 import { describe, expect, test } from 'vitest';
-import { ENERGY_LIMITS } from '../../core/lending/energy-limits.ts';
+import { ENERGY_LIMITS } from '../../core/lending/energy/limits.ts';
 import { openBattery } from './battery.ts';
 import { kindOf } from './machine-kind.ts';
 import { openPower } from './open-power.ts';

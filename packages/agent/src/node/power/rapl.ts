@@ -7,8 +7,8 @@
  * (CVE-2020-8694) they are known to tell more than energy. Idlewild asks for no rights to read them.
  */
 import type { Clock } from '@idlewild/protocol';
-import { ENERGY_LIMITS } from '../../core/lending/energy-limits.ts';
-import type { Drawn, PowerReader } from '../../core/lending/energy.ts';
+import { ENERGY_LIMITS } from '../../core/lending/energy/limits.ts';
+import type { Drawn, PowerReader } from '../../core/lending/energy/energy.ts';
 import { countOf, type PowerFiles } from './files.ts';
 import type { ProcessorTime } from './processor-time.ts';
 

@@ -5,7 +5,7 @@
  * Not read: the camera, temperatures and metered networks, which macOS tells only to root or to signed applications.
  */
 import type { Clock } from '@idlewild/protocol';
-import type { SignalName, SignalSource, Signals } from '../../core/lending/port.ts';
+import type { SignalName, SignalSource, Signals } from '../../core/lending/idleness/port.ts';
 import { SIGNAL_LIMITS } from './limits.ts';
 import { numberOf, paced, within, type Probe, type Sources } from './probe.ts';
 import { createProgramNames } from './program-names.ts';

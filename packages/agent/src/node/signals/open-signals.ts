@@ -3,7 +3,7 @@
  * and each signal says so.
  */
 import type { Clock } from '@idlewild/protocol';
-import type { SignalSource } from '../../core/lending/port.ts';
+import type { SignalSource } from '../../core/lending/idleness/port.ts';
 import { openLinuxSignals } from './linux/linux.ts';
 import { openMacSignals } from './macos.ts';
 import { createNodeSystem } from './node-system.ts';

@@ -3,7 +3,7 @@
  * them say becomes one reading. Any one that says "somebody is there" is believed.
  */
 import type { Clock, MaybePromise } from '@idlewild/protocol';
-import type { SignalName, Signals } from '../../core/lending/port.ts';
+import type { SignalName, Signals } from '../../core/lending/idleness/port.ts';
 import { SIGNAL_LIMITS } from './limits.ts';
 
 export const SIGNAL_NAMES = [

@@ -1,6 +1,6 @@
 import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
-import type { Signals, SignalSource } from '../../core/lending/port.ts';
+import type { Signals, SignalSource } from '../../core/lending/idleness/port.ts';
 import { checkReading, signalSourceConformance } from '../../testing/signals-conformance.ts';
 import { SIGNAL_NAMES } from './probe.ts';
 import { openSignals } from './open-signals.ts';

@@ -2,7 +2,7 @@
  * A `SignalSource` out of probes: one reading of all, what is said of each signal, and who is called when somebody
  * touches the machine. A signal that no probe tells is said with the reason, which begins with `not read:`.
  */
-import type { SignalName, SignalSource } from '../../core/lending/port.ts';
+import type { SignalName, SignalSource } from '../../core/lending/idleness/port.ts';
 import { SIGNAL_NAMES, readAll, type Probe, type Sources } from './probe.ts';
 
 export interface SourceParts {

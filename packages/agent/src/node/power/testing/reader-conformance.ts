@@ -3,7 +3,7 @@
  * instead of a guess, and that it reads on when what it reads is back. For tests only.
  */
 import { describe, expect, test } from 'vitest';
-import type { PowerReader } from '../../../core/lending/energy.ts';
+import type { PowerReader } from '../../../core/lending/energy/energy.ts';
 
 /** How what is read may fail. */
 export const SPOILT = ['missing', 'denied', 'empty', 'garbage', 'cut short'] as const;

@@ -1,7 +1,7 @@
 /** What of a machine's load is others': by recorded machines, whose clock is the test's. */
 import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
-import type { SignalSource } from '../../../core/lending/port.ts';
+import type { SignalSource } from '../../../core/lending/idleness/port.ts';
 import { openSignals } from '../open-signals.ts';
 import { NOW_MS, cpuTimes, processStat, server } from '../testing/machines.ts';
 import { createRecordedSystem, type Machine, type RecordedSystem } from '../testing/recorded-system.ts';

@@ -6,7 +6,7 @@
  * What programs use, one by one, is in `graphics-clients.ts`.
  */
 import type { Clock } from '@idlewild/protocol';
-import type { Signals } from '../../../core/lending/port.ts';
+import type { Signals } from '../../../core/lending/idleness/port.ts';
 import { SIGNAL_LIMITS } from '../limits.ts';
 import { numberOf, within, type Probe, type Sources } from '../probe.ts';
 import type { System } from '../system.ts';

@@ -3,7 +3,7 @@
  * where there are windows, they count beside what tells of windows, and alone tell nothing. Where only the desktop's
  * hint is left, which comes after minutes, somebody is there until it comes.
  */
-import type { Signals } from '../../../core/lending/port.ts';
+import type { Signals } from '../../../core/lending/idleness/port.ts';
 import { readAll, type Probe } from '../probe.ts';
 
 export interface InputSources {

@@ -6,7 +6,7 @@
  * goes: a person logs in after us, plugs in a screen, starts another desktop.
  */
 import type { Clock } from '@idlewild/protocol';
-import type { SignalName, SignalSource } from '../../../core/lending/port.ts';
+import type { SignalName, SignalSource } from '../../../core/lending/idleness/port.ts';
 import { SIGNAL_LIMITS } from '../limits.ts';
 import { paced, type Probe } from '../probe.ts';
 import { createSource } from '../source.ts';

@@ -9,7 +9,7 @@ import { chownSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSyn
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
-import type { SignalSource } from '../../../core/lending/port.ts';
+import type { SignalSource } from '../../../core/lending/idleness/port.ts';
 import { signalSourceConformance } from '../../../testing/signals-conformance.ts';
 import { createNodeSystem } from '../node-system.ts';
 import { openSignals } from '../open-signals.ts';

@@ -6,7 +6,7 @@
 import type { Clock, Timer } from '@idlewild/protocol';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import type { SignalName, SignalSource, Signals } from '../../../core/lending/port.ts';
+import type { SignalName, SignalSource, Signals } from '../../../core/lending/idleness/port.ts';
 import { SIGNAL_LIMITS } from '../limits.ts';
 import { within, type Sources } from '../probe.ts';
 import { createProgramNames } from '../program-names.ts';
