@@ -100,6 +100,8 @@ export const HUB_LIMITS = {
   filesKeptPart: 0.25,
   /** What a stranger may take to send what it wants and to read what it is told: both are at most some 100 KB. */
   strangerBusyMsMax: 60_000,
+  /** Requests on one connection that are not answered; each costs 10 KB, and no client in use sends two. */
+  pipelinedMax: 8,
   /** How often the crowd is looked over for those; and how often it is told of. */
   crowdLookMs: 5_000,
   crowdToldMs: 60_000,

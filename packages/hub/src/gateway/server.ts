@@ -42,6 +42,7 @@ import { sendError, translate } from './errors.ts';
 import type { MeetOtherOrigins } from './door/other-origins.ts';
 import { PATIENCE, patientServer, type Patience, type PatientServer } from './door/patience.ts';
 import type { SignedInDoor } from './sign-in/signed-in.ts';
+import { checkSaidOnce } from './door/said-once.ts';
 import { checkTexts } from './door/whole-texts.ts';
 
 declare module 'fastify' {
@@ -164,6 +165,7 @@ export async function createServer(deps: ServerDeps, routes: readonly ((app: App
     // First of all, so that refusals and streams carry it, too.
     reply.headers({ 'x-request-id': request.id, ...NOBODYS });
     if (deps.isLeaving()) reply.header('connection', 'close');
+    checkSaidOnce(request.raw);
     if (deps.meetOtherOrigins?.(request, reply) === true) return reply.send();
     request.run = carried.of(request.headers)?.run;
     const action = request.routeOptions.config.action;

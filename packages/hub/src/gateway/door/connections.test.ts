@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { systemClock } from '@idlewild/protocol/node';
 import { afterEach, describe, expect, test } from 'vitest';
+import { HUB_LIMITS } from '../../limits.ts';
 import { silentLog } from '../../log.ts';
 import { ownTls } from '../../node/tls.ts';
 import { createConnections } from './connections.ts';
@@ -99,6 +100,17 @@ test('a thousand who say nothing push out each other, and nobody whose key worke
   expect(closedOf([known, working, speaking])).toBe(0);
   // And whoever comes now is heard.
   expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('yes');
+});
+
+test('a thousand requests in one breath are begun as far as they are answered, and the connection is closed', async () => {
+  const { server, port, crowd } = await listen();
+  let begun = 0;
+  server.on('request', ({ socket }) => void (begun += socket.destroyed ? 0 : 1));
+  const { socket, closed } = await dial(port);
+  socket.write('GET /wait HTTP/1.1\r\nhost: hub\r\n\r\n'.repeat(1_000));
+  await expect.poll(closed).toBe(true);
+  expect(begun).toBe(HUB_LIMITS.pipelinedMax);
+  expect(crowd.counts()).toEqual({ strangers: 0, known: 0 });
 });
 
 test('who showed a key that does not work any more is a stranger again', async () => {

@@ -5,7 +5,7 @@
  * Connections from this very machine count to no address, and behind a balancer none does until it asks: then it counts
  * to whom the balancer says it is for. A connection that does not get as far as a TLS handshake counts like any other.
  */
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { addressGroup, isOwnMachine } from './address-group.ts';
@@ -63,7 +63,8 @@ export function createConnections({ crowd, isBehindBalancer }: ConnectionsDeps):
         const visitor = raw.get(nameOf(socket));
         if (visitor !== undefined) visitors.set(socket, visitor);
       });
-      server.on('request', (request, response) => {
+      // Before whoever answers: what comes over a connection that has to go is not begun.
+      server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
         const visitor = asks(request);
         if (visitor !== undefined) response.once('close', () => crowd.answered(visitor));
       });

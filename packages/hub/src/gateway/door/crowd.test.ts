@@ -128,6 +128,21 @@ test('a stranger who takes too long with what it asked is let go, and who is kno
   crowd.stop();
 });
 
+test('who asks for ever more before anything is answered is let go, known or not', () => {
+  const { crowd, many, gone, dropped } = setUp();
+  const lines = many('ab') as [Visitor, Visitor];
+  crowd.stands(lines[0], true);
+  for (const line of lines) {
+    for (let count = 0; count < 3 * HUB_LIMITS.pipelinedMax; count++) {
+      crowd.asks(line, undefined);
+      if (count % 2 === 0) crowd.answered(line);
+    }
+  }
+  expect(gone).toEqual(['a', 'b']);
+  expect(dropped).toEqual(['pipelined', 'pipelined']);
+  expect(crowd.counts()).toEqual({ strangers: 0, known: 0 });
+});
+
 test('who left is forgotten once, whatever is said of it afterwards', () => {
   const { crowd, many, gone } = setUp();
   const [a] = many('abcd', '192.0.2.7') as [Visitor];

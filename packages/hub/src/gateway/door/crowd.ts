@@ -17,10 +17,15 @@ import type { Clock, Timer } from '@idlewild/protocol';
 import { HUB_LIMITS } from '../../limits.ts';
 import type { Log } from '../../log.ts';
 
-const { strangerBusyMsMax: BUSY_MS, crowdLookMs: LOOK_MS, crowdToldMs: TOLD_MS } = HUB_LIMITS;
+const {
+  pipelinedMax: PIPELINED_MAX,
+  strangerBusyMsMax: BUSY_MS,
+  crowdLookMs: LOOK_MS,
+  crowdToldMs: TOLD_MS,
+} = HUB_LIMITS;
 
-/** Which bound was reached: of an address, of strangers, of open files, or of time. */
-export type Dropped = 'address' | 'strangers' | 'files' | 'slow';
+/** Which bound was reached: of an address, of strangers, of open files, of time, or of requests on one connection. */
+export type Dropped = 'address' | 'strangers' | 'files' | 'slow' | 'pipelined';
 
 export interface CrowdBounds {
   /** Strangers of one group of addresses. */
@@ -183,6 +188,7 @@ export function createCrowd({ clock, log, bounds, onDropped }: CrowdDeps): Crowd
         },
         from,
       );
+      if (visitor.open > PIPELINED_MAX && !visitor.isGone) return drop(visitor, 'pipelined');
       if (isElsewhere && !visitor.isGone) bound(visitor);
     },
     answered: (visitor) => move(visitor, () => visitor.open--),
@@ -197,6 +203,7 @@ const WHY: Record<Dropped, string> = {
   address: 'one address has too many connections of which nobody knows whose they are: the oldest are closed',
   strangers: 'too many connections are open of which nobody knows whose they are: the oldest are closed',
   files: 'this process may not open more files: connections that rest are closed; raise its limit (ulimit -n)',
+  pipelined: 'a connection asked for too much before it was answered, and is closed',
   slow: 'connections of which nobody knows whose they are took too long with what they asked, and are closed',
 };
 

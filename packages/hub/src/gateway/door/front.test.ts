@@ -50,6 +50,8 @@ async function setUp(ids = IDS, refused: readonly string[] = []) {
     db,
     clock,
     met,
+    served,
+    listener,
     logged,
     front,
     /** Who got it, and what it saw. */
@@ -115,6 +117,13 @@ test('without one it is that of the key or the ticket, and else the first', asyn
   expect(await give('/blobs/x', `Bearer ${await tickets.issue(ids)}`)).toBe(`${LIBRARY} /blobs/x`);
   for (const other of [undefined, 'Basic x', `Bearer iw_${'c'.repeat(52)}`, `Bearer ${'x'.repeat(9_000)}`, 'Bearer x'])
     expect(await give('/v1/models', other)).toBe(`${FIRST} /v1/models`);
+});
+
+test('what came over a connection that had to go meanwhile is not begun', async () => {
+  const { listener, served } = await setUp();
+  listener({ url: '/v1/models', headers: {}, socket: { destroyed: true } } as IncomingMessage, {} as ServerResponse);
+  listener({ url: '/v1/models', headers: {}, socket: {} } as IncomingMessage, {} as ServerResponse);
+  expect(served).toEqual([`${FIRST} /v1/models`]);
 });
 
 test('whose a guess is that is refused anyway is not looked up', async () => {

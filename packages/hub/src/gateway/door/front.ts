@@ -76,7 +76,9 @@ export function createFront(deps: FrontDeps): Front {
   const territoryOf = createBearers(deps);
 
   function dispatch(first: RequestListener, request: IncomingMessage, response: ServerResponse): void {
-    const { url = '' } = request;
+    const { url = '', socket } = request;
+    // It had to go; what it sent with its last bytes is not begun.
+    if (socket.destroyed) return;
     if (url.startsWith('/t/')) {
       const { territory, rest } = territoryIn(url);
       const named = territory === undefined ? undefined : find(territory);

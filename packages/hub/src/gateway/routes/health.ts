@@ -5,6 +5,9 @@ import { typed, type App } from '../server.ts';
 export const healthRoutes =
   (deps: { readonly metrics: Metrics; readonly isReady: () => Promise<boolean> }) =>
   (app: App): void => {
+    /** However many strangers ask, the database is asked once at a time. */
+    let asking: Promise<boolean> | undefined;
+    const isReady = (): Promise<boolean> => (asking ??= deps.isReady().finally(() => (asking = undefined)));
     typed(app).route({
       method: 'GET',
       url: '/healthz',
@@ -18,7 +21,7 @@ export const healthRoutes =
       config: { action: 'public' },
       schema: { summary: 'The hub takes requests', tags: ['hub'] },
       handler: async (_request, reply) => {
-        const ok = await deps.isReady();
+        const ok = await isReady();
         return reply.status(ok ? 200 : 503).send({ ok });
       },
     });
