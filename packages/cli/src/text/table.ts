@@ -10,10 +10,7 @@ export interface Column {
 
 /** One line for the titles and one for each row; columns two spaces apart, nothing at the ends of lines. */
 export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
-  const cells = [
-    columns.map(({ title }) => title),
-    ...rows.map((row) => row.map((cell) => plainText(cell).replace(/[\n\t]/g, ' '))),
-  ];
+  const cells = [columns.map(({ title }) => title), ...rows.map((row) => row.map(cellText))];
   const widths = columns.map(({ characters = 0 }, index) =>
     Math.max(characters, ...cells.map((row) => (row[index] ?? '').length)),
   );
@@ -28,6 +25,12 @@ export function tableLines(columns: readonly Column[], rows: readonly (readonly 
       .trimEnd(),
   );
 }
+
+/** One line, in which nothing hides: two names that look the same are the same. */
+const cellText = (cell: string): string =>
+  plainText(cell)
+    .replace(/\p{Cf}/gu, '')
+    .replace(/[\n\t\u2028\u2029]/g, ' ');
 
 /**
  * Pairs of a name and a value, the values in one column, further lines of one too: none can pass for a name. Where a

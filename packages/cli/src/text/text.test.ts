@@ -93,6 +93,7 @@ test('a long fact goes on below in its column where the screen ends, and stays a
 test('a name from elsewhere cannot steer the terminal', () => {
   expect(plainText('a\u001b[2Jb\u009bc\r\n\td')).toBe('a[2Jbc\n\td');
   expect(tableLines([{ title: 'N' }], [['x\u001b[31m\ny']])).toEqual(['N', 'x[31m y']);
+  expect(tableLines([{ title: 'N' }], [['A\u200bd\u00ada\u2028\u{e0041}!']])).toEqual(['N', 'Ada !']);
   expect(plainLine('\u001b[1mIdlewild\u001b[22m \u001b]0;x\u0007\u001b[31m')).toBe(
     '\u001b[1mIdlewild\u001b[22m ]0;x[31m',
   );

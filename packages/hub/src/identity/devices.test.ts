@@ -71,6 +71,18 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await devices.list(territory)).toEqual([enrolled]);
   });
 
+  test('what a device calls itself is one line that hides nothing, first and whenever it comes', async () => {
+    const { devices, invite, enrolment } = await setUp();
+    const token = await invite();
+    const called = async (name: string): Promise<string | undefined> => {
+      const { id } = await enrolment.admit(publicKey(1), checked(1, token, name));
+      return (await devices.get(territory, id))?.name;
+    };
+    expect(await called('ada\u202e\u200b\n\u001b[31m')).toBe('ada [31m');
+    expect(await called('\u2028bob\u0085')).toBe('bob');
+    expect(await called('\u200b')).toBe('a device');
+  });
+
   test('an invite for two devices lets in two of five that come at once', async () => {
     const { devices, invites, invite } = await setUp();
     const token = await invite(2);

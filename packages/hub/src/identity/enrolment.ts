@@ -4,10 +4,11 @@
  * A known device comes in by its key alone, and what it says of itself is brought up to date; a new one needs a join
  * token, and so does one that left. The token of a known device is not looked at: nothing is used up by joining twice.
  */
-import { IdlewildError, type CheckedDevice } from '@idlewild/protocol';
+import { IdlewildError, LIMITS, type CheckedDevice } from '@idlewild/protocol';
 import type { Device, Devices } from './devices.ts';
 import type { Farewell } from './farewell.ts';
 import { admitted, type Invites } from './invites.ts';
+import { plainName } from '../sign-in/plain-text.ts';
 
 export interface Enrolment {
   /** To be asked once the device has proved that it has the key. */
@@ -34,8 +35,10 @@ export function createEnrolment({ territory, devices, invites, farewell }: Enrol
   async function admit(
     publicKey: Uint8Array,
     known: Device | undefined,
-    { name, consent, profile, joinToken, byInvite }: CheckedDevice['proof'],
+    { name: said, consent, profile, joinToken, byInvite }: CheckedDevice['proof'],
   ): Promise<Device> {
+    // Its lender chose it, and stewards read it among those of others.
+    const name = plainName(said, LIMITS.nameCharactersMax) || 'a device';
     if (known === undefined) {
       if (joinToken === undefined) {
         throw new IdlewildError(

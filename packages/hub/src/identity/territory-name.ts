@@ -64,7 +64,7 @@ export function createTerritoryName(
 /** Throws `invalid_request`. */
 export function checkTerritoryName(name: string): void {
   const isName = name.trim() === name && name !== '' && name.length <= LIMITS.nameCharactersMax;
-  if (isName && !/\p{C}/u.test(name)) return;
+  if (isName && !/[\p{C}\p{Zl}\p{Zp}]/u.test(name)) return;
   throw new IdlewildError(
     'invalid_request',
     `a community's name has 1 to ${LIMITS.nameCharactersMax} visible characters, and no space around them`,

@@ -7,14 +7,14 @@ import type { ApiDeps } from '../api-deps.ts';
 import { onId } from './resources.ts';
 import { keyLimitsSchema, limitsView } from './callers.ts';
 import { principal, typed, type App } from '../server.ts';
-import { idParams, iso, isoOrNull } from './views.ts';
+import { idParams, iso, isoOrNull, nameField } from './views.ts';
 
 const DAY_SECONDS = 86_400;
 const tags = ['keys'];
 
 const body = z.strictObject({
   role: z.string().max(64),
-  name: z.string().max(64).optional(),
+  name: nameField(64).optional(),
   expiresInSeconds: z
     .int()
     .min(1)

@@ -4,7 +4,7 @@ import { actorOf } from '../../identity/principal.ts';
 import type { ApiDeps } from '../api-deps.ts';
 import { onModelOf } from './resources.ts';
 import { principal, typed, type App } from '../server.ts';
-import { iso, nameParams } from './views.ts';
+import { iso, nameField, nameParams } from './views.ts';
 
 export const modelRoutes =
   (deps: ApiDeps) =>
@@ -75,7 +75,7 @@ export const modelRoutes =
       config: { action: 'addModel' },
       schema: {
         body: z.strictObject({
-          name: z.string().min(1).max(64),
+          name: nameField(64).min(1),
           manifest: z.string().max(128),
           replace: z.boolean().optional(),
         }),

@@ -40,6 +40,23 @@ async function person(name: string, role: string): Promise<{ readonly id: string
 }
 const messageOf = ({ body }: Told): string => (body as { error: { message: string } }).error.message;
 
+test.each(['Ada\u200b', 'Ada\u202e', 'A\u001b[31mda', 'A\nda', 'A\u2028da'])('nothing is called %j', async (name) => {
+  const { key } = await person(`Bea ${name.length} ${name.codePointAt(1)} ${name.codePointAt(3)}`, 'member');
+  const publicKey = Buffer.from(nodeRandom.bytes(32)).toString('base64url');
+  for (const [asker, path, body] of [
+    [key, '/api/keys/own', { role: 'caller', name }],
+    [steward, '/api/keys', { role: 'caller', name }],
+    [steward, '/api/stewards', { name, key: publicKey }],
+    [steward, '/api/models', { name, manifest: 'bafyreia2pc6ospjrvferyxv3z25sxowki4cqkl7zaxitlhdggri5xmtm3q' }],
+    [steward, '/api/providers', { name, issuer: 'https://example.test', clientId: 'x' }],
+  ] as const)
+    expect(await ask(asker, 'POST', path, body)).toMatchObject({
+      status: 400,
+      body: { error: { param: 'name', message: expect.stringContaining('cannot be seen') as string } },
+    });
+  expect(await ask(steward, 'PATCH', '/api/territory', { name })).toMatchObject({ status: 400 });
+});
+
 test('a member asks with a key of her own until she is suspended, and again when she is resumed', async () => {
   const ada = await person('Ada', 'member');
   const made = await ask(ada.key, 'POST', '/api/keys/own', { role: 'caller', name: 'notebook' });

@@ -9,7 +9,7 @@ import type { DeviceTrust } from '../../trust/device-trust.ts';
 import type { StewardKey, Vouches } from '../../trust/vouches.ts';
 import { onId } from './resources.ts';
 import { principal, typed, type App, type FastifyRequest } from '../server.ts';
-import { bytesOf, idParams, iso, isoOrNull, statementField } from './views.ts';
+import { bytesOf, idParams, iso, isoOrNull, nameField, statementField } from './views.ts';
 
 export interface TrustRoutesDeps {
   readonly territory: { readonly id: string };
@@ -28,7 +28,7 @@ export const trustRoutes =
     stewardRoutes(app, deps);
   };
 
-const name = z.string().min(1).max(PEOPLE_LIMITS.nameCharactersMax);
+const name = nameField(PEOPLE_LIMITS.nameCharactersMax).min(1);
 const poolParams = idParams.extend({ pool: name });
 const publicKey = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'must be the 32 bytes of an Ed25519 key in base64url');
 

@@ -4,6 +4,12 @@ import { z } from 'zod';
 
 export const idParams = z.object({ id: z.string().max(64) });
 export const nameParams = z.object({ name: z.string().max(64) });
+/** A name as people read it in lists and logs: nothing in it hides, turns around or breaks a line. */
+export const nameField = (charactersMax: number) =>
+  z
+    .string()
+    .max(charactersMax)
+    .refine((text) => !/[\p{C}\p{Zl}\p{Zp}]/u.test(text), 'has characters that cannot be seen, or breaks its line');
 export const iso = (ms: number): string => new Date(ms).toISOString();
 export const isoOrNull = (ms: number | null | undefined): string | null =>
   ms === null || ms === undefined ? null : iso(ms);

@@ -10,7 +10,7 @@ import { sessionView } from './routes.ts';
 import { isOnLoopback } from '../door/same-origin.ts';
 import { principal, typed, type App } from '../server.ts';
 import type { SignInDoor } from './sign-in-door.ts';
-import { idParams, iso } from '../routes/views.ts';
+import { idParams, iso, nameField } from '../routes/views.ts';
 
 const { nameCharactersMax, groupsPerInvitation, linkMsMax, memberLinkMsMax, secretBytesMax, admissionsMax } =
   SIGN_IN_LIMITS;
@@ -189,7 +189,7 @@ function providerRoutes(app: App, door: SignInDoor): void {
     config: { action: 'manageSignIn' },
     schema: {
       body: z.strictObject({
-        name: z.string().trim().min(1).max(nameCharactersMax),
+        name: nameField(nameCharactersMax).trim().min(1),
         issuer: z.string().max(512),
         clientId: z.string().min(1).max(256),
         clientSecret: z.string().min(1).max(secretBytesMax).optional(),
