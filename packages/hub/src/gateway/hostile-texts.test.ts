@@ -25,7 +25,7 @@ const TEXTS: Readonly<Record<string, string>> = {
   'a union': "%' UNION SELECT hash FROM keys /*",
   'a header': 'x\r\nset-cookie: stolen=1\r\n\r\nHTTP/1.1 200 OK\r\n',
   'a line of a log': '\n{"level":50,"msg":"forged"}\u2028\u2029\u0085',
-  'orders to a terminal': '\u001b[2J\u001b]0;owned\u0007\u009b31m\u202e',
+  'orders to a terminal': '\u001b[2J\u001b]0;0wned\u0007\u009b31m\u202e',
   'an end of a text': 'x\u0000y',
   'a path': '../../../../etc/passwd',
   'a path of Windows': '..\\..\\windows\\win.ini',
@@ -33,7 +33,7 @@ const TEXTS: Readonly<Record<string, string>> = {
 };
 
 /** What none of these may have in its answer, beside what it was asked with. */
-const TRACES = /stolen|DROP|etc\/passwd|win\.ini|owned|forged/;
+const TRACES = /stolen|DROP|etc\/passwd|win\.ini|0wned|forged/;
 
 /** Rows can be made up with SQLite alone; with both, every query says whose rows it wants, or fails the test. */
 const NOBODY: FullTerritory = { handles: new Map(), rows: () => Promise.resolve('') };
