@@ -128,7 +128,7 @@ test('what is asked for by those whom some may serve spreads among these, and no
   expect(holders([need('a', among, 15)])).toHaveLength(8);
 });
 
-test('where there is no room it takes places of what is asked for far less, which keeps the copies that all get', () => {
+test('without room it takes places of what is asked for far less, which keeps the copies that all get', () => {
   const models = [model('a', 80), model('b', 80)];
   const among = Array.from({ length: 8 }, (_, index) => `v${index}`);
   const needs = [need('a', among, 30)];

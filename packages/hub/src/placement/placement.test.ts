@@ -10,7 +10,7 @@ import {
   type WantedModel,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, type FakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';
@@ -33,12 +33,7 @@ interface Setting {
 }
 
 async function setUp(...names: readonly string[]): Promise<Setting> {
-  const clock = createFakeClock(
-    () =>
-      new Promise((resolve) => {
-        setImmediate(resolve);
-      }),
-  );
+  const clock = createFakeClock(yieldToNode);
   const random = createSeededRandom(1);
   const database = await openDatabase({ file: ':memory:', clock });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 });

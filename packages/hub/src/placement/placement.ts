@@ -199,15 +199,16 @@ function asked(state: State, ask: Ask): void {
     state.demand.asked(model, nowMs);
     state.asked.set(model, (state.asked.get(model) ?? 0) + 1);
   }
-  let isServed = false;
-  let isNarrow = false;
+  let [isServed, isOpen, isHopeless] = [false, true, true];
   for (const device of state.sessions.list()) {
-    if (!isLive(device)) continue;
-    if (!mayServe(device, ask, state.eyes)) isNarrow = true;
-    else if (isReadyFor(device, ask.models)) isServed = true;
+    const may = mayServe(device, ask, state.eyes);
+    // Whoever pauses comes back.
+    if (may) isHopeless = false;
+    else if (isLive(device)) isOpen = false;
+    isServed = may && isLive(device) && isReadyFor(device, ask.models);
     if (isServed) break;
   }
-  if (isServed ? !state.narrow.isEmpty() : isNarrow)
+  if (isServed ? !state.narrow.isEmpty() : !isOpen && !isHopeless)
     state.narrow.asked(ask.models, circleIn(state, ask), isServed, nowMs);
   if (!isServed) soon(state);
 }

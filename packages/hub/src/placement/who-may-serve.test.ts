@@ -1,7 +1,9 @@
 /** Claims about models that stand where those who ask may not use them, with whole hubs and devices that obey. */
-import { expect, test } from 'vitest';
+import { decodeCbor, encodeCbor } from '@idlewild/protocol';
+import { describe, expect, test } from 'vitest';
 import type { Hub } from '../hub.ts';
 import { HUB_LIMITS } from '../limits.ts';
+import { FLEET_LIMITS } from '../replicas/limits.ts';
 import { PLACEMENT_LIMITS } from './limits.ts';
 import { createCrowdedWorld, type Agent, type CrowdedWorld } from './testing/crowded-world.ts';
 
@@ -92,7 +94,7 @@ test('a model comes to the pool whose devices alone may answer, and to lenders f
   expect(vetted.wanted()).toEqual(['b']);
 });
 
-test('when a holder may see a class no more, another fetches what is asked for, before anybody asks again', async () => {
+test('when a holder may see a class no more another fetches what is asked for, before anybody asks again', async () => {
   const { hub, vetted, join, tier, ask, pass } = await crowded();
   await ask(hub, 'a');
   await pass(3_000);
@@ -137,4 +139,94 @@ test('two models asked for in turn by those whom one device may serve do not dri
   }
   expect(vetted.wanted()).toHaveLength(1);
   expect(vetted.lists() - before).toBeLessThanOrEqual(2);
+});
+
+describe('over replicas, of which the first one places', () => {
+  async function two(): Promise<Crowded & { readonly other: Hub }> {
+    const world = await createCrowdedWorld(['a', 'b']);
+    const [hub, other] = [await world.start(), await world.start()];
+    const others = [await world.join(other, 'one', { has: ['a'] }), await world.join(hub, 'two', { has: ['a'] })];
+    const vetted = await world.join(other, 'vetted', { tier: 'vetted', has: ['b'] });
+    others.push(await world.join(hub, 'three', { has: ['b'] }));
+    await world.pass(1_000);
+    return { ...world, hub, other, others, vetted };
+  }
+
+  test('a request at another waits, too, and a device of either fetches for it', async () => {
+    const { other, vetted, ask, pass } = await two();
+    const asked = await ask(other, 'a');
+    expect(asked.failure()).toBeUndefined();
+    await pass(FLEET_LIMITS.beatMs + 4_000);
+    expect(vetted.wanted()).toEqual(['a']);
+    expect(vetted.orders()).toHaveLength(1);
+    expect(asked.failure()).toBeUndefined();
+  });
+
+  test('what they tell each other is who may serve, and not who asks', async () => {
+    const { other, ask, pass, buses } = await two();
+    const beats: unknown[] = [];
+    buses
+      .connect()
+      .subscribe(`${other.territory.id}.all.beat`, ({ bytes }) => void beats.push(decodeCbor(bytes, 'a beat')));
+    await ask(other, 'a', { person: 'per_ada', pools: ['lab'], cause: 'nobody-names-it' });
+    await ask(other, 'a', { person: 'per_bob', cause: 'climate' });
+    await pass(2 * FLEET_LIMITS.beatMs);
+    const said = beats.flatMap((beat) => (beat as { narrow?: object[] }).narrow ?? []);
+    // Where nobody is in the pool there is nobody to bring it to.
+    expect(said).toEqual([{ models: [expect.any(String)], dataClass: 'confidential', features: [], count: 1 }]);
+    expect(JSON.stringify(beats)).not.toMatch(/per_|key_a/);
+  });
+
+  test('a replica that says nothing of it is heard as ever, and so is one that says it in other words', async () => {
+    const { other, hub, cidOf, buses, vetted, others, pass } = await two();
+    const bus = buses.connect();
+    const older = { from: `rep_${'z'.repeat(26)}`, n: 0, queued: {} };
+    const say = (more: object): void =>
+      bus.publish(`${other.territory.id}.all.beat`, encodeCbor({ ...older, ...more }));
+    const demand = (): number => {
+      const hold = others[1]?.heard.findLast((message) => message.t === 'hold');
+      return hold?.models[0]?.demand ?? 0;
+    };
+    expect(hub.replica.isLive(older.from)).toBe(false);
+    say({ asked: { [cidOf('a')]: 100 } });
+    await pass(1_000);
+    expect(hub.replica.isLive(older.from)).toBe(true);
+    say({ asked: { [cidOf('a')]: 100 }, narrow: [{ models: [cidOf('a')], dataClass: 'secret', count: 'many' }] });
+    await pass(HUB_LIMITS.placementMs + 1_000);
+    expect(demand()).toBeGreaterThanOrEqual(8);
+    expect(vetted.wanted()).toEqual(['b']);
+    say({ asked: {}, narrow: [{ models: [cidOf('a')], dataClass: 'confidential', features: [], count: 1 }] });
+    await pass(1_000);
+    expect(vetted.wanted()).toEqual(['a']);
+  });
+});
+
+test('a sealed prompt waits for a device that a steward vouches for, and that fetches for it', async () => {
+  const { hub, vetted, others, vouch, offer, pass } = await crowded();
+  const [, , three] = others as [Agent, Agent, Agent];
+  await vouch(hub, three);
+  await pass(HUB_LIMITS.vouchesReadMs);
+  const asked = await offer(hub, 'a', { dataClass: 'internal' });
+  await pass(4_000);
+  expect([asked.failure(), asked.device()]).toEqual([undefined, 'three']);
+  expect(vetted.wanted()).toEqual(['b']);
+});
+
+test('what judges sealed prompts is brought to where the model is, or the model to it, on one device', async () => {
+  const world = await createCrowdedWorld(['a', 'judge', 'b', 'c']);
+  const hub = await world.start();
+  const devices = [
+    await world.join(hub, 'one', { has: ['a', 'b', 'c'], room: 2 }),
+    await world.join(hub, 'two', { has: ['judge', 'b', 'c'], room: 2 }),
+    await world.join(hub, 'three', { has: ['a', 'judge', 'b'], room: 2 }),
+  ] as const;
+  // The third has both, and nobody vouches for it. None has room for four.
+  for (const device of devices.slice(0, 2)) await world.vouch(hub, device);
+  await world.pass(HUB_LIMITS.vouchesReadMs);
+  const asked = await world.offer(hub, 'a', { dataClass: 'internal', judges: ['judge'] });
+  await world.pass(4_000);
+  expect(asked.failure()).toBeUndefined();
+  expect(['one', 'two']).toContain(asked.device());
+  const chosen = asked.device() === 'one' ? devices[0] : devices[1];
+  expect(chosen.wanted()).toEqual(expect.arrayContaining(['a', 'judge']));
 });
