@@ -20,6 +20,9 @@ export { createLocalBusHub, type BusFaults, type LocalBusHub, type LocalBusMembe
 export type { Bus } from './bus/port.ts';
 export { createRegister, type Register } from './replicas/register.ts';
 export { createContinuation, createEventIds, lastEventId } from './gateway/asking/event-ids.ts';
+export { holdFor, sharesOf, type Spender } from './gateway/asking/spend-hook.ts';
+export { estimateUse } from './gateway/asking/token-estimate.ts';
+export { addMember } from './people/members.ts';
 export type { Making, Started } from './callers/recording.ts';
 export type { Run } from './callers/runs.ts';
 export { testPolicies } from './policy/cases.ts';

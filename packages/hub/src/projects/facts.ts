@@ -7,18 +7,12 @@
 import { sql } from 'kysely';
 import type { OpenDatabase } from '../db/open.ts';
 import type { DatabaseTransaction } from '../db/schema.ts';
-import type { Allocations, CapKind } from '../db/schema/projects.ts';
+import type { Allocations } from '../db/schema/projects.ts';
 import { locking } from '../db/row-lock.ts';
 import { floorOf, regularBound, type Asker, type Bound, type Decision, type Standing, type Way } from './decide.ts';
 import { DAY_MS, dayOf, lockAccounts, type Account } from './holds.ts';
 import { capsOf, holdingCaps, settingsOf, type Caps, type Settings } from './rules.ts';
-
-/** Who asks. */
-export interface Spender {
-  readonly keyId: string;
-  readonly person?: string | undefined;
-  readonly project?: string | undefined;
-}
+import { subjectsOf, type Spender } from './subjects.ts';
 
 /** Of one who asks. */
 export interface Facts {
@@ -36,20 +30,6 @@ export interface Books {
   factsOf(spender: Spender): Facts;
   /** So much was given to a request that begins, or (`isMore`) to one that goes on. */
   given(decision: Decision, accounts: readonly Account[], isMore?: boolean): void;
-}
-
-/** Whose caps hold for somebody. */
-export function subjectsOf({
-  keyId,
-  person,
-  project,
-}: Spender): { readonly kind: CapKind; readonly subject: string }[] {
-  return [
-    { kind: 'territory', subject: '' },
-    { kind: 'key', subject: keyId },
-    ...(person === undefined ? [] : [{ kind: 'person' as const, subject: person }]),
-    ...(project === undefined ? [] : [{ kind: 'project' as const, subject: project }]),
-  ];
 }
 
 export const isDaily = (caps: Caps | undefined): boolean =>
@@ -79,7 +59,7 @@ export async function openBooks(
   const floors: readonly Account[] = isCapped ? [FLOORS] : [];
   const countedOf = (spender: Spender): Account[] => subjectsOf(spender).filter((subject) => isDaily(caps(subject)));
   const floorsOf = ({ person }: Spender): Account[] =>
-    person !== undefined && hasFloors && members.has(person) ? [{ kind: 'floor', subject: person }, ...floors] : [];
+    person !== undefined && hasFloors && members.has(person) ? [{ kind: 'floor', subject: person }, FLOORS] : [];
   const accounts = spenders.flatMap((spender) => [...countedOf(spender), ...floorsOf(spender), ...floors]);
   const all = new Map(accounts.map((account) => [nameOf(account), account]));
   const locked = await lockAccounts(tx, territory, day, [...all.values()]);
@@ -95,7 +75,9 @@ export async function openBooks(
       .filter(({ kind }) => kind !== 'territory')
       .map((account) => ({ account, cap: caps(account) ?? {} }));
     const aside = { tokens: settings.floorTokens * everybody, requests: settings.floorRequests * everybody };
-    const regular = isCapped ? [regularBound(most, standing(WHOLE), standing(FLOORS), aside)] : [];
+    // Floors may have spent more than is set aside for them by now: there are fewer members, or theirs is smaller.
+    const whole = isCapped ? [boundOf(WHOLE, caps(WHOLE) ?? {})] : [];
+    const regular = isCapped ? [regularBound(most, standing(WHOLE), standing(FLOORS), aside), ...whole] : [];
     const bounds = [...own.map(({ account, cap }) => boundOf(account, cap)), ...regular];
     const ways: Way[] = payers
       .of(spender, settings)
@@ -107,7 +89,6 @@ export async function openBooks(
         requestsPerDay: floorOf(settings.floorRequests, most.requests, everybody),
       };
       const against = own.filter(({ account }) => account.kind !== 'project');
-      const whole = isCapped ? [boundOf(WHOLE, caps(WHOLE) ?? {})] : [];
       const others = against.map(({ account, cap }) => boundOf(account, cap));
       ways.push({ payer: 'floor', bounds: [boundOf(floor, each), ...others, ...whole] });
     }

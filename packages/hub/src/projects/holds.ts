@@ -30,6 +30,9 @@ const accountOf = (name: string): Account => {
 const inOrder = (accounts: readonly Account[]): Account[] =>
   accounts.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
 
+/** Of which usage knows nothing. */
+const isOfFloor = ({ kind }: Account): boolean => kind === 'floor' || kind === 'floors';
+
 const NOTHING: Standing = { tokens: 0, held: 0, requests: 0 };
 
 /**
@@ -87,7 +90,7 @@ async function usedBefore(
   day: number,
   { kind, subject }: Account,
 ): Promise<Pick<Standing, 'tokens' | 'requests'>> {
-  if (kind === 'floor' || kind === 'floors') return { tokens: 0, requests: 0 };
+  if (isOfFloor({ kind, subject })) return { tokens: 0, requests: 0 };
   let query = tx
     .selectFrom('usage')
     .select([
@@ -98,13 +101,14 @@ async function usedBefore(
     .where('usage.day', '=', day);
   if (kind === 'key') query = query.where('usage.key_id', '=', subject);
   else if (kind !== 'territory')
-    query = query.where('usage.key_id', 'in', (from) =>
-      from
-        .selectFrom('keys')
+    query = query.where(({ eb, or, selectFrom }) => {
+      const keys = selectFrom('keys')
         .select('keys.id')
         .where('keys.territory_id', '=', territory)
-        .where(kind === 'project' ? 'keys.project_id' : 'keys.person_id', '=', subject),
-    );
+        .where(kind === 'project' ? 'keys.project_id' : 'keys.person_id', '=', subject);
+      // Who asks without a key is counted under her own id.
+      return or([eb('usage.key_id', 'in', keys), eb('usage.key_id', '=', subject)]);
+    });
   const row = await query.executeTakeFirst();
   return { tokens: row?.tokens ?? 0, requests: row?.requests ?? 0 };
 }
@@ -130,14 +134,14 @@ export async function takeHolds(
   if (orders.length === 0) return;
   const changes = createChanges();
   const rows = orders.map(({ id, key, day, payer, tokens, owner, expiresAtMs, accounts }) => {
-    const accountsJson = JSON.stringify(inOrder(accounts).map(nameOf));
-    changes.add({ day, payer, accounts_json: accountsJson }, { tokens: 0, held: tokens, requests: 1 }, 0);
+    const names = inOrder(accounts).map(nameOf);
+    changes.add({ day, payer, names }, { tokens: 0, held: tokens, requests: 1 }, 0);
     return {
       id,
       territory_id: territory,
       key_id: key,
       day,
-      accounts_json: accountsJson,
+      accounts_json: JSON.stringify(names),
       payer,
       tokens,
       left_tokens: tokens,
@@ -190,13 +194,21 @@ async function addToAllocation(
     .execute();
 }
 
+/** Whose amounts change. */
+interface Charged {
+  readonly day: number;
+  /** Of accounts. */
+  readonly names: readonly string[];
+  readonly payer: string | null;
+}
+
 /** Sums of what changes, so that each row is written once, in order. */
 function createChanges() {
   const accounts = new Map<string, { day: number; account: Account; more: Standing }>();
   const allocations = new Map<string, { tokens: number; held: number; deviceMs: number }>();
   return {
-    add(hold: Pick<HoldRow, 'day' | 'accounts_json' | 'payer'>, more: Standing, deviceMs: number): void {
-      for (const name of JSON.parse(hold.accounts_json) as string[]) {
+    add(hold: Charged, more: Standing, deviceMs: number): void {
+      for (const name of hold.names) {
         const key = `${name} ${hold.day}`;
         const before = accounts.get(key)?.more ?? NOTHING;
         const sum = {
@@ -224,9 +236,11 @@ interface HoldRow {
   readonly day: number;
   readonly accounts_json: string;
   readonly payer: string | null;
-  readonly left_tokens: number;
-  readonly ended: number;
+  left_tokens: number;
+  ended: number;
 }
+const namesIn = (hold: HoldRow): string[] => JSON.parse(hold.accounts_json) as string[];
+const chargedBy = (hold: HoldRow): Charged => ({ day: hold.day, names: namesIn(hold), payer: hold.payer });
 
 const lockHolds = (tx: DatabaseTransaction, territory: string, ids: readonly string[]): Promise<HoldRow[]> =>
   locking(
@@ -241,47 +255,99 @@ const lockHolds = (tx: DatabaseTransaction, territory: string, ids: readonly str
 
 /** Of one answer that has just been ended by this transaction. */
 export interface Used {
-  readonly hold: string;
+  /** Absent: nothing is held for it. */
+  readonly hold: string | undefined;
+  /** Of which it ended. */
+  readonly day: number;
   readonly tokens: number;
   readonly deviceMs: number;
+  /** Those of its spender that there may be. */
+  readonly accounts: readonly Account[];
+  /** Of several answers to one request the first. */
+  readonly isFirst: boolean;
 }
 
-/** Charges what answers used to the accounts of their holds. What goes beyond a hold is a debt of its accounts. */
+/**
+ * Charges what answers used to the accounts of their holds, and to those that began to be counted since. What goes
+ * beyond a hold is a debt of its accounts. What nothing is held for is charged to what is counted on the day it ended.
+ */
 export async function chargeHolds(tx: DatabaseTransaction, territory: string, used: readonly Used[]): Promise<void> {
-  if (used.length === 0) return;
+  const ids = [...new Set(used.flatMap(({ hold }) => hold ?? []))];
+  const holds = new Map((ids.length === 0 ? [] : await lockHolds(tx, territory, ids)).map((hold) => [hold.id, hold]));
+  const counted = await countedAmong(
+    tx,
+    territory,
+    used.map((one) => ({ day: holds.get(one.hold ?? '')?.day ?? one.day, accounts: one.accounts })),
+  );
   const changes = createChanges();
-  for (const hold of await lockHolds(tx, territory, [...new Set(used.map(({ hold: id }) => id))])) {
-    const own = used.filter(({ hold: id }) => id === hold.id);
-    const tokens = own.reduce((sum, one) => sum + one.tokens, 0);
+  for (const one of used) {
+    const hold = holds.get(one.hold ?? '');
+    const day = hold?.day ?? one.day;
+    const own = hold === undefined ? [] : namesIn(hold);
+    const late = one.accounts.filter((account) => counted(day, account) && !own.includes(nameOf(account)));
+    const { tokens } = one;
+    const isBegun = (hold === undefined || hold.ended === 0) && one.isFirst;
+    changes.add({ day, names: late.map(nameOf), payer: null }, { tokens, held: 0, requests: isBegun ? 1 : 0 }, 0);
+    if (hold === undefined) continue;
     const held = Math.min(tokens, hold.left_tokens);
+    hold.left_tokens -= held;
+    hold.ended++;
+    changes.add({ day, names: own, payer: hold.payer }, { tokens, held: -held, requests: 0 }, one.deviceMs);
+  }
+  for (const { id, left_tokens, ended } of holds.values())
     await tx
       .updateTable('spend_holds')
-      .set({ left_tokens: hold.left_tokens - held, ended: hold.ended + own.length })
+      .set({ left_tokens, ended })
       .where('territory_id', '=', territory)
-      .where('id', '=', hold.id)
+      .where('id', '=', id)
       .execute();
-    const deviceMs = own.reduce((sum, one) => sum + one.deviceMs, 0);
-    changes.add(hold, { tokens, held: -held, requests: 0 }, deviceMs);
+  await changes.write(tx, territory);
+  await openNextDay(tx, territory, used, holds);
+}
+
+/**
+ * What ends after midnight is charged to the day on which it was held, and usage has it on the day it ended: accounts
+ * of that day begin without it, or it would be paid twice.
+ */
+async function openNextDay(
+  tx: DatabaseTransaction,
+  territory: string,
+  used: readonly Used[],
+  holds: ReadonlyMap<string, HoldRow>,
+): Promise<void> {
+  const late = used.flatMap((one) => {
+    const hold = holds.get(one.hold ?? '');
+    return hold === undefined || hold.day >= one.day ? [] : [{ ...one, accounts: namesIn(hold).map(accountOf) }];
+  });
+  if (late.length === 0) return;
+  const counted = await countedAmong(tx, territory, late);
+  const changes = createChanges();
+  for (const { day, accounts, tokens } of late) {
+    const missing = accounts.filter((account) => !isOfFloor(account) && !counted(day, account));
+    await lockAccounts(tx, territory, day, missing);
+    const back = { tokens: -tokens, held: 0, requests: -1 };
+    changes.add({ day, names: missing.map(nameOf), payer: null }, back, 0);
   }
   await changes.write(tx, territory);
 }
 
-/** Charges what these requests used, which this transaction has just ended. */
-export async function chargeEnded(tx: DatabaseTransaction, territory: string, ended: readonly string[]): Promise<void> {
-  if (ended.length === 0) return;
+/** Which of some accounts are counted, on their days. */
+async function countedAmong(
+  tx: DatabaseTransaction,
+  territory: string,
+  asked: readonly Pick<Used, 'day' | 'accounts'>[],
+): Promise<(day: number, account: Account) => boolean> {
+  const subjects = new Set(asked.flatMap(({ accounts }) => accounts.map(({ subject }) => subject)));
+  if (subjects.size === 0) return () => false;
   const rows = await tx
-    .selectFrom('requests')
-    .select(['hold_id', 'prompt_tokens', 'answer_tokens', 'counts_prompt', 'device_ms'])
+    .selectFrom('spend_days')
+    .select(['kind', 'subject_id', 'day'])
     .where('territory_id', '=', territory)
-    .where('id', 'in', ended)
-    .where('hold_id', 'is not', null)
+    .where('day', 'in', [...new Set(asked.map(({ day }) => day))])
+    .where('subject_id', 'in', [...subjects])
     .execute();
-  const used = rows.map((row) => ({
-    hold: row.hold_id ?? '',
-    tokens: row.answer_tokens + row.counts_prompt * row.prompt_tokens,
-    deviceMs: row.device_ms,
-  }));
-  await chargeHolds(tx, territory, used);
+  const there = new Set(rows.map(({ kind, subject_id: subject, day }) => `${nameOf({ kind, subject })} ${day}`));
+  return (day, account) => there.has(`${nameOf(account)} ${day}`);
 }
 
 /** Of a hold that is locked. */
@@ -315,7 +381,7 @@ export async function extendHolds(
       .where('territory_id', '=', territory)
       .where('id', '=', row.id)
       .execute();
-    changes.add(row, { tokens: 0, held: more, requests: 0 }, 0);
+    changes.add(chargedBy(row), { tokens: 0, held: more, requests: 0 }, 0);
   }
   await changes.write(tx, territory);
 }
@@ -327,7 +393,7 @@ export async function letHoldsGo(tx: DatabaseTransaction, territory: string, ids
   if (holds.length === 0) return;
   const changes = createChanges();
   for (const hold of holds)
-    changes.add(hold, { tokens: 0, held: -hold.left_tokens, requests: hold.ended === 0 ? -1 : 0 }, 0);
+    changes.add(chargedBy(hold), { tokens: 0, held: -hold.left_tokens, requests: hold.ended === 0 ? -1 : 0 }, 0);
   await tx
     .deleteFrom('spend_holds')
     .where('territory_id', '=', territory)
@@ -354,4 +420,40 @@ export async function adoptHold(
     .where('id', '=', id)
     .returning('tokens')
     .executeTakeFirst();
+}
+
+/**
+ * From now on an account is counted: with what the day has of it already, and with what is held by requests that run.
+ * Of an account that is counted since before nothing changes.
+ */
+export async function beginCounting(
+  tx: DatabaseTransaction,
+  territory: string,
+  day: number,
+  { account, keys }: { readonly account: Account; readonly keys: readonly string[] | undefined },
+): Promise<void> {
+  let running = tx
+    .selectFrom('spend_holds')
+    .select(['id', 'day', 'accounts_json', 'payer', 'left_tokens', 'ended'])
+    .where('territory_id', '=', territory)
+    .where('day', '=', day);
+  if (keys !== undefined) running = running.where('key_id', 'in', [...keys]);
+  const rows = keys?.length === 0 ? [] : await locking(tx, running.orderBy('id')).execute();
+  await lockAccounts(tx, territory, day, [account]);
+  const name = nameOf(account);
+  const changes = createChanges();
+  for (const hold of rows) {
+    const names = namesIn(hold);
+    if (names.includes(name)) continue;
+    const accounts = inOrder([...names, name].map(accountOf)).map(nameOf);
+    await tx
+      .updateTable('spend_holds')
+      .set({ accounts_json: JSON.stringify(accounts) })
+      .where('territory_id', '=', territory)
+      .where('id', '=', hold.id)
+      .execute();
+    const { left_tokens: held, ended } = hold;
+    changes.add({ day, names: [name], payer: null }, { tokens: 0, held, requests: ended === 0 ? 1 : 0 }, 0);
+  }
+  await changes.write(tx, territory);
 }

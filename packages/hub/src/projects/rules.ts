@@ -6,12 +6,13 @@
  * (`people/versions.ts`); where that says that nothing bounds it, nothing else is asked. Where something does, the
  * amounts are read again in the transaction that takes them. A cap is changed by whoever may, and by nothing else.
  */
-import { IdlewildError, type MaybePromise } from '@idlewild/protocol';
+import { IdlewildError, type Clock, type MaybePromise } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
 import type { Database } from '../db/schema.ts';
 import type { CapKind, SpendCaps, SpendSettings } from '../db/schema/projects.ts';
 import { transact } from '../db/transact.ts';
 import { touchPeople, type PeopleVersions } from '../people/versions.ts';
+import { countFromNowOn } from './charging.ts';
 import { PROJECT_LIMITS } from './limits.ts';
 
 /** Absent: no cap. */
@@ -59,6 +60,8 @@ export interface SpendRules {
 
 export interface SpendRulesDeps {
   readonly db: Database;
+  /** The database's time. */
+  readonly clock: Pick<Clock, 'now'>;
   readonly audit: Audit;
   readonly versions: Pick<PeopleVersions, 'fresh' | 'stale'>;
 }
@@ -69,7 +72,7 @@ const DEFAULTS: Settings = {
   floorRequests: PROJECT_LIMITS.floorRequests,
 };
 
-export function createSpendRules({ db, audit, versions }: SpendRulesDeps, territory: string): SpendRules {
+export function createSpendRules({ db, clock, audit, versions }: SpendRulesDeps, territory: string): SpendRules {
   let read: { readonly version: number; readonly rules: KnownRules } | undefined;
 
   async function readAll(version: number): Promise<KnownRules> {
@@ -98,6 +101,7 @@ export function createSpendRules({ db, audit, versions }: SpendRulesDeps, territ
       const set = Object.fromEntries(given.map(([name, cap]) => [COLUMNS[name], cap === 'none' ? null : cap]));
       const row = await transact(db, async (transaction) => {
         await checkSubject(transaction, territory, kind, subject);
+        if (isDaily(caps)) await countFromNowOn(transaction, territory, { kind, subject, nowMs: clock.now() });
         const changed = await transaction
           .insertInto('spend_caps')
           .values({ ...NO_CAPS, ...set, territory_id: territory, kind, subject_id: subject })
@@ -137,6 +141,10 @@ export function createSpendRules({ db, audit, versions }: SpendRulesDeps, territ
     },
   };
 }
+
+/** Whether something of a day is capped. */
+const isDaily = ({ tokensPerDay, requestsPerDay }: CapChange['caps']): boolean =>
+  [tokensPerDay, requestsPerDay].some((cap) => typeof cap === 'number');
 
 const COLUMNS = {
   tokensPerDay: 'tokens_per_day',

@@ -15,10 +15,11 @@ import { transact } from '../db/transact.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { decide, moreOf, refusal, type Bound, type Wanted } from './decide.ts';
-import { accountsOf, isDaily, openBooks, subjectsOf, type Spender } from './facts.ts';
+import { accountsOf, isDaily, openBooks } from './facts.ts';
 import { adoptHold, extendHolds, letHoldsGo, takeHolds, type HoldOrder } from './holds.ts';
 import { PROJECT_LIMITS } from './limits.ts';
 import type { SpendRules } from './rules.ts';
+import { subjectsOf, type Spender } from './subjects.ts';
 import { createTogether, type Outcome } from './together.ts';
 
 export interface SpendOrder extends Spender {

@@ -1,5 +1,6 @@
 /** Claims about work that is done for many at once. */
 import { IdlewildError } from '@idlewild/protocol';
+import { yieldToNode } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { PROJECT_LIMITS } from './limits.ts';
 import { createTogether, type Outcome } from './together.ts';
@@ -15,14 +16,13 @@ function createRuns(answer: (order: number, together: number) => Outcome<number>
   });
   return { ask, runs };
 }
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test('the first goes at once, who comes meanwhile goes together, each with its own answer', async () => {
   const { ask, runs } = createRuns((order) => (order === 3 ? { error: new Error('three') } : { result: order * 10 }));
   const all = [1, 2, 3, 4].map((order) => ask(order).catch((error: unknown) => String(error)));
   expect(runs.map(({ orders }) => orders)).toEqual([[1]]);
   runs[0]?.go();
-  await turn();
+  await yieldToNode();
   expect(runs.map(({ orders }) => orders)).toEqual([[1], [2, 3, 4]]);
   runs[1]?.go();
   expect(await Promise.all(all)).toEqual([10, 20, 'Error: three', 40]);
@@ -36,7 +36,7 @@ test('what fails for all is tried for each alone', async () => {
   const all = [1, 2, 3].map((order) => ask(order).catch((error: unknown) => String(error)));
   for (let i = 0; i < 4; i++) {
     runs[i]?.go();
-    await turn();
+    await yieldToNode();
   }
   expect(runs.map(({ orders }) => orders)).toEqual([[1], [2, 3], [2], [3]]);
   expect(await Promise.all(all)).toEqual([1, 'Error: not so', 3]);
@@ -50,7 +50,7 @@ test('where the database is away all of a run are told so, and none is tried aga
   const all = [1, 2, 3].map((order) => ask(order).catch((error: unknown) => String(error)));
   for (let i = 0; i < 3; i++) {
     runs[i]?.go();
-    await turn();
+    await yieldToNode();
   }
   expect(runs.map(({ orders }) => orders)).toEqual([[1], [2, 3]]);
   expect(await Promise.all(all)).toEqual([1, expect.stringMatching('away'), expect.stringMatching('away')]);
@@ -63,7 +63,7 @@ test('a run has a bound, and so has the line', async () => {
   for (let i = 0; runs[i] !== undefined; i++) {
     expect(runs[i]?.orders.length).toBeLessThanOrEqual(PROJECT_LIMITS.togetherMax);
     runs[i]?.go();
-    await turn();
+    await yieldToNode();
   }
   expect(await Promise.all(all)).toHaveLength(PROJECT_LIMITS.togetherWaitingMax);
 });

@@ -9,7 +9,7 @@ import type { OpenDatabase } from '../../db/open.ts';
 import type { DatabaseTransaction } from '../../db/schema.ts';
 import { slices } from '../../db/slices.ts';
 import { transact } from '../../db/transact.ts';
-import { chargeEnded } from '../../projects/holds.ts';
+import { chargeEnded } from '../../projects/charging.ts';
 import { isOfOpenRun, isOthers, lockRequests, lockRuns, ofOthersRuns, type Keeper } from './ownership.ts';
 import type { Chunk, CloseRecord, Closing, OpenEntry, OpenRecord } from './records.ts';
 
@@ -65,11 +65,7 @@ export async function commitBatch(
       if (await writeEnd(tx, territory, close, { entry, isOfRun, nowMs })) ended.push(request);
     }
     await countUsage(tx, territory, ended);
-    await chargeEnded(
-      tx,
-      territory,
-      ended.filter((request) => entries.get(request)?.hold !== undefined),
-    );
+    await chargeEnded(tx, territory, ended);
     return { lost, fenced };
   });
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { IdlewildError, type AnswerWork } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { CompiledQuery, type KyselyPlugin } from 'kysely';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../../db/open.ts';
@@ -40,10 +40,6 @@ const closing = (request: string, over: Partial<CloseRecord> = {}): CloseRecord 
   ...over,
 });
 const token = (id: number): TokenRecord => ({ id, s: `t${id} `, calls: undefined, lp: undefined });
-const yieldToNode = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 
 interface Setting {
   clock: FakeClock;

@@ -10,7 +10,7 @@ import type { Schema } from '../../db/schema.ts';
 import { ROWS_MAX } from '../../db/slices.ts';
 import { transact } from '../../db/transact.ts';
 import { HUB_LIMITS } from '../../limits.ts';
-import { chargeEnded } from '../../projects/holds.ts';
+import { chargeEnded } from '../../projects/charging.ts';
 import type { Keeper } from './ownership.ts';
 import type { JournalItem, Sealer } from './records.ts';
 

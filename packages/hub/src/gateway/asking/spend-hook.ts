@@ -11,7 +11,7 @@ import type { KeyPrincipal, Principal } from '../../identity/principal.ts';
 import type { Wanted } from '../../projects/decide.ts';
 import type { SpendRules } from '../../projects/rules.ts';
 import { answerShare, type Hold, type Spending } from '../../projects/spending.ts';
-import type { FastifyReply, FastifyRequest } from '../server.ts';
+import type { FastifyRequest } from '../server.ts';
 
 export interface RequestHold extends Hold {
   readonly wanted: Wanted;
@@ -53,10 +53,20 @@ export async function personLimits(
   };
 }
 
+/** What of a request and its response matters here. */
+export interface Spender {
+  readonly request: Pick<FastifyRequest, 'id' | 'run' | 'hold'>;
+  readonly reply: {
+    readonly raw: { readonly destroyed: boolean; once(event: 'close', act: () => void): unknown };
+    header(name: string, value: string): unknown;
+  };
+  readonly caller: KeyPrincipal;
+}
+
 /** Holds what it may use, and sees to it that it is let go. Throws what `Spending.begin` does. */
 export async function holdFor(
-  { spending }: SpendHookDeps,
-  { request, reply, caller }: { request: FastifyRequest; reply: FastifyReply; caller: KeyPrincipal },
+  { spending }: Pick<SpendHookDeps, 'spending'>,
+  { request, reply, caller }: Spender,
   wanted: Wanted,
 ): Promise<void> {
   const { keyId, person, project } = caller;

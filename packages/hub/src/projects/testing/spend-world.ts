@@ -109,7 +109,9 @@ export async function createSpendWorld(databases: readonly OpenDatabase[]) {
     },
     /** An answer of a hold has ended. */
     charge: (hold: string, tokens: number, deviceMs = 0, territory = HERE) =>
-      db.transaction().execute((tx) => chargeHolds(tx, territory, [{ hold, tokens, deviceMs }])),
+      db
+        .transaction()
+        .execute((tx) => chargeHolds(tx, territory, [{ hold, tokens, deviceMs, day: 0, accounts: [], isFirst: true }])),
     accounts: () =>
       db
         .selectFrom('spend_days')
