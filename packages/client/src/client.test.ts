@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { layoutFile, type IdlewildError } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { createClient, wholeAnswer, type AnswerPiece, type Client } from './index.ts';
 
 type Route = (request: IncomingMessage, response: ServerResponse, body: Buffer) => void;
@@ -162,7 +162,7 @@ test('one that breaks before any text is asked for anew, one with text and no id
 });
 
 test('going on is tried again where that may help, and given up where it cannot or takes too long', async () => {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const clock = createFakeClock(yieldToNode);
   const tries = async (answer: (response: ServerResponse) => void): Promise<{ code: string; asked: number }> => {
     let asked = 0;
     let outcome: Promise<string> | undefined;

@@ -6,6 +6,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { LIMITS, codeOf, type Channel } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
+import { yieldToNode } from '@idlewild/protocol/testing';
 import { createSelfSigned, type SelfSigned } from './testing/self-signed.ts';
 import { createWsTransport } from './ws-transport.ts';
 
@@ -94,9 +95,7 @@ test('frames go both ways in order over loopback, uncompressed even where the se
 test('a frame that comes before anybody listens is not lost', async () => {
   const { url } = await serve((socket) => socket.send(Uint8Array.of(7)));
   const channel = await transport.dial(url, { signal: never });
-  await new Promise<void>((resolve) => {
-    setImmediate(resolve);
-  });
+  await yieldToNode();
   const frame = await nextFrame(channel);
   expect(frame).toEqual(Uint8Array.of(7));
   channel.close('done');

@@ -2,15 +2,15 @@
 import { expect, test } from 'vitest';
 import type { ToHub } from '@idlewild/protocol';
 import { createNodeEngineHost } from '@idlewild/engine/node';
+import { yieldToNode } from '@idlewild/protocol/testing';
 import { AGENT_LIMITS } from '../core/limits.ts';
 import { processorMs, threadStates } from '../testing/threads.ts';
 import { longWork, publishJacobean } from './testing/publish.ts';
 import { CONSENT, newFolder, serveHub, start } from './testing/real-hub.ts';
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 async function until(holds: () => boolean): Promise<number> {
   const fromMs = performance.now();
-  while (!holds()) await turn();
+  while (!holds()) await yieldToNode();
   return performance.now() - fromMs;
 }
 
@@ -52,7 +52,7 @@ test.skipIf(process.platform !== 'linux')(
     const ran = processorMs(first);
     await until(() => got('answer.failed').length === 1);
     expect(got('answer.failed')).toMatchObject([{ lease: 'one', code: 'device_paused' }]);
-    for (let i = 0; i < 200; i++) await turn();
+    for (let i = 0; i < 200; i++) await yieldToNode();
     expect(processorMs(first)).toBe(ran);
 
     // Back at once: the same process goes on.

@@ -1,10 +1,10 @@
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
 import { createScriptedSignals } from './scripted-signals.ts';
 import { signalSourceConformance } from './signals-conformance.ts';
 
 describe('a scripted machine', () => {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const clock = createFakeClock(yieldToNode);
   let scripted = createScriptedSignals();
   const claims = signalSourceConformance({
     open() {

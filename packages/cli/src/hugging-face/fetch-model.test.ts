@@ -6,7 +6,7 @@ import { writeGraph } from '@idlewild/graph';
 import { buildEncoder, encoderFolderTexts } from '@idlewild/graph/testing';
 import type { Clock } from '@idlewild/protocol';
 import { systemClock } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode } from '@idlewild/protocol/testing';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { startMirror, type Fault, type Mirror, type MirrorFile } from '../../../../test/hugging-face/mirror.ts';
 import { tinyRepository } from '../../../../test/hugging-face/tiny-repository.ts';
@@ -245,7 +245,7 @@ test('a source without ranges, or whose file is another by now, begins anew', as
 
 test('a connection from which nothing comes is given up after 30 s, and the rest asked for again', async () => {
   mirror.commit(NAME, { files: TINY });
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const clock = createFakeClock(yieldToNode);
   let hanging: () => void = () => undefined;
   const hangs = new Promise<void>((resolve) => (hanging = resolve));
   let arrived = 0;
@@ -262,10 +262,10 @@ test('a connection from which nothing comes is given up after 30 s, and the rest
   const isOver = (): boolean => said.some((line) => line.includes('no byte in 30 s'));
   const texts = Object.keys(TINY).filter((path) => /\.(json|md)$/.test(path));
   const textBytes = texts.reduce((sum, path) => sum + lengthOf(path), 0);
-  while (arrived <= textBytes) await new Promise((resolve) => setImmediate(resolve));
+  while (arrived <= textBytes) await yieldToNode();
   while (!isOver()) {
     await clock.advance(30_000);
-    await new Promise((resolve) => setImmediate(resolve));
+    await yieldToNode();
   }
   await (await fetching).close(false);
   expect(said.join('\n')).toMatch(/no byte in 30 s from 127\.0\.0\.1:\d+; trying again in 1 s/);

@@ -7,7 +7,7 @@ import { connect, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { systemClock } from '@idlewild/protocol/node';
 import { expect, onTestFinished, test } from 'vitest';
 import { proxiesOf, readSettings, type Environment } from './settings.ts';
@@ -125,7 +125,7 @@ test('redirects are followed so far, to no other protocol, and out of TLS never'
 });
 
 test('a server that never answers is given up after 30 s', async () => {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const clock = createFakeClock(yieldToNode);
   const asked = Promise.withResolvers<void>();
   const server = createServer(() => asked.resolve());
   onTestFinished(() => server.closeAllConnections());

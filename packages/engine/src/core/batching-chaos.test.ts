@@ -1,7 +1,7 @@
 /** Whatever comes together: a small memory, runs that fail, callers that go, a slow pace, one sequence at a time. */
 import { modelFolderTexts } from '@idlewild/graph/testing';
 import type { AnswerWork } from '@idlewild/protocol';
-import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { collect, createMemoryDecoder, tokensOf, work } from '../testing/index.ts';
 import { createDecodeLoop, type DecodeLoopOptions } from './decode-loop.ts';
@@ -17,7 +17,6 @@ const settings = readSettings({
   tokenizerConfig: files['tokenizer_config.json'],
   config: files['config.json'],
 });
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const CONTEXT = 200;
 const SEEDS = 120;
 const ANSWERS = 25;
@@ -29,7 +28,7 @@ const loopOf = (decoder: Decoder, over: Pick<DecodeLoopOptions, 'clock'> & Parti
 
 async function aloneOf(asked: AnswerWork): Promise<EngineEvent[]> {
   const decoder = createMemoryDecoder({ vocabulary: VOCABULARY });
-  const alone = collect(loopOf(decoder, { clock: createFakeClock(settle) }), asked);
+  const alone = collect(loopOf(decoder, { clock: createFakeClock(yieldToNode) }), asked);
   await alone.over;
   return alone.events;
 }
@@ -38,7 +37,7 @@ test('every answer ends, as it would have ended alone, and nothing of it is left
   for (let seed = 1; seed <= SEEDS; seed++) {
     const random = createSeededRandom(seed);
     const below = (n: number): number => Math.floor(random.unit() * n);
-    const clock = createFakeClock(settle);
+    const clock = createFakeClock(yieldToNode);
     const failures = below(2) * 0.08;
     const decoder = createMemoryDecoder({
       vocabulary: VOCABULARY,
@@ -71,10 +70,10 @@ test('every answer ends, as it would have ended alone, and nothing of it is left
         collected.cancel();
       });
       all.push({ asked, events: collected.events });
-      for (let turns = below(4); turns > 0; turns--) await settle();
+      for (let turns = below(4); turns > 0; turns--) await yieldToNode();
     }
     const wait = async (ms: number): Promise<void> => {
-      await settle();
+      await yieldToNode();
       await clock.advance(ms);
     };
     for (let turns = 0; open > 0 && turns < 4_000; turns++) await wait(5);

@@ -1,7 +1,7 @@
 /** Answers side by side: in one run, sharing what they begin with, within a memory that does not suffice for all. */
 import { modelFolderTexts } from '@idlewild/graph/testing';
 import type { AnswerWork } from '@idlewild/protocol';
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { collect, createMemoryDecoder, tokensOf, work, type MemoryDecoder } from '../testing/index.ts';
 import { createDecodeLoop, type DecodeLoop, type DecodeLoopOptions } from './decode-loop.ts';
@@ -16,7 +16,6 @@ const settings = readSettings({
   tokenizerConfig: files['tokenizer_config.json'],
   config: files['config.json'],
 });
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 interface Bench {
   loop: DecodeLoop;
@@ -33,7 +32,7 @@ interface BenchOptions extends Partial<DecodeLoopOptions> {
 
 /** A loop over arithmetic; a run of n rows takes `stepMs` and n × `rowMs` on the clock. */
 function bench({ positionsMax, partsMax, stepMs = 0, rowMs = 0, ...options }: BenchOptions = {}): Bench {
-  const clock = createFakeClock(settle);
+  const clock = createFakeClock(yieldToNode);
   const spend = stepMs + rowMs > 0 ? (rows: number) => clock.advance(stepMs + rows * rowMs) : undefined;
   const decoder = createMemoryDecoder({ vocabulary: VOCABULARY, positionsMax, partsMax, spend });
   const base = { decoder, settings, contextTokens: 400, vocabulary: VOCABULARY, slotsMax: 8, clock };

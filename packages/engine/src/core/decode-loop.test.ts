@@ -1,5 +1,5 @@
 import { modelFolderTexts } from '@idlewild/graph/testing';
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { collect, createMemorySession, textOf, tokensOf, work, type MemorySession } from '../testing/index.ts';
 import { createDecodeLoop, type DecodeLoop, type DecodeLoopOptions } from './decode-loop.ts';
@@ -17,7 +17,6 @@ const settings = readSettings({
   config: files['config.json'],
   generationConfig: '{"temperature":0.9,"top_p":0.9}',
 });
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 interface Bench {
   loop: DecodeLoop;
@@ -27,7 +26,7 @@ interface Bench {
 
 /** A loop over arithmetic; a run of n rows takes n × `msPerRow` on the clock. */
 function bench(over: Partial<DecodeLoopOptions> & { msPerRow?: number } = {}): Bench {
-  const clock = createFakeClock(settle);
+  const clock = createFakeClock(yieldToNode);
   const { msPerRow = 0, contextTokens = 200, ...options } = over;
   const session = createMemorySession({
     vocabulary: VOCABULARY,
@@ -227,7 +226,7 @@ test('more answers than may wait are refused', async () => {
 });
 
 test('a runtime that fails costs the answer that it ran for, and no other', async () => {
-  const clock = createFakeClock(settle);
+  const clock = createFakeClock(yieldToNode);
   const session = createMemorySession({ vocabulary: VOCABULARY });
   const decoder = createWholeDecoder(session, session.shape, { contextTokens: 100, cacheBytesMax: 1_000_000 });
   const failing = {

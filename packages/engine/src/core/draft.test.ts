@@ -1,7 +1,7 @@
 /** Guesses at an answer's tokens: whatever they are, the answer is what it is without, and right ones save runs. */
 import { modelFolderTexts } from '@idlewild/graph/testing';
 import type { AnswerWork } from '@idlewild/protocol';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import {
   collect,
@@ -27,7 +27,6 @@ const settings = readSettings({
   tokenizerConfig: files['tokenizer_config.json'],
   generationConfig: '{"eos_token_id":[0,299],"temperature":0.9}',
 });
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 interface Bench {
   readonly loop: DecodeLoop;
@@ -48,7 +47,7 @@ const loopOf = (decoder: Decoder, over: Partial<DecodeLoopOptions> & Pick<Decode
 /** Decoders that take many sequences in a run, one at a time, and a graph as a whole. */
 const KINDS = ['rows', 'one', 'whole'] as const;
 function bench(kind: (typeof KINDS)[number] = 'rows', over: Partial<DecodeLoopOptions> = {}): Bench {
-  const clock = createFakeClock(settle);
+  const clock = createFakeClock(yieldToNode);
   if (kind === 'whole') {
     const session = createMemorySession({ vocabulary: VOCABULARY });
     const whole = createWholeDecoder(session, session.shape, { contextTokens: CONTEXT, cacheBytesMax: 1_000_000 });
@@ -196,7 +195,7 @@ test('whatever comes together, each answer by a draft is what it is alone, and n
   for (let seed = 1; seed <= 24; seed++) {
     const random = createSeededRandom(seed);
     const below = (n: number): number => Math.floor(random.unit() * n);
-    const clock = createFakeClock(settle);
+    const clock = createFakeClock(yieldToNode);
     const failures = below(2) * 0.05;
     const decoder = createMemoryDecoder({
       vocabulary: VOCABULARY,
@@ -237,10 +236,10 @@ test('whatever comes together, each answer by a draft is what it is alone, and n
         collected.cancel();
       });
       all.push({ events: collected.events, plain });
-      for (let turns = below(4); turns > 0; turns--) await settle();
+      for (let turns = below(4); turns > 0; turns--) await yieldToNode();
     }
     for (let turns = 0; open > 0 && turns < 8_000; turns++) {
-      await settle();
+      await yieldToNode();
       await clock.advance(5);
     }
     expect(open, `seed ${seed}: answers that never end`).toBe(0);
@@ -263,7 +262,7 @@ test("guesses make no run longer than its bound, and do not keep another's promp
     [15, 1],
     [25, 4],
   ] as const) {
-    const clock = createFakeClock(settle);
+    const clock = createFakeClock(yieldToNode);
     const took: number[] = [];
     const spend = async (rows: number): Promise<void> => {
       took.push(stepMs + rows * rowMs);
@@ -317,8 +316,8 @@ test('of an answer that was cancelled among wrong guesses, nothing that was only
       const asked = collect(loop, work({ ...over, draft }), (event) => {
         if (event.t === 'token' && event.i === wrongAt) asked.cancel();
       });
-      await settle();
-      for (let turns = 0; asked.events.at(-1)?.t !== 'token' && turns < 50; turns++) await settle();
+      await yieldToNode();
+      for (let turns = 0; asked.events.at(-1)?.t !== 'token' && turns < 50; turns++) await yieldToNode();
       const rest = await ask(loop, { ...over, tokens: tokens.slice(0, 30) });
       expect(tokensOf(rest)).toEqual(tokens.slice(30));
     }

@@ -1,6 +1,6 @@
 /** Forms, calls, log probabilities and bias through the decode loop, over arithmetic. */
 import { modelFolderTexts } from '@idlewild/graph/testing';
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { collect, createMemorySession, createSearchGrammars, textOf, tokensOf, work } from '../testing/index.ts';
 import { createDecodeLoop, type DecodeLoop } from './decode-loop.ts';
@@ -27,7 +27,7 @@ function loopOf(): DecodeLoop {
     contextTokens: 900,
     vocabulary: LOGITS,
     slotsMax: 4,
-    clock: createFakeClock(() => new Promise((resolve) => setImmediate(resolve))),
+    clock: createFakeClock(yieldToNode),
     grammars: createSearchGrammars(),
   });
 }

@@ -3,7 +3,7 @@ import { readGraph, writeGraph } from '@idlewild/graph';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { spawn, spawnSync } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import type { Engine, EngineLimits, EngineModel, Halting } from '../core/port.ts';
@@ -148,7 +148,7 @@ test('a killed process fails its open answers as engine_failed, says why, and th
 
 /** A host on a clock that stands still, which freezes its engine's process when told to. */
 async function onFrozenTime(): Promise<{ clock: FakeClock; engine: Engine; pid: number; freeze(): void }> {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const clock = createFakeClock(yieldToNode);
   let pid = 0;
   const patient = createNodeEngineHost({
     clock,
@@ -238,7 +238,7 @@ test.skipIf(process.platform !== 'linux')(
     const asked = collect(engine, work({ tokensMax: 40 }), (event) => {
       if (event.t === 'token' && event.i === 5) expect(engine.suspend?.()).toBe(true);
     });
-    while (seenOf(pid).states !== 'T') await new Promise((resolve) => setImmediate(resolve));
+    while (seenOf(pid).states !== 'T') await yieldToNode();
     const { ticks } = seenOf(pid);
     // Far longer than silence is borne with; and meanwhile it is asked for more.
     const more = collect(engine, work({ tokensMax: 3 }));
@@ -350,7 +350,7 @@ test('an engine process does not outlive its host', async () => {
   expect(isAlive(pid)).toBe(true);
   parent.kill('SIGKILL');
   // Its end is nobody's event here; the test's own time limit bounds the waiting.
-  while (isAlive(pid)) await new Promise((resolve) => setImmediate(resolve));
+  while (isAlive(pid)) await yieldToNode();
 });
 
 test('an engine process reads only its packages and its model', async () => {

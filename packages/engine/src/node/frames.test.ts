@@ -1,6 +1,7 @@
 import { duplexPair, type Duplex } from 'node:stream';
 import { expect, test } from 'vitest';
 import { openFramePipe, type FromEngine, type ToEngine } from './frames.ts';
+import { yieldToNode } from '@idlewild/protocol/testing';
 
 interface Ends {
   near: ReturnType<typeof openFramePipe<ToEngine, FromEngine>>;
@@ -23,7 +24,6 @@ function open(): Ends {
   });
   return { near, raw, seen, ended };
 }
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test('messages arrive whole and in order, and a field that is undefined is not there', async () => {
   const { near, seen } = open();
@@ -36,7 +36,7 @@ test('messages arrive whole and in order, and a field that is undefined is not t
     tokens: [3],
   } as const;
   near.send({ t: 'answer', n: 50, work: { ...work, stop: [], tokens: [3], tokensMax: undefined } });
-  await settle();
+  await yieldToNode();
   expect(seen.slice(0, 50)).toEqual(Array.from({ length: 50 }, (_, n) => ({ t: 'cancel', n })));
   expect(seen[50]).toStrictEqual({ t: 'answer', n: 50, work: { ...work, sampling: { seed: 1 } } });
 });
@@ -50,7 +50,7 @@ test('a message that comes byte by byte is one message', async () => {
   const { raw, seen } = open();
   for (const byte of Buffer.concat(bytes)) {
     raw.write(Buffer.of(byte));
-    await settle();
+    await yieldToNode();
   }
   expect(seen).toEqual([{ t: 'ping' }, { t: 'bye' }]);
 });

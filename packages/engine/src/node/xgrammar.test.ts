@@ -1,6 +1,6 @@
 /** XGrammar as we drive it: its masks never leave out a token that fits. */
 import { utf8 } from '@idlewild/protocol';
-import { createSeededRandom } from '@idlewild/protocol/testing';
+import { createSeededRandom, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { createAutomaton } from '../core/grammar/automaton.ts';
 import { compile } from '../core/grammar/compile.ts';
@@ -71,7 +71,7 @@ test('every token that fits is in the mask, and the library takes it', async () 
       let state = automaton.start;
       for (let i = 0; i < 20 && state.ways.length > 0; i++) {
         // In every other round the library has its mask ready, as it has while a model runs.
-        if (round % 2 === 1) await new Promise((resolve) => setImmediate(resolve));
+        if (round % 2 === 1) await yieldToNode();
         matcher.maskInto(mask);
         const fit = [...TOKENS.keys()].filter((id) => TOKENS[id] && automaton.step(state, TOKENS[id]) !== undefined);
         expect(fit.filter((id) => (((mask[id >> 5] as number) >> (id & 31)) & 1) === 0)).toEqual([]);

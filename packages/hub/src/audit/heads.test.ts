@@ -12,7 +12,7 @@ import {
   type AuditRecord,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
 import { silentLog } from '../log.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
@@ -171,7 +171,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       const size = Math.min(piece * AUDIT_LIMITS.headEntriesMax, pieces);
       await expect.poll(async () => (await heads.newest())?.size).toBe(size);
       // What follows from a head is due only when its promise has been heard of.
-      await new Promise((resolve) => setImmediate(resolve));
+      await yieldToNode();
       await clock.advance(AUDIT_LIMITS.headNextMs);
     }
     expect(await verifyCopy(await copy(), nodeCrypto)).toMatchObject({ intact: true, entries: pieces, heads: 3 });

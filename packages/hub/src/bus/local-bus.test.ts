@@ -1,18 +1,12 @@
 /** What the local bus alone can do: be as bad as a network, the same way each time. */
 import { fromUtf8, utf8 } from '@idlewild/protocol';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { silentLog } from '../log.ts';
 import { createLocalBus, createLocalBusHub, type BusFaults, type LocalBusHub } from './local-bus.ts';
 import type { Bus } from './port.ts';
 
-const newClock = (): FakeClock =>
-  createFakeClock(
-    () =>
-      new Promise((resolve) => {
-        setImmediate(resolve);
-      }),
-  );
+const newClock = (): FakeClock => createFakeClock(yieldToNode);
 
 function createWorld(faults: BusFaults): { readonly clock: FakeClock; readonly hub: LocalBusHub } {
   const clock = newClock();

@@ -1,7 +1,7 @@
 /** What somebody who has the server can do to sealed messages: a member of the same bus without the key. */
 import { codeOf, fromUtf8, utf8, type Crypto } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { silentLog } from '../log.ts';
 import { createLocalBusHub, type LocalBusHub } from './local-bus.ts';
@@ -19,12 +19,7 @@ interface World {
 }
 
 function createWorld(): World {
-  const clock = createFakeClock(
-    () =>
-      new Promise((resolve) => {
-        setImmediate(resolve);
-      }),
-  );
+  const clock = createFakeClock(yieldToNode);
   const warnings: string[] = [];
   const log = {
     ...silentLog,

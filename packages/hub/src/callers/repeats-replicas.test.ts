@@ -1,12 +1,12 @@
 /** Claims about requests that come again to another replica than the one that has them. */
 import { createHash } from 'node:crypto';
 import { fromHex, hex } from '@idlewild/protocol';
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
 import { answering, codeOf, createWorld, good, next, order, runRows, textOf } from './testing/repeats-world.ts';
 
-const fakeClock = (): FakeClock => createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+const fakeClock = (): FakeClock => createFakeClock(yieldToNode);
 
 async function twoReplicas() {
   const world = await createWorld(fakeClock());

@@ -1,13 +1,13 @@
 /** Claims about requests that come again to the replica that has them. */
 import { utf8 } from '@idlewild/protocol';
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
 import { endsInError } from './recording.ts';
 import type { Repeats } from './repeats.ts';
 import { answering, createWorld, good, order, runRows, setUp, territory, textOf } from './testing/repeats-world.ts';
 
-const fakeClock = (): FakeClock => createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+const fakeClock = (): FakeClock => createFakeClock(yieldToNode);
 
 /** Keeps one whole answer of `bytes`. */
 async function keep(repeats: Repeats, clock: FakeClock, name: string, bytes = 10): Promise<void> {

@@ -1,4 +1,4 @@
-import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode } from '@idlewild/protocol/testing';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { Kysely, sql } from 'kysely';
 import { DatabaseSync } from 'node:sqlite';
@@ -58,7 +58,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     next: Journal;
     clock: ReturnType<typeof createFakeClock>;
   }> {
-    const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+    const clock = createFakeClock(yieldToNode);
     const database = databaseAt(await open(clock), clock);
     const { db } = database;
     await db

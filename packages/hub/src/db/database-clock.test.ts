@@ -1,4 +1,4 @@
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { followDatabase } from './database-clock.ts';
 
@@ -6,7 +6,7 @@ const HOUR_MS = 3_600_000;
 
 /** A database an hour ahead, which answers after `way.tripMs`, having looked at its clock in the middle. */
 async function setUp() {
-  const own = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)));
+  const own = createFakeClock(yieldToNode);
   const way = { tripMs: 0, aheadMs: HOUR_MS, isDown: false, reads: 0 };
   const read = async (): Promise<number> => {
     way.reads++;

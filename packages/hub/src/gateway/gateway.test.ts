@@ -7,6 +7,7 @@ import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';
 import { createMemorySecrets } from '../identity/secrets.ts';
 import { joinTokenOf } from '@idlewild/protocol';
+import { yieldToNode } from '@idlewild/protocol/testing';
 import { silentLog } from '../log.ts';
 import { aloneAt, testMetrics } from '../testing/test-door.ts';
 import { publishTestModel } from '../testing/test-model.ts';
@@ -83,7 +84,7 @@ async function join(
 }
 const leave = async (device: ScriptedDevice): Promise<void> => {
   device.link.cut('test over');
-  await new Promise((resolve) => setImmediate(resolve));
+  await yieldToNode();
 };
 const post = (path: string, body: unknown, key: string | undefined = caller): Promise<Response> =>
   fetch(base + path, {
@@ -368,7 +369,7 @@ test('a device that refuses what its status offered is offered nothing more befo
   await refused;
   // Long enough for the hub to have asked again and again.
   await expect.poll(() => hub.answers.counts()).toEqual({ open: 1, queued: 1 });
-  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  for (let i = 0; i < 20; i++) await yieldToNode();
   expect(offers).toBe(1);
   answerWith(device, ['Good'], nodeCrypto, digest);
   device.setStatus({});

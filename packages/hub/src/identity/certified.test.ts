@@ -8,7 +8,7 @@ import {
   openStatement,
 } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { createAudit } from '../audit/audit.ts';
 import { openDatabase } from '../db/open.ts';
@@ -22,12 +22,7 @@ const DAY_MS = 86_400_000;
 
 /** A clock whose wall time can be put on by years, while nothing that waits is woken. */
 function createYears() {
-  const clock = createFakeClock(
-    () =>
-      new Promise((resolve) => {
-        setImmediate(resolve);
-      }),
-  );
+  const clock = createFakeClock(yieldToNode);
   let passedMs = 0;
   return {
     clock,

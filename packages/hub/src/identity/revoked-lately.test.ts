@@ -1,18 +1,13 @@
 /** Claims about devices that were revoked through another replica. */
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { silentLog } from '../log.ts';
 import { FLEET_LIMITS } from '../replicas/limits.ts';
 import { watchRevoked } from './revoked-lately.ts';
 
-const turn = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-
 async function setUp() {
-  const clock = createFakeClock(turn);
+  const clock = createFakeClock(yieldToNode);
   const database = await openDatabase({ file: ':memory:', clock });
   onTestFinished(() => database.close());
   const row = { name: 'home', public_key: new Uint8Array(32), created_at_ms: 0 };

@@ -2,16 +2,11 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import { drainHub, drainTimes } from './leave.ts';
-
-const yieldToNode = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 
 interface Setting {
   readonly clock: FakeClock;

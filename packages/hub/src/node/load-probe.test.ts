@@ -1,10 +1,11 @@
 /** Claims about what is measured of this process. */
 import { expect, onTestFinished, test } from 'vitest';
 import { createLoadProbe } from './load-probe.ts';
+import { yieldToNode } from '@idlewild/protocol/testing';
 
 const turns = async (ms: number): Promise<void> => {
   const untilMs = performance.now() + ms;
-  while (performance.now() < untilMs) await new Promise((resolve) => setImmediate(resolve));
+  while (performance.now() < untilMs) await yieldToNode();
 };
 
 test('a loop that is blocked is seen to be late, and memory is a part of what is there', async () => {

@@ -10,7 +10,7 @@ import {
   type WantedModel,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock, yieldToNode } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase } from '../db/open.ts';
 import { createHub, type Hub } from '../hub.ts';

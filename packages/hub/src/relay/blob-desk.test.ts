@@ -11,7 +11,7 @@ import {
   type ToHub,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { CID } from 'multiformats/cid';
 import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
@@ -43,12 +43,7 @@ interface Setting {
 const LEAVES = 3;
 
 async function setUp(): Promise<Setting> {
-  const clock = createFakeClock(
-    () =>
-      new Promise((resolve) => {
-        setImmediate(resolve);
-      }),
-  );
+  const clock = createFakeClock(yieldToNode);
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 26 });
   const bytes = createSeededRandom(1).bytes(LEAVES * LIMITS.leafBytes);
   const layout = await storeFile(store, () => [bytes], nodeCrypto);

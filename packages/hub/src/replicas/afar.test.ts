@@ -1,5 +1,6 @@
 /** Claims about what an owner says to the homes of devices over a bus that loses things. */
 import { IdlewildError, type ErrorCode } from '@idlewild/protocol';
+import { yieldToNode } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import type { Bus } from '../bus/port.ts';
 import { silentLog } from '../log.ts';
@@ -23,16 +24,15 @@ function setUp(failures: readonly ErrorCode[]) {
   const device = { id: 'dev_a', leases: new Set(['att_a']) } as unknown as ConnectedDevice;
   const events = { onAnswer: () => {}, onEmbed: () => {}, onSealed: () => {} };
   const afar = createAfar({ replica: 'rep_a', bus, log: silentLog, events, get: () => device });
-  const settled = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
-  return { afar, asked, device, settled };
+  return { afar, asked, device };
 }
 const CANCEL = { k: 'cancel', from: 'rep_a', lease: 'att_a', epoch: 2 };
 
 test('that an order is wanted no more is said until it was heard', async () => {
-  const { afar, asked, device, settled } = setUp(['bus_timeout', 'bus_timeout']);
+  const { afar, asked, device } = setUp(['bus_timeout', 'bus_timeout']);
   afar.revokeLease(device, 'att_a', 2);
   expect(device.leases.size).toBe(0);
-  await settled();
+  await yieldToNode();
   expect(asked).toEqual([CANCEL, CANCEL, CANCEL]);
 });
 
@@ -44,6 +44,6 @@ test('nobody says it to a replica that is gone, for ever, or once it stops itsel
   const stopped = setUp(['bus_timeout', 'bus_timeout']);
   stopped.afar.revokeLease(stopped.device, 'att_a', 2);
   stopped.afar.stop();
-  for (const { settled } of [gone, silent, stopped]) await settled();
+  for (let turns = 0; turns < 3; turns++) await yieldToNode();
   expect([gone, silent, stopped].map(({ asked }) => asked.length)).toEqual([1, FLEET_LIMITS.cancelTries, 1]);
 });

@@ -1,5 +1,5 @@
 /** Claims about duties, on the embedded database. */
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { onTestFinished } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { testDuties } from './testing/duties-conformance.ts';
@@ -9,10 +9,5 @@ async function open(): Promise<OpenDatabase> {
   onTestFinished(() => database.close());
   return database;
 }
-
-const yieldToNode = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 
 testDuties('on SQLite', open, yieldToNode);

@@ -7,13 +7,9 @@ import type { OpenDatabase } from '../db/open.ts';
 import { testDatabases } from '../testing/databases.ts';
 import { testDuties } from './testing/duties-conformance.ts';
 import { testRegister } from './testing/register-conformance.ts';
+import { yieldToNode } from '@idlewild/protocol/testing';
 
 const postgres = (await testDatabases()).filter(({ kind }) => kind === 'PostgreSQL');
-
-const yieldToNode = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 
 describe.each(postgres)('with $kind', ({ open, openShared }) => {
   /** Connections are made first: one on its way could not be seen to be busy (`quiet`). */

@@ -1,5 +1,5 @@
 /** Claims about the register of replicas, on the embedded database. */
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { createLoneRegister } from './register.ts';
@@ -10,11 +10,6 @@ async function open(): Promise<OpenDatabase> {
   onTestFinished(() => database.close());
   return database;
 }
-
-const yieldToNode = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 
 testRegister('on SQLite', open, yieldToNode);
 

@@ -1,5 +1,5 @@
 /** Claims about handshakes that come in thousands, on a clock that is stepped. */
-import { createFakeClock, createSeededRandom } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
@@ -13,15 +13,14 @@ function setUp() {
     queue.begin({ isOver, work: async () => void done.push(name) });
   return { clock, queue, done, begin };
 }
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test('a few go at once, and no more are begun than may be open', async () => {
   const { queue, done, begin } = setUp();
   for (let i = 0; i < HUB_LIMITS.handshakesBegunMax + 10; i++) begin(`h${i}`);
-  for (let i = 0; i < 20; i++) await settle();
+  for (let i = 0; i < 20; i++) await yieldToNode();
   expect(done).toHaveLength(HUB_LIMITS.handshakesBegunMax);
   queue.ended();
-  await settle();
+  await yieldToNode();
   expect(done).toHaveLength(HUB_LIMITS.handshakesBegunMax + 1);
 });
 
@@ -33,7 +32,7 @@ test('what has begun goes before what has not, and what is over is left out', as
   begin('gone', () => true);
   queue.goOn({ isOver: () => false, work: async () => void done.push('second part') });
   held.resolve();
-  await settle();
+  await yieldToNode();
   expect(done).toEqual(['second part', 'new']);
 });
 
@@ -54,7 +53,7 @@ test('who would wait too long is sent away, for longer the more are sent, at the
     expect(queue.refusalMs(0)).toBeUndefined();
     begin(`h${i}`);
   }
-  await settle();
+  await yieldToNode();
   expect(queue.refusalMs(0)).toBeDefined();
   // Ten milliseconds each: what waits takes far longer than a handshake may.
   await workOff(clock, queue, 200, 10);

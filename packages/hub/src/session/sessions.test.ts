@@ -6,6 +6,7 @@ import {
   createMemoryChannelPair,
   createSeededRandom,
   type FakeClock,
+  yieldToNode,
 } from '@idlewild/protocol/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDatabase } from '../db/open.ts';
@@ -14,11 +15,6 @@ import { createMemorySecrets } from '../identity/secrets.ts';
 import { HUB_LIMITS } from '../limits.ts';
 import { silentLog } from '../log.ts';
 import { joinScriptedDevice, type ScriptedDevice, type ScriptedDeviceOptions } from '../testing/scripted-device.ts';
-
-const yieldToNode = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 
 interface Setting {
   readonly hub: Hub;

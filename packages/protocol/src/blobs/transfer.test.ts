@@ -8,15 +8,10 @@ import { createFakeClock, type FakeClock } from '../testing/fake-clock.ts';
 import { createSeededRandom } from '../testing/seeded-random.ts';
 import { createMemoryBlobStore } from './memory-blob-store.ts';
 import { fetchBlock, fetchFile, sourceOfStore, storeFile, type Blame, type TransferProgress } from './transfer.ts';
+import { yieldToNode } from '../testing/yield-to-node.ts';
 
 const MIB = LIMITS.leafBytes;
-const newClock = (): FakeClock =>
-  createFakeClock(
-    () =>
-      new Promise((resolve) => {
-        setImmediate(resolve);
-      }),
-  );
+const newClock = (): FakeClock => createFakeClock(yieldToNode);
 const newStore = (quotaBytes = 64 * MIB): BlobStore => createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes });
 
 interface Origin {
@@ -216,9 +211,7 @@ test('no more leaves are in flight than the transfer may hold', async () => {
   let most = 0;
   const source = changed('origin', origin.source, async () => {
     most = Math.max(most, ++flying);
-    await new Promise((resolve) => {
-      setImmediate(resolve);
-    });
+    await yieldToNode();
     flying -= 1;
     return 'pass';
   });

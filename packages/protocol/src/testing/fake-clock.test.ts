@@ -1,15 +1,9 @@
 import { expect, test } from 'vitest';
 import { createFakeClock, type FakeClock } from './fake-clock.ts';
 import { createSeededRandom } from './seeded-random.ts';
+import { yieldToNode } from './yield-to-node.ts';
 
-const newClock = (startMs?: number): FakeClock =>
-  createFakeClock(
-    () =>
-      new Promise((resolve) => {
-        setImmediate(resolve);
-      }),
-    startMs,
-  );
+const newClock = (startMs?: number): FakeClock => createFakeClock(yieldToNode, startMs);
 
 test('time stands still until it is told to go on', async () => {
   const clock = newClock(1_000);

@@ -5,3 +5,4 @@ export { createSeededRandom } from './seeded-random.ts';
 export { blobStoreConformance, type BlobStoreHarness, type Claim } from './blob-store-conformance.ts';
 export { cryptoConformance } from './crypto-conformance.ts';
 export { storeTinyModel } from './tiny-model.ts';
+export { yieldToNode } from './yield-to-node.ts';

@@ -4,14 +4,9 @@ import type { Channel } from '../ports.ts';
 import { createFakeClock, type FakeClock } from './fake-clock.ts';
 import { createMemoryChannelPair, createMemoryTransport } from './memory-transport.ts';
 import { createSeededRandom } from './seeded-random.ts';
+import { yieldToNode } from './yield-to-node.ts';
 
-const newClock = (): FakeClock =>
-  createFakeClock(
-    () =>
-      new Promise((resolve) => {
-        setImmediate(resolve);
-      }),
-  );
+const newClock = (): FakeClock => createFakeClock(yieldToNode);
 
 function record(channel: Channel): string[] {
   const seen: string[] = [];

@@ -1,4 +1,4 @@
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
 import type { Signals, SignalSource } from '../../core/lending/idleness/port.ts';
 import { checkReading, signalSourceConformance } from '../../testing/signals-conformance.ts';
@@ -19,8 +19,6 @@ import {
 } from './testing/machines.ts';
 import { createRecordedSystem, emptyMachine, type Machine, type RecordedSystem } from './testing/recorded-system.ts';
 
-const yieldToPlatform = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 interface World {
   readonly clock: FakeClock;
   readonly system: RecordedSystem;
@@ -28,7 +26,7 @@ interface World {
 }
 
 async function openWorld(machine: Machine, programs: readonly string[] = []): Promise<World> {
-  const clock = createFakeClock(yieldToPlatform, NOW_MS);
+  const clock = createFakeClock(yieldToNode, NOW_MS);
   const system = createRecordedSystem(machine);
   const opening = openSignals({ clock, system, programs: () => programs });
   let isOpen = false;

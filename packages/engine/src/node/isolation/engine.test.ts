@@ -8,6 +8,7 @@ import { collect, prepareModelFolder, tokensOf, work } from '../../testing/index
 import { createNodeEngineHost } from '../engine-host.ts';
 import { surveyIsolation } from './here.ts';
 import { NO_WALL, type Wall } from './walls.ts';
+import { yieldToNode } from '@idlewild/protocol/testing';
 
 const root = mkdtempSync(join(tmpdir(), 'idlewild-walled-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -87,7 +88,7 @@ for (const builder of ['bubblewrap', 'unshare'] as const) {
         expect(readFileSync(`/proc/${pid}/autogroup`, 'utf8')).toMatch(/nice 19$/m);
 
       expect(engine.suspend?.()).toBe(true);
-      while (!statusOf(pid).get('State')?.startsWith('T')) await new Promise((resolve) => setImmediate(resolve));
+      while (!statusOf(pid).get('State')?.startsWith('T')) await yieldToNode();
       engine.resume?.();
       expect(await answer(engine)).toEqual(open.tokens);
       await engine.close();

@@ -1,5 +1,5 @@
 import { IdlewildError, codeOf } from '@idlewild/protocol';
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { expect, test } from 'vitest';
 import { HUB_LIMITS } from '../../limits.ts';
 import { silentLog } from '../../log.ts';
@@ -73,7 +73,7 @@ test('ten thousand guesses in one moment are looked up no more often than one af
   const slowly = async (): Promise<string> => {
     asked++;
     most = Math.max(most, ++looking);
-    await new Promise((resolve) => setImmediate(resolve));
+    await yieldToNode();
     looking--;
     return unknown()();
   };
@@ -96,7 +96,7 @@ test('a thousand who come at once with keys that work wait for each other, and a
   let most = 0;
   const slowly = async (): Promise<string> => {
     most = Math.max(most, ++looking);
-    await new Promise((resolve) => setImmediate(resolve));
+    await yieldToNode();
     looking--;
     return 'somebody';
   };

@@ -1,7 +1,7 @@
 /** Several replicas over one database and one bus, scripted devices, a stepped clock, and what is asked of them. */
 import { createMemoryBlobStore, joinTokenOf, type AnswerWork, type KeyPair, type ToDevice } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { expect, onTestFinished } from 'vitest';
 import type { AnswerOutcome, RunRef } from '../../answers/port.ts';
 import { createLocalBusHub, type BusFaults, type LocalBusMember } from '../../bus/local-bus.ts';
@@ -46,7 +46,6 @@ const work: Omit<AnswerWork, 'tokens'> = {
 };
 
 export async function createWorld(): Promise<World> {
-  const yieldToNode = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const clock = createFakeClock(yieldToNode);
   const random = createSeededRandom(1);
   const database = await openDatabase({ file: ':memory:', clock, sync: 'off' });

@@ -1,5 +1,5 @@
 /** What of a machine's load is others': by recorded machines, whose clock is the test's. */
-import { createFakeClock, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
 import type { SignalSource } from '../../../core/lending/idleness/port.ts';
 import { openSignals } from '../open-signals.ts';
@@ -13,7 +13,7 @@ interface World {
 }
 
 async function openWorld(machine: Machine): Promise<World> {
-  const clock = createFakeClock(() => new Promise((resolve) => setImmediate(resolve)), NOW_MS);
+  const clock = createFakeClock(yieldToNode, NOW_MS);
   const system = createRecordedSystem(machine);
   const opening = openSignals({ clock, system });
   await clock.settle();

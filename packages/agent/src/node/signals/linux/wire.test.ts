@@ -1,4 +1,4 @@
-import { createFakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, yieldToNode } from '@idlewild/protocol/testing';
 import { createSeededRandom } from '@idlewild/protocol/testing';
 import { describe, expect, test } from 'vitest';
 import type { LocalSocket } from '../system.ts';
@@ -7,8 +7,6 @@ import { openBus } from './dbus.ts';
 import { messageLength, readMessage, writeCall } from './dbus-format.ts';
 import { openSeat } from './wayland.ts';
 import { findCookie, openDisplay } from './x11.ts';
-
-const yieldToPlatform = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 interface Peer extends LocalSocket {
   readonly written: Buffer[];
@@ -56,7 +54,7 @@ describe('a peer that speaks no sense', () => {
   test.for(Object.entries(openers))('as %s is closed, whatever it says', async ([, open]) => {
     const random = createSeededRandom(7);
     for (let round = 0; round < 60; round++) {
-      const clock = createFakeClock(yieldToPlatform);
+      const clock = createFakeClock(yieldToNode);
       // Some begin as the real one does.
       const starts = [
         Buffer.alloc(0),
@@ -80,7 +78,7 @@ describe('a peer that speaks no sense', () => {
   test.for(Object.entries(openers))(
     'as %s is not waited for when it says nothing, and gone when it hangs up',
     async ([, open]) => {
-      const clock = createFakeClock(yieldToPlatform);
+      const clock = createFakeClock(yieldToNode);
       const silent = createPeer();
       const waiting = open(silent, clock);
       await clock.advance(1_000);
@@ -124,7 +122,7 @@ describe('Wayland', () => {
   ] as const)(
     'asks %s version %i, and counts from when it says that nobody is there',
     async ([kind, version, asked]) => {
-      const clock = createFakeClock(yieldToPlatform);
+      const clock = createFakeClock(yieldToNode);
       const peer = compositor(global(1, 'wl_compositor', 5), global(7, 'wl_seat', 8), global(9, kind, version));
       const seat = await openSeat(peer, clock);
       const last = peer.written.at(-1)!.subarray(-20);
@@ -144,7 +142,7 @@ describe('Wayland', () => {
   );
 
   test('a compositor that tells nobody who is idle is left alone', async () => {
-    const clock = createFakeClock(yieldToPlatform);
+    const clock = createFakeClock(yieldToNode);
     const peer = compositor(global(7, 'wl_seat', 8));
     await expect(openSeat(peer, clock)).resolves.toBeUndefined();
     expect(peer.isClosed()).toBe(true);
