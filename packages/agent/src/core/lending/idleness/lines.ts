@@ -4,7 +4,7 @@
  *
  * A *height* is the reading as a part of the way from where a reason is left (0) to where it is entered (1), whatever
  * its unit; more is worse. In between nothing changes. Absent signals have no height: they pause nothing.
- * What is said to people is in `words.ts`. The lender's own pause (`control/lender-pause.ts`) is no reading and has no line.
+ * What is said to people is in `words.ts`. The lender's own pause is no reading and has no line: it is in `control/`.
  */
 import { isWithin, type Hours, type LocalTime } from '../terms/hours.ts';
 import { IDLENESS_LIMITS as HOLD } from '../limits.ts';
