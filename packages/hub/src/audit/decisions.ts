@@ -1,13 +1,14 @@
 /**
  * What the doors of a hub decide, as notes of the audit log: who used which route, and what was refused to whom.
  *
- * A route is its pattern, never the address that was asked: addresses hold what people write. Whoever has no key that
+ * A route is its pattern, never the address that was asked: addresses hold what people write. Whoever shows what was a
+ * key or a session here is named by it, also when it is revoked, over, or of somebody suspended. Whoever has none that
  * is known here is a `stranger`, all of them together, and what a stranger asked for is not told apart either: whoever
  * makes up ids or keys by the million adds to one count. A device's own requests for models are its work, and in its
  * receipts; only what it was refused is noted, and why it was not let in.
  */
 import type { IdlewildError } from '@idlewild/protocol';
-import { actorOf, type Principal } from '../identity/principal.ts';
+import { actorOf, personOf, type NoMore, type Principal } from '../identity/principal.ts';
 import type { Note } from './recorder.ts';
 
 /** What was asked at a door, and what came of it. */
@@ -41,19 +42,28 @@ export function noteOf(decision: Decision, territory: string): Note | undefined 
     return { actor: actorOf(principal), action: USED, subject: territory, details: { route } };
   }
   if (!isRefusal(refusal)) return undefined;
-  const { keyId } = refusal.details;
-  const known = isId(keyId) ? keyId : undefined;
+  const { keyId, person } = refusal.details;
+  const actor = principal === undefined ? ([keyId, person].find(isId) ?? STRANGER) : actorOf(principal);
+  const owner = principal === undefined ? [person].find(isId) : personOf(principal);
   return {
-    actor: principal === undefined ? (known ?? STRANGER) : actorOf(principal),
+    actor,
     action: DENIED,
     subject: principal !== undefined && isId(on) ? on : territory,
-    details: { route, code: refusal.code, ...(action === undefined ? {} : { asked: action }), ...ruleOf(refusal) },
+    details: {
+      route,
+      code: refusal.code,
+      ...(action === undefined ? {} : { asked: action }),
+      ...(owner === undefined || owner === actor ? {} : { person: owner }),
+      ...reasonOf(refusal),
+    },
   };
 }
 
-/** By which rule of use, and nothing of what was asked. */
-const ruleOf = ({ code, details: { reason } }: IdlewildError): { readonly reason?: string } =>
-  code === 'use_refused' && typeof reason === 'string' ? { reason } : {};
+const NO_MORE: ReadonlySet<unknown> = new Set<NoMore>(['revoked', 'expired', 'ended', 'suspended', 'left']);
+
+/** By which rule of use, or why not any more; nothing of what was asked. */
+const reasonOf = ({ code, details: { reason } }: IdlewildError): { readonly reason?: string } =>
+  typeof reason === 'string' && (code === 'use_refused' || NO_MORE.has(reason)) ? { reason } : {};
 
 /** Where devices come in, as the log names it. */
 const DEVICE_ROUTE = 'GET /device';

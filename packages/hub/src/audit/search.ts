@@ -52,7 +52,7 @@ const {
   clockBackMs: BACK_MS,
 } = AUDIT_LIMITS;
 
-export async function searchAudit(db: Database, search: AuditSearch, stretch = STRETCH): Promise<AuditFound> {
+export async function searchAudit(db: Database, search: AuditSearch, stretch: number = STRETCH): Promise<AuditFound> {
   const { territory, actors, subjects, actions: wanted } = search;
   const newest = await lastSeq(db, territory);
   let actions: readonly string[] | undefined;

@@ -20,7 +20,7 @@ import { base32 } from 'multiformats/bases/base32';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction, KeyRow } from '../db/schema.ts';
 import { touchPeople } from '../people/versions.ts';
-import type { KeyLimits, KeyPrincipal } from './principal.ts';
+import type { KeyLimits, KeyPrincipal, NoMore } from './principal.ts';
 
 const KEY = new RegExp(`^${SECRET_PREFIXES.key}[a-z2-7]{52}$`);
 const SECRET_BYTES = 32;
@@ -125,7 +125,8 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
     const all = db.selectFrom('keys').selectAll().where('hash', '=', hash);
     const row = await (own === undefined ? all : all.where('territory_id', '=', own)).executeTakeFirst();
     if (row === undefined) throw refused('this key is unknown here', `check that it is whole, or ${ASK}`);
-    if (row.revoked_at_ms !== null) throw refused(`the key ${row.id} was revoked`, ASK, row.id);
+    if (row.revoked_at_ms !== null)
+      throw refused(`the key ${row.id} was revoked`, ASK, { keyId: row.id, person: row.person_id, reason: 'revoked' });
     const principal: KeyPrincipal = {
       kind: 'key',
       keyId: row.id,
@@ -146,7 +147,9 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
 
   function checkExpiry({ principal, expiresAtMs }: Remembered): void {
     if (clock.now() < expiresAtMs) return;
-    throw refused(`the key ${principal.keyId} expired at ${new Date(expiresAtMs).toISOString()}`, ASK, principal.keyId);
+    const { keyId, person = null } = principal;
+    const known = { keyId, person, reason: 'expired' } as const;
+    throw refused(`the key ${keyId} expired at ${new Date(expiresAtMs).toISOString()}`, ASK, known);
   }
 
   function forget(id: string): void {
@@ -260,9 +263,15 @@ export function createKeys({ db, territory: own, crypto, random, clock, audit }:
   };
 }
 
-/** `keyId` of a key that is known, for the audit log. */
-const refused = (seen: string, remedy: string, keyId?: string): IdlewildError =>
-  new IdlewildError('unauthenticated', `${seen}; ${remedy}`, keyId === undefined ? {} : { details: { keyId } });
+/** A key that is known, for the audit log. */
+interface KnownKey {
+  readonly keyId: string;
+  readonly person: string | null;
+  readonly reason: NoMore;
+}
+
+const refused = (seen: string, remedy: string, known?: KnownKey): IdlewildError =>
+  new IdlewildError('unauthenticated', `${seen}; ${remedy}`, known === undefined ? {} : { details: { ...known } });
 
 const unknown = (id: string): IdlewildError =>
   new IdlewildError('not_found', `there is no key ${id} in this territory`);

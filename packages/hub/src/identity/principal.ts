@@ -42,6 +42,9 @@ export interface DevicePrincipal {
 
 export type Principal = KeyPrincipal | PersonPrincipal | DevicePrincipal;
 
+/** Why what was a key or a session here is none any more, or is not let in: the audit log says so. */
+export type NoMore = 'revoked' | 'expired' | 'ended' | 'suspended' | 'left';
+
 /** How an audit entry names it, and what requests are counted under. */
 export function actorOf(principal: Principal): string {
   if (principal.kind === 'key') return principal.keyId;

@@ -10,7 +10,7 @@
 import { IdlewildError, isId, type DeviceTier, type ErrorCode, type MaybePromise } from '@idlewild/protocol';
 import type { Database } from '../db/schema.ts';
 import type { MemberState, ScopeKind, SubjectKind } from '../db/schema/people.ts';
-import type { KeyPrincipal, PersonPrincipal, Principal } from '../identity/principal.ts';
+import type { KeyPrincipal, NoMore, PersonPrincipal, Principal } from '../identity/principal.ts';
 import { POLICY_LIMITS } from '../policy/limits.ts';
 
 export interface HeldRole {
@@ -66,7 +66,7 @@ interface Refusal {
   readonly message: string;
   /** In place of a policy's id. */
   readonly decidedBy?: string;
-  readonly isSuspended?: boolean;
+  readonly reason?: NoMore;
 }
 
 interface Subject {
@@ -107,7 +107,7 @@ export function createDirectory({ db, now, territory }: DirectoryDeps): Director
     return entry;
   }
   const inForce = (entry: Entry, { kind }: Principal, evenSuspended: boolean): Standing =>
-    evenSuspended && kind === 'person' && entry.known.refusal?.isSuspended === true ? NOBODY : current(entry, now());
+    evenSuspended && kind === 'person' && entry.known.refusal?.reason === 'suspended' ? NOBODY : current(entry, now());
 
   return {
     standingOf(principal, version, evenSuspended = false) {
@@ -144,6 +144,7 @@ function current(entry: Entry, nowMs: number): Standing {
       throw new IdlewildError(
         'unauthenticated',
         `the key ${actor.id} expired at ${new Date(own).toISOString()}; ${ASK}`,
+        { details: { reason: 'expired' satisfies NoMore } },
       );
     const inForce = timed.filter((each) => nowMs < each.untilMs);
     untilMs = Math.min(untilMs, own, ...inForce.map((each) => each.untilMs));
@@ -154,10 +155,11 @@ function current(entry: Entry, nowMs: number): Standing {
   return (entry.standing = { actors, signature: JSON.stringify(actors), untilMs, ...closed });
 }
 
-function errorOf({ code, message, decidedBy }: Refusal): IdlewildError {
-  if (decidedBy === undefined) return new IdlewildError(code, message);
+function errorOf({ code, message, decidedBy, reason }: Refusal): IdlewildError {
+  const why = reason === undefined ? {} : { reason };
+  if (decidedBy === undefined) return new IdlewildError(code, message, { details: why });
   const needed = message.slice(message.indexOf('; ') + 2);
-  return new IdlewildError(code, message, { details: { decidedBy: [decidedBy], rolesThatMay: [], needed } });
+  return new IdlewildError(code, message, { details: { decidedBy: [decidedBy], rolesThatMay: [], needed, ...why } });
 }
 
 const ASK = 'ask a steward for a new one';
@@ -176,7 +178,7 @@ async function knownKey(db: Database, territory: string, { keyId: id }: Pick<Key
     .where('id', '=', id)
     .executeTakeFirst();
   if (row === undefined) return refused('unauthenticated', `the key ${id} is unknown here; ${ASK}`);
-  if (row.revoked_at_ms !== null) return refused('unauthenticated', `the key ${id} was revoked; ${ASK}`);
+  if (row.revoked_at_ms !== null) return refused('unauthenticated', `the key ${id} was revoked; ${ASK}`, 'revoked');
   const person = row.person_id;
   const bound = await bindingsOf(db, territory, [{ kind: 'key', id }]);
   const own = {
@@ -214,7 +216,7 @@ async function knownSession(
     .where('person_id', '=', personId)
     .executeTakeFirst();
   if (row === undefined || row.ended_at_ms !== null)
-    return refused('unauthenticated', 'this session was ended; sign in again');
+    return refused('unauthenticated', 'this session was ended; sign in again', 'ended');
   return knownPerson(db, territory, personId);
 }
 
@@ -229,7 +231,12 @@ async function knownPerson(db: Database, territory: string, id: string): Promise
   if (refusal !== undefined)
     return {
       actors: [],
-      refusal: { code: 'forbidden', message: refusal, decidedBy: 'membership', isSuspended: member !== undefined },
+      refusal: {
+        code: 'forbidden',
+        message: refusal,
+        decidedBy: 'membership',
+        reason: member === undefined ? 'left' : 'suspended',
+      },
     };
   const groups = await db
     .selectFrom('group_members')
@@ -281,7 +288,10 @@ export async function poolsOf(db: Database, territory: string, device: string): 
   return rows.map(({ pool }) => pool);
 }
 
-const refused = (code: ErrorCode, message: string): Known => ({ actors: [], refusal: { code, message } });
+const refused = (code: ErrorCode, message: string, reason?: NoMore): Known => ({
+  actors: [],
+  refusal: { code, message, ...(reason === undefined ? {} : { reason }) },
+});
 
 async function bindingsOf(db: Database, territory: string, subjects: readonly Subject[]): Promise<Timed[]> {
   const rows = await db

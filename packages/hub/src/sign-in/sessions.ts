@@ -12,7 +12,7 @@ import type { Selectable } from 'kysely';
 import type { Audit } from '../audit/audit.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { PersonSessions, SignInWay } from '../db/schema/sign-in.ts';
-import type { PersonPrincipal } from '../identity/principal.ts';
+import type { NoMore, PersonPrincipal } from '../identity/principal.ts';
 import type { Log } from '../log.ts';
 import { touchPeople } from '../people/versions.ts';
 import { SIGN_IN_LIMITS } from './limits.ts';
@@ -139,8 +139,9 @@ export function createPersonSessions(
       .where('session.hash', '=', hash)
       .executeTakeFirst();
     if (row === undefined) throw refused('this session is unknown here');
-    if (row.ended_at_ms !== null) throw refused(`this session was ended at ${iso(row.ended_at_ms)}`, row.id);
-    if (row.state === null) throw refused('you are no longer a member here', row.id, ASK);
+    if (row.ended_at_ms !== null)
+      throw refused(`this session was ended at ${iso(row.ended_at_ms)}`, knownOf(row, 'ended'));
+    if (row.state === null) throw refused('you are no longer a member here', knownOf(row, 'left'), ASK);
     const session = factsOf(row);
     const entry: Remembered = {
       principal: { kind: 'person', personId: row.person_id, session: row.id, territory },
@@ -158,7 +159,7 @@ export function createPersonSessions(
 
   function checkExpiry(session: SessionFacts): void {
     const endsAtMs = Math.min(session.expiresAtMs, session.seenAtMs + idleMsOf(session.kind));
-    if (clock.now() >= endsAtMs) throw refused(`this session expired at ${iso(endsAtMs)}`, session.id);
+    if (clock.now() >= endsAtMs) throw refused(`this session expired at ${iso(endsAtMs)}`, knownOf(session, 'expired'));
   }
 
   /** A write that fails takes nobody's session away; the next reading tries again. */
@@ -251,6 +252,7 @@ export function createPersonSessions(
         throw new IdlewildError(
           'forbidden',
           member === undefined ? 'you are no member here; ask a steward' : `your membership is suspended; ${ASK}`,
+          { details: { person: order.person, reason: member === undefined ? 'left' : 'suspended' } },
         );
       await makeRoom(transaction, order.person);
       return insert(transaction, order, clock.now());
@@ -262,7 +264,8 @@ export function createPersonSessions(
       const isFresh = entry !== undefined && clock.monotonic() - entry.readAtMs < SIGN_IN_LIMITS.freshMs;
       const found = isFresh ? entry : await read(hash);
       checkExpiry(found.session);
-      if (found.isSuspended && !evenSuspended) throw refused('your membership is suspended', found.session.id, ASK);
+      if (found.isSuspended && !evenSuspended)
+        throw refused('your membership is suspended', knownOf(found.session, 'suspended'), ASK);
       return found;
     },
     async renew(transaction, session) {
@@ -340,9 +343,20 @@ export function createPersonSessions(
 
 const ASK = 'ask a steward';
 const iso = (ms: number): string => new Date(ms).toISOString();
-/** `session`: id of one that was somebody's. */
-const refused = (seen: string, session?: string, remedy = AGAIN): IdlewildError =>
-  new IdlewildError('unauthenticated', `${seen}; ${remedy}`, { details: session === undefined ? {} : { session } });
+/** One that was somebody's, for the audit log. */
+interface KnownSession {
+  readonly session: string;
+  readonly person: string;
+  readonly reason: NoMore;
+}
+
+const refused = (seen: string, known?: KnownSession, remedy = AGAIN): IdlewildError =>
+  new IdlewildError('unauthenticated', `${seen}; ${remedy}`, { details: { ...known } });
+
+const knownOf = (
+  { id, ...whose }: { readonly id: string } & ({ readonly person: string } | { readonly person_id: string }),
+  reason: NoMore,
+): KnownSession => ({ session: id, person: 'person' in whose ? whose.person : whose.person_id, reason });
 
 const factsOf = (row: Row): SessionFacts => ({
   id: row.id,

@@ -210,3 +210,36 @@ test('the transparency report counts what was asked, denied and done, and names 
   const wrong = await ask(`/api/audit/report?from=${to}&to=${from}`);
   expect(wrong.status).toBe(400);
 });
+
+test('who was known here is named when she is refused, with the reason and whose it is, and no secret', async () => {
+  const { hub } = door;
+  const steward = await hub.keys.create({ territory, role: 'steward', actor: 'test' });
+  const by = { kind: 'key', keyId: steward.id, territory, role: 'steward', name: '', dataClass: 'internal' } as const;
+  const { code } = await hub.signIn.links.invite({ by, name: 'Ada', role: 'member', groups: [] });
+  const { token, person } = await hub.signIn.links.redeem(code, { kind: 'browser', label: 'hers' });
+  const own = { territory, role: 'member', person, actor: person };
+  const [kept, revoked] = [await hub.keys.create(own), await hub.keys.create(own)];
+  await hub.keys.revoke({ territory, id: revoked.id, actor: person });
+  await hub.people.members.suspend({ territory, id: person, actor: steward.id });
+  expect((await ask('/v1/models', token)).status).toBe(401);
+  expect((await ask('/v1/models', kept.key)).status).toBe(403);
+  const refusal = await ask('/v1/models', revoked.key);
+  // Whoever found the text of a key learns from it nothing of whose it was.
+  expect([refusal.status, await refusal.text()]).toEqual([401, expect.not.stringContaining(person)]);
+  await hub.people.members.resume({ territory, id: person, actor: steward.id });
+  await hub.signIn.sessions.end({ actor: person, person });
+  expect((await ask('/v1/models', token)).status).toBe(401);
+  const entries = async () =>
+    (await list()).entries
+      .filter(({ action, actor }) => action === 'denied' && [person, kept.id, revoked.id].includes(actor))
+      .map(({ actor, details }) => [actor, details.code, details.reason, details.person]);
+  const expected = [
+    [person, 'unauthenticated', 'suspended', undefined],
+    [kept.id, 'forbidden', 'suspended', person],
+    [revoked.id, 'unauthenticated', 'revoked', person],
+    [person, 'unauthenticated', 'ended', undefined],
+  ];
+  await expect.poll(async () => new Set(await entries())).toEqual(new Set(expected));
+  const all = JSON.stringify(await list());
+  for (const secret of [token, kept.key, revoked.key]) expect(all).not.toContain(secret.slice(4, 20));
+});
