@@ -2,6 +2,7 @@
 import type { BlobStore, Clock, Crypto, Random } from '@idlewild/protocol';
 import type { AnswerMeter } from './answers/port.ts';
 import type { Bus } from './bus/port.ts';
+import type { Buckets } from './callers/buckets.ts';
 import type { DefaultLimits } from './callers/limits.ts';
 import type { OpenDatabase } from './db/open.ts';
 import type { Secrets } from './identity/secrets.ts';
@@ -31,6 +32,8 @@ export interface HubDeps {
   readonly name?: string | undefined;
   /** Where OpenID providers may be in a private network; see `SignInDeps`. */
   readonly privateProviders?: readonly string[] | undefined;
+  /** What counts tries to sign in, where all communities of a process share it. */
+  readonly tries?: Buckets | undefined;
   readonly meter: AnswerMeter;
   /** Absent: it is alone. */
   readonly replica?: ReplicaDeps | undefined;

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { VERSIONS, decodeInvite, encodeFrame, parseToDevice, wellKnownKey } from '@idlewild/protocol';
 import { expect, onTestFinished, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { HUB_LIMITS } from '../limits.ts';
+import { SIGN_IN_LIMITS } from '../sign-in/limits.ts';
 import { startHub, type RunningHub } from './start-hub.ts';
 
 interface Told {
@@ -260,4 +262,33 @@ test('a device is met by the community that it pins, at whichever address, and p
   const wrong = await greeted(library.address, hub.territory.publicKey);
   expect(wrong).toMatchObject({ t: 'refused', code: 'handshake_refused' });
   await expect(greeted(`${hub.url}/t/ter_nobody`, library.key)).rejects.toThrow('no such community');
+});
+
+test('who guesses keys or codes at many communities of a hub has the tries of one', async () => {
+  const hub = await start();
+  const [library, choir] = [await make(hub, 'The library'), await make(hub, 'The choir')];
+  const stewards = (): Promise<Told[]> =>
+    Promise.all([library, choir].map(({ address, stewardKey }) => ask(`${address}/api/status`, stewardKey)));
+  expect((await stewards()).map(({ status }) => status)).toEqual([200, 200]);
+  const places = [hub.url, library.address, choir.address];
+  const at = (index: number): string => places[index % places.length] as string;
+  const secret = (index: number): string =>
+    [...String(index)]
+      .map((digit) => 'abcdefghij'[Number(digit)])
+      .join('')
+      .padEnd(52, 'z');
+  const tried = async (count: number, one: (index: number) => Promise<Told>): Promise<Record<string, number>> => {
+    const all = await Promise.all(Array.from({ length: count }, (_, index) => one(index)));
+    return Object.fromEntries([...Map.groupBy(all, ({ status }) => status)].map(([code, told]) => [code, told.length]));
+  };
+  const { wrongSecretsPerMinute } = HUB_LIMITS;
+  const keys = await tried(6 * wrongSecretsPerMinute, (index) => ask(`${at(index)}/v1/models`, `iw_${secret(index)}`));
+  expect(keys[429]).toBeGreaterThan(4 * wrongSecretsPerMinute);
+  const { triesPerMinute } = SIGN_IN_LIMITS;
+  const codes = await tried(6 * triesPerMinute, (index) =>
+    ask(`${at(index)}/api/sign-in/code/look`, undefined, { code: `iwl_${secret(index)}`, sessions: [] }),
+  );
+  expect(codes[429]).toBeGreaterThan(4 * triesPerMinute);
+  // Whose key worked goes on, in each of them.
+  expect((await stewards()).map(({ status }) => status)).toEqual([200, 200]);
 });

@@ -15,12 +15,14 @@ import { createNatsBus } from '../bus/nats-bus.ts';
 import type { NatsOptions } from '../bus/nats-connect.ts';
 import type { Bus } from '../bus/port.ts';
 import { createSealedBus } from '../bus/sealed-bus.ts';
+import type { Buckets } from '../callers/buckets.ts';
 import { openPostgres } from '../db/open-postgres.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { createDatabaseSecrets, readSealingKey } from '../identity/database-secrets.ts';
 import { createDiskSecrets, ensureSecret, type Secrets } from '../identity/secrets.ts';
 import type { Log } from '../log.ts';
 import { createLoneRegister, createRegister, type Register, type ReplicaFacts } from '../replicas/register.ts';
+import { openTries } from '../sign-in/sign-in.ts';
 import { openBlockCache } from '../storage/block-cache.ts';
 import { createCachedBlobStore } from '../storage/cached-blob-store.ts';
 import { createDatabaseBlobStore } from '../storage/database-blob-store.ts';
@@ -60,6 +62,8 @@ export interface Ground {
   readonly store: BlobStore;
   readonly bus: Bus;
   readonly register: Register;
+  /** Counts tries to sign in, of all territories together. */
+  readonly tries: Buckets;
   /** There is no other replica, and never will be while this one runs. */
   readonly isAlone: boolean;
 }
@@ -80,7 +84,8 @@ export async function openGround(options: GroundOptions, deps: GroundDeps): Prom
     database.kind === 'sqlite' ? createLoneRegister(common) : createRegister({ ...common, onRefused: deps.onRefused });
   await register.admit();
   undo(() => register.stop());
-  return { id, database, secrets, store, bus, register, isAlone: !hasBus };
+  const tries = openTries(database, systemClock);
+  return { id, database, secrets, store, bus, register, tries, isAlone: !hasBus };
 }
 
 type Kept = Pick<Ground, 'database' | 'secrets' | 'store'>;

@@ -6,7 +6,7 @@
  */
 import { concat, messageOf, utf8, type Clock, type Crypto, type IdlewildError, type Random } from '@idlewild/protocol';
 import type { Audit } from '../audit/audit.ts';
-import { createMemoryBuckets } from '../callers/buckets.ts';
+import { createMemoryBuckets, type Buckets } from '../callers/buckets.ts';
 import { createDatabaseBuckets } from '../callers/database-buckets.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import type { Log } from '../log.ts';
@@ -54,9 +54,15 @@ export interface SignInDeps {
   readonly key: Uint8Array;
   /** Where OpenID providers may be in a private network: HOST or HOST:PORT, by the word of who runs the hub. */
   readonly privateProviders?: readonly string[] | undefined;
+  /** What counts tries, where all communities of a process share it; absent: one's own. */
+  readonly tries?: Buckets | undefined;
   /** How names become addresses; absent: as the system does. */
   readonly resolve?: GuardedFetchDeps['resolve'];
 }
+
+/** Kept where the keys' buckets are; see `callers/buckets.ts`. */
+export const openTries = (database: SignInDeps['database'], clock: Clock): Buckets =>
+  database.kind === 'postgres' ? createDatabaseBuckets(database) : createMemoryBuckets(clock);
 
 export async function createSignIn(deps: SignInDeps, territory: string): Promise<SignIn> {
   const { database, crypto, clock, audit, log, key } = deps;
@@ -73,8 +79,7 @@ export async function createSignIn(deps: SignInDeps, territory: string): Promise
   const privatePlaces = new Set(deps.privateProviders?.map(privatePlace));
   const fetch = createGuardedFetch({ clock, isOnLoopback, privatePlaces, resolve: deps.resolve });
   const oidc = createOidc({ fetch, clock, providers, isOnLoopback });
-  const buckets = database.kind === 'postgres' ? createDatabaseBuckets(database) : createMemoryBuckets(clock);
-  const throttle = createThrottle({ buckets, crypto }, territory);
+  const throttle = createThrottle({ buckets: deps.tries ?? openTries(database, clock), crypto }, territory);
   const rooms = { ...common, sessions, newcomers, steps, providers, oidc };
 
   return {
