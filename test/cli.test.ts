@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EXIT } from '@idlewild/cli';
-import { startChild, type Child } from './processes/child.ts';
+import { DEADLINE_MS, startChild, type Child } from './processes/child.ts';
 import { runProgram, type Ran } from './processes/program.ts';
 import { MODEL, MODEL_FOLDER } from './world.ts';
 
@@ -75,7 +75,7 @@ beforeAll(async () => {
     join(folder, 'ada'),
   ];
   device = stay(words);
-  await device.line(isWarm, 'idlewild join', { deadlineMs: 60_000 });
+  await device.line(isWarm, 'idlewild join');
 });
 
 afterAll(async () => {
@@ -229,7 +229,7 @@ test('a later join needs neither address nor token', async () => {
   await device.stop();
   expect((await device.ended).code).toBe(EXIT.ok);
   device = stay(['join', '--data', join(folder, 'ada')]);
-  await device.line(isWarm, 'joining again', { deadlineMs: 60_000 });
+  await device.line(isWarm, 'joining again');
 });
 
 test.each([
@@ -336,16 +336,16 @@ test('up lends this machine, starts a dead device again, and leaves none behind'
   const more = { IDLEWILD_HUB: String(address), IDLEWILD_KEY: readFileSync(join(data, 'steward.key'), 'utf8').trim() };
   const devices = async (): Promise<{ state: string }[]> =>
     (await json(['devices', 'list'], { env: more })) as { state: string }[];
-  await expect.poll(devices, { timeout: 30_000 }).toMatchObject([{ state: 'ready' }]);
+  await expect.poll(devices, { timeout: DEADLINE_MS }).toMatchObject([{ state: 'ready' }]);
   const first = childrenOf(lending.pid);
   process.kill(first[0] ?? 0, 'SIGKILL');
-  await expect.poll(devices, { timeout: 30_000 }).toMatchObject([{ state: 'offline' }]);
-  await expect.poll(devices, { timeout: 30_000 }).toMatchObject([{ state: 'ready' }]);
+  await expect.poll(devices, { timeout: DEADLINE_MS }).toMatchObject([{ state: 'offline' }]);
+  await expect.poll(devices, { timeout: DEADLINE_MS }).toMatchObject([{ state: 'ready' }]);
   const second = childrenOf(lending.pid);
   expect(second).not.toEqual(first);
   // Not told to stop: gone in an instant, so its children have to see for themselves.
   process.kill(lending.pid, 'SIGKILL');
-  await expect.poll(() => second.filter(isAlive), { timeout: 20_000 }).toEqual([]);
+  await expect.poll(() => second.filter(isAlive), { timeout: DEADLINE_MS }).toEqual([]);
 });
 
 test('the demonstration ends well, and again from what it kept', async () => {

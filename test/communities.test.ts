@@ -53,7 +53,7 @@ test('a community made on a hub has devices, models and answers of its own', asy
   const device = stay([...words, '--data', join(folder, 'ada')]);
   // Its model comes to it by the ticket of its session, at an address that names no community.
   const isWarm = (line: Line): boolean => (line.models as { state: string }[]).some(({ state }) => state === 'warm');
-  await device.line(isWarm, 'idlewild join', { deadlineMs: 60_000 });
+  await device.line(isWarm, 'idlewild join');
 
   const asked = ['chat', '-m', MODEL, '--max-tokens', '8', '--seed', '1', 'Speak.'];
   expect(await told(library, asked)).toMatchObject({ usage: { completion_tokens: 8 } });

@@ -66,30 +66,26 @@ async function talk(label: string, disturb: (turn: number, piece: number) => Pro
   return turns;
 }
 
-test(
-  'ten turns across the deaths of two devices are the ten turns that nobody disturbed',
-  { timeout: 120_000 },
-  async () => {
-    const whole = await talk('whole', async () => undefined);
-    expect(whole.every(({ failovers }) => failovers === 0)).toBe(true);
-    // From the second turn on most of the prompt is known, since the conversation goes back to where it was.
-    expect(new Set(whole.flatMap((turn) => turn.devices)).size).toBe(1);
-    for (const { cachedTokens, promptTokens } of whole.slice(1)) expect(cachedTokens).toBeGreaterThan(promptTokens / 3);
+test('ten turns across the deaths of two devices are the ten turns that nobody disturbed', async () => {
+  const whole = await talk('whole', async () => undefined);
+  expect(whole.every(({ failovers }) => failovers === 0)).toBe(true);
+  // From the second turn on most of the prompt is known, since the conversation goes back to where it was.
+  expect(new Set(whole.flatMap((turn) => turn.devices)).size).toBe(1);
+  for (const { cachedTokens, promptTokens } of whole.slice(1)) expect(cachedTokens).toBeGreaterThan(promptTokens / 3);
 
-    const dead: DeviceProcess[] = [];
-    const disturbed = await talk('disturbed', async (turn, piece) => {
-      if (piece !== 6 || DEATHS[dead.length] !== turn) return;
-      const victim = await answering(hub.client, devices.values());
-      dead.push(victim);
-      await victim.kill();
-    });
-    expect(dead).toHaveLength(DEATHS.length);
-    expect(disturbed.map(({ text }) => text)).toEqual(whole.map(({ text }) => text));
-    expect(disturbed.map(({ promptTokens }) => promptTokens)).toEqual(whole.map(({ promptTokens }) => promptTokens));
-    expect(disturbed.filter(({ failovers }) => failovers > 0).map((_, i) => DEATHS[i])).toEqual(DEATHS);
-    expect(disturbed.every(({ exact }) => exact)).toBe(true);
-    // Whoever took over knows the conversation afterwards.
-    const last = disturbed.at(-1) as Turn;
-    expect(last.cachedTokens).toBeGreaterThan(last.promptTokens / 3);
-  },
-);
+  const dead: DeviceProcess[] = [];
+  const disturbed = await talk('disturbed', async (turn, piece) => {
+    if (piece !== 6 || DEATHS[dead.length] !== turn) return;
+    const victim = await answering(hub.client, devices.values());
+    dead.push(victim);
+    await victim.kill();
+  });
+  expect(dead).toHaveLength(DEATHS.length);
+  expect(disturbed.map(({ text }) => text)).toEqual(whole.map(({ text }) => text));
+  expect(disturbed.map(({ promptTokens }) => promptTokens)).toEqual(whole.map(({ promptTokens }) => promptTokens));
+  expect(disturbed.filter(({ failovers }) => failovers > 0).map((_, i) => DEATHS[i])).toEqual(DEATHS);
+  expect(disturbed.every(({ exact }) => exact)).toBe(true);
+  // Whoever took over knows the conversation afterwards.
+  const last = disturbed.at(-1) as Turn;
+  expect(last.cachedTokens).toBeGreaterThan(last.promptTokens / 3);
+});

@@ -50,7 +50,7 @@ function stay(words: readonly string[]): Child<Line> {
 const isWarm = (line: Line): boolean => (line.models as { state: string }[]).some(({ state }) => state === 'warm');
 const lendAgain = async (): Promise<void> => {
   device = stay(['join', '--data', data]);
-  await device.line(({ deviceId }) => typeof deviceId === 'string', 'joining again', { deadlineMs: 60_000 });
+  await device.line(({ deviceId }) => typeof deviceId === 'string', 'joining again');
 };
 
 beforeAll(async () => {
@@ -61,7 +61,7 @@ beforeAll(async () => {
   // Slow enough that whoever looks sees an answer under way.
   const consent = ['--yes', '--presence', 'ignore', '--cpu', '60%', '--tokens-per-second-max', '20'];
   device = stay(['join', String(url), '--token', token, '--name', 'ada', '--data', data, ...consent]);
-  await device.line(isWarm, 'idlewild join', { deadlineMs: 60_000 });
+  await device.line(isWarm, 'idlewild join');
 });
 
 afterAll(async () => {
@@ -98,7 +98,7 @@ test('limits: narrower is taken up at once and no answer is lost; wider needs a 
   });
   const { idlewild, usage } = (await asked) as { idlewild: Line; usage: Line };
   expect({ idlewild, usage }).toMatchObject({ idlewild: { exact: true }, usage: { completion_tokens: 60 } });
-  await device.line((line) => line.state === 'ready' && isWarm(line), 'ready again', { from, deadlineMs: 60_000 });
+  await device.line((line) => line.state === 'ready' && isWarm(line), 'ready again', { from });
   expect((await status()).consent).toMatchObject({ cpuShareMax: 0.4, presence: 'ignore' });
   const unasked = await call(['lending', 'limits', '--cpu', '80%', '--data', data, '--json']);
   expect(unasked).toMatchObject({ code: EXIT.usage, out: '' });
@@ -190,7 +190,7 @@ test('with its hub gone for good it leaves all the same, from a folder of which 
   const second = join(folder, 'second');
   const receipt = join(folder, 'receipt.json');
   const lent = stay(['join', '--token', token, '--yes', '--name', 'bob', '--presence', 'ignore', '--data', second]);
-  await lent.line(() => true, 'idlewild join', { deadlineMs: 60_000 });
+  await lent.line(() => true, 'idlewild join');
   await hub.kill();
   const { code, out } = await call(['lending', 'leave', '--yes', '--receipt', receipt, '--data', second]);
   expect(code).toBe(EXIT.ok);

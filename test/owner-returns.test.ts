@@ -64,7 +64,6 @@ const untilQuiet = (skip: (why: string) => never): Promise<void> =>
 
 test.skipIf(process.platform !== 'linux')(
   'a program that computes for a moment halts the engine for a moment, and nobody hears of it',
-  { timeout: 240_000 },
   async ({ skip }) => {
     await untilQuiet(skip);
     const engine = ada.enginePids().at(-1) ?? 0;
@@ -88,7 +87,6 @@ test.skipIf(process.platform !== 'linux')(
 
 test.skipIf(process.platform !== 'linux')(
   'a program that computes stops the engine, its memory follows, and the caller hears the same answer',
-  { timeout: 240_000 },
   async ({ skip }) => {
     await untilQuiet(skip);
     const engine = ada.enginePids().at(-1) ?? 0;

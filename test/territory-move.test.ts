@@ -53,7 +53,7 @@ test('a hub is destroyed with its folder, and all devices answer at the one that
   await destroyAndImport(hub, join(world.folder, 'home.idlewild'), join(world.folder, 'new'));
   bringKey('new');
   const next = await start('new', hub.port);
-  await untilReady(next.client, names.length, 60_000);
+  await untilReady(next.client, names.length);
 
   expect((await next.client.devices.list()).map(({ id }) => id).sort()).toEqual(ids);
   expect([next.url, next.pin]).toEqual([hub.url, hub.pin]);
@@ -73,7 +73,7 @@ test('an old hub that is still there sends its devices to the new address, and t
   bringKey('new');
   const next = await start('new');
   await idlewild(['territory', 'moved', `${next.url}#pin=${pinOf(next)}`, '--data', hub.data]);
-  await untilReady(next.client, 1, 60_000);
+  await untilReady(next.client, 1);
   await until(() => settingsOf(device).url === next.url, 'the device writing down where its hub is');
   await hub.kill();
   await device.stop();
@@ -98,7 +98,7 @@ test('a device whose hub is gone joins at a new address with what it had: its ke
     '--json',
     '--stop-with-stdin',
   ]);
-  await untilReady(next.client, 1, 60_000);
+  await untilReady(next.client, 1);
   expect((await next.client.devices.list()).map((each) => each.id)).toEqual([id]);
   expect(readFileSync(join(device.data, 'consent.json'), 'utf8')).toBe(consent);
   expect(new URL(settingsOf(device).url).port).toBe(String(next.port));

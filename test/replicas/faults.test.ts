@@ -65,7 +65,7 @@ async function during(fault: string, act: (world: ReplicaWorld) => Promise<void>
   const heard = (): number => resuming.load.heard.length + plain.load.heard.length;
   const more = (what: string): Promise<void> => {
     const before = heard();
-    return until(() => heard() >= before + ANSWERS_AROUND, `answers ${what} the fault`, 60_000);
+    return until(() => heard() >= before + ANSWERS_AROUND, `answers ${what} the fault`);
   };
   await more('before');
   await act(all);
@@ -164,7 +164,7 @@ test('in a rolling restart no request fails, not even of callers who never ask t
     for (const one of replicas) {
       ends.push(await one.terminate());
       await one.start();
-      await until(() => front.ready().includes(one.name), `${one.name} being ready again`, 30_000);
+      await until(() => front.ready().includes(one.name), `${one.name} being ready again`);
     }
   });
   expect(ends.map(({ code }) => code)).toEqual([0, 0, 0]);
