@@ -59,13 +59,30 @@ export function createNeeds(
   const ordered = [...new Set(circles.values())].toSorted(
     (left, right) => left.among.size - right.among.size || compareText(left.text, right.text),
   );
+  /** By the circles that a device is in; many are in the same. */
+  const lookups = new Map<string, ReturnType<NeedBook['at']>>();
   return {
     all: ordered.flatMap((circle) => [...circle.needs.values()].toSorted(compareNeeds)),
     at({ id, live: isLive }) {
       const mine = isLive ? ordered.filter(({ among }) => among.has(id)) : [];
       if (mine.length === 0) return () => NONE;
-      return (cid) => mine.flatMap((circle) => circle.byCid.get(cid) ?? NONE);
+      const key = mine.map((circle) => ordered.indexOf(circle)).join(' ');
+      const lookup = lookups.get(key) ?? lookupIn(mine);
+      lookups.set(key, lookup);
+      return lookup;
     },
+  };
+}
+
+/** It is asked for every model on every device, so what was found once is kept. */
+function lookupIn(circles: readonly Circle[]): (cid: string) => readonly NeedState[] {
+  const found = new Map<string, readonly NeedState[]>();
+  return (cid) => {
+    const before = found.get(cid);
+    if (before !== undefined) return before;
+    const needs = circles.flatMap((circle) => circle.byCid.get(cid) ?? NONE);
+    found.set(cid, needs);
+    return needs;
   };
 }
 

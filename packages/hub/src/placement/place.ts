@@ -37,6 +37,7 @@ export function place(
     ...createSpots(devices, models, book, rules, nowMs),
     ranked: rank(models, demand),
     needs: book.all,
+    circles: new Map(),
     demandOf: (model) => demand.get(model.cid) ?? 0,
     rules,
     nowMs,
@@ -61,6 +62,8 @@ interface Board extends ReturnType<typeof createSpots> {
   readonly ranked: readonly PlacedModel[];
   /** The narrowest first. */
   readonly needs: readonly NeedState[];
+  /** Who is in each, once looked up. */
+  readonly circles: Map<Claim['among'], readonly Spot[]>;
   readonly rules: PlaceRules;
   readonly nowMs: number;
   demandOf(model: PlacedModel): number;
@@ -123,15 +126,23 @@ function best(board: Board, spots: readonly Spot[], models: readonly PlacedModel
   return found;
 }
 
+/** Devices of a circle that take work now. */
+function liveIn({ spots, circles }: Board, among: Claim['among']): readonly Spot[] {
+  const known = circles.get(among);
+  if (known !== undefined) return known;
+  const found = spots.filter(({ device }) => (among === undefined ? device.live : among.has(device.id)));
+  circles.set(among, found);
+  return found;
+}
+
 /** Where the models are not all warm, and could be as far as the device goes. */
-function ableFor({ spots }: Board, { models, among }: Pick<Claim, 'models' | 'among'>): Spot[] {
+function ableFor(board: Board, { models, among }: Pick<Claim, 'models' | 'among'>): Spot[] {
   const memoryBytes = models.reduce((sum, model) => sum + model.memoryBytes, 0);
-  return spots.filter(
+  return liveIn(board, among).filter(
     (spot) =>
-      (among === undefined ? spot.device.live : among.has(spot.device.id)) &&
       spot.device.memoryBytes >= memoryBytes &&
       models.every(({ cid }) => !spot.device.failed.has(cid)) &&
-      !models.every((model) => spot.isWarm(model)),
+      models.some((model) => !spot.isWarm(model)),
   );
 }
 
@@ -296,10 +307,11 @@ function giveWay(board: Board, claims: readonly Claim[]): void {
       const others = board.warmCopies(other);
       // Otherwise the rule that every model gets its copies would take it back.
       const isLasting = others > rules.copies || board.warmCopies(coming) + 1 <= others;
-      const needed = spot.missedWithout(other);
+      const isFar = worth >= (rules.gain * board.demandOf(other)) / others;
+      if (!isLasting || !isFar || !isSettled(board, spot, other)) return false;
       // Nor would a need be left alone for long, but by what nobody could be served with at all.
-      if (needed > 0 && (board.warmCopies(coming) > 0 || worth < rules.gain * needed)) return false;
-      return isLasting && isSettled(board, spot, other) && worth >= (rules.gain * board.demandOf(other)) / others;
+      const needed = spot.missedWithout(other);
+      return needed === 0 || (board.warmCopies(coming) === 0 && worth >= rules.gain * needed);
     };
     const able = ableFor(board, claim).filter((spot) => !done.has(spot));
     const place = takePlace(board, able, models, mayGo);
