@@ -84,6 +84,21 @@ test('a device with an invite is welcomed, gets its ticket, and comes back witho
   expect((await (await join({ key: first.key })).joined).device).toBe(welcome.device);
 });
 
+test('the door hears of a device that proved who it is, and of nobody who did not', async () => {
+  const { hub, join, invite } = await setUp();
+  const proved: string[] = [];
+  const through = (name: string) => ({
+    accept: (channel: Channel) => hub.local.accept({ ...channel, proved: () => void proved.push(name) }),
+  });
+  const { joined } = await join({ ...through('nobody'), joinToken: 'made up' });
+  await expect(joined).rejects.toMatchObject({ code: expect.any(String) });
+  expect(proved).toEqual([]);
+  await (
+    await join({ ...through('a device'), joinToken: await invite() })
+  ).joined;
+  expect(proved).toEqual(['a device']);
+});
+
 const V2 = { v: 2, classes: ['public', 'internal'], causes: [], refused: ['gambling'], gpu: 'never' };
 test.each([
   ['of version 1', {}, { kinds: ['answers'], classes: ['public', 'internal'], causes: [], refused: [] }],
