@@ -9,6 +9,11 @@ export const POLICY_LIMITS = {
   bracketsDeepMax: 16,
   /** Operators, dots and brackets of one policy: it breaks between 300 and 400; the elements of a list are none. */
   stepsOfPolicyMax: 192,
+  /**
+   * Of all texts: bytes of each policy, as JSON, times the actions that it is about. It takes a hub about a second to
+   * look through so much, in which it serves no other community; a usual policy is of one action and 600 bytes.
+   */
+  weightMax: 1_500_000,
   /** How many changes back a text can be seen; older ones are in the audit log by their hash. */
   historyMax: 100,
   /** Decisions that are known, of one state of the policies: about 400 bytes each. */

@@ -7,6 +7,7 @@
  * whoever acts is asked again by the first.
  */
 import { createHash } from 'node:crypto';
+import { IdlewildError } from '@idlewild/protocol';
 import { ACTIONS, type Action } from './actions.ts';
 import { BUILT_IN_ROLES, isBuiltIn, PERMISSIONS } from './built-in-roles.ts';
 import {
@@ -21,6 +22,7 @@ import {
   type PolicyJson,
   type PreparedPolicies,
 } from './cedar.ts';
+import { POLICY_LIMITS } from './limits.ts';
 import { policiesOf, readPolicies, type OwnText } from './texts.ts';
 
 export interface RuleSource {
@@ -51,8 +53,13 @@ export function compileRules(cedar: Cedar, { roles, texts }: RuleSource, isNew: 
   for (const { id, json } of policiesOf(cedar, BUILT_IN_POLICIES)) policies.set(id, json);
   for (const name of names) policies.set(`role:${name}`, rolePolicy(name, roles));
   const known = isNew ? new Set(names) : undefined;
+  let weight = 0;
   for (const own of texts)
-    for (const { id, json } of readPolicies(cedar, own, known)) policies.set(`${own.name}/${id}`, json);
+    for (const { id, json } of readPolicies(cedar, own, known)) {
+      policies.set(`${own.name}/${id}`, json);
+      weight += weightOf(json);
+      if (weight > POLICY_LIMITS.weightMax) throw tooHeavy(`${own.name}/${id}`);
+    }
   const version = versionOf(policies);
   const askers = askersOf(cedar);
   const sets = new Map<string, PreparedPolicies>();
@@ -82,6 +89,18 @@ export function compileRules(cedar: Cedar, { roles, texts }: RuleSource, isNew: 
     },
   };
 }
+
+/** What it costs to prepare it for each action that it is about, and to weigh all of them for a change. */
+const weightOf = (policy: PolicyJson): number =>
+  JSON.stringify(policy).length * Object.keys(ACTIONS).filter((action) => isAbout(policy, action)).length;
+
+const tooHeavy = (at: string): IdlewildError =>
+  new IdlewildError(
+    'policy_invalid',
+    `with "${at}" this community's policies are more than a hub can look through; nothing was changed. Each counts ` +
+      'by its length, times the actions that it is about: name the action (action == Action::"answer") in long ones',
+    { details: { policy: at.split('/', 1)[0], faults: [] } },
+  );
 
 /** The schema has no actions within actions. */
 function isAbout({ action }: PolicyJson, name: string): boolean {
