@@ -33,8 +33,9 @@ import { v1Routes } from './routes/v1.ts';
 import { wellKnownRoutes } from './routes/well-known.ts';
 import { pathOfTerritory } from './door/territory-path.ts';
 import { createServer, type App, type ServerDeps, type Watch } from './server.ts';
-import type { Place } from './door/same-origin.ts';
+import { isSecure, type Place } from './door/same-origin.ts';
 import { createSignInDoor } from './sign-in/sign-in-door.ts';
+import { createClosedCommunities } from '../house/closed.ts';
 
 export interface HubServerDeps {
   readonly hub: Hub;
@@ -85,6 +86,13 @@ function addressesOf({ territory: { id, publicKey } }: Hub, address: HubServerDe
   };
 }
 
+function watchOf(territory: string, guesses: Guesses, address: HubServerDeps['address']): Watch {
+  return ({ raw }, secret, act) => {
+    const from = callerAddress(raw, address().session === true);
+    return guesses.watch({ territory, address: from, secret }, act);
+  };
+}
+
 export async function createHubServer({
   hub,
   metrics,
@@ -105,11 +113,7 @@ export async function createHubServer({
     },
   };
   const carried = createCarried(random);
-  const guesses = shell.guesses ?? createGuesses(shell);
-  const watch: Watch = ({ raw }, secret, act) => {
-    const from = callerAddress(raw, address().session === true);
-    return guesses.watch({ territory: territory.id, address: from, secret }, act);
-  };
+  const watch = watchOf(territory.id, shell.guesses ?? createGuesses(shell), address);
   const door = createSignInDoor({ ...hub, territory, clock, place: () => placeOf(address()), watch });
   return createServer(
     {
@@ -119,6 +123,8 @@ export async function createHubServer({
       version: HUB_VERSION,
       signedIn: door.signedIn,
       watch,
+      // What is known to no community that is served is asked of the first.
+      closed: territories && createClosedCommunities({ ...hub, clock, isSecure: () => isSecure(placeOf(address())) }),
       carried,
       meetOtherOrigins: createOtherOrigins({ origins, place: () => placeOf(address()) }),
       onRefused: (code) => countRefused(hub, code),

@@ -1,4 +1,4 @@
-/** How many files this process may open at once, sockets included; what Node was started with, raised to the hard limit. */
+/** How many files this process may open at once, sockets included, and how many connections fit into them. */
 import { readFileSync } from 'node:fs';
 import type { CrowdBounds } from '../gateway/door/crowd.ts';
 import { HUB_LIMITS } from '../limits.ts';

@@ -85,7 +85,7 @@ const closedOf = (lines: readonly Line[]): number => lines.filter(({ closed }) =
 const openIn = (server: Server): Promise<number> =>
   new Promise((resolve) => server.getConnections((_, count) => resolve(count)));
 
-test('a thousand who say nothing push out each other, and nobody whose key worked or who is being answered', async () => {
+test('a thousand who say nothing push out each other, and nobody who is known or is being answered', async () => {
   const { server, port, crowd } = await listen({ bounds: { strangers: 50 } });
   const known = await dial(port);
   await known.ask('/', 'authorization: right\r\n');
@@ -102,7 +102,7 @@ test('a thousand who say nothing push out each other, and nobody whose key worke
   expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('yes');
 });
 
-test('a thousand requests in one breath are begun as far as they are answered, and the connection is closed', async () => {
+test('of a thousand requests in one breath a few are begun, and the connection is closed', async () => {
   const { server, port, crowd } = await listen();
   let begun = 0;
   server.on('request', ({ socket }) => void (begun += socket.destroyed ? 0 : 1));

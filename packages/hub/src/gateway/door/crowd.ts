@@ -1,10 +1,10 @@
 /**
  * Who is at the door, and who has to go when it is full.
  *
- *   silent ──asks──► busy ──answered──► idle ──asks──► busy          strangers: nobody knows who they are
+ *   silent ──asks──► busy ──answered──► idle ──asks──► busy    strangers: nobody knows who they are
  *                      │ stands known                  │ stands a stranger again
  *                      ▼                               │
- *                    at work ──answered──► resting ────┘              known: a key, a session or a device's proof worked
+ *                    at work ──answered──► resting ────┘        known: a key, a session or a device's proof worked
  *
  * A newcomer is let in as long as somebody else can go for it: of strangers the silent first, then the idle, then the
  * busy, each time whoever has been that for longest. So a flood pushes out its own, and who speaks up at once is heard.

@@ -2,11 +2,11 @@
  * Secrets that are unknown here, counted for each address: a flood of guesses is told to wait, and nothing that it
  * sends is looked up meanwhile. 256 bits are guessed by nobody; this bounds what trying costs, and shows who tries.
  *
- * No more are looked up at once than the address has left, so thousands at the same moment cost as much as one after the
- * other. A secret that has worked goes on working in its community from wherever, so nobody locks out those who share
- * his address. What is not even shaped like a secret is no guess, and neither is one that expired or was revoked.
- * Counted for all communities of a process together, in bounded memory. It keeps digests, and compares nothing: a secret
- * is found by its digest or not at all, so how long that takes tells nothing of how near a guess came.
+ * No more are looked up at once than the address has left, so thousands at the same moment cost as much as one after
+ * the other. A secret that has worked goes on working in its community from wherever, so nobody locks out those who
+ * share his address. What is not even shaped like a secret is no guess, and neither is one that expired or was revoked.
+ * Counted for all communities of a process together, in bounded memory. It keeps digests, and compares nothing: a
+ * secret is found by its digest or not at all, so how long that takes tells nothing of how near a guess came.
  */
 import { hash } from 'node:crypto';
 import { IdlewildError, codeOf, holdsSecret, type Clock } from '@idlewild/protocol';
