@@ -66,11 +66,11 @@ describe.skipIf(postgres === undefined)('with a server', () => {
     const clock = createFakeClock(async () => {}, Date.now() - 3_600_000);
     const database = await openPostgres({ url: await fresh(), clock });
     const here = database.clock.now();
-    expect(Math.abs(here - Date.now())).toBeLessThan(2_000);
+    expect(Math.abs(here - Date.now())).toBeLessThan(60_000);
     await clock.advance(500);
     expect(database.clock.now()).toBe(here + 500);
     const { now } = await database.db.selectNoFrom(database.nowMs().as('now')).executeTakeFirstOrThrow();
-    expect(Math.abs(now - Date.now())).toBeLessThan(1_000);
+    expect(Math.abs(now - Date.now())).toBeLessThan(60_000);
     await database.close();
   });
 

@@ -1,5 +1,7 @@
 /** Claims about policies over HTTP: how they are changed, what a refusal says, and what ends when a right is taken. */
+import { systemClock } from '@idlewild/protocol/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { watchLostTime } from '../../testing/lost-time.ts';
 import { openTestDoor, type TestDoor } from '../../testing/test-door.ts';
 
 let door: TestDoor;
@@ -245,12 +247,13 @@ async function endOf(key: string, act: () => Promise<unknown>): Promise<{ code: 
   const decoder = new TextDecoder();
   let text = '';
   let actedAtMs: number | undefined;
+  const lost = watchLostTime();
   for (;;) {
     const { done, value } = await reader.read();
     text += decoder.decode(value, { stream: true });
     if (actedAtMs === undefined && text.includes('la ')) {
       await act();
-      actedAtMs = performance.now();
+      actedAtMs = systemClock.monotonic();
     }
     if (done) break;
   }
@@ -259,7 +262,9 @@ async function endOf(key: string, act: () => Promise<unknown>): Promise<{ code: 
     code: string;
     message: string;
   };
-  return { code, message, ms: performance.now() - (actedAtMs ?? 0) };
+  const endedAtMs = systemClock.monotonic();
+  const lostMs = lost.between(actedAtMs ?? 0, endedAtMs);
+  return { code, message, ms: endedAtMs - (actedAtMs ?? 0) - lostMs };
 }
 
 test('what runs ends within a second when its right goes: key, policy, model', async () => {
