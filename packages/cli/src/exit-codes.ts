@@ -21,6 +21,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   unauthenticated: EXIT.refused,
   forbidden: EXIT.refused,
   model_stopped: EXIT.refused,
+  community_closed: EXIT.refused,
   use_refused: EXIT.refused,
   allocation_spent: EXIT.refused,
   spend_cap: EXIT.refused,

@@ -111,7 +111,8 @@ export interface Hub {
    */
   drain(times: { readonly moveMs: number; readonly boundMs: number }): Promise<void>;
   /** Ends what is open with a reason, or leaves it to another replica; closes channels, writes what waits. */
-  stop(): Promise<void>;
+  /** `why` is told to devices that are connected. */
+  stop(why?: string): Promise<void>;
 }
 
 const aloneOn = ({ clock, random, log }: HubDeps): ReplicaDeps => ({
@@ -175,7 +176,7 @@ export async function createHub(given: HubDeps): Promise<Hub> {
       if (!self.isAlone) local.move([...local.list()], moveMs, 'this replica is stopping');
       await Promise.all([answers.drain(boundMs), sealed.drain(boundMs)]);
     },
-    async stop() {
+    async stop(why = 'the hub is stopping') {
       chores.stop();
       told.stop();
       placement.stop();
@@ -184,7 +185,7 @@ export async function createHub(given: HubDeps): Promise<Hub> {
       // Answers that others go on with are let go before their runs are: whoever listens comes back to another.
       await answers.stop();
       await callers.stop();
-      local.stop('the hub is stopping');
+      local.stop(why);
       fleet.stop();
       await devices.flush();
       await journal.flush();

@@ -36,6 +36,11 @@ export const ERRORS = {
     retryable: false,
     meaning: 'A steward stopped this model: it answers nobody until it is allowed again. The message says why.',
   },
+  community_closed: {
+    status: 403,
+    retryable: false,
+    meaning: 'The community of this key or session is closed on this hub; the message says since when and who can help.',
+  },
   policy_invalid: {
     status: 400,
     retryable: false,

@@ -86,6 +86,14 @@ function addressesOf({ territory: { id, publicKey } }: Hub, address: HubServerDe
   };
 }
 
+/** With the name that it has by now. */
+const namedTerritory = ({ territory }: Hub) => ({
+  id: territory.id,
+  get name() {
+    return territory.name;
+  },
+});
+
 function watchOf(territory: string, guesses: Guesses, address: HubServerDeps['address']): Watch {
   return ({ raw }, secret, act) => {
     const from = callerAddress(raw, address().session === true);
@@ -106,12 +114,7 @@ export async function createHubServer({
 }: HubServerDeps): Promise<App> {
   const { clock, random, log } = shell;
   const { base, inviteToken } = addressesOf(hub, address);
-  const territory = {
-    id: hub.territory.id,
-    get name() {
-      return hub.territory.name;
-    },
-  };
+  const territory = namedTerritory(hub);
   const carried = createCarried(random);
   const watch = watchOf(territory.id, shell.guesses ?? createGuesses(shell), address);
   const door = createSignInDoor({ ...hub, territory, clock, place: () => placeOf(address()), watch });

@@ -32,6 +32,7 @@ import type { Decision } from '../audit/decisions.ts';
 import type { Keys } from '../identity/keys.ts';
 import type { Principal } from '../identity/principal.ts';
 import { HUB_LIMITS } from '../limits.ts';
+import type { ClosedCommunities } from '../house/closed.ts';
 import type { Log } from '../log.ts';
 import { ACTIONS, isOfSuspended, type Action } from '../policy/actions.ts';
 import type { Policy, Resource } from '../policy/port.ts';
@@ -102,6 +103,8 @@ export interface ServerDeps {
   readonly meetOtherOrigins?: MeetOtherOrigins | undefined;
   /** Stands around finding out whose a secret is, and slows who guesses (`guesses.ts`); absent: nobody is watched. */
   readonly watch?: Watch | undefined;
+  /** Of what is known nowhere here, whether it is of a closed community; absent: there are none. */
+  readonly closed?: ClosedCommunities | undefined;
   /** Told whether who asks over a connection turned out to be somebody. */
   readonly onStanding?: ((socket: Socket, isKnown: boolean) => void) | undefined;
   /** Told of whoever used a route, and of what was refused. Waits for nothing and throws nothing. */
@@ -256,18 +259,30 @@ function decisionOf(request: FastifyRequest): Decision {
 async function principalOf(deps: ServerDeps, request: FastifyRequest): Promise<Principal> {
   const { authorization } = request.headers;
   // Beside a bearer no cookie counts, and of all cookies one.
-  const shown = authorization === undefined ? deps.signedIn?.shown(request) : BEARER.exec(authorization)?.[1];
+  const shown =
+    authorization === undefined
+      ? (deps.signedIn?.shown(request) ?? deps.closed?.cookieFor(request.url, request.headers.cookie))
+      : BEARER.exec(authorization)?.[1];
   const { socket } = request.raw;
   try {
     const found =
       deps.watch === undefined || shown === undefined
-        ? await whoShows(deps, request)
-        : await deps.watch(request, shown, () => whoShows(deps, request));
+        ? await whoIs(deps, request, shown)
+        : await deps.watch(request, shown, () => whoIs(deps, request, shown));
     deps.onStanding?.(socket, true);
     return found;
   } catch (thrown) {
     if (codeOf(thrown) === 'unauthenticated') deps.onStanding?.(socket, false);
     throw thrown;
+  }
+}
+
+async function whoIs(deps: ServerDeps, request: FastifyRequest, shown: string | undefined): Promise<Principal> {
+  try {
+    return await whoShows(deps, request);
+  } catch (thrown) {
+    if (shown === undefined || deps.closed === undefined || codeOf(thrown) !== 'unauthenticated') throw thrown;
+    throw (await deps.closed.refusalOf(shown)) ?? thrown;
   }
 }
 

@@ -23,6 +23,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
     const broken = new Set<string>();
     const served: Set<string>[] = [];
     const names = new Map<string, string>();
+    const ends: string[] = [];
     const add = (id: string, name = id) =>
       db
         .insertInto('territories')
@@ -35,7 +36,10 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
       const here = (served[index] = new Set());
       const serve = (id: string): Served => {
         here.add(id);
-        const stop = async (): Promise<void> => void here.delete(id);
+        const stop = async (why?: string): Promise<void> => {
+          here.delete(id);
+          ends.push(`${id} at ${index}: ${why ?? 'as usual'}`);
+        };
         const territory = { id, name: id, publicKey: new Uint8Array(32) };
         const naming: Pick<Hub['naming'], 'heard'> = { heard: (name) => void names.set(`${id} at ${index}`, name) };
         return { hub: { territory, naming } as Hub, stop };
@@ -54,7 +58,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
       onTestFinished(() => house.stop());
       return house;
     };
-    return { db, open, add, close, served, names, clock, faults, broken };
+    return { db, open, add, close, served, names, ends, clock, faults, broken };
   }
   const ids = (house: House<Served>): string[] =>
     house
@@ -74,7 +78,7 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
   });
 
   test('what one replica opens or closes every other does, at once by the bus, within a second without', async () => {
-    const { open, add, close, served, clock, faults } = await setUp(2);
+    const { open, add, close, served, clock, faults, ends } = await setUp(2);
     const [one, other] = [await open(0), await open(1)];
     await add('ter_b');
     await one.changed();
@@ -87,6 +91,8 @@ describe.each(await testDatabases())('with $kind', ({ openShared }) => {
     expect(ids(other)).toEqual(['ter_b', 'ter_first']);
     await clock.advance(HOUSE_LIMITS.lookMs);
     await expect.poll(() => served[1]).toEqual(new Set(['ter_first']));
+    // Devices that are connected hear why.
+    expect(ends).toEqual([0, 1].map((at) => expect.stringMatching(`^ter_b at ${at}: this community was closed`)));
     await close('ter_b', null);
     await clock.advance(HOUSE_LIMITS.lookMs);
     await expect.poll(() => [...ids(one), ...ids(other)]).toEqual(['ter_b', 'ter_first', 'ter_b', 'ter_first']);

@@ -20,8 +20,8 @@ import { HOUSE_LIMITS } from './limits.ts';
 /** One territory, served. */
 export interface Served {
   readonly hub: Hub;
-  /** Ends what is open in it with a reason. */
-  stop(): Promise<void>;
+  /** Ends what is open in it with a reason; `why` is told to devices that are connected, instead of the usual. */
+  stop(why?: string): Promise<void>;
 }
 
 export interface House<Home extends Served> {
@@ -80,7 +80,7 @@ export async function openHouse<Home extends Served>(first: Home, deps: HouseDep
     all = [...homes.values()];
     log.info({ territory }, 'a community is served no longer');
     try {
-      await home.stop();
+      await home.stop('this community was closed on the hub; ask whoever runs the hub, or its stewards');
     } catch (error) {
       log.error({ territory, why: messageOf(error) }, 'a community did not stop as it should');
     }

@@ -216,15 +216,71 @@ test('a closed community is served nowhere until it is opened, with all it had, 
     ask(`${hub.url}/api/territories/${id}/${how}`, hub.stewardKey, {});
   expect((await turn(hub.territory.id, 'close')).status).toBe(409);
   expect((await turn(library.id, 'close')).body).toMatchObject({ served: false, closedAt: expect.any(String) });
-  expect((await ask(`${library.address}/api/status`, library.stewardKey)).status).toBe(401);
-  expect((await ask(`${hub.url}/api/status`, library.stewardKey)).status).toBe(401);
+  const closed = { status: 403, body: { error: { code: 'community_closed' } } };
+  expect(await ask(`${library.address}/api/status`, library.stewardKey)).toMatchObject(closed);
+  expect(await ask(`${hub.url}/api/status`, library.stewardKey)).toMatchObject(closed);
   await hub.stop();
   const again = await start(data);
-  expect((await ask(`${again.url}/api/status`, library.stewardKey)).status).toBe(401);
+  expect(await ask(`${again.url}/api/status`, library.stewardKey)).toMatchObject(closed);
   expect(await territoryOf(again.url, choir.stewardKey)).toBe(choir.id);
   const opened = await ask(`${again.url}/api/territories/${library.id}/open`, hub.stewardKey, {});
   expect(opened.body).toMatchObject({ served: true, stewardKey: null });
   expect(await territoryOf(again.url, library.stewardKey)).toBe(library.id);
+});
+
+test('who belongs to a closed community is told that it is closed, and nobody else hears of it', async () => {
+  const hub = await start();
+  const library = await make(hub, 'The library');
+  const post = (path: string, body: object): Promise<Told> => ask(library.address + path, library.stewardKey, body);
+  const joined = async (name: string) => {
+    const { body } = await post('/api/people/invitations', { name });
+    const { body: session } = await ask(`${library.address}/api/sign-in/code`, undefined, { code: body['code'] });
+    return { token: String(session['token']), person: String(session['person']) };
+  };
+  const [ada, ben] = [await joined('Ada'), await joined('Ben')];
+  expect(
+    await ask(`${library.address}/api/members/${ben.person}/suspend`, library.stewardKey, undefined, 'POST'),
+  ).toMatchObject({ status: 200 });
+  const made = async (more: object) => (await post('/api/keys', { role: 'caller', ...more })).body;
+  const [key, revoked] = [await made({}), await made({})];
+  await ask(`${library.address}/api/keys/${String(revoked['id'])}`, library.stewardKey, undefined, 'DELETE');
+  const before = (await ask(`${hub.url}/api/status`, `iw_${'a'.repeat(52)}`)).body;
+  await ask(`${hub.url}/api/territories/${library.id}/close`, hub.stewardKey, {});
+
+  const told = async (url: string, init: RequestInit): Promise<[number, string]> => {
+    const response = await fetch(url, init);
+    return [response.status, await response.text()];
+  };
+  const bearer = (secret: string) => ({ headers: { authorization: `Bearer ${secret}` } });
+  const cookie = (secret: string) => ({ headers: { cookie: `idlewild-${library.id}-session=${secret}` } });
+  const ways = [
+    ['a key', bearer(String(key['key']))],
+    ['a session', bearer(ada.token)],
+    ['a browser', cookie(ada.token)],
+  ] as const;
+  for (const [what, init] of ways) {
+    const [status, text] = await told(`${library.address}/v1/models`, init);
+    expect([what, status, text]).toEqual([what, 403, expect.stringContaining('community_closed')]);
+    expect(text).toMatch(/The library.* is closed on this hub since 2.*ask whoever runs the hub to open it again/);
+  }
+  const strangers = [
+    ['a made-up key', bearer(`iw_${'a'.repeat(52)}`)],
+    ['a made-up session', bearer(`iws_${'a'.repeat(52)}`)],
+    ['a made-up cookie', cookie(`iws_${'a'.repeat(52)}`)],
+    ['nothing', {}],
+    ['a revoked key', bearer(String(revoked['key']))],
+    ['who is suspended', bearer(ben.token)],
+  ] as const;
+  for (const [what, init] of strangers) {
+    for (const url of [hub.url, library.address]) {
+      const [status, text] = await told(`${url}/api/status`, init);
+      expect([what, status, text]).toEqual([what, 401, expect.not.stringMatching(/closed|library/i)]);
+    }
+  }
+  expect((await ask(`${library.address}/api/status`, `iw_${'a'.repeat(52)}`)).body).toEqual(before);
+  // Of what was shown nothing is in the log of the community that is open.
+  const log = JSON.stringify((await ask(`${hub.url}/api/audit`, hub.stewardKey)).body);
+  for (const id of [ada.person, ben.person, String(key['id'])]) expect(log).not.toContain(id);
 });
 
 test('a device is met by the community that it pins, at whichever address, and proved to by it', async () => {

@@ -154,8 +154,8 @@ async function open(
 
 function homeOf(hub: Hub, app: App, metrics: Metrics, isFirst: boolean): Home {
   let stopping: Promise<void> | undefined;
-  const stop = async (): Promise<void> => {
-    await hub.stop();
+  const stop = async (why?: string): Promise<void> => {
+    await hub.stop(why);
     // The first one's server is the door, and closes when all have stopped.
     if (!isFirst) await app.close();
   };
@@ -166,7 +166,7 @@ function homeOf(hub: Hub, app: App, metrics: Metrics, isFirst: boolean): Home {
     territory: hub.territory,
     serve: app.routing,
     accept: (channel: DialledChannel) => hub.local.accept(channel),
-    stop: () => (stopping ??= stop()),
+    stop: (why) => (stopping ??= stop(why)),
   };
 }
 

@@ -112,7 +112,7 @@ interface Remembered extends SignedIn {
 type Row = Selectable<PersonSessions>;
 
 const AGAIN = 'sign in again';
-const idleMsOf = (kind: Row['kind']): number =>
+export const idleMsOf = (kind: Row['kind']): number =>
   kind === 'browser' ? SIGN_IN_LIMITS.browserIdleMs : SIGN_IN_LIMITS.programIdleMs;
 
 export function createPersonSessions(

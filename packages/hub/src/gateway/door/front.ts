@@ -237,7 +237,7 @@ function createAccept({ behind, find, clock }: FrontDeps): Accept {
     const [only] = all;
     if (territory !== undefined || only === undefined) {
       channel.listen({ onFrame: () => {}, onClose: () => {} });
-      return channel.close('no such community is here');
+      return channel.close('no such community is here; ask a steward of yours whether it was closed or moved');
     }
     return all.length === 1 ? only.accept(channel) : byHello(channel);
   };

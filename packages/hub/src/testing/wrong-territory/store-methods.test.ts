@@ -32,6 +32,7 @@ const NOT_ASKED: Readonly<Record<string, string>> = {
   'archive/target.ts': 'fills an empty database',
   'gateway/door/front.ts': 'finds out which territory a key or a session is of, by its hash',
   'gateway/routes/record.ts': 'a route; all of them are asked in gateway/crossing.test.ts',
+  'house/closed.ts': 'finds out of which closed territory a key or a session is, by its hash',
   'house/hosting.ts': 'makes, closes and opens territories, for whoever runs the hub',
   'house/house.ts': 'which territories there are',
   'hub.ts': 'whether the database answers',
