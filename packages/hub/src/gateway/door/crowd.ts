@@ -9,7 +9,7 @@
  * A newcomer is let in as long as somebody else can go for it: of strangers the silent first, then the idle, then the
  * busy, each time whoever has been that for longest. So a flood pushes out its own, and who speaks up at once is heard.
  * Strangers are bounded for each group of addresses and in all; all connections together by the files that the process
- * may open, and for those who are resting goes, too: they come again. Who is at work never does.
+ * may open, and then those who rest go, too: they come again. Who is at work never does.
  *
  * It knows neither sockets nor requests; `connections.ts` tells it what they do.
  */
