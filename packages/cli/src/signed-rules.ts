@@ -18,6 +18,15 @@ import { bytesOf, readyToSign } from './vouching.ts';
  */
 export const RULES_SECONDS_DEFAULT = 365 * 86_400;
 
+export interface Signing {
+  /** Only where the rules that hold are of this version. */
+  readonly after?: number | undefined;
+  /** Seconds. */
+  readonly expires: number | 'never';
+  /** What classifiers stand for, where that is known; absent: as the hub says. */
+  readonly known?: readonly ClassifierMeaning[] | undefined;
+}
+
 export interface SignedChange {
   readonly signed: string;
   /** What they were signed to come after. */
@@ -29,14 +38,14 @@ export async function signRules(
   context: Context,
   client: Client,
   rules: UseRules,
-  { after, expires }: { readonly after?: number | undefined; readonly expires: number | 'never' },
+  { after, expires, known: renewed }: Signing,
 ): Promise<SignedChange> {
   const { IdlewildError, hex, signUseRules } = await import('@idlewild/protocol');
   const { nodeCrypto } = await import('@idlewild/protocol/node');
   const { version: before } = await client.use.current();
   if (after !== undefined && after !== before)
     throw new IdlewildError('conflict', `the rules that hold are of version ${before}, not ${after}; look again`);
-  const classifiers = await meaningsOf(client, rules);
+  const classifiers = renewed ?? (await meaningsOf(client, rules));
   for (const { rule, model } of classifiers) context.note(`the classifier of "${rule}" is ${model}`);
   const { key, territory } = await readyToSign(context, client);
   const seen = seenRulesIn();
@@ -48,25 +57,31 @@ export async function signRules(
     context.note(`version ${version - 1} was seen here, and the hub has ${before}: was it restored from a backup?`);
   const issuedAtMs = Date.now();
   const lasting = expires === 'never' ? {} : { expiresAtMs: issuedAtMs + expires * 1_000 };
-  const said = { territory, version, rules, classifiers, issuedAtMs, ...lasting };
+  const said = { territory, version, rules, classifiers: [...classifiers], issuedAtMs, ...lasting };
   const signed = await signUseRules(said, key, nodeCrypto);
   await seen.note(hex(territory), hex(key.publicKey), said);
   return { signed: Buffer.from(signed).toString('base64url'), after: before };
 }
 
-/** Whether the key on this machine signed just these rules: what the hub says of them is not taken for it. */
-export async function isOwnWord(
+/**
+ * What classifiers stood for when the key on this machine signed just these rules, if it did, and nothing later: what
+ * the hub says of either is not taken for it, nor is a word of before, by which it would have old rules renewed.
+ */
+export async function ownWord(
   client: Client,
   { signed, rules }: { readonly signed: string | null; readonly rules: UseRules },
-): Promise<boolean> {
+): Promise<readonly ClassifierMeaning[] | undefined> {
   const file = signingKeyFile();
-  if (signed === null || !existsSync(file)) return false;
-  const { encodeCbor, equalBytes, openUseRules } = await import('@idlewild/protocol');
+  if (signed === null || !existsSync(file)) return undefined;
+  const { encodeCbor, equalBytes, hex, openUseRules } = await import('@idlewild/protocol');
   const { nodeCrypto, nodeRandom } = await import('@idlewild/protocol/node');
   const { key } = await stewardSigningKey(file, { crypto: nodeCrypto, random: nodeRandom });
   const { territory } = await client.wellKnown();
   const { said, steward } = await openUseRules(bytesOf(signed), bytesOf(territory.key), nodeCrypto);
-  return equalBytes(steward, key.publicKey) && equalBytes(encodeCbor(said.rules), encodeCbor(rules));
+  const last = (await seenRulesIn().of(hex(said.territory))).get(hex(key.publicKey));
+  const isLast = last?.version === said.version && last.issuedAtMs === said.issuedAtMs;
+  const isOwn = equalBytes(steward, key.publicKey) && equalBytes(encodeCbor(said.rules), encodeCbor(rules));
+  return isLast && isOwn ? said.classifiers : undefined;
 }
 
 async function meaningsOf(client: Client, rules: UseRules): Promise<ClassifierMeaning[]> {

@@ -52,7 +52,9 @@ test('a signature ends, is renewed by its steward alone, and goes on above what 
   const seen = file('idlewild/rules.seen.json');
   const text = readFileSync(seen, 'utf8');
   writeFileSync(seen, text.replaceAll(`"version": ${version}`, `"version": ${version + 4}`));
-  const above = await call('use', 'sign');
+  const older = await call('use', 'sign');
+  expect(older).toMatchObject({ code: EXIT.usage, said: expect.stringContaining('no noise') as string });
+  const above = await call('use', 'sign', '--yes');
   expect(above).toMatchObject({ code: EXIT.ok, said: expect.stringContaining('restored from a backup') as string });
   expect(above.out).toContain(`version ${version + 5} holds`);
 

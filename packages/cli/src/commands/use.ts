@@ -105,11 +105,12 @@ function addSign(use: Command): void {
     .action(async (options: { expires?: number | 'never'; yes?: boolean }, command: Command) => {
       const context = contextOf(command);
       const client = await context.client();
-      const { RULES_SECONDS_DEFAULT, isOwnWord, signRules } = await import('../signed-rules.ts');
+      const { RULES_SECONDS_DEFAULT, ownWord, signRules } = await import('../signed-rules.ts');
       const { isSure } = await import('../sure.ts');
       const current = await client.use.current();
       const { rules, version: after } = current;
-      if (!(await isOwnWord(client, current))) {
+      const known = await ownWord(client, current);
+      if (known === undefined) {
         for (const line of JSON.stringify(rules, null, 2).split('\n')) context.note(line);
         const doing = 'signing rules that your key has not signed before';
         if (!(await isSure(context, options.yes === true, doing, 'Are these the rules, and do you sign them?')))
@@ -117,6 +118,7 @@ function addSign(use: Command): void {
       }
       const signed = await signRules(context, client, rules, {
         after,
+        known,
         expires: options.expires ?? RULES_SECONDS_DEFAULT,
       });
       const { version } = await client.use.apply({ rules, ...signed });
