@@ -1,9 +1,9 @@
-/** Claims about signing rules of use beside a hub that lies: nothing is renewed unasked but a steward's own last word. */
+/** Claims about signing rules of use beside a hub that lies: unasked a steward renews her own last word alone. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '@idlewild/client';
-import { openUseRules, type UseRules } from '@idlewild/protocol';
+import { LIMITS, openUseRules, type UseRules } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Context } from './context.ts';
@@ -55,6 +55,16 @@ test('her last word is renewed with what classifiers stood for, whatever the hub
   const again = await signRules(context, client, rules, { expires, known });
   const { said } = await openUseRules(bytesOf(again.signed), bytesOf(territory), nodeCrypto);
   expect(said).toMatchObject({ version: 5, rules, classifiers: known });
+});
+
+test('no version is signed that is far above what was seen', async () => {
+  const says = { version: 3, cid: 'bafyguard' };
+  await signRules(context, hub(says), rules, { expires });
+  says.version = 5 + LIMITS.useVersionsSkippedMax;
+  await expect(signRules(context, hub(says), rules, { expires })).rejects.toMatchObject({ code: 'conflict' });
+  says.version = 3;
+  const { signed } = await signRules(context, hub(says), rules, { expires });
+  expect((await openUseRules(bytesOf(signed), bytesOf(territory), nodeCrypto)).said.version).toBe(5);
 });
 
 test('a word of before, other rules, and a word of another steward are not renewed unasked', async () => {

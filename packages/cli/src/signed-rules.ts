@@ -40,7 +40,7 @@ export async function signRules(
   rules: UseRules,
   { after, expires, known: renewed }: Signing,
 ): Promise<SignedChange> {
-  const { IdlewildError, hex, signUseRules } = await import('@idlewild/protocol');
+  const { IdlewildError, LIMITS, hex, signUseRules } = await import('@idlewild/protocol');
   const { nodeCrypto } = await import('@idlewild/protocol/node');
   const { version: before } = await client.use.current();
   if (after !== undefined && after !== before)
@@ -52,7 +52,14 @@ export async function signRules(
   const known = await seen.of(hex(territory));
   const stewards = (await client.stewards.list()).filter((steward) => steward.removedAt === null);
   const counted = [key.publicKey, ...stewards.map((steward) => bytesOf(steward.key))];
-  const version = Math.max(before, ...counted.map((each) => known.get(hex(each))?.version ?? 0)) + 1;
+  const last = Math.max(0, ...counted.map((each) => known.get(hex(each))?.version ?? 0));
+  if (before > last + LIMITS.useVersionsSkippedMax)
+    throw new IdlewildError(
+      'conflict',
+      `the hub says that the rules are at version ${before}, and ${last} was seen here; nothing was signed, for callers ` +
+        'would take nothing below that any more. If it is true, ask whoever runs the hub',
+    );
+  const version = Math.max(before, last) + 1;
   if (version > before + 1)
     context.note(`version ${version - 1} was seen here, and the hub has ${before}: was it restored from a backup?`);
   const issuedAtMs = Date.now();

@@ -63,6 +63,8 @@ export const LIMITS = {
   useRulesMax: 64,
   usePhrasesMax: 256,
   usePhraseCharactersMax: 128,
+  /** Of rules of use that are signed, above those that hold: a hub that is restored goes on above what was seen. */
+  useVersionsSkippedMax: 100_000,
   /** Looks at words that one request's text may take: half a second at most, in which a hub does nothing else. */
   usePhraseStepsMax: 8_000_000,
   useLabelsMax: 64,

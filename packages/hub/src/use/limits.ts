@@ -18,8 +18,6 @@ export const USE_LIMITS = {
   historyMax: 50,
   /** A classifier that takes longer holds up an answer for longer than people wait. */
   classifyMsMax: 15_000,
-  /** A hub that was restored from an older backup goes on above what callers have seen; more is a mistake. */
-  versionsSkippedMax: 1_000,
   listedMax: 200,
   /** A steward's statement: the rules once more, in base64url; a request's body is bounded besides. */
   signedCharactersMax: 8_388_608,

@@ -244,12 +244,12 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       use.apply({ rules: mild, actor: 'key_steward', signed: await signed(mild, { version }) });
     expect(await apply(7)).toBe(7);
     await expect(apply(7)).rejects.toMatchObject({ code: 'signature_invalid' });
-    await expect(apply(8 + USE_LIMITS.versionsSkippedMax)).rejects.toMatchObject({ code: 'signature_invalid' });
+    await expect(apply(8 + LIMITS.useVersionsSkippedMax)).rejects.toMatchObject({ code: 'signature_invalid' });
     expect(await use.apply({ rules: mild, actor: 'key_steward' })).toBe(8);
   });
 
   test.each<[string, Partial<SignedRules>]>([
-    ['of a version far away', { version: 2 + USE_LIMITS.versionsSkippedMax }],
+    ['of a version far away', { version: 2 + LIMITS.useVersionsSkippedMax }],
     ['of another community', { territory: new Uint8Array(32).fill(9) }],
     ['of other rules', { rules: { v: 1, rules: [] } }],
   ])('a signature %s changes nothing', async (_, change) => {

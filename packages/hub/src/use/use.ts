@@ -9,6 +9,7 @@
 import {
   CHAT_ONLY,
   IdlewildError,
+  LIMITS,
   NO_USE_RULES,
   createUseJudge,
   looksAtTexts,
@@ -241,7 +242,7 @@ export function createUse(deps: UseDeps, territory: string): Use {
           throw new IdlewildError('conflict', message);
         }
         const next = signedAs ?? before + 1;
-        if (next <= before || next > before + USE_LIMITS.versionsSkippedMax)
+        if (next <= before || next > before + LIMITS.useVersionsSkippedMax)
           throw notSigned(`they were signed as version ${next}, and those that hold are ${before}; sign them again`);
         await transaction
           .insertInto('use_rules')
