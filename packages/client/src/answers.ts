@@ -8,7 +8,7 @@
 import { IdlewildError, asIdlewildError, codeOf, hex, type Clock, type Random } from '@idlewild/protocol';
 import { abortOf, errorOfBody, faultOf, type CallOptions, type HubConnection } from './http.ts';
 import { createEventReader, type ServerSentEvent } from './server-sent-events.ts';
-import type { AnswerEnd, AnswerPiece, ChatRequest, CompletionRequest, IdlewildNote, Usage } from './shapes.ts';
+import type { AnswerEnd, AnswerPiece, ChatRequest, CompletionRequest, IdlewildNote, Usage } from './shapes/answers.ts';
 
 export interface StreamDeps {
   readonly connection: HubConnection;

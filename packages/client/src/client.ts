@@ -16,8 +16,15 @@ import { classify, embed } from './embeddings.ts';
 import { createHubConnection, type CallOptions, type Fetch, type HubConnection } from './http.ts';
 import { peopleOf, type People } from './people.ts';
 import type {
-  AddedModel,
   AnswerPiece,
+  ChatRequest,
+  Classifications,
+  CompletionRequest,
+  Embeddings,
+  EmbeddingsRequest,
+  TextsRequest,
+} from './shapes/answers.ts';
+import type {
   AuditConsistency,
   AuditHeadList,
   AuditPage,
@@ -25,31 +32,27 @@ import type {
   AuditRecordJson,
   AuditReport,
   AuditReportQuery,
-  ChatRequest,
-  Classifications,
-  CompletionRequest,
+} from './shapes/audit.ts';
+import type {
   CreatedInvite,
-  CreatedKey,
   Device,
   DeviceDetails,
-  Embeddings,
-  EmbeddingsRequest,
-  HubStatus,
   InvitePlace,
   InviteRequest,
+  VouchedInviteRequest,
+} from './shapes/devices.ts';
+import type { HubStatus } from './shapes/hub.ts';
+import type {
+  CreatedKey,
   Key,
   KeyLimitsRequest,
   KeyRequest,
   LimitedKey,
-  Model,
-  ModelDetails,
-  ModelRequest,
   RequestRecord,
-  TextsRequest,
   UsageQuery,
   UsageRow,
-  VouchedInviteRequest,
-} from './shapes.ts';
+} from './shapes/keys.ts';
+import type { AddedModel, Model, ModelDetails, ModelRequest } from './shapes/models.ts';
 import {
   allocationsOf,
   projectsOf,

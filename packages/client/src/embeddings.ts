@@ -1,6 +1,6 @@
 /** Vectors and labels of texts: one call, one answer, in the order of the texts. */
 import type { CallOptions, HubConnection } from './http.ts';
-import type { Classification, Classifications, Embeddings, EmbeddingsRequest, TextsRequest } from './shapes.ts';
+import type { Classification, Classifications, Embeddings, EmbeddingsRequest, TextsRequest } from './shapes/answers.ts';
 
 interface Listed<Item> {
   readonly data: readonly (Item & { readonly index: number })[];

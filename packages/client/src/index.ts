@@ -94,9 +94,24 @@ export type { SeenRules, SeenVersion } from './sealed/seen-rules.ts';
 export type { Trusted } from './sealed/verify.ts';
 export { createEventReader, type EventReader, type ServerSentEvent } from './server-sent-events.ts';
 export type {
-  AddedModel,
   AnswerEnd,
   AnswerPiece,
+  ChatRequest,
+  Classification,
+  Classifications,
+  CompletionRequest,
+  Embeddings,
+  EmbeddingsRequest,
+  IdlewildNote,
+  Message,
+  SamplingOptions,
+  TextPiece,
+  TextsNote,
+  TextsRequest,
+  Usage,
+  Verify,
+} from './shapes/answers.ts';
+export type {
   AuditConsistency,
   AuditEntry,
   AuditHeadJson,
@@ -106,41 +121,21 @@ export type {
   AuditRecordJson,
   AuditReport,
   AuditReportQuery,
-  ChatRequest,
-  Classification,
-  Classifications,
-  CompletionRequest,
-  CreatedInvite,
+} from './shapes/audit.ts';
+export type { CreatedInvite, Device, DeviceDetails, DeviceModelState, InviteRequest } from './shapes/devices.ts';
+export type { HubReplica, HubStatus, RulesSignature } from './shapes/hub.ts';
+export type {
   CreatedKey,
-  Device,
-  DeviceDetails,
-  DeviceModelState,
-  Embeddings,
-  EmbeddingsRequest,
-  HubReplica,
-  HubStatus,
-  RulesSignature,
-  IdlewildNote,
-  InviteRequest,
   Key,
   KeyLimits,
   KeyLimitsRequest,
   KeyRequest,
   LimitedKey,
-  Message,
-  Model,
-  ModelDetails,
-  ModelRequest,
   RequestRecord,
-  SamplingOptions,
-  TextPiece,
-  TextsNote,
-  TextsRequest,
-  Usage,
   UsageQuery,
   UsageRow,
-  Verify,
-} from './shapes.ts';
+} from './shapes/keys.ts';
+export type { AddedModel, Model, ModelDetails, ModelRequest } from './shapes/models.ts';
 export type {
   AddedSignInProvider,
   AskedApproval,

@@ -1,7 +1,8 @@
 /** Members, groups, roles and who has them, whoever asks, and what is one's own: routes as methods, with shapes. */
 import type { DeviceState, DeviceTier } from '@idlewild/protocol';
 import type { CallOptions, HubConnection } from './http.ts';
-import type { CreatedInvite, CreatedKey, InviteRequest, Key, KeyRequest } from './shapes.ts';
+import type { CreatedInvite, InviteRequest } from './shapes/devices.ts';
+import type { CreatedKey, Key, KeyRequest } from './shapes/keys.ts';
 
 export type SubjectKind = 'person' | 'group' | 'key';
 export type ScopeKind = 'territory' | 'project' | 'model' | 'pool';

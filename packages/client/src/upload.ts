@@ -7,7 +7,7 @@
  */
 import { IdlewildError, LIMITS, type FileLayout } from '@idlewild/protocol';
 import type { CallOptions, HubConnection } from './http.ts';
-import type { AddedModel } from './shapes.ts';
+import type { AddedModel } from './shapes/models.ts';
 
 export interface UploadFile {
   readonly path: string;

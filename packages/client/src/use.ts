@@ -1,7 +1,7 @@
 /** Rules of use of a community, and appeals against what they refused. */
 import type { UseRules } from '@idlewild/protocol';
 import type { CallOptions, HubConnection } from './http.ts';
-import type { RulesSignature } from './shapes.ts';
+import type { RulesSignature } from './shapes/hub.ts';
 
 export interface UseRulesVersion {
   /** 0: nothing was ever said. */

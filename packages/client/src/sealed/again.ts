@@ -12,7 +12,7 @@
  * from any other prompt, and it costs a second answer. A device that knows no drafts does that in any case.
  */
 import { asIdlewildError, codeOf, encodeKeptSealed, isSame, promptBucket } from '@idlewild/protocol';
-import type { Verify } from '../shapes.ts';
+import type { Verify } from '../shapes/answers.ts';
 import {
   sealedAnswer,
   type SealedAnswerEvent,

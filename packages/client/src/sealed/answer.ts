@@ -49,7 +49,7 @@ import {
 import { eventsOf, wait } from '../answers.ts';
 import { abortOf, type HubConnection } from '../http.ts';
 import type { UseKeeper } from './held-to-use.ts';
-import type { Verify } from '../shapes.ts';
+import type { Verify } from '../shapes/answers.ts';
 import { scopeAt } from './scope.ts';
 import type { OfferVerifier } from './verify.ts';
 

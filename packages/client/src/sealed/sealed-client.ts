@@ -6,7 +6,7 @@
  */
 import { hex, textOfBytes, type AnswerWork, type Clock, type Crypto, type Random } from '@idlewild/protocol';
 import { createHubConnection, type CallOptions, type Fetch } from '../http.ts';
-import type { AnswerPiece, ChatRequest } from '../shapes.ts';
+import type { AnswerPiece, ChatRequest } from '../shapes/answers.ts';
 import { withVerification, type VerifiedFinish } from './again.ts';
 import type { SealedAnswerEvent, SealedDeps, SealedFinish, SealedRequest } from './answer.ts';
 import { createUseKeeper } from './held-to-use.ts';
