@@ -1,5 +1,5 @@
 /**
- * What the hub's routes take and give of keys, their limits and their use, as callers see it: a part of the contract, written by hand.
+ * What the hub's routes take and give of keys, their limits and their use: the contract as callers see it, by hand.
  *
  * Instants are ISO 8601 texts, sizes are bytes, CIDs are texts. A field that this version does not know is kept out of
  * the types and left in the values.
