@@ -119,7 +119,7 @@ test('a device that respects presence goes by its machine, says what it sees, an
   expect(agent.state()).toMatchObject({ state: 'paused', pauses: [{ name: 'input' }] });
   source.say({ inputIdleMs: 40_000 });
   const readings = source.readings();
-  await vi.waitUntil(() => source.readings() > readings, { timeout: 10_000 });
+  await vi.waitUntil(() => source.readings() > readings, { timeout: 30_000 });
   expect(await agent.control.status()).toMatchObject({
     pauses: [{ name: 'input', text: 'somebody used this machine 40 s ago; it works again in 2 min' }],
     signals: { headless: false, read: { otherCpu: 'as the script says' }, unknown: expect.arrayContaining(['camera']) },

@@ -93,7 +93,7 @@ test('a person is named with the keys that are hers, and --follow goes on with w
   const namesSeen = () => lines.map((line) => (JSON.parse(line) as { details: { name?: string } }).details.name);
   await expect.poll(namesSeen).toContain('Kay');
   await steward.keys.create({ role: 'caller', name: 'Flo' });
-  await expect.poll(namesSeen, { timeout: 10_000 }).toContain('Flo');
+  await expect.poll(namesSeen).toContain('Flo');
   expect(namesSeen().filter((name) => name === 'Flo')).toHaveLength(1);
   process.emit('SIGINT');
   expect(await following).toBe(EXIT.ok);

@@ -27,7 +27,7 @@ function joining(words: readonly string[], sign: string): Promise<string> {
   });
 }
 
-test('it names its folder, where its hub has gone, and how to go on', { timeout: 30_000 }, async () => {
+test('it names its folder, where its hub has gone, and how to go on', async () => {
   const folder = mkdtempSync(join(tmpdir(), "idlewild-lender's "));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const first = await joining(['--token', INVITE, '--yes', '--data', folder], 'offline');
@@ -43,7 +43,7 @@ test('it names its folder, where its hub has gone, and how to go on', { timeout:
   expect(second).toContain('no connection to the hub at 127.0.0.1:19');
 });
 
-test('an invite that is cut short leaves nothing behind', { timeout: 30_000 }, async () => {
+test('an invite that is cut short leaves nothing behind', async () => {
   const folder = join(tmpdir(), `idlewild-lender-${process.pid}-cut`);
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const said = await joining(['--token', INVITE.slice(0, 30), '--yes', '--data', folder], 'invite');

@@ -50,7 +50,7 @@ test('a policy is tried on cases and by a dry run, applied, shown, explained and
   expect(await call('policy remove quiet')).toBe(EXIT.notFound);
 });
 
-const WITHIN = { timeout: 5_000 };
+const WITHIN = { timeout: 30_000 };
 /** As it could be before such a policy was refused, or by a change of groups. */
 function lockOut(territory: string, text: string): void {
   const database = new DatabaseSync(join(world.file('hub'), 'hub.db'), { timeout: 5_000 });

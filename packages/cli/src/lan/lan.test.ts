@@ -80,7 +80,7 @@ async function heard(ear: Ear, passes: (names: string[]) => boolean): Promise<st
     ear.ask();
     return passes(names());
   };
-  await expect.poll(ask, { timeout: 10_000, interval: 50 }).toBe(true);
+  await expect.poll(ask, { interval: 50 }).toBe(true);
   return names();
 }
 
@@ -210,13 +210,14 @@ test.skipIf(isDeaf)('what a hostile neighbour sends does no harm, and the honest
 test.skipIf(isDeaf)('ten thousand answers end in a list that a person can read', async () => {
   const ear = await listening();
   const send = await stranger();
-  const startedMs = performance.now();
+  const before = process.cpuUsage();
   for (let first = 0; first < 10_000; first += 20) {
     const labels = Array.from({ length: 20 }, (_, index) => `hub ${first + index}`);
     await send(answerOf(labels.flatMap((label) => hubRecords(label, goodTexts(label)))));
   }
-  await expect.poll(() => ear.hubs().length, { timeout: 10_000 }).toBe(LAN_LIMITS.hubsMax);
-  expect(performance.now() - startedMs).toBeLessThan(15_000);
+  await expect.poll(() => ear.hubs().length).toBe(LAN_LIMITS.hubsMax);
+  const { user, system } = process.cpuUsage(before);
+  expect((user + system) / 1_000).toBeLessThan(15_000);
 });
 
 test.skipIf(isDeaf)('an announcer that is flooded with questions answers a few of them a second', async () => {
@@ -237,7 +238,7 @@ test.skipIf(isDeaf)('an announcer that is flooded with questions answers a few o
     Buffer.concat([u16(0), u16(0), u16(count), u16(0), u16(0), u16(0), ...Array<Buffer>(count).fill(question)]);
   const startedMs = performance.now();
   for (let sent = 0; sent < 300; sent++) await send(query(sent % 2 === 0 ? 1 : 200));
-  await expect.poll(() => answers, { timeout: 10_000 }).toBeGreaterThan(0);
+  await expect.poll(() => answers).toBeGreaterThan(0);
   await announcement.stop();
   const seconds = Math.ceil((performance.now() - startedMs) / 1_000) + 1;
   expect(answers).toBeLessThanOrEqual(LAN_LIMITS.queriesPerSecondMax * seconds + 2);

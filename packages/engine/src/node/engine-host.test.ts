@@ -269,7 +269,7 @@ test.skipIf(process.platform !== 'linux')(
       return engine;
     });
     const own = (): number[] => processesBelow().filter((pid) => !before.includes(pid));
-    await vi.waitFor(() => expect(own().map((pid) => seenOf(pid).states)).toContain('T'), 5_000);
+    await vi.waitFor(() => expect(own().map((pid) => seenOf(pid).states)).toContain('T'), 30_000);
     const used = own().map((pid) => seenOf(pid).ticks);
     await untilLater(300);
     expect(own().map((pid) => seenOf(pid).ticks)).toEqual(used);

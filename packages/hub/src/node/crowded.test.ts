@@ -44,7 +44,7 @@ async function start(): Promise<{ url: URL; key: string; said: Said[]; isOver: (
   });
   const said: Said[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => void said.push(JSON.parse(line) as Said));
-  await expect.poll(() => isOver || said.some(({ url }) => url !== undefined), { timeout: 15_000 }).toBe(true);
+  await expect.poll(() => isOver || said.some(({ url }) => url !== undefined)).toBe(true);
   const { url = '', key = '' } = said.find((one) => one.url !== undefined) ?? {};
   return { url: new URL(url), key, said, isOver: () => isOver };
 }
@@ -77,7 +77,7 @@ test('a hub with no files left serves those who are in, hears who speaks up, and
   for (const socket of strangers) socket.on('error', () => {}).once('close', () => gone++);
   // Of 300 files a quarter is the hub's own, and of the rest half is for strangers.
   const most = (FILES * 3) / 8;
-  await expect.poll(() => gone, { timeout: 10_000 }).toBeGreaterThanOrEqual(STRANGERS - most);
+  await expect.poll(() => gone).toBeGreaterThanOrEqual(STRANGERS - most);
   const text = await metrics();
   expect(sockets.size).toBe(1);
   expect(text).toContain('idlewild_connections{of="known"} 1\n');
