@@ -20,6 +20,12 @@ export const HUB_LIMITS = {
    * not be done before its deadline; who comes a little later than it could loses a moment.
    */
   handshakePaceMs: 5,
+  /**
+   * Who has said nothing for so long, before its hello or its proof, goes when so many handshakes are open that others
+   * would be sent away: a device needs a way there and back, and a hub that is as late as this has hardly any.
+   */
+  handshakeSilentMsMax: 3_000,
+  handshakesOpenMany: 512,
   /** Within it a device that has connected says hello, unless this hub is too busy to hear it. */
   handshakeHelloMs: 500,
   /** How much the latest handshake counts in the measured pace. */

@@ -4,7 +4,8 @@
  *   waiting for hello ──hello──► proving ──prove──► a device's
  *          └──── too late, garbage, not enrolled, too many ───┴──► refused, and closed
  *
- * Frames are read one at a time, within a deadline, of no more than `handshakesMax` channels. Of one that is a device's
+ * Frames are read one at a time, within a deadline, of no more than `handshakesMax` channels. While many are open, who
+ * keeps silent goes sooner: nobody keeps others out by a hello that no proof follows. Of one that is a device's
  * by then frames are only handed on; what is wrong with one of those refuses its channel, too.
  */
 import {
@@ -78,9 +79,20 @@ export function createJoining(deps: JoiningDeps, devices: Admitting): Joining {
   const queue = createHandshakeQueue({ clock, random, log });
   let handshakes = 0;
   let stopping = false;
+  /** What lets go of those of whom a frame is awaited, and since when; in that order. */
+  const silent = new Map<() => void, number>();
+
+  function letGoSilent(): void {
+    const nowMs = clock.monotonic();
+    for (const [letGo, sinceMs] of [...silent]) {
+      if (nowMs - sinceMs < HUB_LIMITS.handshakeSilentMsMax) return;
+      letGo();
+    }
+  }
 
   function refusalNow(): JoinRefusal | undefined {
     const retryAfterMs = HUB_LIMITS.joinAgainMs;
+    if (handshakes >= HUB_LIMITS.handshakesOpenMany) letGoSilent();
     if (stopping) return { code: 'hub_stopping', message: 'the hub is stopping', retryAfterMs };
     const isFull = handshakes >= HUB_LIMITS.handshakesMax || devices.count() >= HUB_LIMITS.devicesMax;
     if (isFull) return { code: 'too_busy', message: 'too many devices are joining; try again', retryAfterMs };
@@ -101,21 +113,29 @@ export function createJoining(deps: JoiningDeps, devices: Admitting): Joining {
         if (begun) queue.ended();
       }
       done = true;
+      silent.delete(letGo);
       timer.cancel();
+    };
+    const letGo = (): void => {
+      over();
+      onLate(new IdlewildError('too_busy', 'others are joining, and nothing was heard of you; try again'));
     };
     const timer: Timer = clock.after(LIMITS.handshakeMs, () => {
       over();
       const late = `the handshake took longer than ${LIMITS.handshakeMs / 1000} s`;
       onLate(new IdlewildError('handshake_refused', late));
     });
+    silent.set(letGo, clock.monotonic());
     return {
       over,
       isOver: () => done,
       /** Its frames, each in its turn. */
       next(work: () => Promise<void>): void {
-        const begin = (): Promise<void> => {
+        silent.delete(letGo);
+        const begin = async (): Promise<void> => {
           begun = true;
-          return work();
+          await work();
+          if (!done) silent.set(letGo, clock.monotonic());
         };
         (begun ? queue.goOn : queue.begin)({ isOver: () => done, work: begin });
       },

@@ -1,5 +1,13 @@
 /** Claims about channels: who gets in, who is dropped, and what a hostile peer gains. */
-import { LIMITS, createMemoryBlobStore, encodeFrame, joinTokenOf, openLeft, type Channel } from '@idlewild/protocol';
+import {
+  LIMITS,
+  VERSIONS,
+  createMemoryBlobStore,
+  encodeFrame,
+  joinTokenOf,
+  openLeft,
+  type Channel,
+} from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import {
   createFakeClock,
@@ -363,6 +371,35 @@ test('who says nothing is let go when the handshake takes too long', async () =>
   await clock.advance(LIMITS.handshakeMs + 10);
   expect(reason).toMatch(/longer than 10 s/);
 });
+
+test.each(['before a hello', 'after it, with no proof'])(
+  'hundreds who keep silent %s keep no device out for long, and a few of them may take their time',
+  async (when) => {
+    const { hub, clock, join, invite } = await setUp();
+    const isSaid = when !== 'before a hello';
+    const bytes = new Uint8Array(32);
+    const hello = { t: 'hello', versions: [...VERSIONS], territory: hub.territory.publicKey, nonce: bytes } as const;
+    const random = createSeededRandom(2);
+    let closed = 0;
+    const dial = (): void => {
+      const { near, far } = createMemoryChannelPair(clock, () => 0);
+      near.listen({ onFrame: () => {}, onClose: () => closed++ });
+      hub.local.accept(far);
+      if (isSaid) near.send(encodeFrame({ ...hello, device: random.bytes(32) }));
+    };
+    for (let count = 0; count < 20; count++) dial();
+    await clock.advance(2 * HUB_LIMITS.handshakeSilentMsMax);
+    dial();
+    await clock.advance(1);
+    expect(closed).toBe(0);
+    for (let count = 0; count < HUB_LIMITS.handshakesOpenMany; count++) dial();
+    await clock.advance(HUB_LIMITS.handshakeSilentMsMax);
+    const { joined } = await join({ joinToken: await invite() });
+    await joined;
+    expect(closed).toBeGreaterThanOrEqual(HUB_LIMITS.handshakesOpenMany);
+    expect(connected(hub)).toBe(1);
+  },
+);
 
 test('a device that is revoked at any moment of its handshake does not stay', async () => {
   const { hub, clock, join, invite } = await setUp();
