@@ -11,7 +11,7 @@ import { PLACEMENT_LIMITS } from '../placement/limits.ts';
 import type { Placement } from '../placement/placement.ts';
 import type { Affinity, Marks } from '../scheduler/affinity.ts';
 import { candidateOf, estimatePromptTokens } from '../scheduler/candidate.ts';
-import { explainNone } from '../scheduler/explain.ts';
+import { explainNone, noDeviceError } from '../scheduler/explain.ts';
 import { freeSlots, route, type Candidate, type Demand } from '../scheduler/route.ts';
 import { activeOf, stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
@@ -121,11 +121,7 @@ export function createChoosing({ clock, sessions, affinity, placement, trust }: 
       const outlook = choice.t === 'none' ? placement?.outlook(askOf(request, demand)) : undefined;
       // A device that is loading the model is worth waiting for; the queue's own bound ends a wait in vain.
       if (choice.t === 'none' && outlook?.coming === undefined)
-        throw new IdlewildError(
-          'no_device',
-          `${explainNone(candidates, request.model.name, demand)}${outlook?.words ?? ''}`,
-          { details: { retryAfterSeconds: 10 } },
-        );
+        throw noDeviceError(candidates, request.model.name, { ...demand, words: outlook?.words });
       if (outlook?.coming === 'fetching') hoping.set(request, { lookAtMs: 0, vainSinceMs: undefined });
       const waitMs = choice.t === 'wait' ? choice.expectedMs : 0;
       const retryAfterSeconds = Math.min(60, Math.max(1, Math.ceil(waitMs / 1000)));

@@ -30,7 +30,7 @@ import type { Log } from '../log.ts';
 import type { Ask } from '../placement/circle.ts';
 import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
-import { explainNone } from '../scheduler/explain.ts';
+import { noDeviceError } from '../scheduler/explain.ts';
 import type { Candidate } from '../scheduler/route.ts';
 import { endRefused } from '../policy/permit.ts';
 import { EVERYWHERE } from '../policy/reach.ts';
@@ -89,12 +89,11 @@ export function createEmbeddings(deps: EmbeddingsDeps): Embeddings {
   const embedding = (device: string): number =>
     [...running.values()].filter(({ attempt }) => attempt?.device === device).length;
   const noDevice = (request: EmbedRequest): IdlewildError =>
-    new IdlewildError(
-      'no_device',
-      explainNone(candidatesFor(request), request.model.name, { excluded: new Set(), ...askOf(request) }) +
-        (deps.placement?.outlook(askOf(request)).words ?? ''),
-      { details: { retryAfterSeconds: 10 } },
-    );
+    noDeviceError(candidatesFor(request), request.model.name, {
+      excluded: new Set(),
+      ...askOf(request),
+      words: deps.placement?.outlook(askOf(request)).words,
+    });
 
   function end(job: Job, result: EmbedOutcome | IdlewildError): void {
     if (job.over) return;

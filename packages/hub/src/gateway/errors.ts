@@ -33,13 +33,17 @@ function typeOf({ status, code, details }: IdlewildError): string {
 /** Errors whose details are meant for who asks. */
 const EXPLAINED: ReadonlySet<ErrorCode> = new Set(['forbidden', 'model_stopped', 'policy_invalid', 'use_refused']);
 
+/** Of no device only what a policy decided: the rest is in the words, and in `retry-after`. */
+const isExplained = ({ code, details }: IdlewildError): boolean =>
+  EXPLAINED.has(code) || (code === 'no_device' && details.decidedBy !== undefined);
+
 export const errorBody = (error: IdlewildError): ErrorBody => ({
   error: {
     message: error.code === 'internal' ? ERRORS.internal.meaning : error.message,
     type: typeOf(error),
     param: typeof error.details.param === 'string' ? error.details.param : null,
     code: error.code,
-    ...(EXPLAINED.has(error.code) ? { details: detailsOf(error) } : {}),
+    ...(isExplained(error) ? { details: detailsOf(error) } : {}),
   },
 });
 

@@ -226,8 +226,11 @@ describe.each(worlds)('on $kind', ({ open }) => {
     const world = await open();
     const tiers = async (): Promise<string[][]> =>
       Promise.all(
-        (['public', 'internal', 'confidential'] as const).map(async (each) => [...(await world.policy.tiersFor(each))]),
+        (['public', 'internal', 'confidential'] as const).map(async (each) => [
+          ...(await world.policy.tiersFor(each)).tiers,
+        ]),
       );
+    expect((await world.policy.tiersFor('confidential')).forbids).toEqual(new Map());
     expect(await tiers()).toEqual([
       ['own', 'vetted', 'member', 'public'],
       ['own', 'vetted', 'member'],
@@ -239,6 +242,8 @@ describe.each(worlds)('on $kind', ({ open }) => {
       unless { principal == Tier::"own" || resource == DataClass::"public" };`,
     );
     expect(await tiers()).toEqual([['own', 'vetted', 'member', 'public'], ['own'], ['own']]);
+    const forbidden = ['vetted', 'member', 'public'].map((tier) => [tier, ['texts/own-only']] as const);
+    expect((await world.policy.tiersFor('internal')).forbids).toEqual(new Map(forbidden));
   });
 
   test('what is known is answered at once, and what changed is asked again', async () => {
@@ -270,6 +275,6 @@ describe.each(worlds)('on $kind', ({ open }) => {
     await world.write('old', '@id("gone") permit (principal, action == Action::"fly", resource);');
     expect(await allowed(world, key, on({ id: 'some' }))).toEqual(['readPolicy', 'changePolicy']);
     expect(await allowed(world, caller)).toEqual([]);
-    expect([...(await world.policy.tiersFor('public'))]).toEqual([]);
+    expect([...(await world.policy.tiersFor('public')).tiers]).toEqual([]);
   });
 });

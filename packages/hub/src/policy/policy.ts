@@ -16,7 +16,7 @@ import { barOf, barred } from './bars.ts';
 import { loadCedar, type Answer } from './cedar.ts';
 import { decide, forbidden, tell, type Told } from './decide.ts';
 import { createPermit, type Leave, type Permit } from './permit.ts';
-import type { Policy, Resource, Said, Tier } from './port.ts';
+import type { Policy, Readers, Resource, Said, Tier } from './port.ts';
 import { reachOf, somewhere } from './reach.ts';
 import type { Question } from './slice.ts';
 import { createStateReader, type State } from './state.ts';
@@ -108,7 +108,7 @@ export async function createPolicy(deps: PolicyDeps): Promise<TerritoryPolicy> {
       const whole = { ...question, on: await things.whole(question.action, question.on, version) };
       return withReaders(held, whole, told(held, standing, whole));
     },
-    tiersFor: (dataClass) => then(state(), (held) => tiersOf(held, territory, dataClass)),
+    tiersFor: (dataClass) => then(state(), (held) => readersOf(held, territory, dataClass)),
     state,
     directory,
     stop: () => states.stop(),
@@ -145,8 +145,15 @@ function isRefusal(error: unknown): false {
 }
 
 /** Decided with everything else that is asked of devices in general: a policy sees the tier and the class. */
-function tiersOf(state: State, territory: string, dataClass: DataClass): ReadonlySet<Tier> {
-  return new Set(TIERS.filter((tier) => mayRead(state, territory, dataClass, tier).isAllowed));
+function readersOf(state: State, territory: string, dataClass: DataClass): Readers {
+  const tiers = new Set<Tier>();
+  const forbids = new Map<Tier, readonly string[]>();
+  for (const tier of TIERS) {
+    const { isAllowed: may, decidedBy } = mayRead(state, territory, dataClass, tier);
+    if (may) tiers.add(tier);
+    else if (decidedBy.length > 0) forbids.set(tier, decidedBy);
+  }
+  return { tiers, forbids };
 }
 
 function mayRead(state: State, territory: string, dataClass: DataClass, tier: Tier): Answer {

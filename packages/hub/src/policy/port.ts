@@ -33,6 +33,13 @@ export interface Said {
 /** How far a device is trusted with one request: `own` is the asker's. */
 export type Tier = 'own' | DeviceTier;
 
+/** Who may see the texts of a class, and what keeps the others from it. */
+export interface Readers {
+  readonly tiers: ReadonlySet<Tier>;
+  /** Ids of the policies that forbid it; none of a tier that nothing permits it. */
+  readonly forbids: ReadonlyMap<Tier, readonly string[]>;
+}
+
 /** Why something is allowed or not. */
 export interface Explanation {
   readonly isAllowed: boolean;
@@ -49,5 +56,5 @@ export interface Policy {
   allows(asker: Principal, action: Action, on: Resource, said?: Said): MaybePromise<boolean>;
   explain(asker: Principal, action: Action, on: Resource, said?: Said): Promise<Explanation>;
   /** Which devices may see texts of this class. */
-  tiersFor(dataClass: DataClass): MaybePromise<ReadonlySet<Tier>>;
+  tiersFor(dataClass: DataClass): MaybePromise<Readers>;
 }

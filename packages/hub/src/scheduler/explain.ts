@@ -2,8 +2,8 @@
  * Why nobody can take a request now, in words for the person who asked. Whether it is their lenders or their machines
  * that paused devices is the lenders' business; which texts they lend for is what a caller can do something about.
  */
-import type { DeviceFeature } from '@idlewild/protocol';
-import { barOf, barsText } from '../trust/barred.ts';
+import { IdlewildError, type DeviceFeature } from '@idlewild/protocol';
+import { barOf, barsText, forbiddenBy } from '../trust/barred.ts';
 import { canDo, servesModel, takesWork, type Candidate, type Demand } from './route.ts';
 
 const plural = (count: number, one: string, many: string): string => (count === 1 ? one : many);
@@ -22,11 +22,25 @@ const FEATURE_WORDS: Readonly<Record<DeviceFeature, string>> = {
 
 type Asked = Pick<Demand, 'excluded' | 'features' | 'text'>;
 
+/** For who got none; `words` are said after why. `details.decidedBy`: policies of the community that forbade it. */
+export function noDeviceError(
+  candidates: readonly Candidate[],
+  model: string,
+  asked: Asked & { readonly words?: string | undefined },
+): IdlewildError {
+  const decidedBy = forbiddenBy(candidates.filter(holds), asked.text);
+  return new IdlewildError('no_device', `${explainNone(candidates, model, asked)}${asked.words ?? ''}`, {
+    details: { retryAfterSeconds: 10, ...(decidedBy.length === 0 ? {} : { decidedBy }) },
+  });
+}
+
+const holds = ({ model }: Candidate): boolean => model !== 'none' && model !== 'failed';
+
 /** "2 devices hold this model; both are paused". */
 export function explainNone(candidates: readonly Candidate[], model: string, asked: Asked): string {
   if (candidates.length === 0)
     return `no device is connected, so nobody can answer for "${model}"; join one, or wait for one`;
-  const holding = candidates.filter((c) => c.model !== 'none' && c.model !== 'failed');
+  const holding = candidates.filter(holds);
   if (holding.length === 0) {
     const failed = candidates.filter((c) => c.model === 'failed').length;
     const why = failed > 0 ? `; ${failed} failed to load it` : '';
@@ -35,16 +49,19 @@ export function explainNone(candidates: readonly Candidate[], model: string, ask
   }
   const barred = holding.filter((c) => barOf(c, asked.text) !== undefined);
   const others = holding.filter((c) => !barred.includes(c));
-  const holds = `${holding.length} ${plural(holding.length, 'device holds', 'devices hold')} this model; `;
+  const heldBy = `${holding.length} ${plural(holding.length, 'device holds', 'devices hold')} this model; `;
   const said = groupsText(others, barred.length > 0, asked);
-  if (barred.length === 0) return `${holds}${said}`;
+  if (barred.length === 0) return `${heldBy}${said}`;
   const { dataClass, cause } = asked.text;
   const what = `${dataClass} data${cause === undefined ? '' : ` for "${cause}"`}`;
   const who =
     others.length > 0
       ? `${barred.length} of them may not see ${what}`
       : plural(holding.length, `it may not see ${what}`, `none of them may see ${what}`);
-  return `${holds}${who}: ${barsText(barred, asked.text)}${others.length > 0 ? `; of the others ${said}` : ''}`;
+  const [policy] = forbiddenBy(barred, asked.text);
+  const way =
+    policy === undefined ? '' : `; a steward can change that: idlewild policy show ${policy.split('/', 1)[0]}`;
+  return `${heldBy}${who}: ${barsText(barred, asked.text)}${others.length > 0 ? `; of the others ${said}` : ''}${way}`;
 }
 
 /** `isPart`: there are more that hold it, of which something else is said. */

@@ -13,7 +13,7 @@ import { HUB_LIMITS } from '../limits.ts';
 import type { Ask } from '../placement/circle.ts';
 import type { Placement } from '../placement/placement.ts';
 import { candidateOf } from '../scheduler/candidate.ts';
-import { explainNone } from '../scheduler/explain.ts';
+import { noDeviceError } from '../scheduler/explain.ts';
 import { route, type Candidate, type Demand } from '../scheduler/route.ts';
 import { activeOf, stateOf, type ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
@@ -210,11 +210,12 @@ export function createOffering(deps: OfferingDeps): Offering {
       return new IdlewildError('use_unjudged', message, { details: { retryAfterSeconds: 10 } });
     }
     const some = [...sessions.list()].some(({ territory }) => territory === request.territory);
-    const words = deps.placement?.outlook(askOf(request)).words ?? '';
+    if (candidates.length > 0 || !some) {
+      const words = deps.placement?.outlook(askOf(request)).words;
+      return noDeviceError(candidates, request.model.name, { ...demandOf(request), words });
+    }
     const why =
-      candidates.length === 0 && some
-        ? 'no device that is connected may be offered for it: a steward has to vouch for one (idlewild devices vouch)'
-        : `${explainNone(candidates, request.model.name, demandOf(request))}${words}`;
+      'no device that is connected may be offered for it: a steward has to vouch for one (idlewild devices vouch)';
     return new IdlewildError('no_device', why, { details: { retryAfterSeconds: 10 } });
   }
 

@@ -145,6 +145,18 @@ test('the words say who may not see what, and why', () => {
   expect(none([seerOf({}, anybody)], textOf('internal'))).toBe(
     '1 device holds this model; it may not see internal data: 1 is public',
   );
+  const forbids = new Map([
+    ['public', ['texts/careful', 'night']],
+    ['member', ['texts/careful']],
+  ] as const);
+  expect(none([seerOf({}, anybody), seerOf({})], { ...textOf('confidential'), forbids }, { state: 'paused' })).toBe(
+    '2 devices hold this model; none of them may see confidential data: ' +
+      '1 is public, which "texts/careful" and "night" forbid, 1 is only a member\'s, which "texts/careful" forbids; ' +
+      'a steward can change that: idlewild policy show texts',
+  );
+  expect(none([seerOf({}, vetted)], { ...textOf('internal'), tiers: new Set(), forbids })).toBe(
+    '1 device holds this model; it may not see internal data: 1 is vetted',
+  );
   expect(none([seerOf({ refused: ['betting'] })], textOf('internal', 'betting'))).toBe(
     '1 device holds this model; it may not see internal data for "betting": 1\'s lender refuses work for "betting"',
   );

@@ -22,6 +22,8 @@ export const lentTextsOf = ({ kinds, classes, causes, refused }: Consent): LentT
 /** A text, with those who may see one of its class. */
 export interface TextDemand extends AskedText {
   readonly tiers: ReadonlySet<Tier>;
+  /** Ids of policies that forbid it to other tiers, for those who got no device. */
+  readonly forbids?: ReadonlyMap<Tier, readonly string[]>;
   /** On which devices its asker has a right to be answered. */
   readonly reach: Reach;
 }
@@ -65,6 +67,12 @@ const TIER_WORDS: Readonly<Record<Tier, string>> = {
 const listed = (words: readonly string[]): string =>
   words.length < 2 ? (words[0] ?? 'nothing') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
 
+/** Ids of the community's policies that keep these from the text: the same that `policy explain` tells who asks. */
+export function forbiddenBy(seers: readonly Seer[], text: TextDemand): string[] {
+  const bars = seers.map((seer) => barOf(seer, text));
+  return [...new Set(bars.flatMap((bar) => (bar?.t === 'tier' ? (text.forbids?.get(bar.tier) ?? []) : [])))];
+}
+
 /** "none of them may see confidential data: 2 are public, 1's lender lends for public and internal data only". */
 export function barsText(seers: readonly Seer[], text: TextDemand): string {
   const reasons = seers.map((seer) => reasonOf(seer, text)).filter((reason) => reason !== undefined);
@@ -78,8 +86,12 @@ function reasonOf({ standing, lends, refusals }: Seer, text: TextDemand): string
   switch (bar?.t) {
     case undefined:
       return undefined;
-    case 'tier':
-      return `{is} ${TIER_WORDS[bar.tier]}`;
+    case 'tier': {
+      const ids = text.forbids?.get(bar.tier) ?? [];
+      const forbid = ids.length === 1 ? 'forbids' : 'forbid';
+      const by = ids.length === 0 ? '' : `, which ${listed(ids.map((id) => `"${id}"`))} ${forbid}`;
+      return `{is} ${TIER_WORDS[bar.tier]}${by}`;
+    }
     case 'pool': {
       const pools = text.reach.pools() ?? [];
       const of = `${pools.length === 1 ? 'pool' : 'pools'} ${listed(pools)}`;

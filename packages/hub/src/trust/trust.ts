@@ -11,7 +11,7 @@ import type { Database } from '../db/schema.ts';
 import type { Log } from '../log.ts';
 import { FRESH_MS, type PeopleVersions } from '../people/versions.ts';
 import type { Permit } from '../policy/permit.ts';
-import type { Policy, Tier } from '../policy/port.ts';
+import type { Policy, Readers } from '../policy/port.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { TextDemand } from './barred.ts';
 import { UNKNOWN_STANDING, readStandings } from './standing.ts';
@@ -49,7 +49,7 @@ export function createTrust({ db, territory, versions, tiersFor, clock, devices,
   /** When `version` was seen to be the last one. */
   let seenAtMs = Number.NEGATIVE_INFINITY;
   let reading: Promise<void> | undefined;
-  let tiers: Readonly<Record<DataClass, ReadonlySet<Tier>>> = DEFAULT_TIERS;
+  let readers: Readonly<Record<DataClass, Readers>> | undefined;
   /** People who lend a device that is connected; absent: not counted since one came or went. */
   let lenders: ReadonlySet<string> | undefined;
 
@@ -68,7 +68,7 @@ export function createTrust({ db, territory, versions, tiersFor, clock, devices,
     const byClass = await Promise.all(DATA_CLASSES.map(async (dataClass) => [dataClass, await tiersFor(dataClass)]));
     const here = [...devices()];
     await read(here, next);
-    tiers = Object.fromEntries(byClass) as typeof tiers;
+    readers = Object.fromEntries(byClass) as typeof readers;
     version = next;
     seenAtMs = askedAtMs;
     // Those that came while it was read were looked up before they came.
@@ -103,7 +103,11 @@ export function createTrust({ db, territory, versions, tiersFor, clock, devices,
       // Of all who lend nothing that is here the same is true.
       const isLender = text.person !== undefined && lenders.has(text.person);
       const person = isLender ? text.person : undefined;
-      return { ...text, person, tiers: tiers[text.dataClass], reach: permit.reach() };
+      const { tiers, forbids } = readers?.[text.dataClass] ?? {
+        tiers: DEFAULT_TIERS[text.dataClass],
+        forbids: undefined,
+      };
+      return { ...text, person, tiers, reach: permit.reach(), ...(forbids === undefined ? {} : { forbids }) };
     },
     onJoin(device) {
       lenders = undefined;

@@ -107,6 +107,26 @@ test('who gets no device is told which may not see it, and a purpose that lender
   expect(orders()).toEqual([]);
 });
 
+test('who gets no device by a policy of the community is told which, and no more than its explanation tells', async () => {
+  const readText = 'action == Action::"readText"';
+  const forbid = `@id("quiet") forbid (principal, ${readText}, resource) unless { principal == Tier::"own" };`;
+  expect((await call('PUT', '/api/policy', { policies: [{ name: 'texts', text: forbid }] })).status).toBe(200);
+  const refused = await chat();
+  expect(refused.status).toBe(503);
+  const { error } = (await refused.json()) as { error: { message: string; code: string; details: object } };
+  expect(error).toMatchObject({ code: 'no_device', details: { decidedBy: ['texts/quiet'] } });
+  expect(error.message).toContain(
+    '1 device holds this model; it may not see internal data: ' +
+      '1 is only a member\'s, which "texts/quiet" forbids; a steward can change that: idlewild policy show texts',
+  );
+  const explained = await ask('/api/policy/explain', { action: 'answer', class: 'internal', model: undefined });
+  expect(await explained.text()).toContain('texts/quiet');
+  expect((await call('DELETE', '/api/policy/texts')).status).toBe(200);
+  // Where it is the community's usual rule, nothing is said of policies.
+  const usual = (await (await chat({ 'Idlewild-Data-Class': 'confidential' })).json()) as { error: object };
+  expect(usual.error).not.toHaveProperty('details');
+});
+
 test('an Idempotency-Key names a question with its class: asked for other eyes it is another', async () => {
   await call('PATCH', `/api/devices/${deviceId}`, { tier: 'vetted' });
   const named = { 'Idempotency-Key': 'once' };
