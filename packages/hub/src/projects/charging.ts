@@ -1,10 +1,11 @@
 /**
- * Who pays for answers that have just ended, and for what runs when a cap is set: the accounts of keys, their people and
- * their projects, and the territory's. How amounts change is `holds.ts`'s.
+ * Who pays for answers that have just ended, and for what runs when a cap is set: the accounts of keys, their people
+ * and their projects, and the territory's. How amounts change is `holds.ts`'s.
  */
 import type { DatabaseTransaction } from '../db/schema.ts';
 import type { CapKind } from '../db/schema/projects.ts';
-import { beginCounting, chargeHolds, dayOf } from './holds.ts';
+import { dayOf } from './accounts.ts';
+import { beginCounting, chargeHolds } from './holds.ts';
 import { spendersOf, subjectsOf } from './subjects.ts';
 
 /** Charges what these requests used, which this transaction has just ended. */

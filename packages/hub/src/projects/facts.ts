@@ -10,7 +10,7 @@ import type { DatabaseTransaction } from '../db/schema.ts';
 import type { Allocations } from '../db/schema/projects.ts';
 import { locking } from '../db/row-lock.ts';
 import { floorOf, regularBound, type Asker, type Bound, type Decision, type Standing, type Way } from './decide.ts';
-import { DAY_MS, dayOf, lockAccounts, type Account } from './holds.ts';
+import { DAY_MS, dayOf, lockAccounts, type Account } from './accounts.ts';
 import { capsOf, holdingCaps, settingsOf, type Caps, type Settings } from './rules.ts';
 import { subjectsOf, type Spender } from './subjects.ts';
 

@@ -10,108 +10,9 @@
  */
 import { sql } from 'kysely';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
-import type { AccountKind } from '../db/schema/projects.ts';
 import { locking } from '../db/row-lock.ts';
-import type { Standing } from './decide.ts';
-
-export interface Account {
-  readonly kind: AccountKind;
-  readonly subject: string;
-}
-
-export const DAY_MS = 86_400_000;
-export const dayOf = (atMs: number): number => Math.floor(atMs / DAY_MS);
-
-const nameOf = ({ kind, subject }: Account): string => `${kind} ${subject}`;
-const accountOf = (name: string): Account => {
-  const [kind = '', subject = ''] = name.split(' ');
-  return { kind: kind as AccountKind, subject };
-};
-const inOrder = (accounts: readonly Account[]): Account[] =>
-  accounts.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
-
-/** Of which usage knows nothing. */
-const isOfFloor = ({ kind }: Account): boolean => kind === 'floor' || kind === 'floors';
-
-const NOTHING: Standing = { tokens: 0, held: 0, requests: 0 };
-
-/**
- * Locks the accounts of a day, making those that are not there yet: a cap that is set at noon counts the morning, as
- * far as it is in `usage`.
- */
-export async function lockAccounts(
-  tx: DatabaseTransaction,
-  territory: string,
-  day: number,
-  accounts: readonly Account[],
-): Promise<(account: Account) => Standing> {
-  const wanted = inOrder(accounts);
-  if (wanted.length === 0) return () => NOTHING;
-  let rows = await lock(tx, territory, day, wanted);
-  const missing = wanted.filter((account) => !rows.has(nameOf(account)));
-  if (missing.length > 0) {
-    for (const account of missing) {
-      const used = await usedBefore(tx, territory, day, account);
-      await tx
-        .insertInto('spend_days')
-        .values({ territory_id: territory, kind: account.kind, subject_id: account.subject, day, held: 0, ...used })
-        .onConflict((on) => on.columns(['territory_id', 'day', 'kind', 'subject_id']).doNothing())
-        .execute();
-    }
-    rows = await lock(tx, territory, day, wanted);
-  }
-  return (account) => rows.get(nameOf(account)) ?? NOTHING;
-}
-
-async function lock(
-  tx: DatabaseTransaction,
-  territory: string,
-  day: number,
-  accounts: readonly Account[],
-): Promise<Map<string, Standing>> {
-  const query = tx
-    .selectFrom('spend_days')
-    .select(['kind', 'subject_id', 'tokens', 'held', 'requests'])
-    .where('territory_id', '=', territory)
-    .where('day', '=', day)
-    .where(({ eb, or, and }) =>
-      or(accounts.map(({ kind, subject }) => and([eb('kind', '=', kind), eb('subject_id', '=', subject)]))),
-    )
-    .orderBy('kind')
-    .orderBy('subject_id');
-  const rows = await locking(tx, query).execute();
-  return new Map(rows.map(({ kind, subject_id: subject, ...standing }) => [nameOf({ kind, subject }), standing]));
-}
-
-/** What the day has of it already; who paid a floor is nowhere but here. */
-async function usedBefore(
-  tx: DatabaseTransaction,
-  territory: string,
-  day: number,
-  { kind, subject }: Account,
-): Promise<Pick<Standing, 'tokens' | 'requests'>> {
-  if (isOfFloor({ kind, subject })) return { tokens: 0, requests: 0 };
-  let query = tx
-    .selectFrom('usage')
-    .select([
-      sql<number | null>`sum(usage.prompt_tokens + usage.answer_tokens)`.as('tokens'),
-      sql<number | null>`sum(usage.requests)`.as('requests'),
-    ])
-    .where('usage.territory_id', '=', territory)
-    .where('usage.day', '=', day);
-  if (kind === 'key') query = query.where('usage.key_id', '=', subject);
-  else if (kind !== 'territory')
-    query = query.where(({ eb, or, selectFrom }) => {
-      const keys = selectFrom('keys')
-        .select('keys.id')
-        .where('keys.territory_id', '=', territory)
-        .where(kind === 'project' ? 'keys.project_id' : 'keys.person_id', '=', subject);
-      // Who asks without a key is counted under her own id.
-      return or([eb('usage.key_id', 'in', keys), eb('usage.key_id', '=', subject)]);
-    });
-  const row = await query.executeTakeFirst();
-  return { tokens: row?.tokens ?? 0, requests: row?.requests ?? 0 };
-}
+import { accountOf, countedAmong, inOrder, isOfFloor, lockAccounts, nameOf, type Account } from './accounts.ts';
+import { createChanges, type Charged } from './changes.ts';
 
 export interface HoldOrder {
   readonly id: string;
@@ -152,84 +53,6 @@ export async function takeHolds(
   await changes.write(tx, territory);
   await tx.insertInto('spend_holds').values(rows).execute();
 }
-
-const isAllocation = (payer: string | null): payer is string => payer !== null && payer !== 'floor';
-
-async function addTo(
-  tx: DatabaseTransaction,
-  territory: string,
-  day: number,
-  { kind, subject }: Account,
-  more: Standing,
-): Promise<void> {
-  await tx
-    .updateTable('spend_days')
-    .set((eb) => ({
-      tokens: eb('tokens', '+', more.tokens),
-      held: eb('held', '+', more.held),
-      requests: eb('requests', '+', more.requests),
-    }))
-    .where('territory_id', '=', territory)
-    .where('day', '=', day)
-    .where('kind', '=', kind)
-    .where('subject_id', '=', subject)
-    .execute();
-}
-
-async function addToAllocation(
-  tx: DatabaseTransaction,
-  territory: string,
-  id: string,
-  more: { readonly tokens: number; readonly held: number; readonly deviceMs: number },
-): Promise<void> {
-  await tx
-    .updateTable('allocations')
-    .set((eb) => ({
-      spent_tokens: eb('spent_tokens', '+', more.tokens),
-      held_tokens: eb('held_tokens', '+', more.held),
-      spent_device_ms: eb('spent_device_ms', '+', more.deviceMs),
-    }))
-    .where('territory_id', '=', territory)
-    .where('id', '=', id)
-    .execute();
-}
-
-/** Whose amounts change. */
-interface Charged {
-  readonly day: number;
-  /** Of accounts. */
-  readonly names: readonly string[];
-  readonly payer: string | null;
-}
-
-/** Sums of what changes, so that each row is written once, in order. */
-function createChanges() {
-  const accounts = new Map<string, { day: number; account: Account; more: Standing }>();
-  const allocations = new Map<string, { tokens: number; held: number; deviceMs: number }>();
-  return {
-    add(hold: Charged, more: Standing, deviceMs: number): void {
-      for (const name of hold.names) {
-        const key = `${name} ${hold.day}`;
-        const before = accounts.get(key)?.more ?? NOTHING;
-        const sum = {
-          tokens: before.tokens + more.tokens,
-          held: before.held + more.held,
-          requests: before.requests + more.requests,
-        };
-        accounts.set(key, { day: hold.day, account: accountOf(name), more: sum });
-      }
-      if (!isAllocation(hold.payer)) return;
-      const { tokens, held, deviceMs: ms } = allocations.get(hold.payer) ?? { tokens: 0, held: 0, deviceMs: 0 };
-      allocations.set(hold.payer, { tokens: tokens + more.tokens, held: held + more.held, deviceMs: ms + deviceMs });
-    },
-    async write(tx: DatabaseTransaction, territory: string): Promise<void> {
-      for (const [, { day, account, more }] of [...accounts].sort(byName))
-        await addTo(tx, territory, day, account, more);
-      for (const [id, more] of [...allocations].sort(byName)) await addToAllocation(tx, territory, id, more);
-    },
-  };
-}
-const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : 1);
 
 interface HoldRow {
   readonly id: string;
@@ -329,25 +152,6 @@ async function openNextDay(
     changes.add({ day, names: missing.map(nameOf), payer: null }, back, 0);
   }
   await changes.write(tx, territory);
-}
-
-/** Which of some accounts are counted, on their days. */
-async function countedAmong(
-  tx: DatabaseTransaction,
-  territory: string,
-  asked: readonly Pick<Used, 'day' | 'accounts'>[],
-): Promise<(day: number, account: Account) => boolean> {
-  const subjects = new Set(asked.flatMap(({ accounts }) => accounts.map(({ subject }) => subject)));
-  if (subjects.size === 0) return () => false;
-  const rows = await tx
-    .selectFrom('spend_days')
-    .select(['kind', 'subject_id', 'day'])
-    .where('territory_id', '=', territory)
-    .where('day', 'in', [...new Set(asked.map(({ day }) => day))])
-    .where('subject_id', 'in', [...subjects])
-    .execute();
-  const there = new Set(rows.map(({ kind, subject_id: subject, day }) => `${nameOf({ kind, subject })} ${day}`));
-  return (day, account) => there.has(`${nameOf(account)} ${day}`);
 }
 
 /** Of a hold that is locked. */

@@ -9,7 +9,7 @@
 import { sql } from 'kysely';
 import { dayNumber } from '../callers/usage.ts';
 import type { Database } from '../db/schema.ts';
-import { DAY_MS } from './holds.ts';
+import { DAY_MS } from './accounts.ts';
 import { PROJECT_LIMITS } from './limits.ts';
 
 export const SHOWBACK_BY = ['project', 'person', 'key', 'model', 'device'] as const;
