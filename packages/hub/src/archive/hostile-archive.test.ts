@@ -1,10 +1,22 @@
 /** Claims about archives that somebody made to do more than a hub's would: names that lead elsewhere, statements. */
-import { existsSync, mkdtempSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeCbor, idOfKey } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, onTestFinished, test } from 'vitest';
 import { MIGRATIONS } from '../db/migrate.ts';
 import { openDatabase } from '../db/open.ts';
 import { restore } from './restore.ts';
@@ -72,3 +84,25 @@ test.each([
   expect(await db.selectFrom('keys').select('id').execute()).toEqual([]);
   await close();
 });
+
+test.each(['a file that somebody has open', 'a link to another place'])(
+  'who laid %s where an archive is to be written gets nothing of it',
+  async (what) => {
+    const root = mkdtempSync(join(home, 'shared-'));
+    const [file, other] = [join(root, 'hub.idlewild'), join(root, 'other')];
+    writeFileSync(other, 'mine', { mode: 0o666 });
+    if (what.includes('link')) symlinkSync(other, `${file}.next`);
+    else writeFileSync(`${file}.next`, '', { mode: 0o666 });
+    const seen = openSync(`${file}.next`, 'r');
+    onTestFinished(() => closeSync(seen));
+    const options = { file, kind: 'backup', nowMs: 1, random: nodeRandom, signal: common.signal } as const;
+    await writeArchive(options, async (writer) => {
+      await writer.part('secrets/territory.key', nodeRandom.bytes(32));
+      return { territory: { id: 'ter_a', name: 'guests' }, migrations: [], rows: {}, withBlobs: false, incomplete: [] };
+    });
+    expect(readFileSync(seen, 'utf8')).toBe(what.includes('link') ? 'mine' : '');
+    expect(readFileSync(other, 'utf8')).toBe('mine');
+    expect(lstatSync(file)).toMatchObject({ mode: 0o100600 });
+    expect(existsSync(`${file}.next`)).toBe(false);
+  },
+);

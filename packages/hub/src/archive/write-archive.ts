@@ -56,12 +56,13 @@ export async function writeArchive(
     version: HUB_VERSION,
     createdAt: new Date(nowMs).toISOString(),
   };
-  const handle = await open(next, 'w', 0o600).catch((error: unknown) => {
-    throw placeError(error, file);
-  });
+  // What is there was left by a run that was interrupted, or laid there by somebody who reads along or leads elsewhere.
+  const handle = await rm(next, { force: true })
+    .then(() => open(next, 'wx', 0o600))
+    .catch((error: unknown) => {
+      throw placeError(error, file);
+    });
   try {
-    // A file that an interrupted run left may have been anybody's to read.
-    await handle.chmod(0o600);
     const raw = bufferInto((bytes) => handle.writeFile(bytes), options.signal);
     const sealed =
       options.passphrase === undefined
