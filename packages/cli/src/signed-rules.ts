@@ -56,8 +56,8 @@ export async function signRules(
   if (before > last + LIMITS.useVersionsSkippedMax)
     throw new IdlewildError(
       'conflict',
-      `the hub says that the rules are at version ${before}, and ${last} was seen here; nothing was signed, for callers ` +
-        'would take nothing below that any more. If it is true, ask whoever runs the hub',
+      `the hub says that the rules are at version ${before}, and ${last} was seen here; nothing was signed, for ` +
+        'callers would take nothing below that any more. If it is true, ask whoever runs the hub',
     );
   const version = Math.max(before, last) + 1;
   if (version > before + 1)
