@@ -22,9 +22,9 @@ export const HUB_LIMITS = {
   handshakePaceMs: 5,
   /**
    * Who has said nothing for so long, before its hello or its proof, goes when so many handshakes are open that others
-   * would be sent away: a device needs a way there and back, and a hub that is as late as this has hardly any.
+   * would be sent away: half of what a handshake may take, for a machine that is a thousand devices has many to answer.
    */
-  handshakeSilentMsMax: 3_000,
+  handshakeSilentMsMax: 5_000,
   handshakesOpenMany: 512,
   /** Within it a device that has connected says hello, unless this hub is too busy to hear it. */
   handshakeHelloMs: 500,
