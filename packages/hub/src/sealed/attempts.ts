@@ -98,7 +98,8 @@ export function createSealedAttempts(deps: SealedAttemptsDeps): SealedAttempts {
     const ms = clock.monotonic() - attempt.startedAtMs;
     const counts = { promptTokens, cachedTokens: Math.min(attempt.cachedTokens, promptTokens), answerTokens };
     const drawn = energyWh === undefined ? {} : { energyWh };
-    const end = { request, state, reason, ...counts, deviceMs: ms, failovers: 0, exact: true, ...drawn };
+    const had = { device: device.id, deviceMs: ms, ...drawn };
+    const end = { request, state, reason, ...counts, ...had, failovers: 0, exact: true };
     const { lease, epoch } = grant;
     const written =
       receipt?.then((statement) =>

@@ -10,6 +10,7 @@ import { given } from '../identity/leaving.ts';
 import { touchPeople } from '../people/versions.ts';
 import type { Permit } from '../policy/permit.ts';
 import { transact } from '../db/transact.ts';
+import { readShowback } from '../projects/showback.ts';
 import { createReplicatedWorld, leases, ordersOf, type ReplicatedWorld } from './testing/replicated-world.ts';
 
 const actor = 'test';
@@ -238,6 +239,11 @@ test.each([
     // It was given by that device, too, and the caller has the very same statement.
     const id = await idOfKey('dev', device.key.publicKey, nodeCrypto);
     expect(await given(db, territory.id, id)).toEqual({ answers: 1, tokens: 2 });
+    const day = new Date(clock.now()).toISOString().slice(0, 10);
+    const used = { requests: 1, failed: 0, promptTokens: 3, answerTokens: 2, energyUntold: receipts.without };
+    expect(await readShowback(db, { territory: territory.id, by: 'device', from: day, to: day })).toMatchObject([
+      { id, ...used, energyWh: energy?.wattHours ?? 0 },
+    ]);
     expect(await db.selectFrom('receipts').select('statement').execute()).toEqual([{ statement: said.receipt }]);
   },
 );
