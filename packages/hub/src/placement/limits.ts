@@ -8,7 +8,7 @@ export const PLACEMENT_LIMITS = {
   narrowKeptMs: 3_600_000,
   /** Until what nobody could serve has been heard of and a device is told: two beats, a look, and the way back. */
   planMsMax: 3_000,
-  /** Whether a model that is being fetched for a request is still on its way is looked at this often. */
+  /** Looked up so often: whether a model is still on its way for who waits, and who may serve a circle. */
   hopeLookMs: 1_000,
   /** What a line of 100 Mbit/s fetches while a request may wait; for more its caller is told to come back. */
   awaitedBytesMax: 536_870_912,

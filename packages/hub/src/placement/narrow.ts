@@ -1,8 +1,7 @@
 /**
  * What is asked for by those whom not every device may serve: how much of each model in each circle, counted as all
- * demand is. It begins with a request for which nobody who may serve it has the models ready, is counted from then on
- * whoever serves it, and is forgotten when nobody has asked for a while. Where there is no more room, what is asked for
- * least goes first.
+ * demand is, whether it is served or not: who is served today must not lose the place to who is not. It is forgotten
+ * when nobody has asked for a while. Where there is no more room, what is asked for least goes first.
  */
 import type { DataClass } from '@idlewild/protocol';
 import { keyOf, type Circle } from './circle.ts';
@@ -30,8 +29,7 @@ export interface SaidNarrow {
 }
 
 export interface NarrowDemand {
-  /** Returns whether it is one that nobody could serve until now. */
-  asked(models: readonly string[], circle: Circle, isServed: boolean, nowMs: number): boolean;
+  asked(models: readonly string[], circle: Circle, isServed: boolean, nowMs: number): void;
   find(models: readonly string[], circle: Circle): Narrow | undefined;
   said(): SaidNarrow[];
   heard(said: readonly SaidNarrow[], nowMs: number): void;
@@ -79,13 +77,10 @@ export function createNarrowDemand({ halfLifeMs, keptMs, narrowMax }: NarrowBoun
 
   return {
     asked(models, circle, isServed, nowMs) {
-      if (isServed && !known.has(nameOf(models, circle))) return false;
       const narrow = count(models, circle, 1, nowMs);
       narrow.unsaid += 1;
-      const isNew = !isServed && narrow.unmetSinceMs === undefined;
       if (isServed) narrow.unmetSinceMs = undefined;
       else narrow.unmetSinceMs ??= nowMs;
-      return isNew;
     },
     find: (models, circle) => known.get(nameOf(models, circle)),
     said() {

@@ -13,7 +13,16 @@ import { FLEET_LIMITS } from '../replicas/limits.ts';
 import type { Duty } from '../replicas/port.ts';
 import type { ConnectedDevice } from '../session/connected-device.ts';
 import type { Sessions } from '../session/port.ts';
-import { circleOf, differencesOf, inCircle, keyOf, mayServe, type Ask, type Differences } from './circle.ts';
+import {
+  circleOf,
+  differencesOf,
+  inCircle,
+  keyOf,
+  mayServe,
+  type Ask,
+  type Circle,
+  type Differences,
+} from './circle.ts';
 import { isLive, isReadyFor, outlookFor, type Outlook } from './coming.ts';
 import type { Holding, Need, PlacedDevice, PlacedModel } from './community.ts';
 import { createDemand } from './demand.ts';
@@ -83,6 +92,8 @@ interface Told {
 interface State extends PlacementDeps {
   readonly demand: ReturnType<typeof createDemand>;
   readonly narrow: NarrowDemand;
+  /** By circle, for a moment. */
+  readonly narrowness: Map<string, { readonly isNarrow: boolean; readonly untilMs: number }>;
   /** Looked up again after a device has come or gone. */
   differences: Differences | undefined;
   readonly told: Map<string, Told>;
@@ -112,6 +123,7 @@ export function createPlacement(deps: PlacementDeps): Placement {
       keptMs: PLACEMENT_LIMITS.narrowKeptMs,
       narrowMax: PLACEMENT_LIMITS.narrowMax,
     }),
+    narrowness: new Map(),
     differences: undefined,
     told: new Map(),
     seen: new Map(),
@@ -145,7 +157,7 @@ export function createPlacement(deps: PlacementDeps): Placement {
       });
     },
     onJoin() {
-      state.differences = undefined;
+      forgetDifferences(state);
       soon(state);
     },
     onStatus(device) {
@@ -156,10 +168,11 @@ export function createPlacement(deps: PlacementDeps): Placement {
     },
     onGone(device) {
       state.seen.delete(device.id);
-      state.differences = undefined;
+      forgetDifferences(state);
       soon(state);
     },
     onTrust() {
+      forgetDifferences(state);
       if (!state.narrow.isEmpty()) soon(state);
     },
     said() {
@@ -199,21 +212,51 @@ function asked(state: State, ask: Ask): void {
     state.demand.asked(model, nowMs);
     state.asked.set(model, (state.asked.get(model) ?? 0) + 1);
   }
-  let [isServed, isOpen, isHopeless] = [false, true, true];
-  for (const device of state.sessions.list()) {
-    const may = mayServe(device, ask, state.eyes);
-    // Whoever pauses comes back.
-    if (may) isHopeless = false;
-    else if (isLive(device)) isOpen = false;
-    isServed = may && isLive(device) && isReadyFor(device, ask.models);
-    if (isServed) break;
-  }
-  if (isServed ? !state.narrow.isEmpty() : !isOpen && !isHopeless)
-    state.narrow.asked(ask.models, circleIn(state, ask), isServed, nowMs);
-  if (!isServed) soon(state);
+  const circle = circleIn(state, ask);
+  const served = servedNow(state, ask);
+  const isNarrow = served === 'by the asker alone' ? false : isNarrowNow(state, circle);
+  if (isNarrow) state.narrow.asked(ask.models, circle, served === 'yes', nowMs);
+  if (served === 'no') soon(state);
 }
 
-function circleIn(state: State, ask: Ask): ReturnType<typeof circleOf> {
+/** A device of the asker's own tells nothing of whom others could be served by. */
+function servedNow({ sessions, eyes }: State, ask: Ask): 'yes' | 'by the asker alone' | 'no' {
+  const { person } = ask.text;
+  const anybody: Ask = { ...ask, text: { ...ask.text, person: undefined } };
+  let isOwn = false;
+  for (const device of sessions.list()) {
+    if (!isLive(device) || !isReadyFor(device, ask.models)) continue;
+    if (mayServe(device, anybody, eyes)) return 'yes';
+    isOwn ||= person !== undefined && mayServe(device, ask, eyes);
+  }
+  return isOwn ? 'by the asker alone' : 'no';
+}
+
+/** Whether some may serve it and others may not; looked up now and then, for it is asked at every request. */
+function isNarrowNow({ narrowness, sessions, eyes, clock }: State, circle: Circle): boolean {
+  const key = keyOf(circle);
+  const nowMs = clock.monotonic();
+  const known = narrowness.get(key);
+  if (known !== undefined && nowMs < known.untilMs) return known.isNarrow;
+  const isIn = inCircle(circle, eyes);
+  let [isOpen, isHopeless] = [true, true];
+  for (const device of sessions.list()) {
+    // Whoever pauses comes back.
+    if (isIn(device)) isHopeless = false;
+    else if (isLive(device)) isOpen = false;
+  }
+  if (narrowness.size >= PLACEMENT_LIMITS.narrowMax) narrowness.clear();
+  const isNarrow = !isOpen && !isHopeless;
+  narrowness.set(key, { isNarrow, untilMs: nowMs + PLACEMENT_LIMITS.hopeLookMs });
+  return isNarrow;
+}
+
+function forgetDifferences(state: State): void {
+  state.differences = undefined;
+  state.narrowness.clear();
+}
+
+function circleIn(state: State, ask: Ask): Circle {
   state.differences ??= differencesOf(state.sessions.list());
   return circleOf(ask, state.differences, PLACEMENT_LIMITS.circlePoolsMax);
 }

@@ -130,6 +130,35 @@ test('a place that is kept for somebody is free again when nobody has asked for 
   expect(vetted.wanted()).toEqual(['b']);
 });
 
+test('who is served does not lose the place to who is not, and asks for less', async () => {
+  const { hub, vetted, ask, pass, clock } = await crowded();
+  for (let i = 0; i < 4; i++) expect((await ask(hub, 'b')).failure()).toBeUndefined();
+  const asked = await ask(hub, 'a');
+  await pass(3 * PLACEMENT_LIMITS.planMsMax);
+  expect(asked.failure()).toMatchObject({ code: 'no_device', message: expect.stringContaining('no room') as string });
+  expect(vetted.wanted()).toEqual(['b']);
+  // It is asked for far more by and by.
+  for (let i = 0; i < 30; i++) await ask(hub, 'a');
+  await clock.advance(10 * 60_000 + HUB_LIMITS.placementMs);
+  expect(vetted.wanted()).toEqual(['a']);
+});
+
+test('whom a device of their own serves is no reason to bring a model to another', async () => {
+  const { hub, vetted, others, join, person, ask, pass } = await crowded();
+  await person(hub, 'per_ada');
+  const own = await join(hub, 'own', { person: 'per_ada', has: ['a'] });
+  await pass(1_000);
+  expect((await ask(hub, 'a', { person: 'per_ada' })).failure()).toBeUndefined();
+  expect(own.orders()).toHaveLength(1);
+  await pass(HUB_LIMITS.placementMs + 3_000);
+  expect(vetted.wanted()).toEqual(['b']);
+  // Nor does who it is move anything: what only her own device may serve does not come there for her.
+  vetted.link.cut('a test');
+  others[2]?.link.cut('a test');
+  await pass(1_000);
+  expect((await ask(hub, 'b', { person: 'per_ada' })).failure()).toMatchObject({ code: 'no_device' });
+});
+
 test('two models asked for in turn by those whom one device may serve do not drive each other out', async () => {
   const { hub, vetted, ask, clock } = await crowded();
   const before = vetted.lists();

@@ -42,6 +42,8 @@ export interface CrowdedWorld {
   pool(hub: Hub, device: Agent, name: string): Promise<void>;
   tier(hub: Hub, device: Agent, tier: DeviceTier): Promise<void>;
   vouch(hub: Hub, device: Agent): Promise<void>;
+  /** A member of the territory. */
+  person(hub: Hub, id: string): Promise<void>;
   ask(hub: Hub, model: string, asking?: Asking): Promise<Asked>;
   /** Asks for a place for a sealed prompt. */
   offer(hub: Hub, model: string, asking?: Asking & { readonly judges?: readonly string[] }): Promise<Asked>;
@@ -226,6 +228,18 @@ export async function createCrowdedWorld(models: readonly string[]): Promise<Cro
     async vouch(hub, device) {
       vouchFor ??= await addTestSteward(hub, clock.now);
       await vouchFor(device);
+    },
+    async person(hub, id) {
+      const nowMs = clock.now();
+      await database.db.insertInto('people').values({ id, name: id, created_at_ms: nowMs }).execute();
+      const member = {
+        territory_id: hub.territory.id,
+        person_id: id,
+        name: id,
+        state: 'active',
+        joined_at_ms: nowMs,
+      } as const;
+      await database.db.insertInto('members').values(member).execute();
     },
     async pin(hub, name) {
       await hub.models.pin({ territory: hub.territory.id, name, pinned: true, actor: 'test' });
