@@ -3,7 +3,7 @@
  * before (an error, a full disk, Ctrl-C) leaves nothing, and a FILE that was there as it was.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { IdlewildError, utf8, type Random } from '@idlewild/protocol';
 import { HUB_VERSION } from '../version.ts';
@@ -56,12 +56,9 @@ export async function writeArchive(
     version: HUB_VERSION,
     createdAt: new Date(nowMs).toISOString(),
   };
-  // What is there was left by a run that was interrupted, or laid there by somebody who reads along or leads elsewhere.
-  const handle = await rm(next, { force: true })
-    .then(() => open(next, 'wx', 0o600))
-    .catch((error: unknown) => {
-      throw placeError(error, file);
-    });
+  const handle = await createAnew(next).catch((error: unknown) => {
+    throw placeError(error, file);
+  });
   try {
     const raw = bufferInto((bytes) => handle.writeFile(bytes), options.signal);
     const sealed =
@@ -87,6 +84,12 @@ export async function writeArchive(
     await rm(next, { force: true });
     throw placeError(error, file);
   }
+}
+
+/** What is there was left by a run that was interrupted, or laid there by somebody who reads along. */
+async function createAnew(path: string): Promise<FileHandle> {
+  await rm(path, { force: true });
+  return open(path, 'wx', 0o600);
 }
 
 /** What is there may be replaced by a newer archive; a folder or a device must not be. */
