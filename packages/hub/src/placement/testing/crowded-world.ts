@@ -2,7 +2,6 @@
  * Replicas of one hub whose devices have room for some models only, and fetch what they are told to hold as agents do:
  * a while after they were told they have it ready. The clock is stepped.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   DATA_CLASSES,
   LIMITS,
@@ -18,7 +17,7 @@ import {
   type WantedModel,
 } from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
-import { createFakeClock, createSeededRandom, type FakeClock } from '@idlewild/protocol/testing';
+import { createFakeClock, createSeededRandom, yieldToNode, type FakeClock } from '@idlewild/protocol/testing';
 import { onTestFinished } from 'vitest';
 import { createLocalBusHub, type BusFaults, type LocalBusHub } from '../../bus/local-bus.ts';
 import { openDatabase } from '../../db/open.ts';
@@ -96,7 +95,7 @@ export interface Asked {
 const ONE_BYTES = 24;
 
 export async function createCrowdedWorld(models: readonly string[]): Promise<CrowdedWorld> {
-  const clock = createFakeClock(() => nextTurn());
+  const clock = createFakeClock(yieldToNode);
   const random = createSeededRandom(1);
   const database = await openDatabase({ file: ':memory:', clock, sync: 'off' });
   const store = createMemoryBlobStore({ crypto: nodeCrypto, quotaBytes: 2 ** 20 });
