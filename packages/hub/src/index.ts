@@ -20,7 +20,7 @@ export { createLocalBusHub, type BusFaults, type LocalBusHub, type LocalBusMembe
 export type { Bus } from './bus/port.ts';
 export { createRegister, type Register } from './replicas/register.ts';
 export { createContinuation, createEventIds, lastEventId } from './gateway/asking/event-ids.ts';
-export { holdFor, sharesOf, type Spender } from './gateway/asking/spend-hook.ts';
+export { holdFor, sharesOf } from './gateway/asking/spend-hook.ts';
 export { estimateUse } from './gateway/asking/token-estimate.ts';
 export { addMember } from './people/members.ts';
 export type { Making, Started } from './callers/recording.ts';
@@ -29,11 +29,4 @@ export { testPolicies } from './policy/cases.ts';
 export { rescuePolicy } from './policy/rescue.ts';
 export type { KeyPrincipal } from './identity/principal.ts';
 export type { ConnectedDevice } from './session/connected-device.ts';
-export type {
-  AnswerHandle,
-  AnswerMeter,
-  AnswerOutcome,
-  AnswerRequest,
-  AnswerSink,
-  Answers,
-} from './answers/port.ts';
+export type { AnswerHandle, AnswerMeter, AnswerOutcome, AnswerRequest, AnswerSink, Answers } from './answers/port.ts';

@@ -6,6 +6,7 @@
  */
 import type { AnswerEvent, AnswerWork, DeviceTier, ErrorCode } from '@idlewild/protocol';
 import type { AnswerOutcome } from '@idlewild/hub';
+import type { Booked } from './members/booked.ts';
 import type { Written } from './machines/shared-database.ts';
 
 /** The frame of a device in whose handling something happened. */
@@ -17,12 +18,20 @@ export interface Via {
 /** Why a device must not run what it was given. */
 export type Forbidden = 'consent' | 'territory' | 'paused' | 'draining';
 
+/**
+ * What stewards turn on and off: a device is in a pool, a key is bound to one (`ID POOL`), a person is suspended, a
+ * model stopped, a rule of use in force.
+ */
+export type ChangeKind = 'pool' | 'bound' | 'suspended' | 'stopped' | 'ruled';
+
 export type SimEvent =
   /** `keyed`: under an Idempotency-Key, so that its caller comes back when its stream breaks. */
   | {
       readonly e: 'asked';
       readonly request: number;
       readonly key: string;
+      /** By name. */
+      readonly model: string;
       readonly work: Omit<AnswerWork, 'tokens'>;
       readonly keyed?: true;
     }
@@ -91,6 +100,25 @@ export type SimEvent =
   | { readonly e: 'trusting' | 'trusted'; readonly device: string; readonly tier: DeviceTier }
   | { readonly e: 'act'; readonly action: string; readonly subject: string; readonly actor: string }
   | { readonly e: 'denied'; readonly action: string; readonly actor: string }
+  /** An act that the audit log has once for each time that it was done, and perhaps for one that nobody heard of. */
+  | { readonly e: 'trying'; readonly action: string; readonly subject: string }
+  /** A steward changes something, and it is done; between the two either may hold. */
+  | { readonly e: 'changing' | 'changed'; readonly what: ChangeKind; readonly subject: string; readonly isOn: boolean }
+  /** What a request may spend was held, or refused, under this name. */
+  | {
+      readonly e: 'held';
+      readonly request: number;
+      readonly hold: string;
+      readonly tokens: number;
+      readonly tokensMax: number;
+    }
+  | { readonly e: 'unheld'; readonly request: number; readonly hold: string; readonly code: string }
+  /** Something of spending was committed. */
+  | { readonly e: 'booked'; readonly fact: Booked }
+  /** All that was committed until now is booked. */
+  | { readonly e: 'read' }
+  /** A device was offered for a sealed prompt. */
+  | { readonly e: 'offered'; readonly request: number; readonly key: string; readonly device: string }
   /** Somebody seals a prompt, takes a token, and hears or makes an end of it. */
   | { readonly e: 'sealing'; readonly request: number; readonly work: Omit<AnswerWork, 'tokens'> }
   | { readonly e: 'unsealed'; readonly request: number; readonly i: number; readonly id: number; readonly s: string }
@@ -127,4 +155,7 @@ export type Timed = SimEvent & { readonly atMs: number };
 
 /** What is left out of traces: it fills them and says little. */
 export const isRoutine = (event: SimEvent): boolean =>
-  event.e === 'counted' || event.e === 'sent' || (event.e === 'told' && event.kind === 'heartbeat.ack');
+  event.e === 'counted' ||
+  event.e === 'read' ||
+  event.e === 'sent' ||
+  (event.e === 'told' && event.kind === 'heartbeat.ack');

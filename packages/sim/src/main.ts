@@ -1,7 +1,7 @@
 /**
  * Runs one seed, or several one after the other, and says what happened:
  *   node packages/sim/src/main.ts --seed N [--seeds COUNT] [--devices 200] [--minutes 2] [--replicas 1]
- *      [--neighbours 0] [--sealed 0] [--trace]
+ *      [--neighbours 0] [--sealed 0] [--members 0] [--trace]
  * Exits with 1 when an invariant was broken.
  */
 import { parseArgs } from 'node:util';
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     replicas: { type: 'string', default: '1' },
     neighbours: { type: 'string', default: '0' },
     sealed: { type: 'string', default: '0' },
+    members: { type: 'string', default: '0' },
     trace: { type: 'boolean', default: false },
   },
 });
@@ -31,6 +32,7 @@ for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.
     replicas: Number(values.replicas),
     neighbours: Number(values.neighbours),
     sealed: Number(values.sealed),
+    members: Number(values.members),
     traceLinesMax: values.trace ? Number.MAX_SAFE_INTEGER : 0,
   });
   if (values.trace) process.stdout.write(report.trace.join(''));

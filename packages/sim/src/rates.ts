@@ -123,6 +123,41 @@ export const CALM_REPLICAS: ReplicaRates = {
   lineBreaks: 0,
 };
 
+/** What stewards do to members, where there are some. */
+export interface StewardRates {
+  readonly capChanges: number;
+  readonly floorChanges: number;
+  /** Allocations that are granted, changed and ended. */
+  readonly grants: number;
+  readonly suspensions: number;
+  readonly modelStops: number;
+  readonly poolChanges: number;
+  readonly bindingChanges: number;
+  readonly ruleChanges: number;
+}
+
+export const STEWARD_RATES: StewardRates = {
+  capChanges: 30,
+  floorChanges: 4,
+  grants: 8,
+  suspensions: 4,
+  modelStops: 1,
+  poolChanges: 20,
+  bindingChanges: 4,
+  ruleChanges: 2,
+};
+
+export const CALM_STEWARDS: StewardRates = {
+  capChanges: 0,
+  floorChanges: 0,
+  grants: 0,
+  suspensions: 0,
+  modelStops: 0,
+  poolChanges: 0,
+  bindingChanges: 0,
+  ruleChanges: 0,
+};
+
 /** Of a community whose processes are another's, too. */
 export const NO_PROCESS_FAULTS = {
   hubCrashes: 0,

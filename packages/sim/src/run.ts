@@ -10,7 +10,17 @@ import { familyOf } from './machines/device.ts';
 import { startFaults, type Faults } from './faults/faults.ts';
 import { INVARIANTS, type Invariant } from './invariants/all.ts';
 import type { Checker, CreateChecker, Facts } from './invariants/checker.ts';
-import { NO_PROCESS_FAULTS, RATES, REPLICA_RATES, type Rates, type ReplicaRates } from './rates.ts';
+import { readBooks } from './members/booked.ts';
+import { fillPools } from './members/members.ts';
+import {
+  NO_PROCESS_FAULTS,
+  RATES,
+  REPLICA_RATES,
+  STEWARD_RATES,
+  type Rates,
+  type ReplicaRates,
+  type StewardRates,
+} from './rates.ts';
 import { takeSnapshot, type Snapshot } from './snapshot.ts';
 import { startSealing } from './callers/sealed-callers.ts';
 import { startTrespassing } from './faults/trespass.ts';
@@ -23,13 +33,15 @@ export interface SimulationOptions {
   readonly devices?: number;
   /** Virtual minutes of faults, before the settling; 2. */
   readonly virtualMinutes?: number;
-  readonly rates?: Partial<Rates & ReplicaRates>;
+  readonly rates?: Partial<Rates & ReplicaRates & StewardRates>;
   /** 1, which is a hub that is alone. */
   readonly replicas?: number;
   /** Devices of a second community in the same hub; 0, and then there is none. */
   readonly neighbours?: number;
   /** Sealed prompts in a virtual minute; 0. */
   readonly sealed?: number;
+  /** People with keys, projects, caps and pools, and stewards who change them; 0. */
+  readonly members?: number;
   /** Models; 1. With more, no device has room for all. */
   readonly models?: number;
   /** Whether every device may see every text; by the dice. */
@@ -99,8 +111,9 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     replicas = 1,
     neighbours = 0,
     sealed = 0,
+    members = 0,
   } = options;
-  const rates = { ...RATES, ...REPLICA_RATES, ...options.rates };
+  const rates = { ...RATES, ...REPLICA_RATES, ...STEWARD_RATES, ...options.rates };
   const violations: Violation[] = [];
   const figures = createFigures();
   const courts: Court[] = [swearIn(violations, replicas), swearIn(violations, replicas)];
@@ -119,6 +132,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     trusting: options.trusting ?? false,
     replicas,
     neighbours,
+    members,
     onEvent(event, isNeighbour) {
       count(figures, event);
       for (const checker of courts[Number(isNeighbour)]?.jury ?? []) checker.see?.(event);
@@ -134,6 +148,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
   try {
     for (const device of worlds.flatMap(({ devices: all }) => all)) await device.start({ diskIsLost: false });
     await world.run(JOINING_MS);
+    if (world.members !== undefined) await fillPools(world);
     breakage?.meanwhile?.(world);
     for (const each of worlds) sample(each);
     const sealing = sealed > 0 ? await startSealing(world, sealed, breakage?.sealed) : undefined;
@@ -146,6 +161,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     for (const each of asking) each.end();
     await settle(worlds, faults);
     await readWritten(world);
+    await readBooked(world);
     if (sealing !== undefined) await searchDatabase(world);
     for (const court of courts) await inspect(court, 'rest');
     return {
@@ -203,6 +219,7 @@ function swearIn(violations: Violation[], replicas: number): Court {
     },
     models: () => new Set(court.world?.models.map(({ cid }) => cid)),
     strangers: () => idsOf(court.world?.stranger()),
+    keyOf: (id) => court.world?.callerKeys.find((key) => key.id === id),
   };
   court.jury = Object.entries(INVARIANTS).map(([name, create]: [string, CreateChecker]) =>
     create((what) => {
@@ -242,6 +259,7 @@ function sample(world: World): void {
     const begun = hubs.reduce((left, hub) => left - leasesOf(hub), world.begun());
     for (const hub of hubs) record.note({ e: 'counted', ...hub.answers.counts(), interrupted: Math.max(0, begun) });
     await readWritten(world);
+    await readBooked(world);
     agenda.at(clock.monotonic() + SAMPLE_MS, round);
   };
   void round();
@@ -249,6 +267,15 @@ function sample(world: World): void {
 
 async function readWritten({ cluster, record }: World): Promise<void> {
   for (const written of (await cluster.shared?.written()) ?? []) record.note({ e: 'wrote', ...written });
+}
+
+async function readBooked({ members, cluster, process, record }: World): Promise<void> {
+  const running = process();
+  if (members === undefined || running === undefined) return;
+  const { hub } = running;
+  for (const fact of await readBooks(cluster.shared?.db ?? hub.db, hub.territory.id))
+    record.note({ e: 'booked', fact });
+  record.note({ e: 'read' });
 }
 
 const createFigures = (): Figures => ({

@@ -37,6 +37,19 @@ export interface ReceiptRow {
   readonly sealed: SealedReceipt | undefined;
 }
 
+export interface SpendingRows {
+  /** Ids of holds. */
+  readonly holds: readonly string[];
+  /** By kind and subject. */
+  readonly days: readonly {
+    readonly name: string;
+    readonly day: number;
+    readonly tokens: number;
+    readonly held: number;
+  }[];
+  readonly allocations: readonly { readonly id: string; readonly spent: number; readonly held: number }[];
+}
+
 export interface Snapshot {
   /** `recovered`: a hub has just started. `rest`: nothing is asked any more, and all faults are over. */
   readonly when: 'recovered' | 'rest';
@@ -44,6 +57,8 @@ export interface Snapshot {
   readonly journalRows: number;
   /** Requests under Idempotency-Keys that go on, or would if their callers came. */
   readonly runs: number;
+  /** What is held and spent, where there are members. */
+  readonly spending: SpendingRows | undefined;
   /** How the sums of usage differ from the requests. */
   readonly usage: string | undefined;
   readonly receipts: readonly ReceiptRow[];
@@ -119,6 +134,7 @@ export async function takeSnapshot(world: World, when: Snapshot['when']): Promis
     requests,
     journalRows: journal.length,
     runs: runs.length,
+    spending: world.members === undefined ? undefined : await spendingRows(hub),
     usage: await usageDiffers(hub),
     receipts,
     audit: await readAudit(hub, territory),
@@ -240,6 +256,17 @@ async function usageDiffers({ db, territory }: Hub): Promise<string | undefined>
   return wrong.length === 0
     ? undefined
     : `usage differs from requests: ${wrong.map((sum) => `${sum} ${used[sum]} of ${due[sum]}`).join(', ')}`;
+}
+
+async function spendingRows({ db, territory: { id } }: Hub): Promise<SpendingRows> {
+  const holds = await db.selectFrom('spend_holds').select('id').where('territory_id', '=', id).execute();
+  const days = await db.selectFrom('spend_days').selectAll().where('territory_id', '=', id).execute();
+  const rows = await db.selectFrom('allocations').selectAll().where('territory_id', '=', id).execute();
+  return {
+    holds: holds.map((hold) => hold.id),
+    days: days.map(({ kind, subject_id: subject, ...row }) => ({ name: `${kind} ${subject}`, ...row })),
+    allocations: rows.map((row) => ({ id: row.id, spent: row.spent_tokens, held: row.held_tokens })),
+  };
 }
 
 /** On disks: whoever lives and could run the model, with room beside what it was asked to hold. */

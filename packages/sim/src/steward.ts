@@ -3,13 +3,14 @@
  * it. An act that the hub acknowledged becomes an event; one under which the hub died is in the log or is not.
  */
 import { codeOf, type DeviceTier } from '@idlewild/protocol';
-import type { Hub } from '@idlewild/hub';
+import type { Hub, KeyPrincipal } from '@idlewild/hub';
 import type { CallerKey } from './callers/callers.ts';
 import type { HubProcess } from './machines/hub-process.ts';
+import { createMemberActs, type MemberActs } from './members/steward-acts.ts';
 import type { Record } from './record.ts';
 
-export interface Steward {
-  createKey(name: string): Promise<CallerKey>;
+export interface Steward extends MemberActs {
+  createKey(name: string, of?: KeyOf): Promise<CallerKey>;
   /** By this process; any that answers, unless it is said. */
   revokeKey(id: string, by?: HubProcess): Promise<void>;
   createInvite(uses: number, tier: DeviceTier): Promise<Uint8Array>;
@@ -19,17 +20,35 @@ export interface Steward {
   revokeDevice(id: string, by?: HubProcess): Promise<void>;
   /** Somebody without the right tries the same; nothing may come of it. */
   meddle(caller: CallerKey): Promise<void>;
+  /** Whatever else a steward may do. */
+  readonly act: Act;
+}
+
+/** Whose key it is; absent: the community's, for whoever calls. */
+export interface KeyOf {
+  readonly role: string;
+  readonly person?: string;
+  readonly project?: string;
 }
 
 export interface StewardDeps {
   readonly record: Record;
   readonly process: () => HubProcess | undefined;
+  readonly nowMs: () => number;
   /** A test breaks the world by leaving this out. */
   readonly dropsRevoked: boolean;
 }
 
 type Action = Parameters<Hub['policy']['check']>[1];
+export type Act = <Result>(
+  action: Action,
+  run: (hub: Hub, territory: string, by: KeyPrincipal) => Promise<Done<Result>>,
+  acting?: HubProcess,
+) => Promise<Result>;
+
 interface Done<Result> {
+  /** As the audit log calls it; absent: as the policy does. */
+  readonly action?: string;
   readonly subject: string;
   readonly result: Result;
   /** It was so already, and nothing was done. */
@@ -39,7 +58,7 @@ interface Done<Result> {
 const INVITE_MS = 3_600_000;
 
 /** Makes the first steward's key, as the hub's first start does. */
-export async function createSteward({ record, process, dropsRevoked }: StewardDeps): Promise<Steward> {
+export async function createSteward({ record, process, nowMs, dropsRevoked }: StewardDeps): Promise<Steward> {
   const first = current();
   const { hub } = first;
   const made = await hub.keys.create({ territory: hub.territory.id, role: 'steward', name: 'steward', actor: hub.id });
@@ -53,27 +72,30 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
 
   async function act<Result>(
     action: Action,
-    run: (hub: Hub, territory: string, actor: string) => Promise<Done<Result>>,
+    run: (hub: Hub, territory: string, by: KeyPrincipal) => Promise<Done<Result>>,
     acting: HubProcess = current(),
   ): Promise<Result> {
     const territory = acting.hub.territory.id;
     const principal = await acting.hub.keys.authenticate(made.key);
     await acting.hub.policy.check(principal, action, { territory });
-    const { subject, result, isVain = false } = await run(acting.hub, territory, principal.keyId);
-    if (!isVain) acting.give(() => record.note({ e: 'act', action, subject, actor: principal.keyId }));
+    const { action: done = action, subject, result, isVain = false } = await run(acting.hub, territory, principal);
+    if (!isVain) acting.give(() => record.note({ e: 'act', action: done, subject, actor: principal.keyId }));
     return result;
   }
 
   return {
-    createKey: (name) =>
-      act('createKey', async (hub, territory, actor) => {
-        const { id, key } = await hub.keys.create({ territory, role: 'caller', name, actor });
-        return { subject: id, result: { id, key } };
+    ...createMemberActs(record, act, nowMs),
+    act,
+    createKey: (name, of = { role: 'caller' }) =>
+      act('createKey', async (hub, territory, { keyId: actor }) => {
+        const { id, key } = await hub.keys.create({ territory, name, actor, ...of });
+        const { person, project } = of;
+        return { subject: id, result: { id, key, person, project } };
       }),
     revokeKey: (id, by) =>
       act(
         'revokeKey',
-        async (hub, territory, actor) => {
+        async (hub, territory, { keyId: actor }) => {
           await hub.keys.revoke({ territory, id, actor });
           return { subject: id, result: undefined };
         },
@@ -84,7 +106,7 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
       record.note({ e: 'trusting', device, tier });
       await act(
         'tierDevice',
-        async (hub, territory, actor) => {
+        async (hub, territory, { keyId: actor }) => {
           const isVain = !(await hub.deviceTrust.set({ territory, id: device, tier, actor }));
           return { subject: device, result: undefined, isVain };
         },
@@ -93,7 +115,7 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
       acting.give(() => record.note({ e: 'trusted', device, tier }));
     },
     createInvite: (uses, tier) =>
-      act('createInvite', async (hub, territory, actor) => {
+      act('createInvite', async (hub, territory, { keyId: actor }) => {
         const { id, secret } = await hub.invites.create({
           territory,
           uses,
@@ -104,13 +126,13 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
         return { subject: id, result: secret };
       }),
     addModel: (manifest, name) =>
-      act('addModel', async (hub, territory, actor) => {
+      act('addModel', async (hub, territory, { keyId: actor }) => {
         const { cid } = await hub.models.add({ territory, name, manifest, actor });
         await hub.announceModels();
         return { subject: cid, result: undefined };
       }),
     drainDevice: (id) =>
-      act('drainDevice', async (hub, territory, actor) => {
+      act('drainDevice', async (hub, territory, { keyId: actor }) => {
         const entry = { territory, actor, action: 'drainDevice', subject: id };
         await hub.db.transaction().execute((transaction) => hub.audit.append(transaction, entry));
         hub.sessions.drain(id, 'a steward asked for it');
@@ -119,7 +141,7 @@ export async function createSteward({ record, process, dropsRevoked }: StewardDe
     revokeDevice: (id, by) =>
       act(
         'revokeDevice',
-        async (hub, territory, actor) => {
+        async (hub, territory, { keyId: actor }) => {
           await hub.devices.revoke({ territory, id, actor });
           if (dropsRevoked) hub.sessions.drop(id, 'device_revoked', 'a steward of the territory revoked this device');
           return { subject: id, result: undefined };

@@ -18,6 +18,8 @@ import { untilShut, type HubProcess } from './machines/hub-process.ts';
 import { createKeyedCallers, type KeyedCallers } from './callers/keyed-callers.ts';
 import { hostNeighbours, neighboursIn, toldToBoth } from './machines/neighbours.ts';
 import { createTemporaryFolder, yieldToPlatform } from './node/platform.ts';
+import { keepBooks } from './members/booked.ts';
+import { admitMembers, type Members } from './members/members.ts';
 import { createRecord, type Record } from './record.ts';
 import { createRememberingCrypto } from './machines/remembering-crypto.ts';
 import { createCauses } from './machines/shared-bus.ts';
@@ -27,6 +29,9 @@ import { followDuties, followLeases, overhear, type Watched } from './watch.ts';
 
 export const CONTEXT_TOKENS = 4_096;
 const CALLERS = 6;
+/** A day, as caps count it, ends while members ask. */
+const MIDNIGHT_MS = 1_800_057_600_000;
+const BEFORE_MIDNIGHT_MS = 16_000;
 
 export interface WorldOptions {
   readonly seed: number;
@@ -41,6 +46,8 @@ export interface WorldOptions {
   readonly replicas: number;
   /** Of a second community in the same hub; 0: there is none. */
   readonly neighbours: number;
+  /** People of the first, with keys, projects and pools; 0: there are keys alone. */
+  readonly members: number;
   readonly onEvent: (event: Timed, isNeighbour: boolean) => void;
   /** A hub that is alone has started again, and nobody has connected yet. */
   readonly onRestarted: (world: World) => Promise<void>;
@@ -81,6 +88,8 @@ export interface World {
   readonly cluster: Cluster;
   readonly steward: Steward;
   readonly callerKeys: readonly CallerKey[];
+  /** Where there are some. */
+  readonly members: Members | undefined;
   /** Keys and devices whose revocation the hub has acknowledged. */
   readonly revoked: ReadonlySet<string>;
   /** Devices that must not come back: superseded by a clone, or told that they are revoked. */
@@ -133,7 +142,7 @@ interface Making extends Watched {
 
 export async function createWorld(options: WorldOptions): Promise<World> {
   const { seed, breakage = {}, replicas, neighbours } = options;
-  const clock = createFakeClock(yieldToPlatform);
+  const clock = createFakeClock(yieldToPlatform, options.members > 0 ? MIDNIGHT_MS - BEFORE_MIDNIGHT_MS : undefined);
   const record = createRecord(clock, options.traceLinesMax);
   const nextRecord = createRecord(clock, options.traceLinesMax);
   const folder = createTemporaryFolder();
@@ -168,6 +177,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const agenda = createAgenda();
   const part = createPart(making, parts);
   for (let slot = 0; slot < replicas; slot++) await startHub(making, slot);
+  if (options.members > 0) await keepBooks(cluster.shared?.db ?? (cluster.running()[0] as HubProcess).hub.db);
   await populate(part, store);
   let neighbour: World | undefined;
   if (neighbours > 0) {
@@ -222,7 +232,7 @@ function bury({ making, devices, callers, keyedCallers }: Part, process: HubProc
 function createView(part: Part, agenda: Agenda, neighbour: World | undefined): World {
   const { making, devices, callers, keyedCallers, holders } = part;
   const { options, clock, record, cluster, isNeighbour } = making;
-  const { steward, models, callerKeys } = part.people as People;
+  const { steward, models, callerKeys, members } = part.people as People;
   const world: World = {
     seed: options.seed,
     neighbour,
@@ -237,6 +247,7 @@ function createView(part: Part, agenda: Agenda, neighbour: World | undefined): W
     cluster,
     steward,
     callerKeys,
+    members,
     model: models[0]?.cid ?? '',
     models,
     process: cluster.awake,
@@ -279,14 +290,15 @@ interface People {
   readonly steward: Steward;
   readonly models: readonly WorldModel[];
   readonly callerKeys: readonly CallerKey[];
+  readonly members: Members | undefined;
 }
 
 /** Makes who and what a hub knows, and adds the devices. */
 async function populate(part: Part, store: BlobStore): Promise<void> {
   const { making, devices } = part;
-  const { record, cluster, byId, options } = making;
+  const { record, cluster, clock, byId, options } = making;
   const dropsRevoked = options.breakage?.dropsRevoked ?? true;
-  const steward = await createSteward({ record, process: cluster.awake, dropsRevoked });
+  const steward = await createSteward({ record, process: cluster.awake, nowMs: clock.now, dropsRevoked });
   const models = await publish(store, options.models, steward, making.isNeighbour ? 'their ' : '');
   const callerKeys: CallerKey[] = [];
   for (let caller = 0; caller < CALLERS; caller++) callerKeys.push(await steward.createKey(`caller ${caller}`));
@@ -300,7 +312,10 @@ async function populate(part: Part, store: BlobStore): Promise<void> {
   };
   devices.push(...(await createDevices(fleet, steward)));
   for (const device of devices) byId.set(device.id, device);
-  part.people = { steward, models, callerKeys };
+  const chance = chanceOf(making, 'members');
+  const isEmpty = options.members === 0 || making.isNeighbour;
+  const members = isEmpty ? undefined : await admitMembers(steward, { chance, nowMs: clock.now }, options.members);
+  part.people = { steward, models, members, callerKeys: [...callerKeys, ...(members?.keys ?? [])] };
 }
 
 /** Those who ask, with and without keys to come back by. */
@@ -313,7 +328,7 @@ function createAsking(making: Making): { callers: Callers; keyedCallers: KeyedCa
   };
   const chance = chanceOf(making, 'keyed callers');
   return {
-    callers: createCallers({ ...common, process: cluster.pick }),
+    callers: createCallers({ ...common, random: chanceOf(making, 'ids of requests'), process: cluster.pick }),
     keyedCallers: createKeyedCallers({ ...common, clock, chance, pick: cluster.pick }),
   };
 }

@@ -2,10 +2,11 @@
  * Those who ask: each request takes the gateway's way through the hub (key, policy, model, answer), and everything that
  * its caller sees becomes an event. A caller may hang up at any time, also before its request is accepted.
  */
-import { codeOf, type AnswerWork } from '@idlewild/protocol';
-import type { AnswerHandle, AnswerSink } from '@idlewild/hub';
+import { codeOf, newId, type AnswerWork, type Random } from '@idlewild/protocol';
+import type { AnswerHandle, AnswerSink, KeyPrincipal } from '@idlewild/hub';
 import type { Via } from '../events.ts';
 import type { HubProcess } from '../machines/hub-process.ts';
+import { admitted, atMost, bodyOf, closing, holdWatch, holding, type Holding } from '../members/holding.ts';
 import type { Record } from '../record.ts';
 import { textOf } from './texts.ts';
 
@@ -14,6 +15,12 @@ export const MODEL = 'tiny';
 export interface CallerKey {
   readonly id: string;
   readonly key: string;
+  /** Whose own it is. */
+  readonly person?: string | undefined;
+  /** On whose account it asks. */
+  readonly project?: string | undefined;
+  /** It may be answered by devices of the pools alone that it is bound to. */
+  readonly isOfPools?: boolean | undefined;
 }
 
 export interface Callers {
@@ -28,10 +35,21 @@ export interface Callers {
 
 export interface CallersDeps {
   readonly record: Record;
+  /** For ids of requests. */
+  readonly random: Random;
   readonly process: () => HubProcess | undefined;
   /** The frame that the hub handles now. */
   readonly via: () => Via | undefined;
   readonly wrapSink: (sink: AnswerSink) => AnswerSink;
+}
+
+interface Submission {
+  readonly request: number;
+  readonly principal: KeyPrincipal;
+  readonly held: Holding;
+  readonly work: Omit<AnswerWork, 'tokens'>;
+  readonly deadlineMs: number | undefined;
+  readonly name: string;
 }
 
 interface Waiting {
@@ -81,20 +99,44 @@ export function createCallers(deps: CallersDeps): Callers {
     name: string,
   ): Promise<void> {
     const { hub } = process;
-    const territory = hub.territory.id;
     const principal = await hub.keys.authenticate(key);
-    const model = await hub.models.resolve(territory, name);
-    const permit = await hub.policy.permit(principal, 'answer', { territory, id: model.cid });
+    const id = newId('req', deps.random);
+    const told = holdWatch(record, request, process);
+    const held = await holding(hub, { id, principal, ...bodyOf(work) }, told);
+    try {
+      await submitHeld(process, { request, principal, held, work, deadlineMs, name });
+    } catch (error) {
+      held.close();
+      throw error;
+    }
+  }
+
+  async function submitHeld(
+    process: HubProcess,
+    { request, principal, held, work, deadlineMs, name }: Submission,
+  ): Promise<void> {
+    const { hub } = process;
+    const territory = hub.territory.id;
+    const asking = { principal, model: name, text: textOf(request), prompt: work.prompt };
+    const { cid, permit, text } = await admitted(hub, asking);
     const order = {
       territory,
       key: principal.keyId,
-      model: { cid: model.cid, name },
-      work,
+      model: { cid, name },
+      work: atMost(work, held.tokensMax),
+      spend: held.spend,
       permit,
-      text: { ...textOf(request), person: undefined },
+      text,
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
     };
-    const handle = await hub.answers.submit(order, sinkFor(request, process));
+    const submitted = await hub.answers.submit(order, closing(sinkFor(request, process), held));
+    const handle: AnswerHandle = {
+      request: submitted.request,
+      cancel(why) {
+        submitted.cancel(why);
+        held.close();
+      },
+    };
     process.give(() => {
       record.note({ e: 'accepted', request, id: handle.request, replica: process.id });
       const caller = waiting.get(request);
@@ -109,7 +151,7 @@ export function createCallers(deps: CallersDeps): Callers {
   return {
     ask(request, from, work, deadlineMs, model = MODEL) {
       const process = deps.process();
-      record.note({ e: 'asked', request, key: from.id, work });
+      record.note({ e: 'asked', request, key: from.id, model, work });
       if (process === undefined) return record.note({ e: 'refused', request, code: 'unreachable' });
       waiting.set(request, { process, handle: undefined, gone: false });
       const refused = (error: unknown): void =>

@@ -98,6 +98,7 @@ export function createKeyedCallers(deps: KeyedCallersDeps): KeyedCallers {
     const connection = createConnection(call, process);
     call.connection = connection;
     const watch = {
+      record,
       random: chance,
       accepted: (id: string) => process.give(() => record.note({ e: 'accepted', request, id, replica: process.id })),
       wrapSink: (sink: AnswerSink) => watched(request, process, deps.wrapSink(sink)),
@@ -166,7 +167,7 @@ export function createKeyedCallers(deps: KeyedCallersDeps): KeyedCallers {
 
   return {
     ask(request, from, work, deadlineMs, model) {
-      record.note({ e: 'asked', request, key: from.id, work, keyed: true });
+      record.note({ e: 'asked', request, key: from.id, model, work, keyed: true });
       const call: Call = {
         request,
         key: from.key,

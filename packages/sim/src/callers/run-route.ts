@@ -7,7 +7,6 @@ import {
   createContinuation,
   createEventIds,
   lastEventId,
-  type Hub,
   type KeyPrincipal,
   type Making,
   type Run,
@@ -17,6 +16,8 @@ import { asIdlewildError, newId, utf8, type AnswerWork, type ErrorCode, type Ran
 import type { HubProcess } from '../machines/hub-process.ts';
 import { textOf } from './texts.ts';
 import { requestOf } from '../watch.ts';
+import { admitted, atMost, bodyOf, holdWatch, holding, type Holding } from '../members/holding.ts';
+import type { Record } from '../record.ts';
 
 /** What one event of the stream says. */
 export type RunEvent =
@@ -48,6 +49,7 @@ export interface Connection {
 }
 
 export interface RunWatch {
+  readonly record: Record;
   readonly random: Random;
   accepted(id: string): void;
   /** Between the hub and the run; a test breaks the world there, too. */
@@ -67,7 +69,7 @@ export async function serveRun(
   const { hub } = process;
   try {
     const principal = await hub.keys.authenticate(order.key);
-    await hub.policy.check(principal, 'answer', { territory: hub.territory.id });
+    await hub.policy.check(principal, 'answer', { territory: hub.territory.id, project: principal.project });
     const after = order.lastEventId === undefined ? undefined : lastEventId(order.lastEventId);
     const { recording } = await hub.repeats.open({
       territory: hub.territory.id,
@@ -76,7 +78,7 @@ export async function serveRun(
       asked: utf8(JSON.stringify(order.work)),
       requestId: newId('req', watch.random),
       continues: after?.requestId,
-      start: (run, making) => carryOut(hub, { order, principal, heard: heardOf(after) }, run, making, watch),
+      start: (run, making) => carryOut(process, { order, principal, heard: heardOf(after) }, run, making, watch),
     });
     const reader = recording.read();
     connection.onClose = () => reader.close();
@@ -113,14 +115,27 @@ const heardOf = (after: { readonly choices: readonly number[] } | undefined): nu
   return Number.isFinite(last) ? last + 1 : 0;
 };
 
-async function carryOut(hub: Hub, asked: Asked, run: Run, making: Making, watch: RunWatch): Promise<Started> {
+async function carryOut(
+  { hub, give }: HubProcess,
+  asked: Asked,
+  run: Run,
+  making: Making,
+  watch: RunWatch,
+): Promise<Started> {
   const { order, principal, heard } = asked;
   const territory = hub.territory.id;
+  const { work, model } = order;
+  let held: Holding | undefined;
   const body = createBody();
   const ids = createEventIds(run.requestId, 1);
   const say = (event: RunEvent): string => `data: ${JSON.stringify(event)}\n\n`;
   const begun = Promise.withResolvers<Started>();
   let isBegun = false;
+  let isOver = false;
+  const over = (): void => {
+    isOver = true;
+    held?.close();
+  };
   let handle: AnswerHandle | undefined;
   const begin = (): void => {
     isBegun = true;
@@ -128,7 +143,8 @@ async function carryOut(hub: Hub, asked: Asked, run: Run, making: Making, watch:
   };
   const fail = (code: ErrorCode): void => {
     const isLeft = GOES_ON.has(code);
-    if (isLeft) making.leave();
+    if (isLeft) (held ?? making).leave();
+    over();
     if (!isBegun) {
       body.write(JSON.stringify({ error: code }));
       body.end();
@@ -140,6 +156,7 @@ async function carryOut(hub: Hub, asked: Asked, run: Run, making: Making, watch:
   };
   making.signal.addEventListener('abort', () => {
     handle?.cancel('the caller hung up');
+    over();
     body.fail();
     if (!isBegun) begun.reject(new Error('nobody listens any more'));
   });
@@ -151,27 +168,37 @@ async function carryOut(hub: Hub, asked: Asked, run: Run, making: Making, watch:
       body.write(ids.finished(0, say({ outcome })));
       body.write('data: [DONE]\n\n');
       body.end();
+      over();
     },
     failed: ({ code }) => fail(code),
   });
-  const submitting = hub.models
-    .resolve(territory, order.model)
-    .then(async (model) =>
-      hub.answers.submit(
-        {
-          territory,
-          key: principal.keyId,
-          model: { cid: model.cid, name: order.model },
-          work: order.work,
-          permit: await hub.policy.permit(principal, 'answer', { territory, id: model.cid }),
-          text: { ...textOf(requestOf(order.work)), person: undefined },
-          run: { id: run.id, epoch: run.epoch, choice: 0, isResumed: run.isResumed, heard },
-          ...(order.deadlineMs === undefined ? {} : { deadlineMs: order.deadlineMs }),
-        },
-        sink,
-      ),
+  const submit = async (): Promise<AnswerHandle> => {
+    const id = run.requestId;
+    const told = holdWatch(watch.record, requestOf(work), { give });
+    held = await holding(hub, { id, principal, ...bodyOf(work), run, leave: making.leave }, told);
+    if (isOver) held.close();
+    const { cid, permit, text } = await admitted(hub, {
+      principal,
+      model,
+      text: textOf(requestOf(work)),
+      prompt: work.prompt,
+    });
+    return hub.answers.submit(
+      {
+        territory,
+        key: principal.keyId,
+        model: { cid, name: model },
+        work: atMost(work, held.tokensMax),
+        spend: held.spend,
+        permit,
+        text,
+        run: { id: run.id, epoch: run.epoch, choice: 0, isResumed: run.isResumed, heard },
+        ...(order.deadlineMs === undefined ? {} : { deadlineMs: order.deadlineMs }),
+      },
+      sink,
     );
-  submitting.then(
+  };
+  submit().then(
     (submitted) => {
       handle = submitted;
       watch.accepted(submitted.request);

@@ -4,12 +4,24 @@
  * hub has to do with it carries a mark that nobody but they and devices may ever see in the open.
  */
 import { createSealedClient } from '@idlewild/client';
-import type { Hub } from '@idlewild/hub';
-import { codeOf, hex, signDeviceVouch, textOfBytes, type AnswerWork, type KeyPair } from '@idlewild/protocol';
+import type { AnswerRequest, Hub } from '@idlewild/hub';
+import {
+  codeOf,
+  hex,
+  newId,
+  signDeviceVouch,
+  textOfBytes,
+  type AnswerWork,
+  type KeyPair,
+  type MaybePromise,
+  type Random,
+} from '@idlewild/protocol';
 import { nodeCrypto } from '@idlewild/protocol/node';
 import type { CallerKey } from './callers.ts';
 import { MARK } from './mark.ts';
 import type { HubProcess } from '../machines/hub-process.ts';
+import { admitted, holdWatch, holding, permitted, type Holding } from '../members/holding.ts';
+import type { Record } from '../record.ts';
 import type { SealedLies } from './sealed-lies.ts';
 import { textOf } from './texts.ts';
 import type { World } from '../world.ts';
@@ -27,8 +39,10 @@ export interface SealedCallers {
 export async function startSealing(world: World, perMinute: number, lies: SealedLies = {}): Promise<SealedCallers> {
   const { agenda, clock, record } = world;
   const chance = world.chance('sealed');
+  const ids = world.chance('ids of sealed requests');
   const steward = await nodeCrypto.signingKey(chance.bytes(32));
-  const key = await world.steward.createKey('sealer');
+  // Of members those who are bounded in one way or another seal, too.
+  const keys = [await world.steward.createKey('sealer'), ...(world.members?.keys ?? [])];
   await vouch(world, steward);
   const open = new Set<number>();
   let asked = world.firstRequest + SEALED_FROM;
@@ -43,6 +57,7 @@ export async function startSealing(world: World, perMinute: number, lies: Sealed
       stop: [],
       tokensMax: chance.whole(4, 96),
     };
+    const key = keys.length > 1 ? chance.pick(keys) : (keys[0] as CallerKey);
     record.note({ e: 'sealing', request, work });
     open.add(request);
     const abort = new AbortController();
@@ -50,7 +65,7 @@ export async function startSealing(world: World, perMinute: number, lies: Sealed
     const client = createSealedClient({
       hub: 'http://hub.sim',
       key: key.key,
-      fetch: createFetch(world, key, request, lies),
+      fetch: createFetch(world, { key, random: ids }, request, lies),
       clock,
       random: chance,
       crypto: nodeCrypto,
@@ -119,7 +134,12 @@ interface Body {
 }
 
 /** The hub's routes, without HTTP. */
-function createFetch(world: World, key: CallerKey, request: number, lies: SealedLies): typeof fetch {
+function createFetch(
+  world: World,
+  { key, random }: { readonly key: CallerKey; readonly random: Random },
+  request: number,
+  lies: SealedLies,
+): typeof fetch {
   return async (url, init) => {
     const process = world.process();
     if (process === undefined) throw new TypeError('nobody answers');
@@ -133,10 +153,8 @@ function createFetch(world: World, key: CallerKey, request: number, lies: Sealed
     gone.catch(() => {});
     const served = new Promise<Response>((resolve, reject) => {
       process.take(() => {
-        const answer =
-          route === '/v1/sealed/offers'
-            ? offer(process, key, request, body, signal, lies)
-            : submit(process, key, body, signal, lies);
+        const call = { record: world.record, random, process, key, request, body, signal, lies };
+        const answer = route === '/v1/sealed/offers' ? offer(call) : submit(call);
         answer.then(
           (response) => process.give(() => resolve(response)),
           (error: unknown) =>
@@ -154,29 +172,39 @@ const refused = (error: unknown): Response => {
   return new Response(JSON.stringify({ error: { code, message } }), { status: 503, headers });
 };
 
-async function permitOf(hub: Hub, key: CallerKey, model: string) {
+async function askerOf(hub: Hub, key: CallerKey, request: number) {
   const principal = await hub.keys.authenticate(key.key);
-  return hub.policy.permit(principal, 'answer', { territory: hub.territory.id, id: model });
+  const text = textOf(request);
+  const admit = (model: string) => admitted(hub, { principal, model, text, prompt: undefined });
+  const permit = (cid: string) => permitted(hub, principal, { cid, text, isSealed: true });
+  return { principal, admit, permit };
 }
 
-async function offer(
-  { hub }: HubProcess,
-  key: CallerKey,
-  request: number,
-  body: Body,
-  signal: AbortSignal,
-  lies: SealedLies,
-): Promise<Response> {
+interface Call {
+  readonly record: Record;
+  readonly random: Random;
+  readonly process: HubProcess;
+  readonly key: CallerKey;
+  readonly request: number;
+  readonly body: Body;
+  readonly signal: AbortSignal;
+  readonly lies: SealedLies;
+}
+
+async function offer({ record, process, key, request, body, signal, lies }: Call): Promise<Response> {
+  const { hub } = process;
   const { id: territory } = hub.territory;
-  const { cid } = await hub.models.resolve(territory, body.model);
-  const text = { ...textOf(request), person: undefined };
+  const { principal, admit } = await askerOf(hub, key, request);
+  const { cid, permit, text } = await admit(body.model);
+  // What holds for it and was not signed refuses it; nothing else holds here.
+  await hub.use.sealedFor(principal);
   const made = await hub.sealed.offer(
     {
       territory,
       caller: key.id,
       model: { cid, name: body.model },
       text,
-      permit: await permitOf(hub, key, cid),
+      permit,
       bytes: body.bytes,
       tokens: body.tokens ?? 100,
       numericClass: body.numeric_class,
@@ -185,6 +213,7 @@ async function offer(
     },
     signal,
   );
+  process.give(() => record.note({ e: 'offered', request, key: key.id, device: made.device.id }));
   const { token, holdMs, lease, epoch, numericClass, device, agreementKey, vouch } = made;
   const told = {
     object: 'sealed.offer',
@@ -205,12 +234,26 @@ async function offer(
 
 const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64url'));
 
-async function submit(
-  process: HubProcess,
-  key: CallerKey,
-  body: Body,
-  signal: AbortSignal,
-  lies: SealedLies,
+async function submit(call: Call): Promise<Response> {
+  const { record, process, key, request, body } = call;
+  const { hub } = process;
+  const { principal, permit } = await askerOf(hub, key, request);
+  const id = newId('req', call.random);
+  const order = { id, principal, path: '/v1/sealed/answers', body };
+  const held = await holding(hub, order, holdWatch(record, request, process));
+  try {
+    return await carry(call, held, permit);
+  } catch (error) {
+    held.close();
+    throw error;
+  }
+}
+
+/** Over when its stream is. */
+async function carry(
+  { process, key, body, signal, lies }: Call,
+  held: Holding,
+  admit: (cid: string) => MaybePromise<AnswerRequest['permit']>,
 ): Promise<Response> {
   const { hub } = process;
   let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -219,13 +262,14 @@ async function submit(
   const over = (act: (open: ReadableStreamDefaultController<Uint8Array>) => void): void => {
     if (isOver || stream === undefined) return;
     isOver = true;
+    held.close();
     act(stream);
   };
   const read = new ReadableStream<Uint8Array>({
     start: (controller) => void (stream = controller),
     cancel: () => process.take(() => hangUp()),
   });
-  const tell = (event: Record<string, unknown>, isEnd = false): void =>
+  const tell = (event: { readonly [name: string]: unknown }, isEnd = false): void =>
     process.give(() => {
       for (const each of lies.event?.(event, nth++) ?? [event])
         if (!isOver) stream?.enqueue(Buffer.from(`data: ${JSON.stringify(each)}\n\n`));
@@ -236,7 +280,8 @@ async function submit(
     token: body.offer,
     territory: hub.territory.id,
     caller: key.id,
-    admit: (model: string) => permitOf(hub, key, model),
+    hold: held.hold,
+    admit,
     refuse: () => Promise.reject(new TypeError('there are no rules')),
   };
   const carried = { key: bytesOf(body.key), enc: bytesOf(body.enc), sealed: bytesOf(body.sealed) };
@@ -252,6 +297,7 @@ async function submit(
   });
   function hangUp(): void {
     isOver = true;
+    held.close();
     handle.cancel('the caller hung up');
   }
   signal.addEventListener('abort', () => {

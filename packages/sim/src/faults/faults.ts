@@ -10,7 +10,8 @@ import type { SimDevice } from '../machines/device.ts';
 import { afterTurns, type HubProcess } from '../machines/hub-process.ts';
 import { LIES } from './lies.ts';
 import type { Direction } from '../machines/link.ts';
-import { NO_PROCESS_FAULTS, type Rates, type ReplicaRates } from '../rates.ts';
+import { STEWARD_KINDS } from '../members/stewardship.ts';
+import { NO_PROCESS_FAULTS, type Rates, type ReplicaRates, type StewardRates } from '../rates.ts';
 import { REPLICA_KINDS, startAgain, stewardly } from './replica-faults.ts';
 import type { Fault, Strike } from './strike.ts';
 import type { World } from '../world.ts';
@@ -48,7 +49,7 @@ const OF_PROCESSES = new Set(
   Object.entries({ ...KINDS, ...REPLICA_KINDS }).flatMap(([name, [kind]]) => (name in NO_PROCESS_FAULTS ? [kind] : [])),
 );
 
-export function startFaults(world: World, rates: Rates & ReplicaRates): Faults {
+export function startFaults(world: World, rates: Rates & ReplicaRates & StewardRates): Faults {
   const counts: { [kind: string]: number } = {};
   const pending = new Set<() => Promise<void>>();
   let ended = false;
@@ -75,7 +76,11 @@ export function startFaults(world: World, rates: Rates & ReplicaRates): Faults {
     world.agenda.at(world.clock.monotonic() + heal.afterMs, healOnce);
   }
 
-  const kinds = world.cluster.size === 1 ? KINDS : { ...KINDS, ...REPLICA_KINDS };
+  const kinds = {
+    ...KINDS,
+    ...(world.cluster.size === 1 ? {} : REPLICA_KINDS),
+    ...(world.members === undefined ? {} : STEWARD_KINDS),
+  };
   for (const [name, [kind, fault]] of Object.entries(kinds)) {
     const chance = world.chance(`fault ${kind}`);
     const rate = rates[name as keyof typeof rates];

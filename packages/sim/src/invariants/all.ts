@@ -8,9 +8,12 @@ import { createCrossing } from './crossing.ts';
 import { createLeases } from './leases.ts';
 import { createDuties, createOwners } from './owners.ts';
 import { createPlacement } from './placement.ts';
+import { createPools } from './pools.ts';
 import { createRevocation } from './revocation.ts';
 import { createSealedChecker } from './sealed.ts';
+import { createSpending } from './spending.ts';
 import { createTokens } from './tokens.ts';
+import { createUse } from './use.ts';
 
 export const INVARIANTS = {
   '1 accepted is never lost': createAccounting,
@@ -19,7 +22,10 @@ export const INVARIANTS = {
   '3 no token changes': createTokens,
   '5 consent': createConsent,
   '6 revocation': createRevocation,
+  pools: createPools,
   '6 nothing crosses': createCrossing,
+  spending: createSpending,
+  use: createUse,
   sealed: createSealedChecker,
   '7 audit': createAudit,
   placement: createPlacement,

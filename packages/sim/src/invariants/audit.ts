@@ -11,13 +11,18 @@ const NOTES = new Set(['used', 'denied']);
 
 export const createAudit: CreateChecker = (blame) => {
   const done: { readonly action: string; readonly subject: string; readonly actor: string }[] = [];
-  /** How often a steward said how far a device is trusted; the hub may have died after it was written. */
+  /** How often it was tried; the hub may have died after it was written. */
   const tried = new Map<string, number>();
+  const tryOnce = (action: string, subject: string): void => {
+    const act = `${action} of ${subject}`;
+    tried.set(act, (tried.get(act) ?? 0) + 1);
+  };
   let known: readonly string[] = [];
   return {
     see(event) {
       if (event.e === 'act') done.push(event);
-      if (event.e === 'trusting') tried.set(event.device, (tried.get(event.device) ?? 0) + 1);
+      if (event.e === 'trusting') tryOnce('tierDevice', event.device);
+      if (event.e === 'trying') tryOnce(event.action, event.subject);
     },
     inspect({ audit, auditBroken, enrolled }) {
       if (auditBroken !== undefined) blame(`the chain is broken: ${auditBroken}`);
@@ -36,7 +41,7 @@ export const createAudit: CreateChecker = (blame) => {
         const text = textOf(action, subject, actor);
         const times = entries.get(text) ?? 0;
         const wanted = done.filter((other) => textOf(other.action, other.subject, other.actor) === text).length;
-        const most = action === 'tierDevice' ? (tried.get(subject) ?? wanted) : wanted;
+        const most = tried.get(`${action} of ${subject}`) ?? wanted;
         if (times < wanted || times > most) blame(`${text} is ${times} times in the log, and was done ${wanted} times`);
       }
       const admitted = new Set(audit.filter(({ action }) => action === 'enrolDevice').map(({ subject }) => subject));

@@ -1,4 +1,5 @@
 /** What every checker is: it sees all events and some snapshots, and blames what must not be. It changes nothing. */
+import type { CallerKey } from '../callers/callers.ts';
 import type { Timed } from '../events.ts';
 import type { Snapshot } from '../snapshot.ts';
 import type { TrustTraits } from '../callers/texts.ts';
@@ -15,6 +16,8 @@ export interface Facts {
     id: string,
   ): { readonly traits: TrustTraits & { readonly family: number; readonly diskBytes: number } } | undefined;
   saltOf(family: number): string;
+  /** Whose a key is, and on whose account it asks. */
+  keyOf(id: string): CallerKey | undefined;
   /** Numbers of the community's requests. */
   readonly requests: { readonly from: number; readonly to: number };
   /** CIDs of its models. */

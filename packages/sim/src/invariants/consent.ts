@@ -10,53 +10,25 @@
 import type { DeviceTier } from '@idlewild/protocol';
 import { isLentFor, mayTier, textOf } from '../callers/texts.ts';
 import type { CreateChecker } from './checker.ts';
-
-const TRUSTED_MS = 1_000;
-/** How long an order may be on its way between replicas before it is given up (`FLEET_LIMITS.orderMs`). */
-const ON_ITS_WAY_MS = 2_000;
-
-interface Past {
-  readonly tier: DeviceTier;
-  /** Absent: it may hold yet. */
-  readonly untilMs: number | undefined;
-}
+import { HOLDS_MS, ON_ITS_WAY_MS, createPasts } from './pasts.ts';
 
 export const createConsent: CreateChecker = (blame, facts) => {
-  const pasts = new Map<string, Past[]>();
-  let wokenAtMs = Number.NEGATIVE_INFINITY;
-  const graceMs = TRUSTED_MS + (facts.isAlone ? 0 : ON_ITS_WAY_MS);
-
-  const pastOf = (device: string): Past[] => {
-    const known = pasts.get(device);
-    if (known !== undefined) return known;
-    const tier = facts.deviceOf(device)?.traits.tier ?? 'public';
-    const fresh: Past[] = [{ tier, untilMs: undefined }];
-    pasts.set(device, fresh);
-    return fresh;
-  };
-  /** All tiers by which somebody may act now. */
-  const tiersOf = (device: string, atMs: number): DeviceTier[] =>
-    pastOf(device)
-      .filter(({ untilMs }) => untilMs === undefined || atMs <= Math.max(untilMs, wokenAtMs) + graceMs)
-      .map(({ tier }) => tier);
+  const tiers = createPasts<DeviceTier>((device) => facts.deviceOf(device)?.traits.tier ?? 'public');
+  const graceMs = HOLDS_MS + (facts.isAlone ? 0 : ON_ITS_WAY_MS);
 
   return {
     see(event) {
-      if (event.e === 'hub' && event.what === 'woken') wokenAtMs = event.atMs;
-      if (event.e === 'trusting')
-        pasts.set(event.device, [...pastOf(event.device), { tier: event.tier, untilMs: undefined }]);
-      if (event.e === 'trusted') {
-        const ended = pastOf(event.device).map((past) => ({ ...past, untilMs: past.untilMs ?? event.atMs }));
-        pasts.set(event.device, [...ended, { tier: event.tier, untilMs: undefined }]);
-      }
+      if (event.e === 'hub' && event.what === 'woken') tiers.woken(event.atMs);
+      if (event.e === 'trusting') tiers.changing(event.device, event.tier);
+      if (event.e === 'trusted') tiers.changed(event.device, event.tier, event.atMs);
       if (event.e === 'ordered') {
         const { request, device, forbidden } = event;
         if (forbidden !== undefined)
           blame(`request ${request} was sent to ${device}, which the hub knew to refuse it (${forbidden})`);
         const text = textOf(request);
-        const tiers = tiersOf(device, event.atMs);
-        if (!tiers.some((tier) => mayTier(tier, text)))
-          blame(`request ${request} is ${text.dataClass} and was sent to ${device}, which is ${tiers.join(' or ')}`);
+        const held = tiers.holding(device, event.atMs, graceMs);
+        if (!held.some((tier) => mayTier(tier, text)))
+          blame(`request ${request} is ${text.dataClass} and was sent to ${device}, which is ${held.join(' or ')}`);
         const traits = facts.deviceOf(device)?.traits;
         if (traits !== undefined && !isLentFor(traits, text))
           blame(`request ${request} was sent to ${device}, whose lender lends for no such text`);

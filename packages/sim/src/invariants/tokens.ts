@@ -14,6 +14,8 @@ import type { CreateChecker } from './checker.ts';
 
 interface Request {
   readonly work: Omit<AnswerWork, 'tokens'>;
+  /** What may be spent bounds it: it may be shorter than the uninterrupted one, and nothing else. */
+  isBounded: boolean;
   readonly isKeyed: boolean;
   /** How often its caller came. */
   returns: number;
@@ -70,6 +72,9 @@ export const createTokens: CreateChecker = (blame, facts) => {
     if (first === undefined) return blame(`request ${number} was finished by nobody`);
     const isWholeOf = (each: number): boolean => {
       const due = expectedOf(request, each);
+      const isBegun = request.tokens.every((id, at) => id === due.tokens[at]);
+      if (request.isBounded && outcome.finish === 'length' && isBegun)
+        return request.tokens.length < due.tokens.length || due.finish === 'length';
       return (
         due.finish === outcome.finish &&
         due.text === request.text + outcome.s &&
@@ -102,6 +107,7 @@ export const createTokens: CreateChecker = (blame, facts) => {
         case 'asked':
           return void requests.set(event.request, {
             work: event.work,
+            isBounded: false,
             isKeyed: event.keyed === true,
             returns: 0,
             tokens: [],
@@ -109,6 +115,11 @@ export const createTokens: CreateChecker = (blame, facts) => {
             families: new Set(),
             expected: new Map(),
           });
+        case 'held': {
+          const request = requests.get(event.request);
+          if (request !== undefined) request.isBounded = true;
+          return;
+        }
         case 'came':
           return void of(event.request).returns++;
         case 'ordered': {
