@@ -38,6 +38,20 @@ export const metrics: readonly Metric[] = [
     against: 'the same stream of the same device, not sealed',
   },
   {
+    metric: 'people.verify_cost_ratio',
+    unit: 'ratio',
+    target: 0.5,
+    wanted: 'at most',
+    against: 'the same encrypted answer made again by the second device, the bundled model',
+  },
+  {
+    metric: 'people.verify_cost_ratio_134m_q4',
+    unit: 'ratio',
+    target: 0.5,
+    wanted: 'at most',
+    against: 'the same, of 134 million random parameters in 4 bits',
+  },
+  {
     metric: 'people.sealed_traces',
     unit: 'pieces',
     target: 0,

@@ -1,6 +1,8 @@
 /** The bench of people: what decisions, revocations, sealed prompts and the audit log cost. */
 import type { Bench } from '../bench.ts';
+import { bundledModel, largeFourBitModel } from '../models.ts';
 import { measureAudit } from './audit.ts';
+import { measureChecking } from './checking.ts';
 import { measureCells, measurePolicy } from './decisions.ts';
 import { metrics } from './metrics.ts';
 import { measureRevoke } from './revoke.ts';
@@ -22,6 +24,12 @@ export const people: Bench = {
     await run.group([cells], () => measureCells(run, cells));
     const ratio = 'people.sealed_stream_ratio';
     await run.group([ratio], () => measureSealedStream(run, ratio));
+    const checking = 'people.verify_cost_ratio';
+    const small = { name: 'jacobean', tokens: 180, pairs: 21, folder: bundledModel };
+    await run.group([checking], () => measureChecking(run, checking, { ...small, folder: small.folder() }));
+    const large = 'people.verify_cost_ratio_134m_q4';
+    const slow = { name: 'random-134m-4bit', tokens: 120, pairs: 9, folder: largeFourBitModel };
+    await run.group([large], () => measureChecking(run, large, { ...slow, folder: slow.folder() }));
     const traces = 'people.sealed_traces';
     await run.group([traces], () => measureTraces(run, traces));
     const append = 'people.audit_append_per_s';
