@@ -23,7 +23,7 @@ import { createDoor, type DoorDeps } from './trust/door.ts';
 import { createTrust, type Trust } from './trust/trust.ts';
 
 /** What is made after devices, and told of them. */
-export interface LaterRooms {
+interface LaterRooms {
   readonly answers: Pick<Answers, 'onFrame' | 'onGone' | 'pump' | 'retrust'>;
   readonly embeddings: Pick<Embeddings, 'onFrame' | 'onGone' | 'pump' | 'retrust'>;
   readonly sealed: Pick<SealedAnswers, 'onFrame' | 'onGone' | 'pump' | 'retrust'>;

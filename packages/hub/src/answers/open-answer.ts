@@ -27,7 +27,7 @@ export interface OpenAnswer {
 }
 
 /** What an owner before this one did. */
-export type Inherited = Pick<OpenAnswer, 'names' | 'ownerEpoch'>;
+type Inherited = Pick<OpenAnswer, 'names' | 'ownerEpoch'>;
 
 export function createOpenAnswer(
   request: AnswerRequest,

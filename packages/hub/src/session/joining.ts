@@ -52,7 +52,7 @@ export interface Admission {
 }
 
 /** What becomes of those who are let in. */
-export interface Admitting {
+interface Admitting {
   admit(admission: Admission): LocalDevice;
   /** Throws at a frame that makes no sense. */
   read(device: LocalDevice, frame: Uint8Array): void;

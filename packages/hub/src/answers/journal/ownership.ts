@@ -16,7 +16,7 @@ export interface Keeper {
   readonly owner: string;
 }
 
-export interface RunRow {
+interface RunRow {
   readonly territory_id: string;
   readonly id: string;
   readonly owner: string | null;
@@ -53,7 +53,7 @@ export function ofOthersRuns(
   return late;
 }
 
-export interface RequestRow {
+interface RequestRow {
   readonly id: string;
   readonly owner: string | null;
   readonly owner_epoch: number;
