@@ -157,7 +157,7 @@ export async function createHubServer({
       callerRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       projectRoutes({ ...hub, territory, nowMs: () => clock.now() }),
       spendingRoutes({ ...hub, territory, nowMs: () => clock.now() }),
-      policyRoutes({ ...hub, territory, nowMs: () => clock.now() }),
+      policyRoutes({ ...hub, territory, clock }),
       territoryRoute(hub),
       blobRoutes({ store: hub.held, blobs: hub.blobs }),
       signInRoutes(door),

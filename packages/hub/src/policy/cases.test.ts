@@ -1,7 +1,9 @@
 /** What the documents say of policies and cases is so: each text in them holds, and each case falls as written. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { testPolicies } from './cases.ts';
+import { runCases, testPolicies } from './cases.ts';
+import { loadCedar } from './cedar.ts';
+import { compileRules } from './rules.ts';
 
 const read = (name: string): string => readFileSync(new URL(`../../../../docs/${name}`, import.meta.url), 'utf8');
 const blocks = (text: string, language: string): string[] =>
@@ -26,4 +28,23 @@ test('the policies of docs/trust.md hold', async () => {
     expect(await testPolicies({ cases, roles: {}, texts: [{ name: 'trust', text }] })).toMatchObject([
       { isAsExpected: true },
     ]);
+});
+
+test('others are let go on before each case', async () => {
+  const rules = compileRules(await loadCedar(), { roles: new Map(), texts: [] }, false);
+  const state = { version: 0, rules, stops: new Map(), decisions: new Map() };
+  const one = { as: 'tier:vetted', action: 'readText', on: 'internal', expect: 'allow' } as const;
+  let told = 0;
+  const paused: number[] = [];
+  await runCases(state, 'ter_a', [one, one, one], {
+    standingOf: () => expect.unreachable(),
+    modelOf: async (name) => name,
+    tell: async () => {
+      told++;
+      return { isAllowed: true, decidedBy: [], needed: '', message: '', rolesThatMay: [] };
+    },
+    pause: async () => void paused.push(told),
+  });
+  expect(paused).toEqual([0, 1, 2]);
+  rules.release();
 });

@@ -59,6 +59,8 @@ export interface CaseDirectory {
   /** CID of a model of this name, or what was given. */
   modelOf(name: string): Promise<string>;
   tell(standing: Standing, question: Question, state: State): Promise<Told>;
+  /** Lets others go on; absent: there are none. A decision takes milliseconds under long policies. */
+  pause?(): Promise<void>;
 }
 
 const HOUR_MS = 3_600_000;
@@ -73,6 +75,7 @@ export async function runCases(
 ): Promise<CaseResult[]> {
   const results: CaseResult[] = [];
   for (const one of cases) {
+    await directory.pause?.();
     const question = await questionOf(one, territory, MONDAY_MS + (one.hour ?? 12) * HOUR_MS, directory);
     const told = await toldOf(one, territory, question, state, directory);
     const outcome = told.isAllowed ? 'allow' : 'deny';

@@ -1,5 +1,5 @@
 /** Policies of a territory, why a decision falls as it does, and models that are stopped, under /api. */
-import { codeOf } from '@idlewild/protocol';
+import { codeOf, type Clock } from '@idlewild/protocol';
 import { z } from 'zod';
 import { actorOf } from '../../identity/principal.ts';
 import type { Models } from '../../models/registry.ts';
@@ -24,8 +24,7 @@ export interface PolicyRoutesDeps {
   readonly policy: TerritoryPolicy;
   readonly policyDesk: PolicyDesk;
   readonly models: Pick<Models, 'resolve' | 'show'>;
-  /** The database's time. */
-  readonly nowMs: () => number;
+  readonly clock: Pick<Clock, 'now' | 'after'>;
 }
 
 const why = z.string().max(POLICY_LIMITS.whyCharactersMax);
@@ -124,11 +123,12 @@ function changeRoutes(app: App, { policyDesk }: PolicyRoutesDeps): void {
 }
 
 function askRoutes(app: App, deps: PolicyRoutesDeps): void {
-  const { territory, policy, policyDesk, nowMs } = deps;
+  const { territory, policy, policyDesk, clock } = deps;
   const directory: CaseDirectory = {
     standingOf: (id) => policy.directory.standingOfId(id),
     modelOf: modelOf(deps),
     tell: (standing, question, state) => policy.tell(standing, question, state),
+    pause: () => new Promise((resolve) => void clock.after(0, resolve)),
   };
   typed(app).route({
     method: 'POST',
@@ -145,7 +145,7 @@ function askRoutes(app: App, deps: PolicyRoutesDeps): void {
       if (as !== undefined && as !== actorOf(asker))
         await policy.check(asker, 'readPolicy', { territory: territory.id });
       const standing = await standingIn(as ?? actorOf(asker), territory.id, directory);
-      const question = await questionOf(asked, territory.id, nowMs(), directory);
+      const question = await questionOf(asked, territory.id, clock.now(), directory);
       return policy.tell(standing, question);
     },
   });
