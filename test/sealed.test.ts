@@ -4,7 +4,8 @@
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { nodeCrypto } from '@idlewild/protocol/node';
+import { createSealedClient } from '@idlewild/client';
+import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
 import type { KeyPair } from '@idlewild/protocol';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -136,6 +137,32 @@ test.each([
   const text = answer.choices[0]?.message.content ?? '';
   const changed = kept.replace(JSON.stringify(text), JSON.stringify(`${text}!`));
   await expect(verifyReceipt(changed, territory.key)).rejects.toThrow('another text');
+});
+
+test('a draft goes under the seal to the engine, which refuses what is none', async () => {
+  const ports = { fetch, clock: systemClock, random: nodeRandom, crypto: nodeCrypto };
+  const trusted = { territory: listened.territory, stewards: [steward.publicKey] };
+  const client = createSealedClient({ hub: listened.callers.url, key, ...trusted, ...ports });
+  const work = {
+    prompt: { kind: 'text', text: 'Speak.' },
+    sampling: { seed: 5 },
+    choice: 0,
+    stop: [],
+    tokensMax: 9,
+  } as const;
+  const ids = async (draft: number[]): Promise<number[]> => {
+    const said: number[] = [];
+    for await (const event of client.answer({ model: MODEL, work: { ...work, stop: [], draft } }))
+      if (event.t === 'token') said.push(event.id);
+    return said;
+  };
+  const answer = await ids([]);
+  expect(await ids(answer)).toEqual(answer);
+  expect(await ids(answer.toReversed())).toEqual(answer);
+  await expect(ids([...answer, 9_999_999])).rejects.toMatchObject({
+    code: 'invalid_request',
+    message: expect.stringContaining('of the draft') as string,
+  });
 });
 
 test('a proxy seals to nobody for whom its steward does not vouch, and is for nobody without its token', async () => {

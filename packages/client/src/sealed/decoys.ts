@@ -4,7 +4,8 @@
  * Whoever makes the answer gives the true tokens back, also where the draft has others; whoever says what it is told
  * gives back a decoy. There is one in each stretch of the answer, at a place and with an id that nobody can foretell;
  * the ids are others of the same answer, so that they look likely. What this does not prove: a device that runs a
- * smaller model may find decoys that do not fit, and guess what stood there.
+ * smaller model may find decoys that do not fit, and guess what stood there. Two drafts of one answer show where they
+ * are, so they are drawn once, also where several devices have to see the draft.
  */
 import type { Random } from '@idlewild/protocol';
 
