@@ -17,8 +17,8 @@ const unit = {
   globalSetup: 'packages/hub/src/testing/shared-postgres.ts',
   include: ['packages/**/*.test.ts', 'scripts/**/*.test.ts', 'docs/*.test.ts', 'tidy.test.ts'],
   exclude: ['**/node_modules/**', 'packages/sim/**'],
-  testTimeout: 60_000,
-  hookTimeout: 60_000,
+  testTimeout: 120_000,
+  hookTimeout: 120_000,
 };
 
 // The fifty worlds of the simulation stand in two files, so that two cores share them.

@@ -78,7 +78,7 @@ test('what an answer cost is in its receipt; when the day is used up nothing run
   expect(paused.pauses).toMatchObject([{ name: 'energy', text }]);
   expect(await ask(real, 'two', model.cid)).toMatchObject({ t: 'answer.failed', code: 'device_paused' });
   // An engine has only what no other program wants of the processors, tests beside it among them.
-}, 90_000);
+});
 
 test('outside the hours of clean electricity that its lender named a device waits, and says so', async () => {
   const { invite } = await serveHub();

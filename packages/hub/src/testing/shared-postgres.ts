@@ -8,7 +8,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, request as sendRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { Client } from 'pg';
@@ -45,8 +45,6 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     if (request.method === 'PUT') emptied.push(await text(request));
     const postgres = await (starting ??= startPostgres(SETTINGS));
     const url = request.url === '/emptied' ? (emptied.pop() ?? '') : postgres?.url;
-    // A connection that is kept may end just as its next request is on the way.
-    response.setHeader('connection', 'close');
     response.writeHead(postgres === undefined ? 404 : 200).end(request.method === 'PUT' ? '' : url);
   }
   const door = createServer((request, response) => {
@@ -65,11 +63,15 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
 export async function sharedPostgres(): Promise<SharedPostgres | undefined> {
   const door = inject('sharedPostgres') as string | undefined;
   if (door === undefined) return alone();
-  const ask = async (path: string, init?: RequestInit): Promise<string | undefined> => {
-    const response = await fetch(`${door}${path}`, init);
-    if (response.status === 404) return undefined;
-    if (!response.ok) throw new Error(`no PostgreSQL for this file: ${await response.text()}`);
-    return response.text();
+  const ask = async (path: string, method = 'GET', body = ''): Promise<string | undefined> => {
+    // A connection that is kept may end just as its next request is on the way.
+    const sent = sendRequest(`${door}${path}`, { method, agent: false });
+    sent.end(body);
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    const said = await text(response);
+    if (response.statusCode === 404) return undefined;
+    if (response.statusCode !== 200) throw new Error(`no PostgreSQL for this file: ${said}`);
+    return said;
   };
   const url = await ask('/server');
   if (url === undefined) return undefined;
@@ -78,7 +80,7 @@ export async function sharedPostgres(): Promise<SharedPostgres | undefined> {
     url,
     createDatabase,
     borrow: async () => (await ask('/emptied')) || createDatabase(),
-    giveBack: async (database) => void (await ask('/emptied', { method: 'PUT', body: database })),
+    giveBack: async (database) => void (await ask('/emptied', 'PUT', database)),
     stop: async () => {},
   };
 }
