@@ -83,3 +83,20 @@ test('while others wait for their tokens, a chunk stays within the bound whereve
     expect(rows).toBeGreaterThan(1);
   }
 });
+
+test('a guess counts as many rows as it costs, and leaves what rows and steps cost alone', () => {
+  const chunks = createChunkSize({ stepMs: 5, rowMs: 1 });
+  const rows = chunks.rows(false);
+  expect(chunks.guessRows()).toBeGreaterThanOrEqual(1);
+  for (let i = 0; i < 20; i++) chunks.noteGuesses(9, 8, 5 + 8 * 3);
+  expect(chunks.guessRows()).toBeCloseTo(3, 1);
+  // One that was stopped from outside is forgotten soon.
+  chunks.noteGuesses(9, 8, 4_000);
+  expect(chunks.guessRows()).toBeLessThan(7);
+  for (let i = 0; i < 8; i++) chunks.noteGuesses(9, 8, 5 + 8 * 3);
+  expect(chunks.guessRows()).toBeCloseTo(3, 0);
+  expect(chunks.rows(false)).toBe(rows);
+  // Never less than a row, whatever clocks say.
+  for (let i = 0; i < 30; i++) chunks.noteGuesses(9, 8, 0);
+  expect(chunks.guessRows()).toBe(1);
+});

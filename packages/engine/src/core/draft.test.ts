@@ -14,6 +14,7 @@ import {
 import { createDecodeLoop, type DecodeLoop, type DecodeLoopOptions } from './decode-loop.ts';
 import type { Decoder } from './decoder.ts';
 import { createDraft } from './draft.ts';
+import { isExactInBulk } from './exactness.ts';
 import { LIMITS } from './limits.ts';
 import type { EngineEvent } from './port.ts';
 import { readSettings } from './settings.ts';
@@ -322,4 +323,19 @@ test('of an answer that was cancelled among wrong guesses, nothing that was only
       expect(tokensOf(rest)).toEqual(tokens.slice(30));
     }
   }
+});
+
+test('whether many rows at once are as exact as one is found out before drafts are followed', async () => {
+  const decoder = createMemoryDecoder({ vocabulary: VOCABULARY });
+  expect(await isExactInBulk(decoder, VOCABULARY, CONTEXT)).toBe(true);
+  const other: Decoder = {
+    ...decoder,
+    // As kernels do that split their sums by the number of rows.
+    run: async (parts) =>
+      (await decoder.run(parts)).map((rows) =>
+        rows.length > 8 ? rows.map((row) => row.map((x) => x * 1.000_001)) : rows,
+      ),
+  };
+  expect(await isExactInBulk(other, VOCABULARY, CONTEXT)).toBe(false);
+  expect(decoder.openCount()).toBe(0);
 });
