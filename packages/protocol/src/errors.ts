@@ -39,7 +39,8 @@ export const ERRORS = {
   community_closed: {
     status: 403,
     retryable: false,
-    meaning: 'The community of this key or session is closed on this hub; the message says since when and who can help.',
+    meaning:
+      'The community of this key or session is closed on this hub; the message says since when and who can help.',
   },
   policy_invalid: {
     status: 400,

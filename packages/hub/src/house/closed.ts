@@ -68,8 +68,8 @@ export function createClosedCommunities({ db, clock, isSecure }: ClosedDeps): Cl
       const since = new Date(found.closed_at_ms ?? 0).toISOString();
       return new IdlewildError(
         'community_closed',
-        `the community ${JSON.stringify(found.name)} (${found.id}) is closed on this hub since ${since}, and all that ` +
-          'it had is kept; ask whoever runs the hub to open it again, or its stewards whether it moved',
+        `the community ${JSON.stringify(found.name)} (${found.id}) is closed on this hub since ${since}, and all ` +
+          'that it had is kept; ask whoever runs the hub to open it again, or its stewards whether it moved',
       );
     },
   };
