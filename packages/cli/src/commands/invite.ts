@@ -13,6 +13,7 @@ interface InviteOptions {
   readonly expires?: number;
   readonly tier: 'vetted' | 'member' | 'public';
   readonly for?: string;
+  readonly pool?: string;
   readonly vouch?: boolean;
   readonly vouchExpires?: number;
 }
@@ -33,6 +34,7 @@ export function addInviteCommand(program: Command): void {
         .default('member'),
     )
     .option('--for <member>', 'whose devices they are: name or id of a member')
+    .option('--pool <pool>', 'into which pool they are put: one that there is (`idlewild devices pool list`)')
     .option('--vouch', 'sign for whoever joins by it, so that no hub can put another device in its place')
     .option(
       '--vouch-expires <duration>',
@@ -44,12 +46,12 @@ export function addInviteCommand(program: Command): void {
       '\nExamples:\n  $ idlewild invite --uses 30 --expires 2h\n  $ idlewild invite --tier vetted --vouch',
     )
     .action(async (options: InviteOptions, command: Command) => {
-      const { uses, expires = EXPIRES_SECONDS_DEFAULT, tier, for: member } = options;
+      const { uses, expires = EXPIRES_SECONDS_DEFAULT, tier, for: member, pool } = options;
       const context = contextOf(command);
       const client = await context.client();
       const { memberMeant } = await import('../meant.ts');
       const person = member === undefined ? undefined : (await memberMeant(client, member, 'createInvite')).id;
-      const request = { uses, expiresInSeconds: expires, tier, for: person };
+      const request = { uses, expiresInSeconds: expires, tier, for: person, pool };
       const invite =
         options.vouch === true
           ? await vouchedInvite(context, client, request, options.vouchExpires)
@@ -59,8 +61,9 @@ export function addInviteCommand(program: Command): void {
       if (decodeInvite(token).session === true) {
         context.note(`devices seal what they say up to the hub: what is at ${url} reads and changes nothing of it`);
       }
+      const into = pool === undefined ? '' : ` of the pool ${pool}`;
       context.note(
-        `for ${countText(uses, 'device')}, good ${whenText(expiresAt, Date.now()).replace(/^in/, 'for')}; ` +
+        `for ${countText(uses, 'device')}${into}, good ${whenText(expiresAt, Date.now()).replace(/^in/, 'for')}; ` +
           'on the machine to be lent:',
       );
       context.show({ url, token, expiresAt }, () => [`${calledAs()} join ${url} --token ${token}`]);

@@ -59,6 +59,8 @@ export interface InviteRequest {
   readonly tier?: DeviceTier | undefined;
   /** Id of the member whose devices they are. */
   readonly for?: string | undefined;
+  /** Name of the pool into which they are put. */
+  readonly pool?: string | undefined;
 }
 
 /** One that a steward vouches for, and of whose secret the hub sees nothing. */

@@ -28,6 +28,7 @@ import { requestsOfTerritory } from './migrations/0017-requests-of-territory.ts'
 import { byDeviceAndExpiry } from './migrations/0018-by-device-and-expiry.ts';
 import { energy } from './migrations/0019-energy.ts';
 import { auditByWhoAndWhat } from './migrations/0020-audit-by-who-and-what.ts';
+import { invitePool } from './migrations/0021-invite-pool.ts';
 
 export interface Migration {
   readonly name: string;
@@ -56,6 +57,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: '0018-by-device-and-expiry', worksFor: '0016-own-proof', up: byDeviceAndExpiry },
   { name: '0019-energy', up: energy },
   { name: '0020-audit-by-who-and-what', worksFor: '0019-energy', up: auditByWhoAndWhat },
+  { name: '0021-invite-pool', up: invitePool },
 ];
 
 interface MigrationTables {

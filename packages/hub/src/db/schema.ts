@@ -87,6 +87,8 @@ export interface Invites {
   person_id: Generated<string | null>;
   /** Signed `invite-vouch` statement of the steward who made it. */
   vouch: Generated<Uint8Array | null>;
+  /** Into which they are put then; null: into none. */
+  pool: Generated<string | null>;
 }
 
 export interface Devices {

@@ -27,7 +27,7 @@ export interface ApiDeps {
   readonly db: Database;
   readonly keys: Keys;
   readonly people: People;
-  readonly policy: Pick<TerritoryPolicy, 'allows' | 'state'>;
+  readonly policy: Pick<TerritoryPolicy, 'allows' | 'check' | 'state'>;
   readonly devices: Devices;
   readonly invites: Invites;
   readonly deviceTrust: Pick<DeviceTrust, 'pools'>;

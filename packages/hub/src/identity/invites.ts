@@ -20,6 +20,8 @@ import type { Audit } from '../audit/audit.ts';
 import { oneAtATime } from '../db/one-at-a-time.ts';
 import type { Database, DatabaseTransaction } from '../db/schema.ts';
 import type { Admission, Device, Devices, NewDevice } from './devices.ts';
+import { turnOf } from '../people/granting.ts';
+import { putInvited, requirePool } from '../trust/invited.ts';
 import { readmit } from './leaving.ts';
 import type { Vouches } from '../trust/vouches.ts';
 
@@ -36,6 +38,8 @@ export interface InviteOrder {
   readonly tier?: DeviceTier | undefined;
   /** Whose they are then. */
   readonly person?: string | undefined;
+  /** Name of the pool into which they are put; throws `not_found` for one that is not there, or `forbidden`. */
+  readonly pool?: string | undefined;
   /** Made elsewhere, where a steward signed for it: the hub never has the secret. */
   readonly vouched?: VouchedInvite | undefined;
 }
@@ -116,14 +120,32 @@ export function createInvites({ db, crypto, random, clock, audit, devices, vouch
     };
   }
 
+  async function poolOf(
+    transaction: DatabaseTransaction,
+    territory: string,
+    joinToken: string,
+  ): Promise<{ readonly pool: string; readonly maker: string } | undefined> {
+    const invite = await transaction
+      .selectFrom('invites')
+      .select(['pool', 'created_by'])
+      .where('territory_id', '=', territory)
+      .where('hash', '=', await hashOf(joinToken))
+      .executeTakeFirst();
+    return invite === undefined || invite.pool === null ? undefined : { pool: invite.pool, maker: invite.created_by };
+  }
+
   return {
-    async create({ territory, uses, expiresInMs, createdBy, tier = 'member', person, vouched }) {
+    async create({ territory, uses, expiresInMs, createdBy, tier = 'member', person, pool, vouched }) {
       const id = newId('inv', random);
       const secret = random.bytes(SECRET_BYTES);
       const nowMs = clock.now();
       const expiresAtMs = nowMs + expiresInMs;
       const hash = vouched?.tokenHash ?? (await hashOf(joinTokenOf(secret)));
       await db.transaction().execute(async (transaction) => {
+        if (pool !== undefined) {
+          await turnOf(transaction, territory);
+          await requirePool(transaction, { place: { territory, nowMs }, maker: createdBy, pool });
+        }
         if (vouched !== undefined) await vouchesFor().checkInvite(transaction, territory, vouched.vouch, tier);
         await transaction
           .insertInto('invites')
@@ -138,15 +160,20 @@ export function createInvites({ db, crypto, random, clock, audit, devices, vouch
             tier,
             person_id: person ?? null,
             vouch: vouched?.vouch ?? null,
+            pool: pool ?? null,
           })
           .execute();
-        const details = { uses, expiresAtMs, tier, ...(person === undefined ? {} : { person }) };
+        const named = { ...(person === undefined ? {} : { person }), ...(pool === undefined ? {} : { pool }) };
+        const details = { uses, expiresAtMs, tier, ...named };
         await audit.append(transaction, { territory, actor: createdBy, action: 'createInvite', subject: id, details });
       });
       return { id, secret, expiresAtMs };
     },
     async redeem(territory, joinToken, device) {
       return db.transaction().execute(async (transaction) => {
+        const named = await poolOf(transaction, territory, joinToken);
+        // Whoever changes rights takes this turn first of all.
+        if (named !== undefined) await turnOf(transaction, territory);
         // Two of one device at the same time use the token once.
         await oneAtATime(transaction, `device ${territory} ${hex(device.publicKey)}`);
         const known = await devices.findByKey(territory, device.publicKey, transaction);
@@ -159,6 +186,10 @@ export function createInvites({ db, crypto, random, clock, audit, devices, vouch
         if (by.vouch !== undefined && device.byInvite !== undefined) {
           const chain = [by.vouch, device.byInvite];
           await vouchesFor().putIn(transaction, { territory, device: admittedNow.id, chain, actor: by.invite });
+        }
+        if (named !== undefined) {
+          const place = { territory, nowMs: clock.now() };
+          await putInvited(transaction, audit, { place, ...named, device: admittedNow, invite: by.invite });
         }
         return admittedNow;
       });

@@ -136,7 +136,7 @@ export function createDeviceTrust({ db, audit, clock }: DeviceTrustDeps): Device
  * Whoever has a role on the pool has it on the device from now on, so the actor has to hold it there: in the whole
  * territory, or on a pool in which the device is.
  */
-async function requireHeld(
+export async function requireHeld(
   transaction: DatabaseTransaction,
   place: Place,
   actor: string,

@@ -107,7 +107,7 @@ test('who gets no device is told which may not see it, and a purpose that lender
   expect(orders()).toEqual([]);
 });
 
-test('who gets no device by a policy of the community is told which, and no more than its explanation tells', async () => {
+test('who gets no device by a policy of the community is told which, as its explanation would tell', async () => {
   const readText = 'action == Action::"readText"';
   const forbid = `@id("quiet") forbid (principal, ${readText}, resource) unless { principal == Tier::"own" };`;
   expect((await call('PUT', '/api/policy', { policies: [{ name: 'texts', text: forbid }] })).status).toBe(200);
@@ -125,6 +125,24 @@ test('who gets no device by a policy of the community is told which, and no more
   // Where it is the community's usual rule, nothing is said of policies.
   const usual = (await (await chat({ 'Idlewild-Data-Class': 'confidential' })).json()) as { error: object };
   expect(usual.error).not.toHaveProperty('details');
+});
+
+test('an invite into a pool needs the pool, and the right to put devices into it', async () => {
+  const { hub } = door;
+  const { id: territory } = hub.territory;
+  const invite = (pool: string, key = steward): Promise<Response> =>
+    ask('/api/invites', { pool, model: undefined }, {}, key);
+  const typo = await invite('lbas');
+  expect([typo.status, await typo.text()]).toEqual([404, expect.stringContaining('there is no pool')]);
+  expect((await call('PUT', `/api/devices/${deviceId}/pools/labs`)).status).toBe(204);
+  expect((await invite('labs')).status).toBe(201);
+  expect((await invite('Labs')).status).toBe(400);
+  const { id: actor } = await hub.keys.create({ territory, role: 'steward', actor: 'test' });
+  await hub.people.roles.create({ territory, name: 'inviter', permissions: ['createInvite'], actor });
+  const { key } = await hub.keys.create({ territory, role: 'inviter', actor });
+  // The role is known within half a second.
+  await expect.poll(async () => (await ask('/api/invites', { model: undefined }, {}, key)).status).toBe(201);
+  expect((await invite('labs', key)).status).toBe(403);
 });
 
 test('an Idempotency-Key names a question with its class: asked for other eyes it is another', async () => {

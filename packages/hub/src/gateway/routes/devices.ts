@@ -5,6 +5,7 @@ import type { Device } from '../../identity/devices.ts';
 import { actorOf, type Principal } from '../../identity/principal.ts';
 import { stateOf, type ConnectedDevice } from '../../session/connected-device.ts';
 import type { ApiDeps } from '../api-deps.ts';
+import { groupName } from '../../people/names.ts';
 import { onId } from './resources.ts';
 import { principal, typed, type App } from '../server.ts';
 import { bytesOf, idParams, iso, isoOrNull, statementField } from './views.ts';
@@ -193,13 +194,23 @@ function inviteRoutes(app: App, deps: ApiDeps): void {
         tier: z.enum(DEVICE_TIERS).default('member'),
         /** Id of the member whose devices they are. */
         for: z.string().max(64).optional(),
+        /** Into which pool they are put. */
+        pool: z.string().min(1).max(64).optional(),
         vouched: vouchedInvite.optional(),
       }),
       summary: 'Makes a token with which devices join',
       tags: ['devices'],
     },
     handler: async (request, reply) => {
-      const { uses, expiresInSeconds, tier, for: person, vouched } = request.body;
+      const { uses, expiresInSeconds, tier, for: person, pool: named, vouched } = request.body;
+      // As it is kept: whatever forbids something in a pool forbids it there, however its name is written.
+      const pool = named === undefined ? undefined : groupName(named);
+      if (pool !== undefined)
+        await deps.policy.check(principal(request), 'poolDevice', {
+          territory: territory.id,
+          id: 'any',
+          pools: [pool],
+        });
       if (person !== undefined) await deps.people.members.show(territory.id, person);
       const invite = await invites.create({
         territory: territory.id,
@@ -207,6 +218,7 @@ function inviteRoutes(app: App, deps: ApiDeps): void {
         tier,
         expiresInMs: expiresInSeconds * 1000,
         person,
+        pool,
         createdBy: actorOf(principal(request)),
         ...(vouched === undefined ? {} : { vouched: { ...vouched, vouch: bytesOf(vouched.vouch) } }),
       });
