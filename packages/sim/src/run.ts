@@ -64,6 +64,8 @@ export interface Report {
   readonly seed: number;
   readonly devices: number;
   readonly replicas: number;
+  readonly members: number;
+  readonly sealed: number;
   /** As asked for; the joining and the settling come on top. */
   readonly virtualMinutes: number;
   readonly virtualMs: number;
@@ -168,6 +170,8 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
       seed,
       devices,
       replicas,
+      members,
+      sealed,
       virtualMinutes,
       virtualMs: world.clock.monotonic(),
       hash: world.record.hash(),
