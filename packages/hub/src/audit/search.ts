@@ -78,7 +78,10 @@ interface Condition {
   readonly names: readonly string[];
 }
 
-/** Of one condition an index has all that fits, in order; of several it has what is still to be looked at. */
+/**
+ * Of one condition an index has all that fits, in order; of several it has what is still to be looked at. Of none a
+ * stretch is enough, and keeps PostgreSQL, where it knows little of the table yet, from sorting all of it.
+ */
 async function walk(
   db: Database,
   search: AuditSearch,
@@ -89,7 +92,7 @@ async function walk(
   // Much is done to a territory as a whole.
   const weight = ({ names }: Condition): number => names.length + (names.includes(search.territory) ? NAMES_MAX : 0);
   const [lead, ...others] = conditions.toSorted((left, right) => weight(left) - weight(right));
-  const stretch = others.length === 0 ? Number.POSITIVE_INFINITY : narrowed;
+  const stretch = lead !== undefined && others.length === 0 ? Number.POSITIVE_INFINITY : narrowed;
   const stretchesMax = Math.ceil(STRETCHES_MAX / (lead?.names.length ?? 1));
   const entries: AuditRecord[] = [];
   let left = span;
