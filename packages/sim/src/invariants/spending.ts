@@ -8,7 +8,6 @@
  * callers heard: none of the hub's own sums is asked before the end. A cap that is lowered below what is spent lets
  * nothing begin; what runs is answered to its end, and prompts may have more tokens than anybody thought.
  */
-import type { Timed } from '../events.ts';
 import type { CallerKey } from '../callers/callers.ts';
 import type { Booked } from '../members/booked.ts';
 import type { CreateChecker } from './checker.ts';
@@ -54,13 +53,16 @@ export const createSpending: CreateChecker = (blame, facts) => {
   const numbers = new Map<string, number>();
   let wokenAtMs = Number.NEGATIVE_INFINITY;
 
-  function accepted({ request, id, atMs }: Extract<Timed, { e: 'accepted' }>): void {
-    numbers.set(id, request);
-    const one = asked.get(request);
-    if (one === undefined || one.isHeld) return;
-    const sinceMs = books.boundSinceMs(one.key);
-    if (sinceMs !== undefined && Math.max(sinceMs, wokenAtMs) + KNOWN_MS < one.atMs)
-      blame(`request ${request} of ${one.key} was accepted at ${atMs} and holds nothing, and something bounds it`);
+  /** Accepted without a hold, since it was read last what bounds whom: a cap may have gone meanwhile. */
+  let unheld: number[] = [];
+  function checkUnheld(): void {
+    for (const request of unheld) {
+      const { key, atMs } = asked.get(request) ?? { key: '', atMs: 0 };
+      const sinceMs = books.boundSinceMs(key);
+      if (sinceMs !== undefined && Math.max(sinceMs, wokenAtMs) + KNOWN_MS < atMs)
+        blame(`request ${request} of ${key} was accepted and holds nothing, and something bounds it`);
+    }
+    unheld = [];
   }
 
   return {
@@ -81,7 +83,11 @@ export const createSpending: CreateChecker = (blame, facts) => {
             blame(`request ${event.request} was refused (${event.code}), and holds something`);
           return void refused.add(event.hold);
         case 'accepted':
-          return accepted(event);
+          numbers.set(event.id, event.request);
+          if (asked.get(event.request)?.isHeld === false) unheld.push(event.request);
+          return;
+        case 'read':
+          return checkUnheld();
         case 'finished': {
           const one = asked.get(event.request);
           if (one !== undefined) one.tokens = event.outcome.promptTokens + event.outcome.answerTokens;
@@ -248,7 +254,7 @@ function createBooks(blame: (what: string) => void, keyOf: (id: string) => Calle
     const name = `${kind} ${subject}`;
     caps.set(name, { tokens, requests });
     for (const hold of holds.values()) for (const own of hold.accounts) if (isCapped(own)) hold.capped.add(own);
-    if (!isCapped(name)) cappedSinceMs.delete(name);
+    if (tokens === null && requests === null) cappedSinceMs.delete(name);
     else if (!cappedSinceMs.has(name)) cappedSinceMs.set(name, atMs);
   }
 
