@@ -94,9 +94,12 @@ async function changePool(world: World, _: Members, chance: Chance): Promise<Str
 
 async function changeBinding(world: World, { bindings }: Members, chance: Chance): Promise<Strike | undefined> {
   const { key, pool } = chance.pick(bindings);
+  if (world.revoked.has(key)) return undefined;
   const struck = await stewardly(world, `${key} ${pool}`, () => world.steward.bindToPool(key, pool, false));
-  const act = async (): Promise<void> =>
-    void (await stewardly(world, key, () => world.steward.bindToPool(key, pool, true)));
+  const act = async (): Promise<void> => {
+    // Nobody binds a key that was revoked meanwhile.
+    if (!world.revoked.has(key)) await stewardly(world, key, () => world.steward.bindToPool(key, pool, true));
+  };
   return struck && { ...struck, heal: { afterMs: chance.between(300, 8_000), act } };
 }
 
