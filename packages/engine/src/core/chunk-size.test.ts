@@ -84,19 +84,21 @@ test('while others wait for their tokens, a chunk stays within the bound whereve
   }
 });
 
-test('a guess counts as many rows as it costs, and leaves what rows and steps cost alone', () => {
+test('a run has as many guesses as there is time for, and leaves what rows and steps cost alone', () => {
   const chunks = createChunkSize({ stepMs: 5, rowMs: 1 });
   const rows = chunks.rows(false);
-  expect(chunks.guessRows()).toBeGreaterThanOrEqual(1);
+  expect(chunks.guesses(true)).toBeGreaterThanOrEqual(1);
   for (let i = 0; i < 20; i++) chunks.noteGuesses(9, 8, 5 + 8 * 3);
-  expect(chunks.guessRows()).toBeCloseTo(3, 1);
+  // 30 ms beside a step, at 3 ms.
+  expect(chunks.guesses(true)).toBe(10);
   // One that was stopped from outside is forgotten soon.
   chunks.noteGuesses(9, 8, 4_000);
-  expect(chunks.guessRows()).toBeLessThan(7);
+  expect(chunks.guesses(true)).toBeGreaterThanOrEqual(4);
   for (let i = 0; i < 8; i++) chunks.noteGuesses(9, 8, 5 + 8 * 3);
-  expect(chunks.guessRows()).toBeCloseTo(3, 0);
+  expect(chunks.guesses(true)).toBeGreaterThanOrEqual(9);
   expect(chunks.rows(false)).toBe(rows);
-  // Never less than a row, whatever clocks say.
-  for (let i = 0; i < 30; i++) chunks.noteGuesses(9, 8, 0);
-  expect(chunks.guessRows()).toBe(1);
+  // Whoever is alone tries again, however dear it was; and a row that was measured as free is no reason not to guess.
+  for (let i = 0; i < 60; i++) chunks.noteGuesses(2, 1, 10_000);
+  expect([chunks.guesses(true), chunks.guesses(false)]).toEqual([0, 1]);
+  expect(createChunkSize({ stepMs: 60, rowMs: 0 }).guesses(true)).toBeGreaterThanOrEqual(1);
 });

@@ -7,7 +7,7 @@
  * one while another answer waits for its next token, two while nobody does.
  *
  * A row of a guessed token costs more than one of a prompt: its logits are computed, and a token is chosen of them.
- * That is followed by itself, and such a row counts as so many of the others.
+ * That is followed by itself. Who is alone always gets one guess, or what it costs would never be learned anew.
  */
 import { LIMITS } from './limits.ts';
 
@@ -22,8 +22,8 @@ export interface ChunkSize {
   /** Of all answers together. `isShared`: other answers wait for their next token meanwhile. */
   rows(isShared: boolean): number;
   note(rows: number, tookMs: number): void;
-  /** How many rows of prompts one guessed token costs as much as. */
-  guessRows(): number;
+  /** How many guessed tokens a run has time for beside a step, of all answers together. */
+  guesses(isShared: boolean): number;
   /** A run of `rows`, `guesses` of them guessed, with the choice of tokens. */
   noteGuesses(rows: number, guesses: number, tookMs: number): void;
 }
@@ -49,12 +49,15 @@ export function createChunkSize(known?: RunCost): ChunkSize {
 
   const plainMs = ({ stepMs, rowMs }: RunCost, rows: number): number => stepMs + (rows - 1) * rowMs;
 
+  function roomMs({ stepMs }: RunCost, isShared: boolean): number {
+    const steps = isShared ? LIMITS.chunkStepsShared : LIMITS.chunkStepsAlone;
+    return Math.max(LIMITS.runMsAim, steps * stepMs) - stepMs;
+  }
+
   return {
     rows(isShared) {
       if (cost === undefined) return LIMITS.rowsFirst;
-      const steps = isShared ? LIMITS.chunkStepsShared : LIMITS.chunkStepsAlone;
-      const roomMs = Math.max(LIMITS.runMsAim, steps * cost.stepMs) - cost.stepMs;
-      const fitting = 1 + Math.floor(roomMs / Math.max(cost.rowMs, MS_MIN));
+      const fitting = 1 + Math.floor(roomMs(cost, isShared) / Math.max(cost.rowMs, MS_MIN));
       return Math.min(fitting, LIMITS.rowsMax, largest * LIMITS.rowsGrowthMax);
     },
     note(ran, tookMs) {
@@ -69,9 +72,10 @@ export function createChunkSize(known?: RunCost): ChunkSize {
       cost = { stepMs: stepMs * factor, rowMs: rowMs * factor };
       largest = Math.max(largest, ran);
     },
-    guessRows() {
-      if (cost === undefined) return 1;
-      return Math.max(1, (guessMs ?? cost.stepMs * GUESS_STEPS) / Math.max(cost.rowMs, MS_MIN));
+    guesses(isShared) {
+      if (cost === undefined) return LIMITS.draftRowsFirst;
+      const each = Math.max(guessMs ?? cost.stepMs * GUESS_STEPS, MS_MIN);
+      return Math.max(isShared ? 0 : 1, Math.floor(roomMs(cost, isShared) / each));
     },
     noteGuesses(ran, guesses, tookMs) {
       cost ??= { stepMs: tookMs / ran, rowMs: tookMs / ran };

@@ -150,14 +150,14 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
   }
 
   /** How many guesses each answer may have run: they share what prompts leave them, which is half of it. */
-  function guessesOf(inTurn: readonly Active[], rowsMax: number): number {
+  function guessesOf(inTurn: readonly Active[]): number {
     const drafting = inTurn.filter(({ sequence }) => sequence.isDecoding && sequence.isDrafting).length;
     if (drafting === 0 || options.drafts === false) return 0;
     const decoding = inTurn.filter(({ sequence }) => sequence.isDecoding).length;
     // Who runs one at a time shares no run.
     const [before, share] = decoder.partsMax === 1 ? [1, 1] : [decoding, drafting * (decoding < inTurn.length ? 2 : 1)];
-    const room = (rowsMax - before) / share / chunks.guessRows();
-    return Math.max(0, Math.floor(Math.min(room, pace.within(LIMITS.draftPaceMs) / drafting)));
+    const room = Math.min(chunks.guesses(inTurn.length > 1), (decoder.rowsMax >> 1) - before);
+    return Math.max(0, Math.floor(Math.min(room / share, pace.within(LIMITS.draftPaceMs) / drafting)));
   }
 
   /** The rows of the next run; none when pace or memory allow none now. */
@@ -165,15 +165,16 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
     const chosen: Member[] = [];
     const inTurn = active.filter((each) => sharing.isReady(each)).sort((a, b) => a.turn - b.turn);
     const rowsMax = Math.min(chunks.rows(inTurn.length > 1), decoder.rowsMax);
-    const guesses = guessesOf(inTurn, rowsMax);
-    /** In rows of prompts, as many as cost the same. */
+    const guesses = guessesOf(inTurn);
     let rows = 0;
+    let guessed = 0;
     let isReading = false;
     const take = (own: Active, most: Most): void => {
       const member = memberOf(own, most, chosen);
       if (member === undefined) return;
       chosen.push(member);
-      rows += member.part.ids.length + guessesIn(member) * (chunks.guessRows() - 1);
+      rows += member.part.ids.length;
+      guessed += guessesIn(member);
       if (own.sequence.isDecoding) pace.count();
       else isReading = true;
     };
@@ -184,7 +185,9 @@ export function createDecodeLoop(options: DecodeLoopOptions): DecodeLoop {
         return;
       }
       const least = isReading ? 0 : LIMITS.promptRowsMin;
-      const left = Math.floor(Math.min(decoder.rowsMax - rows, Math.max(rowsMax - rows, least)));
+      // Guesses have the time of one half, prompts the rows of the other.
+      const room = (guessed > 0 ? rowsMax >> 1 : rowsMax) - (rows - guessed);
+      const left = Math.min(decoder.rowsMax - rows, Math.max(room, least));
       if (left > 0) take(own, { rows: left, guesses: 0 });
     };
     // Who runs one at a time gives each its turn, whatever it is for; who runs many makes everybody's token first.
