@@ -7,6 +7,7 @@ import { sql } from 'kysely';
 import type { Timed } from './events.ts';
 import { startDemand } from './callers/demand.ts';
 import { familyOf } from './machines/device.ts';
+import type { HubProcess } from './machines/hub-process.ts';
 import { startFaults, type Faults } from './faults/faults.ts';
 import { INVARIANTS, type Invariant } from './invariants/all.ts';
 import type { Checker, CreateChecker, Facts } from './invariants/checker.ts';
@@ -150,7 +151,8 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
   try {
     for (const device of worlds.flatMap(({ devices: all }) => all)) await device.start({ diskIsLost: false });
     await world.run(JOINING_MS);
-    if (world.members !== undefined) await fillPools(world);
+    if (world.members !== undefined)
+      await fillPools(world.steward, world.process() as HubProcess, world.chance('pools'));
     breakage?.meanwhile?.(world);
     for (const each of worlds) sample(each);
     const sealing = sealed > 0 ? await startSealing(world, sealed, breakage?.sealed) : undefined;
@@ -162,9 +164,7 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
     await world.run(virtualMinutes * 60_000);
     for (const each of asking) each.end();
     await settle(worlds, faults);
-    await readWritten(world);
-    await readBooked(world);
-    if (sealing !== undefined) await searchDatabase(world);
+    await readRecords(world, sealing !== undefined);
     for (const court of courts) await inspect(court, 'rest');
     return {
       seed,
@@ -183,6 +183,13 @@ export async function simulate(options: SimulationOptions): Promise<Report> {
   } finally {
     await world.close();
   }
+}
+
+/** What the run left in databases, for whoever judges it. */
+async function readRecords(world: World, isSealed: boolean): Promise<void> {
+  await readWritten(world);
+  await readBooked(world);
+  if (isSealed) await searchDatabase(world);
 }
 
 async function settle(worlds: readonly World[], faults: readonly Faults[]): Promise<void> {

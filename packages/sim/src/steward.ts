@@ -4,6 +4,7 @@
  */
 import { codeOf, type DeviceTier } from '@idlewild/protocol';
 import type { Hub, KeyPrincipal } from '@idlewild/hub';
+import type { Act, Action, Done } from './act.ts';
 import type { CallerKey } from './callers/callers.ts';
 import type { HubProcess } from './machines/hub-process.ts';
 import { createMemberActs, type MemberActs } from './members/steward-acts.ts';
@@ -37,22 +38,6 @@ export interface StewardDeps {
   readonly nowMs: () => number;
   /** A test breaks the world by leaving this out. */
   readonly dropsRevoked: boolean;
-}
-
-type Action = Parameters<Hub['policy']['check']>[1];
-export type Act = <Result>(
-  action: Action,
-  run: (hub: Hub, territory: string, by: KeyPrincipal) => Promise<Done<Result>>,
-  acting?: HubProcess,
-) => Promise<Result>;
-
-interface Done<Result> {
-  /** As the audit log calls it; absent: as the policy does. */
-  readonly action?: string;
-  readonly subject: string;
-  readonly result: Result;
-  /** It was so already, and nothing was done. */
-  readonly isVain?: boolean;
 }
 
 const INVITE_MS = 3_600_000;

@@ -7,7 +7,6 @@ import type { CallerKey } from '../callers/callers.ts';
 import type { Chance } from '../chance.ts';
 import type { HubProcess } from '../machines/hub-process.ts';
 import type { Steward } from '../steward.ts';
-import type { World } from '../world.ts';
 
 export interface Members {
   /** Ids of people. */
@@ -80,9 +79,7 @@ export async function admitMembers(
 }
 
 /** Once devices are enrolled. */
-export async function fillPools({ steward, process, chance }: World): Promise<void> {
-  const { hub } = process() as HubProcess;
-  const dice = chance('pools');
+export async function fillPools(steward: Steward, { hub }: HubProcess, dice: Chance): Promise<void> {
   for (const { id } of await hub.devices.list(hub.territory.id))
     for (const pool of POOLS) if (dice.happens(IN_POOL_SHARE)) await steward.poolDevice(id, pool, true);
 }

@@ -3,9 +3,9 @@
  * what is tried and what was done are told apart, for whoever judges what follows (`invariants/pasts.ts`).
  */
 import type { Hub } from '@idlewild/hub';
+import type { Act } from '../act.ts';
 import type { ChangeKind } from '../events.ts';
 import type { Record } from '../record.ts';
-import type { Act } from '../steward.ts';
 
 export interface MemberActs {
   allocate(project: string, tokens: number, ms: number): Promise<void>;
