@@ -115,7 +115,12 @@ async function money(hub: Hub, steward: KeyPrincipal, theirs: Theirs, vain: Vain
   await hub.allocations.grant({ id, note: 'yes', actor });
   await vain('an allocation', hub.allocations.grant({ id: theirs('alc'), note: 'yes', actor }));
   const caps = { tokensPerDay: 1_000_000 };
+  // A cap that is set while a request runs counts what that holds.
+  const wanted = { promptTokens: 1, answerTokens: 1, answers: 1 };
+  const { id: keyId } = await hub.keys.create({ territory: steward.territory, role: 'caller', project, actor });
+  const hold = await hub.spending.begin({ id: 'req_runs', keyId, project, wanted });
   await hub.spendRules.setCaps({ kind: 'project', subject: project, caps, actor });
+  hold?.over();
   for (const [kind, prefix] of [
     ['project', 'prj'],
     ['person', 'per'],
