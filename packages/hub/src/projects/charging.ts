@@ -43,29 +43,38 @@ async function isCounted(tx: DatabaseTransaction, territory: string, days: reado
   return row !== undefined;
 }
 
-/** Before a cap of the day is set: it counts what the day has so far, and what is held by requests that run. */
+/**
+ * Before a cap of the day is set: it counts what the day has so far, and what is held by requests that run. One that
+ * was begun before midnight is counted on its day, which pays for it.
+ */
 export async function countFromNowOn(
   tx: DatabaseTransaction,
   territory: string,
   { kind, subject, nowMs }: { readonly kind: CapKind; readonly subject: string; readonly nowMs: number },
 ): Promise<void> {
-  const day = dayOf(nowMs);
-  if (kind === 'territory') return beginCounting(tx, territory, day, { account: { kind, subject }, keys: undefined });
+  const today = dayOf(nowMs);
   const running = await tx
     .selectFrom('spend_holds')
-    .select('key_id')
+    .select(['key_id', 'day'])
     .distinct()
     .where('territory_id', '=', territory)
-    .where('day', '=', day)
+    .orderBy('day')
     .execute();
-  const ids = running.map((row) => row.key_id);
-  const spenderOf = await spendersOf(tx, territory, ids);
+  const days = [...new Set([...running.map(({ day }) => day), today])];
+  if (kind === 'territory') {
+    for (const day of days) await beginCounting(tx, territory, day, { account: { kind, subject }, keys: undefined });
+    return;
+  }
+  const spenderOf = await spendersOf(tx, territory, [...new Set(running.map((row) => row.key_id))]);
   const isOf = (id: string, own: string): boolean =>
     subjectsOf(spenderOf(id)).some((one) => one.kind === kind && one.subject === own);
   const everybody = kind === 'person' && subject === '';
-  const owns = everybody ? [...new Set(ids.flatMap((id) => spenderOf(id).person ?? []))].sort() : [subject];
-  for (const own of owns) {
-    const keys = ids.filter((id) => isOf(id, own));
-    await beginCounting(tx, territory, day, { account: { kind, subject: own }, keys });
-  }
+  const people = running.flatMap((row) => spenderOf(row.key_id).person ?? []);
+  for (const own of everybody ? [...new Set(people)].sort() : [subject])
+    for (const day of days) {
+      const keys = running.filter((row) => row.day === day && isOf(row.key_id, own)).map((row) => row.key_id);
+      // Today is counted in any case, another day as far as somebody is answered who began on it.
+      if (day === today || keys.length > 0)
+        await beginCounting(tx, territory, day, { account: { kind, subject: own }, keys });
+    }
 }

@@ -116,4 +116,62 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect((await begin(world, world.order(key, 1_000))).tokens).toBe(950);
     expect(await spentOf(world, 'key')).toMatchObject([{ tokens: 450 }, { tokens: 50, held: 950, requests: 2 }]);
   });
+
+  test('more for what was begun before midnight is of that day: its room, its account', async () => {
+    const world = await setUp();
+    const key = await world.key();
+    await cap(world, 'key', key.keyId, { tokensPerDay: 1_000 });
+    const hold = await begin(world, world.order(key, 800));
+    await world.clock.advance(DAY_MS);
+    expect(await hold.extend(500)).toBe(200);
+    expect((await begin(world, world.order(key, 1_000))).tokens).toBe(1_000);
+    expect(await hold.extend(1)).toBe(0);
+    await end(world, key.keyId, 1_000, hold.id);
+    expect(await spentOf(world, 'key')).toMatchObject([
+      { tokens: 1_000, held: 0, requests: 1 },
+      { tokens: 0, held: 1_000, requests: 1 },
+    ]);
+  });
+
+  test('a day that is full does not stop what the day before pays for', async () => {
+    const world = await setUp();
+    const key = await world.key();
+    await cap(world, 'key', key.keyId, { tokensPerDay: 1_000 });
+    const hold = await begin(world, world.order(key, 100));
+    await world.clock.advance(DAY_MS);
+    await begin(world, world.order(key, 1_000));
+    expect(await hold.extend(300)).toBe(300);
+  });
+
+  test('requests of both sides of midnight that ask for more at once do not get more than an allocation has', async () => {
+    const world = await setUp();
+    const { id: project } = await world.project('maps');
+    await world.allocate(project, 1_000);
+    const key = await world.key({ project });
+    const before = await begin(world, world.order(key, 400));
+    await world.clock.advance(DAY_MS);
+    const after = await begin(world, world.order(key, 400));
+    // The first goes alone, and both others together after it.
+    expect(await Promise.all([after.extend(50), after.extend(100), before.extend(100)])).toEqual([50, 50, 100]);
+    expect(await world.allocations.list(project)).toMatchObject([{ heldTokens: 1_000 }]);
+  });
+
+  test('a cap that is set after midnight counts what runs since before on its day, and not on its own', async () => {
+    const world = await setUp();
+    const { id: project } = await world.project('maps');
+    await world.allocate(project, 10_000);
+    const [ada, bea] = [await world.member('Ada'), await world.member('Bea')];
+    const [hers, other] = [await world.key({ person: ada, project }), await world.key({ person: bea, project })];
+    await end(world, hers.keyId, 100, null);
+    const running = await begin(world, world.order(hers, 600));
+    const short = await begin(world, world.order(other, 300));
+    await world.clock.advance(DAY_MS);
+    await cap(world, 'person', '', { tokensPerDay: 1_000 });
+    await cap(world, 'territory', '', { tokensPerDay: 50_000 });
+    expect(await running.extend(500)).toBe(300);
+    await end(world, hers.keyId, 900, running.id);
+    await end(world, other.keyId, 250, short.id);
+    expect(await spentOf(world, 'territory')).toMatchObject([{ tokens: 1_250, requests: 3 }, { tokens: 0 }]);
+    for (const key of [hers, other]) expect((await begin(world, world.order(key, 2_000))).tokens).toBe(1_000);
+  });
 });

@@ -42,16 +42,17 @@ const nameOf = ({ kind, subject }: { readonly kind: string; readonly subject: st
 const WHOLE = { kind: 'territory', subject: '' } as const;
 const FLOORS = { kind: 'floors', subject: '' } as const;
 
-/** Locks and reads all that bounds these. */
+/** Locks and reads all that bounds these: the accounts of today, or of the day on which they were begun. */
 export async function openBooks(
   tx: DatabaseTransaction,
   territory: string,
   spenders: readonly Spender[],
   databaseNowMs: OpenDatabase['nowMs'],
+  ofDay?: number,
 ): Promise<Books> {
   const held = await readCaps(tx, territory, spenders, databaseNowMs);
   const { nowMs, settings, caps, members } = held;
-  const day = dayOf(nowMs);
+  const day = ofDay ?? dayOf(nowMs);
   const isCapped = isDaily(caps(WHOLE));
   const most = { tokens: caps(WHOLE)?.tokensPerDay, requests: caps(WHOLE)?.requestsPerDay };
   const everybody = isCapped ? await countMembers(tx, territory) : 0;

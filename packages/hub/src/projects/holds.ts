@@ -161,20 +161,32 @@ export interface LockedHold {
   readonly accounts: readonly Account[];
 }
 
-/** More of the same accounts for some holds, which are locked first; `grant` locks the accounts and says how much. */
+/**
+ * More of the same accounts for some holds, which are locked first. `grant` locks the accounts of a day and says how
+ * much; it is asked for one day after the other, and sees in the database what was given for those before.
+ */
 export async function extendHolds(
   tx: DatabaseTransaction,
   territory: string,
   ids: readonly string[],
-  grant: (holds: ReadonlyMap<string, LockedHold>) => Promise<ReadonlyMap<string, number>>,
+  grant: (day: number, holds: ReadonlyMap<string, LockedHold>) => Promise<ReadonlyMap<string, number>>,
 ): Promise<void> {
-  const rows = await lockHolds(tx, territory, ids);
-  if (rows.length === 0) return;
-  const locked = rows.map(({ id, payer, accounts_json: names }): [string, LockedHold] => {
-    const accounts = (JSON.parse(names) as string[]).map(accountOf);
-    return [id, { payer, accounts }];
-  });
-  const granted = await grant(new Map(locked));
+  const byDay = Map.groupBy(await lockHolds(tx, territory, ids), ({ day }) => day);
+  for (const [day, rows] of [...byDay].sort(([a], [b]) => a - b)) {
+    const locked = rows.map((row): [string, LockedHold] => {
+      const accounts = namesIn(row).map(accountOf);
+      return [row.id, { payer: row.payer, accounts }];
+    });
+    await giveMore(tx, territory, rows, await grant(day, new Map(locked)));
+  }
+}
+
+async function giveMore(
+  tx: DatabaseTransaction,
+  territory: string,
+  rows: readonly HoldRow[],
+  granted: ReadonlyMap<string, number>,
+): Promise<void> {
   const changes = createChanges();
   for (const row of rows) {
     const more = granted.get(row.id) ?? 0;

@@ -154,25 +154,26 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
       return outcomes;
     });
   }
-  /** Holds come before accounts. */
+  /** Holds come before accounts, which are those of the day on which a request was begun: that day pays for it. */
   async function extendAll(asked: readonly More[]): Promise<Outcome<number>[]> {
     return transact(db, async (tx) => {
-      const outcomes: Outcome<number>[] = [];
+      const results = asked.map(() => 0);
       const ids = new Set(asked.map(({ id }) => id));
-      await extendHolds(tx, territory, [...ids], async (holds) => {
-        const spenders = asked.map(({ spender }) => spender);
-        const books = await openBooks(tx, territory, spenders, nowMs);
+      await extendHolds(tx, territory, [...ids], async (day, holds) => {
+        const spenders = asked.flatMap(({ id, spender }) => (holds.has(id) ? [spender] : []));
+        const books = await openBooks(tx, territory, spenders, nowMs, day);
         const granted = new Map<string, number>();
-        for (const { id, spender, wanted } of asked) {
+        for (const [index, { id, spender, wanted }] of asked.entries()) {
           const hold = holds.get(id);
-          const tokens = hold === undefined ? 0 : moreOf(books.factsOf(spender).ways, hold.payer, wanted);
-          if (hold !== undefined) books.given({ payer: hold.payer, tokens }, hold.accounts, true);
+          if (hold === undefined) continue;
+          const tokens = moreOf(books.factsOf(spender).ways, hold.payer, wanted);
+          books.given({ payer: hold.payer, tokens }, hold.accounts, true);
           granted.set(id, (granted.get(id) ?? 0) + tokens);
-          outcomes.push({ result: tokens });
+          results[index] = tokens;
         }
         return granted;
       });
-      return asked.map((_, index) => outcomes[index] ?? { result: 0 });
+      return results.map((result) => ({ result }));
     });
   }
   const take = async (order: SpendOrder): Promise<Hold> => holdOf(order, await takeTogether(order));

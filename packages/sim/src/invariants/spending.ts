@@ -27,7 +27,7 @@ interface Hold {
 
 interface Account {
   tokens: number;
-  /** Held on another day, of an account that was not counted then. */
+  /** Begun before midnight and ended after it while nothing counted it: in usage it is the day's on which it ended. */
   late: number;
   held: number;
   requests: number;
@@ -40,6 +40,7 @@ interface Cap {
 
 const WHOLE = 'territory ';
 const FLOORS = 'floors ';
+const isOfFloor = (name: string): boolean => name === FLOORS || name.startsWith('floor ');
 /** As docs/projects.md says, until a steward says otherwise. */
 const FLOOR: Fact<'floor'> = { t: 'floor', needs: 'optional', tokens: 10_000, requests: 50 };
 /** A replica knows of a change half a second later; a second with what is on its way. */
@@ -166,7 +167,7 @@ function createBooks(blame: (what: string) => void, keyOf: (id: string) => Calle
     const { id, day, payer } = hold;
     const wrong = (name: string, what: string): void => blame(`${id} goes beyond ${name}: ${what}`);
     for (const name of hold.accounts) {
-      if (name === FLOORS || name.startsWith('floor ')) continue;
+      if (isOfFloor(name)) continue;
       // A project's cap is not asked of the floor, which is there when a project has nothing.
       if (payer === 'floor' && name.startsWith('project ')) continue;
       const { tokens, requests } = capOf(name);
@@ -230,14 +231,15 @@ function createBooks(blame: (what: string) => void, keyOf: (id: string) => Calle
       }
       return;
     }
-    // Usage has it on the day it ended: a cap that is set on that day may find it there.
-    if (hold.day !== day)
-      for (const name of hold.accounts) if (!hold.capped.has(name)) account(name, day).late += tokens;
+    // Usage has it on the day it ended: a cap that is set later may find it there, and one of the day before does not.
+    const late = hold.day === day ? [] : hold.accounts.filter((name) => !hold.capped.has(name) && !isOfFloor(name));
+    for (const name of late) account(name, day).late += tokens;
     const held = Math.min(tokens, hold.left);
     hold.left -= held;
     hold.ended++;
-    each(hold, (of) => {
-      of.tokens += tokens;
+    each(hold, (of, name) => {
+      if (late.includes(name)) of.late += tokens;
+      else of.tokens += tokens;
       of.held -= held;
     });
   }
