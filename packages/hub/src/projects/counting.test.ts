@@ -143,7 +143,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await hold.extend(300)).toBe(300);
   });
 
-  test('requests of both sides of midnight that ask for more at once do not get more than an allocation has', async () => {
+  test('who asks for more on both sides of midnight at once gets no more than an allocation has', async () => {
     const world = await setUp();
     const { id: project } = await world.project('maps');
     await world.allocate(project, 1_000);
