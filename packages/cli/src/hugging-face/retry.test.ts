@@ -6,8 +6,11 @@ import { patiently, type Patience } from './retry.ts';
 const gone = (details: Readonly<Record<string, unknown>>): IdlewildError =>
   new IdlewildError('source_unreachable', 'example.org: no connection', { details });
 
-/** How often something that always fails so is tried; `gained` is what is here at each failure. */
-async function attemptsOf(details: Readonly<Record<string, unknown>>, gained = 0): Promise<number> {
+/** How often something that always fails so is tried; `gained` is what is here after so many attempts. */
+async function attemptsOf(
+  details: Readonly<Record<string, unknown>>,
+  gained = (_attempts: number): number => 0,
+): Promise<number> {
   const clock = createFakeClock(async () => undefined);
   const patience: Patience = {
     clock,
@@ -20,7 +23,7 @@ async function attemptsOf(details: Readonly<Record<string, unknown>>, gained = 0
     attempts++;
     throw gone(details);
   };
-  await expect(patiently(act, patience, () => gained)).rejects.toThrow(/given up after/);
+  await expect(patiently(act, patience, () => gained(attempts))).rejects.toThrow(/given up after/);
   return attempts;
 }
 
@@ -30,5 +33,9 @@ test('where nobody answers at all, a person does not wait for half a minute', as
 });
 
 test('a network that goes away in the middle of a download is waited for', async () => {
-  expect(await attemptsOf({ nobodyThere: true }, 1_000)).toBe(6);
+  expect(await attemptsOf({ nobodyThere: true }, () => 1_000)).toBe(6);
+});
+
+test('what is lost and won again, over and over, is no gain', async () => {
+  expect(await attemptsOf({}, (attempts) => 1_000 + (attempts % 2))).toBe(6);
 });

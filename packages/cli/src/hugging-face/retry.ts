@@ -23,7 +23,7 @@ export interface Patience {
 
 /**
  * Runs `act` until it succeeds or throws what trying again does not mend. `gained` tells how much is there by now: more
- * than at the failure before starts the count anew.
+ * than ever before starts the count anew. What was lost and won again does not, or it would go on for ever.
  */
 export async function patiently<Result>(
   act: () => Promise<Result>,
@@ -31,7 +31,7 @@ export async function patiently<Result>(
   gained: () => number = () => 0,
 ): Promise<Result> {
   let failures = 0;
-  let had = gained();
+  let most = gained();
   for (;;) {
     try {
       return await act();
@@ -39,10 +39,10 @@ export async function patiently<Result>(
       const details = (error as { details?: { retryAfterMs?: number; nobodyThere?: boolean } }).details;
       const asked = details?.retryAfterMs;
       if (!PASSING.has(codeOf(error) ?? '')) throw error;
-      failures = gained() > had ? 1 : failures + 1;
-      had = gained();
-      const most = details?.nobodyThere === true && had === 0 ? ATTEMPTS_NOBODY_MAX : ATTEMPTS_MAX;
-      if (failures >= most) throw spent(error, failures);
+      failures = gained() > most ? 1 : failures + 1;
+      most = Math.max(most, gained());
+      const attemptsMax = details?.nobodyThere === true && gained() === 0 ? ATTEMPTS_NOBODY_MAX : ATTEMPTS_MAX;
+      if (failures >= attemptsMax) throw spent(error, failures);
       if (asked !== undefined && asked > ASKED_MS_MAX) throw tooLong(error, asked);
       const pause = asked ?? Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** (failures - 1));
       const ms = Math.round(pause * (1 + patience.random.unit() / 4));
