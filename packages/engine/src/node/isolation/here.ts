@@ -63,16 +63,18 @@ const TOOL_FOLDERS = ['/usr/bin', '/bin', '/usr/local/bin', '/usr/sbin', '/sbin'
 const TOOLS = { bubblewrap: 'bwrap', unshare: 'unshare' } as const;
 const PROBE = fileURLToPath(new URL(`probe${extname(import.meta.url)}`, import.meta.url));
 
-let known: Promise<Survey> | undefined;
-
-/** The walls of this machine, looked up once; where that failed, as on a full disk, again. */
-export function surveyHere(): Promise<Survey> {
-  known ??= surveyIsolation().catch((error: unknown) => {
-    known = undefined;
-    throw error;
-  });
-  return known;
+/** A survey that is made when it is first asked for and then known; where it failed, as on a full disk, again. */
+export function createSurvey(): () => Promise<Survey> {
+  let known: Promise<Survey> | undefined;
+  return () =>
+    (known ??= surveyIsolation().catch((error: unknown) => {
+      known = undefined;
+      throw error;
+    }));
 }
+
+/** The walls of this machine. */
+export const surveyHere = createSurvey();
 
 /** What holds an engine here, layer by layer. */
 export const isolationHere = async (): Promise<Isolation> => (await surveyHere()).isolation;
