@@ -47,7 +47,7 @@ export async function startChores(deps: ChoreDeps, rooms: Rooms): Promise<{ stop
   await readModels();
   await closeOpen(journal, isAlone, log);
   // What a crash left held is there again at once.
-  if (isAlone) await spending.expire();
+  if (isAlone) await spending.expire('all');
   const housekeeping = keepHouse(deps, [
     () => journal.flush(),
     () => devices.flush(),
@@ -88,7 +88,7 @@ async function forAll(
   const patienceMs = isMine ? HUB_LIMITS.replicaLiveMs : Number.POSITIVE_INFINITY;
   for (const { request, answerTokens } of await journal.closeOrphans(patienceMs))
     log.warn({ request, tokens: answerTokens }, 'the replica of a request is gone; it is closed as failed');
-  if (isMine) await spending.expire();
+  await spending.expire(isMine ? 'all' : 'own');
 }
 
 /** What is due from time to time, one after the other; after it erased pages leave the write-ahead log. */

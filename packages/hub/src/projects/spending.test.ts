@@ -321,13 +321,13 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     };
     await world.db.insertInto('requests').values(request).execute();
     // Its answer is open still: whoever ends it charges it.
-    expect(await here.spending.expire()).toBe(1);
+    expect(await here.spending.expire('all')).toBe(1);
     await world.db.updateTable('requests').set({ state: 'failed' }).where('id', '=', request.id).execute();
-    expect(await here.spending.expire()).toBe(1);
-    expect(await here.spending.expire()).toBe(0);
+    expect(await here.spending.expire('all')).toBe(1);
+    expect(await here.spending.expire('all')).toBe(0);
     expect(await world.accounts()).toEqual([{ kind: 'key', tokens: 0, held: 300, requests: 1 }]);
     await world.clock.advance(1_800_001);
-    expect(await here.spending.expire()).toBe(1);
+    expect(await here.spending.expire('all')).toBe(1);
     expect(await world.accounts()).toEqual([{ kind: 'key', tokens: 0, held: 0, requests: 0 }]);
   });
 
@@ -377,7 +377,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     const { projects, allocations, rules, spending } = world.elsewhere;
     await expect(spending.begin(world.order(key, 100))).rejects.toMatchObject({ code: 'allocation_spent' });
     await world.charge(hold.id, 50, 0, ELSEWHERE);
-    expect(await spending.expire()).toBe(0);
+    expect(await spending.expire('all')).toBe(0);
     expect(await world.holds()).toMatchObject([{ left_tokens: 100 }]);
     expect(await allocations.list()).toEqual([]);
     expect(await allocations.history(granted.id)).toEqual([]);

@@ -6,17 +6,17 @@
  * bounds it, decides (`decide.ts`) and holds (`holds.ts`), so that replicas that are asked at the same moment give
  * away nothing twice. Who comes while one runs goes with the next, so that a row which all of them need is waited for
  * once. A hold is let go when its response is over and the ends of all its answers are written,
- * whichever is later; one that its process left behind is let go by `expire`.
+ * whichever is later; one that its process left behind, or lost sight of, is let go by `expire` (`left-behind.ts`).
  */
 import { messageOf, type MaybePromise } from '@idlewild/protocol';
 import type { OpenDatabase } from '../db/open.ts';
-import type { Database, DatabaseTransaction } from '../db/schema.ts';
+import type { Database } from '../db/schema.ts';
 import { transact } from '../db/transact.ts';
-import { HUB_LIMITS } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { decide, moreOf, refusal, type Bound, type Wanted } from './decide.ts';
 import { accountsOf, isDaily, openBooks } from './facts.ts';
 import { adoptHold, extendHolds, letHoldsGo, takeHolds, type HoldOrder } from './holds.ts';
+import { leftByGone, lostByOwner } from './left-behind.ts';
 import { PROJECT_LIMITS } from './limits.ts';
 import type { SpendRules } from './rules.ts';
 import { subjectsOf, type Spender } from './subjects.ts';
@@ -62,8 +62,11 @@ export interface Spending {
   /** An answer that spends a hold is begun, and its end is written. */
   opened(hold: string): void;
   ended(hold: string): void;
-  /** Lets go what processes left behind that are gone; to be called from time to time by one replica. */
-  expire(): Promise<number>;
+  /**
+   * Lets go what this process holds and does not know of; of `all` also what processes left behind that are gone, which
+   * is for one replica to do. To be called from time to time.
+   */
+  expire(of: 'own' | 'all'): Promise<number>;
 }
 
 export interface SpendingDeps {
@@ -106,10 +109,19 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
       log.error({ request: id, why: messageOf(error) }, 'what a request held could not be let go; it will expire'),
     );
   }
-  function holdOf(spender: SpendOrder, tokens: number): Hold {
-    const { id } = spender;
+  /** Known before the database says so: `expire` may look while a transaction of which nobody has heard yet is over. */
+  async function knowing<Result>(id: string, act: (own: Held) => Promise<Result>): Promise<Result> {
     const own: Held = { answers: 0, isOver: false };
     held.set(id, own);
+    try {
+      return await act(own);
+    } catch (error) {
+      held.delete(id);
+      throw error;
+    }
+  }
+  function holdOf(spender: SpendOrder, own: Held, tokens: number): Hold {
+    const { id } = spender;
     return {
       id,
       tokens,
@@ -176,7 +188,8 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
       return results.map((result) => ({ result }));
     });
   }
-  const take = async (order: SpendOrder): Promise<Hold> => holdOf(order, await takeTogether(order));
+  const take = (order: SpendOrder): Promise<Hold> =>
+    knowing(order.id, async (own) => holdOf(order, own, await takeTogether(order)));
 
   function begin(order: SpendOrder): MaybePromise<Hold | undefined> {
     const known = rules.known();
@@ -187,8 +200,12 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
   return {
     begin,
     async resume(order) {
-      const left = await adoptHold(db, territory, order.id, owner);
-      return left === undefined ? begin(order) : holdOf(order, left.tokens);
+      const adopted = await knowing(order.id, async (own) => {
+        const left = await adoptHold(db, territory, order.id, owner);
+        if (left === undefined) held.delete(order.id);
+        return left && holdOf(order, own, left.tokens);
+      });
+      return adopted ?? begin(order);
     },
     async standing(spender) {
       return transact(db, async (tx) => {
@@ -207,11 +224,13 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
       own.answers--;
       letGoIfDone(hold);
     },
-    expire: () =>
+    expire: (of) =>
       transact(db, async (tx) => {
-        const ids = await leftBehind(tx, territory, owner, nowMs);
-        await letHoldsGo(tx, territory, ids);
-        return ids.length;
+        const gone = of === 'all' ? await leftByGone(tx, territory, owner, nowMs) : [];
+        const lost = await lostByOwner(tx, territory, owner, (id) => held.has(id));
+        const ids = new Set([...gone, ...lost]);
+        await letHoldsGo(tx, territory, [...ids]);
+        return ids.size;
       }),
   };
 }
@@ -227,45 +246,6 @@ async function nameOfProject(db: Database, territory: string, id: string | undef
     .where('id', '=', id)
     .executeTakeFirst();
   return row?.name ?? id;
-}
-
-/**
- * Holds whose time is over, or whose process is gone while none of their answers is open and nobody can come back to
- * them.
- */
-async function leftBehind(
-  tx: DatabaseTransaction,
-  territory: string,
-  owner: string,
-  nowMs: OpenDatabase['nowMs'],
-): Promise<string[]> {
-  const rows = await tx
-    .selectFrom('spend_holds')
-    .select('spend_holds.id')
-    .where('spend_holds.territory_id', '=', territory)
-    .where(({ eb, or, and, not, exists, selectFrom }) => {
-      const isLive = selectFrom('replicas')
-        .select('replicas.id')
-        .whereRef('replicas.id', '=', 'spend_holds.owner')
-        .where('replicas.seen_at_ms', '>', eb(nowMs(), '-', HUB_LIMITS.replicaLiveMs));
-      const isOpen = selectFrom('requests')
-        .select('requests.id')
-        .where('requests.territory_id', '=', territory)
-        .where('requests.state', '=', 'open')
-        .whereRef('requests.hold_id', '=', 'spend_holds.id');
-      const isRun = selectFrom('runs')
-        .select('runs.id')
-        .where('runs.territory_id', '=', territory)
-        .whereRef('runs.request_id', '=', 'spend_holds.id');
-      return or([
-        eb('spend_holds.expires_at_ms', '<', nowMs()),
-        and([eb('spend_holds.owner', '!=', owner), not(exists(isLive)), not(exists(isOpen)), not(exists(isRun))]),
-      ]);
-    })
-    .orderBy('spend_holds.id')
-    .limit(PROJECT_LIMITS.holdsExpiredMax)
-    .execute();
-  return rows.map(({ id }) => id);
 }
 
 /** How many tokens each answer gets of what is held: prompts are read first. */
