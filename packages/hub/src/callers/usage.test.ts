@@ -149,15 +149,18 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
     expect(await all(db)).toMatchObject([{ requests: 40, promptTokens: 400, answerTokens: 200 }]);
   });
 
-  test('what a crash left open counts with the tokens that were journalled', async () => {
+  test('what a crash left open counts with its prompt, if that was read, and its tokens', async () => {
     const { db, journal, next } = await setUp();
     const opening = journal.open(opened('r1'));
     await journal.flush();
     await opening;
+    journal.fact('r1', { t: 'started', promptTokens: 12, cachedTokens: 4 });
     for (const id of [5, 6, 7]) journal.token('r1', { id, s: '', calls: undefined, lp: undefined });
     await journal.flush();
     expect(await next.closeOrphans(0)).toEqual([{ request: 'r1', answerTokens: 3 }]);
-    expect(await all(db)).toMatchObject([{ requests: 1, failed: 1, answerTokens: 3 }]);
+    expect(await all(db)).toMatchObject([
+      { requests: 1, failed: 1, promptTokens: 12, cachedTokens: 4, answerTokens: 3 },
+    ]);
   });
 });
 

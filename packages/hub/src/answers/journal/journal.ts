@@ -38,7 +38,7 @@ export interface Journal {
   open(record: OpenRecord): Promise<void>;
   /** One emitted token; committed with the next batch. */
   token(request: string, token: TokenRecord): void;
-  /** What else happened, where a run may have to tell it again; committed with the next batch. */
+  /** What else happened: that the prompt was read, and the rest where a run may have to tell it again. */
   fact(request: string, fact: FactRecord): void;
   /** Resolves when all that was said of the answer up to now, in this turn of the event loop, is committed. */
   written(request: string): Promise<void>;
@@ -296,7 +296,7 @@ export function createJournal(deps: JournalDeps): Journal {
     },
     token: (request, token) => add(request, isOfRun(request) ? token : token.id),
     fact(request, fact) {
-      if (isOfRun(request)) add(request, fact);
+      if (fact.t === 'started' || isOfRun(request)) add(request, fact);
     },
     written(request) {
       if (!isOfRun(request)) return Promise.resolve();

@@ -1,6 +1,6 @@
 /**
  * Answers that nobody will finish: their owner is gone, and no caller can come back to them. They are ended as failed,
- * counted and charged for what is journalled of them, and erased.
+ * counted and charged for what is journalled of them, with the prompt if a device had read it, and erased.
  */
 import type { Kysely } from 'kysely';
 import { countUsage } from '../../callers/usage.ts';
@@ -44,8 +44,10 @@ export async function closeOrphans(
       .where('seq', '>', 0)
       .orderBy('seq')
       .execute();
-    let answerTokens = 0;
-    for (const row of rows) answerTokens += (await sealer.unseal(row)).filter(isToken).length;
+    const items: JournalItem[] = [];
+    for (const row of rows) items.push(...(await sealer.unseal(row)));
+    const answerTokens = items.filter(isToken).length;
+    const started = items.find(isStarted);
     const isEnded = await transact(database.db, async (tx) => {
       const [still] = await orphansIn(database, tx, keeper, id);
       if (still === undefined) return false;
@@ -55,6 +57,8 @@ export async function closeOrphans(
           state: 'failed',
           reason: 'hub_restarted',
           finished_at_ms: database.clock.now(),
+          prompt_tokens: started?.promptTokens ?? 0,
+          cached_tokens: started?.cachedTokens ?? 0,
           answer_tokens: answerTokens,
           owner_epoch: still.owner_epoch + 1,
         })
@@ -75,6 +79,8 @@ export async function closeOrphans(
 const NOBODY = '';
 
 const isToken = (item: JournalItem): boolean => typeof item === 'number' || !('t' in item);
+const isStarted = (item: JournalItem): item is Extract<JournalItem, { t: 'started' }> =>
+  typeof item === 'object' && 't' in item && item.t === 'started';
 
 /** With `id`, that one alone, locked. */
 function orphansIn(

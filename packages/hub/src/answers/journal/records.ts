@@ -3,8 +3,8 @@
  *
  * Row 0 is the work; each further row holds what came since the last one, in order. Of an answer that its caller may
  * come back to (it is part of a run) a row holds whole events, so that another replica can tell them again; of any
- * other only the ids of its tokens, which is what must be accounted for. A row is sealed with its request and number
- * bound in, so none passes for another.
+ * other only how long its prompt was and the ids of its tokens, which is what must be accounted for. A row is sealed
+ * with its request and number bound in, so none passes for another.
  */
 import {
   concat,
