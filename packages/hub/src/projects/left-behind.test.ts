@@ -92,7 +92,7 @@ describe.each(await testDatabases())('with $kind', ({ open }) => {
       .values({ ...run, fingerprint: new Uint8Array(32), epoch: 1, created_at_ms: 0 })
       .execute();
     expect(await spending.expire('own')).toBe(0);
-    await spending.resume(asked);
+    await spending.resume({ ...asked, run: run.id });
     await db.deleteFrom('runs').where('territory_id', '=', 'ter_here').execute();
     expect(await spending.expire('own')).toBe(0);
   });

@@ -22,6 +22,25 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     await world.settled(hold.id);
   }
 
+  /** A row of one. */
+  async function answer(
+    { db }: SpendWorld,
+    of: {
+      readonly id: string;
+      readonly key_id: string;
+      readonly state?: 'open' | 'done' | 'failed';
+      readonly territory_id?: string;
+      readonly run_id?: string;
+      readonly hold_id?: string;
+    },
+  ) {
+    const at = { created_at_ms: 0, finished_at_ms: null, reason: null, owner: 'rep_0', run_id: null };
+    const counts = { prompt_tokens: 0, answer_tokens: 0, failovers: 0, exact: 1 as const };
+    const row = { territory_id: 'ter_here', model_cid: 'cid', state: 'open' as const, ...at, ...counts, ...of };
+    await db.insertInto('requests').values(row).execute();
+    return row;
+  }
+
   test('where nothing bounds a request nothing is held, and the database is not asked', async () => {
     const world = await setUp();
     const key = await world.key({ person: await world.member('Ada') });
@@ -302,24 +321,7 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     const open = await begin(gone, world.order(key, 300));
     await begin(gone, world.order(key, 300));
     await begin(here, world.order(key, 300));
-    const request = {
-      id: 'req_of_hold',
-      territory_id: 'ter_here',
-      key_id: key.keyId,
-      model_cid: 'cid',
-      state: 'open' as const,
-      reason: null,
-      created_at_ms: 0,
-      finished_at_ms: null,
-      prompt_tokens: 0,
-      answer_tokens: 0,
-      failovers: 0,
-      exact: 1 as const,
-      owner: 'rep_0',
-      run_id: null,
-      hold_id: open.id,
-    };
-    await world.db.insertInto('requests').values(request).execute();
+    const request = await answer(world, { id: 'req_of_hold', key_id: key.keyId, hold_id: open.id });
     // Its answer is open still: whoever ends it charges it.
     expect(await here.spending.expire('all')).toBe(1);
     await world.db.updateTable('requests').set({ state: 'failed' }).where('id', '=', request.id).execute();
@@ -339,13 +341,41 @@ describe.each(await testDatabases())('with $kind', ({ open, openShared }) => {
     const order = world.order(key, 900);
     const left = await begin(before, order);
     left.leave();
-    const taken = await after.spending.resume(order);
+    const taken = await after.spending.resume({ ...order, run: 'run_1' });
     expect(taken?.tokens).toBe(900);
     expect(await world.holds()).toMatchObject([{ id: order.id, owner: 'rep_1' }]);
     await world.charge(order.id, 100);
     taken?.over();
     await world.settled(order.id);
     expect(await world.accounts()).toEqual([{ kind: 'key', tokens: 100, held: 0, requests: 1 }]);
+  });
+
+  test('who comes back to what was begun is asked for nothing, also where her cap is used up by then', async () => {
+    const world = await createSpendWorld(await openShared(2));
+    const [before, after] = world.replicas as [SpendWorld['replicas'][number], SpendWorld['replicas'][number]];
+    const key = await world.key();
+    const unbound = world.order(key, 100);
+    expect(await before.spending.begin(unbound)).toBeUndefined();
+    await answer(world, { id: 'req_open', key_id: key.keyId, run_id: 'run_open' });
+    await cap(world, 'key', key.keyId, { tokensPerDay: 300 });
+    await world.clock.advance(1_000);
+    const held = world.order(key, 300);
+    await answer(world, { id: 'req_done', key_id: key.keyId, run_id: 'run_done', state: 'done' });
+    const hold = await begin(before, held);
+    await world.charge(hold.id, 300);
+    hold.over();
+    await world.settled(hold.id);
+    const accounts = await world.accounts();
+    expect(accounts).toEqual([{ kind: 'key', tokens: 300, held: 0, requests: 1 }]);
+    expect(await after.spending.resume({ ...held, run: 'run_done' })).toBeUndefined();
+    expect(await after.spending.resume({ ...unbound, run: 'run_open' })).toBeUndefined();
+    expect([await world.holds(), await world.accounts()]).toEqual([[], accounts]);
+    // What has to be made is another matter: of this one there is nothing, or it is of somewhere else.
+    await answer(world, { id: 'req_failed', key_id: key.keyId, run_id: 'run_failed', state: 'failed' });
+    const elsewhere = { territory_id: ELSEWHERE, run_id: 'run_elsewhere' };
+    await answer(world, { id: 'req_elsewhere', key_id: key.keyId, state: 'done', ...elsewhere });
+    for (const run of ['run_failed', 'run_elsewhere', 'run_unknown'])
+      await expect(after.spending.resume({ ...held, run })).rejects.toMatchObject({ code: 'spend_cap' });
   });
 
   test('a person is told what she has left', async () => {

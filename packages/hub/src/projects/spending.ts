@@ -7,6 +7,7 @@
  * away nothing twice. Who comes while one runs goes with the next, so that a row which all of them need is waited for
  * once. A hold is let go when its response is over and the ends of all its answers are written,
  * whichever is later; one that its process left behind, or lost sight of, is let go by `expire` (`left-behind.ts`).
+ * Who comes back to a run of which an answer was begun is asked for nothing: what it holds goes on, if it holds anything.
  */
 import { messageOf, type MaybePromise } from '@idlewild/protocol';
 import type { OpenDatabase } from '../db/open.ts';
@@ -26,6 +27,11 @@ export interface SpendOrder extends Spender {
   /** Of the request as its caller sees it: a run has the same on every replica. */
   readonly id: string;
   readonly wanted: Wanted;
+}
+
+export interface ResumeOrder extends SpendOrder {
+  /** Id of the run that goes on. */
+  readonly run: string;
 }
 
 /** What a request may use, from before it begins until all of it is written down. */
@@ -55,8 +61,11 @@ export interface Spending {
    * `rate_limit_exceeded` where all that is left is held by others.
    */
   begin(order: SpendOrder): MaybePromise<Hold | undefined>;
-  /** Goes on with what another replica held for the request, or holds it anew. */
-  resume(order: SpendOrder): Promise<Hold | undefined>;
+  /**
+   * Goes on with what another replica held for the request. Where that is let go already, or nothing bound it, what was
+   * begun goes on as it is, and is charged when it ends; of what was not, `begin`.
+   */
+  resume(order: ResumeOrder): Promise<Hold | undefined>;
   /** What bounds the asker now, each way to pay on its own. */
   standing(spender: Spender): Promise<{ readonly levels: readonly SpendLevel[]; readonly renewsAtMs: number }>;
   /** An answer that spends a hold is begun, and its end is written. */
@@ -205,7 +214,9 @@ export function createSpending({ database, rules, owner, log }: SpendingDeps, te
         if (left === undefined) held.delete(order.id);
         return left && holdOf(order, own, left.tokens);
       });
-      return adopted ?? begin(order);
+      if (adopted !== undefined) return adopted;
+      // Looked at after the hold: what let it go has written the ends of its answers before.
+      return (await isBegun(db, territory, order.run)) ? undefined : begin(order);
     },
     async standing(spender) {
       return transact(db, async (tx) => {
@@ -246,6 +257,19 @@ async function nameOfProject(db: Database, territory: string, id: string | undef
     .where('id', '=', id)
     .executeTakeFirst();
   return row?.name ?? id;
+}
+
+/** Whether a run has an answer that is made, or being made. */
+async function isBegun(db: Database, territory: string, run: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('requests')
+    .select('id')
+    .where('territory_id', '=', territory)
+    .where('run_id', '=', run)
+    .where('state', 'in', ['open', 'done'])
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
 }
 
 /** How many tokens each answer gets of what is held: prompts are read first. */

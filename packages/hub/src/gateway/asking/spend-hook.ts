@@ -72,7 +72,7 @@ export async function holdFor(
   const { keyId, person, project } = caller;
   const order = { id: request.id, keyId, person, project, wanted };
   const { run } = request;
-  const hold = await (run?.isResumed === true ? spending.resume(order) : spending.begin(order));
+  const hold = await (run?.isResumed === true ? spending.resume({ ...order, run: run.id }) : spending.begin(order));
   if (hold === undefined) return;
   request.hold = { ...hold, wanted };
   reply.raw.once('close', hold.over);
