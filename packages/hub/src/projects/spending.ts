@@ -7,7 +7,7 @@
  * away nothing twice. Who comes while one runs goes with the next, so that a row which all of them need is waited for
  * once. A hold is let go when its response is over and the ends of all its answers are written,
  * whichever is later; one that its process left behind, or lost sight of, is let go by `expire` (`left-behind.ts`).
- * Who comes back to a run of which an answer was begun is asked for nothing: what it holds goes on, if it holds anything.
+ * Who comes back to a run of which an answer was begun is asked for nothing: what it holds goes on, if it holds any.
  */
 import { messageOf, type MaybePromise } from '@idlewild/protocol';
 import type { OpenDatabase } from '../db/open.ts';
