@@ -1,6 +1,7 @@
 /** Claims about streams that break and are gone on with, over real doors of two replicas of one hub. */
 import { digestTokens, newId, signStatement, type AnswerWork } from '@idlewild/protocol';
 import { nodeCrypto, nodeRandom, systemClock } from '@idlewild/protocol/node';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createLocalBusHub, type LocalBusMember } from '../../bus/local-bus.ts';
 import { openDatabase, type OpenDatabase } from '../../db/open.ts';
@@ -56,8 +57,8 @@ const WORDS = ['To ', 'be', ', or', '', ' not ☕', ' to', ' be', ': that'];
 const asked: AnswerWork[] = [];
 
 interface Hand {
-  /** Sends the next `count` tokens of each order; at the end the end. */
-  give(count: number): void;
+  /** Sends the next `count` tokens of each order, or of those from the `first`; at the end the end. */
+  give(count: number, first?: number): void;
   orders(): number;
 }
 /** Gives every order its words when it is told to, from where the order begins. */
@@ -93,8 +94,8 @@ function byHand(device: ScriptedDevice, words = WORDS): Hand {
   };
   return {
     orders: () => orders.length,
-    give(count) {
-      for (const order of orders) order.give(count);
+    give(count, first = 0) {
+      for (const order of orders.slice(first)) order.give(count);
     },
   };
 }
@@ -352,4 +353,46 @@ test('a run that is taken over takes nothing of the limit of its key', async () 
   await (await second).text();
   hand.give(9);
   await first.text().catch(() => 'cut off');
+});
+
+test('who comes back to an answer gets it, made or in the making, though a cap is used up by then', async () => {
+  const { hub } = a.door;
+  const { key, id } = await hub.keys.create({ territory: hub.territory.id, role: 'caller', actor: 'test' });
+  const authorization = `Bearer ${key}`;
+  const [open, done] = [freshName(), freshName()].map((name) => ({ ...under(name), authorization }));
+  const hand = byHand(await a.door.join());
+  const early = await post(a, open ?? {});
+  await expect.poll(() => hand.orders()).toBe(1);
+  // Of seven tokens and eight, of which nothing is left; a moment later everybody knows of it.
+  const caps = { tokensPerDay: 15 };
+  await hub.spendRules.setCaps({ kind: 'key', subject: id, caps, actor: 'test' });
+  await expect.poll(async () => (await hub.spendRules.known()).capsOf('key', id)).toMatchObject(caps);
+  // Its end is told and written; that of its run is not.
+  await sql`create temp trigger stuck before delete on runs begin select raise(abort, 'stuck'); end`.execute(hub.db);
+  const whole = post(a, done ?? {}).then((response) => response.text());
+  await expect.poll(() => hand.orders()).toBe(2);
+  hand.give(9, 1);
+  const text = await whole;
+  expect(eventsOf(text).at(-1)).toBe('[DONE]');
+  const spent = () =>
+    hub.db.selectFrom('spend_days').select(['tokens', 'held', 'requests']).where('subject_id', '=', id).execute();
+  await expect.poll(spent).toEqual([{ tokens: 15, held: 0, requests: 1 }]);
+  expect(await hub.db.selectFrom('spend_holds').select('id').execute()).toEqual([]);
+  const refused = await post(b, { authorization });
+  expect(await refused.json()).toMatchObject({ error: { code: 'spend_cap' } });
+  a.bus.setUp(false);
+  const again = await post(b, done ?? {});
+  expect([again.status, await again.text()]).toEqual([200, text]);
+  expect(await spent()).toEqual([{ tokens: 15, held: 0, requests: 1 }]);
+  const other = byHand(await b.door.join());
+  const second = post(b, open ?? {});
+  await expect.poll(() => other.orders()).toBe(1);
+  other.give(9);
+  expect(eventsOf(await (await second).text()).at(-1)).toBe('[DONE]');
+  expect(asked).toHaveLength(3);
+  // What was begun without a hold is charged all the same, once.
+  expect(await spent()).toEqual([{ tokens: 30, held: 0, requests: 2 }]);
+  await sql`drop trigger stuck`.execute(hub.db);
+  hand.give(9);
+  await early.text().catch(() => 'cut off');
 });
