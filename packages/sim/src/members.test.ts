@@ -26,6 +26,13 @@ test.each([4, 5])('seed %i holds on several replicas, with sealed prompts', asyn
   expect(complaints(await simulate(options))).toBe('');
 });
 
+test.each([
+  [36, 'who came back to an answer in the making was refused by a cap that came since'],
+  [39, 'who was suspended while she was away was thought to have lost her answer'],
+])('seed %i holds again (%s)', async (seed) => {
+  expect(complaints(await simulate({ seed, ...SIZE, replicas: 3, sealed: 40, rates: BAD_DAY }))).toBe('');
+});
+
 test.each(Object.keys(STEWARD_RATES) as (keyof StewardRates)[])('a community holds in a storm of %s', async (kind) => {
   const rates = { ...QUIET, hangUpShare: 0.2, capChanges: 20, [kind]: 60 };
   expect(complaints(await simulate({ seed: 1, ...SIZE, rates }))).toBe('');
@@ -88,6 +95,22 @@ describe('what is broken is noticed:', () => {
     ['what an allocation spent is not', 'before update of spent_tokens on allocations begin select raise(ignore);'],
   ])('%s', async (_, trigger) => {
     expect(await broken(sabotage(trigger))).toContain('spending');
+  });
+
+  test('a hub that refuses whoever comes back, suspended or not', async () => {
+    const came = new Set<string>();
+    const rude = onHub(({ repeats }) => {
+      const { open } = repeats;
+      Object.assign(repeats, {
+        open: async (order: Parameters<typeof open>[0]) => {
+          if (came.has(order.idempotencyKey)) throw new IdlewildError('forbidden', 'it came before');
+          came.add(order.idempotencyKey);
+          return open(order);
+        },
+      });
+    });
+    const rates = { keyedShare: 1, lineBreaks: 60, suspensions: 8 };
+    expect(await broken(rude, { replicas: 3, rates })).toContain('1 accepted is never lost');
   });
 
   test('a hub that does not hear of caps, and one that refuses what it holds', async () => {

@@ -6,11 +6,13 @@
  * write, may leave `hub_restarted` for an answer that was delivered, and fewer tokens than it had. A hub that stops in
  * good order on a disk that writes leaves no such thing. A replica that stood still for so long that it was taken for
  * dead is as one that crashed when it did. What a caller under an Idempotency-Key hears as done is done in the
- * database, whatever crashes; while the disk refuses to write it may be told before.
+ * database, whatever crashes; while the disk refuses to write it may be told before. One that a steward barred while it
+ * was away is refused when it comes back, and its answer may be done all the same (`barred.ts`).
  */
 import { HUB_LIMITS } from '@idlewild/hub';
 import type { Timed } from '../events.ts';
 import type { RequestRow } from '../snapshot.ts';
+import { createBarred, type Asker } from './barred.ts';
 import type { CreateChecker } from './checker.ts';
 
 /** A commit's company (20 ms) and the turn that it takes. */
@@ -20,6 +22,11 @@ type End = Extract<Timed, { e: 'finished' | 'failed' | 'hungUp' | 'cutOff' | 're
 
 interface Request {
   readonly isKeyed: boolean;
+  readonly asker: Asker;
+  /** How often its caller came, when last, and whether it got a token since. */
+  comings: number;
+  cameAtMs: number;
+  isTold: boolean;
   /** Of a keyed request there may be several, of which the last counts: one that failed is asked anew. */
   readonly ids: Set<string>;
   replica: string | undefined;
@@ -29,11 +36,14 @@ interface Request {
   writtenUntilMs: number | undefined;
   /** It ended while the disk refused to write. */
   hadDiskTrouble: boolean;
+  /** It ended because a steward barred its caller while it was away. */
+  isBarred: boolean;
 }
 
 export const createAccounting: CreateChecker = (blame, facts) => {
   const requests = new Map<number, Request>();
   const disk = createDiskTrouble();
+  const barred = createBarred(facts);
   /** Until when everything was written, and since when it stands still. */
   const paused = new Map<string, { readonly atMs: number; readonly writtenUntilMs: number }>();
 
@@ -51,6 +61,13 @@ export const createAccounting: CreateChecker = (blame, facts) => {
     }
     request.end = event;
     request.hadDiskTrouble = disk.isTroubled(event.atMs);
+    request.isBarred = event.e === 'failed' && isBarred(request, event);
+  }
+  /** At the door, to which it came back; there it was asked who it is at some moment between the two. */
+  function isBarred(request: Request, { code, atMs }: Extract<End, { e: 'failed' }>): boolean {
+    const { asker, comings, cameAtMs, isTold } = request;
+    if (comings < 2 || isTold) return false;
+    return [cameAtMs, atMs].some((moment) => barred.mayBeTold(code, asker, moment));
   }
 
   function crashed(writtenUntilMs: number, replica: string): void {
@@ -79,22 +96,36 @@ export const createAccounting: CreateChecker = (blame, facts) => {
 
   return {
     see(event) {
+      barred.see(event);
       switch (event.e) {
         case 'asked':
           return void requests.set(event.request, {
             isKeyed: event.keyed === true,
+            asker: { key: event.key, model: event.model },
+            comings: 0,
+            cameAtMs: event.atMs,
+            isTold: false,
             ids: new Set(),
             replica: undefined,
             tokenAtMs: [],
             end: undefined,
             writtenUntilMs: undefined,
             hadDiskTrouble: false,
+            isBarred: false,
           });
+        case 'came': {
+          const request = of(event.request);
+          request.comings++;
+          request.cameAtMs = event.atMs;
+          request.isTold = false;
+          return;
+        }
         case 'accepted':
           return accepted(event);
         case 'token': {
           const request = of(event.request);
           if (request.end !== undefined) blame(`request ${event.request} got a token after its end (${request.end.e})`);
+          request.isTold = true;
           return void request.tokenAtMs.push(event.atMs);
         }
         case 'finished':
@@ -161,10 +192,13 @@ function createDiskTrouble(): DiskTrouble {
 }
 
 /** How the row differs from what a caller saw that came back until it heard an end. */
-function disagreementOfKeyed({ end, tokenAtMs, hadDiskTrouble }: Request, row: RequestRow): string | undefined {
+function disagreementOfKeyed(
+  { end, tokenAtMs, hadDiskTrouble, isBarred }: Request,
+  row: RequestRow,
+): string | undefined {
   const tokens = tokenAtMs.length;
   const said = `the database says ${row.state} (${row.reason ?? 'no reason'}) after ${row.answer_tokens} tokens`;
-  if (end === undefined || end.e === 'hungUp' || hadDiskTrouble) return undefined;
+  if (end === undefined || end.e === 'hungUp' || hadDiskTrouble || isBarred) return undefined;
   // Its key was revoked while it was away.
   if (end.e === 'failed' && end.code === 'unauthenticated') return undefined;
   if (end.e === 'failed') {
