@@ -255,8 +255,16 @@ export function processorMsOf(pid: number): number {
   }
 }
 
-/** The engines of a device. Throws where the system does not list a process's children. */
-export const enginePidsOf = (pid: number): number[] =>
+/** The engines of a device: what computes stands behind the walls that were started for it, as the last in line. */
+export function enginePidsOf(pid: number): number[] {
+  return childrenOf(pid).flatMap((child) => {
+    const behind = enginePidsOf(child);
+    return behind.length === 0 ? [child] : behind;
+  });
+}
+
+/** Throws where the system does not list a process's children. */
+const childrenOf = (pid: number): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
     .trim()
     .split(' ')
